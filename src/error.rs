@@ -1,0 +1,249 @@
+//! What can go wrong, one small enum per layer, and what to do about it.
+
+use core::fmt;
+
+use crate::Header;
+use crate::potential::PotentialError;
+use crate::wire::{HEADER, word};
+
+/// The conversation can't go on, or the caller asked for what can't be done.
+///
+/// A fault of the server's is final for the connection: the protocol has no way to refuse, so close it,
+/// [`reset`](crate::Driver::reset) the driver and connect again. Variants that say so leave the driver
+/// as it was, and the call can be repeated with better arguments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The server sent a header that is not one of the protocol's.
+    UnknownHeader([u8; HEADER]),
+    /// The server sent a command that this state does not allow.
+    OutOfTurn {
+        /// The command.
+        command: Header,
+        /// What [`Driver`](crate::Driver) would have answered to STATUS.
+        status: Header,
+    },
+    /// The server announced more atoms than the caller's array holds. Nothing of the array has been
+    /// written: call again with a longer one to go on, or close the connection.
+    TooManyAtoms {
+        /// Atoms announced, of all structures of a batch together.
+        announced: usize,
+        /// Atoms that the array holds.
+        capacity: usize,
+    },
+    /// The server announced more structures a batch than the caller has cells for. Call again with
+    /// more to go on, or close the connection.
+    TooManyStructures {
+        /// Structures of a batch.
+        announced: usize,
+        /// Cells that the caller gave.
+        capacity: usize,
+    },
+    /// The server announced a negative number of atoms.
+    NegativeAtoms(i32),
+    /// The number of atoms changed within a connection.
+    AtomsChanged {
+        /// Atoms announced now.
+        announced: usize,
+        /// Atoms of the structure before.
+        expected: usize,
+    },
+    /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
+    /// did not ask for INIT.
+    UnannouncedBatch,
+    /// The server announced an INIT text of a negative length.
+    NegativeLength(i32),
+    /// A number is infinite or NaN.
+    NotFinite(Quantity),
+    /// The stream ended inside a message.
+    EndOfStream {
+        /// The message, unless its header was not there yet.
+        within: Option<Header>,
+        /// Bytes of it that had moved.
+        after: usize,
+    },
+    /// The caller replied and no structure is waiting for a reply. The driver is as it was.
+    NothingToReplyTo,
+    /// The caller's arrays don't have the lengths of the structures that were received. The driver is as
+    /// it was.
+    WrongLength {
+        /// What the array holds.
+        quantity: Quantity,
+        /// Its length, in atoms, structures or texts.
+        given: usize,
+        /// The length it should have.
+        expected: usize,
+    },
+    /// Extras are longer than the protocol can say (2^31 - 1 bytes). The driver is as it was.
+    ExtrasTooLong(usize),
+}
+
+/// What a number or an array is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Quantity {
+    /// The cell, bohr.
+    Cell,
+    /// Positions, bohr.
+    Positions,
+    /// The potential energy, hartree.
+    Energy,
+    /// Forces, hartree/bohr.
+    Forces,
+    /// The virial, hartree.
+    Virial,
+    /// Evaluations: energies and virials.
+    Evaluations,
+    /// Extras.
+    Extras,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cell => "cell",
+            Self::Positions => "positions",
+            Self::Energy => "energy",
+            Self::Forces => "forces",
+            Self::Virial => "virial",
+            Self::Evaluations => "evaluations",
+            Self::Extras => "extras",
+        })
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownHeader(bytes) => write!(
+                f,
+                "the server sent \"{}\", which is no header of the i-PI protocol: is the peer an i-PI \
+                 server, and was the message before it read to its end?",
+                word(&bytes).escape_ascii()
+            ),
+            Self::OutOfTurn { command: Header::PosData, status: Header::NeedInit } => f.write_str(
+                "the server sent POSDATA to a driver that waits for INIT: it may be one that never sends \
+                 INIT, don't ask it to (Initialize::Never)",
+            ),
+            Self::OutOfTurn { command, status } => write!(
+                f,
+                "the server sent {} to a driver whose status is {}: server and driver have lost step, \
+                 connect again",
+                command.name(),
+                status.name()
+            ),
+            Self::TooManyAtoms { announced, capacity } => write!(
+                f,
+                "the server sends {announced} atoms and there is room for {capacity}: give the driver \
+                 longer arrays or simulate a smaller system"
+            ),
+            Self::TooManyStructures { announced, capacity } => write!(
+                f,
+                "the server sends {announced} structures a batch and there is room for {capacity}: give \
+                 the driver more cells or lower the server's batch_size"
+            ),
+            Self::NegativeAtoms(announced) => write!(
+                f,
+                "the server sends {announced} atoms: the stream is out of step or the peer's integers are \
+                 not 4 little-endian bytes"
+            ),
+            Self::AtomsChanged { announced, expected } => write!(
+                f,
+                "the server sends {announced} atoms after {expected}: the number is fixed within a \
+                 connection unless the driver allows it to change (Driver::allow_changing_atoms)"
+            ),
+            Self::UnannouncedBatch => f.write_str(
+                "the server sends batches of structures and was not asked to announce them: ask for INIT \
+                 (Initialize::Once) or remove batch_size from the server's input",
+            ),
+            Self::NegativeLength(announced) => write!(
+                f,
+                "the server announced an INIT text of {announced} bytes: the stream is out of step or the \
+                 peer's integers are not 4 little-endian bytes"
+            ),
+            Self::NotFinite(quantity) => write!(
+                f,
+                "the {quantity} hold infinite numbers or NaN: nothing was computed from or answered with \
+                 them, look at the step before"
+            ),
+            Self::EndOfStream { within, after } => write!(
+                f,
+                "the server closed the connection inside {}, after {after} bytes of it: it ended or gave \
+                 up waiting, connect again",
+                within.map_or("a header", Header::name)
+            ),
+            Self::NothingToReplyTo => f.write_str("no structure waits for a reply: receive one first"),
+            Self::WrongLength { quantity, given, expected } => {
+                write!(f, "the reply's {quantity} have length {given} where {expected} is needed")
+            }
+            Self::ExtrasTooLong(len) => {
+                write!(f, "extras of {len} bytes are longer than the 2147483647 that can be announced")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProtocolError {}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ProtocolError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
+/// Why an exchange over a transport failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error<E> {
+    /// The conversation went wrong.
+    Protocol(ProtocolError),
+    /// The transport failed. After a time-out the exchange can be made again to go on.
+    Transport(E),
+    /// The transport took none of the bytes offered, and says that it never will (a write of zero bytes).
+    WriteZero,
+    /// The potential could not be evaluated. The server waits for a reply that will not come: close the
+    /// connection.
+    Potential(PotentialError),
+}
+
+impl<E> Error<E> {
+    /// The same error with another transport's error in it.
+    pub fn map_transport<F>(self, map: impl FnOnce(E) -> F) -> Error<F> {
+        match self {
+            Self::Protocol(error) => Error::Protocol(error),
+            Self::Transport(error) => Error::Transport(map(error)),
+            Self::WriteZero => Error::WriteZero,
+            Self::Potential(error) => Error::Potential(error),
+        }
+    }
+}
+
+impl<E> From<ProtocolError> for Error<E> {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl<E> From<PotentialError> for Error<E> {
+    fn from(error: PotentialError) -> Self {
+        Self::Potential(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protocol(error) => error.fmt(f),
+            Self::Transport(error) => error.fmt(f),
+            Self::WriteZero => {
+                f.write_str("the connection takes no more bytes: it is closed, connect again")
+            }
+            Self::Potential(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}

@@ -1,0 +1,201 @@
+//! Extras: a JSON object beside the forces, of the kind that i-PI can read.
+
+use core::fmt::{self, Write};
+
+/// Builds a JSON object in a buffer of `N` bytes, to be sent as the extras of a reply.
+///
+/// i-PI 3.3.1 parses extras in its poll thread, and anything but a UTF-8 JSON *object* without the key
+/// `raw` kills that thread and hangs the simulation (`ipi/interfaces/utils.py`, `parse_extra`). What this
+/// builder holds is always a whole object that i-PI reads: each method adds one key or changes nothing.
+///
+/// i-PI knows `dipole`, `polarizability`, `friction`, `BEC` and `committee_pot`, `committee_force`,
+/// `committee_virial`, in atomic units; it keeps others for output.
+///
+/// ```
+/// use forcewire::Extras;
+///
+/// let mut extras = Extras::<128>::new();
+/// extras.reals("dipole", &[0.1, -0.25, 0.0])?;
+/// extras.text("model", "water")?;
+/// assert_eq!(extras.as_bytes(), br#"{"dipole":[0.1,-0.25,0.0],"model":"water"}"#);
+/// # Ok::<(), forcewire::ExtrasError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Extras<const N: usize> {
+    json: heapless::String<N>,
+}
+
+/// Why a key was not added to [`Extras`]; they hold what they held before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ExtrasError {
+    /// The buffer is too small for it.
+    Full,
+    /// The key is `raw`, which kills i-PI's poll thread: it keeps the text itself under that key.
+    Reserved,
+    /// JSON has no infinities and no NaN.
+    NotFinite,
+}
+
+impl fmt::Display for ExtrasError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the buffer for extras is full: give it more bytes",
+            Self::Reserved => "the key \"raw\" is i-PI's own: choose another",
+            Self::NotFinite => "JSON has no infinite numbers and no NaN: leave the key out",
+        })
+    }
+}
+
+impl core::error::Error for ExtrasError {}
+
+impl<const N: usize> Extras<N> {
+    const EMPTY: () = assert!(N >= 2, "an empty object takes two bytes");
+
+    /// The empty object, `{}`. `N` is at least 2.
+    #[must_use]
+    pub fn new() -> Self {
+        const { Self::EMPTY };
+        let mut json = heapless::String::new();
+        let _ = json.push_str("{}");
+        Self { json }
+    }
+
+    /// Back to the empty object.
+    pub fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The object as it is sent.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.json.as_bytes()
+    }
+
+    /// Adds a number.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExtrasError`]; the object is unchanged then.
+    pub fn real(&mut self, key: &str, value: f64) -> Result<(), ExtrasError> {
+        self.add(key, |json| real(json, value))
+    }
+
+    /// Adds an array of numbers: a dipole's three, or a tensor's row by row.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExtrasError`]; the object is unchanged then.
+    pub fn reals(&mut self, key: &str, values: &[f64]) -> Result<(), ExtrasError> {
+        self.add(key, |json| {
+            list(json, values.iter(), |json, value| real(json, *value))
+        })
+    }
+
+    /// Adds an array of triples: a vector for each atom, or the rows of a tensor.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExtrasError`]; the object is unchanged then.
+    pub fn triples(&mut self, key: &str, values: &[[f64; 3]]) -> Result<(), ExtrasError> {
+        self.add(key, |json| {
+            list(json, values.iter(), |json, triple| {
+                list(json, triple.iter(), |json, x| real(json, *x))
+            })
+        })
+    }
+
+    /// Adds a text.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExtrasError`]; the object is unchanged then.
+    pub fn text(&mut self, key: &str, value: &str) -> Result<(), ExtrasError> {
+        self.add(key, |json| text(json, value))
+    }
+
+    fn add(
+        &mut self,
+        key: &str,
+        value: impl FnOnce(&mut heapless::String<N>) -> Result<(), ExtrasError>,
+    ) -> Result<(), ExtrasError> {
+        if key == "raw" {
+            return Err(ExtrasError::Reserved);
+        }
+        let end = self.json.len() - 1; // of what stands before the closing brace
+        let result = self.add_or_break(key, value);
+        if result.is_err() {
+            self.json.truncate(end);
+            let _ = self.json.push('}');
+        }
+        result
+    }
+
+    /// Adds a key; on an error the object is left open.
+    fn add_or_break(
+        &mut self,
+        key: &str,
+        value: impl FnOnce(&mut heapless::String<N>) -> Result<(), ExtrasError>,
+    ) -> Result<(), ExtrasError> {
+        let json = &mut self.json;
+        json.pop();
+        if json.len() > 1 {
+            json.push(',').map_err(|_| ExtrasError::Full)?;
+        }
+        text(json, key)?;
+        json.push(':').map_err(|_| ExtrasError::Full)?;
+        value(json)?;
+        json.push('}').map_err(|_| ExtrasError::Full)
+    }
+}
+
+impl<const N: usize> Default for Extras<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> AsRef<[u8]> for Extras<N> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+fn real<const N: usize>(json: &mut heapless::String<N>, value: f64) -> Result<(), ExtrasError> {
+    if !value.is_finite() {
+        return Err(ExtrasError::NotFinite);
+    }
+    // The shortest digits that give the same number back; `{:?}` always has a point or an exponent.
+    write!(json, "{value:?}").map_err(|_| ExtrasError::Full)
+}
+
+fn list<const N: usize, T>(
+    json: &mut heapless::String<N>,
+    values: impl Iterator<Item = T>,
+    mut each: impl FnMut(&mut heapless::String<N>, T) -> Result<(), ExtrasError>,
+) -> Result<(), ExtrasError> {
+    json.push('[').map_err(|_| ExtrasError::Full)?;
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            json.push(',').map_err(|_| ExtrasError::Full)?;
+        }
+        each(json, value)?;
+    }
+    json.push(']').map_err(|_| ExtrasError::Full)
+}
+
+fn text<const N: usize>(json: &mut heapless::String<N>, value: &str) -> Result<(), ExtrasError> {
+    json.push('"').map_err(|_| ExtrasError::Full)?;
+    for char in value.chars() {
+        match char {
+            '"' => json.push_str("\\\"").map_err(|_| ExtrasError::Full)?,
+            '\\' => json.push_str("\\\\").map_err(|_| ExtrasError::Full)?,
+            '\0'..='\x1f' => {
+                write!(json, "\\u{:04x}", u32::from(char)).map_err(|_| ExtrasError::Full)?;
+            }
+            _ => json.push(char).map_err(|_| ExtrasError::Full)?,
+        }
+    }
+    json.push('"').map_err(|_| ExtrasError::Full)
+}

@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(unused_must_use)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "async")]
+pub mod asynch;
+pub mod blocking;
+#[cfg(feature = "std")]
+pub mod net;
+pub mod potential;
+#[cfg(feature = "smoltcp")]
+pub mod smoltcp;
+
+mod cell;
+mod driver;
+mod error;
+mod extras;
+mod fmt;
+mod message;
+mod parameters;
+mod scalar;
+mod storage;
+mod transfer;
+mod wire;
+
+pub use blocking::serve;
+pub use cell::{Cell, Virial};
+pub use driver::{Driver, Event, Initialize, Receive, Reply, Traffic};
+pub use error::{Error, ProtocolError, Quantity};
+pub use extras::{Extras, ExtrasError};
+pub use parameters::Parameters;
+pub use potential::{Evaluation, Potential, PotentialError};
+pub use scalar::Scalar;
+pub use storage::Storage;
+pub use transfer::{Step, Transfer};
+pub use wire::Header;

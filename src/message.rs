@@ -1,0 +1,49 @@
+//! Gathering the pieces of a message, so that what is small leaves in one write.
+
+use crate::Scalar;
+use crate::scalar::to_wire;
+use crate::wire::REAL;
+
+/// Bytes that the machine can hold on their way: 32 atoms, and a whole reply of up to 27.
+pub(crate) const SCRATCH: usize = 768;
+
+/// Pieces of a message, one behind the other.
+pub(crate) struct Gather<'a> {
+    bytes: &'a mut [u8; SCRATCH],
+    len: usize,
+}
+
+impl<'a> Gather<'a> {
+    pub(crate) const fn new(bytes: &'a mut [u8; SCRATCH]) -> Self {
+        Self { bytes, len: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.len..).unwrap_or_default()
+    }
+
+    /// Adds all of a piece, or nothing of it and says so.
+    #[must_use]
+    pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
+        let Some(room) = self.room().get_mut(..piece.len()) else {
+            return false;
+        };
+        room.copy_from_slice(piece);
+        self.len += piece.len();
+        true
+    }
+
+    /// Adds as many of the numbers as there is room for, and says how many those were.
+    #[must_use]
+    pub(crate) fn push_reals<T: Scalar>(&mut self, values: &[T]) -> usize {
+        let room = self.room();
+        let fit = (room.len() / REAL).min(values.len());
+        to_wire(values, room);
+        self.len += fit * REAL;
+        fit
+    }
+}

@@ -1,0 +1,13 @@
+//! The host's side: connections over TCP and unix sockets.
+//!
+//! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one call: what
+//! has arrived is taken in one `recv`, what is small is gathered and leaves in one `send`, and large arrays
+//! move between the kernel and the caller's memory directly.
+
+mod address;
+mod connect;
+mod stream;
+
+pub use address::{Address, AddressError};
+pub use connect::{Patience, connect, connect_with};
+pub use stream::Stream;

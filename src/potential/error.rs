@@ -1,0 +1,64 @@
+//! Why a potential could not be evaluated.
+
+use core::fmt;
+
+/// A potential could not be evaluated. The forces hold nothing useful then.
+///
+/// ```
+/// use forcewire::potential::{Morse, Potential, PotentialError};
+/// use forcewire::Cell;
+///
+/// let error = Morse::<f64>::default()
+///     .evaluate(&Cell::orthorhombic([50.0; 3]), &[[0.0; 3]; 2], &mut [[0.0; 3]; 2])
+///     .unwrap_err();
+/// assert_eq!(error, PotentialError::WrongAtomCount { expected: 1, actual: 2 });
+/// assert_eq!(error.to_string(), "the potential is for 1 atom(s) and was given 2");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PotentialError {
+    /// The slices of positions and forces are of different lengths.
+    LengthMismatch,
+    /// The potential is defined for another number of atoms.
+    WrongAtomCount {
+        /// How many it is defined for.
+        expected: usize,
+        /// How many there were.
+        actual: usize,
+    },
+    /// The cell's vectors lie in one plane or are not finite; a periodic potential needs a volume.
+    SingularCell,
+    /// A position is infinite or NaN.
+    PositionNotFinite,
+    /// The energy, the virial or a force is infinite or NaN: mostly two atoms in the same place, else a
+    /// parameter that is not a number.
+    ResultNotFinite,
+}
+
+impl fmt::Display for PotentialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LengthMismatch => {
+                f.write_str("positions and forces are of different lengths, pass one force an atom")
+            }
+            Self::WrongAtomCount { expected, actual } => {
+                write!(
+                    f,
+                    "the potential is for {expected} atom(s) and was given {actual}"
+                )
+            }
+            Self::SingularCell => {
+                f.write_str("the cell has no volume, check the order of its nine numbers")
+            }
+            Self::PositionNotFinite => {
+                f.write_str("a position is infinite or NaN, shorten the time step")
+            }
+            Self::ResultNotFinite => f.write_str(
+                "energy or forces are infinite or NaN, look for atoms in the same place",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PotentialError {}

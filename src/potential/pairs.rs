@@ -1,0 +1,204 @@
+//! Sums over pairs of atoms, which is what Lennard-Jones and Silvera-Goldman have in common.
+
+use super::linked_cells::LinkedCells;
+use super::minimum_image::MinimumImage;
+use super::{Evaluation, PotentialError, Real, same_length};
+use crate::{Cell, Virial};
+
+/// What happens to a pair potential at its cutoff.
+///
+/// ```
+/// use forcewire::potential::{Cutoff, LennardJones};
+///
+/// let as_lammps = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863).with_cutoff(Cutoff::Truncated);
+/// let as_ase = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863).with_cutoff(Cutoff::Shifted);
+/// # let _ = (as_lammps, as_ase);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Cutoff {
+    /// The energy jumps to 0. As LAMMPS's `lj/cut` and `pair_modify tail no`.
+    Truncated,
+    /// The pair energy is lowered by its value at the cutoff, so that it goes to 0; forces are as when truncated.
+    /// As ASE's `LennardJones`.
+    Shifted,
+    /// Truncated, and the mean of what is missing is added to the energy and to the virial's diagonal, on the
+    /// assumption that atoms beyond the cutoff are spread evenly. As i-PI's Fortran driver, and the default.
+    ///
+    /// The virial's share includes the pairs that a strain would move across the cutoff. So it is −dU/dε of the
+    /// energy with a cutoff that follows the cell, not of the energy at a fixed one.
+    #[default]
+    Tail,
+}
+
+/// A pair energy as a function of distance only.
+pub(super) trait PairForm {
+    type Real: Real;
+
+    /// Energy in hartree and force divided by distance in hartree/bohr², repulsive positive, of a pair at the
+    /// square of this distance.
+    fn at(&self, distance_squared: Self::Real) -> (Self::Real, Self::Real);
+
+    /// ½ ∫ u(r) 4πr² dr and −⅙ ∫ u′(r) r 4πr² dr from the cutoff on, in hartree bohr³: times N²/V they are the
+    /// energy beyond it and each diagonal element of the virial.
+    fn tail(&self, cutoff: f64) -> [f64; 2];
+}
+
+/// The sum of a form over all pairs within a cutoff.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(super) struct Pairs<F, S> {
+    pub(super) form: F,
+    pub(super) cutoff: f64,
+    pub(super) at_cutoff: Cutoff,
+    pub(super) reference_volume: Option<f64>,
+    pub(super) storage: S,
+}
+
+impl<F> Pairs<F, [u32; 0]> {
+    pub(super) const fn new(form: F, cutoff: f64) -> Self {
+        Self {
+            form,
+            cutoff,
+            at_cutoff: Cutoff::Tail,
+            reference_volume: None,
+            storage: [],
+        }
+    }
+}
+
+impl<F, S> Pairs<F, S> {
+    pub(super) fn with_storage<R>(self, storage: R) -> Pairs<F, R> {
+        let Self {
+            form,
+            cutoff,
+            at_cutoff,
+            reference_volume,
+            ..
+        } = self;
+        Pairs {
+            form,
+            cutoff,
+            at_cutoff,
+            reference_volume,
+            storage,
+        }
+    }
+
+    /// The cutoff in a cell of this volume.
+    fn cutoff_in(&self, volume: f64) -> f64 {
+        match self.reference_volume {
+            Some(reference) => self.cutoff * libm::cbrt(volume / reference),
+            None => self.cutoff,
+        }
+    }
+}
+
+impl<T: Real, F: PairForm<Real = T>, S: AsMut<[u32]>> Pairs<F, S> {
+    pub(super) fn evaluate(
+        &mut self,
+        cell: &Cell,
+        positions: &[[T; 3]],
+        forces: &mut [[T; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        same_length(positions, forces)?;
+        if !positions
+            .as_flattened()
+            .iter()
+            .all(|x| x.to_f64().is_finite())
+        {
+            return Err(PotentialError::PositionNotFinite);
+        }
+        let inverse = cell.inverse().ok_or(PotentialError::SingularCell)?;
+        let volume = cell.volume();
+        let cutoff = self.cutoff_in(volume);
+
+        forces.fill([T::ZERO; 3]);
+        let mut sum = Sum {
+            form: &self.form,
+            image: &MinimumImage::new(cell, &inverse, cutoff),
+            shift: match self.at_cutoff {
+                Cutoff::Shifted => self.form.at(T::from_f64(cutoff * cutoff)).0,
+                Cutoff::Truncated | Cutoff::Tail => T::ZERO,
+            },
+            positions,
+            forces,
+            total: Evaluation::default(),
+        };
+        match LinkedCells::new(&inverse, cutoff, positions, self.storage.as_mut()) {
+            Some(cells) => cells
+                .rows()
+                .for_each(|(atom, others)| sum.add_row(atom, others)),
+            None => {
+                (0..positions.len()).for_each(|atom| sum.add_row(atom, atom + 1..positions.len()))
+            }
+        }
+        let mut total = sum.total;
+
+        if self.at_cutoff == Cutoff::Tail {
+            let natoms = positions.len() as f64;
+            let [energy, virial] = self
+                .form
+                .tail(cutoff)
+                .map(|tail| tail * (natoms * natoms / volume));
+            total.energy += energy;
+            total.virial += Virial::isotropic(virial);
+        }
+        total.finite()
+    }
+}
+
+/// What has been added up so far.
+struct Sum<'a, F: PairForm> {
+    form: &'a F,
+    image: &'a MinimumImage<F::Real>,
+    shift: F::Real,
+    positions: &'a [[F::Real; 3]],
+    forces: &'a mut [[F::Real; 3]],
+    total: Evaluation,
+}
+
+impl<T: Real, F: PairForm<Real = T>> Sum<'_, F> {
+    /// Adds the pairs of one atom with others: in the atoms' precision here, to the total in `f64`.
+    fn add_row(&mut self, atom: usize, others: impl Iterator<Item = usize>) {
+        let Some(&from) = self.positions.get(atom) else {
+            return;
+        };
+        let mut energy = T::ZERO;
+        let mut force = [T::ZERO; 3];
+        let [mut xx, mut xy, mut xz, mut yy, mut yz, mut zz] = [T::ZERO; 6];
+        for other in others {
+            let (Some(&to), Some(reaction)) =
+                (self.positions.get(other), self.forces.get_mut(other))
+            else {
+                continue;
+            };
+            let Some((r, squared)) = self.image.separation(from, to) else {
+                continue;
+            };
+            let (pair_energy, force_by_distance) = self.form.at(squared);
+            energy += pair_energy - self.shift;
+
+            // On the other atom, which r points to.
+            let ([x, y, z], f) = (r, r.map(|x| force_by_distance * x));
+            for ((sum, reaction), f) in force.iter_mut().zip(reaction).zip(f) {
+                *sum -= f;
+                *reaction += f;
+            }
+            let [fx, fy, fz] = f;
+            xx += x * fx;
+            xy += x * fy;
+            xz += x * fz;
+            yy += y * fy;
+            yz += y * fz;
+            zz += z * fz;
+        }
+        if let Some(sum) = self.forces.get_mut(atom) {
+            for (sum, f) in sum.iter_mut().zip(force) {
+                *sum += f;
+            }
+        }
+        self.total.energy += energy.to_f64();
+        self.total.virial += Virial::from_upper([xx, xy, xz, yy, yz, zz].map(T::to_f64));
+    }
+}

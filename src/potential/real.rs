@@ -1,0 +1,73 @@
+//! The mathematics of a potential, the same to the last bit on a soft-float CPU and on a server.
+
+use crate::Scalar;
+
+/// A [`Scalar`] with the functions that a potential needs.
+///
+/// They are those of the `libm` crate on every target, never the host's, and the crate's potentials use nothing
+/// but these and + − × ÷, in a fixed order and without fused operations. So an `f64` evaluation on a Cortex-M3
+/// agrees with one on x86-64 in every bit.
+///
+/// Sealed, as `Scalar` is.
+///
+/// ```
+/// use forcewire::potential::Real;
+///
+/// assert_eq!(2.25_f32.sqrt(), 1.5);
+/// assert_eq!(Real::round(-0.5_f64), -1.0);
+/// ```
+pub trait Real: Scalar {
+    /// The absolute value.
+    #[must_use]
+    fn abs(self) -> Self;
+    /// e to this power.
+    #[must_use]
+    fn exp(self) -> Self;
+    /// The nearest integer, halves away from 0 (as Fortran's `DNINT`).
+    #[must_use]
+    fn round(self) -> Self;
+    /// The square root.
+    #[must_use]
+    fn sqrt(self) -> Self;
+}
+
+impl Real for f64 {
+    fn abs(self) -> Self {
+        libm::fabs(self)
+    }
+
+    fn exp(self) -> Self {
+        libm::exp(self)
+    }
+
+    fn round(self) -> Self {
+        libm::round(self)
+    }
+
+    fn sqrt(self) -> Self {
+        libm::sqrt(self)
+    }
+}
+
+impl Real for f32 {
+    fn abs(self) -> Self {
+        libm::fabsf(self)
+    }
+
+    fn exp(self) -> Self {
+        libm::expf(self)
+    }
+
+    fn round(self) -> Self {
+        libm::roundf(self)
+    }
+
+    fn sqrt(self) -> Self {
+        libm::sqrtf(self)
+    }
+}
+
+/// The scalar product, in the precision of the atoms.
+pub(super) fn dot<T: Real>([ax, ay, az]: [T; 3], [bx, by, bz]: [T; 3]) -> T {
+    ax * bx + ay * by + az * bz
+}

@@ -1,0 +1,186 @@
+//! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either byte order.
+
+use core::fmt::Debug;
+use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
+
+/// A real number as the caller stores it: `f64`, or `f32` to halve the memory.
+///
+/// An `f64` on a little-endian CPU is laid out in memory as it is on the wire and is never converted: the
+/// transport reads into and writes from the caller's array. Everything else is converted by the chunk.
+///
+/// This trait is sealed.
+pub trait Scalar:
+    sealed::Sealed
+    + Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + 'static
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+
+    /// The nearest number of this type; a finite `f64` beyond the range of `f32` becomes infinite.
+    fn from_f64(value: f64) -> Self;
+
+    /// The same number as an `f64`, exactly.
+    fn to_f64(self) -> f64;
+
+    /// Whether no number is infinite or NaN.
+    #[doc(hidden)]
+    fn all_finite(values: &[Self]) -> bool;
+
+    /// The array as the bytes of the wire, if that is what its memory holds.
+    #[doc(hidden)]
+    fn as_wire(values: &[Self]) -> Option<&[u8]>;
+
+    /// The array as the bytes of the wire, to be filled, if that is how its memory is laid out.
+    #[doc(hidden)]
+    fn as_wire_mut(values: &mut [Self]) -> Option<&mut [u8]>;
+}
+
+impl Scalar for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    fn all_finite(values: &[Self]) -> bool {
+        // An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
+        // operations a number without a branch: vectors on a host, no soft float on a device.
+        let carries = values.iter().fold(0, |carries, value| {
+            let exponent = value.to_bits() & Self::INFINITY.to_bits();
+            carries | (exponent + (1 << (Self::MANTISSA_DIGITS - 1)))
+        });
+        carries >> 63 == 0
+    }
+
+    fn as_wire(values: &[Self]) -> Option<&[u8]> {
+        cfg!(target_endian = "little").then(|| bytemuck::must_cast_slice(values))
+    }
+
+    fn as_wire_mut(values: &mut [Self]) -> Option<&mut [u8]> {
+        cfg!(target_endian = "little").then(|| bytemuck::must_cast_slice_mut(values))
+    }
+}
+
+impl Scalar for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    #[allow(clippy::cast_possible_truncation)] // rounding is what is asked for
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+
+    fn all_finite(values: &[Self]) -> bool {
+        let carries = values.iter().fold(0, |carries, value| {
+            let exponent = value.to_bits() & Self::INFINITY.to_bits();
+            carries | (exponent + (1 << (Self::MANTISSA_DIGITS - 1)))
+        });
+        carries >> 31 == 0
+    }
+
+    fn as_wire(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+
+    fn as_wire_mut(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
+    }
+}
+
+/// Converts a chunk of the wire into numbers, as many as the shorter of the two holds.
+pub(crate) fn from_wire<T: Scalar>(wire: &[u8], values: &mut [T]) {
+    for (bytes, value) in wire.as_chunks().0.iter().zip(values) {
+        *value = T::from_f64(f64::from_le_bytes(*bytes));
+    }
+}
+
+/// Converts numbers into a chunk of the wire, as many as the shorter of the two holds.
+pub(crate) fn to_wire<T: Scalar>(values: &[T], wire: &mut [u8]) {
+    for (value, bytes) in values.iter().zip(wire.as_chunks_mut().0) {
+        *bytes = value.to_f64().to_le_bytes();
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_is_little_endian_binary64() {
+        let mut wire = [0; 16];
+        to_wire(&[-2.25_f32, 1.5], &mut wire);
+        assert_eq!(
+            wire,
+            [0, 0, 0, 0, 0, 0, 2, 0xc0, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f]
+        );
+
+        let mut single = [0.0_f32; 2];
+        from_wire(&wire, &mut single);
+        assert_eq!(single, [-2.25, 1.5]);
+
+        let mut double = [0.0_f64; 2];
+        from_wire(&wire, &mut double);
+        assert_eq!(double, [-2.25, 1.5]);
+    }
+
+    #[test]
+    fn a_double_too_large_for_single_precision_is_not_finite() {
+        let mut single = [0.0_f32];
+        from_wire(&1e300_f64.to_le_bytes(), &mut single);
+        assert!(!f32::all_finite(&single));
+    }
+
+    #[test]
+    fn one_number_that_is_not_finite_is_found() {
+        assert!(f64::all_finite(&[
+            f64::MAX,
+            f64::MIN,
+            0.0,
+            -0.0,
+            f64::MIN_POSITIVE,
+            5e-324,
+            1.0
+        ]));
+        assert!(f32::all_finite(&[
+            f32::MAX,
+            f32::MIN,
+            0.0,
+            -0.0,
+            f32::MIN_POSITIVE,
+            1e-45,
+            1.0
+        ]));
+        for odd in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -f64::NAN] {
+            assert!(!f64::all_finite(&[1.0, odd, -1.0]));
+            assert!(!f32::all_finite(&[1.0, f32::from_f64(odd), -1.0]));
+        }
+    }
+}

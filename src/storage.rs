@@ -1,0 +1,90 @@
+//! Ready-made arrays of fixed capacity for a driver that has no others.
+
+use crate::{Cell, Driver, Evaluation, Potential, PotentialError, Receive, Reply, Scalar};
+
+/// Room for `N` atoms, of at most `B` structures together; nothing is ever allocated.
+///
+/// Takes `N` times 48 bytes (24 for `f32`) and `B` times 152. Can live in a `static`: [`new`](Self::new) is
+/// `const`.
+///
+/// ```
+/// use forcewire::potential::Harmonic;
+/// use forcewire::{Driver, Event, Storage, blocking};
+///
+/// # fn serve(mut socket: impl embedded_io::Read + embedded_io::Write) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut driver = Driver::new();
+/// let mut storage = Storage::<f32, 64>::new();
+/// let mut potential = Harmonic::new(0.01);
+/// loop {
+///     match blocking::run(&mut socket, storage.receive(&mut driver)).map_err(|_| "receive")? {
+///         Event::Positions { .. } => {
+///             storage.evaluate(&driver, &mut potential)?;
+///             blocking::run(&mut socket, storage.reply(&mut driver)).map_err(|_| "reply")?;
+///         }
+///         Event::Init { .. } => {}
+///         _ => return Ok(()),
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Storage<T, const N: usize, const B: usize = 1> {
+    cells: [Cell; B],
+    positions: [[T; 3]; N],
+    /// As long as the structures of this exchange need.
+    forces: heapless::Vec<[T; 3], N>,
+    evaluations: heapless::Vec<Evaluation, B>,
+}
+
+impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
+    /// Empty storage.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            cells: [Cell::orthorhombic([0.0; 3]); B],
+            positions: [[T::ZERO; 3]; N],
+            forces: heapless::Vec::new(),
+            evaluations: heapless::Vec::new(),
+        }
+    }
+
+    /// [`Driver::receive_batch`] into this storage.
+    pub const fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, T> {
+        driver.receive_batch(&mut self.cells, &mut self.positions)
+    }
+
+    /// Evaluates the potential for every structure that `driver` has received.
+    ///
+    /// # Errors
+    ///
+    /// The potential's own. No reply can be made then; close the connection.
+    pub fn evaluate<P>(&mut self, driver: &Driver, potential: &mut P) -> Result<(), PotentialError>
+    where
+        P: Potential<Real = T> + ?Sized,
+    {
+        let (natoms, structures) = (driver.natoms(), driver.structures());
+        let total = natoms.saturating_mul(structures);
+        // What a driver has received into this storage fits into it.
+        let _ = self.forces.resize(total, [T::ZERO; 3]);
+        self.evaluations.clear();
+        for (index, cell) in self.cells.iter().take(structures).enumerate() {
+            let atoms = index * natoms..(index + 1) * natoms;
+            let positions = self.positions.get(atoms.clone()).unwrap_or_default();
+            let forces = self.forces.get_mut(atoms).unwrap_or_default();
+            let evaluation = potential.evaluate(cell, positions, forces)?;
+            let _ = self.evaluations.push(evaluation);
+        }
+        Ok(())
+    }
+
+    /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
+    pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, T> {
+        driver.reply_batch(&self.evaluations, &self.forces, &[])
+    }
+}
+
+impl<T: Scalar, const N: usize, const B: usize> Default for Storage<T, N, B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,84 @@
+//! What a protocol machine and whoever moves its bytes say to each other.
+
+use crate::ProtocolError;
+
+/// What has to happen next in a [`Transfer`].
+#[derive(Debug)]
+pub enum Step<'a, T> {
+    /// Fill this slice, or the beginning of it, with what the peer sends. Never empty.
+    Read(&'a mut [u8]),
+    /// Send this slice, or the beginning of it. Never empty.
+    Write(&'a [u8]),
+    /// Nothing is left to move.
+    Done(T),
+}
+
+/// One exchange of the conversation: a sequence of slices to fill and to send, and a result.
+///
+/// The machine has no transport. Whoever has one asks [`step`](Self::step) which slice comes next, moves
+/// as many of its bytes as the transport takes, tells [`advance`](Self::advance) how many those were, and
+/// repeats. The slices are the caller's own arrays wherever their memory is already laid out as the wire
+/// is, so numbers are copied once.
+///
+/// All progress lives in the machine behind the transfer ([`Driver`](crate::Driver)). Dropping a
+/// transfer loses nothing; making it again with the same arguments goes on where it stopped.
+///
+/// ```
+/// use forcewire::{Driver, Event, Step, Transfer};
+///
+/// let mut driver = Driver::new();
+/// let mut positions = [[0.0; 3]; 8];
+/// let mut receive = driver.receive(&mut positions);
+/// if let Step::Read(slice) = receive.step()? {
+///     slice.copy_from_slice(b"EXIT        ");
+///     receive.advance(12);
+/// }
+/// assert!(matches!(receive.step()?, Step::Done(Event::Exit)));
+/// # Ok::<(), forcewire::ProtocolError>(())
+/// ```
+pub trait Transfer {
+    /// What the exchange ends with.
+    type Output;
+
+    /// Looks at what comes next. Gives the same answer until [`advance`](Self::advance) is called.
+    ///
+    /// # Errors
+    ///
+    /// What the peer or the caller did wrong. An error of the peer's is final for the connection.
+    fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError>;
+
+    /// Says that the first `n` bytes of the slice that [`step`](Self::step) gave have moved.
+    fn advance(&mut self, n: usize);
+
+    /// Says that the peer has closed its side: nothing more will ever be read.
+    ///
+    /// At a message boundary that is a clean end and the next step says so; inside a message the next
+    /// step is [`ProtocolError::EndOfStream`].
+    fn end(&mut self);
+
+    /// Whether part of a message has moved and the rest of it has not.
+    ///
+    /// A transport may want to know: only then does a silent peer owe us something (deadlines, immediate
+    /// acknowledgement), and only then may a write join what is already queued.
+    fn midway(&self) -> bool;
+}
+
+impl<T: Transfer + ?Sized> Transfer for &mut T {
+    type Output = T::Output;
+
+    fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError> {
+        (**self).step()
+    }
+
+    fn advance(&mut self, n: usize) {
+        (**self).advance(n);
+    }
+
+    fn end(&mut self) {
+        (**self).end();
+    }
+
+    fn midway(&self) -> bool {
+        (**self).midway()
+    }
+}

@@ -1,0 +1,76 @@
+//! What `forcewire::smoltcp` sees of smoltcp 0.14, with the same signatures and every answer possible.
+//!
+//! The real `recv_slice` and `send_slice` can't be linked without a panic handler: their ring buffer
+//! indexes slices and asserts, `TcpSeqNumber` refuses to overflow (smoltcp 0.14.0 `storage/ring_buffer.rs`,
+//! `wire/tcp.rs`). Those hold by smoltcp's own invariants. What is proved here is that the shim adds none,
+//! whatever the socket answers within its signatures and its promise to move at most a slice's length.
+
+#![no_std]
+
+pub mod socket {
+    //! As in smoltcp.
+    pub mod tcp {
+        //! As in smoltcp.
+        use core::marker::PhantomData;
+
+        /// A device's register, as in the images.
+        const WIRE: *mut u32 = 0x4000_0000 as *mut u32;
+
+        fn unforeseen() -> usize {
+            unsafe { WIRE.read_volatile() as usize }
+        }
+
+        /// As in smoltcp.
+        pub enum RecvError {
+            /// As in smoltcp.
+            InvalidState,
+            /// As in smoltcp.
+            Finished,
+        }
+
+        /// As in smoltcp.
+        pub enum SendError {
+            /// As in smoltcp.
+            InvalidState,
+        }
+
+        /// A socket in an unforeseen state.
+        pub struct Socket<'a>(PhantomData<&'a mut [u8]>);
+
+        impl Socket<'_> {
+            /// A socket in an unforeseen state.
+            #[allow(clippy::new_without_default)]
+            pub fn new() -> Self {
+                Self(PhantomData)
+            }
+
+            /// As in smoltcp.
+            pub fn send_queue(&self) -> usize {
+                unforeseen()
+            }
+
+            /// As in smoltcp.
+            pub fn send_slice(&mut self, data: &[u8]) -> Result<usize, SendError> {
+                for &byte in data {
+                    unsafe { WIRE.write_volatile(byte.into()) }
+                }
+                match unforeseen() {
+                    n if n <= data.len() => Ok(n),
+                    _ => Err(SendError::InvalidState),
+                }
+            }
+
+            /// As in smoltcp.
+            pub fn recv_slice(&mut self, data: &mut [u8]) -> Result<usize, RecvError> {
+                for byte in data.iter_mut() {
+                    *byte = unforeseen() as u8;
+                }
+                match unforeseen() {
+                    n if n <= data.len() => Ok(n),
+                    n if n % 2 == 0 => Err(RecvError::Finished),
+                    _ => Err(RecvError::InvalidState),
+                }
+            }
+        }
+    }
+}

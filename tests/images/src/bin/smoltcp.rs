@@ -1,0 +1,28 @@
+//! A driver over smoltcp's socket (the one beside these images, see there).
+
+#![no_std]
+#![no_main]
+
+use core::task::Poll;
+
+use forcewire::{Driver, Event, Storage, smoltcp::poll};
+use images::{Echo, unforeseen};
+use smoltcp::socket::tcp::Socket;
+
+#[unsafe(no_mangle)]
+extern "C" fn image() -> u32 {
+    let mut socket = Socket::new();
+    let mut driver = Driver::new();
+    let mut storage = Storage::<f64, 64>::new();
+    loop {
+        match poll(&mut socket, &mut storage.receive(&mut driver)) {
+            Ok(Poll::Ready(Event::Positions { .. })) => {
+                let _ = storage.evaluate(&driver, &mut Echo);
+                while let Ok(Poll::Pending) = poll(&mut socket, &mut storage.reply(&mut driver)) {}
+            }
+            Ok(Poll::Ready(_)) => return unforeseen(),
+            Ok(Poll::Pending) => {}
+            Err(_) => driver.reset(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the images share: a panic handler that can't be linked, a wire that the compiler knows nothing of,
+//! and a potential that costs nothing, so that an image holds the driver and little else.
+
+#![no_std]
+
+use forcewire::{Cell, Evaluation, Potential, PotentialError};
+
+unsafe extern "C" {
+    /// Is defined nowhere: if the linker keeps the panic handler, it complains of this name.
+    fn a_panic_is_reachable() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    unsafe { a_panic_is_reachable() }
+}
+
+/// A device's registers.
+const WIRE: *mut u32 = 0x4000_0000 as *mut u32;
+
+/// A number that the compiler can't foresee.
+pub fn unforeseen() -> u32 {
+    unsafe { WIRE.read_volatile() }
+}
+
+/// A stream whose every answer is unforeseen, for better and for worse.
+pub struct Wire;
+
+/// The wire's errors, of unforeseen kind.
+#[derive(Debug)]
+pub struct Fault;
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("fault")
+    }
+}
+
+impl core::error::Error for Fault {}
+
+impl embedded_io::Error for Fault {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        match unforeseen() {
+            0 => embedded_io::ErrorKind::Interrupted,
+            _ => embedded_io::ErrorKind::Other,
+        }
+    }
+}
+
+impl embedded_io::ErrorType for Wire {
+    type Error = Fault;
+}
+
+/// Some of `len` bytes, or a fault.
+fn some(len: usize) -> Result<usize, Fault> {
+    match unforeseen() as usize {
+        n if n <= len => Ok(n),
+        _ => Err(Fault),
+    }
+}
+
+impl embedded_io::Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        for byte in buffer.iter_mut() {
+            *byte = unforeseen() as u8;
+        }
+        some(buffer.len())
+    }
+}
+
+impl embedded_io::Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        for &byte in bytes {
+            unsafe { WIRE.write_volatile(byte.into()) }
+        }
+        some(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        some(0).map(|_| ())
+    }
+}
+
+/// Forces that are the positions.
+pub struct Echo;
+
+impl Potential for Echo {
+    type Real = f64;
+
+    fn evaluate(
+        &mut self,
+        _: &Cell,
+        positions: &[[f64; 3]],
+        forces: &mut [[f64; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        for (force, position) in forces.iter_mut().zip(positions) {
+            *force = *position;
+        }
+        #[cfg(feature = "panic")]
+        {
+            forces[unforeseen() as usize] = [0.0; 3];
+        }
+        Ok(Evaluation::default())
+    }
+}

@@ -1,0 +1,391 @@
+//! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at every byte.
+
+#![cfg(feature = "std")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forcewire::net::{Address, Patience, Stream, connect_with};
+use forcewire::{Driver, Error, Evaluation, Event, ProtocolError, Virial, blocking};
+
+const STATUS: &[u8] = b"STATUS      ";
+const READY: &[u8] = b"READY       ";
+const HAVEDATA: &[u8] = b"HAVEDATA    ";
+const GETFORCE: &[u8] = b"GETFORCE    ";
+const EXIT: &[u8] = b"EXIT        ";
+
+/// Patience of tests: long where nothing should fail, short where it is waited for.
+const QUICK: Patience = Patience {
+    connect: Duration::from_secs(5),
+    message: Duration::from_millis(200),
+    idle: Some(Duration::from_secs(20)),
+};
+
+/// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is i/8.
+fn posdata(natoms: usize) -> Vec<u8> {
+    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
+    let inverse = cube.map(|x| x / 100.0);
+    let mut bytes = b"POSDATA     ".to_vec();
+    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
+    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
+    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64 / 8.0).to_le_bytes()));
+    bytes
+}
+
+/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
+fn forceready(natoms: usize) -> Vec<u8> {
+    let mut bytes = b"FORCEREADY  ".to_vec();
+    bytes.extend(1.5_f64.to_le_bytes());
+    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
+    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64 / 8.0).to_le_bytes()));
+    bytes.extend([0; 72 + 4]);
+    bytes
+}
+
+/// Serves positions as forces until the server has had enough; how many evaluations that were.
+fn serve(stream: &mut Stream, natoms: usize) -> Result<usize, Error<std::io::Error>> {
+    let mut driver = Driver::new();
+    let mut positions = vec![[0.0_f64; 3]; natoms];
+    let evaluation = Evaluation {
+        energy: 1.5,
+        virial: Virial::default(),
+    };
+    for count in 0.. {
+        match blocking::run(stream, driver.receive(&mut positions))? {
+            Event::Positions { natoms, .. } => {
+                blocking::run(stream, driver.reply(&evaluation, &positions[..natoms], b""))?;
+            }
+            _ => return Ok(count),
+        }
+    }
+    unreachable!()
+}
+
+/// A server's end of a connection, of either kind.
+trait Peer: Read + Write + Send {}
+impl<T: Read + Write + Send> Peer for T {}
+
+/// Runs a server and a driver against each other, over TCP (IPv4 and IPv6) and over a unix socket.
+fn over_each_transport(
+    patience: Patience,
+    server: impl Fn(&mut dyn Peer) + Sync,
+    driver: impl Fn(&mut Stream),
+) {
+    for host in [
+        Ipv4Addr::LOCALHOST.to_string(),
+        Ipv6Addr::LOCALHOST.to_string(),
+    ] {
+        let listener = TcpListener::bind((host.as_str(), 0)).expect("loopback");
+        let address = Address::tcp(host, listener.local_addr().unwrap().port());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut socket, _) = listener.accept().unwrap();
+                socket.set_nodelay(true).unwrap();
+                server(&mut socket);
+            });
+            driver(&mut connect_with(&address, patience, |_, _| {}).unwrap());
+        });
+    }
+    #[cfg(unix)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = directory.path().join("ipi_").to_str().unwrap().to_owned();
+        let listener = std::os::unix::net::UnixListener::bind(format!("{prefix}test")).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| server(&mut listener.accept().unwrap().0));
+            driver(
+                &mut connect_with(&Address::unix(&prefix, "test"), patience, |_, _| {}).unwrap(),
+            );
+        });
+    }
+}
+
+fn hear(peer: &mut dyn Peer, expected: &[u8]) {
+    let mut heard = vec![0; expected.len()];
+    peer.read_exact(&mut heard).unwrap();
+    assert!(heard == expected, "{}", heard.escape_ascii());
+}
+
+#[test]
+fn classic_and_consolidated_evaluations_of_any_size() {
+    // Below, at and above what one recv and one send take.
+    for natoms in [1, 64, 2723, 2730, 2731, 20_000] {
+        over_each_transport(
+            Patience::default(),
+            |peer| {
+                for _ in 0..3 {
+                    peer.write_all(STATUS).unwrap();
+                    hear(peer, READY);
+                    peer.write_all(&[&posdata(natoms), STATUS].concat())
+                        .unwrap();
+                    hear(peer, HAVEDATA);
+                    peer.write_all(GETFORCE).unwrap();
+                    hear(peer, &forceready(natoms));
+                    peer.write_all(&[&posdata(natoms), GETFORCE].concat())
+                        .unwrap();
+                    hear(peer, &forceready(natoms));
+                }
+                peer.write_all(EXIT).unwrap();
+            },
+            |stream| assert_eq!(serve(stream, natoms).unwrap(), 6),
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_dribbles_is_understood() {
+    let patience = Patience {
+        message: Duration::from_secs(30),
+        ..QUICK
+    };
+    over_each_transport(
+        patience,
+        |peer| {
+            for byte in [STATUS, &posdata(2), STATUS, GETFORCE, EXIT].concat() {
+                peer.write_all(&[byte]).unwrap();
+                thread::sleep(Duration::from_micros(100));
+            }
+            hear(peer, &[READY, HAVEDATA, &forceready(2)].concat());
+        },
+        |stream| assert_eq!(serve(stream, 2).unwrap(), 1),
+    );
+}
+
+#[test]
+fn a_peer_that_stalls_inside_a_message_runs_out_of_patience() {
+    over_each_transport(
+        QUICK,
+        |peer| {
+            peer.write_all(&posdata(2)[..100]).unwrap();
+            // Until the driver gives up.
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        },
+        |stream| {
+            let start = Instant::now();
+            let error = serve(stream, 2).unwrap_err();
+            let Error::Transport(error) = error else {
+                panic!("{error}")
+            };
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
+            let text = error.to_string();
+            assert!(text.contains("the rest of a message"), "{text}");
+            assert!(text.contains(&stream.peer().to_string()), "{text}");
+            assert!(start.elapsed() >= QUICK.message);
+            stream.shutdown().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_message_that_dribbles_has_one_deadline() {
+    over_each_transport(
+        QUICK,
+        |peer| {
+            for byte in posdata(2) {
+                if peer.write_all(&[byte]).is_err() {
+                    return;
+                }
+                thread::sleep(QUICK.message / 10);
+            }
+            panic!("the driver waited for all of it");
+        },
+        |stream| {
+            let error = serve(stream, 2).unwrap_err();
+            assert!(
+                matches!(&error, Error::Transport(it) if it.kind() == ErrorKind::TimedOut),
+                "{error}"
+            );
+            stream.shutdown().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_server_that_computes_between_two_messages_is_waited_for() {
+    over_each_transport(
+        QUICK,
+        |peer| {
+            peer.write_all(STATUS).unwrap();
+            hear(peer, READY);
+            thread::sleep(QUICK.message * 3);
+            peer.write_all(EXIT).unwrap();
+        },
+        |stream| assert_eq!(serve(stream, 2).unwrap(), 0),
+    );
+}
+
+#[test]
+fn an_idle_limit_ends_the_wait_for_the_next_message() {
+    let patience = Patience {
+        idle: Some(Duration::from_millis(50)),
+        ..QUICK
+    };
+    over_each_transport(
+        patience,
+        |peer| assert_eq!(peer.read(&mut [0]).unwrap(), 0),
+        |stream| {
+            let error = serve(stream, 2).unwrap_err();
+            assert!(error.to_string().contains("the next message"), "{error}");
+            stream.shutdown().unwrap();
+        },
+    );
+}
+
+#[test]
+fn an_exchange_that_timed_out_can_be_made_again() {
+    over_each_transport(
+        QUICK,
+        |peer| {
+            let message = [&posdata(2), GETFORCE].concat();
+            peer.write_all(&message[..100]).unwrap();
+            thread::sleep(QUICK.message * 3);
+            peer.write_all(&message[100..]).unwrap();
+            hear(peer, &forceready(2));
+        },
+        |stream| {
+            let mut driver = Driver::new();
+            let mut positions = [[0.0_f64; 3]; 2];
+            let mut timeouts = 0;
+            let event = loop {
+                match blocking::run(stream, driver.receive(&mut positions)) {
+                    Err(Error::Transport(error)) if error.kind() == ErrorKind::TimedOut => {
+                        timeouts += 1
+                    }
+                    result => break result.unwrap(),
+                }
+            };
+            assert!(timeouts > 0);
+            assert!(matches!(event, Event::Positions { natoms: 2, .. }));
+            assert_eq!(positions, [[0.0, 0.125, 0.25], [0.375, 0.5, 0.625]]);
+            let evaluation = Evaluation {
+                energy: 1.5,
+                virial: Virial::default(),
+            };
+            blocking::run(stream, driver.reply(&evaluation, &positions, b"")).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_stream_that_ends_at_any_byte_is_an_end_or_an_error_and_never_an_event() {
+    let conversation = [STATUS, &posdata(2), STATUS, GETFORCE].concat();
+    // Where one message ends and the next begins.
+    let boundaries = [0, 12, 12 + 208, 24 + 208, 36 + 208];
+    for end in 0..=conversation.len() {
+        over_each_transport(
+            QUICK,
+            |peer| peer.write_all(&conversation[..end]).unwrap(),
+            |stream| match serve(stream, 2) {
+                Ok(_) => assert!(boundaries.contains(&end), "byte {end}"),
+                Err(Error::Protocol(ProtocolError::EndOfStream { .. })) => {
+                    assert!(!boundaries.contains(&end), "byte {end}");
+                }
+                // The answer found no one at the other end.
+                Err(Error::Transport(error)) => {
+                    assert!(end >= 12, "byte {end}: {error}");
+                    let lost = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+                    assert!(lost.contains(&error.kind()), "byte {end}: {error}");
+                }
+                Err(error) => panic!("byte {end}: {error}"),
+            },
+        );
+    }
+}
+
+#[test]
+fn a_server_that_starts_late_is_found() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let local = listener.local_addr().unwrap();
+    drop(listener);
+    let address = Address::tcp("127.0.0.1", local.port());
+    let mut attempts = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(150));
+            let (mut socket, _) = TcpListener::bind(local).unwrap().accept().unwrap();
+            socket.write_all(EXIT).unwrap();
+        });
+        let mut pauses = Vec::new();
+        let mut stream = connect_with(&address, QUICK, |error, pause| {
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            attempts += 1;
+            pauses.push(pause);
+        })
+        .unwrap();
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert_eq!(serve(&mut stream, 1).unwrap(), 0);
+    });
+    assert!(attempts > 0);
+}
+
+#[test]
+fn a_server_that_never_starts_is_named() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let patience = Patience {
+        connect: Duration::from_millis(100),
+        ..QUICK
+    };
+    let error = connect_with(&Address::tcp("127.0.0.1", port), patience, |_, _| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("no connection to 127.0.0.1:{port}")),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_path_that_is_too_long_is_refused_at_once() {
+    let address = Address::unix("/tmp/ipi_", &"x".repeat(200));
+    let error = connect_with(&address, QUICK, |error, _| panic!("{error}")).unwrap_err();
+    assert!(
+        error.to_string().contains("no connection to /tmp/ipi_xxx"),
+        "{error}"
+    );
+}
+
+/// Sends its pieces one by one with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
+#[test]
+fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::tcp("127.0.0.1", listener.local_addr().unwrap().port());
+    const STEPS: usize = 40;
+    thread::scope(|scope| {
+        let server = scope.spawn(move || {
+            let (mut socket, _): (TcpStream, _) = listener.accept().unwrap();
+            let message = posdata(64);
+            let mut steps = Vec::new();
+            for _ in 0..STEPS {
+                let start = Instant::now();
+                for piece in [
+                    &message[..12],
+                    &message[12..84],
+                    &message[84..156],
+                    &message[156..160],
+                ] {
+                    socket.write_all(piece).unwrap();
+                }
+                socket.write_all(&message[160..]).unwrap();
+                socket.write_all(GETFORCE).unwrap();
+                hear(&mut socket, &forceready(64));
+                steps.push(start.elapsed());
+            }
+            steps
+        });
+        let mut stream = connect_with(&address, QUICK, |_, _| {}).unwrap();
+        assert_eq!(serve(&mut stream, 64).unwrap(), STEPS);
+        // Delayed acknowledgements cost 40 ms in every step once a connection is no longer young; without
+        // them even a busy machine manages one step in less.
+        let steps = server.join().unwrap();
+        let fastest = steps[STEPS / 2..].iter().min().unwrap();
+        assert!(*fastest < Duration::from_millis(20), "{steps:?}");
+    });
+}
