@@ -19,6 +19,10 @@ use crate::blocking::Transport;
 /// larger than this are not copied on their way: 2731 atoms and more.
 const BUFFER: usize = 64 * 1024;
 
+/// Bytes that are copied at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's Zen 3 and 4
+/// (glibc bug 30994); 24 kB then took 4.5 µs instead of 0.6.
+const COPY: usize = 1024;
+
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message until it
@@ -217,15 +221,19 @@ impl Transport for Stream {
             self.served = 0;
         }
         let fresh = self.input.get(self.served..self.filled).unwrap_or_default();
-        // `&[u8]` reads like a stream, by copying.
-        let n = Read::read(&mut &*fresh, buffer)?;
+        let mut n = 0;
+        for (to, mut from) in buffer.chunks_mut(COPY).zip(fresh.chunks(COPY)) {
+            n += from.read(to)?; // a slice reads like a stream
+        }
         self.served += n;
         Ok(n)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.output.len() + bytes.len() <= BUFFER {
-            self.output.extend_from_slice(bytes);
+            for piece in bytes.chunks(COPY) {
+                self.output.extend_from_slice(piece);
+            }
             return Ok(bytes.len());
         }
         loop {
