@@ -1,0 +1,137 @@
+//! One TCP connection over smoltcp, and exchanges that wait for it.
+
+use core::net::Ipv4Addr;
+use core::task::Poll;
+
+use forcewire::smoltcp::{ConnectionLost, poll};
+use forcewire::{Error, Transfer};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+
+use crate::Board;
+
+/// The address that QEMU's user network gives its first guest, and its gateway.
+const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// The first pause after a failed attempt to connect; each is twice the one before, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long an attempt to connect, or a goodbye, may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// A board's network with the one socket that the application has.
+pub struct Network<'a, D: Board> {
+    board: D,
+    interface: Interface,
+    sockets: SocketSet<'a>,
+    socket: SocketHandle,
+    local_port: u16,
+}
+
+impl<'a, D: Board> Network<'a, D> {
+    pub fn new(
+        mut board: D,
+        storage: &'a mut [SocketStorage<'a>],
+        receive: &'a mut [u8],
+        transmit: &'a mut [u8],
+    ) -> Self {
+        let mut config = Config::new(EthernetAddress(board.address()).into());
+        let now = board.now();
+        // Differs from start to start as much as a clock does: local ports must not repeat at once.
+        config.random_seed = now.total_micros().unsigned_abs();
+        let mut interface = Interface::new(config, &mut board, now);
+        interface.update_ip_addrs(|addresses| {
+            let _ = addresses.push(IpCidr::Ipv4(ADDRESS));
+        });
+        let _ = interface.routes_mut().add_default_ipv4_route(GATEWAY);
+
+        let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
+        // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
+        socket.set_ack_delay(None);
+        socket.set_nagle_enabled(false);
+        let mut sockets = SocketSet::new(storage);
+        let socket = sockets.add(socket);
+        let local_port = 49152 + (now.total_micros() % 16384) as u16;
+        Self { board, interface, sockets, socket, local_port }
+    }
+
+    pub fn now(&self) -> Instant {
+        self.board.now()
+    }
+
+    /// Connects, trying again until patience is over; whether that led to a connection.
+    pub fn connect(&mut self, server: Ipv4Addr, port: u16, patience: Duration) -> bool {
+        let (start, mut pause) = (self.now(), FIRST_PAUSE);
+        loop {
+            self.local_port = self.local_port.checked_add(1).unwrap_or(49152);
+            let local_port = self.local_port;
+            let context = self.interface.context();
+            let socket = self.sockets.get_mut::<Socket>(self.socket);
+            let begun = socket.connect(context, (server, port), local_port).is_ok();
+            let until = self.now() + ATTEMPT;
+            while begun && self.state() == State::SynSent && self.now() < until {
+                self.turn();
+            }
+            if self.state() == State::Established {
+                return true;
+            }
+            self.abort();
+            if self.now() - start >= patience {
+                return false;
+            }
+            let until = self.now() + pause;
+            while self.now() < until {
+                self.turn();
+            }
+            pause = LAST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// Carries an exchange through.
+    pub fn run<T: Transfer>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
+        loop {
+            let socket = self.sockets.get_mut::<Socket>(self.socket);
+            if let Poll::Ready(output) = poll(socket, &mut transfer)? {
+                // What was queued last leaves now; it must not wait for the next exchange.
+                self.poll();
+                return Ok(output);
+            }
+            self.turn();
+        }
+    }
+
+    /// Closes the connection and sees the peer's goodbye.
+    pub fn close(&mut self) {
+        self.sockets.get_mut::<Socket>(self.socket).close();
+        let until = self.now() + ATTEMPT;
+        while !matches!(self.state(), State::Closed | State::TimeWait) && self.now() < until {
+            self.turn();
+        }
+    }
+
+    /// Gives the connection up at once, and says so to the peer.
+    pub fn abort(&mut self) {
+        self.sockets.get_mut::<Socket>(self.socket).abort();
+        self.poll();
+    }
+
+    fn state(&self) -> State {
+        self.sockets.get::<Socket>(self.socket).state()
+    }
+
+    fn poll(&mut self) -> PollResult {
+        let now = self.board.now();
+        self.interface.poll(now, &mut self.board, &mut self.sockets)
+    }
+
+    /// Moves frames; waits for the next one if there were none.
+    fn turn(&mut self) {
+        if self.poll() == PollResult::None {
+            self.board.wait();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the application is told when it starts.
+
+use core::net::Ipv4Addr;
+
+use smoltcp::time::Duration;
+
+/// Where the server is and what to compute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The server's address. QEMU's user network shows the host's loopback as 10.0.2.2.
+    pub server: Ipv4Addr,
+    /// The server's port.
+    pub port: u16,
+    /// σ, ε and the cutoff of Lennard-Jones's potential, in bohr and hartree; those of argon.
+    pub lj: [f64; 3],
+    /// How long to try to reach the server.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            server: Ipv4Addr::new(10, 0, 2, 2),
+            port: 31415,
+            lj: [6.43452, 0.000379384, 16.0863],
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Options {
+    /// What [`parse`](Self::parse) understands.
+    pub const USAGE: &str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,CUTOFF patience=SECONDS";
+
+    /// Reads options; what is not named keeps its default.
+    ///
+    /// # Errors
+    ///
+    /// The word that makes no sense.
+    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let mut options = Self::default();
+        for word in words {
+            options.set(word).ok_or(word)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, word: &str) -> Option<()> {
+        match word.split_once('=')? {
+            ("server", text) => self.server = text.parse().ok()?,
+            ("port", text) => self.port = text.parse().ok()?,
+            ("lj", text) => {
+                let mut numbers = text.split(',');
+                for parameter in &mut self.lj {
+                    *parameter = numbers.next()?.parse().ok()?;
+                }
+                if numbers.next().is_some() {
+                    return None;
+                }
+            }
+            ("patience", text) => self.patience = Duration::from_secs(text.parse().ok()?),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_keeps_its_default() {
+        assert_eq!(Options::parse([]), Ok(Options::default()));
+        let options = Options { port: 1, lj: [1.0, 2.0, 3.5], ..Options::default() };
+        assert_eq!(Options::parse(["port=1", "lj=1,2,3.5"]), Ok(options));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for word in ["31415", "port=", "port=65536", "lj=1,2", "lj=1,2,3,4", "server=localhost", "-v"] {
+            assert_eq!(Options::parse([word]), Err(word));
+        }
+    }
+}
