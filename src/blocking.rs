@@ -7,7 +7,7 @@ use crate::{Driver, Error, Event, Potential, Step, Storage, Transfer};
 /// A connection as [`run`] needs it.
 ///
 /// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it directly for
-/// a connection that can make use of `midway`, as [`net::Stream`](crate::net::Stream) does.
+/// a connection that can make use of `midway`, as `net::Stream` does.
 pub trait Transport {
     /// What can go wrong.
     type Error: embedded_io::Error;

@@ -281,6 +281,9 @@ mod tests {
     fn only_a_flat_cell_is_singular() {
         let plane = [[1.0, 2.0, 3.0], [0.1, 0.7, -0.3], [1.1, 2.7, 2.7]];
         assert_eq!(Cell::from_vectors(plane).inverse(), None);
+        // Here the determinant is not 0, but rounding.
+        let plane = [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]];
+        assert_eq!(Cell::from_vectors(plane).inverse(), None);
         assert_eq!(Cell::orthorhombic([1.0, 0.0, 1.0]).inverse(), None);
         assert_eq!(Cell::orthorhombic([1.0, f64::NAN, 1.0]).inverse(), None);
         assert_eq!(

@@ -31,8 +31,8 @@ pub enum PotentialError {
     SingularCell,
     /// A position is infinite or NaN.
     PositionNotFinite,
-    /// The energy, the virial or a force is infinite or NaN: mostly two atoms in the same place, else a
-    /// parameter that is not a number.
+    /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a parameter that
+    /// is not a number.
     ResultNotFinite,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for PotentialError {
                 f.write_str("a position is infinite or NaN, shorten the time step")
             }
             Self::ResultNotFinite => f.write_str(
-                "energy or forces are infinite or NaN, look for atoms in the same place",
+                "the energy or the virial is infinite or NaN, look for atoms in the same place",
             ),
         }
     }

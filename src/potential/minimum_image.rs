@@ -150,6 +150,7 @@ mod tests {
             Cell::orthorhombic([9.0, 7.0, 11.0]),
             Cell::orthorhombic([9.0, -7.0, 11.0]),
             Cell::from_vectors([[9.0, 0.0, 0.0], [4.0, 8.0, 0.0], [-4.0, 3.5, 7.0]]),
+            Cell::from_vectors([[9.0, 0.0, 2.0], [0.0, 8.0, 3.0], [0.0, 0.0, 7.0]]),
             Cell::from_vectors([[0.0, 8.0, 1.0], [9.0, 0.5, 0.0], [1.0, 2.0, 7.0]]),
             Cell::from_vectors([[9.0, 0.0, 0.0], [21.0, 8.0, 0.0], [-14.0, 13.0, 7.0]]),
         ];
@@ -191,6 +192,7 @@ mod tests {
         let image = MinimumImage::new(&cell, &cell.inverse().unwrap(), 3.0);
         assert!(image.separation([0.0; 3], [3.0, 0.0, 0.0]).is_none());
         assert!(image.separation([0.0; 3], [2.9999, 0.0, 0.0]).is_some());
-        assert!(image.separation([0.0; 3], [2.2, 0.0, 2.2]).is_none());
+        assert!(image.separation([0.0; 3], [2.0, 1.0, 2.0]).is_none());
+        assert!(image.separation([0.0; 3], [2.0, 1.0, 1.9]).is_some());
     }
 }

@@ -90,10 +90,16 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
             return Outcome::BadOptions;
         }
     };
-    let Memory { arrays, neighbours, receive, transmit } = memory;
+    let Memory {
+        arrays,
+        neighbours,
+        receive,
+        transmit,
+    } = memory;
     let [sigma, epsilon, cutoff] = options.lj;
-    let mut potential =
-        LennardJones::new(sigma, epsilon, cutoff).with_storage(neighbours.as_flattened_mut());
+    let mut potential = LennardJones::new(sigma, epsilon, cutoff)
+        .with_cutoff(options.cutoff)
+        .with_storage(neighbours.as_flattened_mut());
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut rings = [smoltcp::iface::SocketStorage::EMPTY];
     let mut network = Network::new(board, &mut rings, receive, transmit);
@@ -122,14 +128,23 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
             Ok(_) => warn!("the server closed the connection"),
             Err(error) => warn!("{}", error),
         }
-        failures = if work.evaluations > 0 { 0 } else { failures + 1 };
+        failures = if work.evaluations > 0 {
+            0
+        } else {
+            failures + 1
+        };
         if failures == FAILURES {
             return Outcome::TooManyFailures;
         }
         network.abort();
         driver.reset();
     }
-    warn!("no server at {} port {} for {} s", options.server, options.port, options.patience.secs());
+    warn!(
+        "no server at {} port {} for {} s",
+        options.server,
+        options.port,
+        options.patience.secs()
+    );
     Outcome::NoServer
 }
 
@@ -151,7 +166,9 @@ fn serve<const N: usize, const B: usize>(
 ) -> Result<Event, Error<ConnectionLost>> {
     loop {
         match network.run(arrays.receive(driver))? {
-            Event::Positions { natoms, structures, .. } => {
+            Event::Positions {
+                natoms, structures, ..
+            } => {
                 if work.atoms != natoms {
                     info!("{} atoms, {} structures at a time", natoms, structures);
                     work.atoms = natoms;
@@ -162,7 +179,11 @@ fn serve<const N: usize, const B: usize>(
                 network.run(arrays.reply(driver))?;
                 work.evaluations += structures as u64;
                 work.computing += time;
-                debug!("evaluation {}: {} us", work.evaluations, time.total_micros());
+                debug!(
+                    "evaluation {}: {} us",
+                    work.evaluations,
+                    time.total_micros()
+                );
             }
             Event::Init { replica } => info!("replica {}", replica),
             end => return Ok(end),

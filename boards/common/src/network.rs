@@ -56,7 +56,13 @@ impl<'a, D: Board> Network<'a, D> {
         let mut sockets = SocketSet::new(storage);
         let socket = sockets.add(socket);
         let local_port = 49152 + (now.total_micros() % 16384) as u16;
-        Self { board, interface, sockets, socket, local_port }
+        Self {
+            board,
+            interface,
+            sockets,
+            socket,
+            local_port,
+        }
     }
 
     pub fn now(&self) -> Instant {
@@ -92,7 +98,10 @@ impl<'a, D: Board> Network<'a, D> {
     }
 
     /// Carries an exchange through.
-    pub fn run<T: Transfer>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
+    pub fn run<T: Transfer>(
+        &mut self,
+        mut transfer: T,
+    ) -> Result<T::Output, Error<ConnectionLost>> {
         loop {
             let socket = self.sockets.get_mut::<Socket>(self.socket);
             if let Poll::Ready(output) = poll(socket, &mut transfer)? {

@@ -2,6 +2,7 @@
 
 use core::net::Ipv4Addr;
 
+use forcewire::potential::Cutoff;
 use smoltcp::time::Duration;
 
 /// Where the server is and what to compute.
@@ -13,6 +14,8 @@ pub struct Options {
     pub port: u16,
     /// σ, ε and the cutoff of Lennard-Jones's potential, in bohr and hartree; those of argon.
     pub lj: [f64; 3],
+    /// What the potential does at the cutoff.
+    pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
 }
@@ -23,6 +26,7 @@ impl Default for Options {
             server: Ipv4Addr::new(10, 0, 2, 2),
             port: 31415,
             lj: [6.43452, 0.000379384, 16.0863],
+            cutoff: Cutoff::Tail,
             patience: Duration::from_secs(30),
         }
     }
@@ -30,7 +34,7 @@ impl Default for Options {
 
 impl Options {
     /// What [`parse`](Self::parse) understands.
-    pub const USAGE: &str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,CUTOFF patience=SECONDS";
+    pub const USAGE: &str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted patience=SECONDS";
 
     /// Reads options; what is not named keeps its default.
     ///
@@ -58,6 +62,9 @@ impl Options {
                     return None;
                 }
             }
+            ("cutoff", "tail") => self.cutoff = Cutoff::Tail,
+            ("cutoff", "truncated") => self.cutoff = Cutoff::Truncated,
+            ("cutoff", "shifted") => self.cutoff = Cutoff::Shifted,
             ("patience", text) => self.patience = Duration::from_secs(text.parse().ok()?),
             _ => return None,
         }
@@ -72,13 +79,26 @@ mod tests {
     #[test]
     fn what_is_not_named_keeps_its_default() {
         assert_eq!(Options::parse([]), Ok(Options::default()));
-        let options = Options { port: 1, lj: [1.0, 2.0, 3.5], ..Options::default() };
+        let options = Options {
+            port: 1,
+            lj: [1.0, 2.0, 3.5],
+            ..Options::default()
+        };
         assert_eq!(Options::parse(["port=1", "lj=1,2,3.5"]), Ok(options));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for word in ["31415", "port=", "port=65536", "lj=1,2", "lj=1,2,3,4", "server=localhost", "-v"] {
+        for word in [
+            "31415",
+            "port=",
+            "port=65536",
+            "lj=1,2",
+            "lj=1,2,3,4",
+            "server=localhost",
+            "cutoff=",
+            "-v",
+        ] {
             assert_eq!(Options::parse([word]), Err(word));
         }
     }

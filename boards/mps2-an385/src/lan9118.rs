@@ -49,7 +49,10 @@ impl Lan9118 {
     ///
     /// `registers` must be where the controller's registers are, and no one else may use them.
     pub unsafe fn new(registers: *mut u32) -> Option<Self> {
-        let mut device = Self { registers, frame: [0; FRAME] };
+        let mut device = Self {
+            registers,
+            frame: [0; FRAME],
+        };
         if device.read(register::BYTE_TEST) != 0x8765_4321 {
             return None;
         }
@@ -100,7 +103,11 @@ impl Lan9118 {
 
     fn read_mac(&self, number: u32) -> u32 {
         // Safety: as above. The MAC answers through the controller.
-        unsafe { self.registers.byte_add(register::MAC_CSR_CMD).write_volatile(1 << 31 | 1 << 30 | number) };
+        unsafe {
+            self.registers
+                .byte_add(register::MAC_CSR_CMD)
+                .write_volatile(1 << 31 | 1 << 30 | number)
+        };
         while self.read(register::MAC_CSR_CMD) & 1 << 31 != 0 {}
         self.read(register::MAC_CSR_DATA)
     }
@@ -155,7 +162,13 @@ impl Device for Lan9118 {
         while self.waiting() > 0 && self.can_send() {
             if let Some(len) = self.take() {
                 // smoltcp may answer into the same buffer while it reads this frame.
-                return Some((Received { frame: self.frame, len }, Sender(self)));
+                return Some((
+                    Received {
+                        frame: self.frame,
+                        len,
+                    },
+                    Sender(self),
+                ));
             }
         }
         None

@@ -39,7 +39,9 @@ fn main() -> ! {
 }
 
 fn start() -> Outcome {
-    let Some(mut core) = cortex_m::Peripherals::take() else { return Outcome::BadOptions };
+    let Some(mut core) = cortex_m::Peripherals::take() else {
+        return Outcome::BadOptions;
+    };
     let Some(memory) = cortex_m::singleton!(: Application = Application::new()) else {
         return Outcome::BadOptions;
     };
@@ -59,8 +61,14 @@ fn start() -> Outcome {
     // Safety: no handler runs, see above.
     unsafe { NVIC::unmask(INTERRUPT) };
 
-    let machine = Machine { ethernet, _tick: core.SYST, time: Cell::new((0, 0)) };
-    let Ok(arguments) = env::args::<256>() else { return Outcome::BadOptions };
+    let machine = Machine {
+        ethernet,
+        _tick: core.SYST,
+        time: Cell::new((0, 0)),
+    };
+    let Ok(arguments) = env::args::<256>() else {
+        return Outcome::BadOptions;
+    };
     // The first word is the name of the image.
     forcewire_boards::run(machine, memory, (&arguments).skip(1).flatten())
 }

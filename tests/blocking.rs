@@ -1,0 +1,432 @@
+//! The blocking shim over a stream that counts its calls, moves what it likes and fails when it is told to.
+
+mod common;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use common::*;
+use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use forcewire::{
+    Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError,
+    Storage, Virial, blocking, serve,
+};
+
+/// What the driver's side did to the stream.
+#[derive(Clone, Debug, PartialEq)]
+enum Call {
+    Wrote(Vec<u8>),
+    Flushed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Failure(ErrorKind);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl core::error::Error for Failure {}
+
+impl embedded_io::Error for Failure {
+    fn kind(&self) -> ErrorKind {
+        self.0
+    }
+}
+
+/// A stream whose peer has already sent all that it is going to send.
+struct Fake {
+    inbox: VecDeque<u8>,
+    calls: Vec<Call>,
+    split: Split,
+    dice: Dice,
+    /// Before every call that succeeds, one fails so.
+    before_each: Option<ErrorKind>,
+    failed: bool,
+    takes_nothing: bool,
+}
+
+impl Fake {
+    fn new(inbox: &[u8]) -> Self {
+        Self {
+            inbox: inbox.iter().copied().collect(),
+            calls: Vec::new(),
+            split: Split::Whole,
+            dice: Dice::new(1),
+            before_each: None,
+            failed: false,
+            takes_nothing: false,
+        }
+    }
+
+    fn split(self, split: Split) -> Self {
+        Self { split, ..self }
+    }
+
+    fn fails_before_each(self, kind: ErrorKind) -> Self {
+        Self {
+            before_each: Some(kind),
+            ..self
+        }
+    }
+
+    fn fail(&mut self) -> Result<(), Failure> {
+        self.failed = !self.failed;
+        match self.before_each {
+            Some(kind) if self.failed => Err(Failure(kind)),
+            _ => Ok(()),
+        }
+    }
+
+    fn piece(&mut self, most: usize) -> usize {
+        match self.split {
+            Split::Whole => most,
+            Split::Bytes => most.min(1),
+            Split::Random(_) | Split::Anew(_) => most.min(1 + self.dice.below(40)),
+        }
+    }
+
+    /// All that was written.
+    fn said(&self) -> Vec<u8> {
+        let written = self.calls.iter().filter_map(|call| match call {
+            Call::Wrote(bytes) => Some(bytes.as_slice()),
+            Call::Flushed => None,
+        });
+        written.collect::<Vec<_>>().concat()
+    }
+
+    /// Writes that were not flushed at the end.
+    fn owes(&self) -> bool {
+        matches!(self.calls.last(), Some(Call::Wrote(_)))
+    }
+}
+
+impl ErrorType for Fake {
+    type Error = Failure;
+}
+
+impl Read for Fake {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        assert!(!buffer.is_empty());
+        assert!(!self.owes(), "waits for a peer that waits for a flush");
+        self.fail()?;
+        let n = self.piece(buffer.len().min(self.inbox.len()));
+        for (byte, heard) in buffer.iter_mut().zip(self.inbox.drain(..n)) {
+            *byte = heard;
+        }
+        Ok(n)
+    }
+}
+
+impl Write for Fake {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        assert!(!bytes.is_empty());
+        self.fail()?;
+        if self.takes_nothing {
+            return Ok(0);
+        }
+        let n = self.piece(bytes.len());
+        self.calls.push(Call::Wrote(bytes[..n].to_vec()));
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.fail()?;
+        // A flush of nothing is no call worth counting.
+        if self.owes() {
+            self.calls.push(Call::Flushed);
+        }
+        Ok(())
+    }
+}
+
+/// A whole conversation of the classic kind, and what is said in it.
+fn conversation() -> (Vec<u8>, Vec<u8>) {
+    let heard = [
+        STATUS,
+        &init(0, " "),
+        &[STATUS, &posdata(&golden()), STATUS, GETFORCE]
+            .concat()
+            .repeat(2),
+        EXIT,
+    ];
+    let said = [
+        NEEDINIT,
+        &[READY, HAVEDATA, &hex(GOLDEN_FORCEREADY)]
+            .concat()
+            .repeat(2),
+    ];
+    (heard.concat(), said.concat())
+}
+
+/// Drives it through; every exchange that fails is made again.
+fn drive(fake: &mut Fake) -> (usize, usize) {
+    let mut driver = Driver::new().initialize(Initialize::Once);
+    let mut positions = [[0.0; 3]];
+    let answer = golden_answer();
+    let (mut inits, mut failures) = (0, 0);
+    loop {
+        match blocking::run(fake, driver.receive(&mut positions)) {
+            Ok(Event::Init { .. }) => inits += 1,
+            Ok(Event::Positions { .. }) => loop {
+                let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+                match blocking::run(fake, reply) {
+                    Ok(()) => break,
+                    Err(Error::Transport(_)) => failures += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            },
+            Ok(Event::Exit) => return (inits, failures),
+            Ok(event) => panic!("{event:?}"),
+            Err(Error::Transport(_)) => failures += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_conversation_over_a_stream_that_moves_a_little_at_a_time() {
+    let (heard, said) = conversation();
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard).split(split);
+        assert_eq!(drive(&mut fake), (1, 0));
+        assert_eq!(fake.said(), said);
+        assert!(!fake.owes());
+    });
+}
+
+#[test]
+fn an_interruption_is_retried() {
+    let (heard, said) = conversation();
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard)
+            .split(split)
+            .fails_before_each(ErrorKind::Interrupted);
+        assert_eq!(drive(&mut fake), (1, 0));
+        assert_eq!(fake.said(), said);
+        assert!(!fake.owes());
+    });
+}
+
+#[test]
+fn an_exchange_that_failed_goes_on_where_it_stopped() {
+    let (heard, said) = conversation();
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard)
+            .split(split)
+            .fails_before_each(ErrorKind::TimedOut);
+        let (inits, failures) = drive(&mut fake);
+        assert_eq!(inits, 1);
+        assert!(failures > 20, "{failures}");
+        assert_eq!(fake.said(), said);
+        assert!(!fake.owes());
+    });
+}
+
+/// INIT between POSDATA and GETFORCE waits to be told while the reply leaves.
+#[test]
+fn init_is_not_lost_to_a_flush_that_failed() {
+    let messages = [&posdata(&golden()), &*init(7, " "), GETFORCE, EXIT];
+    let mut fake = Fake::new(&messages.concat()).fails_before_each(ErrorKind::TimedOut);
+    assert_eq!(drive(&mut fake).0, 1);
+    assert_eq!(fake.said(), hex(GOLDEN_FORCEREADY));
+}
+
+#[test]
+fn a_write_of_zero_bytes_is_an_error() {
+    let mut fake = Fake::new(STATUS);
+    fake.takes_nothing = true;
+    let mut driver = Driver::new();
+    let result = blocking::run(&mut fake, driver.receive(&mut [[0.0; 3]; 1]));
+    assert_eq!(result, Err(Error::WriteZero));
+    let text = Error::<Failure>::WriteZero.to_string();
+    assert!(text.contains("connect again"), "{text}");
+    // The answer is still owed.
+    fake.takes_nothing = false;
+    let result = blocking::run(&mut fake, driver.receive(&mut [[0.0; 3]; 1]));
+    assert_eq!(result, Ok(Event::Closed));
+    assert_eq!(fake.said(), READY);
+}
+
+#[test]
+fn an_error_is_the_streams_own() {
+    let mut fake = Fake::new(STATUS).fails_before_each(ErrorKind::ConnectionReset);
+    let mut driver = Driver::new();
+    let result = blocking::run(&mut fake, driver.receive(&mut [[0.0; 3]; 1]));
+    let reset = Failure(ErrorKind::ConnectionReset);
+    assert_eq!(result, Err(Error::Transport(reset)));
+
+    fake.failed = false;
+    let result = serve::<1>(&mut fake, &mut Fixed(golden_answer()));
+    assert_eq!(result, Err(Error::Transport(ErrorKind::ConnectionReset)));
+}
+
+#[test]
+fn a_stream_that_ends_inside_a_message_is_an_error() {
+    let mut fake = Fake::new(&posdata(&golden())[..170]);
+    let mut driver = Driver::new();
+    let result = blocking::run(&mut fake, driver.receive(&mut [[0.0; 3]; 1]));
+    assert_eq!(
+        result,
+        Err(Error::Protocol(ProtocolError::EndOfStream {
+            within: Some(forcewire::Header::PosData),
+            after: 170
+        }))
+    );
+}
+
+#[test]
+fn each_answer_is_one_write_and_one_flush() {
+    let (heard, _) = conversation();
+    let mut fake = Fake::new(&heard);
+    drive(&mut fake);
+    let one = |bytes: &[u8]| [Call::Wrote(bytes.to_vec()), Call::Flushed];
+    let reply = hex(GOLDEN_FORCEREADY);
+    let answers = [NEEDINIT, READY, HAVEDATA, &reply, READY, HAVEDATA, &reply];
+    let expected = answers.map(one);
+    assert_eq!(fake.calls, expected.concat());
+}
+
+/// i-PI drops a driver that stalls inside a reply: no call may come between its pieces.
+#[test]
+fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
+    for (natoms, extras, writes) in [
+        (0, 0, 1),
+        (1, 2, 1),
+        (27, 0, 1),
+        (27, 20, 1),
+        // Header, energy and natoms; forces; virial and extras.
+        (27, 21, 2),
+        (28, 0, 3),
+        (1000, 0, 3),
+        (1000, 688, 3),
+        (1000, 692, 3),
+        // The extras alone.
+        (1000, 693, 4),
+        (1000, 5000, 4),
+    ] {
+        let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, &vec![b'x'; extras]));
+        let mut fake = Fake::new(&[&posdata(&structure), GETFORCE].concat());
+        let mut driver = Driver::new();
+        let mut positions = vec![[0.0; 3]; natoms];
+        blocking::run(&mut fake, driver.receive(&mut positions)).unwrap();
+        assert_eq!(fake.calls, []);
+        let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+        blocking::run(&mut fake, reply).unwrap();
+        assert_eq!(fake.said(), forceready(&answer));
+        assert_eq!(
+            fake.calls.len(),
+            writes + 1,
+            "{natoms} atoms, {extras} bytes"
+        );
+        assert_eq!(fake.calls.last(), Some(&Call::Flushed));
+    }
+}
+
+// ---- serve ----
+
+/// A potential that always gives the same.
+struct Fixed(Answer);
+
+impl Potential for Fixed {
+    type Real = f64;
+
+    fn evaluate(
+        &mut self,
+        _: &forcewire::Cell,
+        positions: &[[f64; 3]],
+        forces: &mut [[f64; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        assert_eq!(positions.len(), forces.len());
+        if positions.len() != self.0.forces.len() {
+            return Err(PotentialError::LengthMismatch);
+        }
+        forces.copy_from_slice(&self.0.forces);
+        Ok(self.0.evaluation)
+    }
+}
+
+#[test]
+fn serve_is_a_whole_driver() {
+    let answer = answer(3, 1.0, b"");
+    let steps = [STATUS, &posdata(&water()), STATUS, GETFORCE]
+        .concat()
+        .repeat(3);
+    let said = [READY, HAVEDATA, &forceready(&answer)].concat().repeat(3);
+    at_every_split(|split| {
+        for last in [EXIT, b""] {
+            let mut fake = Fake::new(&[&init(0, " "), &*steps, last].concat()).split(split);
+            let result = serve::<3>(&mut fake, &mut Fixed(answer.clone()));
+            assert_eq!(result, Ok(()));
+            assert_eq!(fake.said(), said);
+        }
+    });
+}
+
+#[test]
+fn serve_says_what_went_wrong() {
+    let mut fake = Fake::new(&posdata(&water()));
+    let result = serve::<2>(&mut fake, &mut Fixed(answer(3, 1.0, b"")));
+    assert_eq!(
+        result,
+        Err(Error::Protocol(ProtocolError::TooManyAtoms {
+            announced: 3,
+            capacity: 2
+        }))
+    );
+
+    let mut fake = Fake::new(&[&posdata(&water()), GETFORCE].concat());
+    let result = serve::<3>(&mut fake, &mut Fixed(answer(2, 1.0, b"")));
+    assert_eq!(
+        result,
+        Err(Error::Potential(PotentialError::LengthMismatch))
+    );
+    assert_eq!(fake.calls, []);
+
+    let mut broken = golden_answer();
+    broken.evaluation.virial = Virial([[f64::NAN; 3]; 3]);
+    let mut fake = Fake::new(&[&posdata(&golden()), GETFORCE].concat());
+    let result = serve::<1>(&mut fake, &mut Fixed(broken));
+    let error = ProtocolError::NotFinite(forcewire::Quantity::Virial);
+    assert_eq!(result, Err(Error::Protocol(error)));
+    assert_eq!(fake.calls, []);
+}
+
+/// The loop that a firmware author writes for batches.
+#[test]
+fn a_loop_with_storage_serves_batches() {
+    let answers = [golden_answer(), golden_answer()].map(|it| Answer {
+        extras: Vec::new(),
+        ..it
+    });
+    let heard = [
+        STATUS,
+        &init(0, "  batch_size:2"),
+        STATUS,
+        &posdata_batch(&[golden(), golden()]),
+        GETFORCE,
+        STATUS,
+        EXIT,
+    ];
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard.concat()).split(split);
+        let mut driver = Driver::new().initialize(Initialize::Once);
+        let mut storage = Storage::<f64, 2, 2>::new();
+        while let Event::Init { .. } | Event::Positions { .. } =
+            match blocking::run(&mut fake, storage.receive(&mut driver)).unwrap() {
+                event @ Event::Positions { .. } => {
+                    storage
+                        .evaluate(&driver, &mut Fixed(golden_answer()))
+                        .unwrap();
+                    blocking::run(&mut fake, storage.reply(&mut driver)).unwrap();
+                    event
+                }
+                event => event,
+            }
+        {}
+        let said = [NEEDINIT, READY, &forceready_batch(&answers), READY];
+        assert_eq!(fake.said(), said.concat());
+    });
+}

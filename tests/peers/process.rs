@@ -1,0 +1,173 @@
+//! Other programs: each with its own log, bounded in time, and gone when its test is over.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{self, Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A program that was started. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program that writes what it says to `name`.log in `directory`.
+    pub fn start(command: &mut Command, name: &str, directory: &Path) -> Self {
+        let log = directory.join(name).with_extension("log");
+        let file = File::create(&log).unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} did not start: {error}"));
+        Self {
+            child,
+            name: name.to_owned(),
+            log,
+        }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Waits until `ready` has an answer.
+    pub fn until<T>(&mut self, what: &str, mut ready: impl FnMut(&str) -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            let ended = self.child.try_wait().unwrap();
+            if let Some(answer) = ready(&self.log()) {
+                return answer;
+            }
+            assert!(
+                ended.is_none() && start.elapsed() < LIMIT,
+                "waited for {} {what}; {}; it said:\n{}",
+                self.name,
+                ended.map_or("it runs".to_owned(), |status| status.to_string()),
+                self.log()
+            );
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for its end: the status, unless a signal ended it, and all that it said.
+    pub fn end(&mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.log());
+            }
+            let (name, log) = (&self.name, || self.log());
+            assert!(
+                start.elapsed() < LIMIT,
+                "{name} does not end; it said:\n{}",
+                log()
+            );
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for a good end.
+    pub fn success(&mut self) -> String {
+        let (status, log) = self.end();
+        assert_eq!(
+            status,
+            Some(0),
+            "status of {}, which said:\n{log}",
+            self.name
+        );
+        log
+    }
+
+    /// Sends it a signal: TERM, STOP, CONT.
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &line]).status().unwrap();
+        assert!(status.success(), "{line}");
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A program of a peer's virtual environment: `peer("ipi", "i-pi")`.
+pub fn peer(environment: &str, program: &str) -> Command {
+    let root = env::var_os("FORCEWIRE_PEERS").unwrap_or_else(|| {
+        panic!(
+            "FORCEWIRE_PEERS is not set. It names the directory of the peers' virtual environments, which \
+             `tests/peers/install DIRECTORY` makes (tests/peers/README.md)"
+        )
+    });
+    let path = Path::new(&root).join(environment).join("bin").join(program);
+    assert!(
+        path.exists(),
+        "no {}: run `tests/peers/install {}`",
+        path.display(),
+        Path::new(&root).display()
+    );
+    let mut command = Command::new(path);
+    command
+        .env_remove("PYTHONPATH")
+        .env("PYTHONUNBUFFERED", "1")
+        .env("OMP_NUM_THREADS", "1")
+        .env("OPENBLAS_NUM_THREADS", "1");
+    command
+}
+
+/// `examples/driver.rs`, built from the source as it is now.
+pub fn driver() -> Command {
+    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(DRIVER.get_or_init(|| {
+        let release = !cfg!(debug_assertions);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--quiet", "--example", "driver"])
+            .args(["--features", "std"])
+            .args(release.then_some("--release"))
+            .args([
+                "--manifest-path",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ])
+            .arg("--target-dir")
+            .arg(target)
+            .env_remove("CARGO_BUILD_TARGET");
+        assert!(cargo.status().unwrap().success(), "{cargo:?}");
+        target
+            .join(if release { "release" } else { "debug" })
+            .join("examples")
+            .join("driver")
+            .with_extension(env::consts::EXE_EXTENSION)
+    }))
+}
+
+/// Says how fast it went, past the test harness, which keeps what passing tests print. Not a test of speed:
+/// other tests run at the same time, and `tests/benches` measures.
+pub fn report(what: &str, evaluations: usize, time: Duration) {
+    let _ = writeln!(
+        io::stderr(),
+        "peers: {what}: {:.0} evaluations/s",
+        evaluations as f64 / time.as_secs_f64()
+    );
+}

@@ -1,0 +1,870 @@
+//! What a driver refuses, by its exact error, and that the error says what to do about it.
+
+mod common;
+
+use common::*;
+use forcewire::{
+    Driver, Event, Header, Initialize, ProtocolError, Quantity, Scalar, Step, Transfer,
+};
+
+/// A driver that has received [`golden`] and is about to reply.
+fn computing() -> Driver {
+    let mut driver = Driver::new();
+    script(&mut driver, Split::Whole)
+        .hears(posdata(&golden()))
+        .tells(golden().event());
+    driver
+}
+
+/// Checks what the user will read.
+#[track_caller]
+fn says(error: ProtocolError, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+// ---- headers ----
+
+#[test]
+fn an_unknown_header() {
+    let odd: [&[u8; 12]; 9] = [
+        b"status      ",
+        b" STATUS     ",
+        b"STATUSS     ",
+        b"STATU       ",
+        b"SHM         ",
+        b"GET / HTTP/1",
+        b"            ",
+        &[0; 12],
+        &[0xff; 12],
+    ];
+    for header in odd {
+        at_every_split(|split| {
+            let error = ProtocolError::UnknownHeader(*header);
+            script(&mut Driver::new(), split)
+                .hears(header)
+                .refuses(error);
+            let mut driver = computing();
+            script(&mut driver, split)
+                .replies(&golden_answer())
+                .hears(header)
+                .refuses(error);
+        });
+    }
+    says(
+        ProtocolError::UnknownHeader(*b"GET / HTTP/1"),
+        &["\"GET / HTTP/1\"", "is the peer an i-PI server"],
+    );
+    says(
+        ProtocolError::UnknownHeader(*b"\x01\xffA         "),
+        &["\"\\x01\\xffA\""],
+    );
+}
+
+/// Each header in each state: what the driver answers, or that it refuses.
+#[test]
+fn a_header_out_of_turn() {
+    use Header::*;
+    // Header, then the answers of a driver whose status is NEEDINIT, READY, HAVEDATA: "" where it listens
+    // on, - where it refuses.
+    let table = [
+        (
+            b"STATUS      ",
+            Status,
+            ["NEEDINIT    ", "READY       ", "HAVEDATA    "],
+        ),
+        (b"INIT        ", Init, ["", "", ""]),
+        (b"POSDATA     ", PosData, ["-", "", "-"]),
+        (b"GETFORCE    ", GetForce, ["-", "-", "FORCEREADY"]),
+        (b"EXIT        ", Exit, ["end", "end", "end"]),
+        (b"NEEDINIT    ", NeedInit, ["-", "-", "-"]),
+        (b"READY       ", Ready, ["-", "-", "-"]),
+        (b"HAVEDATA    ", HaveData, ["-", "-", "-"]),
+        (b"FORCEREADY  ", ForceReady, ["-", "-", "-"]),
+    ];
+    for (bytes, command, answers) in table {
+        for (status, answer) in [NeedInit, Ready, HaveData].into_iter().zip(answers) {
+            at_every_split(|split| {
+                let mut driver = match status {
+                    NeedInit => Driver::new().initialize(Initialize::Once),
+                    Ready => Driver::new(),
+                    _ => computing(),
+                };
+                assert_eq!(driver.status(), status);
+                let mut script = script(&mut driver, split);
+                if status == HaveData {
+                    script = script.replies(&golden_answer());
+                }
+                let script = script.hears(bytes);
+                match answer {
+                    "-" => script.refuses(ProtocolError::OutOfTurn { command, status }),
+                    "end" => script.tells(Event::Exit),
+                    "FORCEREADY" => script.says(hex(GOLDEN_FORCEREADY)),
+                    answer => script.says(answer),
+                };
+            });
+        }
+    }
+    says(
+        ProtocolError::OutOfTurn {
+            command: GetForce,
+            status: Ready,
+        },
+        &["GETFORCE", "READY", "connect again"],
+    );
+    says(
+        ProtocolError::OutOfTurn {
+            command: PosData,
+            status: NeedInit,
+        },
+        &["POSDATA", "INIT", "Initialize::Never"],
+    );
+}
+
+#[test]
+fn positions_without_init_for_the_second_structure() {
+    at_every_split(|split| {
+        let mut driver = Driver::new().initialize(Initialize::EveryStep);
+        script(&mut driver, split)
+            .hears(init(0, " "))
+            .tells(Event::Init { replica: 0 })
+            .hears([&posdata(&golden()), GETFORCE].concat())
+            .tells(golden().event())
+            .replies(&golden_answer())
+            .says(hex(GOLDEN_FORCEREADY))
+            .hears(posdata(&golden()))
+            .refuses(ProtocolError::OutOfTurn {
+                command: Header::PosData,
+                status: Header::NeedInit,
+            });
+    });
+}
+
+// ---- counts and lengths ----
+
+#[test]
+fn too_many_atoms() {
+    let error = |announced, capacity| ProtocolError::TooManyAtoms {
+        announced,
+        capacity,
+    };
+    at_every_split(|split| {
+        for (natoms, capacity) in [(1, 0), (3, 2), (100, 99)] {
+            script_with_room::<f64>(&mut Driver::new(), split, capacity, 1)
+                .hears(posdata(&atoms(natoms)))
+                .refuses(error(natoms, capacity))
+                .holds(&[]);
+            script_with_room::<f32>(&mut Driver::new(), split, capacity, 1)
+                .hears(posdata(&atoms(natoms)))
+                .refuses(error(natoms, capacity))
+                .holds(&[]);
+        }
+    });
+    // The most that can be announced, alone and in a batch.
+    let most = i32::MAX as usize;
+    let mut bytes = posdata(&golden());
+    bytes[156..160].copy_from_slice(&integer(i32::MAX));
+    script(&mut Driver::new(), Split::Whole)
+        .hears(bytes)
+        .refuses(error(most, 128))
+        .holds(&[]);
+    let mut bytes = posdata_batch(&[golden(), golden()]);
+    bytes[12..16].copy_from_slice(&integer(i32::MAX));
+    script(&mut Driver::new(), Split::Whole)
+        .hears(init(0, "batch_size:2"))
+        .tells(Event::Init { replica: 0 })
+        .hears(&bytes[..16])
+        .refuses(error(2 * most, 128))
+        .holds(&[]);
+    says(
+        error(100, 64),
+        &["100 atoms", "room for 64", "longer arrays"],
+    );
+}
+
+#[test]
+fn too_many_structures() {
+    let error = |announced, capacity| ProtocolError::TooManyStructures {
+        announced,
+        capacity,
+    };
+    at_every_split(|split| {
+        script(&mut Driver::new(), split)
+            .hears(init(0, "batch_size:5"))
+            .tells(Event::Init { replica: 0 })
+            .hears(&posdata_batch(&[golden(), golden()])[..16])
+            .refuses(error(5, 4))
+            .holds(&[])
+            .holds_cells(&[]);
+    });
+    // No atoms make no room.
+    script(&mut Driver::new(), Split::Whole)
+        .hears(init(0, format!("batch_size:{}0", u64::MAX)))
+        .tells(Event::Init { replica: 0 })
+        .hears(b"POSDATA     \0\0\0\0")
+        .refuses(error(usize::MAX, 4));
+    says(
+        error(5, 4),
+        &["5 structures", "room for 4", "more cells", "batch_size"],
+    );
+}
+
+#[test]
+fn a_negative_number_of_atoms() {
+    for natoms in [-1, i32::MIN] {
+        at_every_split(|split| {
+            let mut bytes = posdata(&golden());
+            bytes[156..160].copy_from_slice(&integer(natoms));
+            script(&mut Driver::new(), split)
+                .hears(bytes)
+                .refuses(ProtocolError::NegativeAtoms(natoms))
+                .holds(&[]);
+            let mut bytes = posdata_batch(&[golden(), golden()]);
+            bytes[12..16].copy_from_slice(&integer(natoms));
+            script(&mut Driver::new(), split)
+                .hears(init(0, "batch_size:2"))
+                .tells(Event::Init { replica: 0 })
+                .hears(bytes)
+                .refuses(ProtocolError::NegativeAtoms(natoms))
+                .holds(&[]);
+        });
+    }
+    says(
+        ProtocolError::NegativeAtoms(-1),
+        &["-1 atoms", "out of step"],
+    );
+}
+
+#[test]
+fn a_number_of_atoms_that_changes() {
+    let answer = answer(3, 1.0, b"");
+    for natoms in [0, 1, 4] {
+        at_every_split(|split| {
+            let error = ProtocolError::AtomsChanged {
+                announced: natoms,
+                expected: 3,
+            };
+            let mut driver = Driver::new();
+            script(&mut driver, split)
+                .hears([&posdata(&water()), GETFORCE].concat())
+                .tells(water().event())
+                .replies(&answer)
+                .says(forceready(&answer))
+                .hears(posdata(&atoms(natoms)))
+                .refuses(error)
+                .holds(&water().positions)
+                // Another connection is another system.
+                .reconnects()
+                .hears(posdata(&atoms(natoms)))
+                .tells(atoms(natoms).event());
+
+            let mut driver = Driver::new().allow_changing_atoms();
+            script(&mut driver, split)
+                .hears([&posdata(&water()), GETFORCE].concat())
+                .tells(water().event())
+                .replies(&answer)
+                .says(forceready(&answer))
+                .hears(posdata(&atoms(natoms)))
+                .tells(atoms(natoms).event());
+        });
+    }
+    says(
+        ProtocolError::AtomsChanged {
+            announced: 4,
+            expected: 3,
+        },
+        &["4 atoms", "after 3", "allow_changing_atoms"],
+    );
+}
+
+#[test]
+fn a_text_of_negative_length() {
+    at_every_split(|split| {
+        for (status, len) in [(Initialize::Never, -1), (Initialize::Once, i32::MIN)] {
+            let mut driver = Driver::new().initialize(status);
+            script(&mut driver, split)
+                .hears([b"INIT        ", &integer(0)[..], &integer(len)].concat())
+                .refuses(ProtocolError::NegativeLength(len));
+        }
+        script(&mut computing(), split)
+            .replies(&golden_answer())
+            .hears([b"INIT        ", &integer(0)[..], &integer(-5)].concat())
+            .refuses(ProtocolError::NegativeLength(-5));
+    });
+    says(
+        ProtocolError::NegativeLength(-5),
+        &["INIT", "-5 bytes", "out of step"],
+    );
+}
+
+// ---- batches ----
+
+/// i-PI with `batch_size` and a driver that said READY first: the number of atoms comes in front.
+#[test]
+fn a_batch_that_nobody_announced() {
+    let mut tiny = cube(vec![[0.0; 3]]);
+    (tiny.h, tiny.inverse) = (tiny.inverse, tiny.h);
+    let mut slightly_tilted = golden();
+    slightly_tilted.inverse[1] = -0.0;
+    for structure in [golden(), water(), atoms(100), tiny, slightly_tilted] {
+        for size in [2, 3, 16] {
+            at_every_split(|split| {
+                let batch = vec![structure.clone(); size];
+                script(&mut Driver::new(), split)
+                    .hears(STATUS)
+                    .says(READY)
+                    .hears([&posdata_batch(&batch), GETFORCE].concat())
+                    .refuses(ProtocolError::UnannouncedBatch)
+                    .holds(&[])
+                    .holds_cells(&[]);
+            });
+        }
+    }
+    says(
+        ProtocolError::UnannouncedBatch,
+        &["batches", "Initialize::Once", "batch_size"],
+    );
+}
+
+#[test]
+fn a_lone_structure_is_never_taken_for_a_batch() {
+    let mut dice = Dice::new(1);
+    let mut matrix = |kind: usize| -> [f64; 9] {
+        match kind {
+            0 => [0.0; 9],
+            1 => [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            // Any lengths, upper triangular, lower triangular, full; long and short in binary.
+            _ => std::array::from_fn(|i| {
+                let zero = match kind {
+                    2 => i % 4 != 0,
+                    3 => i / 3 > i % 3,
+                    4 => i / 3 < i % 3,
+                    _ => false,
+                };
+                let short = [10.0, 1.0, 0.5, -3.0][dice.below(4)];
+                let long = f64::from_bits((dice.next() >> 2) | 0x3f00_0000_0000_0000);
+                if zero {
+                    0.0
+                } else {
+                    [short, long][dice.below(2)]
+                }
+            }),
+        }
+    };
+    let mut finite = 0;
+    for round in 0..20_000 {
+        let mut structure = atoms(round % 5);
+        structure.h = matrix(2 + round % 4);
+        structure.inverse = matrix(round / 4 % 6);
+        let mut driver = Driver::new().allow_not_finite();
+        script(&mut driver, Split::Whole)
+            .hears(posdata(&structure))
+            .then(|driver| finite += usize::from(driver.status() == Header::HaveData))
+            .tells(structure.event());
+    }
+    assert_eq!(finite, 20_000);
+}
+
+#[test]
+fn inverses_that_peers_send_are_not_looked_at() {
+    let [xx, xy, xz, yx, yy, yz, zx, zy, zz] = golden().inverse;
+    let inverses = [
+        golden().inverse,
+        [xx, yx, zx, xy, yy, zy, xz, yz, zz],          // ASE
+        [0.0; 9],                                      // IPICalculator.jl
+        [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], // pysisyphus, eOn
+        [f64::NAN; 9],
+        [f64::INFINITY; 9],
+    ];
+    for inverse in inverses {
+        at_every_split(|split| {
+            let structure = Structure {
+                inverse,
+                ..golden()
+            };
+            script(&mut Driver::new(), split)
+                .hears(posdata(&structure))
+                .tells(golden().event());
+        });
+    }
+}
+
+// ---- numbers ----
+
+const ODD: [f64; 4] = [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+
+#[test]
+fn a_cell_that_is_not_finite() {
+    for odd in ODD {
+        for at in 0..9 {
+            let mut structure = golden();
+            structure.h[at] = odd;
+            for split in [Split::Whole, Split::Bytes] {
+                script(&mut Driver::new(), split)
+                    .hears(posdata(&structure))
+                    .refuses(ProtocolError::NotFinite(Quantity::Cell))
+                    .holds(&[])
+                    .holds_cells(&[]);
+                // In the second structure of a batch.
+                script(&mut Driver::new(), split)
+                    .hears(init(0, "batch_size:2"))
+                    .tells(Event::Init { replica: 0 })
+                    .hears(posdata_batch(&[golden(), structure.clone()]))
+                    .refuses(ProtocolError::NotFinite(Quantity::Cell))
+                    .holds(&[]);
+            }
+        }
+    }
+    says(ProtocolError::NotFinite(Quantity::Cell), &["cell", "NaN"]);
+}
+
+#[test]
+fn a_position_that_is_not_finite() {
+    fn check<T: Scalar>(odd: f64) {
+        for natoms in [1, 33, 100] {
+            for at in [0, natoms / 2, natoms - 1] {
+                for axis in 0..3 {
+                    let mut structure = atoms(natoms);
+                    structure.positions[at][axis] = odd;
+                    for split in [Split::Whole, Split::Random(3), Split::Anew(4)] {
+                        script_with_room::<T>(&mut Driver::new(), split, 100, 1)
+                            .hears(posdata(&structure))
+                            .refuses(ProtocolError::NotFinite(Quantity::Positions));
+                    }
+                }
+            }
+        }
+    }
+    for odd in ODD {
+        check::<f64>(odd);
+        check::<f32>(odd);
+    }
+    // Too large for the caller's numbers.
+    check::<f32>(1e300);
+    says(
+        ProtocolError::NotFinite(Quantity::Positions),
+        &["positions", "NaN"],
+    );
+}
+
+#[test]
+fn the_rest_of_a_longer_array_may_hold_anything() {
+    let mut driver = Driver::new();
+    let mut positions = [[f64::NAN; 3]; 4];
+    let message = posdata(&water());
+    let event = run(driver.receive(&mut positions), &message);
+    assert_eq!(event, Ok(water().event()));
+    assert!(positions[3][0].is_nan());
+}
+
+#[test]
+fn a_reply_that_is_not_finite() {
+    for odd in ODD {
+        at_every_split(|split| {
+            let mut energy = golden_answer();
+            energy.evaluation.energy = odd;
+            let mut force = golden_answer();
+            force.forces[0][2] = odd;
+            let mut virial = golden_answer();
+            virial.evaluation.virial.0[2][0] = odd;
+            let mut driver = computing();
+            script(&mut driver, split)
+                .replies(&energy)
+                .refuses(ProtocolError::NotFinite(Quantity::Energy))
+                .replies(&force)
+                .refuses(ProtocolError::NotFinite(Quantity::Forces))
+                .replies(&virial)
+                .refuses(ProtocolError::NotFinite(Quantity::Virial))
+                // The driver is as it was.
+                .replies(&golden_answer())
+                .hears([STATUS, GETFORCE].concat())
+                .says([HAVEDATA, &hex(GOLDEN_FORCEREADY)].concat());
+            // In single precision, and in the second structure of a batch.
+            let mut driver = computing();
+            script_with_room::<f32>(&mut driver, split, 1, 1)
+                .replies(&force)
+                .refuses(ProtocolError::NotFinite(Quantity::Forces));
+            for (quantity, answer) in [
+                (Quantity::Energy, &energy),
+                (Quantity::Forces, &force),
+                (Quantity::Virial, &virial),
+            ] {
+                script(&mut computing_two(), split)
+                    .replies_batch(&[golden_answer(), answer.clone()])
+                    .refuses(ProtocolError::NotFinite(quantity));
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_not_finite_passes_where_it_is_allowed() {
+    for odd in ODD {
+        at_every_split(|split| {
+            let mut structure = atoms(33);
+            structure.positions[32] = [odd; 3];
+            let mut answer = answer(33, odd, b"");
+            answer.forces[32] = [odd; 3];
+            let mut driver = Driver::new().allow_not_finite();
+            script(&mut driver, split)
+                .hears([&posdata(&structure), GETFORCE].concat())
+                .tells(structure.event())
+                .holds(&structure.positions)
+                .replies(&answer)
+                .says(forceready(&answer));
+        });
+    }
+    // A NaN in the cell: the event is not itself then.
+    let mut structure = golden();
+    structure.h[4] = f64::NAN;
+    let mut driver = Driver::new().allow_not_finite();
+    let event = run(driver.receive(&mut [[0.0; 3]]), &posdata(&structure));
+    assert!(matches!(event, Ok(Event::Positions { .. })), "{event:?}");
+}
+
+// ---- replies ----
+
+#[test]
+fn a_reply_without_a_structure() {
+    at_every_split(|split| {
+        let answer = golden_answer();
+        let mut driver = Driver::new();
+        let reply = |driver: &mut Driver| {
+            let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+            run(reply, b"")
+        };
+        assert_eq!(reply(&mut driver), Err(ProtocolError::NothingToReplyTo));
+        script(&mut driver, split)
+            .replies(&golden_answer())
+            .refuses(ProtocolError::NothingToReplyTo)
+            .then(|driver| assert_eq!(driver.status(), Header::Ready));
+        // The driver is as it was.
+        script(&mut driver, split)
+            .hears([&posdata(&golden()), GETFORCE].concat())
+            .tells(golden().event())
+            .replies(&golden_answer())
+            .says(hex(GOLDEN_FORCEREADY))
+            .reconnects()
+            .replies(&golden_answer())
+            .refuses(ProtocolError::NothingToReplyTo);
+    });
+    says(ProtocolError::NothingToReplyTo, &["receive one first"]);
+}
+
+#[test]
+fn a_reply_of_another_length() {
+    let wrong = |quantity, given, expected| ProtocolError::WrongLength {
+        quantity,
+        given,
+        expected,
+    };
+    at_every_split(|split| {
+        let mut driver = Driver::new();
+        let mut script = script(&mut driver, split)
+            .hears(posdata(&water()))
+            .tells(water().event());
+        for natoms in [0, 2, 4] {
+            script = script.replies(&answer(natoms, 1.0, b"")).refuses(wrong(
+                Quantity::Forces,
+                natoms,
+                3,
+            ));
+        }
+        script
+            .replies_batch(&[answer(1, 1.0, b""), answer(2, 1.0, b"")])
+            .refuses(wrong(Quantity::Evaluations, 2, 1))
+            .replies(&answer(3, 1.0, b""))
+            .hears(GETFORCE)
+            .says(forceready(&answer(3, 1.0, b"")));
+    });
+
+    let mut driver = computing_two();
+    let answers = [golden_answer(), golden_answer()];
+    let both = answers.each_ref().map(|it| it.evaluation);
+    let forces = [[0.0; 3]; 2];
+    assert_eq!(
+        run(driver.reply(&both[0], &forces, b"{}"), b""),
+        Err(wrong(Quantity::Evaluations, 1, 2))
+    );
+    let reply = driver.reply_batch(&both, &forces[..1], &[]);
+    assert_eq!(run(reply, b""), Err(wrong(Quantity::Forces, 1, 2)));
+    for extras in [&[&b"{}"[..]][..], &[b"", b"", b""]] {
+        let reply = driver.reply_batch(&both, &forces, extras);
+        let error = wrong(Quantity::Extras, extras.len(), 2);
+        assert_eq!(run(reply, b""), Err(error));
+    }
+    script(&mut driver, Split::Whole)
+        .replies_batch(&answers)
+        .hears(GETFORCE)
+        .says(forceready_batch(&answers));
+    says(
+        wrong(Quantity::Forces, 2, 3),
+        &["forces", "length 2", "3 is needed"],
+    );
+}
+
+/// Announced lengths must be kept: what was begun with other arguments is not finished with these.
+#[test]
+fn a_reply_that_was_begun_is_not_finished_with_other_lengths() {
+    let mut driver = computing();
+    let answer = golden_answer();
+    let long = vec![b'x'; 1000];
+    let mut begun = driver.reply(&answer.evaluation, &answer.forces, &long);
+    // All but the last 10 bytes of the extras.
+    assert_eq!(move_at_most(&mut begun, GETFORCE, 1124 - 10), 1124 - 10);
+    drop(begun);
+    for len in [0, 10, 999, 1001, 2000] {
+        let other = vec![b'y'; len];
+        let error = ProtocolError::WrongLength {
+            quantity: Quantity::Extras,
+            given: len,
+            expected: 1000,
+        };
+        let again = driver.reply(&answer.evaluation, &answer.forces, &other);
+        assert_eq!(run(again, b""), Err(error));
+    }
+    let again = driver.reply(&answer.evaluation, &answer.forces, &long);
+    assert_eq!(run(again, b""), Ok(()));
+    assert_eq!(driver.traffic().sent, 1124);
+}
+
+/// Nobody has 2 GiB of extras; a slice of one that is mapped and never touched will do.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn extras_too_long_to_be_announced() {
+    let most = i32::MAX as usize;
+    let extras = vec![0_u8; most + 1];
+    let answer = golden_answer();
+    let mut driver = computing();
+    let reply = driver.reply(&answer.evaluation, &answer.forces, &extras);
+    let error = ProtocolError::ExtrasTooLong(most + 1);
+    assert_eq!(run(reply, b""), Err(error));
+    // One byte less can be said; the driver is as it was.
+    let mut reply = driver.reply(&answer.evaluation, &answer.forces, &extras[..most]);
+    assert_eq!(move_at_most(&mut reply, GETFORCE, 124), 124);
+    says(error, &["2147483648 bytes", "2147483647"]);
+}
+
+// ---- ends ----
+
+/// Where the stream ends, the driver has told what came whole and nothing more.
+#[test]
+fn the_stream_ends_at_each_byte_of_each_message() {
+    let answer = answer(3, 1.0, b"{}");
+    let messages: [(Option<Header>, Vec<u8>); 6] = [
+        (Some(Header::Status), STATUS.to_vec()),
+        (Some(Header::Init), init(1, "key : value")),
+        (Some(Header::PosData), posdata(&water())),
+        (Some(Header::Status), STATUS.to_vec()),
+        (Some(Header::Init), init(2, "")),
+        (Some(Header::GetForce), GETFORCE.to_vec()),
+    ];
+    let all = messages
+        .each_ref()
+        .map(|(_, bytes)| bytes.as_slice())
+        .concat();
+    for end in 0..=all.len() {
+        for split in [Split::Whole, Split::Bytes, Split::Anew(end as u64)] {
+            let came = |n: usize| end >= messages[..n].iter().map(|it| it.1.len()).sum();
+            let mut driver = Driver::new();
+            let mut script = script(&mut driver, split).hears(&all[..end]);
+            if came(1) {
+                script = script.says(READY);
+            }
+            if came(2) {
+                script = script.tells(Event::Init { replica: 1 });
+            }
+            if came(3) {
+                script = script.tells(water().event()).replies(&answer);
+            }
+            if came(6) {
+                script = script
+                    .says([HAVEDATA, &forceready(&answer)].concat())
+                    .tells(Event::Init { replica: 2 });
+            } else if came(4) {
+                script = script.says(HAVEDATA);
+            }
+            let script = script.hears_the_end();
+            // The message that the stream ended in, and where in it.
+            let mut after = end;
+            let within = messages.iter().find_map(|(header, bytes)| {
+                if after < bytes.len() {
+                    Some(*header)
+                } else {
+                    after -= bytes.len();
+                    None
+                }
+            });
+            match within {
+                Some(header) if after > 0 => {
+                    let within = header.filter(|_| after >= 12);
+                    script.refuses(ProtocolError::EndOfStream { within, after })
+                }
+                _ if came(5) && !came(6) => script
+                    .tells(Event::Init { replica: 2 })
+                    .tells(Event::Closed),
+                _ => script.tells(Event::Closed),
+            };
+        }
+    }
+    says(
+        ProtocolError::EndOfStream {
+            within: Some(Header::PosData),
+            after: 17,
+        },
+        &["closed", "inside POSDATA", "17 bytes", "connect again"],
+    );
+    says(
+        ProtocolError::EndOfStream {
+            within: None,
+            after: 3,
+        },
+        &["inside a header", "3 bytes"],
+    );
+}
+
+#[test]
+fn the_stream_ends_at_each_byte_of_a_batch() {
+    let batch = [water(), atoms(3)];
+    let bytes = posdata_batch(&batch);
+    for after in 1..bytes.len() {
+        for split in [Split::Whole, Split::Anew(after as u64)] {
+            let error = ProtocolError::EndOfStream {
+                within: (after >= 12).then_some(Header::PosData),
+                after,
+            };
+            script_with_room::<f32>(&mut Driver::new(), split, 6, 2)
+                .hears(init(0, "batch_size:2"))
+                .tells(Event::Init { replica: 0 })
+                .hears(&bytes[..after])
+                .hears_the_end()
+                .refuses(error);
+        }
+    }
+}
+
+/// Whatever comes, a driver ends with an event or an error and never with a panic.
+#[test]
+fn noise_is_refused() {
+    let words: [&[u8]; 8] = [
+        STATUS,
+        GETFORCE,
+        b"INIT        ",
+        b"POSDATA     ",
+        &[0, 0, 0, 0],
+        &[2, 0, 0, 0],
+        b"batch_size:2",
+        &[0xff; 5],
+    ];
+    for seed in 0..2000 {
+        let mut dice = Dice::new(seed);
+        let mut noise = Vec::new();
+        for _ in 0..dice.below(40) {
+            match dice.below(12) {
+                8 => noise.extend(posdata(&golden())),
+                9 => noise.extend(init(0, "batch_size:2")),
+                10 => noise.extend(posdata_batch(&[golden(), golden()])),
+                11 => noise.extend(dice.next().to_le_bytes()),
+                word => noise.extend(words[word]),
+            }
+        }
+        let mut driver = Driver::new().initialize(Initialize::Once);
+        if seed % 2 == 0 {
+            driver = driver.allow_changing_atoms().allow_not_finite();
+        }
+        let mut inbox = noise.as_slice();
+        let mut positions = [[0.0_f32; 3]; 4];
+        let mut cells = [UNTOUCHED_CELL; 2];
+        let answers = [golden_answer(), golden_answer()];
+        let evaluations = answers.each_ref().map(|it| it.evaluation);
+        for round in 0.. {
+            assert!(round < 100, "seed {seed} goes on for ever");
+            match pour(driver.receive_batch(&mut cells, &mut positions), &mut inbox) {
+                Ok(Event::Init { .. }) => {}
+                Ok(Event::Positions {
+                    natoms, structures, ..
+                }) => {
+                    let forces = vec![[1.0_f32; 3]; natoms * structures];
+                    let reply = driver.reply_batch(&evaluations[..structures], &forces, &[]);
+                    if pour(reply, &mut inbox).is_err() {
+                        break;
+                    }
+                }
+                Ok(Event::Exit | Event::Closed) | Err(_) => break,
+                Ok(event) => panic!("{event:?}"),
+            }
+        }
+        assert_eq!(
+            driver.traffic().received as usize,
+            noise.len() - inbox.len(),
+            "seed {seed}"
+        );
+    }
+}
+
+// ---- without a script ----
+
+/// A driver that has received a batch of two and is about to reply.
+fn computing_two() -> Driver {
+    let mut driver = Driver::new();
+    script(&mut driver, Split::Whole)
+        .hears(init(0, "batch_size:2"))
+        .tells(Event::Init { replica: 0 })
+        .hears(posdata_batch(&[golden(), golden()]))
+        .tells(Event::Positions {
+            natoms: 1,
+            structures: 2,
+            cell: golden().cell(),
+        });
+    driver
+}
+
+/// Runs a transfer with everything that the server says, then the end.
+fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
+    pour(transfer, &mut inbox)
+}
+
+fn pour<T: Transfer>(mut transfer: T, inbox: &mut &[u8]) -> Result<T::Output, ProtocolError> {
+    loop {
+        match transfer.step()? {
+            Step::Done(output) => return Ok(output),
+            Step::Write(slice) => {
+                let n = slice.len();
+                transfer.advance(n);
+            }
+            Step::Read(_) if inbox.is_empty() => transfer.end(),
+            Step::Read(slice) => {
+                let n = slice.len().min(inbox.len());
+                let (came, rest) = inbox.split_at(n);
+                slice[..n].copy_from_slice(came);
+                *inbox = rest;
+                transfer.advance(n);
+            }
+        }
+    }
+}
+
+/// Lets a transfer hear everything and say at most this much; how much it said.
+fn move_at_most(transfer: &mut impl Transfer, mut inbox: &[u8], most: usize) -> usize {
+    let mut said = 0;
+    while said < most {
+        match transfer.step().unwrap() {
+            Step::Done(_) => break,
+            Step::Read(slice) => {
+                let n = slice.len().min(inbox.len());
+                let (came, rest) = inbox.split_at(n);
+                slice[..n].copy_from_slice(came);
+                inbox = rest;
+                transfer.advance(n);
+            }
+            Step::Write(slice) => {
+                let n = slice.len().min(most - said);
+                said += n;
+                transfer.advance(n);
+            }
+        }
+    }
+    said
+}
