@@ -15,7 +15,7 @@ use forcewire::net::{Address, Patience, Stream, connect_with};
 use forcewire::potential::{
     Cutoff, Harmonic, Harmonic1d, IdealGas, LennardJones, Morse, SilveraGoldman, storage_for,
 };
-use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Potential, ProtocolError, blocking};
+use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Potential, PotentialError, blocking};
 
 const HELP: &str = "\
 A driver for i-PI and every other server that speaks its socket protocol.
@@ -27,7 +27,7 @@ usage: driver [-u] [-a HOST] [-p PORT] -m MODEL [-o PARAMETERS] [-S PREFIX] [-v]
   -p PORT         its port (default: 31415)
   -u              a unix socket, PREFIX followed by HOST
   -S PREFIX       what comes before the name (default: /tmp/ipi_)
-  -m MODEL        gas                   no forces at all
+  -m MODEL        gas    [-o DELAY]     no forces at all, after DELAY seconds
                   harm    -o K          a spring on x of the first atom
                   harm3d  -o K          a spring on every atom
                   morse  [-o R0,D,A]    a Morse well around the origin (default: O-H stretch)
@@ -46,12 +46,17 @@ The driver ends with 0 when the server says EXIT, with 1 and the reason when the
 goes away without (ASE's does), with 2 when a flag makes no sense.
 ";
 
-/// The most atoms of one exchange, so that a stream out of step does not ask for all memory.
+/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
 const MOST_ATOMS: usize = 10_000_000;
+const MOST_STRUCTURES: usize = 10_000;
+
+/// Makes the potential for the cell of the first structure: i-PI's driver lets the cutoffs of lj and sg follow its
+/// volume from there.
+type Model = Box<dyn Fn(&Cell) -> Box<dyn Potential<Real = f64>>>;
 
 struct Arguments {
     address: Address,
-    potential: Box<dyn Potential<Real = f64>>,
+    model: Model,
     initialize: Initialize,
     patience: Patience,
     verbose: bool,
@@ -78,36 +83,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let Arguments {
         address,
+        model,
+        initialize,
         patience,
         verbose,
-        ..
-    } = &arguments;
+    } = arguments;
     let mut silent = true;
-    let mut stream = connect_with(address, *patience, |error, _| {
+    let mut stream = connect_with(&address, patience, |error, _| {
         if std::mem::take(&mut silent) {
             let seconds = patience.connect.as_secs_f64();
             eprintln!("driver: {error}; trying again for {seconds} s");
         }
     })?;
-    if *verbose {
+    if verbose {
         eprintln!("driver: connected to {address}");
     }
-    let mut driver = Driver::new().initialize(arguments.initialize);
-    let mut work = Work::default();
+    let mut driver = Driver::new().initialize(initialize);
+    let mut work = Work::new(model);
     let start = Instant::now();
-    let result = serve(&mut stream, &mut driver, &mut work, &mut arguments);
-    if arguments.verbose {
-        let Work {
-            count, computing, ..
-        } = work;
+    let result = serve(&mut stream, &mut driver, &mut work, verbose);
+    if verbose {
         let traffic = driver.traffic();
         eprintln!(
-            "driver: {count} evaluations in {:.3} s, {:.3} s of it computing; {} bytes received, {} sent",
+            "driver: {} evaluations in {:.3} s, {:.3} s of it computing; {} bytes received, {} sent",
+            work.count,
             start.elapsed().as_secs_f64(),
-            computing.as_secs_f64(),
+            work.computing.as_secs_f64(),
             traffic.received,
             traffic.sent
         );
@@ -115,9 +119,56 @@ fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     result
 }
 
+/// Takes part in the conversation until the server has had enough.
+fn serve(
+    stream: &mut Stream,
+    driver: &mut Driver,
+    work: &mut Work,
+    verbose: bool,
+) -> Result<(), Box<dyn Error>> {
+    use forcewire::Error::Protocol;
+    use forcewire::ProtocolError::{TooManyAtoms, TooManyStructures};
+
+    loop {
+        let receive = driver.receive_batch(&mut work.cells, &mut work.positions);
+        match blocking::run(stream, receive) {
+            Ok(Event::Positions {
+                natoms, structures, ..
+            }) => {
+                work.evaluate(natoms, structures)?;
+                let reply = driver.reply_batch(&work.evaluations, &work.forces, &[]);
+                blocking::run(stream, reply)?;
+                if verbose {
+                    let energies: Vec<f64> = work.evaluations.iter().map(|it| it.energy).collect();
+                    eprintln!("driver: {natoms} atoms, energy {energies:?} hartree");
+                }
+            }
+            Ok(Event::Init { replica }) if verbose => {
+                let text = driver.init_text().escape_ascii();
+                eprintln!("driver: replica {replica}, \"{text}\"");
+            }
+            Ok(Event::Init { .. }) => {}
+            Ok(Event::Exit) => return Ok(()),
+            Ok(_) => {
+                let text = format!("{} closed the connection without EXIT", stream.peer());
+                return Err(text.into());
+            }
+            // The exchange goes on once there is room.
+            Err(Protocol(TooManyAtoms { announced, .. })) if announced <= MOST_ATOMS => {
+                work.positions.resize(announced, [0.0; 3]);
+            }
+            Err(Protocol(TooManyStructures { announced, .. })) if announced <= MOST_STRUCTURES => {
+                work.cells.resize(announced, Cell::orthorhombic([0.0; 3]));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// The arrays of an exchange, as long as the server's structures need, and what has been done with them.
-#[derive(Default)]
 struct Work {
+    model: Model,
+    potential: Option<Box<dyn Potential<Real = f64>>>,
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
@@ -126,77 +177,39 @@ struct Work {
     computing: Duration,
 }
 
-/// Computes whatever the server asks for until it has had enough.
-fn serve(
-    stream: &mut Stream,
-    driver: &mut Driver,
-    work: &mut Work,
-    arguments: &mut Arguments,
-) -> Result<(), Box<dyn Error>> {
-    let verbose = arguments.verbose;
-    loop {
-        let receive = driver.receive_batch(&mut work.cells, &mut work.positions);
-        match blocking::run(stream, receive) {
-            Ok(Event::Positions {
-                natoms,
-                structures,
-                cell,
-            }) => {
-                let start = Instant::now();
-                work.forces.resize(natoms * structures, [0.0; 3]);
-                work.evaluations.clear();
-                for index in 0..structures {
-                    // Only a batch needs more than the cell that comes with the event.
-                    let cell = work.cells.get(index).unwrap_or(&cell);
-                    let atoms = index * natoms..(index + 1) * natoms;
-                    let (positions, forces) =
-                        (&work.positions[atoms.clone()], &mut work.forces[atoms]);
-                    work.evaluations
-                        .push(arguments.potential.evaluate(cell, positions, forces)?);
-                }
-                work.count += structures;
-                work.computing += start.elapsed();
-                blocking::run(
-                    stream,
-                    driver.reply_batch(&work.evaluations, &work.forces, &[]),
-                )?;
-                if verbose {
-                    let energies: Vec<f64> = work.evaluations.iter().map(|it| it.energy).collect();
-                    eprintln!("driver: {natoms} atoms, energy {energies:?} hartree");
-                }
-            }
-            Ok(Event::Init { replica }) => {
-                if verbose {
-                    let text = driver.init_text().escape_ascii();
-                    eprintln!("driver: replica {replica}, \"{text}\"");
-                }
-            }
-            Ok(Event::Exit) => return Ok(()),
-            Ok(_) => {
-                return Err(format!("{} closed the connection without EXIT", stream.peer()).into());
-            }
-            // Once there is room, the exchange goes on.
-            Err(forcewire::Error::Protocol(ProtocolError::TooManyAtoms { announced, .. }))
-                if announced <= MOST_ATOMS =>
-            {
-                work.positions.resize(announced, [0.0; 3]);
-            }
-            Err(forcewire::Error::Protocol(ProtocolError::TooManyStructures {
-                announced, ..
-            })) if announced <= MOST_ATOMS => {
-                work.cells.resize(announced, Cell::orthorhombic([0.0; 3]));
-            }
-            Err(error) => return Err(error.into()),
+impl Work {
+    fn new(model: Model) -> Self {
+        Self {
+            model,
+            potential: None,
+            cells: vec![Cell::orthorhombic([0.0; 3])],
+            positions: Vec::new(),
+            forces: Vec::new(),
+            evaluations: Vec::new(),
+            count: 0,
+            computing: Duration::ZERO,
         }
+    }
+
+    fn evaluate(&mut self, natoms: usize, structures: usize) -> Result<(), PotentialError> {
+        let start = Instant::now();
+        self.forces.resize(natoms * structures, [0.0; 3]);
+        self.evaluations.clear();
+        for (index, cell) in self.cells.iter().take(structures).enumerate() {
+            let atoms = index * natoms..(index + 1) * natoms;
+            let (positions, forces) = (&self.positions[atoms.clone()], &mut self.forces[atoms]);
+            let potential = self.potential.get_or_insert_with(|| (self.model)(cell));
+            self.evaluations
+                .push(potential.evaluate(cell, positions, forces)?);
+        }
+        self.count += structures;
+        self.computing += start.elapsed();
+        Ok(())
     }
 }
 
 /// The model called `name`, as i-PI's driver means it.
-fn potential(
-    name: &str,
-    parameters: &[f64],
-    cutoff: Option<Cutoff>,
-) -> Result<Box<dyn Potential<Real = f64>>, String> {
+fn model(name: &str, parameters: &[f64], cutoff: Option<Cutoff>) -> Result<Model, String> {
     let wrong = |needed: &str| {
         let given = parameters.len();
         Err(format!(
@@ -206,23 +219,37 @@ fn potential(
     if cutoff.is_some() && name != "lj" {
         return Err(format!("--cutoff is for -m lj, not for -m {name}"));
     }
-    let storage = || vec![0; storage_for(MOST_ATOMS)]; // untouched beyond the atoms that there are
+    if parameters.iter().any(|number| number.is_nan()) {
+        return Err("-o takes numbers, and NaN is none".into());
+    }
+    let cutoff = cutoff.unwrap_or(Cutoff::Tail);
+    let storage = || vec![0; storage_for(MOST_ATOMS)]; // stays untouched beyond the atoms that there are
     Ok(match (name, parameters) {
-        ("gas", []) => Box::new(IdealGas::new()),
-        ("gas", _) => return wrong("no parameters"),
-        ("harm", &[k]) => Box::new(Harmonic1d::new(k)),
-        ("harm3d", &[k]) => Box::new(Harmonic::new(k)),
+        ("gas", []) => Box::new(|_| Box::new(IdealGas::new())),
+        ("gas", &[seconds]) => {
+            let delay = Duration::try_from_secs_f64(seconds)
+                .map_err(|_| format!("-m gas takes seconds of delay, not {seconds}"))?;
+            Box::new(move |_| Box::new(Delayed(IdealGas::new(), delay)))
+        }
+        ("gas", _) => return wrong("-o DELAY or no parameters"),
+        ("harm", &[k]) => Box::new(move |_| Box::new(Harmonic1d::new(k))),
+        ("harm3d", &[k]) => Box::new(move |_| Box::new(Harmonic::new(k))),
         ("harm" | "harm3d", _) => return wrong("-o K"),
-        ("morse", []) => Box::new(Morse::default()),
-        ("morse", &[r0, depth, a]) => Box::new(Morse::new(r0, depth, a)),
+        ("morse", []) => Box::new(|_| Box::new(Morse::default())),
+        ("morse", &[r0, depth, a]) => Box::new(move |_| Box::new(Morse::new(r0, depth, a))),
         ("morse", _) => return wrong("-o R0,D,A or no parameters"),
-        ("lj", &[sigma, epsilon, radius]) => Box::new(
-            LennardJones::new(sigma, epsilon, radius)
-                .with_cutoff(cutoff.unwrap_or(Cutoff::Tail))
-                .with_storage(storage()),
-        ),
+        ("lj", &[sigma, epsilon, radius]) => Box::new(move |cell| {
+            let lj = LennardJones::new(sigma, epsilon, radius).with_cutoff(cutoff);
+            Box::new(
+                lj.with_reference_volume(cell.volume())
+                    .with_storage(storage()),
+            )
+        }),
         ("lj", _) => return wrong("-o SIGMA,EPSILON,CUTOFF"),
-        ("sg", &[radius]) => Box::new(SilveraGoldman::new(radius).with_storage(storage())),
+        ("sg", &[radius]) => Box::new(move |cell| {
+            let sg = SilveraGoldman::new(radius).with_reference_volume(cell.volume());
+            Box::new(sg.with_storage(storage()))
+        }),
         ("sg", _) => return wrong("-o CUTOFF"),
         _ => {
             return Err(format!(
@@ -232,13 +259,30 @@ fn potential(
     })
 }
 
+/// A potential that takes its time.
+struct Delayed<P>(P, Duration);
+
+impl<P: Potential> Potential for Delayed<P> {
+    type Real = P::Real;
+
+    fn evaluate(
+        &mut self,
+        cell: &Cell,
+        positions: &[[P::Real; 3]],
+        forces: &mut [[P::Real; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        std::thread::sleep(self.1);
+        self.0.evaluate(cell, positions, forces)
+    }
+}
+
 /// What the command line asks for; nothing if that is help.
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     use lexopt::prelude::*;
 
     let (mut host, mut port, mut unix) = (String::from("localhost"), 31415, false);
     let mut prefix = String::from(Address::PREFIX);
-    let (mut model, mut parameters) = (None, Vec::new());
+    let (mut name, mut parameters) = (None, Vec::new());
     let mut cutoff = None;
     let mut initialize = Initialize::Once;
     let mut patience = Patience::default();
@@ -251,7 +295,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
             Short('p') | Long("port") => port = number("-p", "a port", &flags.value()?.string()?)?,
             Short('u') | Long("unix") => unix = true,
             Short('S') => prefix = flags.value()?.string()?,
-            Short('m') | Long("mode") => model = Some(flags.value()?.string()?),
+            Short('m') | Long("mode") => name = Some(flags.value()?.string()?),
             Short('o') | Long("param") => {
                 parameters = flags
                     .value()?
@@ -303,8 +347,8 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
         }
     }
 
-    let model = model.ok_or("-m MODEL is missing: gas, harm, harm3d, morse, lj or sg")?;
-    let potential = potential(&model, &parameters, cutoff)?;
+    let name = name.ok_or("-m MODEL is missing: gas, harm, harm3d, morse, lj or sg")?;
+    let model = model(&name, &parameters, cutoff)?;
     let address = if unix {
         Address::unix(&prefix, &host)
     } else {
@@ -312,7 +356,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     };
     Ok(Some(Arguments {
         address,
-        potential,
+        model,
         initialize,
         patience,
         verbose,

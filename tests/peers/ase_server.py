@@ -65,7 +65,8 @@ def main(where):
     address = {"port": 0} if where == "tcp" else {"unixsocket": where.removeprefix("unix:")}
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(2)
     # Neither upper nor lower triangular, so that a transposed cell can't go unnoticed.
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + [[0, 0.02, -0.03], [0.05, 0.01, 0], [0, -0.02, 0.03]]), scale_atoms=True)
+    skew = np.eye(3) + [[0, 0.02, -0.03], [0.05, 0.01, 0], [0, -0.02, 0.03]]
+    atoms.set_cell(atoms.cell.array @ skew, scale_atoms=True)
     atoms.rattle(0.05, seed=3)
     atoms.set_velocities(np.random.default_rng(4).normal(scale=0.01, size=atoms.positions.shape))
 
@@ -80,7 +81,8 @@ def main(where):
         BFGS(atoms, logfile=None).run(fmax=1e-9, steps=5)
         compare(atoms)
         for step in range(5):
-            atoms.set_cell(atoms.cell.array @ (np.eye(3) + 1e-3 * np.diag([1, -2, step])), scale_atoms=True)
+            strain = 1e-3 * np.diag([1, -2, step])
+            atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
             compare(atoms)
         times = calculator.times[1:]
         print("agrees", len(errors) // 3, max(errors), len(times), sum(times), flush=True)

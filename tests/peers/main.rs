@@ -7,9 +7,11 @@
 //! FORCEWIRE_PEERS=DIRECTORY cargo test --test peers -- --ignored
 //! ```
 //!
-//! Everything stays on this host (127.0.0.1 and unix sockets in a temporary directory) and ends with its test.
+//! Everything stays on this host (127.0.0.1 and unix sockets) and ends with its test.
+
 #![cfg(unix)]
 
 mod ase;
 mod ipi;
 mod process;
+mod simulation;

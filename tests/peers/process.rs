@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -43,7 +43,14 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// Waits until `ready` has an answer.
+    /// Waits until it has said this.
+    pub fn says(&mut self, text: &str) {
+        self.until(&format!("to say {text:?}"), |log| {
+            log.contains(text).then_some(())
+        });
+    }
+
+    /// Waits until `ready` has an answer, given what it has said so far.
     pub fn until<T>(&mut self, what: &str, mut ready: impl FnMut(&str) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
@@ -69,11 +76,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), self.log());
             }
-            let (name, log) = (&self.name, || self.log());
             assert!(
                 start.elapsed() < LIMIT,
-                "{name} does not end; it said:\n{}",
-                log()
+                "{} does not end; it said:\n{}",
+                self.name,
+                self.log()
             );
             sleep(Duration::from_millis(2));
         }
@@ -119,12 +126,14 @@ pub fn peer(environment: &str, program: &str) -> Command {
              `tests/peers/install DIRECTORY` makes (tests/peers/README.md)"
         )
     });
-    let path = Path::new(&root).join(environment).join("bin").join(program);
+    // The program may be started from another directory.
+    let root = absolute(root).unwrap();
+    let path = root.join(environment).join("bin").join(program);
     assert!(
         path.exists(),
         "no {}: run `tests/peers/install {}`",
         path.display(),
-        Path::new(&root).display()
+        root.display()
     );
     let mut command = Command::new(path);
     command
