@@ -18,8 +18,10 @@ pub async fn run<S: Read + Write, T: Transfer>(
     socket: &mut S,
     mut transfer: T,
 ) -> Result<T::Output, Error<S::Error>> {
-    // An earlier run may have been dropped between a write and its flush.
-    let mut flushed = false;
+    // An earlier run may have been dropped between a write and its flush. Before the first step, because an event
+    // that it gives must not be lost.
+    while passing(socket.flush().await)?.is_none() {}
+    let mut flushed = true;
     loop {
         match transfer.step()? {
             Step::Write(bytes) => {

@@ -66,8 +66,10 @@ pub fn run<S: Transport, T: Transfer>(
     socket: &mut S,
     mut transfer: T,
 ) -> Result<T::Output, Error<S::Error>> {
-    // An earlier run may have been stopped between a write and its flush.
-    let mut flushed = false;
+    // An earlier run may have been stopped between a write and its flush. Before the first step, because an event
+    // that it gives must not be lost to an error.
+    retry(|| socket.flush())?;
+    let mut flushed = true;
     loop {
         let midway = transfer.midway();
         match transfer.step()? {

@@ -369,10 +369,14 @@ impl Driver {
         &self.init.text
     }
 
-    /// The parameters in [`init_text`](Self::init_text), as far as it is UTF-8.
+    /// The parameters in [`init_text`](Self::init_text), as far as it is UTF-8 and without one that was cut.
     #[must_use]
     pub fn parameters(&self) -> Parameters<'_> {
-        let text = &self.init.text;
+        let mut text = self.init.text.as_slice();
+        if self.init.len > text.len() {
+            let whole = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
+            text = text.get(..whole).unwrap_or_default();
+        }
         let valid = match core::str::from_utf8(text) {
             Ok(text) => text,
             Err(error) => {
@@ -627,9 +631,6 @@ impl<T: Scalar> Receive<'_, T> {
                 driver.cell = driver.check_cell(cell)?;
                 driver.structures = 1;
                 driver.atoms(announced)?;
-                if let Some(first) = self.cells.first_mut() {
-                    *first = cell;
-                }
                 self.expect_positions();
             }
             Field::Count => {
@@ -666,7 +667,7 @@ impl<T: Scalar> Receive<'_, T> {
     fn expect_positions(&mut self) {
         let driver = &mut *self.driver;
         let len = driver.total().saturating_mul(ATOM);
-        if len > 0 && T::as_wire_mut(&mut []).is_some() {
+        if len > 0 && Self::is_wire() {
             driver.state = State::Positions;
             driver.at = 0;
             driver.end = len;
@@ -674,6 +675,11 @@ impl<T: Scalar> Receive<'_, T> {
             // Numbers that no one has seen yet can't be wrong.
             let _ = self.expect_reals(0);
         }
+    }
+
+    /// Whether positions can come straight into the caller's array.
+    fn is_wire() -> bool {
+        T::as_wire_mut(&mut []).is_some()
     }
 
     /// Goes on with positions from this number on, or ends when there are none.
@@ -695,6 +701,11 @@ impl<T: Scalar> Receive<'_, T> {
         if !driver.not_finite && !T::all_finite(positions.as_flattened()) {
             return Err(ProtocolError::NotFinite(Quantity::Positions));
         }
+        if driver.structures == 1
+            && let Some(first) = self.cells.first_mut()
+        {
+            *first = driver.cell;
+        }
         driver.phase = Phase::HaveData;
         driver.checked = false;
         driver.expect_message();
@@ -702,7 +713,7 @@ impl<T: Scalar> Receive<'_, T> {
     }
 
     /// Whether the caller's arrays hold what was announced.
-    fn room(&self) -> Result<(), ProtocolError> {
+    fn room(&mut self) -> Result<(), ProtocolError> {
         let (atoms, structures) = (self.driver.total(), self.driver.structures);
         match self.driver.state {
             State::Reading(Field::Cell(_)) if self.cells.len() < structures => {
@@ -720,6 +731,13 @@ impl<T: Scalar> Receive<'_, T> {
                     capacity: self.positions.len(),
                 })
             }
+            // A caller who had too little room has come back with another kind of number.
+            State::Positions if !Self::is_wire() && self.driver.at == 0 => self.expect_reals(0),
+            State::Positions if !Self::is_wire() => Err(ProtocolError::WrongLength {
+                quantity: Quantity::Positions,
+                given: 0,
+                expected: atoms,
+            }),
             _ => Ok(()),
         }
     }

@@ -48,8 +48,9 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         }
     }
 
-    /// [`Driver::receive_batch`] into this storage.
-    pub const fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, T> {
+    /// [`Driver::receive_batch`] into this storage. What was evaluated before is forgotten.
+    pub fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, T> {
+        self.evaluations.clear();
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 

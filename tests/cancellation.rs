@@ -24,7 +24,8 @@ struct Slow {
     kept: usize,
     split: Split,
     dice: Dice,
-    ready: bool,
+    /// Whether it has been asked before to read, to write, to flush.
+    asked: [bool; 3],
 }
 
 impl Slow {
@@ -35,14 +36,14 @@ impl Slow {
             kept: 0,
             split,
             dice: Dice::new(3),
-            ready: false,
+            asked: [false; 3],
         }
     }
 
-    async fn ready(&mut self) {
+    async fn ready(&mut self, to: usize) {
         poll_fn(|context| {
-            self.ready = !self.ready;
-            if self.ready {
+            self.asked[to] = !self.asked[to];
+            if self.asked[to] {
                 context.waker().wake_by_ref();
                 Poll::Pending
             } else {
@@ -68,7 +69,7 @@ impl ErrorType for Slow {
 impl Read for Slow {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
         assert_eq!(self.kept, 0, "waits for a peer that waits for a flush");
-        self.ready().await;
+        self.ready(0).await;
         let n = self.piece(buffer.len().min(self.inbox.len()));
         for (byte, heard) in buffer.iter_mut().zip(self.inbox.drain(..n)) {
             *byte = heard;
@@ -79,7 +80,7 @@ impl Read for Slow {
 
 impl Write for Slow {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        self.ready().await;
+        self.ready(1).await;
         let n = self.piece(bytes.len());
         self.outbox.extend(&bytes[..n]);
         self.kept += n;
@@ -87,7 +88,7 @@ impl Write for Slow {
     }
 
     async fn flush(&mut self) -> Result<(), Infallible> {
-        self.ready().await;
+        self.ready(2).await;
         self.kept = 0;
         Ok(())
     }
@@ -115,7 +116,7 @@ fn drive(slow: &mut Slow, structures: usize, patience: usize) -> Vec<Event> {
     let forces: Vec<_> = answers.iter().flat_map(|it| it.forces.clone()).collect();
     let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();
     let mut events = Vec::new();
-    for _ in 0..100_000 {
+    for _ in 0..20_000 {
         let receive = driver.receive_batch(&mut cells, &mut positions);
         let Some(event) = polled(asynch::run(slow, receive), patience) else {
             continue;
@@ -224,23 +225,30 @@ fn the_positions_that_were_half_there_are_gone_on_with() {
 /// INIT between POSDATA and GETFORCE waits to be told while the reply leaves.
 #[test]
 fn init_is_not_lost_with_a_future_that_is_dropped() {
-    let messages = [&posdata(&atoms(20)), &*init(7, " "), GETFORCE, EXIT];
+    let messages = [
+        &init(0, " "),
+        &*posdata(&atoms(20)),
+        &init(7, " "),
+        GETFORCE,
+        EXIT,
+    ];
     for patience in 1..20 {
         let mut slow = Slow::new(&messages.concat(), Split::Whole);
         let events = drive(&mut slow, 1, patience);
-        let expected = [atoms(20).event(), Event::Init { replica: 7 }, Event::Exit];
+        let init = |replica| Event::Init { replica };
+        let expected = [init(0), atoms(20).event(), init(7), Event::Exit];
         assert_eq!(events, expected, "{patience} polls");
         assert_eq!(slow.outbox, forceready_batch(&answers(1)));
     }
 }
 
 /// A stream that fails before every call that succeeds.
-struct Interrupted(Slow, bool, ErrorKind);
+struct Interrupted(Slow, [bool; 3], ErrorKind);
 
 impl Interrupted {
-    fn fail(&mut self) -> Result<(), ErrorKind> {
-        self.1 = !self.1;
-        if self.1 { Err(self.2) } else { Ok(()) }
+    fn fail(&mut self, to: usize) -> Result<(), ErrorKind> {
+        self.1[to] = !self.1[to];
+        if self.1[to] { Err(self.2) } else { Ok(()) }
     }
 }
 
@@ -250,19 +258,19 @@ impl ErrorType for Interrupted {
 
 impl Read for Interrupted {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
-        self.fail()?;
+        self.fail(0)?;
         Ok(self.0.read(buffer).await.unwrap_or_default())
     }
 }
 
 impl Write for Interrupted {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
-        self.fail()?;
+        self.fail(1)?;
         Ok(self.0.write(bytes).await.unwrap_or_default())
     }
 
     async fn flush(&mut self) -> Result<(), ErrorKind> {
-        self.fail()?;
+        self.fail(2)?;
         self.0.flush().await.map_err(|never| match never {})
     }
 }
@@ -297,7 +305,7 @@ fn serve_is_a_whole_driver_and_an_interruption_is_retried() {
     let heard = [&init(0, " "), &*steps.repeat(3), EXIT].concat();
     at_every_split(|split| {
         let slow = Slow::new(&heard, split);
-        let mut stream = Interrupted(slow, false, ErrorKind::Interrupted);
+        let mut stream = Interrupted(slow, [false; 3], ErrorKind::Interrupted);
         let served = serve(&mut stream);
         assert_eq!(polled(served, usize::MAX), Some(Ok(())));
         let said = [READY, HAVEDATA, &forceready(&answer)].concat().repeat(3);
@@ -309,7 +317,7 @@ fn serve_is_a_whole_driver_and_an_interruption_is_retried() {
 #[test]
 fn what_is_no_interruption_is_an_error() {
     let slow = Slow::new(STATUS, Split::Whole);
-    let mut stream = Interrupted(slow, false, ErrorKind::ConnectionReset);
+    let mut stream = Interrupted(slow, [false; 3], ErrorKind::ConnectionReset);
     let served = serve(&mut stream);
     let reset = Error::Transport(ErrorKind::ConnectionReset);
     assert_eq!(polled(served, usize::MAX), Some(Err(reset)));

@@ -2,21 +2,14 @@
 
 #![cfg(feature = "std")]
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+#[path = "common/example.rs"]
+mod example;
 
-/// Runs the driver, which cargo builds beside the tests.
+use std::net::TcpListener;
+use std::process::Output;
+
 fn driver(arguments: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let profile: PathBuf = test.ancestors().nth(2).unwrap().into();
-    let driver = profile
-        .join("examples")
-        .join(format!("driver{}", std::env::consts::EXE_SUFFIX));
-    Command::new(driver)
-        .args(arguments)
-        .output()
-        .expect("cargo test builds examples")
+    example::driver().args(arguments).output().unwrap()
 }
 
 /// The one line that the driver complains with.

@@ -781,14 +781,14 @@ fn noise_is_refused() {
         let evaluations = answers.each_ref().map(|it| it.evaluation);
         for round in 0.. {
             assert!(round < 100, "seed {seed} goes on for ever");
-            match pour(driver.receive_batch(&mut cells, &mut positions), &mut inbox) {
+            match pour(driver.receive_batch(&mut cells, &mut positions), &mut inbox).0 {
                 Ok(Event::Init { .. }) => {}
                 Ok(Event::Positions {
                     natoms, structures, ..
                 }) => {
                     let forces = vec![[1.0_f32; 3]; natoms * structures];
                     let reply = driver.reply_batch(&evaluations[..structures], &forces, &[]);
-                    if pour(reply, &mut inbox).is_err() {
+                    if pour(reply, &mut inbox).0.is_err() {
                         break;
                     }
                 }
@@ -821,29 +821,9 @@ fn computing_two() -> Driver {
     driver
 }
 
-/// Runs a transfer with everything that the server says, then the end.
+/// The result of a transfer that hears everything that the server says, then the end.
 fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
-    pour(transfer, &mut inbox)
-}
-
-fn pour<T: Transfer>(mut transfer: T, inbox: &mut &[u8]) -> Result<T::Output, ProtocolError> {
-    loop {
-        match transfer.step()? {
-            Step::Done(output) => return Ok(output),
-            Step::Write(slice) => {
-                let n = slice.len();
-                transfer.advance(n);
-            }
-            Step::Read(_) if inbox.is_empty() => transfer.end(),
-            Step::Read(slice) => {
-                let n = slice.len().min(inbox.len());
-                let (came, rest) = inbox.split_at(n);
-                slice[..n].copy_from_slice(came);
-                *inbox = rest;
-                transfer.advance(n);
-            }
-        }
-    }
+    pour(transfer, &mut inbox).0
 }
 
 /// Lets a transfer hear everything and say at most this much; how much it said.

@@ -2,11 +2,13 @@
 //!
 //! `cargo bench --features std --bench calls`; needs `strace` (Debian's package of that name).
 
+#[path = "../common/example.rs"]
+mod example;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 const EVALUATIONS: usize = 1000;
@@ -25,11 +27,10 @@ fn main() {
         println!("strace is not installed: nothing was counted");
         return;
     }
-    let driver = driver();
     println!("system calls an evaluation of {ATOMS} atoms, over {EVALUATIONS} of them");
     for transport in ["tcp", "unix"] {
         for mode in ["classic", "consolidated"] {
-            let calls = count(&driver, transport, mode);
+            let calls = count(transport, mode);
             let each: Vec<String> = calls
                 .iter()
                 .filter(|(_, n)| **n >= EVALUATIONS / 10)
@@ -41,32 +42,8 @@ fn main() {
     }
 }
 
-/// The driver, built like this bench.
-fn driver() -> std::path::PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--features",
-            "std",
-            "--example",
-            "driver",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo");
-    assert!(built.success(), "the example does not build");
-    let deps = std::env::current_exe().expect("a path");
-    let release = deps
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/release/deps/calls");
-    release.join("examples/driver")
-}
-
 /// Calls by name that the driver made while it served.
-fn count(driver: &Path, transport: &str, mode: &str) -> BTreeMap<String, usize> {
+fn count(transport: &str, mode: &str) -> BTreeMap<String, usize> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let summary = directory.path().join("calls");
     let mut command = Command::new("strace");
@@ -80,7 +57,7 @@ fn count(driver: &Path, transport: &str, mode: &str) -> BTreeMap<String, usize> 
     command
         .arg("-o")
         .arg(&summary)
-        .arg(driver)
+        .arg(example::driver().get_program())
         .args(["-m", "gas", "--init", "never"]);
     if transport == "tcp" {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");

@@ -502,6 +502,33 @@ impl<T: Scalar> Drop for Script<'_, T> {
     }
 }
 
+/// Runs one transfer with what is left of a server's bytes, and then the end; its result and what it said.
+pub fn pour<X: Transfer>(
+    mut transfer: X,
+    inbox: &mut &[u8],
+) -> (Result<X::Output, ProtocolError>, Vec<u8>) {
+    let mut said = Vec::new();
+    loop {
+        match transfer.step() {
+            Err(error) => return (Err(error), said),
+            Ok(Step::Done(output)) => return (Ok(output), said),
+            Ok(Step::Read([]) | Step::Write([])) => panic!("an empty slice"),
+            Ok(Step::Write(slice)) => {
+                said.extend(slice.iter());
+                let n = slice.len();
+                transfer.advance(n);
+            }
+            Ok(Step::Read(_)) if inbox.is_empty() => transfer.end(),
+            Ok(Step::Read(slice)) => {
+                let (came, rest) = inbox.split_at(slice.len().min(inbox.len()));
+                slice[..came.len()].copy_from_slice(came);
+                *inbox = rest;
+                transfer.advance(came.len());
+            }
+        }
+    }
+}
+
 struct Wire<'a> {
     split: Split,
     dice: &'a mut Dice,

@@ -1,6 +1,6 @@
-"""Lennard-Jones argon for i-PI's own driver: the formula once more, straight from its definition.
+"""Lennard-Jones for i-PI's own driver: what its Fortran driver calls lj, once more, straight from the definition.
 
-    i-pi-py_driver -m custom -P lj.py -o SIGMA,EPSILON,CUTOFF,TAIL     (atomic units; TAIL is 0 or 1)
+    i-pi-py_driver -m custom -P lj.py -o SIGMA,EPSILON,CUTOFF     (atomic units)
 """
 
 import numpy as np
@@ -11,18 +11,23 @@ __DRIVER_CLASS__ = "LennardJones"
 
 
 class LennardJones(Dummy_driver):
-    def __init__(self, sigma, epsilon, cutoff, tail, *args, **kwargs):
-        self.sigma, self.epsilon, self.cutoff, self.tail = sigma, epsilon, cutoff, tail
+    def __init__(self, sigma, epsilon, cutoff, *args, **kwargs):
+        self.sigma, self.epsilon, self.cutoff, self.volume = sigma, epsilon, cutoff, None
         super().__init__(*args, **kwargs)
 
     def compute_structure(self, cell, pos):
+        # The cutoff follows the volume from that of the first structure.
+        volume = abs(np.linalg.det(cell))
+        self.volume = self.volume or volume
+        cutoff = self.cutoff * np.cbrt(volume / self.volume)
+
         # The cell's vectors are the columns of `cell`; fractional coordinates are taken to the nearest image.
         separation = pos[:, None, :] - pos[None, :, :]
         fraction = separation @ np.linalg.inv(cell).T
         separation = (fraction - np.rint(fraction)) @ cell.T
         distance = np.sqrt((separation**2).sum(axis=2))
         np.fill_diagonal(distance, np.inf)
-        distance[distance >= self.cutoff] = np.inf
+        distance[distance >= cutoff] = np.inf
 
         s6 = (self.sigma / distance) ** 6
         potential = 4 * self.epsilon * (s6**2 - s6).sum() / 2
@@ -32,11 +37,9 @@ class LennardJones(Dummy_driver):
         forces = pair_forces.sum(axis=1)
         virial = np.einsum("ijk,ijl->kl", separation, pair_forces) / 2
 
-        if self.tail:
-            # Energy and pressure of a continuum beyond the cutoff (Allen and Tildesley, 2.8), integrated.
-            density = len(pos) / abs(np.linalg.det(cell))
-            s3, s9 = (self.sigma / self.cutoff) ** 3, (self.sigma / self.cutoff) ** 9
-            scale = np.pi * len(pos) * density * self.epsilon * self.sigma**3
-            potential += scale * (8 / 9 * s9 - 8 / 3 * s3)
-            virial += np.eye(3) * scale * (32 / 9 * s9 - 16 / 3 * s3)
+        # Energy and pressure of a continuum beyond the cutoff (Allen and Tildesley, 2.8).
+        s3, s9 = (self.sigma / cutoff) ** 3, (self.sigma / cutoff) ** 9
+        scale = np.pi * len(pos) ** 2 / volume * self.epsilon * self.sigma**3
+        potential += scale * (8 / 9 * s9 - 8 / 3 * s3)
+        virial += np.eye(3) * scale * (32 / 9 * s9 - 16 / 3 * s3)
         return potential, forces, virial, ""

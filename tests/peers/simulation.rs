@@ -19,10 +19,9 @@ const TOLERANCE: f64 = 1e-10;
 pub enum System {
     /// 13 atoms of argon in a large box, as `fflj` has it: every pair, no images, no virial.
     Cluster,
-    /// 32 atoms of argon in a triclinic box with the tail's correction. `lj.py` in i-PI's driver.
+    /// 32 atoms of argon in a triclinic box, with the tail's correction. `lj.py` in i-PI's driver.
     Crystal,
-    /// The same at constant pressure, so that the virial moves the box. No tail, and a cutoff that no pair
-    /// crosses.
+    /// The same at constant pressure: the virial moves the box, and the cutoff follows.
     Barostat,
     /// This many atoms of argon on springs. `-m harmonic` of i-PI's driver.
     Trap(usize),
@@ -152,8 +151,7 @@ impl Simulation {
                 server.process().success();
                 return server.trajectory();
             }
-            Crystal => format!("-m custom -o {SIGMA},{EPSILON},{CUTOFF},1"),
-            Barostat => format!("-m custom -o {SIGMA},{EPSILON},{CUTOFF},0"),
+            Crystal | Barostat => format!("-m custom -o {SIGMA},{EPSILON},{CUTOFF}"),
             Trap(_) => format!("-m harmonic -o {SPRING}"),
         };
         server.launch();
@@ -262,8 +260,7 @@ impl Server {
     pub fn driver(&self, flags: &[&str]) -> Process {
         let model = match self.simulation.system {
             Cluster => format!("-m lj -o {SIGMA},{EPSILON},inf --cutoff truncated"),
-            Crystal => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
-            Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF} --cutoff truncated"),
+            Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
         let mut command = self.address(process::driver());

@@ -1,0 +1,471 @@
+//! The smoltcp shim: two interfaces joined in one process, rings smaller than a message and of odd sizes.
+
+#![cfg(feature = "smoltcp")]
+
+mod common;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Poll;
+
+use common::*;
+use forcewire::smoltcp::{ConnectionLost, poll};
+use forcewire::{Driver, Error, Event, Initialize, ProtocolError, Storage};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use smoltcp::time::Instant;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket};
+
+/// Frames on their way in one direction.
+#[derive(Clone, Default)]
+struct Line(Rc<RefCell<VecDeque<Vec<u8>>>>);
+
+/// One end of a cable.
+struct End {
+    hears: Line,
+    says: Line,
+    /// Every so many frames one is lost; 0 for none.
+    loses: usize,
+    sent: usize,
+    /// Segments that left: sequence number and bytes of payload.
+    segments: Vec<(i32, usize)>,
+}
+
+struct Received(Vec<u8>);
+struct Sending<'a>(&'a mut End);
+
+impl phy::RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl phy::TxToken for Sending<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0; len];
+        let result = f(&mut frame);
+        let end = self.0;
+        let ip = Ipv4Packet::new_checked(&frame[..]).unwrap();
+        assert_eq!(ip.next_header(), IpProtocol::Tcp);
+        let tcp = TcpPacket::new_checked(ip.payload()).unwrap();
+        if !tcp.payload().is_empty() {
+            end.segments.push((tcp.seq_number().0, tcp.payload().len()));
+        }
+        end.sent += 1;
+        if end.loses == 0 || !end.sent.is_multiple_of(end.loses) {
+            end.says.0.borrow_mut().push_back(frame);
+        }
+        result
+    }
+}
+
+impl Device for End {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sending<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
+        let frame = self.hears.0.borrow_mut().pop_front()?;
+        Some((Received(frame), Sending(self)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
+        Some(Sending(self))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = 1500;
+        capabilities
+    }
+}
+
+/// An interface with one socket.
+struct Host {
+    end: End,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+}
+
+impl Host {
+    fn new(address: [u8; 4], end: End, receive: usize, transmit: usize) -> Self {
+        let mut end = end;
+        let config = Config::new(HardwareAddress::Ip);
+        let mut interface = Interface::new(config, &mut end, Instant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            let [a, b, c, d] = address;
+            let address = IpCidr::new(IpAddress::v4(a, b, c, d), 24);
+            addresses.push(address).unwrap();
+        });
+        let mut socket = Socket::new(
+            SocketBuffer::new(vec![0; receive]),
+            SocketBuffer::new(vec![0; transmit]),
+        );
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
+        let mut sockets = SocketSet::new(vec![]);
+        let handle = sockets.add(socket);
+        Self {
+            end,
+            interface,
+            sockets,
+            handle,
+        }
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    fn connect(&mut self) {
+        let socket = self.sockets.get_mut::<Socket>(self.handle);
+        let peer = (IpAddress::v4(10, 0, 0, 1), 31415);
+        socket
+            .connect(self.interface.context(), peer, 50000)
+            .unwrap();
+    }
+
+    fn poll(&mut self, now: Instant) {
+        self.interface.poll(now, &mut self.end, &mut self.sockets);
+    }
+}
+
+/// A server played by hand and a driver, with a clock that needs no time.
+struct Pair {
+    server: Host,
+    driver: Host,
+    now: Instant,
+    turns: usize,
+    /// What the server heard.
+    said: Vec<u8>,
+}
+
+impl Pair {
+    /// Rings are the driver's: for receiving and for sending.
+    fn new(receive: usize, transmit: usize, loses: usize) -> Self {
+        let (there, back) = (Line::default(), Line::default());
+        let end = |hears: &Line, says: &Line| End {
+            hears: hears.clone(),
+            says: says.clone(),
+            loses,
+            sent: 0,
+            segments: Vec::new(),
+        };
+        let mut pair = Self {
+            server: Host::new([10, 0, 0, 1], end(&back, &there), 65_535, 65_535),
+            driver: Host::new([10, 0, 0, 2], end(&there, &back), receive, transmit),
+            now: Instant::ZERO,
+            turns: 0,
+            said: Vec::new(),
+        };
+        pair.server.socket().listen(31415).unwrap();
+        pair.connect();
+        pair
+    }
+
+    fn connect(&mut self) {
+        self.driver.connect();
+        while !(self.server.socket().may_send() && self.driver.socket().may_recv()) {
+            self.turn();
+        }
+    }
+
+    /// Lets time pass until an interface has something to do, then both do it.
+    fn turn(&mut self) {
+        let Self { server, driver, .. } = self;
+        let in_flight = |host: &Host| !host.end.hears.0.borrow().is_empty();
+        if !in_flight(server) && !in_flight(driver) {
+            let delay = |host: &mut Host| host.interface.poll_delay(self.now, &host.sockets);
+            let delays = [delay(server), delay(driver)];
+            self.now += delays.into_iter().flatten().min().unwrap_or_default();
+        }
+        server.poll(self.now);
+        driver.poll(self.now);
+        self.turns += 1;
+        assert!(
+            self.turns < 100_000,
+            "nothing moves any more, after {} bytes, at {}",
+            self.said.len(),
+            self.now
+        );
+        let socket = self.server.socket();
+        while socket.can_recv() {
+            let take = |bytes: &mut [u8]| (bytes.len(), bytes.to_vec());
+            self.said.extend(socket.recv(take).unwrap());
+        }
+    }
+}
+
+/// What the server plays: bytes that it sends, and then how many in all it waits to have heard.
+type Play<'a> = &'a [(&'a [u8], usize)];
+
+/// Drives a driver through a play; the transfer is made anew for every poll. The events, and the driver.
+fn perform<const N: usize, const B: usize>(
+    pair: &mut Pair,
+    mut driver: Driver,
+    answers: &[Answer],
+    play: Play,
+) -> (Vec<Event>, Driver) {
+    let mut storage = Storage::<f64, N, B>::new();
+    let evaluations: Vec<_> = answers.iter().map(|it| it.evaluation).collect();
+    let forces: Vec<_> = answers.iter().flat_map(|it| it.forces.clone()).collect();
+    let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();
+    let mut events = Vec::new();
+    let mut replying = false;
+    let (mut act, mut sent) = (0, 0);
+    loop {
+        pair.turn();
+        if let Some((bytes, awaited)) = play.get(act) {
+            sent += pair.server.socket().send_slice(&bytes[sent..]).unwrap();
+            if sent == bytes.len() && pair.said.len() >= *awaited {
+                (act, sent) = (act + 1, 0);
+            }
+        } else {
+            pair.server.socket().close();
+        }
+        let socket = pair.driver.socket();
+        if replying {
+            let mut reply = driver.reply_batch(&evaluations, &forces, &extras);
+            replying = poll(socket, &mut reply).unwrap().is_pending();
+            continue;
+        }
+        if let Poll::Ready(event) = poll(socket, &mut storage.receive(&mut driver)).unwrap() {
+            events.push(event);
+            match event {
+                Event::Positions { .. } => replying = true,
+                Event::Exit | Event::Closed => return (events, driver),
+                _ => {}
+            }
+        }
+    }
+}
+
+const RINGS: [(usize, usize); 12] = [
+    (13, 13),
+    (1, 12),
+    (24, 24),
+    (100, 13),
+    (13, 100),
+    (100, 100),
+    (333, 24),
+    (333, 333),
+    (1500, 13),
+    (1500, 1500),
+    (4096, 4096),
+    (65_535, 65_535),
+];
+
+#[test]
+fn conversations_over_rings_of_every_size() {
+    for (receive, transmit) in RINGS {
+        for loses in [0, 7] {
+            let structure = atoms(33);
+            let answers = [answer(33, 1.0, b"{\"dipole\":[1.0,2.0,3.0]}")];
+            let reply = forceready(&answers[0]);
+            let evaluation = 24 + reply.len();
+            let classic = [&posdata(&structure), STATUS].concat();
+            let consolidated = [&posdata(&structure), GETFORCE].concat();
+            let init = init(-1, format!("{}, k : 1 , ", " ".repeat(300)));
+            let play: Play = &[
+                (STATUS, 12),
+                (&init, 12),
+                // Classic, twice.
+                (STATUS, 24),
+                (&classic, 36),
+                (GETFORCE, 12 + evaluation),
+                (STATUS, 24 + evaluation),
+                (&classic, 36 + evaluation),
+                (GETFORCE, 12 + 2 * evaluation),
+                // Consolidated.
+                (&consolidated, 12 + 2 * evaluation + reply.len()),
+                (STATUS, 24 + 2 * evaluation + reply.len()),
+                (EXIT, 0),
+            ];
+            let mut pair = Pair::new(receive, transmit, loses);
+            let driver = Driver::new().initialize(Initialize::Once);
+            let (events, driver) = perform::<33, 1>(&mut pair, driver, &answers, play);
+            let mut expected = vec![Event::Init { replica: -1 }];
+            expected.extend([structure.event(); 3]);
+            expected.push(Event::Exit);
+            assert_eq!(events, expected, "{receive}, {transmit}");
+            let turn = [READY, HAVEDATA, &reply].concat();
+            let said = [NEEDINIT, &turn, &turn, &reply, READY].concat();
+            assert!(pair.said == said, "{receive}, {transmit}");
+            assert_eq!(driver.traffic().sent as usize, said.len());
+            if loses == 0 {
+                // No timer was waited for: neither a delayed acknowledgement nor a window probe.
+                assert_eq!(pair.now, Instant::ZERO, "{receive}, {transmit}");
+            }
+            assert_answers_are_whole(&pair, reply.len());
+        }
+    }
+}
+
+/// No answer to STATUS, and no beginning of a reply, is cut: i-PI reads them with one `recv(12)`.
+#[track_caller]
+fn assert_answers_are_whole(pair: &Pair, reply: usize) {
+    let first = pair.driver.end.segments[0].0;
+    let mut at = 0;
+    while at < pair.said.len() {
+        let word = &pair.said[at..at + 12];
+        let inside = at + 1..at + 12;
+        for (sequence, len) in &pair.driver.end.segments {
+            let begin = sequence.wrapping_sub(first) as usize;
+            for cut in [begin, begin + len] {
+                assert!(!inside.contains(&cut), "{} is cut", word.escape_ascii());
+            }
+        }
+        at += if word == b"FORCEREADY  " { reply } else { 12 };
+    }
+}
+
+/// The rings' ends are where a ring full of answers would be cut.
+#[test]
+fn an_answer_to_status_is_one_segment_wherever_the_ring_ends() {
+    for transmit in 12..=40 {
+        let mut pair = Pair::new(333, transmit, 0);
+        // A piece of reply that moves the ring on, then questions one by one and all at once.
+        let answers = [answer(1, 1.0, &vec![b'x'; transmit])];
+        let reply = forceready(&answers[0]);
+        let ask = [&posdata(&golden()), GETFORCE].concat();
+        let questions = STATUS.repeat(20);
+        let mut play: Vec<(&[u8], usize)> = vec![(&ask, reply.len())];
+        play.extend((1..=20).map(|n| (STATUS, reply.len() + 12 * n)));
+        play.push((&questions, reply.len() + 40 * 12));
+        let (events, _) = perform::<1, 1>(&mut pair, Driver::new(), &answers, &play);
+        assert_eq!(events, [golden().event(), Event::Closed]);
+        assert_eq!(pair.said, [reply.clone(), READY.repeat(40)].concat());
+        assert_answers_are_whole(&pair, reply.len());
+        let status = pair.driver.end.segments.iter().filter(|it| it.1 == 12);
+        assert!(status.count() >= 40);
+    }
+}
+
+#[test]
+fn batches_over_rings_of_every_size() {
+    for (receive, transmit) in RINGS {
+        let mut pair = Pair::new(receive, transmit, 0);
+        let batch = [atoms(20), water(), atoms(20)].map(|mut it| {
+            it.positions.resize(20, [0.5; 3]);
+            it
+        });
+        let answers: Vec<_> = (0..3).map(|i| answer(20, i as f64, b"{}")).collect();
+        let reply = forceready_batch(&answers);
+        let ask = [&posdata_batch(&batch), GETFORCE].concat();
+        let play: Play = &[
+            (STATUS, 12),
+            (&hex(GOLDEN_INIT), 12),
+            (&ask, 12 + reply.len()),
+            (&ask, 12 + 2 * reply.len()),
+        ];
+        let driver = Driver::new().initialize(Initialize::Once);
+        let (events, _) = perform::<60, 3>(&mut pair, driver, &answers, play);
+        let positions = Event::Positions {
+            natoms: 20,
+            structures: 3,
+            cell: batch[0].cell(),
+        };
+        let init = Event::Init { replica: 0 };
+        assert_eq!(events, [init, positions, positions, Event::Closed]);
+        assert!(pair.said == [NEEDINIT, &reply, &reply].concat());
+        assert_answers_are_whole(&pair, reply.len());
+    }
+}
+
+/// Room in the server's ring, ours larger than a message: nothing makes it wait.
+#[test]
+fn a_reply_leaves_in_full_segments() {
+    let mut pair = Pair::new(8192, 8192, 0);
+    let answers = [answer(100, 1.0, b"{}")];
+    let reply = forceready(&answers[0]);
+    let ask = [&posdata(&atoms(100)), GETFORCE].concat();
+    let play: Play = &[(&ask, reply.len())];
+    perform::<100, 1>(&mut pair, Driver::new(), &answers, play);
+    let sizes: Vec<_> = pair.driver.end.segments.iter().map(|it| it.1).collect();
+    assert_eq!(sizes, [1460, 100 + 2400 + 2 - 1460]);
+}
+
+#[test]
+fn a_server_that_closes_inside_a_message() {
+    let message = posdata(&water());
+    for end in [1, 11, 12, 13, 160, 161, message.len() - 1] {
+        let mut pair = Pair::new(100, 100, 0);
+        let mut driver = Driver::new();
+        let mut positions = [[0.0; 3]; 3];
+        pair.server.socket().send_slice(&message[..end]).unwrap();
+        pair.server.socket().close();
+        let error = loop {
+            pair.turn();
+            match poll(pair.driver.socket(), &mut driver.receive(&mut positions)) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(event)) => panic!("{event:?}"),
+                Err(error) => break error,
+            }
+        };
+        let within = (end >= 12).then_some(forcewire::Header::PosData);
+        let ended = ProtocolError::EndOfStream { within, after: end };
+        assert_eq!(error, Error::Protocol(ended));
+    }
+}
+
+#[test]
+fn a_server_that_resets_the_connection() {
+    let mut pair = Pair::new(100, 100, 0);
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 3];
+    let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(pending, Ok(Poll::Pending));
+    pair.server.socket().abort();
+    for _ in 0..3 {
+        pair.turn();
+    }
+    let lost = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
+    assert!(ConnectionLost.to_string().contains("connect again"));
+
+    // Another connection, the same driver.
+    driver.reset();
+    pair.server.socket().listen(31415).unwrap();
+    pair.connect();
+    let play: Play = &[(STATUS, 12), (EXIT, 0)];
+    let (events, _) = perform::<1, 1>(&mut pair, driver, &[], play);
+    assert_eq!(events, [Event::Exit]);
+    assert_eq!(pair.said, READY);
+}
+
+#[test]
+fn a_socket_that_was_never_connected() {
+    let mut pair = Pair::new(100, 100, 0);
+    pair.driver.socket().abort();
+    let mut driver = Driver::new();
+    let lost = poll(
+        pair.driver.socket(),
+        &mut driver.receive(&mut [[0.0; 3]; 1]),
+    );
+    assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
+}
+
+#[test]
+fn an_answer_waits_until_the_one_before_it_was_acknowledged() {
+    let mut pair = Pair::new(100, 100, 0);
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 1];
+    pair.server.socket().send_slice(&STATUS.repeat(3)).unwrap();
+    pair.turn();
+    // As often as one likes, without a turn of the interface: one answer is queued.
+    for _ in 0..5 {
+        let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+        assert_eq!(pending, Ok(Poll::Pending));
+        assert_eq!(pair.driver.socket().send_queue(), 12);
+    }
+    for _ in 0..20 {
+        pair.turn();
+        let _ = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    }
+    assert_eq!(pair.said, READY.repeat(3));
+    let sizes: Vec<_> = pair.driver.end.segments.iter().map(|it| it.1).collect();
+    assert_eq!(sizes, [12, 12, 12]);
+}
