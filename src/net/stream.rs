@@ -42,7 +42,8 @@ pub struct Stream {
     sent: usize,
     /// Since when we wait for the rest of a message, or for the next.
     since: Option<Instant>,
-    was_midway: bool,
+    /// When the kernel wakes a read to look at the clock.
+    tick: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -54,24 +55,7 @@ pub(super) enum Socket {
 
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, patience: Patience) -> io::Result<Self> {
-        // The kernel wakes a read now and then to look at the clock: no read has to set a time-out.
-        let shortest = patience
-            .idle
-            .map_or(patience.message, |idle| idle.min(patience.message));
-        let tick = (shortest / 4).max(Duration::from_millis(1));
-        let limit = patience.message.max(Duration::from_millis(1));
-        match &socket {
-            Socket::Tcp(socket) => {
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(tick))?;
-                socket.set_write_timeout(Some(limit))?;
-            }
-            #[cfg(unix)]
-            Socket::Unix(socket) => {
-                socket.set_read_timeout(Some(tick))?;
-                socket.set_write_timeout(Some(limit))?;
-            }
-        }
+        socket.prepare(patience.message.max(SHORTEST))?;
         Ok(Self {
             socket,
             peer,
@@ -82,7 +66,7 @@ impl Stream {
             output: Vec::with_capacity(BUFFER),
             sent: 0,
             since: None,
-            was_midway: false,
+            tick: None,
         })
     }
 
@@ -129,35 +113,46 @@ impl Stream {
     /// Reads from the kernel, into `buffer` or, if there is none, into the stream's own; waits as long as
     /// patience lasts.
     fn receive(&mut self, mut buffer: Option<&mut [u8]>, midway: bool) -> io::Result<usize> {
-        // A message that dribbles in must not have its clock set back by every drop.
-        if midway && let Some(error) = self.impatient(midway) {
-            return Err(error);
+        let limit = if midway {
+            Some(self.patience.message)
+        } else {
+            self.patience.idle
+        };
+        // No timer runs where none is needed: between two messages that come whole.
+        let tick = limit.map(|limit| (limit / 4).max(SHORTEST));
+        if self.tick != tick {
+            self.socket.set_read_timeout(tick)?;
+            self.tick = tick;
         }
         loop {
+            // Before a read too: each drop of a message that dribbles in would set the clock back.
+            if let Some(error) = limit.and_then(|limit| self.impatient(limit, midway)) {
+                return Err(error);
+            }
             let buffer = buffer.as_deref_mut().unwrap_or(&mut self.input);
             match self.socket.read(buffer) {
-                Err(error) if is_timeout(&error) => {
-                    if let Some(error) = self.impatient(midway) {
-                        return Err(error);
+                Err(error) if is_timeout(&error) => {}
+                result => {
+                    if !midway {
+                        self.since = None;
                     }
+                    return result.map_err(|error| self.named(error));
                 }
-                result => return result.map_err(|error| self.named(error)),
             }
         }
     }
 
-    /// The error to give up with, once we have waited for longer than patience allows.
-    fn impatient(&mut self, midway: bool) -> Option<io::Error> {
-        let (limit, what) = match (midway, self.patience.idle) {
-            (true, _) => (self.patience.message, "the rest of a message"),
-            (false, Some(limit)) => (limit, "the next message"),
-            (false, None) => return None,
-        };
-        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
-        if waited < limit {
+    /// The error to give up with, once we have waited for longer than this.
+    fn impatient(&mut self, limit: Duration, midway: bool) -> Option<io::Error> {
+        if self.since.get_or_insert_with(Instant::now).elapsed() < limit {
             return None;
         }
         self.since = None;
+        let what = if midway {
+            "the rest of a message"
+        } else {
+            "the next message"
+        };
         let peer = &self.peer;
         let text = format!("waited {limit:?} for {what} from {peer}: is the server still running?");
         Some(io::Error::new(ErrorKind::TimedOut, text))
@@ -165,23 +160,17 @@ impl Stream {
 
     /// The same error with the peer's name in it.
     fn named(&self, error: io::Error) -> io::Error {
+        let peer = &self.peer;
         match error.kind() {
             ErrorKind::Interrupted => error,
-            kind if is_timeout(&error) => {
-                let (peer, limit) = (&self.peer, self.patience.message);
+            _ if is_timeout(&error) => {
+                let limit = self.patience.message;
                 let text = format!(
                     "{peer} took nothing of what was sent for {limit:?}: is it still running?"
                 );
-                io::Error::new(
-                    if kind == ErrorKind::WouldBlock {
-                        ErrorKind::TimedOut
-                    } else {
-                        kind
-                    },
-                    text,
-                )
+                io::Error::new(ErrorKind::TimedOut, text)
             }
-            kind => io::Error::new(kind, format!("connection to {} lost: {error}", self.peer)),
+            kind => io::Error::new(kind, format!("connection to {peer} lost: {error}")),
         }
     }
 
@@ -203,9 +192,8 @@ impl Transport for Stream {
     type Error = io::Error;
 
     fn read(&mut self, buffer: &mut [u8], midway: bool) -> io::Result<usize> {
-        if self.was_midway != midway {
-            self.was_midway = midway;
-            self.since = None;
+        if !midway {
+            self.since = None; // whatever was waited for has come
         }
         if self.served == self.filled {
             if buffer.len() >= BUFFER {
@@ -271,7 +259,30 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
+/// The shortest time-out that a socket knows.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl Socket {
+    /// Sends at once what is written, and gives up writing when the peer takes nothing for this long.
+    fn prepare(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_nodelay(true)?;
+                socket.set_write_timeout(Some(limit))
+            }
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.set_write_timeout(Some(limit)),
+        }
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_read_timeout(timeout),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.set_read_timeout(timeout),
+        }
+    }
+
     /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the kernel forgets it soon. No more than
     /// a wish: where it can't be had, peers without `TCP_NODELAY` are slow and nothing else.
     fn acknowledge_at_once(&self) {
