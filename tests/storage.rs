@@ -232,3 +232,9 @@ fn storage_can_be_static() {
     // Positions and forces, and the cells and evaluations with what counts them.
     assert!(size_of_val(&EMPTY) <= 1000 * 24 + 4 * 152 + 32);
 }
+
+/// README says so.
+#[test]
+fn a_driver_is_at_most_1248_bytes() {
+    assert!(size_of::<Driver>() <= 1248);
+}

@@ -71,8 +71,10 @@ pub enum Outcome {
     TooManyFailures = 3,
 }
 
-/// Connections in a row that may end without an evaluation.
+/// Connections in a row that may end without an evaluation, and the pause after the first of them; each is twice
+/// the one before.
 const FAILURES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the forces of Lennard-Jones's potential until the server says EXIT, connecting again whenever it
 /// goes away or drops the connection.
@@ -104,6 +106,7 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
     let mut rings = [smoltcp::iface::SocketStorage::EMPTY];
     let mut network = Network::new(board, &mut rings, receive, transmit);
 
+    info!("connecting to {} port {}", options.server, options.port);
     let mut failures = 0;
     while network.connect(options.server, options.port, options.patience) {
         info!("connected to {} port {}", options.server, options.port);
@@ -133,11 +136,13 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         } else {
             failures + 1
         };
-        if failures == FAILURES {
-            return Outcome::TooManyFailures;
-        }
         network.abort();
         driver.reset();
+        match failures {
+            0 => {}
+            FAILURES => return Outcome::TooManyFailures,
+            _ => network.pause(PAUSE * (1 << failures) / 2),
+        }
     }
     warn!(
         "no server at {} port {} for {} s",

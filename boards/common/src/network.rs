@@ -20,6 +20,10 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often a silent server is asked for a sign of life, and how long it may owe one.
+const PROBE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// How long an attempt to connect, or a goodbye, may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
@@ -53,6 +57,9 @@ impl<'a, D: Board> Network<'a, D> {
         // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
+        // A server that is gone without a word would be waited for for ever. One that only thinks answers these.
+        socket.set_keep_alive(Some(PROBE));
+        socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
         let socket = sockets.add(socket);
         let local_port = 49152 + (now.total_micros() % 16384) as u16;
@@ -89,11 +96,16 @@ impl<'a, D: Board> Network<'a, D> {
             if self.now() - start >= patience {
                 return false;
             }
-            let until = self.now() + pause;
-            while self.now() < until {
-                self.turn();
-            }
+            self.pause(pause);
             pause = LAST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// Lets this much time pass.
+    pub fn pause(&mut self, time: Duration) {
+        let until = self.now() + time;
+        while self.now() < until {
+            self.turn();
         }
     }
 
@@ -113,11 +125,12 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Closes the connection and sees the peer's goodbye.
+    /// Closes the connection and sees the peer acknowledge that.
     pub fn close(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).close();
         let until = self.now() + ATTEMPT;
-        while !matches!(self.state(), State::Closed | State::TimeWait) && self.now() < until {
+        let through = |state| matches!(state, State::Closed | State::TimeWait | State::FinWait2);
+        while !through(self.state()) && self.now() < until {
             self.turn();
         }
     }

@@ -6,14 +6,20 @@
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Longest frame without its checksum.
+/// Longest frame without its checksum, and room for one with it: the FIFOs take whole words.
 const FRAME: usize = 1514;
+type Frame = [u8; 1520];
 
 /// The controller at its address.
 pub struct Lan9118 {
-    registers: *mut u32,
-    frame: [u8; FRAME],
+    registers: Registers,
+    received: Frame,
+    sent: Frame,
 }
+
+/// Where the controller's registers are.
+#[derive(Clone, Copy)]
+struct Registers(*mut u32);
 
 /// Offsets of registers, in bytes.
 mod register {
@@ -42,90 +48,43 @@ mod mac {
     pub const ADDRL: u32 = 3;
 }
 
-impl Lan9118 {
-    /// Resets the controller and switches both directions on. None if there is no such thing.
-    ///
-    /// # Safety
-    ///
-    /// `registers` must be where the controller's registers are, and no one else may use them.
-    pub unsafe fn new(registers: *mut u32) -> Option<Self> {
-        let mut device = Self {
-            registers,
-            frame: [0; FRAME],
-        };
-        if device.read(register::BYTE_TEST) != 0x8765_4321 {
-            return None;
-        }
-        device.write(register::HW_CFG, 1); // soft reset
-        while device.read(register::HW_CFG) & 1 != 0 {}
-        device.write(register::HW_CFG, 1 << 20 | 5 << 16); // store and forward; 5 KiB to transmit
-        device.write(register::FIFO_INT, 0); // any frame interrupts
-        device.write(register::INT_EN, 1 << 3); // RX status FIFO above its level
-        device.write(register::IRQ_CFG, 1 << 8 | 1 << 4 | 1); // enabled, active high, push-pull
-        device.write(register::TX_CFG, 1 << 1);
-        let control = device.read_mac(mac::CR);
-        device.write_mac(mac::CR, control | 1 << 3 | 1 << 2); // transmitter and receiver on
-        Some(device)
+impl Registers {
+    fn read(self, offset: usize) -> u32 {
+        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the controller's.
+        unsafe { self.0.byte_add(offset).read_volatile() }
     }
 
-    /// The address that the EEPROM or the emulator gave it.
-    pub fn address(&self) -> [u8; 6] {
-        let [a, b, c, d] = self.read_mac(mac::ADDRL).to_le_bytes();
-        let [e, f, ..] = self.read_mac(mac::ADDRH).to_le_bytes();
-        [a, b, c, d, e, f]
-    }
-
-    /// Ticks of 40 ns since the reset, modulo 2^32.
-    pub fn ticks(&self) -> u32 {
-        self.read(register::FREE_RUN)
-    }
-
-    /// Whether a frame is here. If not, the next one interrupts.
-    pub fn idle(&mut self) -> bool {
-        self.write(register::INT_STS, !0);
-        self.waiting() == 0
-    }
-
-    /// Frames that have come.
-    fn waiting(&self) -> u32 {
-        self.read(register::RX_FIFO_INF) >> 16 & 0xff
-    }
-
-    fn read(&self, offset: usize) -> u32 {
-        // Safety: `new`'s caller gave us the registers, and all offsets are the controller's.
-        unsafe { self.registers.byte_add(offset).read_volatile() }
-    }
-
-    fn write(&mut self, offset: usize, value: u32) {
+    fn write(self, offset: usize, value: u32) {
         // Safety: as above.
-        unsafe { self.registers.byte_add(offset).write_volatile(value) }
+        unsafe { self.0.byte_add(offset).write_volatile(value) }
     }
 
-    fn read_mac(&self, number: u32) -> u32 {
-        // Safety: as above. The MAC answers through the controller.
-        unsafe {
-            self.registers
-                .byte_add(register::MAC_CSR_CMD)
-                .write_volatile(1 << 31 | 1 << 30 | number)
-        };
+    fn read_mac(self, number: u32) -> u32 {
+        self.write(register::MAC_CSR_CMD, 1 << 31 | 1 << 30 | number);
         while self.read(register::MAC_CSR_CMD) & 1 << 31 != 0 {}
         self.read(register::MAC_CSR_DATA)
     }
 
-    fn write_mac(&mut self, number: u32, value: u32) {
+    fn write_mac(self, number: u32, value: u32) {
         self.write(register::MAC_CSR_DATA, value);
         self.write(register::MAC_CSR_CMD, 1 << 31 | number);
         while self.read(register::MAC_CSR_CMD) & 1 << 31 != 0 {}
     }
 
+    /// Frames that have come.
+    fn waiting(self) -> u32 {
+        self.read(register::RX_FIFO_INF) >> 16 & 0xff
+    }
+
     /// Takes the next frame out of the FIFO; its length, or None if it is damaged or too long.
-    fn take(&mut self) -> Option<usize> {
+    fn take(self, frame: &mut Frame) -> Option<usize> {
         let status = self.read(register::RX_STATUS);
         let with_checksum = (status >> 16 & 0x3fff) as usize;
-        for at in (0..with_checksum).step_by(4) {
+        let mut room = frame.chunks_exact_mut(4);
+        for _ in 0..with_checksum.div_ceil(4) {
             let word = self.read(register::RX_DATA).to_le_bytes();
-            for (to, from) in self.frame.iter_mut().skip(at).zip(word) {
-                *to = from;
+            if let Some(bytes) = room.next() {
+                bytes.copy_from_slice(&word);
             }
         }
         let len = with_checksum.checked_sub(4)?;
@@ -133,49 +92,90 @@ impl Lan9118 {
     }
 
     /// Whether a frame of any size can be sent.
-    fn can_send(&mut self) -> bool {
+    fn can_send(self) -> bool {
         while self.read(register::TX_FIFO_INF) >> 16 & 0xff != 0 {
             self.read(register::TX_STATUS);
         }
         self.read(register::TX_FIFO_INF) & 0xffff >= FRAME as u32 + 16
     }
 
-    /// Sends the beginning of the frame buffer.
-    fn send(&mut self, len: usize) {
+    /// Sends the beginning of a frame.
+    fn send(self, frame: &Frame, len: usize) {
         self.write(register::TX_DATA, 1 << 13 | 1 << 12 | len as u32); // one segment is all of it
         self.write(register::TX_DATA, len as u32);
-        for at in (0..len).step_by(4) {
-            let mut word = [0; 4];
-            for (to, from) in word.iter_mut().zip(self.frame.iter().skip(at)) {
-                *to = *from;
-            }
-            self.write(register::TX_DATA, u32::from_le_bytes(word));
+        let (words, _) = frame.as_chunks();
+        for word in words.iter().take(len.div_ceil(4)) {
+            self.write(register::TX_DATA, u32::from_le_bytes(*word));
         }
     }
 }
 
+impl Lan9118 {
+    /// Resets the controller and switches both directions on. None if there is no such thing.
+    ///
+    /// # Safety
+    ///
+    /// `registers` must be where the controller's registers are, and no one else may use them.
+    pub unsafe fn new(registers: *mut u32) -> Option<Self> {
+        let registers = Registers(registers);
+        if registers.read(register::BYTE_TEST) != 0x8765_4321 {
+            return None;
+        }
+        registers.write(register::HW_CFG, 1); // soft reset
+        while registers.read(register::HW_CFG) & 1 != 0 {}
+        registers.write(register::HW_CFG, 1 << 20 | 5 << 16); // store and forward; 5 KiB to transmit
+        registers.write(register::FIFO_INT, 0); // any frame interrupts
+        registers.write(register::INT_EN, 1 << 3); // RX status FIFO above its level
+        registers.write(register::IRQ_CFG, 1 << 8 | 1 << 4 | 1); // enabled, active high, push-pull
+        registers.write(register::TX_CFG, 1 << 1);
+        let control = registers.read_mac(mac::CR);
+        registers.write_mac(mac::CR, control | 1 << 3 | 1 << 2); // transmitter and receiver on
+        Some(Self {
+            registers,
+            received: [0; 1520],
+            sent: [0; 1520],
+        })
+    }
+
+    /// The address that the EEPROM or the emulator gave it.
+    pub fn address(&self) -> [u8; 6] {
+        let [a, b, c, d] = self.registers.read_mac(mac::ADDRL).to_le_bytes();
+        let [e, f, ..] = self.registers.read_mac(mac::ADDRH).to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// Ticks of 40 ns since the reset, modulo 2^32.
+    pub fn ticks(&self) -> u32 {
+        self.registers.read(register::FREE_RUN)
+    }
+
+    /// Whether a frame is here. If not, the next one interrupts.
+    pub fn idle(&mut self) -> bool {
+        self.registers.write(register::INT_STS, !0);
+        self.registers.waiting() == 0
+    }
+}
+
 impl Device for Lan9118 {
-    type RxToken<'a> = Received;
+    type RxToken<'a> = Received<'a>;
     type TxToken<'a> = Sender<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received, Sender<'_>)> {
-        while self.waiting() > 0 && self.can_send() {
-            if let Some(len) = self.take() {
-                // smoltcp may answer into the same buffer while it reads this frame.
-                return Some((
-                    Received {
-                        frame: self.frame,
-                        len,
-                    },
-                    Sender(self),
-                ));
+    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sender<'_>)> {
+        let registers = self.registers;
+        while registers.waiting() > 0 && registers.can_send() {
+            if let Some(len) = registers.take(&mut self.received) {
+                let frame = self.received.get(..len)?;
+                return Some((Received(frame), Sender(registers, &mut self.sent)));
             }
         }
         None
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sender<'_>> {
-        self.can_send().then_some(Sender(self))
+        let registers = self.registers;
+        registers
+            .can_send()
+            .then_some(Sender(registers, &mut self.sent))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -187,25 +187,23 @@ impl Device for Lan9118 {
 }
 
 /// A frame that has come.
-pub struct Received {
-    frame: [u8; FRAME],
-    len: usize,
-}
+pub struct Received<'a>(&'a [u8]);
 
-impl RxToken for Received {
+impl RxToken for Received<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.frame.get(..self.len).unwrap_or_default())
+        f(self.0)
     }
 }
 
-/// A frame that may be sent.
-pub struct Sender<'a>(&'a mut Lan9118);
+/// A frame that may be sent, and where it is written.
+pub struct Sender<'a>(Registers, &'a mut Frame);
 
 impl TxToken for Sender<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let Self(registers, frame) = self;
         let len = len.min(FRAME);
-        let result = f(self.0.frame.get_mut(..len).unwrap_or_default());
-        self.0.send(len);
+        let result = f(frame.get_mut(..len).unwrap_or_default());
+        registers.send(frame, len);
         result
     }
 }

@@ -29,7 +29,8 @@ type Application = Memory<4096, 64, 7168>;
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let outcome = start();
+    static mut MEMORY: Application = Application::new();
+    let outcome = start(MEMORY);
     if outcome == Outcome::Exit {
         defmt::info!("done");
     } else {
@@ -38,11 +39,8 @@ fn main() -> ! {
     semihosting::process::exit(outcome as i32)
 }
 
-fn start() -> Outcome {
+fn start(memory: &mut Application) -> Outcome {
     let Some(mut core) = cortex_m::Peripherals::take() else {
-        return Outcome::BadOptions;
-    };
-    let Some(memory) = cortex_m::singleton!(: Application = Application::new()) else {
         return Outcome::BadOptions;
     };
     // Safety: the registers are there, and this is the only one who takes them.
@@ -66,7 +64,8 @@ fn start() -> Outcome {
         _tick: core.SYST,
         time: Cell::new((0, 0)),
     };
-    let Ok(arguments) = env::args::<256>() else {
+    let Ok(arguments) = env::args::<512>() else {
+        defmt::error!("no options, or more than 512 bytes of them and the image's path");
         return Outcome::BadOptions;
     };
     // The first word is the name of the image.

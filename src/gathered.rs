@@ -1,0 +1,186 @@
+//! A stream whose messages leave in one write, where the stream itself would send every piece at once.
+
+use core::fmt;
+
+use embedded_io::{ErrorKind, ErrorType, Read, Write};
+
+/// A stream that keeps what is written, up to `N` bytes, until it is flushed.
+///
+/// A driver's status answers and its replies of up to 27 atoms are one write anyway; longer replies are three or more,
+/// each a packet of its own on a socket without Nagle's algorithm. With room for 100 bytes, 24 an atom and the extras
+/// they are one. What is larger than `N` goes past the buffer and is not copied.
+///
+/// Works for [`embedded_io`] and, with the feature `async`, for `embedded-io-async`, where dropping a future loses
+/// nothing that the stream itself doesn't lose. On a host, `net::Stream` does this and more.
+///
+/// ```no_run
+/// # fn main_loop(socket: impl embedded_io::Read + embedded_io::Write, mut potential: impl forcewire::Potential) {
+/// let mut socket = forcewire::Gathered::<_, 1636>::new(socket); // 64 atoms
+/// let _ = forcewire::serve::<64>(&mut socket, &mut potential);
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Gathered<S, const N: usize> {
+    socket: S,
+    output: heapless::Vec<u8, N>,
+    /// What of `output` has left.
+    sent: usize,
+}
+
+impl<S, const N: usize> Gathered<S, N> {
+    /// Takes over a stream.
+    pub const fn new(socket: S) -> Self {
+        Self {
+            socket,
+            output: heapless::Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Gives the stream back. What was not flushed is lost.
+    pub fn into_inner(self) -> S {
+        self.socket
+    }
+
+    /// Keeps all of `bytes`, if there is room.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.output.extend_from_slice(bytes).is_ok()
+    }
+
+    /// Counts bytes that have left.
+    fn left(&mut self, n: usize) {
+        self.sent += n;
+        if self.sent >= self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+        }
+    }
+}
+
+/// What went wrong below a [`Gathered`] stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum GatheredError<E> {
+    /// The stream's own error.
+    Stream(E),
+    /// The stream took none of the bytes offered.
+    WriteZero,
+}
+
+impl<E: fmt::Display> fmt::Display for GatheredError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(error) => error.fmt(f),
+            Self::WriteZero => {
+                f.write_str("the stream takes no more bytes: it is closed, connect again")
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for GatheredError<E> {}
+
+impl<E: embedded_io::Error> embedded_io::Error for GatheredError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Stream(error) => error.kind(),
+            Self::WriteZero => ErrorKind::WriteZero,
+        }
+    }
+}
+
+impl<S: ErrorType, const N: usize> ErrorType for Gathered<S, N> {
+    type Error = GatheredError<S::Error>;
+}
+
+impl<S: Read, const N: usize> Read for Gathered<S, N> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        self.socket.read(buffer).map_err(GatheredError::Stream)
+    }
+}
+
+impl<S: Write, const N: usize> Gathered<S, N> {
+    fn send(&mut self) -> Result<(), GatheredError<S::Error>> {
+        while !self.output.is_empty() {
+            let kept = self.output.get(self.sent..).unwrap_or_default();
+            match self.socket.write(kept).map_err(GatheredError::Stream)? {
+                0 => return Err(GatheredError::WriteZero),
+                n => self.left(n),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Write, const N: usize> Write for Gathered<S, N> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        if self.keep(bytes) {
+            return Ok(bytes.len());
+        }
+        self.send()?;
+        if self.keep(bytes) {
+            return Ok(bytes.len());
+        }
+        self.socket.write(bytes).map_err(GatheredError::Stream)
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.send()?;
+        self.socket.flush().map_err(GatheredError::Stream)
+    }
+}
+
+#[cfg(feature = "async")]
+mod asynch {
+    use embedded_io_async::{Read, Write};
+
+    use super::{Gathered, GatheredError};
+
+    impl<S: Read, const N: usize> Read for Gathered<S, N> {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+            self.socket
+                .read(buffer)
+                .await
+                .map_err(GatheredError::Stream)
+        }
+    }
+
+    impl<S: Write, const N: usize> Gathered<S, N> {
+        async fn send_async(&mut self) -> Result<(), GatheredError<S::Error>> {
+            while !self.output.is_empty() {
+                let kept = self.output.get(self.sent..).unwrap_or_default();
+                match self
+                    .socket
+                    .write(kept)
+                    .await
+                    .map_err(GatheredError::Stream)?
+                {
+                    0 => return Err(GatheredError::WriteZero),
+                    n => self.left(n),
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl<S: Write, const N: usize> Write for Gathered<S, N> {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+            if self.keep(bytes) {
+                return Ok(bytes.len());
+            }
+            self.send_async().await?;
+            if self.keep(bytes) {
+                return Ok(bytes.len());
+            }
+            self.socket
+                .write(bytes)
+                .await
+                .map_err(GatheredError::Stream)
+        }
+
+        async fn flush(&mut self) -> Result<(), Self::Error> {
+            self.send_async().await?;
+            self.socket.flush().await.map_err(GatheredError::Stream)
+        }
+    }
+}
