@@ -239,11 +239,12 @@ fn model(name: &str, parameters: &[f64], cutoff: Option<Cutoff>) -> Result<Model
         ("morse", &[r0, depth, a]) => Box::new(move |_| Box::new(Morse::new(r0, depth, a))),
         ("morse", _) => return wrong("-o R0,D,A or no parameters"),
         ("lj", &[sigma, epsilon, radius]) => Box::new(move |cell| {
-            let lj = LennardJones::new(sigma, epsilon, radius).with_cutoff(cutoff);
-            Box::new(
-                lj.with_reference_volume(cell.volume())
-                    .with_storage(storage()),
-            )
+            let mut lj = LennardJones::new(sigma, epsilon, radius).with_cutoff(cutoff);
+            // LAMMPS's cutoff and ASE's stay where they are.
+            if cutoff == Cutoff::Tail {
+                lj = lj.with_reference_volume(cell.volume());
+            }
+            Box::new(lj.with_storage(storage()))
         }),
         ("lj", _) => return wrong("-o SIGMA,EPSILON,CUTOFF"),
         ("sg", &[radius]) => Box::new(move |cell| {

@@ -26,6 +26,8 @@ struct Slow {
     dice: Dice,
     /// Whether it has been asked before to read, to write, to flush.
     asked: [bool; 3],
+    /// Reads after the end: whoever goes on like this never ends.
+    idle: usize,
 }
 
 impl Slow {
@@ -37,6 +39,7 @@ impl Slow {
             split,
             dice: Dice::new(3),
             asked: [false; 3],
+            idle: 0,
         }
     }
 
@@ -71,6 +74,8 @@ impl Read for Slow {
         assert_eq!(self.kept, 0, "waits for a peer that waits for a flush");
         self.ready(0).await;
         let n = self.piece(buffer.len().min(self.inbox.len()));
+        self.idle += usize::from(n == 0);
+        assert!(self.idle < 100);
         for (byte, heard) in buffer.iter_mut().zip(self.inbox.drain(..n)) {
             *byte = heard;
         }
@@ -275,7 +280,8 @@ impl Write for Interrupted {
     }
 }
 
-struct Golden;
+/// A potential that always gives the same, and not for ever.
+struct Golden(usize);
 
 impl Potential for Golden {
     type Real = f64;
@@ -286,13 +292,14 @@ impl Potential for Golden {
         _: &[[f64; 3]],
         forces: &mut [[f64; 3]],
     ) -> Result<Evaluation, PotentialError> {
+        self.0 = self.0.checked_sub(1).expect("this goes on for ever");
         forces.copy_from_slice(&golden_answer().forces);
         Ok(golden_answer().evaluation)
     }
 }
 
 async fn serve(stream: &mut (impl Read + Write)) -> Result<(), Error<ErrorKind>> {
-    asynch::serve::<1>(stream, &mut Golden).await
+    asynch::serve::<1>(stream, &mut Golden(100)).await
 }
 
 #[test]

@@ -934,6 +934,33 @@ fn a_reply_that_is_made_again_after_it_was_sent_is_done() {
     });
 }
 
+/// A transport that miscounts does itself no good and the conversation no harm.
+#[test]
+fn bytes_that_were_not_asked_for_are_not_counted() {
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]];
+    let mut receive = driver.receive(&mut positions);
+    let mut message = hex(GOLDEN_POSDATA).into_iter();
+    while let Ok(Step::Read(slice)) = receive.step() {
+        slice.fill_with(|| message.next().unwrap());
+        receive.advance(usize::MAX);
+    }
+    // The exchange is over.
+    receive.advance(7);
+    assert_eq!(driver.traffic().received, 184);
+    let answer = golden_answer();
+    let mut reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+    let (result, said) = pour(&mut reply, &mut &GETFORCE[..]);
+    assert_eq!((result, said), (Ok(()), hex(GOLDEN_FORCEREADY)));
+    reply.advance(7);
+    let traffic = Traffic {
+        received: 184 + 12,
+        sent: 126,
+    };
+    assert_eq!(driver.traffic(), traffic);
+    script(&mut driver, Split::Bytes).hears(STATUS).says(READY);
+}
+
 #[test]
 fn nothing_is_said_before_it_can_be_finished() {
     // A reply is asked for and has not been made: not a byte of it leaves.

@@ -306,9 +306,9 @@ fn a_text_of_negative_length() {
 fn a_batch_that_nobody_announced() {
     let mut tiny = cube(vec![[0.0; 3]]);
     (tiny.h, tiny.inverse) = (tiny.inverse, tiny.h);
-    let mut slightly_tilted = golden();
-    slightly_tilted.inverse[1] = -0.0;
-    for structure in [golden(), water(), atoms(100), tiny, slightly_tilted] {
+    let mut negative_zero = golden();
+    negative_zero.inverse[3] = -0.0;
+    for structure in [golden(), water(), atoms(100), tiny, negative_zero] {
         for size in [2, 3, 16] {
             at_every_split(|split| {
                 let batch = vec![structure.clone(); size];
@@ -500,6 +500,25 @@ fn a_reply_that_is_not_finite() {
 }
 
 #[test]
+fn the_numbers_of_every_reply_are_looked_at() {
+    at_every_split(|split| {
+        let mut odd = golden_answer();
+        odd.evaluation.energy = f64::NAN;
+        let mut driver = Driver::new();
+        let mut script = script(&mut driver, split);
+        for _ in 0..2 {
+            script = script
+                .hears([&posdata(&golden()), GETFORCE].concat())
+                .tells(golden().event())
+                .replies(&odd)
+                .refuses(ProtocolError::NotFinite(Quantity::Energy))
+                .replies(&golden_answer())
+                .says(hex(GOLDEN_FORCEREADY));
+        }
+    });
+}
+
+#[test]
 fn what_is_not_finite_passes_where_it_is_allowed() {
     for odd in ODD {
         at_every_split(|split| {
@@ -640,6 +659,13 @@ fn extras_too_long_to_be_announced() {
     let mut driver = computing();
     let reply = driver.reply(&answer.evaluation, &answer.forces, &extras);
     let error = ProtocolError::ExtrasTooLong(most + 1);
+    assert_eq!(run(reply, b""), Err(error));
+    // In the second structure of a batch, too.
+    let mut two = computing_two();
+    let evaluations = [answer.evaluation; 2];
+    let forces = [answer.forces[0]; 2];
+    let both: [&[u8]; 2] = [b"{}", &extras];
+    let reply = two.reply_batch(&evaluations, &forces, &both);
     assert_eq!(run(reply, b""), Err(error));
     // One byte less can be said; the driver is as it was.
     let mut reply = driver.reply(&answer.evaluation, &answer.forces, &extras[..most]);

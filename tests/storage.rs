@@ -143,7 +143,8 @@ fn what_the_potential_refuses_is_not_replied_to() {
     let mut storage = Storage::<f64, 6, 2>::new();
     let mut pull = Pull::new();
     let _ = run(storage.receive(&mut driver), &init(0, "batch_size:2"));
-    let batch = [water(), atoms(3)];
+    let mut batch = [water(), atoms(3)];
+    batch[1].h[0] += 1.0;
     let two = posdata_batch(&batch);
     for fails_at in 0..2 {
         let _ = run(storage.receive(&mut driver), &two);

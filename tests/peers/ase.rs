@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::{Process, driver, peer, report};
+use crate::example::driver;
+use crate::process::{Process, peer, report};
 
 const ARGON: [&str; 6] = [
     "-m",

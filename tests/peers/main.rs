@@ -12,6 +12,8 @@
 #![cfg(unix)]
 
 mod ase;
+#[path = "../common/example.rs"]
+mod example;
 mod ipi;
 mod process;
 mod simulation;

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -142,33 +141,6 @@ pub fn peer(environment: &str, program: &str) -> Command {
         .env("OMP_NUM_THREADS", "1")
         .env("OPENBLAS_NUM_THREADS", "1");
     command
-}
-
-/// `examples/driver.rs`, built from the source as it is now.
-pub fn driver() -> Command {
-    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(DRIVER.get_or_init(|| {
-        let release = !cfg!(debug_assertions);
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .args(["build", "--quiet", "--example", "driver"])
-            .args(["--features", "std"])
-            .args(release.then_some("--release"))
-            .args([
-                "--manifest-path",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-            ])
-            .arg("--target-dir")
-            .arg(target)
-            .env_remove("CARGO_BUILD_TARGET");
-        assert!(cargo.status().unwrap().success(), "{cargo:?}");
-        target
-            .join(if release { "release" } else { "debug" })
-            .join("examples")
-            .join("driver")
-            .with_extension(env::consts::EXE_EXTENSION)
-    }))
 }
 
 /// Says how fast it went, past the test harness, which keeps what passing tests print. Not a test of speed:

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::process::{self, Process, peer, report};
+use crate::example;
+use crate::process::{Process, peer, report};
 
 /// Relative to the largest number of a column. The runs differ by rounding only.
 const TOLERANCE: f64 = 1e-10;
@@ -96,14 +97,9 @@ impl Simulation {
             transport,
             ..
         } = self;
-        report(
-            &format!(
-                "{system:?}, {beads} beads, {messages:?}, {transport:?} {}",
-                flags.join(" ")
-            ),
-            self.steps * beads,
-            ended - begun,
-        );
+        let what = format!("{system:?}, beads {beads}, {messages:?}, {transport:?}");
+        let what = [&[what.as_str()], flags].concat().join(" ");
+        report(&what, self.steps * beads, ended - begun);
         said
     }
 
@@ -263,7 +259,7 @@ impl Server {
             Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
-        let mut command = self.address(process::driver());
+        let mut command = self.address(example::driver());
         command.args(model.split(' ')).args(flags);
         let directory = self.directory.path();
         let number = fs::read_dir(directory).unwrap().count();
