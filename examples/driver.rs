@@ -1,8 +1,8 @@
 //! A driver with the flags of i-PI's own (`i-pi-driver`, i-PI 3.3.1 `drivers/f90/driver.f90`).
 //!
 //! ```text
-//! cargo run --release --features std --example driver -- -a localhost -p 31415 -m lj -o 6.43452,0.000379384,16.0863
-//! cargo run --release --features std --example driver -- -u -a argon -m sg -o 15
+//! cargo run --release --example driver -- -a localhost -p 31415 -m lj -o 6.43452,0.000379384,16.0863
+//! cargo run --release --example driver -- -u -a argon -m sg -o 15
 //! ```
 
 use std::error::Error;

@@ -979,7 +979,11 @@ impl<T: Scalar> Transfer for Reply<'_, T> {
                 match bytes.get(self.driver.at..) {
                     Some(rest) if bytes.len() == expected => Ok(Step::Write(rest)),
                     _ => Err(ProtocolError::WrongLength {
-                        quantity: Quantity::Extras,
+                        quantity: if let Part::Forces(_) = part {
+                            Quantity::Forces
+                        } else {
+                            Quantity::Extras
+                        },
                         given: bytes.len(),
                         expected,
                     }),

@@ -164,7 +164,7 @@ impl fmt::Display for ProtocolError {
             ),
             Self::NotFinite(quantity) => write!(
                 f,
-                "the {quantity} hold infinite numbers or NaN: nothing was computed from or answered with \
+                "infinite numbers or NaN in the {quantity}: nothing was computed from or answered with \
                  them, look at the step before"
             ),
             Self::EndOfStream { within, after } => write!(

@@ -53,6 +53,8 @@ enum Seen {
     /// Blanks before a key, or this many of the key's letters.
     Key(usize),
     Value,
+    /// Blanks behind the value.
+    End,
     Other,
 }
 
@@ -76,11 +78,16 @@ impl BatchSize {
                     self.size = 0;
                     Seen::Value
                 }
-                (Seen::Value, b' ') => Seen::Value,
+                (Seen::Value, b' ') if self.size == 0 => Seen::Value,
+                (Seen::Value | Seen::End, b' ') => Seen::End,
                 (Seen::Value, b'0'..=b'9') => {
                     let digit = usize::from(byte - b'0');
                     self.size = self.size.saturating_mul(10).saturating_add(digit);
                     Seen::Value
+                }
+                (Seen::Value | Seen::End, _) => {
+                    self.size = 0; // no number after all
+                    Seen::Other
                 }
                 _ => Seen::Other,
             }
@@ -126,6 +133,10 @@ mod tests {
             b"batch_sizes:4",
             b"my_batch_size:4",
             b"batch size:4",
+            b"batch_size:4 4",
+            b"batch_size:4x",
+            b"batch_size:-4",
+            b"batch_size:4.5",
             b"note : batch_size:4",
         ] {
             assert_eq!(announced(text), None, "{}", text.escape_ascii());

@@ -1,7 +1,5 @@
 //! Asynchronous exchanges, dropped at every await and made again.
 
-#![cfg(feature = "async")]
-
 mod common;
 
 use std::collections::VecDeque;

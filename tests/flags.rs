@@ -1,7 +1,5 @@
 //! The command line of `examples/driver.rs`: help, nonsense, and a server that isn't there.
 
-#![cfg(feature = "std")]
-
 #[path = "common/example.rs"]
 mod example;
 

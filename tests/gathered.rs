@@ -102,7 +102,6 @@ fn a_stream_that_takes_nothing_is_an_error() {
     assert_eq!(embedded_io::Error::kind(&error), ErrorKind::WriteZero);
 }
 
-#[cfg(feature = "async")]
 mod asynch {
     use std::future::{Future, poll_fn};
     use std::pin::pin;

@@ -1,7 +1,5 @@
 //! The smoltcp shim: two interfaces joined in one process, rings smaller than a message and of odd sizes.
 
-#![cfg(feature = "smoltcp")]
-
 mod common;
 
 use std::cell::RefCell;

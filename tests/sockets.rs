@@ -1,7 +1,5 @@
 //! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at every byte.
 
-#![cfg(feature = "std")]
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;

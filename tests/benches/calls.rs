@@ -1,6 +1,6 @@
 //! System calls of `examples/driver.rs` an evaluation, counted by strace.
 //!
-//! `cargo bench --features std --bench calls`; needs `strace` (Debian's package of that name).
+//! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
 
 #[path = "../common/example.rs"]
 mod example;

@@ -1,6 +1,6 @@
 //! What an evaluation costs through forcewire, as a ratio to plain sockets that move the same bytes.
 //!
-//! `taskset -c 0 cargo bench --features std` puts both ends on one CPU, which leaves out the time that one
+//! `taskset -c 0 cargo bench` puts both ends on one CPU, which leaves out the time that one
 //! CPU takes to wake another. Both are measured in turn in one run, because machines are noisy: the ratio
 //! is the median over the turns.
 

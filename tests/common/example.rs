@@ -17,14 +17,7 @@ pub fn driver() -> Command {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo
-            .args([
-                "build",
-                "--quiet",
-                "--features",
-                "std",
-                "--example",
-                "driver",
-            ])
+            .args(["build", "--quiet", "--example", "driver"])
             .args(["--profile", profile])
             .args([
                 "--manifest-path",
