@@ -195,7 +195,6 @@ impl defmt::Format for ProtocolError {
 
 /// Why an exchange over a transport failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error<E> {
     /// The conversation went wrong.
@@ -247,3 +246,17 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
+
+#[cfg(feature = "defmt")]
+impl<E: defmt::Format> defmt::Format for Error<E> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Protocol(error) => error.format(f),
+            Self::Transport(error) => error.format(f),
+            Self::WriteZero => {
+                defmt::write!(f, "the connection takes no more bytes: connect again")
+            }
+            Self::Potential(error) => error.format(f),
+        }
+    }
+}

@@ -48,7 +48,6 @@ pub fn poll<T: Transfer>(
 
 /// The TCP connection was reset, closed on our side, or never made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ConnectionLost;
 
 impl fmt::Display for ConnectionLost {
@@ -58,6 +57,13 @@ impl fmt::Display for ConnectionLost {
 }
 
 impl core::error::Error for ConnectionLost {}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ConnectionLost {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
 
 impl From<SendError> for Error<ConnectionLost> {
     fn from(_: SendError) -> Self {

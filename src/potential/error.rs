@@ -15,7 +15,6 @@ use core::fmt;
 /// assert_eq!(error.to_string(), "the potential is for 1 atom(s) and was given 2");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PotentialError {
     /// The slices of positions and forces are of different lengths.
@@ -62,3 +61,10 @@ impl fmt::Display for PotentialError {
 }
 
 impl core::error::Error for PotentialError {}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for PotentialError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}

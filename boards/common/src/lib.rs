@@ -110,17 +110,17 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
     let mut failures = 0;
     while network.connect(options.server, options.port, options.patience) {
         info!("connected to {} port {}", options.server, options.port);
-        let start = network.now();
+        let (start, before) = (network.now(), driver.traffic());
         let mut work = Work::default();
         let result = serve(&mut network, &mut driver, arrays, &mut potential, &mut work);
-        let traffic = driver.traffic();
+        let after = driver.traffic();
         info!(
-            "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent in all",
+            "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
             work.evaluations,
             (network.now() - start).total_micros(),
             work.computing.total_micros(),
-            traffic.received,
-            traffic.sent,
+            after.received - before.received,
+            after.sent - before.sent,
         );
         match result {
             Ok(Event::Exit) => {
@@ -175,7 +175,10 @@ fn serve<const N: usize, const B: usize>(
                 natoms, structures, ..
             } => {
                 if work.atoms != natoms {
-                    info!("{} atoms, {} structures at a time", natoms, structures);
+                    match structures {
+                        1 => info!("{} atoms", natoms),
+                        _ => info!("{} atoms, {} structures at a time", natoms, structures),
+                    }
                     work.atoms = natoms;
                 }
                 let start = network.now();
