@@ -23,6 +23,11 @@ pub async fn run<S: Read + Write, T: Transfer>(
     while passing(socket.flush().await)?.is_none() {}
     let mut flushed = true;
     loop {
+        // Before the step that may be the last one, for the same reason.
+        if !flushed && !transfer.midway() {
+            flushed = passing(socket.flush().await)?.is_some();
+            continue;
+        }
         match transfer.step()? {
             Step::Write(bytes) => {
                 match passing(socket.write(bytes).await)? {
@@ -31,7 +36,6 @@ pub async fn run<S: Read + Write, T: Transfer>(
                 }
                 flushed = false;
             }
-            _ if !flushed => flushed = passing(socket.flush().await)?.is_some(),
             Step::Read(bytes) => match passing(socket.read(bytes).await)? {
                 Some(0) => transfer.end(),
                 moved => transfer.advance(moved.unwrap_or(0)),

@@ -7,18 +7,18 @@ use crate::{Driver, Error, Event, Potential, Step, Storage, Transfer};
 /// A connection as [`run`] needs it.
 ///
 /// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it directly for
-/// a connection that can make use of `midway`, as `net::Stream` does.
+/// a connection that can make use of `owed`, as `net::Stream` does.
 pub trait Transport {
     /// What can go wrong.
     type Error: embedded_io::Error;
 
-    /// Reads some bytes, at least one; 0 if the peer has closed its side. `midway` tells that part of a
-    /// message has come and the peer owes us the rest.
+    /// Reads some bytes, at least one; 0 if the peer has closed its side. `owed` tells that the
+    /// peer is late if it stays silent ([`Transfer::owed`]).
     ///
     /// # Errors
     ///
     /// The transport's own. `Interrupted` is retried by the caller.
-    fn read(&mut self, buffer: &mut [u8], midway: bool) -> Result<usize, Self::Error>;
+    fn read(&mut self, buffer: &mut [u8], owed: bool) -> Result<usize, Self::Error>;
 
     /// Takes some bytes, at least one; it may keep them until [`flush`](Self::flush), so that the pieces
     /// of a message leave together.
@@ -71,7 +71,12 @@ pub fn run<S: Transport, T: Transfer>(
     retry(|| socket.flush())?;
     let mut flushed = true;
     loop {
-        let midway = transfer.midway();
+        // Before the step that may be the last one, for the same reason.
+        if !flushed && !transfer.midway() {
+            retry(|| socket.flush())?;
+            flushed = true;
+        }
+        let owed = transfer.owed();
         match transfer.step()? {
             Step::Write(bytes) => {
                 match retry(|| socket.write(bytes))? {
@@ -80,11 +85,7 @@ pub fn run<S: Transport, T: Transfer>(
                 }
                 flushed = false;
             }
-            _ if !flushed => {
-                retry(|| socket.flush())?;
-                flushed = true;
-            }
-            Step::Read(bytes) => match retry(|| socket.read(bytes, midway))? {
+            Step::Read(bytes) => match retry(|| socket.read(bytes, owed))? {
                 0 => transfer.end(),
                 n => transfer.advance(n),
             },

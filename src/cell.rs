@@ -109,6 +109,79 @@ impl Cell {
     pub fn is_finite(&self) -> bool {
         is_finite(&self.h)
     }
+
+    /// Whether h has nothing below its diagonal: a along x, b in the plane of x and y. i-PI's cells are so, and
+    /// LAMMPS reads no others.
+    #[must_use]
+    pub fn is_upper_triangular(&self) -> bool {
+        let [_, [yx, _, _], [zx, zy, _]] = self.h;
+        [yx, zx, zy].iter().all(|&below| below == 0.0)
+    }
+
+    /// The same cell with h upper triangular, and the rotation that makes it so: a along x, b with its y positive,
+    /// c with its z positive if the vectors are right-handed. None if they are singular, as for
+    /// [`inverse`](Self::inverse).
+    ///
+    /// Atoms must be rotated too, and what comes back be rotated back:
+    ///
+    /// ```
+    /// use forcewire::Cell;
+    ///
+    /// let cell = Cell::from_vectors([[0.0, 0.0, 5.0], [4.0, 0.0, 0.0], [0.0, 3.0, 0.0]]);
+    /// let (upper, rotation) = cell.to_upper_triangular().unwrap();
+    /// assert_eq!(upper, Cell::orthorhombic([5.0, 4.0, 3.0]));
+    /// assert_eq!(rotation.apply([1.0, 0.5, 0.25]), [0.25, 1.0, 0.5]);
+    /// assert_eq!(rotation.undo([0.25, 1.0, 0.5]), [1.0, 0.5, 0.25]);
+    /// ```
+    #[must_use]
+    pub fn to_upper_triangular(&self) -> Option<(Self, Rotation)> {
+        let [_, _, reciprocal] = self.inverse()?;
+        if self.is_upper_triangular() && self.h[0][0] > 0.0 && self.h[1][1] > 0.0 {
+            return Some((*self, Rotation::NONE));
+        }
+        let [a, b, c] = self.vectors();
+        let x = unit(a);
+        // The reciprocal vector of c is normal to a and b; its sign is that of the handedness.
+        let z = unit(reciprocal).map(|z| z * self.determinant().signum());
+        let y = cross(z, x);
+        let rotation = Rotation([x, y, z]);
+        let ([ax, _, _], [bx, by, _], c) =
+            (rotation.apply(a), rotation.apply(b), rotation.apply(c));
+        let upper = Self::from_vectors([[ax, 0.0, 0.0], [bx, by, 0.0], c]);
+        Some((upper, rotation))
+    }
+}
+
+/// A rotation of space; made by [`Cell::to_upper_triangular`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Rotation(
+    /// The new axes, in the old frame.
+    [[f64; 3]; 3],
+);
+
+impl Rotation {
+    const NONE: Self = Self([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+
+    /// A vector of the old frame in the new one.
+    #[must_use]
+    pub fn apply(&self, vector: [f64; 3]) -> [f64; 3] {
+        self.0.map(|axis| dot(axis, vector))
+    }
+
+    /// A vector of the new frame in the old one.
+    #[must_use]
+    pub fn undo(&self, vector: [f64; 3]) -> [f64; 3] {
+        transposed(self.0).map(|axis| dot(axis, vector))
+    }
+
+    /// A virial of the new frame in the old one.
+    #[must_use]
+    pub fn undo_virial(&self, virial: &Virial) -> Virial {
+        // R' W R: rows, then columns.
+        let rows = virial.0.map(|row| self.undo(row));
+        Virial(transposed(transposed(rows).map(|column| self.undo(column))))
+    }
 }
 
 /// The virial W = −dU/dε of a strain ε of cell and atoms, Σ r⊗f, in hartree.
@@ -173,6 +246,27 @@ impl Virial {
         Self::from_upper([xx, xy, xz, yy, yz, zz])
     }
 
+    /// The full symmetric matrix of what a driver sent: one triangle mirrored if the other is 0 (LAMMPS sends the
+    /// upper one), else the mean of both.
+    #[must_use]
+    pub fn symmetric(self) -> Self {
+        let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = self.0;
+        let (upper, lower) = ([xy, xz, yz], [yx, zx, zy]);
+        let empty = |triangle: [f64; 3]| triangle.iter().all(|&x| x == 0.0);
+        let [xy, xz, yz] = if empty(lower) {
+            upper
+        } else if empty(upper) {
+            lower
+        } else {
+            [
+                f64::midpoint(xy, yx),
+                f64::midpoint(xz, zx),
+                f64::midpoint(yz, zy),
+            ]
+        };
+        Self::from_upper([xx, xy, xz, yy, yz, zz])
+    }
+
     /// The sum of the diagonal, in hartree.
     #[must_use]
     pub const fn trace(&self) -> f64 {
@@ -211,6 +305,12 @@ pub(crate) fn dot([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> f64 {
 
 fn cross([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> [f64; 3] {
     [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
+}
+
+fn unit(vector: [f64; 3]) -> [f64; 3] {
+    let (vector, _) = scaled(vector);
+    let length = libm::sqrt(dot(vector, vector));
+    vector.map(|x| x / length)
 }
 
 const fn transposed(m: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
@@ -300,6 +400,58 @@ mod tests {
                     [0.0, 0.0, 1.0]
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn a_rotated_cell_keeps_its_shape_and_its_handedness() {
+        for vectors in [
+            [[7.0, -2.0, 0.5], [-1.0, -9.0, 3.0], [25.0, 30.0, 8.0]],
+            [[0.0, 3.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 5.0]],
+            [[-10.0, 0.0, 0.0], [1.0, -9.0, 0.0], [2.0, 3.0, 8.0]],
+        ] {
+            let cell = Cell::from_vectors(vectors);
+            let (upper, rotation) = cell.to_upper_triangular().unwrap();
+            assert!(upper.is_upper_triangular());
+            assert!(upper.h()[0][0] > 0.0 && upper.h()[1][1] > 0.0);
+            let error = upper.determinant() - cell.determinant();
+            assert!(error.abs() < 1e-12 * cell.volume(), "{vectors:?}");
+            for (new, old) in upper.vectors().into_iter().zip(vectors) {
+                for (back, old) in rotation.undo(new).into_iter().zip(old) {
+                    assert!((back - old).abs() < 1e-13, "{vectors:?}");
+                }
+            }
+            // A virial of one pair turns with it.
+            let (r, f) = ([0.1, -0.7, 2.3], [0.2, -1.4, 4.6]);
+            let (mut virial, mut turned) = (Virial::ZERO, Virial::ZERO);
+            virial.add_product(r, f);
+            turned.add_product(rotation.apply(r), rotation.apply(f));
+            let back = rotation.undo_virial(&turned);
+            for (back, it) in back.0.as_flattened().iter().zip(virial.0.as_flattened()) {
+                assert!((back - it).abs() < 1e-14, "{vectors:?}");
+            }
+        }
+        assert_eq!(
+            Cell::orthorhombic([1.0, 0.0, 1.0]).to_upper_triangular(),
+            None
+        );
+    }
+
+    #[test]
+    fn an_upper_triangular_cell_is_left_as_it_is() {
+        let cell = Cell::from_rows([[10.0, 1.0, 2.0], [0.0, 9.0, 3.0], [-0.0, 0.0, 8.0]]);
+        let (same, rotation) = cell.to_upper_triangular().unwrap();
+        assert_eq!((same, rotation), (cell, Rotation::NONE));
+    }
+
+    #[test]
+    fn half_a_virial_is_made_whole() {
+        let whole = Virial([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]]);
+        let upper = Virial([[1.0, 2.0, 3.0], [0.0, 4.0, 5.0], [0.0, 0.0, 6.0]]);
+        let lower = Virial([[1.0, 0.0, 0.0], [2.0, 4.0, 0.0], [3.0, 5.0, 6.0]]);
+        let skewed = Virial([[1.0, 2.5, 3.0], [1.5, 4.0, 5.25], [3.0, 4.75, 6.0]]);
+        for virial in [whole, upper, lower, skewed] {
+            assert_eq!(virial.symmetric(), whole);
         }
     }
 

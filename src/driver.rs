@@ -30,7 +30,7 @@ use crate::parameters::BatchSize;
 use crate::scalar::from_wire;
 use crate::wire::{self, ATOM, CELL, FRAME, HEADER, INIT, INTEGER, REAL};
 use crate::{
-    Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Transfer,
+    Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Traffic, Transfer,
 };
 
 /// When a driver asks its server for INIT.
@@ -71,16 +71,6 @@ pub enum Event {
     /// The server closed the connection between two messages. ASE's ends so, i-PI only drops a driver so:
     /// connecting again may be worth it.
     Closed,
-}
-
-/// Bytes that a driver has moved, over all its connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Traffic {
-    /// From the server.
-    pub received: u64,
-    /// To the server.
-    pub sent: u64,
 }
 
 /// The driver's side of one connection.
@@ -311,7 +301,7 @@ impl Driver {
     ///
     /// Before a byte has moved, and with the driver as it was: [`ProtocolError::WrongLength`],
     /// [`NothingToReplyTo`](ProtocolError::NothingToReplyTo), [`NotFinite`](ProtocolError::NotFinite),
-    /// [`ExtrasTooLong`](ProtocolError::ExtrasTooLong).
+    /// [`TextTooLong`](ProtocolError::TextTooLong).
     ///
     /// # Cancel safety
     ///
@@ -856,7 +846,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
         for (index, evaluation) in self.evaluations.iter().enumerate() {
             let len = self.extras.get(index).len();
             if i32::try_from(len).is_err() {
-                return Err(ProtocolError::ExtrasTooLong(len));
+                return Err(ProtocolError::TextTooLong(len));
             }
             if self.driver.not_finite {
                 continue;

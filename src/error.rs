@@ -2,19 +2,19 @@
 
 use core::fmt;
 
-use crate::Header;
 use crate::potential::PotentialError;
 use crate::wire::{HEADER, word};
+use crate::{Header, Status};
 
 /// The conversation can't go on, or the caller asked for what can't be done.
 ///
-/// A fault of the server's is final for the connection: the protocol has no way to refuse, so close it,
-/// [`reset`](crate::Driver::reset) the driver and connect again. Variants that say so leave the driver
-/// as it was, and the call can be repeated with better arguments.
+/// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close it,
+/// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as it was, and
+/// the call can be repeated with better arguments.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The server sent a header that is not one of the protocol's.
+    /// The peer sent a header that is not one of the protocol's.
     UnknownHeader([u8; HEADER]),
     /// The server sent a command that this state does not allow.
     OutOfTurn {
@@ -41,9 +41,9 @@ pub enum ProtocolError {
     },
     /// The server announced a negative number of atoms.
     NegativeAtoms(i32),
-    /// The number of atoms changed within a connection.
+    /// The number of atoms changed within a connection. A [`Server`](crate::Server) is as it was.
     AtomsChanged {
-        /// Atoms announced now.
+        /// Atoms of this structure.
         announced: usize,
         /// Atoms of the structure before.
         expected: usize,
@@ -51,7 +51,7 @@ pub enum ProtocolError {
     /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
     /// did not ask for INIT.
     UnannouncedBatch,
-    /// The server announced an INIT text of a negative length.
+    /// The peer announced a text, INIT's or extras, of a negative length.
     NegativeLength(i32),
     /// A number is infinite or NaN.
     NotFinite(Quantity),
@@ -64,8 +64,7 @@ pub enum ProtocolError {
     },
     /// The caller replied and no structure is waiting for a reply. The driver is as it was.
     NothingToReplyTo,
-    /// The caller's arrays don't have the lengths of the structures that were received. The driver is as
-    /// it was.
+    /// The caller's arrays don't have the lengths that the structures need. The machine is as it was.
     WrongLength {
         /// What the array holds.
         quantity: Quantity,
@@ -74,8 +73,36 @@ pub enum ProtocolError {
         /// The length it should have.
         expected: usize,
     },
-    /// Extras are longer than the protocol can say (2^31 - 1 bytes). The driver is as it was.
-    ExtrasTooLong(usize),
+    /// A text, INIT's or extras, is longer than the protocol can say (2^31 - 1 bytes). The machine is as it was.
+    TextTooLong(usize),
+    /// The server was told to send what its driver does not wait for. The server is as it was.
+    InvalidStatus {
+        /// What should have been sent.
+        command: Header,
+        /// What is known of the driver.
+        status: Status,
+    },
+    /// The driver gave an answer that does not belong to what it was asked.
+    UnexpectedAnswer {
+        /// What it said.
+        answer: Header,
+        /// What it was asked.
+        to: Header,
+    },
+    /// The driver closed the connection instead of answering this.
+    Unanswered(Header),
+    /// The driver's reply has another number of atoms than the structure that it was given.
+    WrongAtoms {
+        /// Atoms of the reply.
+        announced: i32,
+        /// Atoms that were sent.
+        expected: usize,
+    },
+    /// The vectors of a cell to be sent lie in one plane. The server is as it was.
+    SingularCell,
+    /// A cell to be sent has numbers below its diagonal, which LAMMPS and others ignore. The server is as it
+    /// was; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular) rotates it.
+    NotUpperTriangular,
 }
 
 /// What a number or an array is.
@@ -95,6 +122,8 @@ pub enum Quantity {
     Virial,
     /// Evaluations: energies and virials.
     Evaluations,
+    /// Structures that are computed together.
+    Structures,
     /// Extras.
     Extras,
 }
@@ -108,6 +137,7 @@ impl fmt::Display for Quantity {
             Self::Forces => "forces",
             Self::Virial => "virial",
             Self::Evaluations => "evaluations",
+            Self::Structures => "structures",
             Self::Extras => "extras",
         })
     }
@@ -118,8 +148,8 @@ impl fmt::Display for ProtocolError {
         match *self {
             Self::UnknownHeader(bytes) => write!(
                 f,
-                "the server sent \"{}\", which is no header of the i-PI protocol: is the peer an i-PI \
-                 server, and was the message before it read to its end?",
+                "the peer sent \"{}\", which is no header of the i-PI protocol: does it speak that, and \
+                 was the message before it read to its end?",
                 word(&bytes).escape_ascii()
             ),
             Self::OutOfTurn { command: Header::PosData, status: Header::NeedInit } => f.write_str(
@@ -150,8 +180,8 @@ impl fmt::Display for ProtocolError {
             ),
             Self::AtomsChanged { announced, expected } => write!(
                 f,
-                "the server sends {announced} atoms after {expected}: the number is fixed within a \
-                 connection unless the driver allows it to change (Driver::allow_changing_atoms)"
+                "{announced} atoms after {expected}: their number is fixed within a connection unless it \
+                 is allowed to change (allow_changing_atoms)"
             ),
             Self::UnannouncedBatch => f.write_str(
                 "the server sends batches of structures and was not asked to announce them: ask for INIT \
@@ -159,8 +189,8 @@ impl fmt::Display for ProtocolError {
             ),
             Self::NegativeLength(announced) => write!(
                 f,
-                "the server announced an INIT text of {announced} bytes: the stream is out of step or the \
-                 peer's integers are not 4 little-endian bytes"
+                "the peer announced a text of {announced} bytes: the stream is out of step or its integers \
+                 are not 4 little-endian bytes"
             ),
             Self::NotFinite(quantity) => write!(
                 f,
@@ -169,17 +199,48 @@ impl fmt::Display for ProtocolError {
             ),
             Self::EndOfStream { within, after } => write!(
                 f,
-                "the server closed the connection inside {}, after {after} bytes of it: it ended or gave \
-                 up waiting, connect again",
+                "the peer closed the connection inside {}, after {after} bytes of it: it ended or gave up \
+                 waiting, connect again",
                 within.map_or("a header", Header::name)
             ),
             Self::NothingToReplyTo => f.write_str("no structure waits for a reply: receive one first"),
             Self::WrongLength { quantity, given, expected } => {
-                write!(f, "the reply's {quantity} have length {given} where {expected} is needed")
+                write!(f, "the {quantity} have length {given} where {expected} is needed")
             }
-            Self::ExtrasTooLong(len) => {
-                write!(f, "extras of {len} bytes are longer than the 2147483647 that can be announced")
+            Self::TextTooLong(len) => {
+                write!(f, "a text of {len} bytes is longer than the 2147483647 that can be announced")
             }
+            Self::InvalidStatus { command, status } => write!(
+                f,
+                "{} is out of turn, the driver's status is \"{status}\": ask for its status and do what it \
+                 needs first",
+                command.name()
+            ),
+            Self::UnexpectedAnswer { answer, to } => write!(
+                f,
+                "the driver answered {} with {}: it has lost step or lost its data, drop it and let it \
+                 connect again",
+                to.name(),
+                answer.name()
+            ),
+            Self::Unanswered(command) => write!(
+                f,
+                "the driver closed the connection instead of answering {}: it ended or failed, its own \
+                 output may tell why",
+                command.name()
+            ),
+            Self::WrongAtoms { announced, expected } => write!(
+                f,
+                "the driver answered for {announced} atoms and was given {expected}: does it simulate the \
+                 same system?"
+            ),
+            Self::SingularCell => f.write_str(
+                "the vectors of the cell lie in one plane: give a box to a system that has none",
+            ),
+            Self::NotUpperTriangular => f.write_str(
+                "the cell has numbers below its diagonal, which some drivers ignore: rotate it \
+                 (Cell::to_upper_triangular)",
+            ),
         }
     }
 }

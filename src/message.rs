@@ -37,6 +37,14 @@ impl<'a> Gather<'a> {
         true
     }
 
+    /// Adds as much of a text as there is room for, and says how much that was.
+    #[must_use]
+    pub(crate) fn push_text(&mut self, text: &[u8]) -> usize {
+        let fit = self.room().len().min(text.len());
+        let _ = self.push(text.get(..fit).unwrap_or_default());
+        fit
+    }
+
     /// Adds as many of the numbers as there is room for, and says how many those were.
     #[must_use]
     pub(crate) fn push_reals<T: Scalar>(&mut self, values: &[T]) -> usize {

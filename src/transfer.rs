@@ -20,8 +20,8 @@ pub enum Step<'a, T> {
 /// repeats. The slices are the caller's own arrays wherever their memory is already laid out as the wire
 /// is, so numbers are copied once.
 ///
-/// All progress lives in the machine behind the transfer ([`Driver`](crate::Driver)). Dropping a
-/// transfer loses nothing; making it again with the same arguments goes on where it stopped.
+/// All progress lives in the machine behind the transfer ([`Driver`](crate::Driver), [`Server`](crate::Server)).
+/// Dropping a transfer loses nothing; making it again with the same arguments goes on where it stopped.
 ///
 /// ```
 /// use forcewire::{Driver, Event, Step, Transfer};
@@ -58,9 +58,24 @@ pub trait Transfer {
 
     /// Whether part of a message has moved and the rest of it has not.
     ///
-    /// A transport may want to know: only then does a silent peer owe us something (deadlines, immediate
-    /// acknowledgement), and only then may a write join what is already queued.
+    /// Only then may a write join what is already queued. Otherwise what was written is whole, and to be flushed.
     fn midway(&self) -> bool;
+
+    /// Whether the peer is late if it stays silent: part of a message has come, or it has been asked something for
+    /// which it need not compute. Deadlines and immediate acknowledgement are for this.
+    fn owed(&self) -> bool {
+        self.midway()
+    }
+}
+
+/// Bytes that a machine has moved, over all its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Traffic {
+    /// From the peer.
+    pub received: u64,
+    /// To the peer.
+    pub sent: u64,
 }
 
 impl<T: Transfer + ?Sized> Transfer for &mut T {
@@ -80,5 +95,9 @@ impl<T: Transfer + ?Sized> Transfer for &mut T {
 
     fn midway(&self) -> bool {
         (**self).midway()
+    }
+
+    fn owed(&self) -> bool {
+        (**self).owed()
     }
 }

@@ -13,10 +13,10 @@ pub(crate) const INTEGER: usize = 4;
 pub(crate) const REAL: usize = 8;
 /// Bytes of one atom's position or force.
 pub(crate) const ATOM: usize = 3 * REAL;
-/// Bytes of a virial.
-pub(crate) const VIRIAL: usize = 9 * REAL;
+/// Bytes of a matrix: h, its inverse, a virial.
+pub(crate) const MATRIX: usize = 9 * REAL;
 /// Bytes of a cell: h and the inverse that goes with it.
-pub(crate) const CELL: usize = 18 * REAL;
+pub(crate) const CELL: usize = 2 * MATRIX;
 /// Bytes of POSDATA between its header and the positions: the cell, then the number of atoms.
 pub(crate) const FRAME: usize = CELL + INTEGER;
 /// Bytes of INIT between its header and the text: replica and length.
@@ -109,7 +109,7 @@ pub(crate) fn take_i32(bytes: &mut &[u8]) -> i32 {
 /// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the identity behind it.
 pub(crate) fn take_cell(bytes: &mut &[u8]) -> Cell {
     let h = take_matrix(bytes);
-    *bytes = bytes.get(9 * REAL..).unwrap_or_default();
+    *bytes = bytes.get(MATRIX..).unwrap_or_default();
     Cell::from_rows(h)
 }
 
@@ -126,10 +126,29 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     *head
 }
 
-/// Nine reals as they are sent, row by row: the full matrix, though i-PI reads its upper triangle only.
-pub(crate) fn virial(virial: &Virial) -> [u8; VIRIAL] {
-    let mut bytes = [0; VIRIAL];
-    crate::scalar::to_wire(virial.0.as_flattened(), &mut bytes);
+/// Takes a real from the front.
+pub(crate) fn take_f64(bytes: &mut &[u8]) -> f64 {
+    f64::from_le_bytes(take(bytes))
+}
+
+/// A virial as it is sent: the full matrix, though i-PI reads its upper triangle only.
+pub(crate) fn virial(virial: &Virial) -> [u8; MATRIX] {
+    matrix(&virial.0)
+}
+
+/// A cell as it is sent: h and its true inverse.
+pub(crate) fn cell(cell: &Cell) -> [u8; CELL] {
+    let mut bytes = [0; CELL];
+    let (h, inverse) = bytes.split_at_mut(MATRIX);
+    h.copy_from_slice(&matrix(cell.h()));
+    inverse.copy_from_slice(&matrix(&cell.inverse().unwrap_or_default()));
+    bytes
+}
+
+/// Nine reals as they are sent, row by row.
+pub(crate) fn matrix(rows: &[[f64; 3]; 3]) -> [u8; MATRIX] {
+    let mut bytes = [0; MATRIX];
+    crate::scalar::to_wire(rows.as_flattened(), &mut bytes);
     bytes
 }
 

@@ -55,7 +55,7 @@ fn an_unknown_header() {
     }
     says(
         ProtocolError::UnknownHeader(*b"GET / HTTP/1"),
-        &["\"GET / HTTP/1\"", "is the peer an i-PI server"],
+        &["\"GET / HTTP/1\"", "does it speak that"],
     );
     says(
         ProtocolError::UnknownHeader(*b"\x01\xffA         "),
@@ -295,7 +295,7 @@ fn a_text_of_negative_length() {
     });
     says(
         ProtocolError::NegativeLength(-5),
-        &["INIT", "-5 bytes", "out of step"],
+        &["a text of -5 bytes", "out of step"],
     );
 }
 
@@ -658,7 +658,7 @@ fn extras_too_long_to_be_announced() {
     let answer = golden_answer();
     let mut driver = computing();
     let reply = driver.reply(&answer.evaluation, &answer.forces, &extras);
-    let error = ProtocolError::ExtrasTooLong(most + 1);
+    let error = ProtocolError::TextTooLong(most + 1);
     assert_eq!(run(reply, b""), Err(error));
     // In the second structure of a batch, too.
     let mut two = computing_two();

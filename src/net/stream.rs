@@ -112,8 +112,8 @@ impl Stream {
 
     /// Reads from the kernel, into `buffer` or, if there is none, into the stream's own; waits as long as
     /// patience lasts.
-    fn receive(&mut self, mut buffer: Option<&mut [u8]>, midway: bool) -> io::Result<usize> {
-        let limit = if midway {
+    fn receive(&mut self, mut buffer: Option<&mut [u8]>, owed: bool) -> io::Result<usize> {
+        let limit = if owed {
             Some(self.patience.message)
         } else {
             self.patience.idle
@@ -126,14 +126,14 @@ impl Stream {
         }
         loop {
             // Before a read too: each drop of a message that dribbles in would set the clock back.
-            if let Some(error) = limit.and_then(|limit| self.impatient(limit, midway)) {
+            if let Some(error) = limit.and_then(|limit| self.impatient(limit, owed)) {
                 return Err(error);
             }
             let buffer = buffer.as_deref_mut().unwrap_or(&mut self.input);
             match self.socket.read(buffer) {
                 Err(error) if is_timeout(&error) => {}
                 result => {
-                    if !midway {
+                    if !owed {
                         self.since = None;
                     }
                     return result.map_err(|error| self.named(error));
@@ -143,12 +143,12 @@ impl Stream {
     }
 
     /// The error to give up with, once we have waited for longer than this.
-    fn impatient(&mut self, limit: Duration, midway: bool) -> Option<io::Error> {
+    fn impatient(&mut self, limit: Duration, owed: bool) -> Option<io::Error> {
         if self.since.get_or_insert_with(Instant::now).elapsed() < limit {
             return None;
         }
         self.since = None;
-        let what = if midway {
+        let what = if owed {
             "the rest of a message"
         } else {
             "the next message"
@@ -191,21 +191,21 @@ impl Stream {
 impl Transport for Stream {
     type Error = io::Error;
 
-    fn read(&mut self, buffer: &mut [u8], midway: bool) -> io::Result<usize> {
-        if !midway {
+    fn read(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
+        if !owed {
             self.since = None; // whatever was waited for has come
         }
         if self.served == self.filled {
             if buffer.len() >= BUFFER {
-                return self.receive(Some(buffer), midway);
+                return self.receive(Some(buffer), owed);
             }
             // A peer without TCP_NODELAY holds the rest back until the beginning is acknowledged; the
             // kernel waits 40 ms with that, unless told each time. An array of this size comes in full
             // segments, which no one holds back.
-            if midway {
+            if owed {
                 self.socket.acknowledge_at_once();
             }
-            self.filled = self.receive(None, midway)?;
+            self.filled = self.receive(None, owed)?;
             self.served = 0;
         }
         let fresh = self.input.get(self.served..self.filled).unwrap_or_default();

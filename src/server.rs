@@ -1,0 +1,1345 @@
+//! The machine that asks: sends positions to a driver and takes forces from it.
+//!
+//! ```text
+//!                  STATUS            NEEDINIT             INIT, STATUS
+//! connect --> [ Unknown ] --> [ Asked ] --> [ NeedsInit ] --> [ Asked ]
+//!                 ^              | READY
+//!                 |              v
+//!    strict only  |          [ Ready ] --POSDATA, STATUS--> [ Computing ] --HAVEDATA--> [ HasData ]
+//!                 |              |                                                          |
+//!                 |              | POSDATA, GETFORCE, STATUS                                | GETFORCE, STATUS
+//!                 |              | (consolidated)                                           | (strict: no STATUS)
+//!                 |              v                                                          |
+//!                 +--------- [ Awaiting ] <-------------------------------------------------+
+//!    FORCEREADY   |
+//!                 +--> [ Asked ], or [ Unknown ] if strict
+//! ```
+//!
+//! What stands together on an arrow leaves in one write. The STATUS behind GETFORCE is i-PI's probe (3.3.1,
+//! `ipi/interfaces/sockets.py`, `get_status`), asked before the forces are here: it waits in the driver's receive
+//! buffer, as the one behind POSDATA always did, and saves a journey in each evaluation. Its answer is read when
+//! it is needed.
+//!
+//! A driver that was told of batches by INIT gets several structures at once, in another order (`dispatch_send_batch`).
+
+use core::fmt;
+use core::fmt::Write as _;
+
+use crate::cell::dot;
+use crate::fmt::{debug, trace};
+use crate::message::{Gather, SCRATCH};
+use crate::scalar::{from_wire, to_wire};
+use crate::wire::{self, ATOM, HEADER, INTEGER, MATRIX, REAL};
+use crate::{
+    Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer, Virial,
+};
+
+/// How a server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Mode {
+    /// STATUS, POSDATA, STATUS, GETFORCE: every driver knows it, with one journey more. i-PI before 3.2, ASE.
+    Classic,
+    /// POSDATA and GETFORCE in one go, as i-PI ≥ 3.2 does unless told otherwise.
+    #[default]
+    Consolidated,
+    /// The same four as [`Classic`](Self::Classic) and nothing else: each STATUS is followed by POSDATA or GETFORCE
+    /// (or INIT, if the driver wants it). ABINIT 9.6 and pysisyphus insist on it.
+    Strict,
+    /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which announces them
+    /// (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a time.
+    Batched(usize),
+}
+
+/// What a driver is to compute. Borrows everything; `Copy`.
+///
+/// ```
+/// use forcewire::{Cell, Request};
+///
+/// let cell = Cell::orthorhombic([20.0; 3]);
+/// let positions = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0]];
+/// let request = Request::new(&cell, &positions).replica(3);
+/// # let _ = request;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a, T> {
+    replica: i32,
+    text: &'a [u8],
+    cells: &'a [Cell],
+    positions: &'a [[T; 3]],
+}
+
+impl<'a, T> Request<'a, T> {
+    const NOTHING: Self = Self {
+        replica: 0,
+        text: b"",
+        cells: &[],
+        positions: &[],
+    };
+
+    /// One structure: a cell, upper triangular, and the atoms' positions, in bohr.
+    #[must_use]
+    pub const fn new(cell: &'a Cell, positions: &'a [[T; 3]]) -> Self {
+        Self::batch(core::slice::from_ref(cell), positions)
+    }
+
+    /// Several structures of as many atoms each: their cells, and their positions one after the other. No more
+    /// than [`Server::capacity`].
+    #[must_use]
+    pub const fn batch(cells: &'a [Cell], positions: &'a [[T; 3]]) -> Self {
+        Self {
+            replica: 0,
+            text: b"",
+            cells,
+            positions,
+        }
+    }
+
+    /// Atoms of each structure.
+    const fn natoms(&self) -> usize {
+        match self.positions.len().checked_div(self.cells.len()) {
+            Some(natoms) => natoms,
+            None => 0,
+        }
+    }
+
+    /// The structure that is sent as number `index`: behind the last come copies of it.
+    fn source(&self, index: usize) -> usize {
+        index.min(self.cells.len().saturating_sub(1))
+    }
+
+    fn cell(&self, index: usize) -> Cell {
+        let cell = self.cells.get(self.source(index)).copied();
+        cell.unwrap_or(Cell::orthorhombic([0.0; 3]))
+    }
+
+    /// The numbers of this structure's positions, from this one on.
+    fn reals(&self, index: usize, gone: usize) -> &'a [T] {
+        let first = self.source(index).saturating_mul(self.natoms());
+        let behind = self.positions.get(first..).unwrap_or_default();
+        let atoms = behind.get(..self.natoms()).unwrap_or_default();
+        atoms.as_flattened().get(gone..).unwrap_or_default()
+    }
+
+    /// The text of INIT without what is added to it.
+    fn text(&self) -> &'a [u8] {
+        match self.text {
+            [] => b" ",
+            text => text,
+        }
+    }
+
+    /// What announces batches behind the text of INIT, as i-PI 3.3.1 writes it (`DriverSocket.initialize`).
+    fn batch_size(&self, mode: Mode) -> heapless::String<40> {
+        let mut text = heapless::String::new();
+        if let Mode::Batched(size @ 2..) = mode {
+            let blank = self.text().iter().all(u8::is_ascii_whitespace);
+            let separator = if blank { "" } else { "," };
+            let _ = write!(text, "{separator} batch_size:{size}");
+        }
+        text
+    }
+
+    /// The replica (bead) that INIT names. 0 unless told otherwise; i-PI's may be negative.
+    #[must_use]
+    pub const fn replica(self, replica: i32) -> Self {
+        Self { replica, ..self }
+    }
+
+    /// The text of INIT for a driver that wants it. One blank unless told otherwise, because Quantum ESPRESSO 6.7
+    /// takes the length for a set of flags and a text of no bytes ends every driver built on i-PI's C `readbuffer`.
+    /// NWChem has room for 80 bytes and doesn't check. `batch_size` is added to it where that is due.
+    #[must_use]
+    pub const fn init(self, text: &'a [u8]) -> Self {
+        Self { text, ..self }
+    }
+}
+
+/// What came with the forces of a structure.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Answer {
+    /// The potential energy, hartree.
+    pub energy: f64,
+    /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
+    pub virial: Virial,
+    extras_at: usize,
+    extras_kept: usize,
+    extras_sent: usize,
+}
+
+impl Answer {
+    const NONE: Self = Self {
+        energy: 0.0,
+        virial: Virial::ZERO,
+        extras_at: 0,
+        extras_kept: 0,
+        extras_sent: 0,
+    };
+
+    /// The extras, as many bytes of them as there was room for in `buffer`, which is the one that the exchange was
+    /// given. Nothing, one blank, a NUL, or text; often JSON.
+    #[must_use]
+    pub fn extras<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        let behind = buffer.get(self.extras_at..).unwrap_or_default();
+        behind.get(..self.extras_kept).unwrap_or_default()
+    }
+
+    /// Bytes of extras that the driver sent. More than [`extras`](Self::extras) has if there was no room.
+    #[must_use]
+    pub const fn extras_sent(&self) -> usize {
+        self.extras_sent
+    }
+}
+
+/// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
+///
+/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions, forces and extras are
+/// the caller's. Each of its exchanges is a [`Transfer`]; [`evaluate`](Self::evaluate) is all of them.
+///
+/// ```no_run
+/// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
+/// use forcewire::{Cell, Request, Server, blocking};
+///
+/// let cell = Cell::orthorhombic([20.0; 3]);
+/// let positions = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0]];
+/// let (mut forces, mut extras) = ([[0.0; 3]; 2], [0; 256]);
+///
+/// let mut server = Server::new();
+/// let request = Request::new(&cell, &positions);
+/// let answer = blocking::run(&mut socket, server.evaluate(request, &mut forces, &mut extras))?;
+/// let _ = (answer.energy, answer.virial, answer.extras(&extras)); // and `forces`
+/// blocking::run(&mut socket, server.exit())
+/// # }
+/// ```
+pub struct Server {
+    mode: Mode,
+    fold: bool,
+    changing_atoms: bool,
+    not_finite: bool,
+
+    state: State,
+    phase: Phase,
+    /// What the phase will be when the message that is leaving has left.
+    then: Phase,
+    /// What has ended and was not told yet.
+    news: Option<Goal>,
+    timed_out: bool,
+    /// Bytes of the current field that have moved, and how many there are.
+    at: usize,
+    end: usize,
+    /// Bytes of the current message that have moved.
+    message: usize,
+
+    /// Structures that each exchange carries: 1, or as many as INIT announced.
+    carried: usize,
+    natoms: Option<usize>,
+    /// Structures of the request under way, the others of its batch being copies of the last.
+    structures: usize,
+    /// The answer for the first structure.
+    answer: Answer,
+    /// Bytes of extras kept so far, and bytes of the current ones for which there is no room.
+    kept: usize,
+    left: usize,
+
+    traffic: Traffic,
+    scratch: [u8; SCRATCH],
+}
+
+/// Where in a message the machine is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Between messages.
+    Idle,
+    /// Pieces of a message are leaving from the scratch; behind them comes this part.
+    Gathered(Part),
+    /// Positions of this structure are leaving straight from the caller's array.
+    Direct(usize),
+    /// A field is coming into the scratch.
+    Reading(Field),
+    /// Forces are coming straight into the caller's array.
+    Forces,
+    /// Extras of this structure are coming straight into the caller's buffer.
+    Extras(usize),
+    /// EXIT has left; whatever comes until the driver closes is dropped.
+    Leaving,
+    Closed,
+    Failed(ProtocolError),
+}
+
+/// What is known of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unknown,
+    Asked,
+    NeedsInit,
+    Ready,
+    Computing,
+    HasData,
+    Awaiting,
+    Leaving,
+}
+
+/// A part of what is sent; an index counts structures, `gone` reals or bytes of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Part {
+    Init,
+    Text { gone: usize },
+    BatchSize,
+    PosData,
+    Cell(usize),
+    Positions { index: usize, gone: usize },
+    GetForce,
+    Status,
+    Exit,
+    End,
+}
+
+/// A field that comes into the scratch; an index counts structures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Field {
+    Header,
+    /// An energy, and behind the last the number of atoms.
+    Energy(usize),
+    /// Forces that have to be converted, from this number on.
+    Reals(usize),
+    /// Forces of copies, of which this many bytes are left.
+    Copies(usize),
+    /// A virial, and behind the last the length of the first extras.
+    Virial(usize),
+    Length(usize),
+    /// Extras of this structure for which there is no room, of which this many bytes are left.
+    Surplus(usize, usize),
+}
+
+/// What an exchange is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Status,
+    Initialize,
+    Send,
+    Forces,
+    Evaluate,
+    Exit,
+}
+
+impl Server {
+    /// A server whose driver has just connected; [`Mode::Consolidated`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            mode: Mode::Consolidated,
+            fold: false,
+            changing_atoms: false,
+            not_finite: false,
+            state: State::Idle,
+            phase: Phase::Unknown,
+            then: Phase::Unknown,
+            news: None,
+            timed_out: false,
+            at: 0,
+            end: 0,
+            message: 0,
+            carried: 1,
+            natoms: None,
+            structures: 1,
+            answer: Answer::NONE,
+            kept: 0,
+            left: 0,
+            traffic: Traffic {
+                received: 0,
+                sent: 0,
+            },
+            scratch: [0; SCRATCH],
+        }
+    }
+
+    /// Speaks as told.
+    #[must_use]
+    pub const fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS folds by one box length
+    /// at most; atoms farther out give wrong energies there without a word. The caller's array stays as it is.
+    #[must_use]
+    pub const fn fold_positions(mut self) -> Self {
+        self.fold = true;
+        self
+    }
+
+    /// Lets the number of atoms change from one structure to the next. It is refused otherwise: few real drivers
+    /// stand it.
+    #[must_use]
+    pub const fn allow_changing_atoms(mut self) -> Self {
+        self.changing_atoms = true;
+        self
+    }
+
+    /// Lets infinite numbers and NaN through, in both directions. They are refused otherwise.
+    #[must_use]
+    pub const fn allow_not_finite(mut self) -> Self {
+        self.not_finite = true;
+        self
+    }
+
+    /// Makes the server new for the next connection. What it was told to be and the [`traffic`](Self::traffic)
+    /// stay.
+    pub const fn reset(&mut self) {
+        self.state = State::Idle;
+        self.phase = Phase::Unknown;
+        self.news = None;
+        self.timed_out = false;
+        self.message = 0;
+        self.carried = 1;
+        self.natoms = None;
+    }
+
+    /// Asks the driver for its status. A driver that computes is not asked, it is [busy](Status::BUSY); in a
+    /// classic conversation that means waiting until it has the forces. One that has closed the connection is
+    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver that is known to be ready is not asked
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::UnknownHeader`] and [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer), which are final.
+    ///
+    /// # Cancel safety
+    ///
+    /// Here and in every other exchange: the transfer may be dropped at any point; make it again with the same
+    /// arguments to go on.
+    pub const fn status(&mut self) -> Exchange<'_, f64, Status> {
+        Exchange::new(self, Goal::Status, Server::known)
+    }
+
+    /// Sends INIT to a driver that asked for it: the number of a replica and a text ([`Request::init`]).
+    ///
+    /// # Errors
+    ///
+    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless the driver [needs it](Status::NEEDS_INIT),
+    /// [`TextTooLong`](ProtocolError::TextTooLong).
+    pub const fn initialize<'a>(
+        &'a mut self,
+        replica: i32,
+        text: &'a [u8],
+    ) -> Exchange<'a, f64, ()> {
+        let mut exchange = Exchange::new(self, Goal::Initialize, nothing);
+        exchange.request.replica = replica;
+        exchange.request.text = text;
+        exchange
+    }
+
+    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and its true inverse.
+    ///
+    /// # Errors
+    ///
+    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless the driver is [ready](Status::READY),
+    /// [`NotUpperTriangular`](ProtocolError::NotUpperTriangular), [`SingularCell`](ProtocolError::SingularCell),
+    /// [`NotFinite`](ProtocolError::NotFinite), [`AtomsChanged`](ProtocolError::AtomsChanged),
+    /// [`WrongLength`](ProtocolError::WrongLength).
+    pub const fn send_positions<'a, T: Scalar>(
+        &'a mut self,
+        request: Request<'a, T>,
+    ) -> Exchange<'a, T, ()> {
+        let mut exchange = Exchange::new(self, Goal::Send, nothing);
+        exchange.request = request;
+        exchange
+    }
+
+    /// Waits until the driver has computed and takes what it found: forces into `forces`, hartree/bohr, exactly as
+    /// many as positions were sent; extras into `extras`, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless positions have been sent,
+    /// [`WrongLength`](ProtocolError::WrongLength). Final for the connection:
+    /// [`WrongAtoms`](ProtocolError::WrongAtoms), [`NegativeLength`](ProtocolError::NegativeLength),
+    /// [`NotFinite`](ProtocolError::NotFinite), [`Unanswered`](ProtocolError::Unanswered),
+    /// [`EndOfStream`](ProtocolError::EndOfStream) and what [`status`](Self::status) knows. `forces` may hold parts
+    /// of an answer then.
+    pub const fn get_forces<'a, T: Scalar>(
+        &'a mut self,
+        forces: &'a mut [[T; 3]],
+        extras: &'a mut [u8],
+    ) -> Exchange<'a, T, Answer> {
+        self.get_forces_batch(&mut [], forces, extras)
+    }
+
+    /// Like [`get_forces`](Self::get_forces), for several structures: see [`evaluate_batch`](Self::evaluate_batch).
+    pub const fn get_forces_batch<'a, T: Scalar>(
+        &'a mut self,
+        answers: &'a mut [Answer],
+        forces: &'a mut [[T; 3]],
+        extras: &'a mut [u8],
+    ) -> Exchange<'a, T, Answer> {
+        let mut exchange = Exchange::new(self, Goal::Forces, Server::first_answer);
+        exchange.answers = answers;
+        exchange.forces = forces;
+        exchange.extras = extras;
+        exchange
+    }
+
+    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT if it wants that,
+    /// sends positions and takes the forces, as [`get_forces`](Self::get_forces) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the exchanges that it consists of.
+    pub const fn evaluate<'a, T: Scalar>(
+        &'a mut self,
+        request: Request<'a, T>,
+        forces: &'a mut [[T; 3]],
+        extras: &'a mut [u8],
+    ) -> Exchange<'a, T, Answer> {
+        self.evaluate_batch(request, &mut [], forces, extras)
+    }
+
+    /// Like [`evaluate`](Self::evaluate), for a request of several structures: an answer each into `answers`, their
+    /// forces one after the other, their extras one behind the other in one buffer ([`Answer::extras`]).
+    ///
+    /// Needs a driver that was told of batches: see [`capacity`](Self::capacity). A request with fewer structures
+    /// is filled up with copies of the last, which the driver computes and no one sees.
+    pub const fn evaluate_batch<'a, T: Scalar>(
+        &'a mut self,
+        request: Request<'a, T>,
+        answers: &'a mut [Answer],
+        forces: &'a mut [[T; 3]],
+        extras: &'a mut [u8],
+    ) -> Exchange<'a, T, Answer> {
+        let mut exchange = Exchange::new(self, Goal::Evaluate, Server::first_answer);
+        exchange.request = request;
+        exchange.answers = answers;
+        exchange.forces = forces;
+        exchange.extras = extras;
+        exchange
+    }
+
+    /// Tells the driver that it is no longer needed, and waits until it has closed the connection.
+    ///
+    /// Drivers differ in how: LAMMPS ends with an error, others reset the connection. An error of the transport
+    /// after EXIT has left means no more than that.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::InvalidStatus`] if another message has begun to leave and was not finished: nothing can be
+    /// said then.
+    pub const fn exit(&mut self) -> Exchange<'_, f64, ()> {
+        Exchange::new(self, Goal::Exit, nothing)
+    }
+
+    /// What is known of the driver without asking.
+    #[must_use]
+    pub fn known(&self) -> Status {
+        let status = match (self.state, self.phase) {
+            (State::Leaving | State::Closed | State::Failed(_), _) | (_, Phase::Leaving) => {
+                return Status::DISCONNECTED;
+            }
+            (_, Phase::Unknown) => Status::UP,
+            (_, Phase::Asked | Phase::Computing | Phase::Awaiting) => Status::UP | Status::BUSY,
+            (_, Phase::NeedsInit) => Status::UP | Status::NEEDS_INIT,
+            (_, Phase::Ready) => Status::UP | Status::READY,
+            (_, Phase::HasData) => Status::UP | Status::HAS_DATA,
+        };
+        if self.timed_out {
+            status | Status::TIMEOUT
+        } else {
+            status
+        }
+    }
+
+    /// Tells the server that the caller's deadline for the driver has passed: its status says so until something
+    /// is heard of it. The server has no clock of its own.
+    pub const fn timed_out(&mut self) {
+        self.timed_out = true;
+    }
+
+    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has announced.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.carried
+    }
+
+    /// Atoms of each structure that was sent last.
+    #[must_use]
+    pub fn natoms(&self) -> usize {
+        self.natoms.unwrap_or(0)
+    }
+
+    /// Bytes moved, over all connections.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    fn first_answer(&self) -> Answer {
+        self.answer
+    }
+
+    fn expect(&mut self, field: Field, len: usize) {
+        self.state = State::Reading(field);
+        self.at = 0;
+        self.end = len.min(SCRATCH);
+    }
+
+    fn fail(&mut self, error: ProtocolError) {
+        debug!("{}", error);
+        self.state = State::Failed(error);
+    }
+
+    /// Counts bytes that have moved; whether that was all of the field.
+    fn moved(&mut self, n: usize) -> bool {
+        let n = n.min(self.end - self.at);
+        self.at += n;
+        self.message = self.message.saturating_add(n);
+        match self.state {
+            State::Gathered(_) | State::Direct(_) => self.traffic.sent += n as u64,
+            _ => {
+                self.traffic.received += n as u64;
+                self.timed_out = false;
+            }
+        }
+        self.at == self.end
+    }
+
+    /// What the driver has been asked last and has not answered.
+    const fn asked(&self) -> Header {
+        match self.phase {
+            Phase::Awaiting => Header::GetForce,
+            _ => Header::Status,
+        }
+    }
+
+    const fn is_sending(&self) -> bool {
+        matches!(self.state, State::Gathered(_) | State::Direct(_))
+    }
+
+    /// A whole message has left or has come.
+    fn between(&mut self, phase: Phase) {
+        self.state = State::Idle;
+        self.phase = phase;
+        self.message = 0;
+    }
+
+    /// A whole message has left.
+    fn sent(&mut self) {
+        let before = self.phase;
+        self.between(self.then);
+        match (before, self.then) {
+            (_, Phase::Leaving) => {
+                self.state = State::Leaving;
+                self.at = 0;
+                self.end = SCRATCH;
+            }
+            (Phase::NeedsInit, _) => {
+                self.news = Some(Goal::Initialize);
+                if let Mode::Batched(size @ 2..) = self.mode {
+                    self.carried = size;
+                }
+            }
+            (Phase::Ready, Phase::Computing | Phase::Awaiting) => self.news = Some(Goal::Send),
+            _ => {}
+        }
+    }
+
+    /// The driver has closed its side.
+    fn ended(&mut self) {
+        self.state = match self.state {
+            State::Failed(error) => State::Failed(error),
+            State::Reading(Field::Header) if self.at == 0 => State::Closed,
+            State::Reading(_) | State::Forces | State::Extras(_) => {
+                let header = matches!(self.state, State::Reading(Field::Header));
+                return self.fail(ProtocolError::EndOfStream {
+                    within: (!header).then_some(Header::ForceReady),
+                    after: self.message,
+                });
+            }
+            _ => State::Closed,
+        };
+    }
+
+    /// An answer has come, or the beginning of one.
+    fn heard(&mut self) {
+        let bytes = *self.scratch.first_chunk().unwrap_or(&[0; HEADER]);
+        let Some(answer) = Header::parse(&bytes) else {
+            return self.fail(ProtocolError::UnknownHeader(bytes));
+        };
+        trace!("driver: {}", answer.name());
+        let phase = match (self.phase, answer) {
+            (Phase::Asked, Header::Ready) => Phase::Ready,
+            (Phase::Asked, Header::NeedInit) => Phase::NeedsInit,
+            (Phase::Computing, Header::HaveData) => Phase::HasData,
+            (Phase::Awaiting, Header::ForceReady) => return self.energy(0),
+            // HAVEDATA of a driver that was given nothing is data of another conversation.
+            _ => {
+                let to = self.asked();
+                return self.fail(ProtocolError::UnexpectedAnswer { answer, to });
+            }
+        };
+        self.between(phase);
+        self.news = Some(Goal::Status);
+    }
+
+    fn energy(&mut self, index: usize) {
+        let last = index + 1 >= self.carried;
+        self.expect(
+            Field::Energy(index),
+            if last { REAL + INTEGER } else { REAL },
+        );
+    }
+
+    fn virial(&mut self, index: usize) {
+        let last = index + 1 >= self.carried;
+        self.expect(
+            Field::Virial(index),
+            if last { MATRIX + INTEGER } else { MATRIX },
+        );
+    }
+
+    /// Goes on behind the extras of this structure.
+    fn behind_extras(&mut self, index: usize) {
+        if index + 1 < self.carried {
+            self.expect(Field::Length(index + 1), INTEGER);
+        } else {
+            self.between(match self.mode {
+                Mode::Strict => Phase::Unknown,
+                _ => Phase::Asked,
+            });
+            self.news = Some(Goal::Forces);
+        }
+    }
+
+    /// Goes on with what there is no room for.
+    fn surplus(&mut self, index: usize, left: usize) {
+        if left == 0 {
+            self.behind_extras(index);
+        } else {
+            self.expect(Field::Surplus(index, left), left);
+        }
+    }
+
+    /// Goes on behind the forces of the structures that were asked for.
+    fn copies(&mut self, left: usize) {
+        if left == 0 {
+            self.virial(0);
+        } else {
+            self.expect(Field::Copies(left), left);
+        }
+    }
+
+    /// Atoms of all structures of the request under way.
+    fn total(&self) -> usize {
+        self.natoms().saturating_mul(self.structures)
+    }
+
+    /// A number of the driver's may be taken.
+    const fn check(&self, quantity: Quantity, finite: bool) -> Result<(), ProtocolError> {
+        if finite || self.not_finite {
+            Ok(())
+        } else {
+            Err(ProtocolError::NotFinite(quantity))
+        }
+    }
+}
+
+fn nothing(_: &Server) {}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("mode", &self.mode)
+            .field("known", &self.known())
+            .field("state", &self.state)
+            .field("natoms", &self.natoms)
+            .field("carried", &self.carried)
+            .field("traffic", &self.traffic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An exchange with a driver; made by the methods of [`Server`].
+#[must_use = "a transfer does nothing by itself: run it over a transport"]
+pub struct Exchange<'a, T, O> {
+    server: &'a mut Server,
+    goal: Goal,
+    request: Request<'a, T>,
+    answers: &'a mut [Answer],
+    forces: &'a mut [[T; 3]],
+    extras: &'a mut [u8],
+    output: fn(&Server) -> O,
+    done: bool,
+}
+
+impl<T, O> fmt::Debug for Exchange<'_, T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("goal", &self.goal)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Scalar, O> Exchange<'a, T, O> {
+    const fn new(server: &'a mut Server, goal: Goal, output: fn(&Server) -> O) -> Self {
+        Self {
+            server,
+            goal,
+            request: Request::NOTHING,
+            answers: &mut [],
+            forces: &mut [],
+            extras: &mut [],
+            output,
+            done: false,
+        }
+    }
+
+    /// Between messages: begins the next one, or finds that nothing is left to be done.
+    fn begin(&mut self) -> Result<(), ProtocolError> {
+        use Goal::{Evaluate, Exit, Forces, Initialize, Send};
+
+        let goal = self.goal;
+        let strict = self.server.mode == Mode::Strict;
+        let reached = match self.server.news {
+            Some(Forces) => matches!(goal, Forces | Evaluate),
+            news => news == Some(goal),
+        };
+        let (part, then) = match (goal, self.server.phase) {
+            _ if reached => (Part::End, Phase::Unknown),
+            (Exit, _) => (Part::Exit, Phase::Leaving),
+            (Goal::Status, Phase::Awaiting | Phase::HasData) => (Part::End, Phase::Unknown),
+            (Goal::Status, Phase::Ready | Phase::NeedsInit) if strict => {
+                (Part::End, Phase::Unknown)
+            }
+            (Goal::Status | Evaluate, Phase::Asked)
+            | (Goal::Status | Forces | Evaluate, Phase::Computing)
+            | (Forces | Evaluate, Phase::Awaiting) => {
+                self.server.news = None;
+                self.server.expect(Field::Header, HEADER);
+                return self.check_resumed();
+            }
+            (Goal::Status, _) | (Evaluate, Phase::Unknown) => (Part::Status, Phase::Asked),
+            (Initialize | Evaluate, Phase::NeedsInit) => {
+                self.check_text()?;
+                (Part::Init, Phase::Asked)
+            }
+            (Send | Evaluate, Phase::Ready) => {
+                self.check_request()?;
+                self.server.natoms = Some(self.request.natoms());
+                self.server.structures = self.request.cells.len();
+                match self.server.mode {
+                    Mode::Classic | Mode::Strict => (Part::PosData, Phase::Computing),
+                    Mode::Consolidated | Mode::Batched(_) => (Part::PosData, Phase::Awaiting),
+                }
+            }
+            (Forces | Evaluate, Phase::HasData) => (Part::GetForce, Phase::Awaiting),
+            (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
+        };
+        self.server.news = None;
+        if part == Part::End {
+            self.done = true;
+        } else {
+            self.server.then = then;
+            self.gather(part);
+        }
+        Ok(())
+    }
+
+    fn out_of_turn(&self) -> ProtocolError {
+        ProtocolError::InvalidStatus {
+            command: match self.goal {
+                Goal::Status => Header::Status,
+                Goal::Initialize => Header::Init,
+                Goal::Send | Goal::Evaluate => Header::PosData,
+                Goal::Forces => Header::GetForce,
+                Goal::Exit => Header::Exit,
+            },
+            status: self.server.known(),
+        }
+    }
+
+    /// Whether this exchange can go on with what it, or another one, has begun.
+    fn check_resumed(&self) -> Result<(), ProtocolError> {
+        use Goal::{Evaluate, Forces, Initialize, Send};
+
+        let (goal, server) = (self.goal, &*self.server);
+        let ours = match server.state {
+            State::Gathered(Part::Init | Part::Text { .. } | Part::BatchSize) => {
+                matches!(goal, Initialize | Evaluate)
+            }
+            State::Gathered(Part::PosData | Part::Cell(_) | Part::Positions { .. })
+            | State::Direct(_) => matches!(goal, Send | Evaluate),
+            State::Reading(Field::Header) if server.phase != Phase::Awaiting => {
+                !matches!(goal, Initialize | Send)
+            }
+            State::Reading(_) | State::Forces | State::Extras(_) => {
+                matches!(goal, Forces | Evaluate)
+            }
+            _ => true, // what is left to be sent is in the scratch
+        };
+        if !ours {
+            return Err(self.out_of_turn());
+        }
+        match (goal, server.phase) {
+            (Forces | Evaluate, Phase::Computing | Phase::HasData | Phase::Awaiting) => {
+                self.check_room(server.natoms(), server.structures)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_text(&self) -> Result<(), ProtocolError> {
+        let added = self.request.batch_size(self.server.mode).len();
+        let len = self.request.text().len().saturating_add(added);
+        i32::try_from(len).map_or(Err(ProtocolError::TextTooLong(len)), |_| Ok(()))
+    }
+
+    /// Whether the structures can be sent and the answers have a place.
+    fn check_request(&self) -> Result<(), ProtocolError> {
+        let (cells, positions) = (self.request.cells, self.request.positions);
+        let natoms = self.request.natoms();
+        let server = &*self.server;
+        if cells.is_empty() || cells.len() > server.carried {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Structures,
+                given: cells.len(),
+                expected: server.carried,
+            });
+        }
+        let expected = natoms * cells.len();
+        if positions.len() != expected || i32::try_from(natoms).is_err() {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Positions,
+                given: positions.len(),
+                expected,
+            });
+        }
+        match server.natoms {
+            Some(expected) if expected != natoms && !server.changing_atoms => {
+                return Err(ProtocolError::AtomsChanged {
+                    announced: natoms,
+                    expected,
+                });
+            }
+            _ => {}
+        }
+        for cell in cells {
+            if !cell.is_finite() {
+                return Err(ProtocolError::NotFinite(Quantity::Cell));
+            }
+            if !cell.is_upper_triangular() {
+                return Err(ProtocolError::NotUpperTriangular);
+            }
+            if cell.inverse().is_none() {
+                return Err(ProtocolError::SingularCell);
+            }
+        }
+        let finite = server.not_finite || T::all_finite(positions.as_flattened());
+        server.check(Quantity::Positions, finite)?;
+        if self.goal == Goal::Evaluate {
+            self.check_room(natoms, cells.len())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the answers to so many structures have a place.
+    fn check_room(&self, natoms: usize, structures: usize) -> Result<(), ProtocolError> {
+        let expected = natoms.saturating_mul(structures);
+        if self.forces.len() != expected {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Forces,
+                given: self.forces.len(),
+                expected,
+            });
+        }
+        if structures > 1 && self.answers.len() != structures {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Evaluations,
+                given: self.answers.len(),
+                expected: structures,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts what is small, from `part` on, into the scratch until it is full or an array comes that can leave by
+    /// itself.
+    fn gather(&mut self, mut part: Part) {
+        let request = self.request;
+        let (mode, carried, fold) = (self.server.mode, self.server.carried, self.server.fold);
+        let natoms = i32::try_from(request.natoms()).unwrap_or(i32::MAX);
+        let mut message = Gather::new(&mut self.server.scratch);
+        loop {
+            let (fits, next) = match part {
+                Part::Init => {
+                    let len = request.text().len() + request.batch_size(mode).len();
+                    let len = i32::try_from(len).unwrap_or(i32::MAX);
+                    let fits = message.push(Header::Init.bytes())
+                        && message.push(&request.replica.to_le_bytes())
+                        && message.push(&len.to_le_bytes());
+                    (fits, Part::Text { gone: 0 })
+                }
+                Part::Text { gone } => match request.text().get(gone..).unwrap_or_default() {
+                    [] => (true, Part::BatchSize),
+                    rest => {
+                        let fit = message.push_text(rest);
+                        (fit > 0, Part::Text { gone: gone + fit })
+                    }
+                },
+                Part::BatchSize => {
+                    let text = request.batch_size(mode);
+                    (message.push(text.as_bytes()), Part::Status)
+                }
+                Part::PosData => {
+                    let mut fits = message.push(Header::PosData.bytes());
+                    if carried > 1 {
+                        fits = fits && message.push(&natoms.to_le_bytes());
+                    }
+                    (fits, Part::Cell(0))
+                }
+                Part::Cell(index) if index < carried => {
+                    let cell = wire::cell(&request.cell(index));
+                    (message.push(&cell), Part::Cell(index + 1))
+                }
+                Part::Cell(_) => {
+                    let fits = carried > 1 || message.push(&natoms.to_le_bytes());
+                    (fits, Part::Positions { index: 0, gone: 0 })
+                }
+                Part::Positions { index, .. } if index >= carried => match mode {
+                    Mode::Classic | Mode::Strict => (true, Part::Status),
+                    Mode::Consolidated | Mode::Batched(_) => (true, Part::GetForce),
+                },
+                Part::Positions { index, gone } => {
+                    let rest = request.reals(index, gone);
+                    let (fits, gone) = match T::as_wire(rest) {
+                        Some(bytes) if !fold => (message.push(bytes), gone + rest.len()),
+                        _ => {
+                            let fit = if fold {
+                                push_folded(&mut message, &request.cell(index), rest)
+                            } else {
+                                message.push_reals(rest)
+                            };
+                            (fit > 0 || rest.is_empty(), gone + fit)
+                        }
+                    };
+                    let whole = request.reals(index, gone).is_empty();
+                    let (index, gone) = if whole { (index + 1, 0) } else { (index, gone) };
+                    (fits, Part::Positions { index, gone })
+                }
+                Part::GetForce => (
+                    message.push(Header::GetForce.bytes()),
+                    match mode {
+                        Mode::Strict => Part::End,
+                        _ => Part::Status,
+                    },
+                ),
+                Part::Status => (message.push(Header::Status.bytes()), Part::End),
+                Part::Exit => (message.push(Header::Exit.bytes()), Part::End),
+                Part::End => break,
+            };
+            if !fits {
+                break;
+            }
+            part = next;
+        }
+        let gathered = message.len();
+        self.server.at = 0;
+        if gathered > 0 {
+            self.server.state = State::Gathered(part);
+            self.server.end = gathered;
+        } else if let Part::Positions { index, .. } = part {
+            self.server.state = State::Direct(index);
+            self.server.end = self.direct(index).len();
+        } else {
+            self.server.sent();
+        }
+    }
+
+    /// The memory of positions that leave without being copied.
+    fn direct(&self, index: usize) -> &'a [u8] {
+        T::as_wire(self.request.reals(index, 0)).unwrap_or_default()
+    }
+
+    /// A field has come into the scratch.
+    fn complete(&mut self, field: Field) -> Result<(), ProtocolError> {
+        let server = &mut *self.server;
+        let mut bytes = server.scratch.get(..server.end).unwrap_or_default();
+        match field {
+            Field::Header => server.heard(),
+            Field::Energy(index) => {
+                let energy = wire::take_f64(&mut bytes);
+                let announced = wire::take_i32(&mut bytes);
+                if index < server.structures {
+                    server.check(Quantity::Energy, energy.is_finite())?;
+                }
+                self.answer(index, |answer| answer.energy = energy);
+                let server = &mut *self.server;
+                if index + 1 < server.carried {
+                    server.energy(index + 1);
+                } else if usize::try_from(announced) == Ok(server.natoms()) {
+                    server.kept = 0;
+                    self.expect_forces();
+                } else {
+                    return Err(ProtocolError::WrongAtoms {
+                        announced,
+                        expected: server.natoms(),
+                    });
+                }
+            }
+            Field::Reals(first) => {
+                let forces = self.forces.as_flattened_mut();
+                from_wire(bytes, forces.get_mut(first..).unwrap_or_default());
+                let next = first + bytes.len() / REAL;
+                self.expect_reals(next)?;
+            }
+            Field::Copies(left) => {
+                let left = left.saturating_sub(bytes.len());
+                server.copies(left);
+            }
+            Field::Virial(index) => {
+                let virial = Virial(wire::take_matrix(&mut bytes));
+                let announced = wire::take_i32(&mut bytes);
+                if index < server.structures {
+                    server.check(Quantity::Virial, virial.is_finite())?;
+                }
+                self.answer(index, |answer| answer.virial = virial.symmetric());
+                if index + 1 < self.server.carried {
+                    self.server.virial(index + 1);
+                } else {
+                    self.expect_extras(0, announced)?;
+                }
+            }
+            Field::Length(index) => {
+                let announced = wire::take_i32(&mut bytes);
+                self.expect_extras(index, announced)?;
+            }
+            Field::Surplus(index, left) => {
+                let left = left.saturating_sub(bytes.len());
+                server.surplus(index, left);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the answer for this structure, unless that is a copy.
+    fn answer(&mut self, index: usize, change: impl FnOnce(&mut Answer)) {
+        match index {
+            0 => {
+                change(&mut self.server.answer);
+                if let Some(first) = self.answers.first_mut() {
+                    *first = self.server.answer;
+                }
+            }
+            _ => {
+                if let Some(answer) = self.answers.get_mut(index) {
+                    change(answer);
+                }
+            }
+        }
+    }
+
+    fn expect_forces(&mut self) {
+        let len = self.server.total().saturating_mul(ATOM);
+        if len > 0 && T::as_wire_mut(&mut []).is_some() {
+            self.server.state = State::Forces;
+            self.server.at = 0;
+            self.server.end = len;
+        } else {
+            // Numbers that no one has seen yet can't be wrong.
+            let _ = self.expect_reals(0);
+        }
+    }
+
+    /// Goes on with forces from this number on, or ends when there are none.
+    fn expect_reals(&mut self, first: usize) -> Result<(), ProtocolError> {
+        match self.server.total().saturating_mul(3).saturating_sub(first) {
+            0 => self.expect_virials(),
+            left => {
+                self.server
+                    .expect(Field::Reals(first), left.saturating_mul(REAL));
+                Ok(())
+            }
+        }
+    }
+
+    /// All forces are here.
+    fn expect_virials(&mut self) -> Result<(), ProtocolError> {
+        let server = &mut *self.server;
+        let finite = server.not_finite || T::all_finite(self.forces.as_flattened());
+        server.check(Quantity::Forces, finite)?;
+        let copies = server.carried.saturating_sub(server.structures);
+        server.copies(copies.saturating_mul(server.natoms()).saturating_mul(ATOM));
+        Ok(())
+    }
+
+    /// Goes on with the extras of this structure.
+    fn expect_extras(&mut self, index: usize, announced: i32) -> Result<(), ProtocolError> {
+        let Ok(len) = usize::try_from(announced) else {
+            return Err(ProtocolError::NegativeLength(announced));
+        };
+        let at = self.server.kept;
+        let room = self.extras.len().saturating_sub(at);
+        let kept = if index < self.server.structures {
+            len.min(room)
+        } else {
+            0
+        };
+        self.answer(index, |answer| {
+            answer.extras_at = at;
+            answer.extras_kept = kept;
+            answer.extras_sent = len;
+        });
+        let server = &mut *self.server;
+        server.left = len - kept;
+        if kept > 0 {
+            server.state = State::Extras(index);
+            server.at = 0;
+            server.end = kept;
+        } else {
+            server.surplus(index, len);
+        }
+        Ok(())
+    }
+
+    /// Room for the extras that are coming.
+    fn extras(&mut self) -> &mut [u8] {
+        let behind = self.extras.get_mut(self.server.kept..).unwrap_or_default();
+        behind.get_mut(..self.server.end).unwrap_or_default()
+    }
+}
+
+/// Adds as many of these positions as there is room for, each moved into the cell, and says how many numbers those
+/// were.
+fn push_folded<T: Scalar>(message: &mut Gather<'_>, cell: &Cell, reals: &[T]) -> usize {
+    let inverse = cell.inverse().unwrap_or_default();
+    let (atoms, _) = reals.as_chunks::<3>();
+    let fold = |atom: &[T; 3]| {
+        let r = atom.map(T::to_f64);
+        let boxes = inverse.map(|row| libm::floor(dot(row, r)));
+        let ([x, y, z], [dx, dy, dz]) = (r, cell.h().map(|row| dot(row, boxes)));
+        let mut bytes = [0; ATOM];
+        to_wire(&[x - dx, y - dy, z - dz], &mut bytes);
+        bytes
+    };
+    let pushed = atoms.iter().take_while(|atom| message.push(&fold(atom)));
+    3 * pushed.count()
+}
+
+impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
+    type Output = O;
+
+    fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
+        if self.server.state == State::Idle && !self.done {
+            self.begin()?;
+        }
+        let leaving = self.goal == Goal::Exit;
+        match self.server.state {
+            _ if self.done => {}
+            State::Failed(error) => return Err(error),
+            State::Closed if leaving || self.goal == Goal::Status => self.done = true,
+            State::Closed => return Err(ProtocolError::Unanswered(self.server.asked())),
+            State::Leaving if leaving => {}
+            State::Leaving if self.goal == Goal::Status => self.done = true,
+            State::Leaving => return Err(self.out_of_turn()),
+            _ if leaving && !self.server.is_sending() => {
+                // What was being received is dropped.
+                self.server.then = Phase::Leaving;
+                self.gather(Part::Exit);
+            }
+            _ => self.check_resumed()?,
+        }
+        if self.done {
+            return Ok(Step::Done((self.output)(self.server)));
+        }
+        let (at, end) = (self.server.at, self.server.end);
+        match self.server.state {
+            State::Direct(index) => {
+                let bytes = self.direct(index);
+                match bytes.get(at..) {
+                    Some(rest) if bytes.len() == end => Ok(Step::Write(rest)),
+                    _ => Err(ProtocolError::WrongLength {
+                        quantity: Quantity::Positions,
+                        given: bytes.len() / ATOM,
+                        expected: end / ATOM,
+                    }),
+                }
+            }
+            State::Forces => match T::as_wire_mut(self.forces.as_flattened_mut()) {
+                Some(bytes) => Ok(Step::Read(bytes.get_mut(at..end).unwrap_or_default())),
+                None => Err(ProtocolError::WrongLength {
+                    quantity: Quantity::Forces,
+                    given: 0,
+                    expected: end / ATOM,
+                }),
+            },
+            State::Extras(_) => Ok(Step::Read(self.extras().get_mut(at..).unwrap_or_default())),
+            State::Gathered(_) => {
+                let rest = self.server.scratch.get(at..end).unwrap_or_default();
+                Ok(Step::Write(rest))
+            }
+            _ => {
+                let rest = self.server.scratch.get_mut(at..end).unwrap_or_default();
+                Ok(Step::Read(rest))
+            }
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        if self.done || !self.server.moved(n) {
+            return;
+        }
+        let result = match self.server.state {
+            State::Gathered(part) => {
+                self.gather(part);
+                Ok(())
+            }
+            State::Direct(index) => {
+                self.gather(Part::Positions {
+                    index: index + 1,
+                    gone: 0,
+                });
+                Ok(())
+            }
+            State::Reading(field) => self.complete(field),
+            State::Forces => self.expect_virials(),
+            State::Extras(index) => {
+                self.server.kept += self.server.end;
+                let left = self.server.left;
+                self.server.surplus(index, left);
+                Ok(())
+            }
+            State::Leaving => {
+                self.server.at = 0;
+                Ok(())
+            }
+            State::Idle | State::Closed | State::Failed(_) => Ok(()),
+        };
+        if let Err(error) = result {
+            self.server.fail(error);
+        }
+    }
+
+    fn end(&mut self) {
+        self.server.ended();
+    }
+
+    fn midway(&self) -> bool {
+        self.server.message > 0
+    }
+
+    fn owed(&self) -> bool {
+        match self.server.state {
+            State::Idle => self.server.phase == Phase::Asked,
+            State::Reading(Field::Header) if self.server.at == 0 => {
+                self.server.phase == Phase::Asked
+            }
+            State::Leaving => true,
+            _ => self.server.message > 0,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a server knows of its driver.
+
+use core::fmt;
+use core::ops::BitOr;
+
+/// What a [`Server`](crate::Server) knows of its driver: a set, as in i-PI (3.3.1 `ipi/interfaces/sockets.py`,
+/// `Status`).
+///
+/// ```
+/// use forcewire::Status;
+///
+/// let status = Status::UP | Status::NEEDS_INIT;
+/// assert!(status.contains(Status::NEEDS_INIT) && !status.contains(Status::READY));
+/// assert_eq!(status.to_string(), "up, needs init");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status(u8);
+
+impl Status {
+    /// The empty set: the driver has gone, or was never there.
+    pub const DISCONNECTED: Self = Self(0);
+    /// It is connected.
+    pub const UP: Self = Self(1);
+    /// It waits for positions.
+    pub const READY: Self = Self(2);
+    /// It waits for INIT.
+    pub const NEEDS_INIT: Self = Self(4);
+    /// It has computed forces, which wait to be asked for.
+    pub const HAS_DATA: Self = Self(8);
+    /// It owes an answer: it computes, or has not said yet what it needs.
+    pub const BUSY: Self = Self(16);
+    /// The caller's deadline has passed ([`Server::timed_out`](crate::Server::timed_out)) and nothing was heard
+    /// of it since.
+    pub const TIMEOUT: Self = Self(32);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::UP, "up"),
+        (Self::READY, "ready"),
+        (Self::NEEDS_INIT, "needs init"),
+        (Self::HAS_DATA, "has data"),
+        (Self::BUSY, "busy"),
+        (Self::TIMEOUT, "timeout"),
+    ];
+
+    /// Whether everything that is in `other` is in this set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Status {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::DISCONNECTED {
+            return f.write_str("disconnected");
+        }
+        let mut separator = "";
+        for (flag, name) in Self::NAMES {
+            if self.contains(flag) {
+                f.write_str(separator)?;
+                f.write_str(name)?;
+                separator = ", ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Status {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
