@@ -103,6 +103,44 @@ impl<'a, T> Request<'a, T> {
         }
     }
 
+    /// Whether a driver can be sent this.
+    pub(crate) fn check(&self, not_finite: bool) -> Result<(), ProtocolError>
+    where
+        T: Scalar,
+    {
+        if self.cells.is_empty() {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Structures,
+                given: 0,
+                expected: 1,
+            });
+        }
+        let expected = self.natoms() * self.cells.len();
+        if self.positions.len() != expected || i32::try_from(self.natoms()).is_err() {
+            return Err(ProtocolError::WrongLength {
+                quantity: Quantity::Positions,
+                given: self.positions.len(),
+                expected,
+            });
+        }
+        for cell in self.cells {
+            if !cell.is_finite() {
+                return Err(ProtocolError::NotFinite(Quantity::Cell));
+            }
+            if !cell.is_upper_triangular() {
+                return Err(ProtocolError::NotUpperTriangular);
+            }
+            if cell.inverse().is_none() {
+                return Err(ProtocolError::SingularCell);
+            }
+        }
+        if not_finite || T::all_finite(self.positions.as_flattened()) {
+            Ok(())
+        } else {
+            Err(ProtocolError::NotFinite(Quantity::Positions))
+        }
+    }
+
     /// The structure that is sent as number `index`: behind the last come copies of it.
     fn source(&self, index: usize) -> usize {
         index.min(self.cells.len().saturating_sub(1))
@@ -901,24 +939,16 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
 
     /// Whether the structures can be sent and the answers have a place.
     fn check_request(&self) -> Result<(), ProtocolError> {
-        let (cells, positions) = (self.request.cells, self.request.positions);
-        let natoms = self.request.natoms();
-        let server = &*self.server;
-        if cells.is_empty() || cells.len() > server.carried {
+        let (server, request) = (&*self.server, &self.request);
+        if request.cells.len() > server.carried {
             return Err(ProtocolError::WrongLength {
                 quantity: Quantity::Structures,
-                given: cells.len(),
+                given: request.cells.len(),
                 expected: server.carried,
             });
         }
-        let expected = natoms * cells.len();
-        if positions.len() != expected || i32::try_from(natoms).is_err() {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Positions,
-                given: positions.len(),
-                expected,
-            });
-        }
+        request.check(server.not_finite)?;
+        let natoms = request.natoms();
         match server.natoms {
             Some(expected) if expected != natoms && !server.changing_atoms => {
                 return Err(ProtocolError::AtomsChanged {
@@ -928,21 +958,8 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             }
             _ => {}
         }
-        for cell in cells {
-            if !cell.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Cell));
-            }
-            if !cell.is_upper_triangular() {
-                return Err(ProtocolError::NotUpperTriangular);
-            }
-            if cell.inverse().is_none() {
-                return Err(ProtocolError::SingularCell);
-            }
-        }
-        let finite = server.not_finite || T::all_finite(positions.as_flattened());
-        server.check(Quantity::Positions, finite)?;
         if self.goal == Goal::Evaluate {
-            self.check_room(natoms, cells.len())?;
+            self.check_room(natoms, request.cells.len())?;
         }
         Ok(())
     }
