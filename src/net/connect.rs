@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Instant;
 
-use super::stream::Socket;
+use super::socket::Socket;
 use super::{Address, Stream};
 
 /// How long to wait for what.

@@ -6,8 +6,19 @@
 
 mod address;
 mod connect;
+#[cfg(unix)]
+mod listener;
+mod outbox;
+#[cfg(unix)]
+mod pool;
+mod socket;
 mod stream;
 
 pub use address::{Address, AddressError};
 pub use connect::{Patience, connect, connect_with};
+#[cfg(unix)]
+pub use pool::{
+    Answered, Deadlines, DriverId, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
+    Refused, Ticket, Waited,
+};
 pub use stream::Stream;

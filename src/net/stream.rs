@@ -3,25 +3,18 @@
 use core::time::Duration;
 use std::boxed::Box;
 use std::format;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::time::Instant;
 use std::vec;
-use std::vec::Vec;
 
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
+use super::outbox::Outbox;
+use super::socket::{BUFFER, Socket, copy};
 use super::{Address, Patience};
 use crate::blocking::Transport;
-
-/// Bytes that are taken from the kernel at once, and bytes that are gathered before they leave. Arrays
-/// larger than this are not copied on their way: 2731 atoms and more.
-const BUFFER: usize = 64 * 1024;
-
-/// Bytes that are copied at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's Zen 3 and 4
-/// (glibc bug 30994); 24 kB then took 4.5 µs instead of 0.6.
-const COPY: usize = 1024;
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
@@ -37,25 +30,17 @@ pub struct Stream {
     /// What of `input` came from the kernel, and what of that has been served.
     filled: usize,
     served: usize,
-    output: Vec<u8>,
-    /// What of `output` has left.
-    sent: usize,
+    output: Outbox,
     /// Since when we wait for the rest of a message, or for the next.
     since: Option<Instant>,
     /// When the kernel wakes a read to look at the clock.
     tick: Option<Duration>,
 }
 
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, patience: Patience) -> io::Result<Self> {
-        socket.prepare(patience.message.max(SHORTEST))?;
+        socket.send_at_once()?;
+        socket.set_write_timeout(patience.message.max(SHORTEST))?;
         Ok(Self {
             socket,
             peer,
@@ -63,8 +48,7 @@ impl Stream {
             input: vec![0; BUFFER].into_boxed_slice(),
             filled: 0,
             served: 0,
-            output: Vec::with_capacity(BUFFER),
-            sent: 0,
+            output: Outbox::default(),
             since: None,
             tick: None,
         })
@@ -97,11 +81,7 @@ impl Stream {
     ///
     /// The system's, if the connection was lost already.
     pub fn shutdown(&self) -> io::Result<()> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Both),
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Both),
-        }
+        self.socket.shutdown()
     }
 
     /// Where the peer is.
@@ -149,12 +129,12 @@ impl Stream {
         }
         self.since = None;
         let what = if owed {
-            "the rest of a message"
+            "an answer or the rest of a message"
         } else {
             "the next message"
         };
         let peer = &self.peer;
-        let text = format!("waited {limit:?} for {what} from {peer}: is the server still running?");
+        let text = format!("waited {limit:?} for {what} from {peer}: is it still running?");
         Some(io::Error::new(ErrorKind::TimedOut, text))
     }
 
@@ -171,19 +151,6 @@ impl Stream {
                 io::Error::new(ErrorKind::TimedOut, text)
             }
             kind => io::Error::new(kind, format!("connection to {peer} lost: {error}")),
-        }
-    }
-
-    fn gathered(&self) -> &[u8] {
-        self.output.get(self.sent..).unwrap_or_default()
-    }
-
-    /// Counts bytes of the gathered ones that have left.
-    fn left(&mut self, n: usize) {
-        self.sent += n;
-        if self.sent >= self.output.len() {
-            self.output.clear();
-            self.sent = 0;
         }
     }
 }
@@ -209,48 +176,19 @@ impl Transport for Stream {
             self.served = 0;
         }
         let fresh = self.input.get(self.served..self.filled).unwrap_or_default();
-        let mut n = 0;
-        for (to, mut from) in buffer.chunks_mut(COPY).zip(fresh.chunks(COPY)) {
-            n += from.read(to)?; // a slice reads like a stream
-        }
+        let n = copy(fresh, buffer);
         self.served += n;
         Ok(n)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.output.len() + bytes.len() <= BUFFER {
-            for piece in bytes.chunks(COPY) {
-                self.output.extend_from_slice(piece);
-            }
-            return Ok(bytes.len());
-        }
-        loop {
-            let gathered = self.gathered();
-            let before = gathered.len();
-            let pieces = [IoSlice::new(gathered), IoSlice::new(bytes)];
-            let n = self
-                .socket
-                .write_vectored(&pieces)
-                .map_err(|error| self.named(error))?;
-            self.left(n.min(before));
-            if n > before || n == 0 {
-                return Ok(n.saturating_sub(before));
-            }
-        }
+        let result = self.output.write(&self.socket, bytes);
+        result.map_err(|error| self.named(error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        while !self.output.is_empty() {
-            match self
-                .socket
-                .write(self.gathered())
-                .map_err(|error| self.named(error))?
-            {
-                0 => return Err(self.named(ErrorKind::WriteZero.into())),
-                n => self.left(n),
-            }
-        }
-        Ok(())
+        let result = self.output.flush(&self.socket);
+        result.map_err(|error| self.named(error))
     }
 }
 
@@ -261,62 +199,3 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// The shortest time-out that a socket knows.
 const SHORTEST: Duration = Duration::from_millis(1);
-
-impl Socket {
-    /// Sends at once what is written, and gives up writing when the peer takes nothing for this long.
-    fn prepare(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => {
-                socket.set_nodelay(true)?;
-                socket.set_write_timeout(Some(limit))
-            }
-            #[cfg(unix)]
-            Self::Unix(socket) => socket.set_write_timeout(Some(limit)),
-        }
-    }
-
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.set_read_timeout(timeout),
-            #[cfg(unix)]
-            Self::Unix(socket) => socket.set_read_timeout(timeout),
-        }
-    }
-
-    /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the kernel forgets it soon. No more than
-    /// a wish: where it can't be had, peers without `TCP_NODELAY` are slow and nothing else.
-    fn acknowledge_at_once(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Self::Tcp(socket) = self {
-            #[cfg(target_os = "android")]
-            use std::os::android::net::TcpStreamExt;
-            #[cfg(target_os = "linux")]
-            use std::os::linux::net::TcpStreamExt;
-            let _ = socket.set_quickack(true);
-        }
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => Read::read(&mut &*socket, buffer),
-            #[cfg(unix)]
-            Self::Unix(socket) => Read::read(&mut &*socket, buffer),
-        }
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => Write::write(&mut &*socket, bytes),
-            #[cfg(unix)]
-            Self::Unix(socket) => Write::write(&mut &*socket, bytes),
-        }
-    }
-
-    fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => Write::write_vectored(&mut &*socket, pieces),
-            #[cfg(unix)]
-            Self::Unix(socket) => Write::write_vectored(&mut &*socket, pieces),
-        }
-    }
-}
