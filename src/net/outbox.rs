@@ -14,10 +14,6 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// Takes some bytes, at least one: keeps them, or sends them behind what is kept when they are too many to be
     /// copied.
     pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {

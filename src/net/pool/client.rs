@@ -73,6 +73,8 @@ pub(super) struct Client {
     closing: bool,
     /// It has sent more than a turn takes.
     unfinished: bool,
+    /// It has not taken all that there is to be sent.
+    blocked: bool,
     connected: Instant,
     /// Since when it computes.
     since: Instant,
@@ -99,6 +101,16 @@ struct Line<'a> {
     drained: &'a mut bool,
     closing: bool,
     turn: &'a mut usize,
+    blocked: &'a mut bool,
+}
+
+impl Line<'_> {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            *self.blocked = error.kind() == ErrorKind::WouldBlock;
+        }
+        result
+    }
 }
 
 impl Transport for Line<'_> {
@@ -141,11 +153,13 @@ impl Transport for Line<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outbox.write(self.socket, bytes)
+        let result = self.outbox.write(self.socket, bytes);
+        self.note(result)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.outbox.flush(self.socket)
+        let result = self.outbox.flush(self.socket);
+        self.note(result)
     }
 }
 
@@ -197,6 +211,7 @@ impl Client {
             drained: true,
             closing: false,
             unfinished: false,
+            blocked: false,
             connected: now,
             since: now,
             late: None,
@@ -218,9 +233,9 @@ impl Client {
         self.unfinished
     }
 
-    /// It has not taken all that was sent: to be woken when it does.
+    /// It has not taken all that there is to be sent: to be woken when it does.
     pub(super) const fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty()
+        self.blocked
     }
 
     /// Structures that it takes at once.
@@ -284,6 +299,7 @@ impl Client {
         mut done: impl FnMut(Answered),
     ) -> Result<(), LeftReason> {
         let mut turn = TURN;
+        self.blocked = false;
         let result = loop {
             match self.advance(init, input, &mut turn, &mut done) {
                 Ok(true) => self.late = None,
@@ -293,7 +309,7 @@ impl Client {
         };
         input.clear();
         self.unfinished = turn == 0;
-        if self.server.status().owed() || !self.outbox.is_empty() {
+        if self.blocked || self.server.status().owed() {
             self.late.get_or_insert_with(Instant::now);
         } else {
             self.late = None;
@@ -317,6 +333,7 @@ impl Client {
             drained: &mut self.drained,
             closing: self.closing,
             turn,
+            blocked: &mut self.blocked,
         };
         match self.stage {
             Stage::Asking => match settled(run(&mut line, server.status()))? {

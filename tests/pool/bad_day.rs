@@ -1,0 +1,307 @@
+//! Eight drivers and a bad day: killed, stalled, closed at any byte, replaced, and full of garbage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use forcewire::Mode;
+use forcewire::net::{Deadlines, Job, PoolEvent, PoolOptions, Ticket};
+
+use crate::common::{
+    Answer, Dice, EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, forceready_batch,
+    integer,
+};
+use crate::peers::{CELL, LIMIT, Server, truth};
+
+/// Recorded, so that a day can be had again: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
+const SEEDS: [u64; 5] = [1, 2, 3, 5, 8];
+const REQUESTS: usize = 20_000;
+const DRIVERS: usize = 8;
+const NATOMS: usize = 3;
+
+/// What can be wrong with a driver; each has its counter.
+const FAULTS: [&str; 7] = [
+    "killed before it answers",
+    "closed within its answer",
+    "stalled before it answers",
+    "stalled within its answer",
+    "garbage",
+    "wrong number of atoms",
+    "not a number",
+];
+
+#[derive(Default)]
+struct Count {
+    faults: [AtomicUsize; FAULTS.len()],
+    connections: AtomicUsize,
+}
+
+/// A driver that plays by the protocol until the dice say otherwise. Hand-written, because `Driver` can't err so.
+struct Bad<'a> {
+    stream: UnixStream,
+    dice: &'a mut Dice,
+    count: &'a Count,
+    batch: usize,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Bad<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Over> {
+        self.stream.read_exact(bytes).map_err(|_| Over)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        self.stream.write_all(bytes).map_err(|_| Over)
+    }
+
+    fn number(&mut self) -> Result<usize, Over> {
+        let mut bytes = [0; 4];
+        self.read(&mut bytes)?;
+        Ok(usize::try_from(i32::from_le_bytes(bytes)).unwrap())
+    }
+
+    /// Until it is told to exit, or something has gone wrong.
+    fn serve(&mut self) -> Result<(), Over> {
+        let mut answers: Vec<Answer> = Vec::new();
+        // Asks for INIT, or never does.
+        let mut initialized = self.dice.below(2) == 0;
+        let mut header = [0; 12];
+        loop {
+            self.read(&mut header)?;
+            match &header[..] {
+                STATUS if !initialized => self.write(NEEDINIT)?,
+                STATUS if answers.is_empty() => self.write(READY)?,
+                STATUS => self.write(HAVEDATA)?,
+                b"INIT        " => {
+                    self.number()?;
+                    let mut text = vec![0; self.number()?];
+                    self.read(&mut text)?;
+                    let text = String::from_utf8(text).unwrap();
+                    if let Some((_, size)) = text.split_once("batch_size:") {
+                        self.batch = size.parse().unwrap();
+                    }
+                    initialized = true;
+                }
+                b"POSDATA     " => {
+                    let mut positions = vec![[0; 24]; self.batch * NATOMS];
+                    if self.batch > 1 {
+                        assert_eq!(self.number()?, NATOMS);
+                    }
+                    self.read(&mut vec![0; self.batch * 144])?;
+                    if self.batch == 1 {
+                        assert_eq!(self.number()?, NATOMS);
+                    }
+                    self.read(positions.as_flattened_mut())?;
+                    let real = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
+                    let atom = |it: &[u8; 24]| [real(&it[..8]), real(&it[8..16]), real(&it[16..])];
+                    let positions: Vec<_> = positions.iter().map(atom).collect();
+                    answers = positions.chunks(NATOMS).map(truth).collect();
+                }
+                GETFORCE => {
+                    let answers = std::mem::take(&mut answers);
+                    if self.dice.below(200) == 0 {
+                        return self.fail(&answers);
+                    }
+                    self.write(&self.bytes(&answers))?;
+                }
+                EXIT => return Ok(()),
+                _ => panic!("{}", header.escape_ascii()),
+            }
+        }
+    }
+
+    fn bytes(&self, answers: &[Answer]) -> Vec<u8> {
+        match answers {
+            [answer] => forceready(answer),
+            answers => forceready_batch(answers),
+        }
+    }
+
+    /// Something goes wrong.
+    fn fail(&mut self, answers: &[Answer]) -> Result<(), Over> {
+        let mut bytes = self.bytes(answers);
+        let fault = self.dice.below(FAULTS.len());
+        self.count.faults[fault].fetch_add(1, Ordering::Relaxed);
+        let begun = 1 + self.dice.below(bytes.len() - 1);
+        let head = 12 + 8 * self.batch;
+        match FAULTS[fault] {
+            "killed before it answers" => {}
+            "closed within its answer" => self.write(&bytes[..begun])?,
+            "stalled before it answers" => self.stall(),
+            "stalled within its answer" => {
+                self.write(&bytes[..begun])?;
+                self.stall();
+            }
+            "garbage" => {
+                bytes.fill_with(|| self.dice.below(256) as u8);
+                self.write(&bytes)?;
+                self.stall();
+            }
+            "wrong number of atoms" => {
+                bytes[head..head + 4].copy_from_slice(&integer(NATOMS as i32 + 1));
+                self.write(&bytes)?;
+                self.stall();
+            }
+            "not a number" => {
+                let at = head + 4 + 8 * self.dice.below(3 * NATOMS);
+                bytes[at..at + 8].copy_from_slice(&f64::NAN.to_le_bytes());
+                self.write(&bytes)?;
+                self.stall();
+            }
+            _ => unreachable!(),
+        }
+        Err(Over)
+    }
+
+    /// Waits until the server has lost patience.
+    fn stall(&mut self) {
+        let _ = self.stream.read_to_end(&mut Vec::new());
+    }
+}
+
+/// Drivers, one after the other, until the server is gone.
+fn replace(path: &Path, seed: u64, count: &Count, over: &AtomicBool) {
+    let mut dice = Dice::new(seed);
+    while !over.load(Ordering::Relaxed) {
+        let Ok(stream) = UnixStream::connect(path) else {
+            return;
+        };
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        count.connections.fetch_add(1, Ordering::Relaxed);
+        let mut driver = Bad {
+            stream,
+            dice: &mut dice,
+            count,
+            batch: 1,
+        };
+        if let Ok(()) = driver.serve() {
+            return;
+        }
+    }
+}
+
+fn positions(salt: usize) -> Vec<[f64; 3]> {
+    (0..NATOMS)
+        .map(|i| [salt as f64 / 8.0, i as f64 - 1.0, (salt % 11) as f64])
+        .collect()
+}
+
+/// One day. Every request is answered once, with its own numbers.
+fn day(seed: u64, mode: Mode) {
+    let mut server = Server::new(PoolOptions {
+        mode,
+        deadlines: Deadlines {
+            handshake: LIMIT,
+            message: Duration::from_millis(250),
+            evaluation: Some(Duration::from_millis(250)),
+        },
+        ..PoolOptions::default()
+    });
+    let count = Arc::new(Count::default());
+    let over = Arc::new(AtomicBool::new(false));
+    let drivers: Vec<_> = (0..DRIVERS as u64)
+        .map(|driver| {
+            let (path, count, over) = (server.path(), Arc::clone(&count), Arc::clone(&over));
+            thread::spawn(move || replace(&path, seed * 1000 + driver, &count, &over))
+        })
+        .collect();
+
+    let mut asked: BTreeMap<Ticket, usize> = BTreeMap::new();
+    let mut results = vec![None; REQUESTS];
+    let mut lost = 0;
+    let (mut submitted, mut answered) = (0, 0);
+    while answered < REQUESTS {
+        // Beads of a ring: always a few more than there are drivers.
+        while submitted < REQUESTS && asked.len() < 32 {
+            let job = Job {
+                replica: (submitted % 32) as i32,
+                ..Job::new(CELL, positions(submitted))
+            };
+            asked.insert(server.pool.submit(job).unwrap(), submitted);
+            submitted += 1;
+        }
+        match server.next() {
+            PoolEvent::Answered(answer) => {
+                let salt = asked
+                    .remove(&answer.ticket)
+                    .expect("asked, and not answered yet");
+                let truth = truth(&positions(salt));
+                assert_eq!(answer.job.positions, positions(salt));
+                assert_eq!(answer.job.forces, truth.forces);
+                assert_eq!(answer.energy, truth.evaluation.energy);
+                assert_eq!(answer.virial, truth.evaluation.virial);
+                assert_eq!(answer.extras, truth.extras);
+                lost += answer.attempts as usize - 1;
+                results[salt] = Some(answer.energy);
+                answered += 1;
+            }
+            PoolEvent::Left { .. } | PoolEvent::Joined { .. } => {}
+            event => panic!("{event:?}"),
+        }
+    }
+    assert!(results.iter().all(Option::is_some));
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+    over.store(true, Ordering::Relaxed);
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    for driver in drivers {
+        driver.join().unwrap();
+    }
+    // Nothing was lost without reason, and the day was bad.
+    let faults: Vec<_> = count
+        .faults
+        .iter()
+        .map(|it| it.load(Ordering::Relaxed))
+        .collect();
+    assert!(lost >= faults.iter().sum::<usize>() / 2);
+    assert!(faults.iter().sum::<usize>() >= DRIVERS, "{faults:?}");
+    assert!(count.connections.load(Ordering::Relaxed) >= DRIVERS);
+}
+
+/// Descriptors that this process has open.
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// In a process of its own, where no other test opens anything.
+#[test]
+fn bad_day() {
+    if std::env::var_os("FORCEWIRE_BAD_DAY").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["bad_day::bad_day", "--exact", "--nocapture"])
+            .env("FORCEWIRE_BAD_DAY", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let seeds = std::env::var("FORCEWIRE_SEED").map_or_else(
+        |_| SEEDS.to_vec(),
+        |seed| vec![seed.parse().expect("FORCEWIRE_SEED is a number")],
+    );
+    let (open, running) = (descriptors(), threads());
+    for (index, seed) in seeds.into_iter().enumerate() {
+        let modes = [
+            Mode::Consolidated,
+            Mode::Classic,
+            Mode::Batched(4),
+            Mode::Strict,
+            Mode::Consolidated,
+        ];
+        let mode = modes[index % modes.len()];
+        eprintln!("seed {seed}, {mode:?}: {REQUESTS} requests, {DRIVERS} drivers");
+        day(seed, mode);
+        assert_eq!((descriptors(), threads()), (open, running), "seed {seed}");
+    }
+}

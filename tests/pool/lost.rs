@@ -1,0 +1,421 @@
+//! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to another.
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forcewire::net::{Address, Deadlines, LeftReason, PoolEvent, PoolOptions, Waited};
+use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
+
+use crate::common::{READY, STATUS, forceready, integer};
+use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+fn options() -> PoolOptions {
+    PoolOptions {
+        deadlines: Deadlines {
+            handshake: SHORT,
+            message: SHORT,
+            evaluation: Some(2 * SHORT),
+        },
+        ..PoolOptions::default()
+    }
+}
+
+/// While something is wrong with one driver, a good one is as fast as ever.
+fn unharmed(server: &mut Server, natoms: usize) {
+    let start = Instant::now();
+    for salt in 1..=20 {
+        server.pool.submit(job(natoms, salt)).unwrap();
+        let answer = server.answer();
+        let salt = usize::try_from(answer.job.replica).unwrap();
+        check(&answer, natoms, salt);
+    }
+    assert!(start.elapsed() < SHORT, "{:?}", start.elapsed());
+}
+
+fn is_late(why: &LeftReason, expected: Waited, limit: Duration) {
+    match why {
+        LeftReason::Late { waited, limit: it } => assert_eq!((*waited, *it), (expected, limit)),
+        why => panic!("{why:?}"),
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing() {
+    let mut server = Server::new(options());
+    let mut silent = server.play();
+    let good = server.good();
+    server.joined(1);
+    unharmed(&mut server, 2);
+    let (why, requeued) = server.left();
+    is_late(&why, Waited::Handshake, SHORT);
+    assert_eq!(requeued, 0);
+    silent.hears(STATUS);
+    silent.hears_the_end();
+    server.pool.close(SHORT).unwrap();
+    assert_eq!(good.join().unwrap(), 20);
+}
+
+/// A driver is given a job and does this with it; then one that is good takes over.
+fn replaced(natoms: usize, bad: impl FnOnce(crate::peers::Played) + Send + 'static) -> LeftReason {
+    let mut server = Server::new(options());
+    computing(&server, natoms, bad);
+    server.joined(1);
+    let ticket = server.pool.submit(job(natoms, 3)).unwrap();
+    let (why, requeued) = server.left();
+    assert_eq!(requeued, 1);
+    assert_eq!((server.pool.queued(), server.pool.running()), (1, 0));
+    let good = server.good();
+    let answer = server.answer();
+    check(&answer, natoms, 3);
+    assert_eq!((answer.ticket, answer.attempts), (ticket, 2));
+    server.pool.close(SHORT).unwrap();
+    assert_eq!(good.join().unwrap(), 1);
+    why
+}
+
+#[test]
+fn one_that_computes_for_ever() {
+    let why = replaced(2, |driver| {
+        thread::sleep(4 * SHORT);
+        drop(driver);
+    });
+    is_late(&why, Waited::Evaluation, 2 * SHORT);
+}
+
+#[test]
+fn one_that_stalls_within_its_answer() {
+    for at in [1, 12, 30, 100] {
+        let why = replaced(2, move |mut driver| {
+            driver.says(&plausible(2)[..at]);
+            thread::sleep(4 * SHORT);
+        });
+        is_late(&why, Waited::Message, SHORT);
+    }
+}
+
+#[test]
+fn one_that_dribbles_does_not_get_more_time_for_each_byte() {
+    let why = replaced(2, |mut driver| {
+        for byte in plausible(2) {
+            if driver.0.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::sleep(SHORT / 10);
+        }
+        panic!("no one minds");
+    });
+    is_late(&why, Waited::Message, SHORT);
+}
+
+#[test]
+fn one_that_is_done_and_says_nothing_more() {
+    // Its forces count, and it is waited for with its next answer.
+    let mut server = Server::new(options());
+    computing(&server, 2, |mut driver| {
+        driver.says(forceready(&truth(&positions(2, 3))));
+        thread::sleep(4 * SHORT);
+    });
+    server.pool.submit(job(2, 3)).unwrap();
+    check(&server.answer(), 2, 3);
+    let (why, requeued) = server.left();
+    is_late(&why, Waited::Message, SHORT);
+    assert_eq!(requeued, 0);
+}
+
+#[test]
+fn one_that_takes_nothing_of_what_it_is_sent() {
+    let natoms = 100_000;
+    let mut server = Server::new(options());
+    let mut deaf = server.play();
+    deaf.hears(STATUS.get(..0).unwrap());
+    let player = thread::spawn(move || {
+        deaf.hears(STATUS);
+        deaf.says(READY);
+        thread::sleep(4 * SHORT);
+    });
+    server.joined(1);
+    server.pool.submit(job(natoms, 3)).unwrap();
+    let (why, requeued) = server.left();
+    is_late(&why, Waited::Message, SHORT);
+    assert_eq!(requeued, 1);
+    player.join().unwrap();
+}
+
+#[test]
+fn one_that_leaves_at_any_byte_of_its_answer() {
+    let whole = plausible(1);
+    let mut server = Server::new(options());
+    let mut lost = 0;
+    for at in 0..whole.len() {
+        let begun = whole[..at].to_vec();
+        computing(&server, 1, move |mut driver| driver.says(begun));
+        server.pool.submit(job(1, at)).unwrap();
+        let (why, requeued) = server.left();
+        assert_eq!(requeued, 1);
+        lost += 1;
+        let expected = match at {
+            0 => ProtocolError::Unanswered(Header::GetForce),
+            _ => ProtocolError::EndOfStream {
+                within: (at >= 12).then_some(Header::ForceReady),
+                after: at,
+            },
+        };
+        match why {
+            LeftReason::Protocol(error) => assert_eq!(error, expected),
+            // Its end came with a reset: not all that it was sent had been read.
+            why => panic!("{why:?}"),
+        }
+    }
+    assert_eq!(server.pool.queued(), lost);
+    let _good = server.good();
+    for _ in 0..lost {
+        let answer = server.answer();
+        let salt = usize::try_from(answer.job.replica).unwrap();
+        check(&answer, 1, salt);
+        // Each was given to others before it, in its turn.
+        assert!(answer.attempts >= 1);
+    }
+}
+
+#[test]
+fn one_that_answers_something_else() {
+    type Check = fn(&ProtocolError) -> bool;
+    let garbage = |error: &ProtocolError| matches!(error, ProtocolError::UnknownHeader(_));
+    let mut wrong_atoms = plausible(2);
+    wrong_atoms[20..24].copy_from_slice(&integer(3));
+    let mut nan = plausible(2);
+    nan[24..32].copy_from_slice(&f64::NAN.to_le_bytes());
+    let mut negative = plausible(2);
+    negative[12 + 12 + 48 + 72..][..4].copy_from_slice(&integer(-1));
+    let answers: [(Vec<u8>, Check); 6] = [
+        (b"GET / HTTP/1.1".to_vec(), garbage),
+        (vec![0; 12], garbage),
+        (READY.to_vec(), |error| {
+            *error
+                == ProtocolError::UnexpectedAnswer {
+                    answer: Header::Ready,
+                    to: Header::GetForce,
+                }
+        }),
+        (wrong_atoms, |error| {
+            *error
+                == ProtocolError::WrongAtoms {
+                    announced: 3,
+                    expected: 2,
+                }
+        }),
+        (nan, |error| {
+            *error == ProtocolError::NotFinite(Quantity::Forces)
+        }),
+        (negative, |error| {
+            *error == ProtocolError::NegativeLength(-1)
+        }),
+    ];
+    for (answer, expected) in answers {
+        let text = answer.escape_ascii().to_string();
+        let why = replaced(2, move |mut driver| {
+            driver.says(answer);
+            thread::sleep(SHORT / 2);
+        });
+        match why {
+            LeftReason::Protocol(error) => assert!(expected(&error), "{text}: {error:?}"),
+            why => panic!("{text}: {why:?}"),
+        }
+    }
+}
+
+#[test]
+fn one_that_speaks_without_being_asked() {
+    for odd in ODD {
+        let mut server = Server::new(options());
+        let mut driver = server.play();
+        let player = thread::spawn(move || {
+            driver.hears(STATUS);
+            driver.says(READY);
+            thread::sleep(SHORT / 4);
+            driver.says(odd);
+            driver.hears_the_end();
+        });
+        let (why, _) = server.left();
+        assert!(matches!(why, LeftReason::OutOfTurn), "{why:?}");
+        player.join().unwrap();
+
+        // And one that never was a driver.
+        let mut driver = server.play();
+        let player = thread::spawn(move || {
+            driver.says(odd);
+            driver.hears(STATUS);
+            driver.hears_the_end();
+        });
+        let (why, _) = server.left();
+        assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
+        player.join().unwrap();
+    }
+}
+
+#[test]
+fn one_that_says_more_than_it_was_asked_for() {
+    // Behind READY comes another READY, in the same piece.
+    let mut server = Server::new(options());
+    let mut driver = server.play();
+    let player = thread::spawn(move || {
+        driver.hears(STATUS);
+        driver.says([READY, READY].concat());
+        driver.hears_the_end();
+    });
+    let (why, _) = server.left();
+    assert!(matches!(why, LeftReason::OutOfTurn), "{why:?}");
+    player.join().unwrap();
+}
+
+#[test]
+fn one_that_floods_us_keeps_no_one_waiting() {
+    let mut server = Server::new(PoolOptions {
+        deadlines: Deadlines {
+            message: 4 * SHORT,
+            ..options().deadlines
+        },
+        ..options()
+    });
+    computing(&server, 2, |mut driver| {
+        let mut answer = plausible(2);
+        let len = answer.len();
+        let extras = truth(&positions(2, 0)).extras.len();
+        answer.truncate(len - extras - 4);
+        answer.extend(integer(i32::MAX));
+        driver.says(answer);
+        let rubbish = vec![b'x'; 1 << 20];
+        while driver.0.write_all(&rubbish).is_ok() {}
+    });
+    server.joined(1);
+    server.pool.submit(job(2, 3)).unwrap();
+    assert!(server.pool.next(Some(SHORT / 10)).unwrap().is_none());
+    let good = server.good();
+    server.joined(2);
+    unharmed(&mut server, 2);
+    loop {
+        match server.next() {
+            // Two gigabytes are a lot, but not for ever.
+            PoolEvent::Left { why, requeued, .. } => {
+                assert_eq!(requeued, 1);
+                assert!(matches!(why, LeftReason::Late { .. }), "{why:?}");
+                break;
+            }
+            PoolEvent::Answered(answer) if answer.attempts == 1 => panic!("who answered?"),
+            _ => {}
+        }
+    }
+    check(&server.answer(), 2, 3);
+    server.pool.close(SHORT).unwrap();
+    assert_eq!(good.join().unwrap(), 21);
+}
+
+#[test]
+fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
+    let mut server = Server::new(PoolOptions {
+        mode: Mode::Batched(4),
+        ..options()
+    });
+    let mut driver = server.play();
+    let player = thread::spawn(move || {
+        driver.hears(STATUS);
+        driver.says(b"NEEDINIT    ");
+        driver.hears(crate::common::init(0, "  batch_size:4"));
+        driver.hears(STATUS);
+        driver.says(READY);
+        let mut message = vec![0; 12 + 4 + 4 * (144 + 24) + 24];
+        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+    });
+    for salt in 0..6 {
+        server.pool.submit(job(1, salt)).unwrap();
+    }
+    let (why, requeued) = server.left();
+    player.join().unwrap();
+    assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
+    assert_eq!((requeued, server.pool.queued()), (4, 6));
+    let _good = good(&server.address, Initialize::Once);
+    for salt in 0..6 {
+        let answer = server.answer();
+        check(&answer, 1, salt);
+        assert_eq!(answer.attempts, if salt < 4 { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn a_job_that_costs_too_many_drivers_is_given_up() {
+    let mut server = Server::new(PoolOptions {
+        attempts: Some(3),
+        ..options()
+    });
+    let ticket = server.pool.submit(job(2, 3)).unwrap();
+    for left in [1, 1, 0] {
+        computing(&server, 2, drop);
+        let (_, requeued) = server.left();
+        assert_eq!(requeued, left);
+    }
+    match server.next() {
+        PoolEvent::GivenUp {
+            ticket: it,
+            job: given,
+            attempts,
+        } => {
+            assert_eq!((it, attempts), (ticket, 3));
+            assert_eq!(given.positions, job(2, 3).positions);
+        }
+        event => panic!("{event:?}"),
+    }
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+}
+
+#[test]
+fn no_more_connections_than_allowed_and_the_next_gets_in_when_one_leaves() {
+    let mut server = Server::new(PoolOptions {
+        clients: 2,
+        ..PoolOptions::default()
+    });
+    let mut first = server.play();
+    let second = server.good();
+    thread::spawn(move || {
+        first.hears(STATUS);
+        first.says(READY);
+        thread::sleep(SHORT);
+    });
+    let third = server.good();
+    server.joined(2);
+    let (why, _) = server.left();
+    assert!(matches!(why, LeftReason::Closed), "{why:?}");
+    assert_eq!(server.pool.drivers(), 1);
+    server.joined(2);
+    server.pool.submit(job(1, 1)).unwrap();
+    check(&server.answer(), 1, 1);
+    server.pool.close(SHORT).unwrap();
+    assert_eq!(second.join().unwrap() + third.join().unwrap(), 1);
+}
+
+#[test]
+fn a_reset_connection_is_a_lost_driver() {
+    let mut server = Server::new(options());
+    let address = server.pool.listen(&Address::tcp("127.0.0.1", 0)).unwrap();
+    let stream = std::net::TcpStream::connect(address.to_string()).unwrap();
+    let mut driver = stream.try_clone().unwrap();
+    let player = thread::spawn(move || {
+        let mut heard = [0; 12];
+        std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
+        driver.write_all(READY).unwrap();
+        // Positions arrive and are not read: closing resets the connection.
+        std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
+    });
+    server.joined(1);
+    server.pool.submit(job(2, 3)).unwrap();
+    drop(stream);
+    let (why, requeued) = server.left();
+    player.join().unwrap();
+    assert_eq!(requeued, 1);
+    assert!(
+        matches!(why, LeftReason::Lost(_) | LeftReason::Protocol(_)),
+        "{why:?}"
+    );
+}

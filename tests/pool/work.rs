@@ -1,0 +1,336 @@
+//! What is asked is answered: in every mode, over both kinds of sockets, by any number of drivers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use forcewire::net::{Address, Job, PoolEvent, PoolOptions};
+use forcewire::{Cell, Initialize, Mode, ProtocolError, Quantity};
+
+use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
+use crate::peers::{CELL, LIMIT, Server, check, good, idle, job, positions, truth};
+
+const MODES: [Mode; 5] = [
+    Mode::Classic,
+    Mode::Consolidated,
+    Mode::Strict,
+    Mode::Batched(4),
+    Mode::Batched(1),
+];
+
+/// Hands in jobs of two atoms and checks their answers.
+fn answers(server: &mut Server, jobs: usize) {
+    let mut asked = HashMap::new();
+    for salt in 0..jobs {
+        asked.insert(server.pool.submit(job(2, salt)).unwrap(), salt);
+    }
+    for _ in 0..jobs {
+        let answer = server.answer();
+        let salt = asked.remove(&answer.ticket).expect("one answer for each");
+        check(&answer, 2, salt);
+        assert_eq!(answer.attempts, 1);
+        assert!(answer.took < LIMIT);
+    }
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+}
+
+#[test]
+fn every_mode_and_every_need_of_init() {
+    for mode in MODES {
+        for initialize in [Initialize::Never, Initialize::Once, Initialize::EveryStep] {
+            let mut server = Server::new(PoolOptions {
+                mode,
+                ..PoolOptions::default()
+            });
+            let driver = good(&server.address, initialize);
+            answers(&mut server, 33);
+            assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+            let computed = driver.join().unwrap();
+            match (mode, initialize) {
+                // The last of nine batches has one structure and three copies.
+                (Mode::Batched(4), Initialize::Once | Initialize::EveryStep) => {
+                    assert_eq!(computed, 36);
+                }
+                _ => assert_eq!(computed, 33),
+            }
+        }
+    }
+}
+
+#[test]
+fn many_drivers_over_tcp_and_a_unix_socket_at_once() {
+    let mut server = Server::new(PoolOptions::default());
+    let tcp = server.pool.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let unix = server.address.clone();
+    let drivers: Vec<_> = [&tcp, &unix, &tcp, &unix, &unix]
+        .map(|address| good(address, Initialize::Once))
+        .into();
+    server.joined(5);
+    answers(&mut server, 500);
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    let computed: Vec<_> = drivers.into_iter().map(|it| it.join().unwrap()).collect();
+    assert_eq!(computed.iter().sum::<usize>(), 500);
+    assert!(computed.iter().all(|&count| count > 0), "{computed:?}");
+}
+
+#[test]
+fn large_arrays_go_both_ways() {
+    // More than a socket's buffers hold.
+    let natoms = 40_000;
+    for address in ["unix", "127.0.0.1:0"] {
+        let mut server = Server::new(PoolOptions::default());
+        if address != "unix" {
+            server.address = server.pool.listen(&address.parse().unwrap()).unwrap();
+        }
+        let address = server.address.clone();
+        let driver = std::thread::spawn(move || {
+            let mut stream = forcewire::net::connect(&address).unwrap();
+            let mut driver = forcewire::Driver::new();
+            let mut positions = vec![[0.0; 3]; natoms];
+            while let forcewire::Event::Positions { .. } =
+                forcewire::blocking::run(&mut stream, driver.receive(&mut positions)).unwrap()
+            {
+                let truth = truth(&positions);
+                let reply = driver.reply(&truth.evaluation, &truth.forces, &truth.extras);
+                forcewire::blocking::run(&mut stream, reply).unwrap();
+            }
+        });
+        for salt in 0..3 {
+            server.pool.submit(job(natoms, salt)).unwrap();
+        }
+        for salt in 0..3 {
+            check(&server.answer(), natoms, salt);
+        }
+        server.pool.close(LIMIT).unwrap();
+        driver.join().unwrap();
+    }
+}
+
+#[test]
+fn a_strict_driver_hears_four_commands_and_nothing_else() {
+    let mut server = Server::new(PoolOptions {
+        mode: Mode::Strict,
+        ..PoolOptions::default()
+    });
+    let mut driver = server.play();
+    let path = server.path();
+    let player = std::thread::spawn(move || {
+        for salt in 0..3 {
+            driver.hears(STATUS);
+            driver.says(READY);
+            driver.hears(crate::common::posdata(&structure(salt)));
+            driver.hears(STATUS);
+            driver.says(HAVEDATA);
+            driver.hears(GETFORCE);
+            driver.says(forceready(&truth(&positions(2, salt))));
+        }
+        driver.hears(EXIT);
+        drop(driver);
+    });
+    // Nothing is said to a driver for which there is no work.
+    idle(&mut server.pool, Duration::from_millis(50));
+    answers(&mut server, 3);
+    idle(&mut server.pool, Duration::from_millis(50));
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    player.join().unwrap();
+    assert!(!path.exists());
+}
+
+/// The structure of a job, as the peer's own code would send it.
+fn structure(salt: usize) -> crate::common::Structure {
+    let [x, y, z] = [20.0, 21.0, 22.0];
+    crate::common::Structure {
+        h: [x, 0.0, 0.0, 0.0, y, 0.0, 0.0, 0.0, z],
+        inverse: [1.0 / x, 0.0, 0.0, 0.0, 1.0 / y, 0.0, 0.0, 0.0, 1.0 / z],
+        positions: positions(2, salt),
+    }
+}
+
+#[test]
+fn init_carries_the_replica_and_the_text() {
+    for (text, sent) in [(&b""[..], &b" "[..]), (b"sigma : 3 ", b"sigma : 3 ")] {
+        let mut server = Server::new(PoolOptions {
+            init: text.into(),
+            ..PoolOptions::default()
+        });
+        let mut driver = server.play();
+        let player = std::thread::spawn(move || {
+            driver.hears(STATUS);
+            driver.says(NEEDINIT);
+            driver.hears(init(7, sent));
+            driver.hears(STATUS);
+            driver.says(READY);
+            driver.hears(crate::common::posdata(&structure(7)));
+            driver.hears([GETFORCE, STATUS].concat());
+            driver.says([&forceready(&truth(&positions(2, 7)))[..], READY].concat());
+            driver.hears(EXIT);
+        });
+        server.pool.submit(job(2, 7)).unwrap();
+        check(&server.answer(), 2, 7);
+        server.pool.close(LIMIT).unwrap();
+        player.join().unwrap();
+    }
+}
+
+#[test]
+fn atoms_are_folded_when_asked() {
+    let mut server = Server::new(PoolOptions {
+        fold: true,
+        ..PoolOptions::default()
+    });
+    let driver = server.good();
+    let mut far = job(1, 0);
+    far.positions = vec![[50.0, -1.0, 21.5]];
+    server.pool.submit(far.clone()).unwrap();
+    let answer = server.answer();
+    assert_eq!(answer.job.positions, far.positions);
+    assert_eq!(answer.job.forces, truth(&[[10.0, 20.0, 21.5]]).forces);
+    server.pool.close(LIMIT).unwrap();
+    assert_eq!(driver.join().unwrap(), 1);
+}
+
+#[test]
+fn extras_are_kept_up_to_a_limit() {
+    let mut server = Server::new(PoolOptions {
+        extras: 4,
+        ..PoolOptions::default()
+    });
+    let _driver = server.good();
+    for salt in 0..2 {
+        server.pool.submit(job(2, salt)).unwrap();
+        let answer = server.answer();
+        let truth = truth(&positions(2, salt));
+        assert_eq!(answer.extras, &truth.extras[..4]);
+        assert_eq!(answer.extras_sent, truth.extras.len());
+        assert_eq!(answer.job.forces, truth.forces);
+    }
+}
+
+#[test]
+fn what_no_driver_can_compute_comes_back_at_once() {
+    let mut server = Server::new(PoolOptions::default());
+    server.pool.submit(job(2, 0)).unwrap();
+    let nan = Job::new(CELL, vec![[f64::NAN; 3]; 2]);
+    let flat = Job::new(Cell::orthorhombic([1.0, 1.0, 0.0]), positions(2, 1));
+    let lower = Cell::from_rows([[9.0, 0.0, 0.0], [1.0, 9.0, 0.0], [0.0, 0.0, 9.0]]);
+    let lower = Job::new(lower, positions(2, 1));
+    let larger = job(3, 1);
+    for (job, why) in [
+        (nan, ProtocolError::NotFinite(Quantity::Positions)),
+        (flat, ProtocolError::SingularCell),
+        (lower, ProtocolError::NotUpperTriangular),
+        (
+            larger,
+            ProtocolError::AtomsChanged {
+                announced: 3,
+                expected: 2,
+            },
+        ),
+    ] {
+        let text = format!("{job:?}");
+        let refused = server.pool.submit(job).unwrap_err();
+        assert_eq!(refused.why, why);
+        assert_eq!(format!("{:?}", refused.job), text);
+    }
+    assert_eq!(server.pool.queued(), 1);
+}
+
+#[test]
+fn numbers_of_atoms_may_differ_when_allowed() {
+    for mode in [Mode::Consolidated, Mode::Batched(3)] {
+        let mut server = Server::new(PoolOptions {
+            mode,
+            allow_changing_atoms: true,
+            ..PoolOptions::default()
+        });
+        let _driver = good(&server.address, Initialize::Once);
+        let mut asked = HashMap::new();
+        for salt in 0..20 {
+            let natoms = 1 + salt / 2 % 3;
+            let ticket = server.pool.submit(job(natoms, salt)).unwrap();
+            asked.insert(ticket, (natoms, salt));
+        }
+        for _ in 0..20 {
+            let answer = server.answer();
+            let (natoms, salt) = asked.remove(&answer.ticket).unwrap();
+            check(&answer, natoms, salt);
+        }
+    }
+}
+
+#[test]
+fn waiting_ends_in_time_when_nothing_happens() {
+    let mut server = Server::new(PoolOptions::default());
+    assert!(server.pool.next(Some(Duration::ZERO)).unwrap().is_none());
+    let short = Duration::from_millis(20);
+    let start = std::time::Instant::now();
+    assert!(server.pool.next(Some(short)).unwrap().is_none());
+    assert!(start.elapsed() >= short);
+}
+
+#[test]
+fn more_drivers_than_a_set_of_descriptors_holds() {
+    // select(2) ends at 1024; each driver here takes two.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    let count = 1100;
+    let mut server = Server::new(PoolOptions::default());
+    let path = server.path();
+    let drivers = std::thread::spawn(move || {
+        let mut drivers: Vec<_> = (0..count)
+            .map(|_| crate::peers::Played::connect(&path))
+            .collect();
+        for driver in &mut drivers {
+            driver.hears(STATUS);
+            driver.says(READY);
+        }
+        for driver in &mut drivers {
+            let mut message = vec![0; 160 + 24 * 2 + 24];
+            std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+            let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
+            let answer = forceready(&truth(&positions(2, salt as usize)));
+            driver.says([&answer[..], READY].concat());
+        }
+        for mut driver in drivers {
+            driver.hears(EXIT);
+        }
+    });
+    server.joined(count);
+    answers(&mut server, count);
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    drivers.join().unwrap();
+}
+
+#[test]
+fn a_pool_tells_who_has_joined_and_who_has_left() {
+    let mut server = Server::new(PoolOptions::default());
+    let tcp = server.pool.listen(&Address::tcp("127.0.0.1", 0)).unwrap();
+    let stream = std::net::TcpStream::connect(tcp.to_string()).unwrap();
+    let local = stream.local_addr().unwrap().to_string();
+    let mut driver = stream.try_clone().unwrap();
+    let player = std::thread::spawn(move || {
+        let mut heard = [0; 12];
+        std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
+        std::io::Write::write_all(&mut driver, READY).unwrap();
+    });
+    let joined = match server.next() {
+        PoolEvent::Joined { driver, peer } => (driver, peer),
+        event => panic!("{event:?}"),
+    };
+    assert_eq!(joined.1, local);
+    player.join().unwrap();
+    drop(stream);
+    match server.next() {
+        PoolEvent::Left {
+            driver, peer, why, ..
+        } => {
+            assert_eq!((driver, peer), joined);
+            assert_eq!(why.to_string(), "it closed the connection");
+        }
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(server.pool.drivers(), 0);
+}
