@@ -18,7 +18,7 @@ pub use address::{Address, AddressError};
 pub use connect::{Patience, connect, connect_with};
 #[cfg(unix)]
 pub use pool::{
-    Answered, Deadlines, DriverId, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
-    Refused, Ticket, Waited,
+    Answered, Deadlines, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent,
+    PoolOptions, Refused, Ticket, Waited,
 };
 pub use stream::Stream;

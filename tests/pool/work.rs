@@ -334,3 +334,83 @@ fn a_pool_tells_who_has_joined_and_who_has_left() {
     }
     assert_eq!(server.pool.drivers(), 0);
 }
+
+#[test]
+fn answers_come_in_the_order_of_the_jobs() {
+    let mut server = Server::new(PoolOptions::default());
+    let drivers: Vec<_> = (0..3).map(|_| server.good()).collect();
+    // One that was asked for before, and is not among them.
+    let other = server.pool.submit(job(2, 1000)).unwrap();
+    let mut told = Vec::new();
+    let jobs = (0..100).rev().map(|salt| job(2, salt));
+    let answers = server
+        .pool
+        .evaluate(jobs, Some(LIMIT), |event| told.push(event))
+        .unwrap();
+    assert_eq!(answers.len(), 100);
+    for (answer, salt) in answers.iter().zip((0..100).rev()) {
+        check(answer, 2, salt);
+    }
+    let is_other =
+        |event: &PoolEvent| matches!(event, PoolEvent::Answered(it) if it.ticket == other);
+    let joined = |event: &PoolEvent| matches!(event, PoolEvent::Joined { .. });
+    assert_eq!(told.iter().filter(|it| is_other(it)).count(), 1);
+    assert!(told.iter().any(joined));
+    assert_eq!(
+        server.pool.evaluate([], None, drop).unwrap(),
+        [],
+        "nothing is computed at once"
+    );
+    server.pool.close(LIMIT).unwrap();
+    let computed = drivers.into_iter().map(|it| it.join().unwrap());
+    assert_eq!(computed.sum::<usize>(), 101);
+}
+
+#[test]
+fn evaluations_without_a_driver_end_with_patience() {
+    let mut server = Server::new(PoolOptions::default());
+    let short = Duration::from_millis(20);
+    let jobs = [job(2, 1), job(2, 2)];
+    let error = server.pool.evaluate(jobs, Some(short), drop).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("2 evaluations") && text.contains("start one"),
+        "{text}"
+    );
+    assert_eq!(server.pool.queued(), 0);
+
+    let jobs = [job(2, 1), job(3, 2)];
+    let error = server.pool.evaluate(jobs, None, drop).unwrap_err();
+    assert!(error.to_string().contains("3 atoms after 2"), "{error}");
+    assert_eq!(server.pool.queued(), 0);
+}
+
+#[test]
+fn a_cancelled_job_has_no_answer() {
+    let mut server = Server::new(PoolOptions::default());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    crate::peers::computing(&server, 2, move |mut driver| {
+        wait.recv().unwrap();
+        driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
+        let mut message = vec![0; 160 + 48 + 24];
+        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+        driver.says([&forceready(&truth(&positions(2, 3)))[..], READY].concat());
+        driver.hears(EXIT);
+    });
+    server.joined(1);
+    let tickets: Vec<_> = (1..=3)
+        .map(|salt| server.pool.submit(job(2, salt)).unwrap())
+        .collect();
+    assert!(server.pool.next(Some(Duration::ZERO)).unwrap().is_none());
+    assert_eq!((server.pool.queued(), server.pool.running()), (2, 1));
+    assert!(server.pool.cancel(tickets[0]), "it is being computed");
+    assert!(server.pool.cancel(tickets[1]), "it waits");
+    assert!(!server.pool.cancel(tickets[1]), "it is gone");
+    go.send(()).unwrap();
+    let answer = server.answer();
+    assert_eq!(answer.ticket, tickets[2]);
+    check(&answer, 2, 3);
+    assert!(!server.pool.cancel(tickets[2]), "it has been answered");
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+}

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use mio::Interest;
 
-use super::{Answered, Deadlines, DriverId, LeftReason, Task, Waited};
+use super::{Answered, Deadlines, DriverId, LeftReason, Task, Ticket, Waited};
 use crate::blocking::{Transport, run};
 use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
@@ -281,6 +281,12 @@ impl Client {
         core::mem::take(&mut self.work)
     }
 
+    /// Whether it computes this, for no one from now on.
+    pub(super) fn cancel(&mut self, ticket: Ticket) -> bool {
+        let task = self.work.iter_mut().find(|task| task.ticket == ticket);
+        task.is_some_and(|task| !core::mem::replace(&mut task.cancelled, true))
+    }
+
     /// EXIT follows, whatever it does.
     pub(super) const fn dismiss(&mut self) {
         self.stage = Stage::Leaving;
@@ -296,7 +302,7 @@ impl Client {
         &mut self,
         init: &[u8],
         input: &mut Input,
-        mut done: impl FnMut(Answered),
+        mut done: impl FnMut(Answered, bool),
     ) -> Result<(), LeftReason> {
         let mut turn = TURN;
         self.blocked = false;
@@ -323,7 +329,7 @@ impl Client {
         init: &[u8],
         input: &mut Input,
         turn: &mut usize,
-        done: &mut impl FnMut(Answered),
+        done: &mut impl FnMut(Answered, bool),
     ) -> Result<bool, LeftReason> {
         let server = &mut self.server;
         let mut line = Line {
@@ -389,7 +395,7 @@ impl Client {
     }
 
     /// Hands over what has been computed.
-    fn finish(&mut self, single: Answer, done: &mut impl FnMut(Answered)) {
+    fn finish(&mut self, single: Answer, done: &mut impl FnMut(Answered, bool)) {
         let took = self.since.elapsed();
         let batch = self.work.len() > 1;
         let mut forces = self.forces.as_slice();
@@ -403,7 +409,7 @@ impl Client {
                 task.job.forces.extend_from_slice(ours);
                 forces = rest;
             }
-            done(Answered {
+            let answered = Answered {
                 ticket: task.ticket,
                 job: task.job,
                 energy: answer.energy,
@@ -413,7 +419,8 @@ impl Client {
                 driver: self.id,
                 took,
                 attempts: task.attempts + 1,
-            });
+            };
+            done(answered, task.cancelled);
         }
     }
 

@@ -14,15 +14,17 @@
 //! queue and to another driver; it is answered once, because only a whole answer counts.
 
 mod client;
+mod event;
+mod job;
+mod options;
 mod queue;
 
-use core::fmt;
 use core::time::Duration;
 use std::boxed::Box;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::string::{String, ToString};
+use std::string::ToString;
 use std::time::Instant;
 use std::vec::Vec;
 
@@ -30,298 +32,15 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use self::client::{Client, Input, Stage};
+pub use self::event::{EvaluateError, LeftReason, PoolEvent, Refused, Waited};
+use self::job::Task;
+pub use self::job::{Answered, DriverId, Job, Ticket};
+pub use self::options::{Deadlines, Matching, PoolOptions};
 use self::queue::{Free, Queue};
 use super::Address;
 use super::listener::Listener;
 use crate::fmt::debug;
-use crate::{Cell, Mode, ProtocolError, Request, Server, Virial};
-
-/// How jobs are matched to drivers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Matching {
-    /// The replica that a driver had last; then any to one that had none yet; then any, rather to a driver that has not
-    /// stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
-    /// of the step before.
-    #[default]
-    Auto,
-    /// The oldest job to whoever is free.
-    Any,
-    /// A driver stays with its first replica, and one that had none gets one that no other has.
-    Locked,
-}
-
-/// How long a pool waits, and then drops a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For the answer to the first STATUS of a connection.
-    pub handshake: Duration,
-    /// For the rest of a message that has begun, for an answer to STATUS, and for the driver to take what it is sent.
-    pub message: Duration,
-    /// From positions to the last byte of their forces; for ever if `None`.
-    pub evaluation: Option<Duration>,
-}
-
-impl Default for Deadlines {
-    /// Ten seconds for a handshake, a minute for a message, for ever to compute.
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            message: Duration::from_secs(60),
-            evaluation: None,
-        }
-    }
-}
-
-/// What is settled before a pool begins.
-///
-/// ```
-/// use forcewire::Mode;
-/// use forcewire::net::PoolOptions;
-///
-/// let options = PoolOptions {
-///     mode: Mode::Batched(16),
-///     clients: 8,
-///     ..PoolOptions::default()
-/// };
-/// # let _ = options;
-/// ```
-#[derive(Clone, Debug)]
-pub struct PoolOptions {
-    /// How the pool speaks with its drivers.
-    pub mode: Mode,
-    /// Who gets what.
-    pub matching: Matching,
-    /// How long it waits.
-    pub deadlines: Deadlines,
-    /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
-    pub clients: usize,
-    /// The text of INIT ([`Request::init`]); one blank if empty.
-    pub init: Vec<u8>,
-    /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest is dropped.
-    pub extras: usize,
-    /// How many drivers may be lost over a job before it is given up; never, if `None`.
-    pub attempts: Option<u32>,
-    /// Moves atoms into the cell before they are sent ([`Server::fold_positions`]); LAMMPS needs it.
-    pub fold: bool,
-    /// Lets infinite numbers and NaN through ([`Server::allow_not_finite`]).
-    pub allow_not_finite: bool,
-    /// Lets jobs have different numbers of atoms ([`Server::allow_changing_atoms`]).
-    pub allow_changing_atoms: bool,
-}
-
-impl Default for PoolOptions {
-    /// Consolidated messages; 4096 connections; a MiB of extras; a job is never given up.
-    fn default() -> Self {
-        Self {
-            mode: Mode::default(),
-            matching: Matching::default(),
-            deadlines: Deadlines::default(),
-            clients: 4096,
-            init: Vec::new(),
-            extras: 1024 * 1024,
-            attempts: None,
-            fold: false,
-            allow_not_finite: false,
-            allow_changing_atoms: false,
-        }
-    }
-}
-
-/// One structure to be computed. Comes back with its answer, and its memory can be used again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Job {
-    /// The replica (bead), for drivers that want to know and for [`Matching`].
-    pub replica: i32,
-    /// The cell, bohr, upper triangular ([`Cell::to_upper_triangular`]).
-    pub cell: Cell,
-    /// Bohr, one triple an atom.
-    pub positions: Vec<[f64; 3]>,
-    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not matter.
-    pub forces: Vec<[f64; 3]>,
-}
-
-impl Job {
-    /// A job for replica 0.
-    #[must_use]
-    pub const fn new(cell: Cell, positions: Vec<[f64; 3]>) -> Self {
-        Self {
-            replica: 0,
-            cell,
-            positions,
-            forces: Vec::new(),
-        }
-    }
-}
-
-/// The number of a job in its pool; later ones are larger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
-
-/// The number of a driver in its pool, never given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DriverId(u64);
-
-impl DriverId {
-    /// What the poll calls it.
-    #[allow(clippy::cast_possible_truncation)] // 2^32 connections, on a machine of 32 bits
-    const fn token(self) -> Token {
-        Token(self.0 as usize)
-    }
-}
-
-impl fmt::Display for DriverId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A job in the pool's hands.
-#[derive(Debug)]
-struct Task {
-    ticket: Ticket,
-    job: Job,
-    /// Drivers that were lost over it.
-    attempts: u32,
-}
-
-/// A job and what a driver found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
-    /// What [`Pool::submit`] gave for it.
-    pub ticket: Ticket,
-    /// The job, with its forces.
-    pub job: Job,
-    /// The potential energy, hartree.
-    pub energy: f64,
-    /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
-    pub virial: Virial,
-    /// What else the driver sent, as far as [`PoolOptions::extras`] lets it be kept.
-    pub extras: Vec<u8>,
-    /// Bytes of extras that it sent.
-    pub extras_sent: usize,
-    /// Who computed it.
-    pub driver: DriverId,
-    /// From the first byte of the positions to the last of the forces; of the whole batch, if it was in one.
-    pub took: Duration,
-    /// Drivers that had it, this one included: 1 unless some were lost.
-    pub attempts: u32,
-}
-
-/// Something that happened in a pool.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum PoolEvent {
-    /// A driver has connected and answered; in [`Mode::Strict`], it has connected.
-    Joined {
-        /// Its number.
-        driver: DriverId,
-        /// Its address, or that of the unix socket.
-        peer: String,
-    },
-    /// A driver has gone, or was dropped. One that never answered may leave without having joined.
-    Left {
-        /// Its number.
-        driver: DriverId,
-        /// Its address, or that of the unix socket.
-        peer: String,
-        /// What it did.
-        why: LeftReason,
-        /// Jobs that it had, which go to others.
-        requeued: usize,
-    },
-    /// A job has been computed.
-    Answered(Answered),
-    /// A job has cost as many drivers as [`PoolOptions::attempts`] allows.
-    GivenUp {
-        /// What [`Pool::submit`] gave for it.
-        ticket: Ticket,
-        /// The job.
-        job: Job,
-        /// Drivers that had it.
-        attempts: u32,
-    },
-}
-
-/// Why a driver is no longer in a pool.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum LeftReason {
-    /// It closed the connection while it had nothing to do.
-    Closed,
-    /// It was told EXIT and has closed the connection.
-    Dismissed,
-    /// It sent something without being asked.
-    OutOfTurn,
-    /// It broke the protocol, or left in the middle of a conversation.
-    Protocol(ProtocolError),
-    /// The connection was lost.
-    Lost(io::Error),
-    /// It let a deadline pass.
-    Late {
-        /// Which one.
-        waited: Waited,
-        /// How long that was.
-        limit: Duration,
-    },
-}
-
-/// What a driver was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// Its first answer, [`Deadlines::handshake`].
-    Handshake,
-    /// An answer to STATUS, the rest of a message, or that it takes what is sent, [`Deadlines::message`].
-    Message,
-    /// Forces, [`Deadlines::evaluation`].
-    Evaluation,
-}
-
-impl fmt::Display for LeftReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("it closed the connection"),
-            Self::Dismissed => f.write_str("it was told to exit, and did"),
-            Self::OutOfTurn => f.write_str("it sent something without being asked"),
-            Self::Protocol(error) => error.fmt(f),
-            Self::Lost(error) => write!(f, "the connection was lost: {error}"),
-            Self::Late { waited, limit } => {
-                let what = match waited {
-                    Waited::Handshake => "for its answer to the first STATUS: is it a driver?",
-                    Waited::Message => "for an answer or the rest of a message",
-                    Waited::Evaluation => "for the forces",
-                };
-                write!(f, "waited {limit:?} {what}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for LeftReason {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Protocol(error) => Some(error),
-            Self::Lost(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-/// A job that can't be sent to any driver, given back.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
-    /// The job.
-    pub job: Box<Job>,
-    /// What is wrong with it.
-    pub why: ProtocolError,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.why.fmt(f)
-    }
-}
-
-impl core::error::Error for Refused {}
+use crate::{ProtocolError, Request, Server};
 
 /// Evaluations by any number of drivers, which may come and go at any time.
 ///
@@ -447,6 +166,7 @@ impl Pool {
             ticket,
             job,
             attempts: 0,
+            cancelled: false,
         });
         Ok(ticket)
     }
@@ -489,6 +209,96 @@ impl Pool {
                 return Ok(None);
             }
         }
+    }
+
+    /// Has all of these computed, and gives the answers in the order of the jobs; within `patience`, if there is one.
+    /// What else happens is told as it does, drivers' coming and going above all.
+    ///
+    /// ```no_run
+    /// use forcewire::net::{Job, Pool, PoolEvent};
+    ///
+    /// # fn ring(pool: &mut Pool, beads: Vec<Job>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let answers = pool.evaluate(beads, None, |event| {
+    ///     if let PoolEvent::Left { driver, why, .. } = event {
+    ///         eprintln!("driver {driver} left: {why}");
+    ///     }
+    /// })?;
+    /// let potential: f64 = answers.iter().map(|answer| answer.energy).sum();
+    /// # let _ = potential;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError`]; all of these jobs are [cancelled](Self::cancel) then.
+    pub fn evaluate(
+        &mut self,
+        jobs: impl IntoIterator<Item = Job>,
+        patience: Option<Duration>,
+        mut tell: impl FnMut(PoolEvent),
+    ) -> Result<Vec<Answered>, EvaluateError> {
+        let start = Instant::now();
+        let first = Ticket(self.tickets + 1);
+        let result = jobs
+            .into_iter()
+            .try_for_each(|job| self.submit(job).map(|_| ()))
+            .map_err(EvaluateError::Refused)
+            .and_then(|()| {
+                let count = self.tickets - first.0 + 1;
+                let mut answers: Vec<Option<Answered>> = (0..count).map(|_| None).collect();
+                let mut missing = answers.len();
+                while missing > 0 {
+                    let left = patience.map(|patience| patience.saturating_sub(start.elapsed()));
+                    match self.next(left).map_err(EvaluateError::Waiting)? {
+                        Some(PoolEvent::Answered(answer)) if answer.ticket >= first => {
+                            let place = usize::try_from(answer.ticket.0 - first.0);
+                            if let Some(place) = place.ok().and_then(|at| answers.get_mut(at)) {
+                                *place = Some(answer);
+                                missing -= 1;
+                            }
+                        }
+                        Some(PoolEvent::GivenUp {
+                            ticket, attempts, ..
+                        }) if ticket >= first => {
+                            return Err(EvaluateError::GivenUp { attempts });
+                        }
+                        Some(event) => tell(event),
+                        None => {
+                            return Err(EvaluateError::Late {
+                                missing,
+                                drivers: self.drivers(),
+                                limit: patience.unwrap_or_default(),
+                            });
+                        }
+                    }
+                }
+                Ok(answers.into_iter().flatten().collect())
+            });
+        if result.is_err() {
+            for ticket in first.0..=self.tickets {
+                self.cancel(Ticket(ticket));
+            }
+        }
+        result
+    }
+
+    /// Takes a job back, if it has no answer yet: from the queue, or its answer will be dropped. The driver that
+    /// computes it goes on, the protocol has no way to stop it.
+    pub fn cancel(&mut self, ticket: Ticket) -> bool {
+        if self.queue.remove(ticket).is_some() {
+            return true;
+        }
+        if self.clients.values_mut().any(|it| it.cancel(ticket)) {
+            return true;
+        }
+        let before = self.events.len();
+        self.events.retain(|event| match event {
+            PoolEvent::Answered(answer) => answer.ticket != ticket,
+            PoolEvent::GivenUp { ticket: it, .. } => *it != ticket,
+            _ => true,
+        });
+        self.events.len() < before
     }
 
     /// Drivers that have joined.
@@ -590,9 +400,11 @@ impl Pool {
             return;
         };
         let (joined, events, running) = (client.joined, &mut self.events, &mut self.running);
-        let result = client.drive(&self.options.init, &mut self.input, |answer| {
+        let result = client.drive(&self.options.init, &mut self.input, |answer, cancelled| {
             *running -= 1;
-            events.push_back(PoolEvent::Answered(answer));
+            if !cancelled {
+                events.push_back(PoolEvent::Answered(answer));
+            }
         });
         if client.joined && !joined {
             self.events.push_back(PoolEvent::Joined {

@@ -30,7 +30,7 @@ impl Queue {
         self.tasks.insert(task.ticket, task);
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Task> {
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Task> {
         let task = self.tasks.remove(&ticket)?;
         let replica = task.job.replica;
         if let Some(tickets) = self.by_replica.get_mut(&replica) {

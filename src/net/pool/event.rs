@@ -1,0 +1,182 @@
+//! What happens in a pool, and what can be wrong.
+
+use core::fmt;
+use core::time::Duration;
+use std::boxed::Box;
+use std::io;
+use std::string::String;
+
+use super::{Answered, DriverId, Job, Ticket};
+use crate::ProtocolError;
+
+/// Something that happened in a pool.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PoolEvent {
+    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has connected.
+    Joined {
+        /// Its number.
+        driver: DriverId,
+        /// Its address, or that of the unix socket.
+        peer: String,
+    },
+    /// A driver has gone, or was dropped. One that never answered may leave without having joined.
+    Left {
+        /// Its number.
+        driver: DriverId,
+        /// Its address, or that of the unix socket.
+        peer: String,
+        /// What it did.
+        why: LeftReason,
+        /// Jobs that it had, which go to others.
+        requeued: usize,
+    },
+    /// A job has been computed.
+    Answered(Answered),
+    /// A job has cost as many drivers as [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
+    GivenUp {
+        /// What [`Pool::submit`](crate::net::Pool::submit) gave for it.
+        ticket: Ticket,
+        /// The job.
+        job: Job,
+        /// Drivers that had it.
+        attempts: u32,
+    },
+}
+
+/// Why a driver is no longer in a pool.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LeftReason {
+    /// It closed the connection while it had nothing to do.
+    Closed,
+    /// It was told EXIT and has closed the connection.
+    Dismissed,
+    /// It sent something without being asked.
+    OutOfTurn,
+    /// It broke the protocol, or left in the middle of a conversation.
+    Protocol(ProtocolError),
+    /// The connection was lost.
+    Lost(io::Error),
+    /// It let a deadline pass.
+    Late {
+        /// Which one.
+        waited: Waited,
+        /// How long that was.
+        limit: Duration,
+    },
+}
+
+/// What a driver was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Its first answer, [`Deadlines::handshake`](crate::net::Deadlines::handshake).
+    Handshake,
+    /// An answer to STATUS, the rest of a message, or that it takes what is sent, [`Deadlines::message`](crate::net::Deadlines::message).
+    Message,
+    /// Forces, [`Deadlines::evaluation`](crate::net::Deadlines::evaluation).
+    Evaluation,
+}
+
+impl fmt::Display for LeftReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("it closed the connection"),
+            Self::Dismissed => f.write_str("it was told to exit, and did"),
+            Self::OutOfTurn => f.write_str("it sent something without being asked"),
+            Self::Protocol(error) => error.fmt(f),
+            Self::Lost(error) => write!(f, "the connection was lost: {error}"),
+            Self::Late { waited, limit } => {
+                let what = match waited {
+                    Waited::Handshake => "for its answer to the first STATUS: is it a driver?",
+                    Waited::Message => "for an answer or the rest of a message",
+                    Waited::Evaluation => "for the forces",
+                };
+                write!(f, "waited {limit:?} {what}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LeftReason {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Protocol(error) => Some(error),
+            Self::Lost(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A job that can't be sent to any driver, given back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// The job.
+    pub job: Box<Job>,
+    /// What is wrong with it.
+    pub why: ProtocolError,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// Why [`Pool::evaluate`](crate::net::Pool::evaluate) has no answers.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// No driver could be sent one of the jobs.
+    Refused(Refused),
+    /// A job has cost as many drivers as [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
+    GivenUp {
+        /// So many.
+        attempts: u32,
+    },
+    /// Patience is over.
+    Late {
+        /// Jobs without an answer.
+        missing: usize,
+        /// Drivers that there are.
+        drivers: usize,
+        /// How long that was.
+        limit: Duration,
+    },
+    /// The system can't wait for sockets.
+    Waiting(io::Error),
+}
+
+impl fmt::Display for EvaluateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => refused.fmt(f),
+            Self::GivenUp { attempts } => write!(
+                f,
+                "{attempts} drivers were lost over one structure: look at it, or at what they say"
+            ),
+            Self::Late {
+                missing,
+                drivers: 0,
+                limit,
+            } => write!(
+                f,
+                "waited {limit:?} for {missing} evaluations and there is no driver: start one"
+            ),
+            Self::Late {
+                missing,
+                drivers,
+                limit,
+            } => write!(
+                f,
+                "waited {limit:?} for {missing} evaluations by {drivers} drivers: have more patience, or \
+                 more drivers"
+            ),
+            Self::Waiting(error) => write!(f, "can't wait for sockets: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for EvaluateError {}

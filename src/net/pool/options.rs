@@ -1,0 +1,97 @@
+//! What is settled before a pool begins.
+
+use core::time::Duration;
+use std::vec::Vec;
+
+use crate::Mode;
+
+/// How jobs are matched to drivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Matching {
+    /// The replica that a driver had last; then any to one that had none yet; then any, rather to a driver that has not
+    /// stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
+    /// of the step before.
+    #[default]
+    Auto,
+    /// The oldest job to whoever is free.
+    Any,
+    /// A driver stays with its first replica, and one that had none gets one that no other has.
+    Locked,
+}
+
+/// How long a pool waits, and then drops a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the answer to the first STATUS of a connection.
+    pub handshake: Duration,
+    /// For the rest of a message that has begun, for an answer to STATUS, and for the driver to take what it is sent.
+    pub message: Duration,
+    /// From positions to the last byte of their forces; for ever if `None`.
+    pub evaluation: Option<Duration>,
+}
+
+impl Default for Deadlines {
+    /// Ten seconds for a handshake, a minute for a message, for ever to compute.
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            message: Duration::from_secs(60),
+            evaluation: None,
+        }
+    }
+}
+
+/// What is settled before a pool begins.
+///
+/// ```
+/// use forcewire::Mode;
+/// use forcewire::net::PoolOptions;
+///
+/// let options = PoolOptions {
+///     mode: Mode::Batched(16),
+///     clients: 8,
+///     ..PoolOptions::default()
+/// };
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// How the pool speaks with its drivers.
+    pub mode: Mode,
+    /// Who gets what.
+    pub matching: Matching,
+    /// How long it waits.
+    pub deadlines: Deadlines,
+    /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
+    pub clients: usize,
+    /// The text of INIT ([`Request::init`](crate::Request::init)); one blank if empty.
+    pub init: Vec<u8>,
+    /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest is dropped.
+    pub extras: usize,
+    /// How many drivers may be lost over a job before it is given up; never, if `None`.
+    pub attempts: Option<u32>,
+    /// Moves atoms into the cell before they are sent ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS needs it.
+    pub fold: bool,
+    /// Lets infinite numbers and NaN through ([`Server::allow_not_finite`](crate::Server::allow_not_finite)).
+    pub allow_not_finite: bool,
+    /// Lets jobs have different numbers of atoms ([`Server::allow_changing_atoms`](crate::Server::allow_changing_atoms)).
+    pub allow_changing_atoms: bool,
+}
+
+impl Default for PoolOptions {
+    /// Consolidated messages; 4096 connections; a MiB of extras; a job is never given up.
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            matching: Matching::default(),
+            deadlines: Deadlines::default(),
+            clients: 4096,
+            init: Vec::new(),
+            extras: 1024 * 1024,
+            attempts: None,
+            fold: false,
+            allow_not_finite: false,
+            allow_changing_atoms: false,
+        }
+    }
+}
