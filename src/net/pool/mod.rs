@@ -245,7 +245,7 @@ impl Pool {
             .try_for_each(|job| self.submit(job).map(|_| ()))
             .map_err(EvaluateError::Refused)
             .and_then(|()| {
-                let count = self.tickets - first.0 + 1;
+                let count = self.tickets + 1 - first.0;
                 let mut answers: Vec<Option<Answered>> = (0..count).map(|_| None).collect();
                 let mut missing = answers.len();
                 while missing > 0 {
