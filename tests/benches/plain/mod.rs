@@ -1,0 +1,126 @@
+//! Plain sockets, and what they take: the measure of both sides.
+
+#![allow(dead_code)] // each bench uses its part
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use forcewire::net::{Address, Patience, Stream};
+
+/// A blocking socket of either kind.
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// The same connection as forcewire's users have it.
+    pub fn stream(self) -> Stream {
+        let patience = Patience::default();
+        match self {
+            Self::Tcp(socket) => Stream::from_tcp(socket, patience),
+            Self::Unix(socket) => Stream::from_unix(socket, Address::unix("", "pair"), patience),
+        }
+        .expect("connected")
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(buffer),
+            Self::Unix(socket) => socket.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Both ends of a connection: "tcp" or "unix".
+pub fn pair(transport: &str) -> (Socket, Socket) {
+    if transport == "tcp" {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
+        let (far, _) = listener.accept().expect("connected");
+        for socket in [&near, &far] {
+            socket.set_nodelay(true).expect("TCP");
+        }
+        (Socket::Tcp(near), Socket::Tcp(far))
+    } else {
+        let (near, far) = UnixStream::pair().expect("descriptors");
+        (Socket::Unix(near), Socket::Unix(far))
+    }
+}
+
+/// Microseconds a step takes, after a tenth of the steps to warm up.
+pub fn timed(steps: usize, mut step: impl FnMut()) -> f64 {
+    for _ in 0..steps / 10 {
+        step();
+    }
+    let start = Instant::now();
+    for _ in 0..steps {
+        step();
+    }
+    start.elapsed().as_secs_f64() / steps as f64 * 1e6
+}
+
+/// The median of ours over plain, turn by turn.
+pub fn ratio(ours: &[f64], plain: &[f64]) -> f64 {
+    median(
+        ours.iter()
+            .zip(plain)
+            .map(|(ours, plain)| ours / plain)
+            .collect(),
+    )
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Says what is being measured, where there is someone who may wait.
+pub fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        eprint!("\r{text} ");
+    }
+}
+
+pub fn clear() {
+    if io::stderr().is_terminal() {
+        eprint!("\r{:60}\r", "");
+    }
+}
+
+/// POSDATA of atoms in a cube of 10 bohr; coordinate `i` is `i`.
+pub fn posdata(natoms: usize) -> Vec<u8> {
+    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
+    let inverse = cube.map(|x| x / 100.0);
+    let mut bytes = b"POSDATA     ".to_vec();
+    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
+    bytes.extend(i32::try_from(natoms).expect("few").to_le_bytes());
+    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64).to_le_bytes()));
+    bytes
+}
+
+/// FORCEREADY of so many structures, whose numbers are all 0, without extras.
+pub fn forceready(natoms: usize, structures: usize) -> Vec<u8> {
+    let mut bytes = b"FORCEREADY  ".to_vec();
+    bytes.resize(12 + 8 * structures, 0);
+    bytes.extend(i32::try_from(natoms).expect("few").to_le_bytes());
+    bytes.resize(16 + structures * (84 + 24 * natoms), 0);
+    bytes
+}
