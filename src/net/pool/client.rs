@@ -266,7 +266,9 @@ impl Client {
             self.cells.clear();
             self.cells.extend(jobs().map(|job| job.cell));
             self.positions.clear();
-            self.positions.extend(jobs().flat_map(|job| &job.positions));
+            for job in jobs() {
+                self.positions.extend_from_slice(&job.positions);
+            }
             self.forces.resize(self.positions.len(), [0.0; 3]);
             self.answers.resize(self.work.len(), Answer::default());
         }
