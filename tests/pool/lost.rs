@@ -345,6 +345,24 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_cancelled_job_of_a_lost_driver_goes_to_no_other() {
+    let mut server = Server::new(options());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    computing(&server, 2, move |driver| {
+        wait.recv().unwrap();
+        drop(driver);
+    });
+    server.joined(1);
+    let ticket = server.pool.submit(job(2, 3)).unwrap();
+    assert!(server.pool.next(Some(Duration::ZERO)).unwrap().is_none());
+    assert!(server.pool.cancel(ticket));
+    go.send(()).unwrap();
+    let (_, requeued) = server.left();
+    assert_eq!(requeued, 0);
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+}
+
+#[test]
 fn a_job_that_costs_too_many_drivers_is_given_up() {
     let mut server = Server::new(PoolOptions {
         attempts: Some(3),

@@ -77,7 +77,7 @@ pub struct Pool {
     /// Someone may be waiting to be accepted, and no one will say so again.
     knocking: bool,
     clients: HashMap<DriverId, Client>,
-    /// Those that have nothing to do, in the order in which they became so.
+    /// Those that have nothing to do.
     free: BTreeSet<DriverId>,
     /// Those that have sent more than a turn takes.
     unfinished: Vec<DriverId>,
@@ -91,7 +91,7 @@ pub struct Pool {
     checked: Instant,
 }
 
-/// How often deadlines are looked at, at least.
+/// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Connections that are accepted in one go.
@@ -452,7 +452,7 @@ impl Pool {
         self.running -= tasks.len();
         let mut requeued = 0;
         let mut given_up = Vec::new();
-        for task in tasks {
+        for task in tasks.into_iter().filter(|task| !task.cancelled) {
             if self
                 .options
                 .attempts

@@ -19,7 +19,7 @@ pub enum Matching {
     Locked,
 }
 
-/// How long a pool waits, and then drops a driver.
+/// How long a pool waits, and then drops a driver. Looked at ten times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// For the answer to the first STATUS of a connection.
