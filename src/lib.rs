@@ -16,6 +16,7 @@ pub mod potential;
 #[cfg(feature = "smoltcp")]
 pub mod smoltcp;
 
+mod backoff;
 mod cell;
 mod driver;
 mod error;
@@ -31,6 +32,7 @@ mod storage;
 mod transfer;
 mod wire;
 
+pub use backoff::Backoff;
 pub use blocking::serve;
 pub use cell::{Cell, Rotation, Virial};
 pub use driver::{Driver, Event, Initialize, Receive, Reply};

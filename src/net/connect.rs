@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::socket::Socket;
 use super::{Address, Stream};
+use crate::Backoff;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Default for Patience {
     }
 }
 
-/// The first pause after a failed attempt; each is twice the one before.
+/// The first pause after a failed attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -62,7 +63,7 @@ pub fn connect_with(
     mut failed: impl FnMut(&io::Error, Duration),
 ) -> io::Result<Stream> {
     let start = Instant::now();
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let left = patience.connect.saturating_sub(start.elapsed());
         // A host that swallows packets must not use up the time of others behind the same name.
@@ -77,10 +78,9 @@ pub fn connect_with(
         if left.is_zero() || !worth_repeating(error.kind()) {
             return Err(error);
         }
-        let pause_now = pause.min(left);
-        failed(&error, pause_now);
-        std::thread::sleep(pause_now);
-        pause = LONGEST_PAUSE.min(pause * 2);
+        let pause = backoff.failed().min(left);
+        failed(&error, pause);
+        std::thread::sleep(pause);
     }
 }
 

@@ -12,7 +12,7 @@ mod options;
 use defmt::{debug, error, info, warn};
 use forcewire::potential::LennardJones;
 use forcewire::smoltcp::ConnectionLost;
-use forcewire::{Driver, Error, Event, Initialize, Potential, Storage};
+use forcewire::{Backoff, Driver, Error, Event, Initialize, Potential, Storage};
 use smoltcp::phy::Device;
 use smoltcp::time::{Duration, Instant};
 
@@ -71,10 +71,10 @@ pub enum Outcome {
     TooManyFailures = 3,
 }
 
-/// Connections in a row that may end without an evaluation, and the pause after the first of them; each is twice
-/// the one before.
+/// Connections in a row that may end without an evaluation, even if the server closes them in good order: one that
+/// wants nothing five times wants nothing. And the pauses after them, from the first to the longest.
 const FAILURES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(800)];
 
 /// Serves the forces of Lennard-Jones's potential until the server says EXIT, connecting again whenever it
 /// goes away or drops the connection.
@@ -107,7 +107,7 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
     let mut network = Network::new(board, &mut rings, receive, transmit);
 
     info!("connecting to {} port {}", options.server, options.port);
-    let mut failures = 0;
+    let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());
     while network.connect(options.server, options.port, options.patience) {
         info!("connected to {} port {}", options.server, options.port);
         let (start, before) = (network.now(), driver.traffic());
@@ -131,18 +131,17 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
             Ok(_) => warn!("the server closed the connection"),
             Err(error) => warn!("{}", error),
         }
-        failures = if work.evaluations > 0 {
-            0
-        } else {
-            failures + 1
-        };
         network.abort();
         driver.reset();
-        match failures {
-            0 => {}
-            FAILURES => return Outcome::TooManyFailures,
-            _ => network.pause(PAUSE * (1 << failures) / 2),
+        if work.evaluations > 0 {
+            backoff.succeeded();
+            continue;
         }
+        let pause = backoff.failed();
+        if backoff.failures() == FAILURES {
+            return Outcome::TooManyFailures;
+        }
+        network.pause(pause.into());
     }
     warn!(
         "no server at {} port {} for {} s",

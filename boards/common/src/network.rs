@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::task::Poll;
 
 use forcewire::smoltcp::{ConnectionLost, poll};
-use forcewire::{Error, Transfer};
+use forcewire::{Backoff, Error, Transfer};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -16,9 +16,8 @@ use crate::Board;
 const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// The first pause after a failed attempt to connect; each is twice the one before, up to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses after failed attempts to connect, from the first to the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
 /// How often a silent server is asked for a sign of life, and how long it may owe one.
 const PROBE: Duration = Duration::from_secs(10);
@@ -78,7 +77,8 @@ impl<'a, D: Board> Network<'a, D> {
 
     /// Connects, trying again until patience is over; whether that led to a connection.
     pub fn connect(&mut self, server: Ipv4Addr, port: u16, patience: Duration) -> bool {
-        let (start, mut pause) = (self.now(), FIRST_PAUSE);
+        let start = self.now();
+        let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());
         loop {
             self.local_port = self.local_port.checked_add(1).unwrap_or(49152);
             let local_port = self.local_port;
@@ -96,8 +96,7 @@ impl<'a, D: Board> Network<'a, D> {
             if self.now() - start >= patience {
                 return false;
             }
-            self.pause(pause);
-            pause = LAST_PAUSE.min(pause * 2);
+            self.pause(backoff.failed().into());
         }
     }
 

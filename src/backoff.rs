@@ -1,0 +1,60 @@
+//! Pauses between attempts to connect.
+
+use core::time::Duration;
+
+/// How long to pause before connecting again: twice as long after each failure in a row, up to a limit.
+///
+/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a driver that takes
+/// longer, with twice the time for the next: a board behind a slow line gets through if it comes back. The machine
+/// has no clock; whoever has one waits.
+///
+/// ```
+/// use core::time::Duration;
+/// use forcewire::Backoff;
+///
+/// let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(300));
+/// let pauses: Vec<_> = (0..5).map(|_| backoff.failed().as_millis()).collect();
+/// assert_eq!(pauses, [50, 100, 200, 300, 300]);
+/// assert_eq!(backoff.failures(), 5);
+/// backoff.succeeded();
+/// assert_eq!(backoff.failed().as_millis(), 50);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// `first` after the first failure, never more than `longest`.
+    #[must_use]
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            failures: 0,
+        }
+    }
+
+    /// An attempt has failed: the pause before the next.
+    pub fn failed(&mut self) -> Duration {
+        let pause = self
+            .first
+            .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        self.failures = self.failures.saturating_add(1);
+        pause.min(self.longest)
+    }
+
+    /// A connection was of use. To be connected is not enough: a server that drops a driver at once would be called
+    /// without a pause.
+    pub const fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+}
