@@ -113,6 +113,8 @@ enum State {
     Positions,
     /// An answer to STATUS is leaving from the scratch.
     Answering,
+    /// GETFORCE has come; FORCEREADY has not begun.
+    Asked,
     /// Pieces of FORCEREADY are leaving from the scratch; behind them comes this part.
     Gathered(Part),
     /// This part of FORCEREADY is leaving straight from the caller's array.
@@ -337,6 +339,24 @@ impl Driver {
         }
     }
 
+    /// Listens to the server while forces are being computed: answers STATUS, and is done when the server asks for
+    /// them (`None`) or has gone ([`Event::Exit`], [`Event::Closed`]), so that a long computation for no one can be
+    /// stopped. [`reply`](Self::reply) does the same where no one listens in between.
+    ///
+    /// A transport that never waits fits: `smoltcp::poll`, or a host's `net::Stream::poll`, now
+    /// and then.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and those of what the server sends.
+    ///
+    /// # Cancel safety
+    ///
+    /// The transfer may be dropped at any point; make it again, or reply, to go on.
+    pub const fn attend(&mut self) -> Attend<'_> {
+        Attend { driver: self }
+    }
+
     /// What the driver would answer to STATUS now: NEEDINIT, READY or HAVEDATA.
     #[must_use]
     pub const fn status(&self) -> Header {
@@ -522,7 +542,7 @@ impl Driver {
             (Header::GetForce, Phase::HaveData) => {
                 self.within = Some(Header::ForceReady);
                 self.message = 0;
-                self.state = State::Gathered(Part::Header);
+                self.state = State::Asked;
             }
             (Header::Exit, _) => self.state = State::Exited,
             _ => self.fail(ProtocolError::OutOfTurn {
@@ -792,6 +812,47 @@ impl<T: Scalar> Transfer for Receive<'_, T> {
     }
 }
 
+/// The exchange that listens while forces are computed; made by [`Driver::attend`].
+#[derive(Debug)]
+#[must_use = "a transfer does nothing by itself: run it over a transport"]
+pub struct Attend<'a> {
+    driver: &'a mut Driver,
+}
+
+impl Transfer for Attend<'_> {
+    type Output = Option<Event>;
+
+    fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
+        match self.driver.state {
+            State::Failed(error) => Err(error),
+            State::Exited => Ok(Step::Done(Some(Event::Exit))),
+            State::Closed => Ok(Step::Done(Some(Event::Closed))),
+            _ if self.driver.phase != Phase::HaveData => Err(ProtocolError::NothingToReplyTo),
+            State::Reading(_) | State::Answering => Ok(self.driver.step()),
+            _ => Ok(Step::Done(None)),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        if !self.driver.moved(n) {
+            return;
+        }
+        match self.driver.state {
+            State::Reading(field) => self.driver.complete(field),
+            State::Answering => self.driver.expect_message(),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) {
+        self.driver.ended();
+    }
+
+    fn midway(&self) -> bool {
+        self.driver.midway()
+    }
+}
+
 /// Extras of a reply: of its one structure, or of each.
 #[derive(Clone, Copy, Debug)]
 enum ExtrasOf<'a> {
@@ -963,6 +1024,9 @@ impl<T: Scalar> Transfer for Reply<'_, T> {
             }
             _ => self.check()?,
         }
+        if self.driver.state == State::Asked {
+            self.gather(Part::Header);
+        }
         match self.driver.state {
             State::Direct(part) => {
                 let (bytes, expected) = (self.direct(part), self.driver.end);
@@ -990,9 +1054,6 @@ impl<T: Scalar> Transfer for Reply<'_, T> {
         match self.driver.state {
             State::Reading(field) => {
                 self.driver.complete(field);
-                if let State::Gathered(part) = self.driver.state {
-                    self.gather(part);
-                }
             }
             State::Answering => self.driver.expect_message(),
             State::Gathered(part) => self.gather(part),

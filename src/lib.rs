@@ -35,7 +35,7 @@ mod wire;
 pub use backoff::Backoff;
 pub use blocking::serve;
 pub use cell::{Cell, Rotation, Virial};
-pub use driver::{Driver, Event, Initialize, Receive, Reply};
+pub use driver::{Attend, Driver, Event, Initialize, Receive, Reply};
 pub use error::{Error, ProtocolError, Quantity};
 pub use extras::{Extras, ExtrasError};
 pub use gathered::{Gathered, GatheredError};

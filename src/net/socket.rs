@@ -52,6 +52,14 @@ impl Socket {
         }
     }
 
+    pub(super) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
+
     /// Closes both directions.
     pub(super) fn shutdown(&self) -> io::Result<()> {
         match self {

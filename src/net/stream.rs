@@ -1,5 +1,6 @@
 //! A connection that costs one system call a message.
 
+use core::task::Poll;
 use core::time::Duration;
 use std::boxed::Box;
 use std::format;
@@ -15,6 +16,7 @@ use super::outbox::Outbox;
 use super::socket::{BUFFER, Socket, copy};
 use super::{Address, Patience};
 use crate::blocking::Transport;
+use crate::{Error, Transfer};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
@@ -35,6 +37,8 @@ pub struct Stream {
     since: Option<Instant>,
     /// When the kernel wakes a read to look at the clock.
     tick: Option<Duration>,
+    /// Whether a call may wait at all.
+    waits: bool,
 }
 
 impl Stream {
@@ -51,6 +55,7 @@ impl Stream {
             output: Outbox::default(),
             since: None,
             tick: None,
+            waits: true,
         })
     }
 
@@ -90,6 +95,30 @@ impl Stream {
         &self.peer
     }
 
+    /// Carries an exchange on as far as it goes without waiting; `Pending` if it is not through. For a driver that
+    /// [attends](crate::Driver::attend) while it computes, for instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`blocking::run`](crate::blocking::run). A peer that lets [`Patience::message`] pass is found out here too.
+    pub fn poll<T: Transfer>(&mut self, transfer: T) -> Result<Poll<T::Output>, Error<io::Error>> {
+        self.socket
+            .set_nonblocking(true)
+            .map_err(Error::Transport)?;
+        self.waits = false;
+        let result = crate::blocking::run(self, transfer);
+        self.waits = true;
+        self.socket
+            .set_nonblocking(false)
+            .map_err(Error::Transport)?;
+        match result {
+            Err(Error::Transport(error)) if error.kind() == ErrorKind::WouldBlock => {
+                Ok(Poll::Pending)
+            }
+            result => result.map(Poll::Ready),
+        }
+    }
+
     /// Reads from the kernel, into `buffer` or, if there is none, into the stream's own; waits as long as
     /// patience lasts.
     fn receive(&mut self, mut buffer: Option<&mut [u8]>, owed: bool) -> io::Result<usize> {
@@ -111,7 +140,7 @@ impl Stream {
             }
             let buffer = buffer.as_deref_mut().unwrap_or(&mut self.input);
             match self.socket.read(buffer) {
-                Err(error) if is_timeout(&error) => {}
+                Err(error) if is_timeout(&error) && self.waits => {}
                 result => {
                     if !owed {
                         self.since = None;
@@ -143,6 +172,7 @@ impl Stream {
         let peer = &self.peer;
         match error.kind() {
             ErrorKind::Interrupted => error,
+            ErrorKind::WouldBlock if !self.waits => error,
             _ if is_timeout(&error) => {
                 let limit = self.patience.message;
                 let text = format!(
