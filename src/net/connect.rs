@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Instant;
 
+#[cfg(unix)]
+use super::credentials::Credentials;
 use super::socket::Socket;
 use super::{Address, Stream};
 use crate::Backoff;
@@ -51,7 +53,8 @@ pub fn connect(address: &Address) -> io::Result<Stream> {
 /// Connects to a server, trying again while it isn't there; `failed` hears of each attempt that will be
 /// repeated and of the pause before the next.
 ///
-/// TCP is set to send without delay (`TCP_NODELAY`); every address that a name has is tried.
+/// TCP is set to send without delay (`TCP_NODELAY`); every address that a name has is tried. A unix socket must be that
+/// of a process of the same user, or root's, and no symbolic link: [`Stream::from_unix`] takes one that you trust.
 ///
 /// # Errors
 ///
@@ -114,7 +117,16 @@ fn attempt(address: &Address, longest: Duration) -> io::Result<Socket> {
             Err(last)
         }
         #[cfg(unix)]
-        Address::Unix(path) => std::os::unix::net::UnixStream::connect(path).map(Socket::Unix),
+        Address::Unix(path) => {
+            // Whoever may write into a directory like /tmp could lead us elsewhere.
+            if path.symlink_metadata()?.is_symlink() {
+                let text = "it is a symbolic link, name the socket itself";
+                return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+            }
+            let socket = std::os::unix::net::UnixStream::connect(path)?;
+            Credentials::of(&socket)?.check()?;
+            Ok(Socket::Unix(socket))
+        }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(io::Error::new(
             ErrorKind::Unsupported,

@@ -1,16 +1,18 @@
 //! Listening, and a socket file that is there for as long as its server.
 
 use std::format;
+use std::fs::Permissions;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::string::ToString;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::Address;
+use super::credentials::Credentials;
 use super::socket::Socket;
 
 /// Something that drivers connect to. Its socket file, if it has one, goes with it.
@@ -37,7 +39,9 @@ struct SocketFile {
 
 impl Listener {
     /// Listens on every address that a name has (`localhost` may be two), or on a unix socket.
-    pub(super) fn open(address: &Address) -> io::Result<Vec<Self>> {
+    ///
+    /// Unless `anyone`, no other user may connect to that.
+    pub(super) fn open(address: &Address, anyone: bool) -> io::Result<Vec<Self>> {
         let named = |error: io::Error| match error.kind() {
             ErrorKind::AddrInUse => io::Error::new(
                 ErrorKind::AddrInUse,
@@ -49,7 +53,9 @@ impl Listener {
         };
         match address {
             Address::Tcp { host, port } => tcp(host, *port).map_err(named),
-            Address::Unix(path) => unix(path).map(|listener| [listener].into()).map_err(named),
+            Address::Unix(path) => unix(path, anyone)
+                .map(|listener| [listener].into())
+                .map_err(named),
         }
     }
 
@@ -58,21 +64,44 @@ impl Listener {
         &self.address
     }
 
-    /// The next connection, and what to call it.
-    pub(super) fn accept(&self) -> io::Result<(Socket, Address)> {
+    /// The next connection.
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
             Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept()?;
                 socket.set_nonblocking(true)?;
-                Ok((Socket::Tcp(socket), named(peer)))
+                Ok(Accepted {
+                    socket: Socket::Tcp(socket),
+                    peer: named(peer).to_string(),
+                    from: Origin::Address(peer.ip()),
+                })
             }
             Listening::Unix(listener) => {
                 let (socket, _) = listener.accept()?;
                 socket.set_nonblocking(true)?;
-                Ok((Socket::Unix(socket), self.address.clone()))
+                let peer = Credentials::of(&socket)?;
+                Ok(Accepted {
+                    socket: Socket::Unix(socket),
+                    peer: format!("{peer} at {}", self.address),
+                    from: Origin::Process(peer),
+                })
             }
         }
     }
+}
+
+/// A connection, and whose.
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    /// What to call the peer.
+    pub(super) peer: String,
+    pub(super) from: Origin,
+}
+
+/// Where a connection comes from.
+pub(super) enum Origin {
+    Address(IpAddr),
+    Process(Credentials),
 }
 
 impl AsRawFd for Listener {
@@ -114,7 +143,7 @@ fn tcp(host: &str, mut port: u16) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-fn unix(path: &Path) -> io::Result<Listener> {
+fn unix(path: &Path, anyone: bool) -> io::Result<Listener> {
     let socket = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             remove_stale(path)?;
@@ -123,6 +152,10 @@ fn unix(path: &Path) -> io::Result<Listener> {
         result => result?,
     };
     socket.set_nonblocking(true)?;
+    if !anyone {
+        // Who was faster than this is found out when he is accepted.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    }
     let file = path.symlink_metadata()?;
     let file = SocketFile {
         path: path.into(),

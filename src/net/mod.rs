@@ -7,12 +7,15 @@
 mod address;
 mod connect;
 #[cfg(unix)]
+mod credentials;
+#[cfg(unix)]
 mod listener;
 mod outbox;
 #[cfg(unix)]
 mod pool;
 mod socket;
 mod stream;
+mod subnet;
 
 pub use address::{Address, AddressError};
 pub use connect::{Patience, connect, connect_with};
@@ -22,3 +25,4 @@ pub use pool::{
     PoolOptions, Refused, Ticket, Waited,
 };
 pub use stream::Stream;
+pub use subnet::{Subnet, SubnetError};

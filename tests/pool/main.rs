@@ -2,6 +2,7 @@
 
 #![cfg(unix)]
 
+mod allowed;
 mod bad_day;
 #[path = "../common/mod.rs"]
 mod common;

@@ -17,14 +17,14 @@ pub enum PoolEvent {
     Joined {
         /// Its number.
         driver: DriverId,
-        /// Its address, or that of the unix socket.
+        /// Its address, or its process and the unix socket.
         peer: String,
     },
     /// A driver has gone, or was dropped. One that never answered may leave without having joined.
     Left {
         /// Its number.
         driver: DriverId,
-        /// Its address, or that of the unix socket.
+        /// Its address, or its process and the unix socket.
         peer: String,
         /// What it did.
         why: LeftReason,
@@ -52,6 +52,8 @@ pub enum LeftReason {
     Closed,
     /// It was told EXIT and has closed the connection.
     Dismissed,
+    /// It is not one of those that the pool was told to let in.
+    NotAllowed,
     /// It sent something without being asked.
     OutOfTurn,
     /// It broke the protocol, or left in the middle of a conversation.
@@ -83,6 +85,9 @@ impl fmt::Display for LeftReason {
         match self {
             Self::Closed => f.write_str("it closed the connection"),
             Self::Dismissed => f.write_str("it was told to exit, and did"),
+            Self::NotAllowed => f.write_str(
+                "it is not allowed to connect: allow its address, or its user, if it should be",
+            ),
             Self::OutOfTurn => f.write_str("it sent something without being asked"),
             Self::Protocol(error) => error.fmt(f),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),

@@ -38,7 +38,7 @@ pub use self::job::{Answered, DriverId, Job, Ticket};
 pub use self::options::{Deadlines, Matching, PoolOptions};
 use self::queue::{Free, Queue};
 use super::Address;
-use super::listener::Listener;
+use super::listener::{Accepted, Listener, Origin};
 use crate::fmt::debug;
 use crate::{ProtocolError, Request, Server};
 
@@ -134,7 +134,7 @@ impl Pool {
     ///
     /// The system's, with the address in its text. [`ErrorKind::AddrInUse`] if another server listens there.
     pub fn listen(&mut self, address: &Address) -> io::Result<Address> {
-        let opened = Listener::open(address)?;
+        let opened = Listener::open(address, self.options.any_user)?;
         let bound = opened
             .first()
             .map_or_else(|| address.clone(), |listener| listener.address().clone());
@@ -501,9 +501,9 @@ impl Pool {
                     return;
                 };
                 match listener.accept() {
-                    Ok((socket, peer)) => {
+                    Ok(accepted) => {
                         left -= 1;
-                        self.welcome(socket, &peer);
+                        self.welcome(accepted);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     // One that has left again before it was let in.
@@ -520,8 +520,25 @@ impl Pool {
         self.knocking = false;
     }
 
-    fn welcome(&mut self, socket: super::socket::Socket, peer: &Address) {
+    fn welcome(&mut self, Accepted { socket, peer, from }: Accepted) {
         let options = &self.options;
+        self.drivers += 1;
+        let id = DriverId(self.drivers);
+        let allowed = match from {
+            Origin::Address(it) => {
+                options.allow.is_empty() || options.allow.iter().any(|subnet| subnet.contains(it))
+            }
+            Origin::Process(it) => options.any_user || it.is_ours(),
+        };
+        if !allowed {
+            self.events.push_back(PoolEvent::Left {
+                driver: id,
+                peer,
+                why: LeftReason::NotAllowed,
+                requeued: 0,
+            });
+            return;
+        }
         let mut server = Server::new().mode(options.mode);
         if options.fold {
             server = server.fold_positions();
@@ -532,9 +549,7 @@ impl Pool {
         if options.allow_changing_atoms {
             server = server.allow_changing_atoms();
         }
-        self.drivers += 1;
-        let id = DriverId(self.drivers);
-        let Ok(client) = Client::new(id, peer.to_string(), socket, server, options.mode) else {
+        let Ok(client) = Client::new(id, peer, socket, server, options.mode) else {
             return; // it has gone already
         };
         let source = client.socket().as_raw_fd();

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::vec::Vec;
 
 use crate::Mode;
+use crate::net::Subnet;
 
 /// How jobs are matched to drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,12 @@ pub struct PoolOptions {
     pub deadlines: Deadlines,
     /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
     pub clients: usize,
+    /// Whose TCP connections are accepted; everyone's who can reach the pool, if empty. Others are closed before a byte is
+    /// read.
+    pub allow: Vec<Subnet>,
+    /// Lets processes of other users connect to a unix socket. Otherwise its file is only ours to use (mode 0600), and
+    /// who connects is asked for his user: ours, or root.
+    pub any_user: bool,
     /// The text of INIT ([`Request::init`](crate::Request::init)); one blank if empty.
     pub init: Vec<u8>,
     /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest is dropped.
@@ -86,6 +93,8 @@ impl Default for PoolOptions {
             matching: Matching::default(),
             deadlines: Deadlines::default(),
             clients: 4096,
+            allow: Vec::new(),
+            any_user: false,
             init: Vec::new(),
             extras: 1024 * 1024,
             attempts: None,

@@ -1,0 +1,63 @@
+//! Who is at the other end of a unix socket.
+
+use core::fmt;
+use std::format;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+
+use nix::unistd::{Uid, geteuid};
+
+/// The process that has connected, or listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Credentials {
+    /// Where the system tells.
+    process: Option<i32>,
+    user: Uid,
+}
+
+impl Credentials {
+    pub(super) fn of(socket: &UnixStream) -> io::Result<Self> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+            let peer = getsockopt(socket, PeerCredentials)?;
+            Ok(Self {
+                // 0 if it lives in another container.
+                process: Some(peer.pid()).filter(|&process| process > 0),
+                user: Uid::from_raw(peer.uid()),
+            })
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let (user, _) = nix::unistd::getpeereid(socket)?;
+            Ok(Self {
+                process: None,
+                user,
+            })
+        }
+    }
+
+    /// Whether it belongs to our user, or to one who may do everything anyway.
+    pub(super) fn is_ours(self) -> bool {
+        self.user == geteuid() || self.user.is_root()
+    }
+
+    /// Refuses what is not [ours](Self::is_ours).
+    pub(super) fn check(self) -> io::Result<()> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        let (user, ours) = (self.user, geteuid());
+        let text = format!("it belongs to user {user}, and this process to user {ours}");
+        Err(io::Error::new(ErrorKind::PermissionDenied, text))
+    }
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(process) = self.process {
+            return write!(f, "process {process}");
+        }
+        write!(f, "user {}", self.user)
+    }
+}
