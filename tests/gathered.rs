@@ -79,6 +79,10 @@ fn a_reply_is_one_write_where_the_buffer_holds_it() {
 }
 
 #[test]
+#[cfg_attr(
+    target_endian = "big",
+    ignore = "arrays are turned round, piece by piece"
+)]
 fn an_array_larger_than_the_buffer_goes_past_it() {
     let writes = serve::<128>(1000, usize::MAX);
     let sizes: Vec<_> = writes.iter().map(Vec::len).collect();

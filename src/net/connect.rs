@@ -119,7 +119,7 @@ fn attempt(address: &Address, longest: Duration) -> io::Result<Socket> {
         #[cfg(unix)]
         Address::Unix(path) => {
             // Whoever may write into a directory like /tmp could lead us elsewhere.
-            if path.symlink_metadata()?.is_symlink() {
+            if path.is_symlink() {
                 let text = "it is a symbolic link, name the socket itself";
                 return Err(io::Error::new(ErrorKind::PermissionDenied, text));
             }
