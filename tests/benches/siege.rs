@@ -1,0 +1,230 @@
+//! 64 bad drivers and one good one: what the good one's throughput is worth among them, and what they cost in memory.
+//!
+//! `cargo bench --bench siege` takes half a minute; `cargo bench --bench siege -- 600` goes on for as many seconds, with a
+//! row each half minute.
+
+mod plain;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forcewire::Cell;
+use forcewire::net::{Address, Deadlines, Job, LeftReason, Pool, PoolEvent, PoolOptions};
+
+use plain::{clear, forceready, median, progress};
+
+const ATOMS: usize = 64;
+const BAD: usize = 64;
+/// A turn without them and one with them; rows of so many turns.
+const TURN: Duration = Duration::from_secs(1);
+const TURNS: u32 = 15;
+/// Before a bad driver comes back. They run on the same CPUs, where coming and going costs more than being bad.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a bad driver does with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Bad {
+    Idle,
+    /// Says READY, takes positions and never answers.
+    HalfOpen,
+    Garbage,
+    /// Answers, much later.
+    Slow,
+    Http,
+    /// Answers a byte at a time.
+    Dribbling,
+    /// Has another number of atoms.
+    Lying,
+    /// Leaves within its answer.
+    Leaving,
+}
+
+const KINDS: [Bad; 8] = [
+    Bad::Idle,
+    Bad::HalfOpen,
+    Bad::Garbage,
+    Bad::Slow,
+    Bad::Http,
+    Bad::Dribbling,
+    Bad::Lying,
+    Bad::Leaving,
+];
+
+impl Bad {
+    /// One connection, until either side has had enough.
+    fn connect(self, path: &Path) -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(path)?;
+        let mut message = vec![0; 12];
+        match self {
+            Self::Idle => {}
+            Self::Garbage => stream.write_all(&[0x5a; 100])?,
+            Self::Http => stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?,
+            _ => {
+                stream.read_exact(&mut message)?;
+                stream.write_all(b"READY       ")?;
+                message.resize(184 + 24 * ATOMS, 0);
+                loop {
+                    stream.read_exact(&mut message)?;
+                    let mut answer = forceready(ATOMS, 1);
+                    match self {
+                        Self::Slow => {
+                            thread::sleep(Duration::from_millis(100));
+                            stream.write_all(&answer)?;
+                            stream.write_all(b"READY       ")?;
+                            continue;
+                        }
+                        Self::Dribbling => {
+                            for byte in &answer {
+                                stream.write_all(&[*byte])?;
+                                thread::sleep(Duration::from_millis(20));
+                            }
+                        }
+                        Self::Lying => {
+                            answer[20] += 1;
+                            stream.write_all(&answer)?;
+                        }
+                        Self::Leaving => {
+                            stream.write_all(&answer[..1000])?;
+                            return Ok(());
+                        }
+                        _ => {}
+                    }
+                    break;
+                }
+            }
+        }
+        stream.read_to_end(&mut message)?;
+        Ok(())
+    }
+}
+
+/// The good one: costs nothing, and is always ready.
+fn good(path: &Path, answered: &AtomicU64) {
+    let mut stream = UnixStream::connect(path).expect("the pool");
+    let mut message = vec![0; 184 + 24 * ATOMS];
+    let answer = [&forceready(ATOMS, 1)[..], b"READY       "].concat();
+    stream.read_exact(&mut message[..12]).expect("the pool");
+    stream.write_all(b"READY       ").expect("the pool");
+    while stream.read_exact(&mut message).is_ok() && stream.write_all(&answer).is_ok() {
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn main() {
+    let seconds = std::env::args().find_map(|argument| argument.parse().ok());
+    let total = Duration::from_secs(seconds.unwrap_or(30));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("pool");
+    let limit = Duration::from_secs(2);
+    let mut pool = Pool::new(PoolOptions {
+        deadlines: Deadlines {
+            handshake: limit,
+            message: limit,
+            evaluation: Some(limit),
+        },
+        ..PoolOptions::default()
+    })
+    .expect("descriptors");
+    pool.listen(&Address::Unix(path.clone()))
+        .expect("a unix socket");
+    let (siege, over, answered) = (
+        AtomicBool::new(false),
+        AtomicBool::new(false),
+        AtomicU64::new(0),
+    );
+    println!("one good driver, {BAD} bad ones now and then, {ATOMS} atoms over a unix socket");
+    println!(
+        "{:>6} {:>12} {:>12} {:>7} {:>9} {:>9} {:>12}",
+        "s", "alone", "besieged", "ratio", "memory", "files", "bad drivers"
+    );
+    thread::scope(|scope| {
+        scope.spawn(|| good(&path, &answered));
+        for index in 0..BAD {
+            let (path, siege, over) = (&path, &siege, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    if siege.load(Ordering::Relaxed) {
+                        let _ = KINDS[index % KINDS.len()].connect(path);
+                    }
+                    thread::sleep(PAUSE);
+                }
+            });
+        }
+        for replica in 0..2 * BAD as i32 {
+            let cell = Cell::orthorhombic([20.0; 3]);
+            let job = Job {
+                replica,
+                ..Job::new(cell, vec![[1.0; 3]; ATOMS])
+            };
+            pool.submit(job).expect("a good job");
+        }
+        let start = Instant::now();
+        let (mut dropped, mut reasons) = (0, BTreeMap::new());
+        while start.elapsed() < total {
+            let (mut alone, mut besieged) = (Vec::new(), Vec::new());
+            for turn in 0..TURNS {
+                for (rates, on) in [(&mut alone, false), (&mut besieged, true)] {
+                    siege.store(on, Ordering::Relaxed);
+                    let before = answered.load(Ordering::Relaxed);
+                    let begun = Instant::now();
+                    while begun.elapsed() < TURN {
+                        match pool.next(Some(TURN)).expect("sockets") {
+                            Some(PoolEvent::Answered(answer)) => {
+                                pool.submit(answer.job).expect("a good job");
+                            }
+                            Some(PoolEvent::Left { why, .. }) => {
+                                dropped += 1;
+                                *reasons.entry(kind(&why)).or_insert(0) += 1;
+                            }
+                            _ => {}
+                        }
+                    }
+                    let answers = answered.load(Ordering::Relaxed) - before;
+                    rates.push(answers as f64 / begun.elapsed().as_secs_f64());
+                }
+                progress(&format!("turn {} of {TURNS}", turn + 1));
+            }
+            clear();
+            let ratios = besieged
+                .iter()
+                .zip(&alone)
+                .map(|(with, without)| with / without);
+            println!(
+                "{:>6.0} {:>10.0}/s {:>10.0}/s {:>6.2}× {:>6} kB {:>9} {dropped:>12}",
+                start.elapsed().as_secs_f64(),
+                median(alone.clone()),
+                median(besieged.clone()),
+                median(ratios.collect()),
+                resident(),
+                fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
+            );
+        }
+        for (reason, count) in reasons {
+            println!("{count:>8}  {reason}");
+        }
+        over.store(true, Ordering::Relaxed);
+        drop(pool);
+    });
+}
+
+/// A reason without its numbers.
+fn kind(why: &LeftReason) -> String {
+    let text = why.to_string();
+    let end = text.find([':', '"', ',']).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+/// What this process, its 65 drivers included, has in memory.
+fn resident() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or("?".into(), |line| {
+        line.trim().trim_end_matches(" kB").to_owned()
+    })
+}
