@@ -251,19 +251,16 @@ impl Virial {
     #[must_use]
     pub fn symmetric(self) -> Self {
         let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = self.0;
-        let (upper, lower) = ([xy, xz, yz], [yx, zx, zy]);
-        let empty = |triangle: [f64; 3]| triangle.iter().all(|&x| x == 0.0);
-        let [xy, xz, yz] = if empty(lower) {
-            upper
-        } else if empty(upper) {
-            lower
-        } else {
-            [
-                f64::midpoint(xy, yx),
-                f64::midpoint(xz, zx),
-                f64::midpoint(yz, zy),
-            ]
-        };
+        let pairs = [(xy, yx), (xz, zx), (yz, zy)];
+        // Of bits, because a device without floating point should not need it for this.
+        let is_zero = |x: f64| x.to_bits() << 1 == 0;
+        let only_upper = pairs.iter().all(|&(_, lower)| is_zero(lower));
+        let only_lower = pairs.iter().all(|&(upper, _)| is_zero(upper));
+        let [xy, xz, yz] = pairs.map(|(upper, lower)| match (only_upper, only_lower) {
+            (true, _) => upper,
+            (_, true) => lower,
+            _ => 0.5 * upper + 0.5 * lower,
+        });
         Self::from_upper([xx, xy, xz, yy, yz, zz])
     }
 

@@ -210,6 +210,11 @@ impl fmt::Display for ProtocolError {
             Self::TextTooLong(len) => {
                 write!(f, "a text of {len} bytes is longer than the 2147483647 that can be announced")
             }
+            Self::InvalidStatus { command, status: Status::DISCONNECTED } => write!(
+                f,
+                "{} can't be sent, the driver was told EXIT or has gone: reset the server and let a driver connect",
+                command.name()
+            ),
             Self::InvalidStatus { command, status } => write!(
                 f,
                 "{} is out of turn, the driver's status is \"{status}\": ask for its status and do what it \

@@ -8,8 +8,11 @@ macro_rules! trace {
         ::defmt::trace!($($arg)*);
         #[cfg(all(feature = "log", not(feature = "defmt")))]
         ::log::trace!($($arg)*);
+        // Not even the arguments are computed.
         #[cfg(not(any(feature = "defmt", feature = "log")))]
-        let _ = ::core::format_args!($($arg)*);
+        if false {
+            let _ = ::core::format_args!($($arg)*);
+        }
     }};
 }
 
@@ -19,8 +22,11 @@ macro_rules! debug {
         ::defmt::debug!($($arg)*);
         #[cfg(all(feature = "log", not(feature = "defmt")))]
         ::log::debug!($($arg)*);
+        // Not even the arguments are computed.
         #[cfg(not(any(feature = "defmt", feature = "log")))]
-        let _ = ::core::format_args!($($arg)*);
+        if false {
+            let _ = ::core::format_args!($($arg)*);
+        }
     }};
 }
 

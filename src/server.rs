@@ -23,7 +23,6 @@
 //! A driver that was told of batches by INIT gets several structures at once, in another order (`dispatch_send_batch`).
 
 use core::fmt;
-use core::fmt::Write as _;
 
 use crate::cell::dot;
 use crate::fmt::{debug, trace};
@@ -108,21 +107,11 @@ impl<'a, T> Request<'a, T> {
     where
         T: Scalar,
     {
-        if self.cells.is_empty() {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Structures,
-                given: 0,
-                expected: 1,
-            });
-        }
-        let expected = self.natoms() * self.cells.len();
-        if self.positions.len() != expected || i32::try_from(self.natoms()).is_err() {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Positions,
-                given: self.positions.len(),
-                expected,
-            });
-        }
+        let structures = self.cells.len();
+        check_length(Quantity::Structures, structures, structures.max(1))?;
+        let natoms = self.natoms().min(MOST_ATOMS);
+        let expected = natoms.saturating_mul(structures);
+        check_length(Quantity::Positions, self.positions.len(), expected)?;
         for cell in self.cells {
             if !cell.is_finite() {
                 return Err(ProtocolError::NotFinite(Quantity::Cell));
@@ -168,12 +157,24 @@ impl<'a, T> Request<'a, T> {
     }
 
     /// What announces batches behind the text of INIT, as i-PI 3.3.1 writes it (`DriverSocket.initialize`).
-    fn batch_size(&self, mode: Mode) -> heapless::String<40> {
-        let mut text = heapless::String::new();
-        if let Mode::Batched(size @ 2..) = mode {
-            let blank = self.text().iter().all(u8::is_ascii_whitespace);
-            let separator = if blank { "" } else { "," };
-            let _ = write!(text, "{separator} batch_size:{size}");
+    fn batch_size(&self, mode: Mode) -> heapless::Vec<u8, 40> {
+        let mut text = heapless::Vec::new();
+        let Mode::Batched(size @ 2..) = mode else {
+            return text;
+        };
+        if !self.text().iter().all(u8::is_ascii_whitespace) {
+            let _ = text.push(b',');
+        }
+        let _ = text.extend_from_slice(b" batch_size:");
+        // By hand: `core::fmt` takes 2 KB of flash.
+        let mut digits = heapless::Vec::<u8, 20>::new();
+        let mut rest = size;
+        while rest > 0 {
+            let _ = digits.push(b'0' + (rest % 10) as u8);
+            rest /= 10;
+        }
+        for digit in digits.iter().rev() {
+            let _ = text.push(*digit);
         }
         text
     }
@@ -232,8 +233,7 @@ impl Answer {
 
 /// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
 ///
-/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions, forces and extras are
-/// the caller's. Each of its exchanges is a [`Transfer`]; [`evaluate`](Self::evaluate) is all of them.
+/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the caller's. Each of its exchanges is a [`Transfer`]; [`evaluate`](Self::evaluate) is all of them.
 ///
 /// ```no_run
 /// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
@@ -252,14 +252,15 @@ impl Answer {
 /// ```
 pub struct Server {
     mode: Mode,
-    fold: bool,
+    /// A pointer, so that a server that is never told to fold takes no flash for it.
+    fold: Option<Fold>,
     changing_atoms: bool,
     not_finite: bool,
 
     state: State,
     phase: Phase,
-    /// What the phase will be when the message that is leaving has left.
-    then: Phase,
+    /// What the phase will be when the message that is leaving has left, and which exchange is through then.
+    then: (Phase, Option<Goal>),
     /// What has ended and was not told yet.
     news: Option<Goal>,
     timed_out: bool,
@@ -367,12 +368,12 @@ impl Server {
     pub const fn new() -> Self {
         Self {
             mode: Mode::Consolidated,
-            fold: false,
+            fold: None,
             changing_atoms: false,
             not_finite: false,
             state: State::Idle,
             phase: Phase::Unknown,
-            then: Phase::Unknown,
+            then: (Phase::Unknown, None),
             news: None,
             timed_out: false,
             at: 0,
@@ -403,7 +404,7 @@ impl Server {
     /// at most; atoms farther out give wrong energies there without a word. The caller's array stays as it is.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
-        self.fold = true;
+        self.fold = Some(folded);
         self
     }
 
@@ -415,7 +416,8 @@ impl Server {
         self
     }
 
-    /// Lets infinite numbers and NaN through, in both directions. They are refused otherwise.
+    /// Lets infinite numbers and NaN through, in both directions. They are refused otherwise; in a cell they always
+    /// are, for it would have no inverse.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
@@ -434,19 +436,21 @@ impl Server {
         self.natoms = None;
     }
 
-    /// Asks the driver for its status. A driver that computes is not asked, it is [busy](Status::BUSY); in a
-    /// classic conversation that means waiting until it has the forces. One that has closed the connection is
-    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver that is known to be ready is not asked
-    /// again.
+    /// Asks the driver for its status. While a question is open, its answer is waited for instead: in a classic
+    /// conversation that of a driver that computes, which comes with the forces. In a consolidated one such a driver
+    /// is [busy](Status::BUSY) and not waited for. One that has closed the connection, or was told EXIT, is
+    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver whose status is known is not asked again.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::UnknownHeader`] and [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer), which are final.
+    /// With the server as it was: [`ProtocolError::InvalidStatus`] if a message has begun to leave whose rest only
+    /// the exchange that began it has. Final for the connection: [`UnknownHeader`](ProtocolError::UnknownHeader),
+    /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer), [`EndOfStream`](ProtocolError::EndOfStream).
     ///
     /// # Cancel safety
     ///
     /// Here and in every other exchange: the transfer may be dropped at any point; make it again with the same
-    /// arguments to go on.
+    /// arguments to go on. If it has moved no byte of a message yet, any other exchange may follow as well.
     pub const fn status(&mut self) -> Exchange<'_, f64, Status> {
         Exchange::new(self, Goal::Status, Server::known)
     }
@@ -519,7 +523,8 @@ impl Server {
     }
 
     /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT if it wants that,
-    /// sends positions and takes the forces, as [`get_forces`](Self::get_forces) does.
+    /// sends positions and takes the forces, as [`get_forces`](Self::get_forces) does. What the single steps have
+    /// done already is not done again.
     ///
     /// # Errors
     ///
@@ -536,8 +541,8 @@ impl Server {
     /// Like [`evaluate`](Self::evaluate), for a request of several structures: an answer each into `answers`, their
     /// forces one after the other, their extras one behind the other in one buffer ([`Answer::extras`]).
     ///
-    /// Needs a driver that was told of batches: see [`capacity`](Self::capacity). A request with fewer structures
-    /// is filled up with copies of the last, which the driver computes and no one sees.
+    /// Needs a driver that asks for INIT, which tells it of batches: see [`capacity`](Self::capacity). A request with
+    /// fewer structures is filled up with copies of the last, which the driver computes and no one sees.
     pub const fn evaluate_batch<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -556,12 +561,12 @@ impl Server {
     /// Tells the driver that it is no longer needed, and waits until it has closed the connection.
     ///
     /// Drivers differ in how: LAMMPS ends with an error, others reset the connection. An error of the transport
-    /// after EXIT has left means no more than that.
+    /// after EXIT has left means no more than that. What is still to come of an answer is dropped.
     ///
     /// # Errors
     ///
     /// [`ProtocolError::InvalidStatus`] if another message has begun to leave and was not finished: nothing can be
-    /// said then.
+    /// said then. The error that the connection has failed with, if it has.
     pub const fn exit(&mut self) -> Exchange<'_, f64, ()> {
         Exchange::new(self, Goal::Exit, nothing)
     }
@@ -627,6 +632,9 @@ impl Server {
 
     /// Counts bytes that have moved; whether that was all of the field.
     fn moved(&mut self, n: usize) -> bool {
+        if matches!(self.state, State::Idle | State::Closed | State::Failed(_)) {
+            return false;
+        }
         let n = n.min(self.end - self.at);
         self.at += n;
         self.message = self.message.saturating_add(n);
@@ -634,7 +642,7 @@ impl Server {
             State::Gathered(_) | State::Direct(_) => self.traffic.sent += n as u64,
             _ => {
                 self.traffic.received += n as u64;
-                self.timed_out = false;
+                self.timed_out &= n == 0;
             }
         }
         self.at == self.end
@@ -652,6 +660,13 @@ impl Server {
         matches!(self.state, State::Gathered(_) | State::Direct(_))
     }
 
+    const fn is_receiving(&self) -> bool {
+        matches!(
+            self.state,
+            State::Reading(_) | State::Forces | State::Extras(_)
+        )
+    }
+
     /// A whole message has left or has come.
     fn between(&mut self, phase: Phase) {
         self.state = State::Idle;
@@ -661,22 +676,16 @@ impl Server {
 
     /// A whole message has left.
     fn sent(&mut self) {
-        let before = self.phase;
-        self.between(self.then);
-        match (before, self.then) {
-            (_, Phase::Leaving) => {
-                self.state = State::Leaving;
-                self.at = 0;
-                self.end = SCRATCH;
-            }
-            (Phase::NeedsInit, _) => {
-                self.news = Some(Goal::Initialize);
-                if let Mode::Batched(size @ 2..) = self.mode {
-                    self.carried = size;
-                }
-            }
-            (Phase::Ready, Phase::Computing | Phase::Awaiting) => self.news = Some(Goal::Send),
-            _ => {}
+        let (phase, news) = self.then;
+        self.between(phase);
+        self.news = news;
+        if phase == Phase::Leaving {
+            self.state = State::Leaving;
+            self.at = 0;
+            self.end = SCRATCH;
+        }
+        if let (Some(Goal::Initialize), Mode::Batched(size @ 2..)) = (news, self.mode) {
+            self.carried = size;
         }
     }
 
@@ -811,6 +820,8 @@ pub struct Exchange<'a, T, O> {
     forces: &'a mut [[T; 3]],
     extras: &'a mut [u8],
     output: fn(&Server) -> O,
+    /// It has taken over from the exchange before.
+    took_over: bool,
     done: bool,
 }
 
@@ -833,58 +844,74 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             forces: &mut [],
             extras: &mut [],
             output,
+            took_over: false,
             done: false,
         }
     }
 
+    /// Takes over from the exchange before. What that has only looked at has not begun; an answer that is half here
+    /// is not waited for by one that leaves.
+    fn take_over(&mut self) {
+        let server = &mut *self.server;
+        let moving = server.is_sending() || server.is_receiving();
+        if moving && server.message == 0 {
+            server.state = State::Idle;
+        } else if self.goal == Goal::Exit && server.is_receiving() {
+            server.between(Phase::Leaving);
+        }
+        self.took_over = true;
+    }
+
     /// Between messages: begins the next one, or finds that nothing is left to be done.
     fn begin(&mut self) -> Result<(), ProtocolError> {
-        use Goal::{Evaluate, Exit, Forces, Initialize, Send};
+        use Goal::{Evaluate, Exit, Forces, Initialize, Send, Status};
 
-        let goal = self.goal;
+        let (goal, phase) = (self.goal, self.server.phase);
         let strict = self.server.mode == Mode::Strict;
-        let reached = match self.server.news {
-            Some(Forces) => matches!(goal, Forces | Evaluate),
-            news => news == Some(goal),
+        let done = match (self.server.news, goal, phase) {
+            (Some(Forces), Evaluate, _) => true,
+            (Some(news), ..) if news == goal => true,
+            (_, Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => true,
+            (_, Status, Phase::Ready | Phase::NeedsInit) => strict,
+            _ => false,
         };
-        let (part, then) = match (goal, self.server.phase) {
-            _ if reached => (Part::End, Phase::Unknown),
-            (Exit, _) => (Part::Exit, Phase::Leaving),
-            (Goal::Status, Phase::Awaiting | Phase::HasData) => (Part::End, Phase::Unknown),
-            (Goal::Status, Phase::Ready | Phase::NeedsInit) if strict => {
-                (Part::End, Phase::Unknown)
-            }
-            (Goal::Status | Evaluate, Phase::Asked)
-            | (Goal::Status | Forces | Evaluate, Phase::Computing)
+        if done {
+            self.server.news = None;
+            self.done = true;
+            return Ok(());
+        }
+        // What leaves, what is known of the driver then, and which exchange is through.
+        let (part, phase, news) = match (goal, phase) {
+            (Exit, _) => (Part::Exit, Phase::Leaving, None),
+            (Status | Evaluate, Phase::Asked)
+            | (Status | Forces | Evaluate, Phase::Computing)
             | (Forces | Evaluate, Phase::Awaiting) => {
                 self.server.news = None;
                 self.server.expect(Field::Header, HEADER);
-                return self.check_resumed();
+                return Ok(());
             }
-            (Goal::Status, _) | (Evaluate, Phase::Unknown) => (Part::Status, Phase::Asked),
+            (Status, _) | (Evaluate, Phase::Unknown) => (Part::Status, Phase::Asked, None),
             (Initialize | Evaluate, Phase::NeedsInit) => {
                 self.check_text()?;
-                (Part::Init, Phase::Asked)
+                (Part::Init, Phase::Asked, Some(Initialize))
             }
             (Send | Evaluate, Phase::Ready) => {
                 self.check_request()?;
-                self.server.natoms = Some(self.request.natoms());
-                self.server.structures = self.request.cells.len();
-                match self.server.mode {
-                    Mode::Classic | Mode::Strict => (Part::PosData, Phase::Computing),
-                    Mode::Consolidated | Mode::Batched(_) => (Part::PosData, Phase::Awaiting),
-                }
+                let phase = match self.server.mode {
+                    Mode::Classic | Mode::Strict => Phase::Computing,
+                    Mode::Consolidated | Mode::Batched(_) => Phase::Awaiting,
+                };
+                (Part::PosData, phase, Some(Send))
             }
-            (Forces | Evaluate, Phase::HasData) => (Part::GetForce, Phase::Awaiting),
+            (Forces | Evaluate, Phase::HasData) => {
+                self.check_room(self.server.natoms(), self.server.structures)?;
+                (Part::GetForce, Phase::Awaiting, None)
+            }
             (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
         };
         self.server.news = None;
-        if part == Part::End {
-            self.done = true;
-        } else {
-            self.server.then = then;
-            self.gather(part);
-        }
+        self.server.then = (phase, news);
+        self.gather(part);
         Ok(())
     }
 
@@ -903,31 +930,40 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
 
     /// Whether this exchange can go on with what it, or another one, has begun.
     fn check_resumed(&self) -> Result<(), ProtocolError> {
-        use Goal::{Evaluate, Forces, Initialize, Send};
+        use Goal::{Evaluate, Exit, Forces, Initialize, Send, Status};
 
-        let (goal, server) = (self.goal, &*self.server);
-        let ours = match server.state {
-            State::Gathered(Part::Init | Part::Text { .. } | Part::BatchSize) => {
-                matches!(goal, Initialize | Evaluate)
+        let server = &*self.server;
+        match (server.state, self.goal) {
+            (
+                State::Gathered(Part::Init | Part::Text { .. } | Part::BatchSize),
+                Initialize | Evaluate,
+            ) => Ok(()),
+            (
+                State::Gathered(Part::PosData | Part::Cell(_) | Part::Positions { .. })
+                | State::Direct(_),
+                Send | Evaluate,
+            ) => self.check_structures(),
+            (State::Gathered(Part::GetForce | Part::Status | Part::Exit | Part::End), goal) => {
+                // What is left to be sent needs no argument.
+                let (phase, news) = server.then;
+                match goal {
+                    Status | Exit => Ok(()),
+                    Evaluate if phase != Phase::Leaving => Ok(()),
+                    Forces if matches!(phase, Phase::Computing | Phase::Awaiting) => Ok(()),
+                    _ if news == Some(goal) => Ok(()),
+                    _ => Err(self.out_of_turn()),
+                }
             }
-            State::Gathered(Part::PosData | Part::Cell(_) | Part::Positions { .. })
-            | State::Direct(_) => matches!(goal, Send | Evaluate),
-            State::Reading(Field::Header) if server.phase != Phase::Awaiting => {
-                !matches!(goal, Initialize | Send)
+            (State::Reading(_) | State::Forces | State::Extras(_), goal) => {
+                match (goal, server.phase) {
+                    (Status | Evaluate, Phase::Asked) | (Status, Phase::Computing) => Ok(()),
+                    (Forces | Evaluate, Phase::Computing | Phase::Awaiting) => {
+                        self.check_room(server.natoms(), server.structures)
+                    }
+                    _ => Err(self.out_of_turn()),
+                }
             }
-            State::Reading(_) | State::Forces | State::Extras(_) => {
-                matches!(goal, Forces | Evaluate)
-            }
-            _ => true, // what is left to be sent is in the scratch
-        };
-        if !ours {
-            return Err(self.out_of_turn());
-        }
-        match (goal, server.phase) {
-            (Forces | Evaluate, Phase::Computing | Phase::HasData | Phase::Awaiting) => {
-                self.check_room(server.natoms(), server.structures)
-            }
-            _ => Ok(()),
+            _ => Err(self.out_of_turn()),
         }
     }
 
@@ -940,13 +976,9 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
     /// Whether the structures can be sent and the answers have a place.
     fn check_request(&self) -> Result<(), ProtocolError> {
         let (server, request) = (&*self.server, &self.request);
-        if request.cells.len() > server.carried {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Structures,
-                given: request.cells.len(),
-                expected: server.carried,
-            });
-        }
+        let structures = request.cells.len();
+        let most = structures.min(server.carried);
+        check_length(Quantity::Structures, structures, most)?;
         request.check(server.not_finite)?;
         let natoms = request.natoms();
         match server.natoms {
@@ -959,29 +991,36 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             _ => {}
         }
         if self.goal == Goal::Evaluate {
-            self.check_room(natoms, request.cells.len())?;
+            self.check_room(natoms, structures)?;
         }
         Ok(())
     }
 
+    /// Whether the structures are as many and as large as those of which a part has left.
+    fn check_structures(&self) -> Result<(), ProtocolError> {
+        let (server, request) = (&*self.server, &self.request);
+        if server.message == 0 {
+            return Ok(());
+        }
+        check_length(Quantity::Structures, request.cells.len(), server.structures)?;
+        check_length(Quantity::Positions, request.positions.len(), server.total())
+    }
+
     /// Whether the answers to so many structures have a place.
     fn check_room(&self, natoms: usize, structures: usize) -> Result<(), ProtocolError> {
-        let expected = natoms.saturating_mul(structures);
-        if self.forces.len() != expected {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Forces,
-                given: self.forces.len(),
-                expected,
-            });
+        let forces = natoms.saturating_mul(structures);
+        check_length(Quantity::Forces, self.forces.len(), forces)?;
+        // One answer is told anyway.
+        if structures > 1 || !self.answers.is_empty() {
+            check_length(Quantity::Evaluations, self.answers.len(), structures)?;
         }
-        if structures > 1 && self.answers.len() != structures {
-            return Err(ProtocolError::WrongLength {
-                quantity: Quantity::Evaluations,
-                given: self.answers.len(),
-                expected: structures,
-            });
+        match self.server.state {
+            State::Extras(_) => {
+                let extras = self.server.kept.saturating_add(self.server.end);
+                check_length(Quantity::Extras, self.extras.len().min(extras), extras)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts what is small, from `part` on, into the scratch until it is full or an array comes that can leave by
@@ -1010,7 +1049,7 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                 },
                 Part::BatchSize => {
                     let text = request.batch_size(mode);
-                    (message.push(text.as_bytes()), Part::Status)
+                    (message.push(&text), Part::Status)
                 }
                 Part::PosData => {
                     let mut fits = message.push(Header::PosData.bytes());
@@ -1033,13 +1072,14 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                 },
                 Part::Positions { index, gone } => {
                     let rest = request.reals(index, gone);
-                    let (fits, gone) = match T::as_wire(rest) {
-                        Some(bytes) if !fold => (message.push(bytes), gone + rest.len()),
+                    let (fits, gone) = match (fold, T::as_wire(rest)) {
+                        (None, Some(bytes)) => (message.push(bytes), gone + rest.len()),
                         _ => {
-                            let fit = if fold {
-                                push_folded(&mut message, &request.cell(index), rest)
-                            } else {
-                                message.push_reals(rest)
+                            let fit = match fold {
+                                Some(fold) => {
+                                    push_folded(&mut message, fold, &request.cell(index), rest)
+                                }
+                                None => message.push_reals(rest),
                             };
                             (fit > 0 || rest.is_empty(), gone + fit)
                         }
@@ -1230,20 +1270,40 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
     }
 }
 
-/// Adds as many of these positions as there is room for, each moved into the cell, and says how many numbers those
-/// were.
-fn push_folded<T: Scalar>(message: &mut Gather<'_>, cell: &Cell, reals: &[T]) -> usize {
+fn check_length(quantity: Quantity, given: usize, expected: usize) -> Result<(), ProtocolError> {
+    if given == expected {
+        Ok(())
+    } else {
+        Err(ProtocolError::WrongLength {
+            quantity,
+            given,
+            expected,
+        })
+    }
+}
+
+/// Atoms of a structure that can be announced.
+const MOST_ATOMS: usize = i32::MAX as usize;
+
+/// Where an atom of a cell, given with its inverse, is moved to.
+type Fold = fn(&Cell, &[[f64; 3]; 3], [f64; 3]) -> [f64; 3];
+
+/// By whole vectors into the cell.
+fn folded(cell: &Cell, inverse: &[[f64; 3]; 3], r: [f64; 3]) -> [f64; 3] {
+    let boxes = inverse.map(|row| libm::floor(dot(row, r)));
+    let ([x, y, z], [dx, dy, dz]) = (r, cell.h().map(|row| dot(row, boxes)));
+    [x - dx, y - dy, z - dz]
+}
+
+/// Adds as many of these positions as there is room for, each folded, and says how many numbers those were.
+fn push_folded<T: Scalar>(message: &mut Gather<'_>, fold: Fold, cell: &Cell, reals: &[T]) -> usize {
     let inverse = cell.inverse().unwrap_or_default();
     let (atoms, _) = reals.as_chunks::<3>();
-    let fold = |atom: &[T; 3]| {
-        let r = atom.map(T::to_f64);
-        let boxes = inverse.map(|row| libm::floor(dot(row, r)));
-        let ([x, y, z], [dx, dy, dz]) = (r, cell.h().map(|row| dot(row, boxes)));
+    let pushed = atoms.iter().take_while(|atom| {
         let mut bytes = [0; ATOM];
-        to_wire(&[x - dx, y - dy, z - dz], &mut bytes);
-        bytes
-    };
-    let pushed = atoms.iter().take_while(|atom| message.push(&fold(atom)));
+        to_wire(&fold(cell, &inverse, atom.map(T::to_f64)), &mut bytes);
+        message.push(&bytes)
+    });
     3 * pushed.count()
 }
 
@@ -1251,22 +1311,25 @@ impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
     type Output = O;
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
+        if !self.took_over {
+            self.take_over();
+        }
         if self.server.state == State::Idle && !self.done {
             self.begin()?;
         }
-        let leaving = self.goal == Goal::Exit;
+        let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
         match self.server.state {
             _ if self.done => {}
             State::Failed(error) => return Err(error),
-            State::Closed if leaving || self.goal == Goal::Status => self.done = true,
-            State::Closed => return Err(ProtocolError::Unanswered(self.server.asked())),
             State::Leaving if leaving => {}
-            State::Leaving if self.goal == Goal::Status => self.done = true,
-            State::Leaving => return Err(self.out_of_turn()),
-            _ if leaving && !self.server.is_sending() => {
-                // What was being received is dropped.
-                self.server.then = Phase::Leaving;
-                self.gather(Part::Exit);
+            State::Closed if leaving => self.done = true,
+            State::Leaving | State::Closed if asking => self.done = true,
+            State::Closed if self.server.phase != Phase::Leaving => {
+                return Err(ProtocolError::Unanswered(self.server.asked()));
+            }
+            // Forces are on their way: there is nothing to ask.
+            _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
+                self.done = true;
             }
             _ => self.check_resumed()?,
         }
@@ -1307,7 +1370,15 @@ impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
     }
 
     fn advance(&mut self, n: usize) {
-        if self.done || !self.server.moved(n) {
+        if self.done {
+            return;
+        }
+        let begins = self.server.is_sending() && self.server.message == 0 && n > 0;
+        if begins && self.server.then.1 == Some(Goal::Send) {
+            self.server.natoms = Some(self.request.natoms());
+            self.server.structures = self.request.cells.len();
+        }
+        if !self.server.moved(n) {
             return;
         }
         let result = match self.server.state {

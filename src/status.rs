@@ -17,7 +17,7 @@ use core::ops::BitOr;
 pub struct Status(u8);
 
 impl Status {
-    /// The empty set: the driver has gone, or was never there.
+    /// The empty set: the driver has gone, or was never there. To be found with `==`, for it is part of every set.
     pub const DISCONNECTED: Self = Self(0);
     /// It is connected.
     pub const UP: Self = Self(1);
@@ -78,5 +78,27 @@ impl fmt::Display for Status {
 impl defmt::Format for Status {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn a_set_is_told_by_the_names_of_what_is_in_it() {
+        let all = Status::NAMES
+            .iter()
+            .fold(Status::DISCONNECTED, |set, &(flag, _)| set | flag);
+        let names = "up, ready, needs init, has data, busy, timeout";
+        assert_eq!(all.to_string(), names);
+        assert_eq!(Status::default().to_string(), "disconnected");
+        assert_eq!((Status::UP | Status::BUSY).to_string(), "up, busy");
+        for (flag, name) in Status::NAMES {
+            assert_eq!(flag.to_string(), name);
+            assert!(all.contains(flag) && !Status::DISCONNECTED.contains(flag));
+        }
     }
 }

@@ -61,8 +61,9 @@ pub trait Transfer {
     /// Only then may a write join what is already queued. Otherwise what was written is whole, and to be flushed.
     fn midway(&self) -> bool;
 
-    /// Whether the peer is late if it stays silent: part of a message has come, or it has been asked something for
-    /// which it need not compute. Deadlines and immediate acknowledgement are for this.
+    /// Whether the peer is late if it stays silent: part of a message has moved, in either direction, or it has been
+    /// asked something for which it need not compute. Forces are not owed, however long a driver takes for them.
+    /// Deadlines and immediate acknowledgement are for what is.
     fn owed(&self) -> bool {
         self.midway()
     }

@@ -2,194 +2,48 @@
 
 mod common;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::ops::{Deref, DerefMut};
 use std::task::Poll;
 
+use common::network::Hosts;
 use common::*;
 use forcewire::smoltcp::{ConnectionLost, poll};
 use forcewire::{Driver, Error, Event, Initialize, ProtocolError, Storage};
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
-use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket};
 
-/// Frames on their way in one direction.
-#[derive(Clone, Default)]
-struct Line(Rc<RefCell<VecDeque<Vec<u8>>>>);
-
-/// One end of a cable.
-struct End {
-    hears: Line,
-    says: Line,
-    /// Every so many frames one is lost; 0 for none.
-    loses: usize,
-    sent: usize,
-    /// Segments that left: sequence number and bytes of payload.
-    segments: Vec<(i32, usize)>,
-}
-
-struct Received(Vec<u8>);
-struct Sending<'a>(&'a mut End);
-
-impl phy::RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl phy::TxToken for Sending<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        let end = self.0;
-        let ip = Ipv4Packet::new_checked(&frame[..]).unwrap();
-        assert_eq!(ip.next_header(), IpProtocol::Tcp);
-        let tcp = TcpPacket::new_checked(ip.payload()).unwrap();
-        if !tcp.payload().is_empty() {
-            end.segments.push((tcp.seq_number().0, tcp.payload().len()));
-        }
-        end.sent += 1;
-        if end.loses == 0 || !end.sent.is_multiple_of(end.loses) {
-            end.says.0.borrow_mut().push_back(frame);
-        }
-        result
-    }
-}
-
-impl Device for End {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending<'a>;
-
-    fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
-        let frame = self.hears.0.borrow_mut().pop_front()?;
-        Some((Received(frame), Sending(self)))
-    }
-
-    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        Some(Sending(self))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1500;
-        capabilities
-    }
-}
-
-/// An interface with one socket.
-struct Host {
-    end: End,
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-impl Host {
-    fn new(address: [u8; 4], end: End, receive: usize, transmit: usize) -> Self {
-        let mut end = end;
-        let config = Config::new(HardwareAddress::Ip);
-        let mut interface = Interface::new(config, &mut end, Instant::ZERO);
-        interface.update_ip_addrs(|addresses| {
-            let [a, b, c, d] = address;
-            let address = IpCidr::new(IpAddress::v4(a, b, c, d), 24);
-            addresses.push(address).unwrap();
-        });
-        let mut socket = Socket::new(
-            SocketBuffer::new(vec![0; receive]),
-            SocketBuffer::new(vec![0; transmit]),
-        );
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(None);
-        let mut sockets = SocketSet::new(vec![]);
-        let handle = sockets.add(socket);
-        Self {
-            end,
-            interface,
-            sockets,
-            handle,
-        }
-    }
-
-    fn socket(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
-    }
-
-    fn connect(&mut self) {
-        let socket = self.sockets.get_mut::<Socket>(self.handle);
-        let peer = (IpAddress::v4(10, 0, 0, 1), 31415);
-        socket
-            .connect(self.interface.context(), peer, 50000)
-            .unwrap();
-    }
-
-    fn poll(&mut self, now: Instant) {
-        self.interface.poll(now, &mut self.end, &mut self.sockets);
-    }
-}
-
-/// A server played by hand and a driver, with a clock that needs no time.
+/// A server played by hand and a driver.
 struct Pair {
-    server: Host,
-    driver: Host,
-    now: Instant,
-    turns: usize,
+    hosts: Hosts,
     /// What the server heard.
     said: Vec<u8>,
+}
+
+impl Deref for Pair {
+    type Target = Hosts;
+
+    fn deref(&self) -> &Hosts {
+        &self.hosts
+    }
+}
+
+impl DerefMut for Pair {
+    fn deref_mut(&mut self) -> &mut Hosts {
+        &mut self.hosts
+    }
 }
 
 impl Pair {
     /// Rings are the driver's: for receiving and for sending.
     fn new(receive: usize, transmit: usize, loses: usize) -> Self {
-        let (there, back) = (Line::default(), Line::default());
-        let end = |hears: &Line, says: &Line| End {
-            hears: hears.clone(),
-            says: says.clone(),
-            loses,
-            sent: 0,
-            segments: Vec::new(),
-        };
-        let mut pair = Self {
-            server: Host::new([10, 0, 0, 1], end(&back, &there), 65_535, 65_535),
-            driver: Host::new([10, 0, 0, 2], end(&there, &back), receive, transmit),
-            now: Instant::ZERO,
-            turns: 0,
+        Self {
+            hosts: Hosts::new((65_535, 65_535), (receive, transmit), loses),
             said: Vec::new(),
-        };
-        pair.server.socket().listen(31415).unwrap();
-        pair.connect();
-        pair
-    }
-
-    fn connect(&mut self) {
-        self.driver.connect();
-        while !(self.server.socket().may_send() && self.driver.socket().may_recv()) {
-            self.turn();
         }
     }
 
-    /// Lets time pass until an interface has something to do, then both do it.
     fn turn(&mut self) {
-        let Self { server, driver, .. } = self;
-        let in_flight = |host: &Host| !host.end.hears.0.borrow().is_empty();
-        if !in_flight(server) && !in_flight(driver) {
-            let delay = |host: &mut Host| host.interface.poll_delay(self.now, &host.sockets);
-            let delays = [delay(server), delay(driver)];
-            self.now += delays.into_iter().flatten().min().unwrap_or_default();
-        }
-        server.poll(self.now);
-        driver.poll(self.now);
-        self.turns += 1;
-        assert!(
-            self.turns < 100_000,
-            "nothing moves any more, after {} bytes, at {}",
-            self.said.len(),
-            self.now
-        );
-        let socket = self.server.socket();
+        self.hosts.turn();
+        let socket = self.hosts.server.socket();
         while socket.can_recv() {
             let take = |bytes: &mut [u8]| (bytes.len(), bytes.to_vec());
             self.said.extend(socket.recv(take).unwrap());

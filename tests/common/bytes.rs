@@ -1,0 +1,202 @@
+//! The peers' bytes, written out. The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), held against what
+//! its own code wrote in `conversations.rs`.
+
+use forcewire::{Cell, Evaluation, Event, Virial};
+
+pub const STATUS: &[u8] = b"STATUS      ";
+pub const GETFORCE: &[u8] = b"GETFORCE    ";
+pub const EXIT: &[u8] = b"EXIT        ";
+pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
+pub const READY: &[u8] = b"READY       ";
+pub const HAVEDATA: &[u8] = b"HAVEDATA    ";
+
+/// POSDATA of [`golden`], written by i-PI 3.3.1.
+pub const GOLDEN_POSDATA: &str = "504f534441544120202020200000000000002440000000000000f03f0000000000000040000000000000\
+    0000000000000000224000000000000008400000000000000000000000000000000000000000000020409a9999999999b93f176cc116\
+    6cc186bf56555555555595bf00000000000000001cc7711cc771bc3f555555555555a5bf000000000000000000000000000000000000\
+    00000000c03f01000000000000000000f83f00000000000002c0000000000000c03f";
+
+/// FORCEREADY of [`golden_answer`], written by i-PI 3.3.1.
+pub const GOLDEN_FORCEREADY: &str = "464f52434552454144592020000000000000e0bf01000000000000000000d03f000000000000c0bf\
+    0000000000000040000000000000f03f0000000000000040000000000000084000000000000000400000000000001040000000000000\
+    1440000000000000084000000000000014400000000000001840020000007b7d";
+
+/// INIT of replica 0 with the text `  batch_size:3`, written by i-PI 3.3.1.
+pub const GOLDEN_INIT: &str =
+    "494e49542020202020202020000000000e000000202062617463685f73697a653a33";
+
+/// Bytes from their hexadecimal digits.
+pub fn hex(digits: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
+        panic!("half a byte")
+    };
+    pairs
+        .iter()
+        .map(|&[high, low]| digit(high) << 4 | digit(low))
+        .collect()
+}
+
+/// Numbers as a little-endian peer sends them.
+pub fn reals(values: &[f64]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// An integer as a little-endian peer sends it.
+pub fn integer(value: i32) -> [u8; 4] {
+    value.to_le_bytes()
+}
+
+/// What a server sends to be computed.
+#[derive(Clone, Debug)]
+pub struct Structure {
+    /// Row by row: `ax bx cx ay by cy az bz cz`.
+    pub h: [f64; 9],
+    pub inverse: [f64; 9],
+    pub positions: Vec<[f64; 3]>,
+}
+
+impl Structure {
+    pub fn cell(&self) -> Cell {
+        let [ax, bx, cx, ay, by, cy, az, bz, cz] = self.h;
+        Cell::from_rows([[ax, bx, cx], [ay, by, cy], [az, bz, cz]])
+    }
+
+    /// The event that tells of this structure alone.
+    pub fn event(&self) -> Event {
+        Event::Positions {
+            natoms: self.positions.len(),
+            structures: 1,
+            cell: self.cell(),
+        }
+    }
+}
+
+/// One atom in a triclinic cell, with i-PI's own inverse.
+pub fn golden() -> Structure {
+    Structure {
+        h: [10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0],
+        #[rustfmt::skip]
+        inverse: [
+            0.1, -0.011111111111111112, -0.020833333333333336,
+            0.0, 0.1111111111111111, -0.041666666666666664,
+            0.0, 0.0, 0.125,
+        ],
+        positions: vec![[1.5, -2.25, 0.125]],
+    }
+}
+
+/// Three atoms in a cube.
+pub fn water() -> Structure {
+    cube(vec![[0.0, 0.0, 0.2], [0.0, 1.43, -0.9], [0.1, -1.43, -0.9]])
+}
+
+/// Any number of atoms in a cube, each number another one and none of them short in binary.
+pub fn atoms(natoms: usize) -> Structure {
+    let number = |i: usize| (i as f64 - 7.0) / 7.0;
+    cube(
+        (0..natoms)
+            .map(|i| [number(3 * i), number(3 * i + 1), number(3 * i + 2)])
+            .collect(),
+    )
+}
+
+/// These atoms in a cube of 20 bohr.
+pub fn cube(positions: Vec<[f64; 3]>) -> Structure {
+    Structure {
+        h: [20.0, 0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 0.0, 20.0],
+        inverse: [0.05, 0.0, 0.0, 0.0, 0.05, 0.0, 0.0, 0.0, 0.05],
+        positions,
+    }
+}
+
+pub fn init(replica: i32, text: impl AsRef<[u8]>) -> Vec<u8> {
+    let text = text.as_ref();
+    let len = i32::try_from(text.len()).unwrap();
+    [b"INIT        ", &integer(replica)[..], &integer(len), text].concat()
+}
+
+pub fn posdata(structure: &Structure) -> Vec<u8> {
+    let natoms = i32::try_from(structure.positions.len()).unwrap();
+    [
+        b"POSDATA     ",
+        &reals(&structure.h)[..],
+        &reals(&structure.inverse),
+        &integer(natoms),
+        &reals(structure.positions.as_flattened()),
+    ]
+    .concat()
+}
+
+/// POSDATA of a batch: the number of atoms comes first.
+pub fn posdata_batch(structures: &[Structure]) -> Vec<u8> {
+    let natoms = i32::try_from(structures[0].positions.len()).unwrap();
+    let mut bytes = [b"POSDATA     ", &integer(natoms)[..]].concat();
+    for structure in structures {
+        bytes.extend(reals(&structure.h));
+        bytes.extend(reals(&structure.inverse));
+    }
+    for structure in structures {
+        bytes.extend(reals(structure.positions.as_flattened()));
+    }
+    bytes
+}
+
+/// What a driver computed for one structure.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub evaluation: Evaluation,
+    pub forces: Vec<[f64; 3]>,
+    pub extras: Vec<u8>,
+}
+
+/// The answer of [`GOLDEN_FORCEREADY`].
+pub fn golden_answer() -> Answer {
+    Answer {
+        evaluation: Evaluation {
+            energy: -0.5,
+            virial: Virial([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]]),
+        },
+        forces: vec![[0.25, -0.125, 2.0]],
+        extras: b"{}".to_vec(),
+    }
+}
+
+/// An answer for any number of atoms; `salt` makes it another one.
+pub fn answer(natoms: usize, salt: f64, extras: &[u8]) -> Answer {
+    let number = |i: usize| salt - i as f64 / 3.0;
+    Answer {
+        evaluation: Evaluation {
+            energy: salt * -1.25,
+            virial: Virial([[salt, 0.1, 0.2], [0.1, -salt, 0.3], [0.2, 0.3, 0.7]]),
+        },
+        forces: (0..natoms)
+            .map(|i| [number(3 * i), number(3 * i + 1), number(3 * i + 2)])
+            .collect(),
+        extras: extras.to_vec(),
+    }
+}
+
+pub fn forceready(answer: &Answer) -> Vec<u8> {
+    forceready_batch(std::slice::from_ref(answer))
+}
+
+pub fn forceready_batch(answers: &[Answer]) -> Vec<u8> {
+    let natoms = i32::try_from(answers[0].forces.len()).unwrap();
+    let mut bytes = b"FORCEREADY  ".to_vec();
+    for answer in answers {
+        bytes.extend(answer.evaluation.energy.to_le_bytes());
+    }
+    bytes.extend(integer(natoms));
+    for answer in answers {
+        bytes.extend(reals(answer.forces.as_flattened()));
+    }
+    for answer in answers {
+        bytes.extend(reals(answer.evaluation.virial.0.as_flattened()));
+    }
+    for answer in answers {
+        bytes.extend(integer(i32::try_from(answer.extras.len()).unwrap()));
+        bytes.extend(&answer.extras);
+    }
+    bytes
+}

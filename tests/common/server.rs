@@ -1,0 +1,415 @@
+//! A server's side of a conversation as a script.
+
+use forcewire::{Cell, ProtocolError, Request, Scalar, Server, Status, Traffic, Virial};
+
+use super::bytes::{Answer, Structure};
+use super::driver::UNTOUCHED;
+use super::wire::{Pause, Split, Wire};
+
+/// Begins a script for a server with room for 64 bytes of extras, in double precision.
+pub fn script(server: &mut Server, split: Split) -> Script<'_, f64> {
+    script_with_room(server, split, 64)
+}
+
+/// Begins a script for a server with this much room for extras.
+pub fn script_with_room<T: Scalar>(
+    server: &mut Server,
+    split: Split,
+    extras: usize,
+) -> Script<'_, T> {
+    Script {
+        before: server.traffic(),
+        server,
+        wire: Wire::new(split),
+        moved: Traffic::default(),
+        replica: 0,
+        text: Vec::new(),
+        cells: Vec::new(),
+        positions: Vec::new(),
+        forces: Vec::new(),
+        extras: vec![UNTOUCHED_BYTE; extras],
+        answers: Vec::new(),
+        call: None,
+        outcome: None,
+    }
+}
+
+/// What the buffer for extras holds before anything has come.
+pub const UNTOUCHED_BYTE: u8 = b'#';
+
+/// What the caller has called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Call {
+    Status,
+    Initialize,
+    Send,
+    Forces,
+    Evaluate,
+    Exit,
+}
+
+/// What a call ended with; the numbers are in the caller's arrays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    Status(Status),
+    Done,
+    Answered(forcewire::Answer),
+}
+
+/// A conversation, line by line; whatever the server says or a call ends with must be expected by the next line.
+///
+/// The caller's arrays are as long as what is computed needs; `evaluates` and `sends` make them anew.
+pub struct Script<'s, T: Scalar> {
+    server: &'s mut Server,
+    wire: Wire,
+    /// Traffic before the script, and in it by our own count.
+    before: Traffic,
+    moved: Traffic,
+    replica: i32,
+    text: Vec<u8>,
+    cells: Vec<Cell>,
+    positions: Vec<[T; 3]>,
+    forces: Vec<[T; 3]>,
+    extras: Vec<u8>,
+    answers: Vec<forcewire::Answer>,
+    call: Option<Call>,
+    outcome: Option<Result<Outcome, ProtocolError>>,
+}
+
+impl<T: Scalar> Script<'_, T> {
+    /// INIT will be for this replica.
+    pub fn for_replica(mut self, replica: i32) -> Self {
+        self.replica = replica;
+        self
+    }
+
+    /// INIT will have this text.
+    pub fn with_text(mut self, text: impl AsRef<[u8]>) -> Self {
+        self.text = text.as_ref().to_vec();
+        self
+    }
+
+    // ---- what the caller does ----
+
+    /// The caller asks for the driver's status.
+    #[track_caller]
+    pub fn asks(self) -> Self {
+        self.calls(Call::Status)
+    }
+
+    /// The caller initializes the driver, with the text and replica given before.
+    #[track_caller]
+    pub fn initializes(self) -> Self {
+        self.calls(Call::Initialize)
+    }
+
+    /// The caller sends positions.
+    #[track_caller]
+    pub fn sends(self, structure: &Structure) -> Self {
+        self.sends_batch(std::slice::from_ref(structure))
+    }
+
+    /// The caller sends the positions of several structures.
+    #[track_caller]
+    pub fn sends_batch(mut self, structures: &[Structure]) -> Self {
+        self.give(structures);
+        self.calls(Call::Send)
+    }
+
+    /// The caller has arrays for this structure, which has been sent before the script began.
+    pub fn has_sent(mut self, structure: &Structure) -> Self {
+        self.give(std::slice::from_ref(structure));
+        self
+    }
+
+    /// The caller takes the forces for what was sent.
+    #[track_caller]
+    pub fn takes(self) -> Self {
+        self.calls(Call::Forces)
+    }
+
+    /// The caller has the driver compute a structure.
+    #[track_caller]
+    pub fn evaluates(self, structure: &Structure) -> Self {
+        self.evaluates_batch(std::slice::from_ref(structure))
+    }
+
+    /// The caller has the driver compute several structures at once.
+    #[track_caller]
+    pub fn evaluates_batch(mut self, structures: &[Structure]) -> Self {
+        self.give(structures);
+        self.calls(Call::Evaluate)
+    }
+
+    /// The caller needs the driver no longer.
+    #[track_caller]
+    pub fn exits(self) -> Self {
+        self.calls(Call::Exit)
+    }
+
+    /// The caller calls this, with the arrays that it has. What it called before is dropped.
+    #[track_caller]
+    pub fn calls(mut self, call: Call) -> Self {
+        assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
+        self.call = Some(call);
+        self.go_on();
+        self
+    }
+
+    // ---- what the driver does ----
+
+    /// The driver sends these bytes.
+    pub fn hears(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.wire.inbox.extend(bytes.as_ref());
+        self.go_on();
+        self
+    }
+
+    /// The driver closes its side.
+    pub fn hears_the_end(mut self) -> Self {
+        self.wire.ended = true;
+        self.go_on();
+        self
+    }
+
+    // ---- what is expected ----
+
+    /// The server has sent exactly these bytes since the last line that said so.
+    #[track_caller]
+    pub fn says(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.wire.has_said(bytes.as_ref());
+        self
+    }
+
+    /// The server has sent nothing.
+    #[track_caller]
+    pub fn says_nothing(self) -> Self {
+        self.says(b"")
+    }
+
+    /// The call waits for the driver.
+    #[track_caller]
+    pub fn waits(self) -> Self {
+        assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
+        assert_ne!(self.call, None, "{:?}: nothing is called", self.wire.split);
+        self
+    }
+
+    /// The caller drops its call.
+    #[track_caller]
+    pub fn drops(self) -> Self {
+        let mut script = self.waits();
+        script.call = None;
+        script
+    }
+
+    /// Whatever the call waits for or has ended with, it is no error.
+    #[track_caller]
+    pub fn goes_on(mut self) -> Self {
+        let outcome = self.end();
+        assert!(!matches!(outcome, Some(Err(_))), "{outcome:?}");
+        self.wire.outbox.clear();
+        self
+    }
+
+    /// The call ends with this status.
+    #[track_caller]
+    pub fn learns(mut self, status: Status) -> Self {
+        let (outcome, expected) = (self.end(), Some(Ok(Outcome::Status(status))));
+        assert_eq!(outcome, expected, "{:?}", self.wire.split);
+        self
+    }
+
+    /// The call ends, with nothing to tell.
+    #[track_caller]
+    pub fn ends(mut self) -> Self {
+        let (outcome, expected) = (self.end(), Some(Ok(Outcome::Done)));
+        assert_eq!(outcome, expected, "{:?}", self.wire.split);
+        self
+    }
+
+    /// The call ends with this answer, of whose extras there is as much as there was room for.
+    #[track_caller]
+    pub fn gets(self, answer: &Answer) -> Self {
+        self.gets_batch(std::slice::from_ref(answer))
+    }
+
+    /// The call ends with these answers.
+    #[track_caller]
+    pub fn gets_batch(mut self, answers: &[Answer]) -> Self {
+        let split = self.wire.split;
+        let first = match self.end() {
+            Some(Ok(Outcome::Answered(first))) => first,
+            outcome => panic!("{split:?}: {outcome:?}"),
+        };
+        let got = match answers {
+            [_] => &[first][..],
+            _ => &self.answers[..],
+        };
+        assert_eq!(got.len(), answers.len(), "{split:?}");
+        assert_eq!(got[0].extras_sent(), first.extras_sent(), "{split:?}");
+        let mut room = self.extras.len();
+        for (got, expected) in got.iter().zip(answers) {
+            let evaluation = &expected.evaluation;
+            assert_eq!(
+                got.energy.to_bits(),
+                evaluation.energy.to_bits(),
+                "{split:?}"
+            );
+            assert_eq!(bits(&got.virial), bits(&evaluation.virial), "{split:?}");
+            let kept = expected.extras.len().min(room);
+            room -= kept;
+            assert_eq!(
+                got.extras(&self.extras),
+                &expected.extras[..kept],
+                "{split:?}"
+            );
+            assert_eq!(got.extras_sent(), expected.extras.len(), "{split:?}");
+        }
+        let behind = &self.extras[self.extras.len() - room..];
+        assert!(behind.iter().all(|&byte| byte == UNTOUCHED_BYTE));
+        let forces = answers.iter().flat_map(|it| &it.forces);
+        let forces: Vec<_> = forces.map(|it| it.map(T::from_f64)).collect();
+        let bits = |forces: &[[T; 3]]| -> Vec<u64> {
+            let numbers = forces.as_flattened().iter();
+            numbers.map(|x| x.to_f64().to_bits()).collect()
+        };
+        assert_eq!(bits(&self.forces), bits(&forces), "{split:?}");
+        self
+    }
+
+    /// The call ends with this error, again and again.
+    #[track_caller]
+    pub fn refuses(mut self, error: ProtocolError) -> Self {
+        let expected = Some(Err(error));
+        assert_eq!(self.outcome.take(), expected, "{:?}", self.wire.split);
+        self.go_on();
+        assert_eq!(self.end(), expected, "{:?}", self.wire.split);
+        self
+    }
+
+    /// With arrays of so many forces, answers and bytes of extras this call ends with this error and nothing is said.
+    #[track_caller]
+    pub fn refuses_with(
+        mut self,
+        [forces, answers, extras]: [usize; 3],
+        call: Call,
+        error: ProtocolError,
+    ) -> Self {
+        let untouched = T::from_f64(UNTOUCHED);
+        let mut others = (
+            vec![[untouched; 3]; forces],
+            vec![forcewire::Answer::default(); answers],
+            vec![UNTOUCHED_BYTE; extras],
+        );
+        let mut swap = |script: &mut Self| {
+            std::mem::swap(&mut script.forces, &mut others.0);
+            std::mem::swap(&mut script.answers, &mut others.1);
+            std::mem::swap(&mut script.extras, &mut others.2);
+        };
+        swap(&mut self);
+        let mut script = self.calls(call).refuses(error).says_nothing();
+        swap(&mut script);
+        script
+    }
+
+    /// The server knows this of the driver, without asking.
+    #[track_caller]
+    pub fn knows(self, status: Status) -> Self {
+        assert_eq!(self.server.known(), status, "{:?}", self.wire.split);
+        self
+    }
+
+    /// The caller resets the server, and another driver connects.
+    pub fn reconnects(mut self) -> Self {
+        self.server.reset();
+        self.wire.reconnect();
+        self.call = None;
+        self.outcome = None;
+        self
+    }
+
+    /// Looks at the server.
+    pub fn then(self, look: impl FnOnce(&mut Server)) -> Self {
+        look(self.server);
+        self
+    }
+
+    fn give(&mut self, structures: &[Structure]) {
+        self.cells = structures.iter().map(Structure::cell).collect();
+        let positions = structures.iter().flat_map(|it| &it.positions);
+        self.positions = positions.map(|it| it.map(T::from_f64)).collect();
+        self.forces = vec![[T::from_f64(UNTOUCHED); 3]; self.positions.len()];
+        self.extras.fill(UNTOUCHED_BYTE);
+        self.answers = match structures {
+            [_] => Vec::new(),
+            _ => vec![forcewire::Answer::default(); structures.len()],
+        };
+    }
+
+    /// What the call ended with. There is no call then.
+    fn end(&mut self) -> Option<Result<Outcome, ProtocolError>> {
+        self.call = None;
+        self.outcome.take()
+    }
+
+    /// Moves bytes until the server waits for more or the call is over.
+    fn go_on(&mut self) {
+        let Some(call) = self.call.filter(|_| self.outcome.is_none()) else {
+            return;
+        };
+        let before = (self.wire.inbox.len(), self.wire.outbox.len());
+        let request = Request::batch(&self.cells, &self.positions)
+            .replica(self.replica)
+            .init(&self.text);
+        let (server, wire) = (&mut *self.server, &mut self.wire);
+        let (answers, forces) = (&mut self.answers, &mut self.forces);
+        let extras = &mut self.extras;
+        self.outcome = loop {
+            let pause = match call {
+                Call::Status => wire.carry(server.status()).map(Outcome::Status),
+                Call::Initialize => {
+                    let initialize = server.initialize(self.replica, &self.text);
+                    wire.carry(initialize).map(|()| Outcome::Done)
+                }
+                Call::Send => wire
+                    .carry(server.send_positions(request))
+                    .map(|()| Outcome::Done),
+                Call::Forces => wire
+                    .carry(server.get_forces_batch(answers, forces, extras))
+                    .map(Outcome::Answered),
+                Call::Evaluate => wire
+                    .carry(server.evaluate_batch(request, answers, forces, extras))
+                    .map(Outcome::Answered),
+                Call::Exit => wire.carry(server.exit()).map(|()| Outcome::Done),
+            };
+            match pause {
+                Pause::Anew => {}
+                Pause::Waiting => break None,
+                Pause::Over(outcome) => break Some(outcome),
+            }
+        };
+        self.moved.received += (before.0 - self.wire.inbox.len()) as u64;
+        self.moved.sent += (self.wire.outbox.len() - before.1) as u64;
+    }
+}
+
+fn bits(virial: &Virial) -> Vec<u64> {
+    let numbers = virial.0.as_flattened().iter();
+    numbers.map(|x| x.to_bits()).collect()
+}
+
+impl<T: Scalar> Drop for Script<'_, T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
+            let said = self.wire.outbox.escape_ascii().to_string();
+            assert_eq!(said, "", "{:?}: not expected", self.wire.split);
+            let all = Traffic {
+                received: self.before.received + self.moved.received,
+                sent: self.before.sent + self.moved.sent,
+            };
+            assert_eq!(self.server.traffic(), all, "{:?}", self.wire.split);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The server over a blocking stream that counts its calls, moves what it likes and fails when it is told to.
+
+use embedded_io::ErrorKind;
+use forcewire::{
+    Answer, Cell, Error, Gathered, Mode, ProtocolError, Request, Scalar, Server, Status, blocking,
+};
+
+use super::{MODES, at_ready, one, positions, request, server};
+use crate::common::fake::{Call, Failure, Fake};
+use crate::common::*;
+
+/// What a driver says in a conversation of two evaluations, with INIT, and what is said to it.
+fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
+    let reply = hex(GOLDEN_FORCEREADY);
+    let (have_data, get_force) = match mode {
+        Mode::Consolidated => (&b""[..], vec![]),
+        _ => (HAVEDATA, request(mode)),
+    };
+    let evaluation = [READY, have_data, &reply].concat();
+    let asked = match mode {
+        Mode::Strict => STATUS,
+        _ => b"",
+    };
+    let sent = [positions(mode, &one()), get_force].concat();
+    (
+        [NEEDINIT, &evaluation, &evaluation].concat(),
+        [
+            STATUS,
+            &init(-1, "k : 1 , "),
+            STATUS,
+            &sent,
+            asked,
+            &sent,
+            EXIT,
+        ]
+        .concat(),
+    )
+}
+
+/// Runs an exchange until it is through, however often it has to be made; how often it failed.
+fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) {
+    for failures in 0..10_000 {
+        match run() {
+            Ok(output) => return (output, failures),
+            Err(Error::Transport(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("this goes on for ever");
+}
+
+/// Evaluates twice and leaves; how many runs failed.
+fn evaluate_twice(fake: &mut Fake, mode: Mode) -> usize {
+    let (cell, positions) = (one().cell(), one().positions);
+    let request = Request::new(&cell, &positions)
+        .replica(-1)
+        .init(b"k : 1 , ");
+    let mut server = server(mode);
+    let mut all = 0;
+    for _ in 0..2 {
+        let (mut forces, mut extras) = ([[0.0; 3]], [0; 8]);
+        let (answer, failures) = persist(|| {
+            let evaluate = server.evaluate(request, &mut forces, &mut extras);
+            blocking::run(fake, evaluate)
+        });
+        all += failures;
+        let expected = golden_answer();
+        assert_eq!(answer.energy, expected.evaluation.energy);
+        assert_eq!(answer.virial, expected.evaluation.virial);
+        assert_eq!(forces[..], expected.forces);
+        assert_eq!(answer.extras(&extras), expected.extras);
+    }
+    all + persist(|| blocking::run(fake, server.exit())).1
+}
+
+#[test]
+fn a_conversation_over_a_stream_that_moves_a_little_at_a_time() {
+    for mode in MODES {
+        let (heard, said) = conversation(mode);
+        at_every_split(|split| {
+            let mut fake = Fake::new(&heard).split(split);
+            assert_eq!(evaluate_twice(&mut fake, mode), 0);
+            assert_eq!(fake.said(), said);
+            assert!(!fake.owes());
+
+            // An interruption is none of the caller's business, a time-out is: the exchange goes on where it stopped.
+            let mut fake = Fake::new(&heard)
+                .split(split)
+                .fails_before_each(ErrorKind::Interrupted);
+            assert_eq!(evaluate_twice(&mut fake, mode), 0);
+            assert_eq!(fake.said(), said);
+
+            let mut fake = Fake::new(&heard)
+                .split(split)
+                .fails_before_each(ErrorKind::TimedOut);
+            let failures = evaluate_twice(&mut fake, mode);
+            assert!(failures > 10, "{failures}");
+            assert_eq!(fake.said(), said);
+            assert!(!fake.owes());
+        });
+    }
+}
+
+#[test]
+fn call_by_call_over_a_stream_that_fails() {
+    let (heard, said) = conversation(Mode::Classic);
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard)
+            .split(split)
+            .fails_before_each(ErrorKind::TimedOut);
+        let (cell, positions) = (one().cell(), one().positions);
+        let mut server = server(Mode::Classic);
+        let (mut forces, mut extras) = ([[0.0; 3]], [0; 8]);
+        persist(|| blocking::run(&mut fake, server.status()));
+        persist(|| blocking::run(&mut fake, server.initialize(-1, b"k : 1 , ")));
+        for _ in 0..2 {
+            persist(|| blocking::run(&mut fake, server.status()));
+            persist(|| {
+                let send = server.send_positions(Request::new(&cell, &positions));
+                blocking::run(&mut fake, send)
+            });
+            persist(|| blocking::run(&mut fake, server.status()));
+            persist(|| {
+                let take = server.get_forces(&mut forces, &mut extras);
+                blocking::run(&mut fake, take)
+            });
+        }
+        persist(|| blocking::run(&mut fake, server.exit()));
+        assert_eq!(fake.said(), said);
+        assert!(!fake.owes());
+    });
+}
+
+/// All is written and the flush fails: making the exchange again flushes, and writes nothing twice.
+#[test]
+fn a_flush_that_fails_is_made_again_and_nothing_else() {
+    let (cell, atoms) = (one().cell(), one().positions);
+    let request = Request::new(&cell, &atoms);
+    let failure = Err(Error::Transport(Failure(ErrorKind::TimedOut)));
+    for mode in MODES {
+        let mut fake = Fake::new(&[NEEDINIT, READY].concat());
+        let mut server = server(mode);
+        assert!(blocking::run(&mut fake, server.status()).is_ok());
+        let failing = |fake: &mut Fake| {
+            fake.calls.clear();
+            fake.before_each = Some(ErrorKind::TimedOut);
+            // The flush before the first step succeeds, then the write; the flush behind it fails.
+            fake.failed = [true; 3];
+        };
+        failing(&mut fake);
+        let sent = blocking::run(&mut fake, server.initialize(0, b""));
+        assert_eq!(sent, failure);
+        assert_eq!(fake.calls, [Call::Wrote([&init(0, " "), STATUS].concat())]);
+        fake.before_each = None;
+        assert_eq!(blocking::run(&mut fake, server.initialize(0, b"")), Ok(()));
+        assert_eq!(fake.calls.len(), 2);
+        assert_eq!(fake.calls[1], Call::Flushed);
+
+        assert!(blocking::run(&mut fake, server.status()).is_ok());
+        failing(&mut fake);
+        let sent = blocking::run(&mut fake, server.send_positions(request));
+        assert_eq!(sent, failure);
+        assert_eq!(fake.calls, [Call::Wrote(positions(mode, &one()))]);
+        fake.before_each = None;
+        let sent = blocking::run(&mut fake, server.send_positions(request));
+        assert_eq!(sent, Ok(()));
+        assert_eq!(fake.calls.len(), 2);
+        assert_eq!(fake.calls[1], Call::Flushed);
+
+        failing(&mut fake);
+        assert_eq!(blocking::run(&mut fake, server.exit()), failure);
+        assert_eq!(fake.calls, [Call::Wrote(EXIT.to_vec())]);
+        fake.before_each = None;
+        assert_eq!(blocking::run(&mut fake, server.exit()), Ok(()));
+        assert_eq!(fake.calls.len(), 2);
+        assert_eq!(fake.calls[1], Call::Flushed);
+    }
+}
+
+#[test]
+fn what_stands_together_is_one_write_and_one_flush() {
+    let one_each = |messages: &[&[u8]]| {
+        let calls = messages
+            .iter()
+            .flat_map(|it| [Call::Wrote(it.to_vec()), Call::Flushed]);
+        calls.collect::<Vec<_>>()
+    };
+    let init = [&init(-1, "k : 1 , "), STATUS].concat();
+    for mode in MODES {
+        let (heard, _) = conversation(mode);
+        let mut fake = Fake::new(&heard);
+        evaluate_twice(&mut fake, mode);
+        let (posdata, get_force) = (positions(mode, &one()), request(mode));
+        let expected = match mode {
+            Mode::Classic => one_each(&[
+                STATUS, &init, &posdata, &get_force, &posdata, &get_force, EXIT,
+            ]),
+            Mode::Strict => one_each(&[
+                STATUS, &init, &posdata, &get_force, STATUS, &posdata, &get_force, EXIT,
+            ]),
+            _ => one_each(&[STATUS, &init, &posdata, &posdata, EXIT]),
+        };
+        assert_eq!(fake.calls, expected, "{mode:?}");
+    }
+}
+
+/// Writes of the positions of so many atoms, before the one flush.
+fn writes<T: Scalar>(mut server: Server, natoms: usize, structures: usize) -> usize {
+    let mut fake = Fake::new(&[NEEDINIT, READY].concat());
+    blocking::run(&mut fake, server.status()).unwrap();
+    blocking::run(&mut fake, server.initialize(0, b"")).unwrap();
+    blocking::run(&mut fake, server.status()).unwrap();
+    fake.calls.clear();
+    let cells = vec![Cell::orthorhombic([20.0; 3]); structures];
+    let positions = vec![[T::ONE; 3]; natoms * structures];
+    let request = Request::batch(&cells, &positions);
+    blocking::run(&mut fake, server.send_positions(request)).unwrap();
+    assert_eq!(fake.calls.last(), Some(&Call::Flushed));
+    fake.calls.len() - 1
+}
+
+/// Up to 24 atoms, with what is behind them, are one write.
+#[test]
+fn many_atoms_leave_straight_from_the_callers_array() {
+    // Numbers that are converted leave by the scratch: 608 bytes behind the header, then 768 each.
+    for (natoms, expected) in [(0, 1), (24, 1), (25, 2), (56, 2), (57, 3), (1000, 32)] {
+        let (plain, folding) = (Server::new(), Server::new().fold_positions());
+        assert_eq!(writes::<f32>(plain, natoms, 1), expected, "{natoms}");
+        assert_eq!(writes::<f64>(folding, natoms, 1), expected, "{natoms}");
+    }
+    if cfg!(target_endian = "big") {
+        return;
+    }
+    for (natoms, structures, expected) in [
+        (0, 1, 1),
+        (24, 1, 1),
+        (25, 1, 2),
+        (31, 1, 2),
+        (32, 1, 3),
+        (33, 1, 3),
+        (1000, 1, 3),
+        // Of a batch each structure's positions.
+        (1, 2, 1),
+        (1, 4, 1),
+        (1, 5, 2),
+        (33, 2, 4),
+        (33, 4, 6),
+    ] {
+        let server = server(Mode::Batched(structures));
+        let writes = writes::<f64>(server, natoms, structures);
+        assert_eq!(writes, expected, "{natoms}, {structures}");
+    }
+}
+
+/// A stream that gathers sends all of it at once.
+#[test]
+fn a_gathering_stream_makes_one_write_of_it() {
+    let structure = atoms(100);
+    let cell = structure.cell();
+    let mut server = at_ready(Server::new());
+    let mut stream = Gathered::<_, 2584>::new(Fake::new(b""));
+    let request = Request::new(&cell, &structure.positions);
+    blocking::run(&mut stream, server.send_positions(request)).unwrap();
+    let message = positions(Mode::Consolidated, &structure);
+    let calls = [Call::Wrote(message), Call::Flushed];
+    assert_eq!(stream.into_inner().calls, calls);
+}
+
+#[test]
+fn a_write_of_zero_bytes_is_an_error() {
+    let mut fake = Fake::new(READY);
+    fake.takes_nothing = true;
+    let mut server = Server::new();
+    let result = blocking::run(&mut fake, server.status());
+    assert_eq!(result, Err(Error::WriteZero));
+    // The question is still to be asked.
+    fake.takes_nothing = false;
+    let result = blocking::run(&mut fake, server.status());
+    assert_eq!(result, Ok(Status::UP | Status::READY));
+    assert_eq!(fake.said(), STATUS);
+}
+
+/// A driver's connection that is reset behind EXIT has ended, too: the error is the stream's own.
+#[test]
+fn errors_are_the_streams_own_and_the_drivers() {
+    let mut fake = Fake::new(READY).fails_before_each(ErrorKind::ConnectionReset);
+    let reset = Err(Error::Transport(Failure(ErrorKind::ConnectionReset)));
+    assert_eq!(blocking::run(&mut fake, Server::new().status()), reset);
+
+    let mut fake = Fake::new(&READY[..5]);
+    let ended = ProtocolError::EndOfStream {
+        within: None,
+        after: 5,
+    };
+    let result = blocking::run(&mut fake, Server::new().status());
+    assert_eq!(result, Err(Error::Protocol(ended)));
+}
+
+#[test]
+fn a_batch_over_a_stream_that_fails() {
+    let batch = [one(), one()];
+    let answers = [
+        answer(1, 1.0, b"{}"),
+        answer(1, 2.0, b"1234567"),
+        answer(1, 3.0, b"?"),
+    ];
+    let heard = [NEEDINIT, READY, &forceready_batch(&answers)].concat();
+    let said = [
+        STATUS,
+        &init(0, "  batch_size:3"),
+        STATUS,
+        &posdata_batch(&[one(), one(), one()]),
+        GETFORCE,
+        STATUS,
+    ];
+    let cells = batch.each_ref().map(Structure::cell);
+    let positions = batch.each_ref().map(|it| it.positions[0]);
+    at_every_split(|split| {
+        let mut fake = Fake::new(&heard)
+            .split(split)
+            .fails_before_each(ErrorKind::TimedOut);
+        let mut server = server(Mode::Batched(3));
+        let (mut got, mut forces, mut extras) = ([Answer::default(); 2], [[0.0; 3]; 2], [0; 64]);
+        let (first, _) = persist(|| {
+            let request = Request::batch(&cells, &positions);
+            let evaluate = server.evaluate_batch(request, &mut got, &mut forces, &mut extras);
+            blocking::run(&mut fake, evaluate)
+        });
+        assert_eq!(first, got[0]);
+        for ((got, forces), expected) in got.iter().zip(&forces).zip(&answers) {
+            assert_eq!(got.energy, expected.evaluation.energy);
+            assert_eq!(got.extras(&extras), expected.extras);
+            assert_eq!(forces[..], expected.forces[0]);
+        }
+        assert_eq!(fake.said(), said.concat());
+    });
+}

@@ -1,0 +1,174 @@
+//! The machine that asks, at every split of a conversation's bytes.
+//!
+//! What a driver sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
+//! (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`, `dispatch_send_batch`) and of its drivers.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod batches;
+mod blocking;
+mod both;
+mod cancellation;
+mod conversations;
+mod ends;
+mod extras;
+mod initialize;
+mod noise;
+mod numbers;
+mod refusals;
+mod rings;
+mod steps;
+mod turns;
+
+use common::server::{Script, script};
+use common::*;
+use forcewire::{Mode, ProtocolError, Scalar, Server, Status, Transfer};
+
+/// Every way to speak to a driver that asks for no INIT, or for INIT without batches.
+const MODES: [Mode; 3] = [Mode::Classic, Mode::Consolidated, Mode::Strict];
+
+fn busy() -> Status {
+    Status::UP | Status::BUSY
+}
+
+fn ready() -> Status {
+    Status::UP | Status::READY
+}
+
+fn needs_init() -> Status {
+    Status::UP | Status::NEEDS_INIT
+}
+
+fn has_data() -> Status {
+    Status::UP | Status::HAS_DATA
+}
+
+fn server(mode: Mode) -> Server {
+    Server::new().mode(mode)
+}
+
+/// A server whose driver is ready.
+fn at_ready(mut server: Server) -> Server {
+    script(&mut server, Split::Whole)
+        .asks()
+        .says(STATUS)
+        .hears(READY)
+        .learns(ready());
+    server
+}
+
+/// A server whose driver was told of batches of this size and is ready.
+fn told(size: usize) -> Server {
+    let mut server = server(Mode::Batched(size));
+    script(&mut server, Split::Whole)
+        .asks()
+        .says(STATUS)
+        .hears(NEEDINIT)
+        .learns(needs_init())
+        .initializes()
+        .says([&init(0, format!("  batch_size:{size}")), STATUS].concat())
+        .ends()
+        .asks()
+        .hears(READY)
+        .learns(ready());
+    server
+}
+
+/// A server whose driver computes [`one`], or if `asked` has been asked for its forces.
+fn at_work(mode: Mode, asked: bool) -> Server {
+    let mut server = at_ready(server(mode));
+    let mut script = script(&mut server, Split::Whole)
+        .sends(&one())
+        .says(positions(mode, &one()))
+        .ends();
+    if asked && mode != Mode::Consolidated {
+        script = script
+            .hears(HAVEDATA)
+            .has_sent(&one())
+            .takes()
+            .says(request(mode))
+            .drops();
+    }
+    drop(script);
+    server
+}
+
+/// [`golden`] as this server sends it: one number of the inverse is rounded the other way, in its last bit.
+fn one() -> Structure {
+    let mut structure = golden();
+    structure.inverse[1] = -0.011_111_111_111_111_11;
+    structure
+}
+
+/// A structure as it is sent from an array of such numbers.
+fn rounded<T: Scalar>(mut structure: Structure) -> Structure {
+    for x in structure.positions.as_flattened_mut() {
+        *x = T::from_f64(*x).to_f64();
+    }
+    structure
+}
+
+/// What leaves in one go with the positions: i-PI asks behind GETFORCE, too, whether the driver is ready again.
+fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
+    let behind = match mode {
+        Mode::Classic | Mode::Strict => STATUS.to_vec(),
+        _ => [GETFORCE, STATUS].concat(),
+    };
+    [posdata(structure), behind].concat()
+}
+
+/// Bytes of POSDATA of more than 32 atoms behind which all of it is in the machine, given those behind the positions.
+fn out_of_the_array(all: &[u8], behind: usize) -> usize {
+    if cfg!(target_endian = "big") {
+        // Numbers that have to be turned round go by the scratch, which holds these behind the first 768.
+        all.len() - (all.len() - 768) % 768
+    } else {
+        all.len() - behind
+    }
+}
+
+/// What leaves in one go when the driver has data.
+fn request(mode: Mode) -> Vec<u8> {
+    match mode {
+        Mode::Strict => GETFORCE.to_vec(),
+        _ => [GETFORCE, STATUS].concat(),
+    }
+}
+
+/// The rest of an evaluation, after the driver has said READY.
+#[track_caller]
+fn computes<'s, T: Scalar>(
+    script: Script<'s, T>,
+    mode: Mode,
+    structure: &Structure,
+    answer: &Answer,
+) -> Script<'s, T> {
+    let script = script.says(positions(mode, structure));
+    let script = match mode {
+        Mode::Classic | Mode::Strict => script.hears(HAVEDATA).says(request(mode)),
+        _ => script,
+    };
+    script.hears(forceready(answer)).gets(answer)
+}
+
+/// The result of a transfer that hears this and then the end.
+fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
+    pour(transfer, &mut inbox).0
+}
+
+/// Checks what the user will read.
+#[track_caller]
+fn reads(error: ProtocolError, words: &[&str]) {
+    let text = error.to_string();
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+/// A board has 64 KiB, or less.
+#[test]
+fn a_server_is_no_larger_than_a_driver_may_be() {
+    let size = size_of::<Server>();
+    assert!(size <= 1248, "{size} bytes");
+}

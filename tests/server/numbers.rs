@@ -1,0 +1,228 @@
+//! Numbers on their way: precision, virials, atoms outside their cell.
+
+use forcewire::{Cell, Mode, Request, Scalar, Server, Virial};
+
+use super::{MODES, at_ready, computes, one, positions, run, server};
+use crate::common::server::{script, script_with_room};
+use crate::common::*;
+
+// ---- precision ----
+
+#[test]
+fn single_precision_sends_what_it_holds_and_holds_rounded_numbers() {
+    at_every_split(|split| {
+        let third = 1.0 / 3.0;
+        let mut structure = cube(vec![[third, -1e-30, 5.0]]);
+        let mut answer = answer(1, third, b"");
+        answer.forces[0] = [third, -1e30, 16_777_217.0];
+        let mut server = at_ready(Server::new());
+        let script = script_with_room::<f32>(&mut server, split, 0).evaluates(&structure);
+        structure.positions[0] = [f64::from(third as f32), f64::from(-1e-30_f32), 5.0];
+        computes(script, Mode::Consolidated, &structure, &answer);
+    });
+}
+
+/// Energy and virial are not the caller's arrays' and keep all their digits.
+#[test]
+fn energy_and_virial_are_doubles_whatever_the_atoms_are() {
+    let third = 1.0 / 3.0;
+    let (cell, positions) = (one().cell(), [[1.5_f32, -2.25, 0.125]]);
+    let mut answer = golden_answer();
+    answer.evaluation.energy = third;
+    answer.evaluation.virial = Virial::isotropic(third);
+    let mut server = at_ready(Server::new());
+    let mut forces = [[0.0_f32; 3]];
+    let request = Request::new(&cell, &positions);
+    let got = run(
+        server.evaluate(request, &mut forces, &mut []),
+        &forceready(&answer),
+    )
+    .unwrap();
+    assert_eq!((got.energy, got.virial), (third, Virial::isotropic(third)));
+    assert_eq!(forces, [[0.25, -0.125, 2.0]]);
+}
+
+// ---- virials ----
+
+/// LAMMPS sends the upper triangle only; ASE's are symmetric but for their rounding.
+#[test]
+fn virials_are_symmetric() {
+    let upper = [[1.0, 2.0, 3.0], [0.0, 4.0, 5.0], [0.0, 0.0, 6.0]];
+    let lower = [[1.0, 0.0, 0.0], [2.0, 4.0, 0.0], [3.0, 5.0, 6.0]];
+    let about = [[1.0, 2.25, 3.0], [1.75, 4.0, 5.5], [3.0, 4.5, 6.0]];
+    let full = [[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]];
+    for sent in [upper, lower, about, full] {
+        for mode in MODES {
+            at_every_split(|split| {
+                let mut answer = golden_answer();
+                answer.evaluation.virial = Virial(sent);
+                let bytes = forceready(&answer);
+                answer.evaluation.virial = Virial(full);
+                let mut server = at_ready(server(mode));
+                let script = script(&mut server, split)
+                    .evaluates(&one())
+                    .says(positions(mode, &one()));
+                let script = match mode {
+                    Mode::Consolidated => script,
+                    _ => script.hears(HAVEDATA).says(super::request(mode)),
+                };
+                script.hears(bytes).gets(&answer);
+            });
+        }
+    }
+}
+
+// ---- atoms outside their cell ----
+
+/// The positions that a server sends of these, folded.
+fn folded<T: Scalar>(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
+    let structure = Structure {
+        h,
+        inverse: [0.0; 9],
+        positions: positions.to_vec(),
+    };
+    let cell = structure.cell();
+    let held: Vec<_> = positions.iter().map(|it| it.map(T::from_f64)).collect();
+    let mut server = at_ready(Server::new().fold_positions());
+    let (sent, rest) = {
+        let request = Request::new(&cell, &held);
+        let said = pour_some(server.send_positions(request), &mut &b""[..], usize::MAX);
+        (
+            said[160..160 + 24 * positions.len()].to_vec(),
+            said[160 + 24 * positions.len()..].to_vec(),
+        )
+    };
+    assert_eq!(rest, [GETFORCE, STATUS].concat());
+    let (numbers, []) = sent.as_chunks::<8>() else {
+        panic!("half a number")
+    };
+    let numbers: Vec<_> = numbers.iter().map(|it| f64::from_le_bytes(*it)).collect();
+    numbers.as_chunks::<3>().0.to_vec()
+}
+
+const CUBE: [f64; 9] = [20.0, 0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 0.0, 20.0];
+
+/// A cell whose vectors lean far over: b over half of a, c over more than a and b.
+const LEANING: [f64; 9] = [8.0, 4.0, 11.0, 0.0, 16.0, -20.0, 0.0, 0.0, 4.0];
+
+/// LAMMPS folds atoms by one box length at most: farther ones give wrong energies there.
+#[test]
+fn atoms_several_boxes_out_are_moved_into_the_cell() {
+    fn check<T: Scalar>() {
+        let out = [
+            [1.0, 2.0, 3.0],
+            [21.0, -18.0, 63.0],
+            [-59.0, 2002.0, -17.0],
+            [20.0, 0.0, -20.0],
+        ];
+        let inside = [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [0.0; 3]];
+        assert_eq!(folded::<T>(CUBE, &out), inside);
+    }
+    check::<f64>();
+    check::<f32>();
+}
+
+#[test]
+fn atoms_are_moved_by_whole_vectors_of_the_cell() {
+    // 0.25 a + 0.5 b + 0.75 c, and the same two a, minus three b and five c away.
+    let inside = [
+        0.25 * 8.0 + 0.5 * 4.0 + 0.75 * 11.0,
+        0.5 * 16.0 - 0.75 * 20.0,
+        0.75 * 4.0,
+    ];
+    let (a, b, c) = ([8.0, 0.0, 0.0], [4.0, 16.0, 0.0], [11.0, -20.0, 4.0]);
+    let out: [f64; 3] = std::array::from_fn(|i| inside[i] + 2.0 * a[i] - 3.0 * b[i] + 5.0 * c[i]);
+    assert_eq!(folded::<f64>(LEANING, &[inside, out]), [inside, inside]);
+    assert_eq!(folded::<f32>(LEANING, &[inside, out]), [inside, inside]);
+}
+
+/// As many atoms as the scratch takes in three goes; none is passed over where one ends.
+#[test]
+fn every_atom_is_folded_however_they_are_cut() {
+    at_every_split(|split| {
+        for count in [0, 1, 25, 26, 32, 33, 90] {
+            let mut structure = cube(
+                (0..count)
+                    .map(|i| [f64::from(i) * 50.0 + 0.5, 1.0, -1.0])
+                    .collect(),
+            );
+            let mut server = at_ready(Server::new().fold_positions());
+            let script = script(&mut server, split).evaluates(&structure);
+            for [x, _, z] in &mut structure.positions {
+                // 50 is two boxes and a half.
+                *x = if (*x - 0.5) % 100.0 == 0.0 { 0.5 } else { 10.5 };
+                *z = 19.0;
+            }
+            let answer = answer(count as usize, 1.0, b"");
+            computes(script, Mode::Consolidated, &structure, &answer);
+        }
+    });
+}
+
+/// Each structure of a batch into its own cell.
+#[test]
+fn a_batch_is_folded_too() {
+    at_every_split(|split| {
+        let mut batch = [
+            cube(vec![[25.0, -25.0, 0.0]; 20]),
+            cube(vec![[25.0, -25.0, 0.0]; 20]),
+        ];
+        batch[1].h = CUBE.map(|x| 2.0 * x);
+        batch[1].inverse = batch[1].inverse.map(|x| x / 2.0);
+        let mut server = server(Mode::Batched(3)).fold_positions();
+        let script = script(&mut server, split)
+            .evaluates_batch(&batch)
+            .says(STATUS)
+            .hears(NEEDINIT)
+            .says([&init(0, "  batch_size:3"), STATUS].concat())
+            .hears(READY);
+        batch[0].positions.fill([5.0, 15.0, 0.0]);
+        batch[1].positions.fill([25.0, 15.0, 0.0]);
+        let all = [batch[0].clone(), batch[1].clone(), batch[1].clone()];
+        script.says([&posdata_batch(&all), GETFORCE, STATUS].concat());
+    });
+}
+
+#[test]
+fn an_atom_inside_stays_where_it_is_to_the_last_bit() {
+    let positions: Vec<_> = atoms(40)
+        .positions
+        .iter()
+        .map(|it| it.map(f64::abs))
+        .collect();
+    assert_eq!(folded::<f64>(CUBE, &positions), positions);
+    // As near to the upper face as can be; on a face it is on the lower one.
+    let edge = 20.0_f64.next_down();
+    assert_eq!(
+        folded::<f64>(CUBE, &[[edge, 20.0, 0.0]]),
+        [[edge, 0.0, 0.0]]
+    );
+}
+
+/// What lies below a face by less than a number's last digit can't be moved into the cell and is not lost either.
+#[test]
+fn an_atom_a_breath_outside_ends_on_a_face() {
+    let [[x, y, z]] = folded::<f64>(CUBE, &[[-1e-30, -0.0, 20.0_f64.next_up()]])[..] else {
+        panic!("one atom")
+    };
+    assert_eq!((x, y), (20.0, 0.0));
+    assert!((0.0..1e-14).contains(&z));
+}
+
+#[test]
+fn the_callers_own_positions_stay_where_they_are() {
+    let (cell, positions) = (Cell::orthorhombic([20.0; 3]), [[25.0, -1.0, 0.0]]);
+    let mut server = at_ready(Server::new().fold_positions());
+    let request = Request::new(&cell, &positions);
+    pour_some(server.send_positions(request), &mut &b""[..], usize::MAX);
+    assert_eq!(positions, [[25.0, -1.0, 0.0]]);
+    // And without being told, a server folds nothing.
+    at_every_split(|split| {
+        let structure = cube(vec![[25.0, -1.0, 1e9]]);
+        let mut server = at_ready(Server::new());
+        script(&mut server, split)
+            .sends(&structure)
+            .says(super::positions(Mode::Consolidated, &structure))
+            .ends();
+    });
+}

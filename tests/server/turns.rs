@@ -1,0 +1,494 @@
+//! Calls and answers out of turn: each state with each call, each question with each answer.
+
+use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Step, Transfer};
+
+use super::{
+    MODES, at_ready, at_work, busy, computes, has_data, needs_init, one, out_of_the_array,
+    positions, reads, ready, request, run, server,
+};
+use crate::common::server::{Call, script};
+use crate::common::*;
+
+const CALLS: [(Call, Header); 6] = [
+    (Call::Status, Header::Status),
+    (Call::Initialize, Header::Init),
+    (Call::Send, Header::PosData),
+    (Call::Forces, Header::GetForce),
+    (Call::Evaluate, Header::PosData),
+    (Call::Exit, Header::Exit),
+];
+
+/// A server whose driver has said NEEDINIT.
+fn at_needs_init(mode: Mode) -> Server {
+    let mut server = server(mode);
+    script(&mut server, Split::Whole)
+        .asks()
+        .says(STATUS)
+        .hears(NEEDINIT)
+        .learns(needs_init());
+    server
+}
+
+/// A server that has asked and not been answered.
+fn at_asked(mode: Mode) -> Server {
+    let mut server = server(mode);
+    script(&mut server, Split::Whole)
+        .asks()
+        .says(STATUS)
+        .drops();
+    server
+}
+
+/// A server whose driver has said HAVEDATA.
+fn at_has_data(mode: Mode) -> Server {
+    let mut server = at_work(mode, false);
+    script(&mut server, Split::Whole)
+        .asks()
+        .hears(HAVEDATA)
+        .learns(has_data());
+    server
+}
+
+/// A server that has said EXIT, whose driver has closed the connection or not yet.
+fn at_the_end(mode: Mode, closed: bool) -> Server {
+    let mut server = at_ready(server(mode));
+    let script = script(&mut server, Split::Whole).exits().says(EXIT);
+    if closed {
+        script.hears_the_end().ends();
+    } else {
+        script.drops();
+    }
+    server
+}
+
+/// What a call does: says this and waits, ends at once (`learns` for a status), or is refused.
+#[derive(Clone, PartialEq)]
+enum Does {
+    Says(Vec<u8>),
+    Ends(Status),
+    Refuses,
+}
+
+#[test]
+fn each_call_in_each_state() {
+    use Does::{Ends, Refuses, Says};
+
+    for mode in MODES {
+        let asks = || Says(STATUS.to_vec());
+        let waits = || Says(vec![]);
+        let exits = || Says(EXIT.to_vec());
+        let inits = || Says([&init(0, " "), STATUS].concat());
+        let sends = || Says(positions(mode, &one()));
+        let requests = || Says(request(mode));
+        let gone = Status::DISCONNECTED;
+        // Strict: STATUS would have to be followed by something else.
+        let again = |status| match mode {
+            Mode::Strict => Ends(status),
+            _ => asks(),
+        };
+        // A server, its status, and what it does when it is told to ask, initialize, send, take forces, evaluate, exit.
+        type Row = (fn(Mode) -> Server, Status, [Does; 6]);
+        let mut table: Vec<Row> = vec![
+            (
+                server,
+                Status::UP,
+                [asks(), Refuses, Refuses, Refuses, asks(), exits()],
+            ),
+            (
+                at_asked,
+                busy(),
+                [waits(), Refuses, Refuses, Refuses, waits(), exits()],
+            ),
+            (
+                at_needs_init,
+                needs_init(),
+                [
+                    again(needs_init()),
+                    inits(),
+                    Refuses,
+                    Refuses,
+                    inits(),
+                    exits(),
+                ],
+            ),
+            (
+                |mode| at_ready(server(mode)),
+                ready(),
+                [again(ready()), Refuses, sends(), Refuses, sends(), exits()],
+            ),
+            (
+                |mode| at_work(mode, true),
+                busy(),
+                [Ends(busy()), Refuses, Refuses, waits(), waits(), exits()],
+            ),
+            (
+                |mode| at_the_end(mode, false),
+                gone,
+                [Ends(gone), Refuses, Refuses, Refuses, Refuses, waits()],
+            ),
+            (
+                |mode| at_the_end(mode, true),
+                gone,
+                [Ends(gone), Refuses, Refuses, Refuses, Refuses, Ends(gone)],
+            ),
+        ];
+        if mode != Mode::Consolidated {
+            table.push((
+                |mode| at_work(mode, false),
+                busy(),
+                [waits(), Refuses, Refuses, waits(), waits(), exits()],
+            ));
+            table.push((
+                at_has_data,
+                has_data(),
+                [
+                    Ends(has_data()),
+                    Refuses,
+                    Refuses,
+                    requests(),
+                    requests(),
+                    exits(),
+                ],
+            ));
+        }
+        for (server, status, row) in table {
+            for ((call, command), does) in CALLS.into_iter().zip(&row) {
+                let mut server = server(mode);
+                let mut script = script(&mut server, Split::Bytes)
+                    .knows(status)
+                    .has_sent(&one());
+                let (mut call, mut does) = (call, does);
+                if *does == Refuses {
+                    // The server is as it was: EXIT can be said as ever.
+                    script = script
+                        .calls(call)
+                        .refuses(ProtocolError::InvalidStatus { command, status })
+                        .says_nothing()
+                        .knows(status);
+                    (call, does) = (Call::Exit, &row[5]);
+                }
+                script = script.calls(call);
+                match (does, call) {
+                    (Says(bytes), Call::Initialize | Call::Send) => script.says(bytes).ends(),
+                    (Says(bytes), _) => script.says(bytes).drops(),
+                    (Ends(status), Call::Status) => script.learns(*status),
+                    _ => script.ends(),
+                };
+            }
+        }
+    }
+    let invalid = |command, status| ProtocolError::InvalidStatus { command, status };
+    reads(
+        invalid(Header::PosData, needs_init()),
+        &[
+            "POSDATA is out of turn",
+            "\"up, needs init\"",
+            "do what it needs first",
+        ],
+    );
+    reads(
+        invalid(Header::Init, Status::DISCONNECTED),
+        &[
+            "INIT can't be sent",
+            "told EXIT or has gone",
+            "reset the server",
+        ],
+    );
+}
+
+/// What is refused does not keep the right call from being made, nor from being made with what is there already.
+#[test]
+fn the_right_call_after_each_wrong_one() {
+    for mode in MODES {
+        at_every_split(|split| {
+            let refused = |command, status| ProtocolError::InvalidStatus { command, status };
+            let mut server = at_needs_init(mode);
+            let script = script(&mut server, split)
+                .has_sent(&one())
+                .takes()
+                .refuses(refused(Header::GetForce, needs_init()))
+                .sends(&one())
+                .refuses(refused(Header::PosData, needs_init()))
+                .initializes()
+                .says([&init(0, " "), STATUS].concat())
+                .ends()
+                .initializes()
+                .refuses(refused(Header::Init, busy()))
+                .hears(READY)
+                // An answer that waits in the receive buffer is not known.
+                .sends(&one())
+                .refuses(refused(Header::PosData, busy()))
+                .asks()
+                .learns(ready())
+                .takes()
+                .refuses(refused(Header::GetForce, ready()))
+                .evaluates(&one());
+            computes(script, mode, &one(), &golden_answer());
+        });
+    }
+}
+
+// ---- what another exchange has begun ----
+
+/// While half of a message has left, only its own exchange can send the rest.
+#[test]
+fn half_a_message_is_finished_by_its_own_exchange() {
+    let structure = atoms(40);
+    let (cell, mode) = (structure.cell(), Mode::Classic);
+    let all = positions(mode, &structure);
+    let text = [b'x'; 1000];
+    // Of POSDATA and of INIT: inside of the first gathering, of the array or the text, and of its end.
+    for moved in [
+        1,
+        159,
+        160,
+        161,
+        700,
+        all.len() - 13,
+        all.len() - 12,
+        all.len() - 1,
+    ] {
+        let in_scratch = moved >= out_of_the_array(&all, 12);
+        for (call, command) in CALLS {
+            let mut server = at_ready(server(mode));
+            let request = Request::new(&cell, &structure.positions);
+            pour_some(server.send_positions(request), &mut &b""[..], moved);
+            let script = script(&mut server, Split::Anew(1)).has_sent(&structure);
+            match call {
+                Call::Send => script.calls(call).says(&all[moved..]).ends(),
+                Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
+                // The rest is in the machine and leaves first, for an exchange that may follow.
+                Call::Status | Call::Forces if in_scratch => {
+                    script.calls(call).says(&all[moved..]).drops()
+                }
+                Call::Exit if in_scratch => script
+                    .calls(call)
+                    .says([&all[moved..], EXIT].concat())
+                    .drops(),
+                _ => script
+                    .calls(call)
+                    .refuses(ProtocolError::InvalidStatus {
+                        command,
+                        status: ready(),
+                    })
+                    .evaluates(&structure)
+                    .says(&all[moved..])
+                    .hears([HAVEDATA, &forceready(&answer(40, 1.0, b""))].concat())
+                    .says(super::request(mode))
+                    .gets(&answer(40, 1.0, b"")),
+            };
+        }
+    }
+    let all = [&init(0, text), STATUS].concat();
+    for moved in [1, 20, 767, 768, 900, 1019] {
+        for (call, command) in CALLS {
+            let mut server = at_needs_init(mode);
+            pour_some(server.initialize(0, &text), &mut &b""[..], moved);
+            let in_scratch = moved >= 768;
+            let script = script(&mut server, Split::Anew(1))
+                .with_text(text)
+                .has_sent(&one());
+            match call {
+                Call::Initialize => script.calls(call).says(&all[moved..]).ends(),
+                Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
+                Call::Status if in_scratch => script.calls(call).says(&all[moved..]).drops(),
+                Call::Exit if in_scratch => script
+                    .calls(call)
+                    .says([&all[moved..], EXIT].concat())
+                    .drops(),
+                _ => script
+                    .calls(call)
+                    .refuses(ProtocolError::InvalidStatus {
+                        command,
+                        status: needs_init(),
+                    })
+                    .initializes()
+                    .says(&all[moved..])
+                    .ends(),
+            };
+        }
+    }
+}
+
+/// Half an answer that has come is waited for by whoever may ask for it.
+#[test]
+fn half_an_answer_is_waited_for_by_its_own_exchange() {
+    let reply = hex(GOLDEN_FORCEREADY);
+    for came in [1, 11, 12, 20, 24, 30, 47, 48, 100, 124, 125] {
+        for (call, command) in CALLS {
+            let mut server = at_work(Mode::Consolidated, true);
+            let script = script(&mut server, Split::Anew(3))
+                .has_sent(&one())
+                .takes()
+                .hears(&reply[..came])
+                .drops()
+                .knows(busy());
+            let script = match call {
+                Call::Exit => {
+                    script.exits().says(EXIT).hears_the_end().ends();
+                    continue;
+                }
+                Call::Status => script.asks().learns(busy()),
+                Call::Forces => script.takes().waits(),
+                Call::Evaluate => script.calls(call).waits(),
+                _ => script.calls(call).refuses(ProtocolError::InvalidStatus {
+                    command,
+                    status: busy(),
+                }),
+            };
+            script.takes().hears(&reply[came..]).gets(&golden_answer());
+        }
+    }
+}
+
+/// An exchange that has moved nothing has not begun, and what it would have sent is not sent by another.
+#[test]
+fn an_exchange_that_moved_nothing_leaves_no_trace() {
+    for mode in MODES {
+        let mut server = at_ready(server(mode));
+        let structure = atoms(2);
+        let cell = structure.cell();
+        let mut looked = server.send_positions(Request::new(&cell, &structure.positions));
+        assert!(matches!(looked.step(), Ok(Step::Write(_))));
+        looked.advance(0);
+        assert_eq!((server.known(), server.natoms()), (ready(), 0));
+        // Another system, of another size.
+        let answer = answer(3, 1.0, b"");
+        let script = script(&mut server, Split::Whole).evaluates(&water());
+        computes(script, mode, &water(), &answer);
+    }
+}
+
+// ---- answers ----
+
+const HEADERS: [(Header, &[u8]); 9] = [
+    (Header::Status, STATUS),
+    (Header::Init, b"INIT        "),
+    (Header::PosData, b"POSDATA     "),
+    (Header::GetForce, GETFORCE),
+    (Header::Exit, EXIT),
+    (Header::NeedInit, NEEDINIT),
+    (Header::Ready, READY),
+    (Header::HaveData, HAVEDATA),
+    (Header::ForceReady, b"FORCEREADY  "),
+];
+
+/// A question that is open, what may be called then and what may be answered.
+type Question = (
+    fn(Mode) -> Server,
+    Header,
+    &'static [Call],
+    &'static [Header],
+);
+
+const QUESTIONS: [Question; 3] = [
+    (
+        at_asked,
+        Header::Status,
+        &[Call::Status, Call::Evaluate],
+        &[Header::Ready, Header::NeedInit],
+    ),
+    (
+        |mode| at_work(mode, false),
+        Header::Status,
+        &[Call::Status, Call::Forces, Call::Evaluate],
+        &[Header::HaveData],
+    ),
+    (
+        |mode| at_work(mode, true),
+        Header::GetForce,
+        &[Call::Forces, Call::Evaluate],
+        &[Header::ForceReady],
+    ),
+];
+
+#[test]
+fn each_answer_to_each_question() {
+    for mode in MODES {
+        for (at, to, calls, answers) in QUESTIONS {
+            for (answer, bytes) in HEADERS {
+                for call in calls.iter().filter(|_| mode != Mode::Consolidated) {
+                    at_every_split(|split| {
+                        let mut server = at(mode);
+                        let script = script(&mut server, split)
+                            .has_sent(&one())
+                            .calls(*call)
+                            .hears(bytes);
+                        if answers.contains(&answer) {
+                            script.goes_on();
+                        } else {
+                            let error = ProtocolError::UnexpectedAnswer { answer, to };
+                            script
+                                .refuses(error)
+                                .knows(Status::DISCONNECTED)
+                                // For good, whoever asks.
+                                .asks()
+                                .refuses(error)
+                                .evaluates(&one())
+                                .refuses(error)
+                                .exits()
+                                .refuses(error)
+                                .reconnects()
+                                .asks()
+                                .says(STATUS);
+                        }
+                    });
+                }
+            }
+        }
+    }
+    let error = |answer, to| ProtocolError::UnexpectedAnswer { answer, to };
+    reads(
+        error(Header::Ready, Header::GetForce),
+        &[
+            "answered GETFORCE with READY",
+            "lost its data",
+            "connect again",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_answer() {
+    let odd: [&[u8; 12]; 8] = [
+        b"ready       ",
+        b" READY      ",
+        b"READYY      ",
+        b"READ        ",
+        b"HTTP/1.1 200",
+        b"            ",
+        &[0; 12],
+        &[0xff; 12],
+    ];
+    for header in odd {
+        for (at, _, calls, _) in QUESTIONS {
+            for call in calls {
+                at_every_split(|split| {
+                    let mut server = at(Mode::Classic);
+                    script(&mut server, split)
+                        .has_sent(&one())
+                        .calls(*call)
+                        .hears(header)
+                        .refuses(ProtocolError::UnknownHeader(*header))
+                        .knows(Status::DISCONNECTED);
+                });
+            }
+        }
+    }
+    reads(
+        ProtocolError::UnknownHeader(*b"HTTP/1.1 200"),
+        &["\"HTTP/1.1 200\"", "does it speak that"],
+    );
+}
+
+/// A driver that says HAVEDATA before it was given anything has data of another conversation.
+#[test]
+fn data_of_another_conversation() {
+    let mut server = Server::new();
+    let result = run(server.status(), HAVEDATA);
+    let error = ProtocolError::UnexpectedAnswer {
+        answer: Header::HaveData,
+        to: Header::Status,
+    };
+    assert_eq!(result, Err(error));
+}
