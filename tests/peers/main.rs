@@ -1,10 +1,11 @@
-//! `examples/driver.rs` against real peers: i-PI 3.3.1 and ASE 3.29, as their users start them.
+//! Both sides against real peers, as their users start them: `examples/driver.rs` and i-PI or ASE, `net::Pool` and the
+//! drivers that there are. Who they are stands in `table.rs`.
 //!
 //! They need the peers, so `cargo test` leaves them out and says so. With them:
 //!
 //! ```text
 //! tests/peers/install DIRECTORY
-//! FORCEWIRE_PEERS=DIRECTORY cargo test --test peers -- --ignored
+//! FORCEWIRE_PEERS=DIRECTORY cargo test --test peers -- --ignored --skip drivers::codes
 //! ```
 //!
 //! Everything stays on this host (127.0.0.1 and unix sockets) and ends with its test.
@@ -12,8 +13,11 @@
 #![cfg(unix)]
 
 mod ase;
+mod drivers;
 #[path = "../common/example.rs"]
 mod example;
 mod ipi;
 mod process;
+mod reference;
 mod simulation;
+mod table;

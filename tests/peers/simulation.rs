@@ -356,14 +356,14 @@ pub fn evaluations(said: &str) -> usize {
         .unwrap_or_else(|| panic!("{said}"))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
 impl System {
     /// h by rows and the atoms' positions, bohr. i-PI adds velocities.
-    fn start(self) -> ([[f64; 3]; 3], Vec<[f64; 3]>) {
+    pub fn start(self) -> ([[f64; 3]; 3], Vec<[f64; 3]>) {
         let large = [[200.0, 0.0, 0.0], [0.0, 200.0, 0.0], [0.0, 0.0, 200.0]];
         let skewed = [[20.0, 1.0, -0.6], [0.0, 20.0, 0.8], [0.0, 0.0, 20.0]];
         let skew = |[x, y, z]: [f64; 3]| [x + 0.05 * y - 0.03 * z, y + 0.04 * z, z];
