@@ -400,8 +400,9 @@ impl Server {
         self
     }
 
-    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS folds by one box length
-    /// at most; atoms farther out give wrong energies there without a word. The caller's array stays as it is.
+    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021
+    /// folds by two box lengths at most; atoms farther out give wrong energies there without a word. The caller's array
+    /// stays as it is.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
         self.fold = Some(folded);

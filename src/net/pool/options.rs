@@ -77,7 +77,7 @@ pub struct PoolOptions {
     pub extras: usize,
     /// How many drivers may be lost over a job before it is given up; never, if `None`.
     pub attempts: Option<u32>,
-    /// Moves atoms into the cell before they are sent ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS needs it.
+    /// Moves atoms into the cell before they are sent ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS of 2021 needs it.
     pub fold: bool,
     /// Lets infinite numbers and NaN through ([`Server::allow_not_finite`](crate::Server::allow_not_finite)).
     pub allow_not_finite: bool,

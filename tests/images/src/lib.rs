@@ -1,9 +1,9 @@
 //! What the images share: a panic handler that can't be linked, a wire that the compiler knows nothing of,
-//! and a potential that costs nothing, so that an image holds the driver and little else.
+//! and a potential that costs nothing, so that an image holds the driver or the server and little else.
 
 #![no_std]
 
-use forcewire::{Cell, Evaluation, Potential, PotentialError};
+use forcewire::{Cell, Evaluation, Potential, PotentialError, Scalar};
 
 unsafe extern "C" {
     /// Is defined nowhere: if the linker keeps the panic handler, it complains of this name.
@@ -21,6 +21,15 @@ const WIRE: *mut u32 = 0x4000_0000 as *mut u32;
 /// A number that the compiler can't foresee.
 pub fn unforeseen() -> u32 {
     unsafe { WIRE.read_volatile() }
+}
+
+/// With the feature `panic`, a line that can.
+pub fn may_panic<T: Scalar>(forces: &mut [[T; 3]]) {
+    let _ = &forces;
+    #[cfg(feature = "panic")]
+    {
+        forces[unforeseen() as usize] = [T::ZERO; 3];
+    }
 }
 
 /// A stream whose every answer is unforeseen, for better and for worse.
@@ -96,10 +105,7 @@ impl Potential for Echo {
         for (force, position) in forces.iter_mut().zip(positions) {
             *force = *position;
         }
-        #[cfg(feature = "panic")]
-        {
-            forces[unforeseen() as usize] = [0.0; 3];
-        }
+        may_panic(forces);
         Ok(Evaluation::default())
     }
 }
