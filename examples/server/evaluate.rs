@@ -127,7 +127,8 @@ fn line(asked: &Asked, answer: &Answered) -> serde_json::Result<String> {
     let forces = answer.job.forces.iter().map(|f| asked.rotation.undo(*f));
     let virial = asked.rotation.undo_virial(&answer.virial);
     Ok(format!(
-        r#"{{"frame":{},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}"#,
+        r#"{{"frame":{},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}
+"#,
         asked.index,
         json!(answer.energy),
         serde_json::to_string(&forces.collect::<Vec<_>>())?,

@@ -1,4 +1,4 @@
-//! System calls of `examples/driver.rs` an evaluation, counted by strace.
+//! System calls of `examples/driver.rs` and `examples/server.rs` an evaluation, counted by strace.
 //!
 //! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
 
@@ -6,9 +6,10 @@
 mod example;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const EVALUATIONS: usize = 1000;
@@ -28,37 +29,108 @@ fn main() {
         return;
     }
     println!("system calls an evaluation of {ATOMS} atoms, over {EVALUATIONS} of them");
-    for transport in ["tcp", "unix"] {
-        for mode in ["classic", "consolidated"] {
-            let calls = count(transport, mode);
-            let each: Vec<String> = calls
-                .iter()
-                .filter(|(_, n)| **n >= EVALUATIONS / 10)
-                .map(|(name, n)| format!("{name} {:.2}", *n as f64 / EVALUATIONS as f64))
-                .collect();
-            let all = calls.values().sum::<usize>() as f64 / EVALUATIONS as f64;
-            println!("{transport:>5} {mode:>13} {all:>6.2}   {}", each.join(", "));
+    for (role, count) in [("driver", driver as Count), ("server", server)] {
+        for transport in ["tcp", "unix"] {
+            for mode in ["classic", "consolidated"] {
+                let calls = count(transport, mode);
+                let each: Vec<String> = calls
+                    .iter()
+                    .filter(|(_, n)| **n >= EVALUATIONS / 10)
+                    .map(|(name, n)| format!("{name} {:.2}", *n as f64 / EVALUATIONS as f64))
+                    .collect();
+                let all = calls.values().sum::<usize>() as f64 / EVALUATIONS as f64;
+                let each = each.join(", ");
+                println!("{role} {transport:>5} {mode:>13} {all:>6.2}   {each}");
+            }
         }
     }
 }
 
-/// Calls by name that the driver made while it served.
-fn count(transport: &str, mode: &str) -> BTreeMap<String, usize> {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let summary = directory.path().join("calls");
+/// Calls by name that a program made.
+type Calls = BTreeMap<String, usize>;
+type Count = fn(&str, &str) -> Calls;
+
+/// strace in front of a program. On connected sockets and nothing else: starting a process is not what is counted.
+fn strace(summary: &Path, program: &Command) -> Command {
     let mut command = Command::new("strace");
-    // On the connected socket and nothing else: starting a process is not what is counted.
     command.args([
         "-f",
         "-c",
         "-e",
         "trace=network,read,write,readv,writev,poll,select,epoll_wait,futex",
     ]);
+    command.arg("-o").arg(summary).arg(program.get_program());
     command
-        .arg("-o")
-        .arg(&summary)
-        .arg(example::driver().get_program())
-        .args(["-m", "gas", "--init", "never"]);
+}
+
+/// What strace has counted.
+fn counted(summary: &Path) -> Calls {
+    let summary = std::fs::read_to_string(summary).expect("strace's summary");
+    let rows = summary.lines().filter_map(row);
+    rows.filter(|(name, _)| name != "total").collect()
+}
+
+/// Calls that the server made for one driver.
+fn server(transport: &str, mode: &str) -> Calls {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (summary, frames) = (
+        directory.path().join("calls"),
+        directory.path().join("frames.xyz"),
+    );
+    let frame = format!("{ATOMS}\n\n{}", "Ar 0 0 0\n".repeat(ATOMS));
+    std::fs::write(&frames, frame.repeat(EVALUATIONS)).expect("a file");
+    let mut command = strace(&summary, &example::server());
+    command.arg(&frames).args(["--evaluate", "--mode", mode]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let socket = directory.path().join("socket");
+    if transport == "tcp" {
+        command.args(["-a", "127.0.0.1", "-p", "0"]);
+    } else {
+        command.args(["-u", "-S", "", "-a"]).arg(&socket);
+    }
+    let mut child = command.spawn().expect("strace");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("the server");
+    if transport == "tcp" {
+        let (_, address) = line.trim_end().rsplit_once(' ').expect("an address");
+        let mut peer = TcpStream::connect(address).expect("the server");
+        peer.set_nodelay(true).expect("TCP");
+        compute(&mut peer);
+    } else {
+        compute(&mut UnixStream::connect(&socket).expect("the server"));
+    }
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("the server");
+    assert!(child.wait().expect("strace").success(), "{line}{rest}");
+    counted(&summary)
+}
+
+/// A driver whose forces are 0, until it is told to exit.
+fn compute(peer: &mut dyn Peer) {
+    let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * ATOMS], false);
+    let mut reply = b"FORCEREADY  \0\0\0\0\0\0\0\0".to_vec();
+    reply.extend(i32::try_from(ATOMS).expect("few").to_le_bytes());
+    reply.resize(100 + 24 * ATOMS, 0);
+    loop {
+        peer.read_exact(&mut header).expect("the server");
+        match &header {
+            b"STATUS      " if has_data => peer.write_all(b"HAVEDATA    ").expect("the server"),
+            b"STATUS      " => peer.write_all(b"READY       ").expect("the server"),
+            b"POSDATA     " => peer.read_exact(&mut frame).expect("the server"),
+            b"GETFORCE    " => peer.write_all(&reply).expect("the server"),
+            _ => return,
+        }
+        has_data = &header == b"POSDATA     " || has_data && &header == b"STATUS      ";
+    }
+}
+
+/// Calls that the driver made while it served.
+fn driver(transport: &str, mode: &str) -> Calls {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let summary = directory.path().join("calls");
+    let mut command = strace(&summary, &example::driver());
+    command.args(["-m", "gas", "--init", "never"]);
     if transport == "tcp" {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = listener.local_addr().expect("bound").port();
@@ -74,20 +146,14 @@ fn count(transport: &str, mode: &str) -> BTreeMap<String, usize> {
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).expect("a unix socket");
         let mut child = command
-            .args(["-u", "-S", ""])
-            .arg("-a")
+            .args(["-u", "-S", "", "-a"])
             .arg(&path)
             .spawn()
             .expect("strace");
         converse(&mut listener.accept().expect("the driver").0, mode);
         assert!(child.wait().expect("strace").success());
     }
-    let summary = std::fs::read_to_string(&summary).expect("strace's summary");
-    summary
-        .lines()
-        .filter_map(row)
-        .filter(|(name, _)| name != "total")
-        .collect()
+    counted(&summary)
 }
 
 /// `% time, seconds, usecs/call, calls, [errors,] syscall`
