@@ -910,7 +910,6 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             }
             (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
         };
-        self.server.news = None;
         self.server.then = (phase, news);
         self.gather(part);
         Ok(())

@@ -96,8 +96,8 @@ impl Simulation {
         if steps > 0 {
             let natoms = self.atoms.masses.len() as f64;
             drivers.say(&format!(
-                "{} in {seconds:.3} s, {:.1} evaluations/s; drift of the conserved energy {:.2e} hartree an atom in {} fs (a \
-                 line through all steps), largest deviation {:.2e}",
+                "{} in {seconds:.3} s, {:.1} evaluations/s; drift of the conserved energy {:.2e} hartree an atom \
+                 in {} fs (a line through all steps), largest deviation {:.2e}",
                 counted(steps, "step"),
                 (steps + 1) as f64 / seconds,
                 drift.slope() * steps as f64 / natoms,

@@ -85,7 +85,9 @@ pub fn evaluate(
             None => {}
         }
         while let Some(line) = lines.remove(&printed) {
-            writeln!(out, "{line}").map_err(|error| format!("can't print a result: {error}"))?;
+            // The line and its end at once: a pipe would be written to twice.
+            out.write_all((line + "\n").as_bytes())
+                .map_err(|error| format!("can't print a result: {error}"))?;
             printed += 1;
         }
     }
@@ -127,8 +129,7 @@ fn line(asked: &Asked, answer: &Answered) -> serde_json::Result<String> {
     let forces = answer.job.forces.iter().map(|f| asked.rotation.undo(*f));
     let virial = asked.rotation.undo_virial(&answer.virial);
     Ok(format!(
-        r#"{{"frame":{},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}
-"#,
+        r#"{{"frame":{},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}"#,
         asked.index,
         json!(answer.energy),
         serde_json::to_string(&forces.collect::<Vec<_>>())?,

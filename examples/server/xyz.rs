@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn angstroms_are_bohrs_inside_and_angstroms_again_outside() {
-        let text = "1\nLattice=\"0.529177210544 0 0 0 2 0 0.1 0 4\" Properties=species:S:1:pos:R:3\nAr 1 0.529177210544 -3\n";
+        let text = "1\nLattice=\"0.529177210544 0 0 0 2 0 0.1 0 4\" Properties=species:S:1:pos:R:3\n\
+                    Ar 1 0.529177210544 -3\n";
         let frame = read(text, Units::Angstrom).remove(0).unwrap();
         let [a, _, _] = frame.cell.vectors();
         assert!((a[0] - 1.0).abs() < 1e-15);

@@ -83,6 +83,7 @@ impl Place {
     }
 
     pub fn server_with(&self, transport: Transport, arguments: &[&str], input: Stdio) -> Server {
+        example::driver(); // is built before the server waits for it
         let mut command = example::server();
         match transport {
             Transport::Tcp => command.args(["-a", "127.0.0.1", "-p", "0"]),

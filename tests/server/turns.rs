@@ -310,6 +310,61 @@ fn half_a_message_is_finished_by_its_own_exchange() {
     }
 }
 
+/// Half of EXIT has left: there is no other way.
+#[test]
+fn half_of_exit_is_followed_by_the_rest() {
+    for moved in 1..12 {
+        for (call, command) in CALLS {
+            let mut server = at_ready(server(Mode::Consolidated));
+            pour_some(server.exit(), &mut &b""[..], moved);
+            let script = script(&mut server, Split::Anew(1)).has_sent(&one());
+            let script = match call {
+                Call::Exit => script.exits().says(&EXIT[moved..]).drops(),
+                Call::Status => script
+                    .asks()
+                    .says(&EXIT[moved..])
+                    .learns(Status::DISCONNECTED)
+                    .exits()
+                    .says_nothing()
+                    .drops(),
+                _ => script
+                    .calls(call)
+                    .refuses(ProtocolError::InvalidStatus {
+                        command,
+                        status: ready(),
+                    })
+                    .exits()
+                    .says(&EXIT[moved..])
+                    .drops(),
+            };
+            script.exits().hears_the_end().ends();
+        }
+    }
+}
+
+/// What `evaluate` has sent is not taken for sent by another call.
+#[test]
+fn what_evaluate_has_done_is_not_done_by_another_call() {
+    for mode in MODES {
+        at_every_split(|split| {
+            let refused = |command, status| ProtocolError::InvalidStatus { command, status };
+            let mut server = server(mode);
+            script(&mut server, split)
+                .evaluates(&one())
+                .says(STATUS)
+                .hears(NEEDINIT)
+                .says([&init(0, " "), STATUS].concat())
+                .initializes()
+                .refuses(refused(Header::Init, busy()))
+                .evaluates(&one())
+                .hears(READY)
+                .says(positions(mode, &one()))
+                .sends(&one())
+                .refuses(refused(Header::PosData, busy()));
+        });
+    }
+}
+
 /// Half an answer that has come is waited for by whoever may ask for it.
 #[test]
 fn half_an_answer_is_waited_for_by_its_own_exchange() {
