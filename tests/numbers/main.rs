@@ -1,0 +1,41 @@
+//! Every number that a peer can send where a number decides: counts, lengths, headers, and what is not finite.
+//!
+//! ```text
+//! cargo test --test numbers                                            edges, and a million between them
+//! cargo test --release --test numbers -- --ignored --nocapture        all of them: tests/run numbers
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../states/copy.rs"]
+mod copy;
+
+mod cells;
+mod counts;
+mod headers;
+mod reals;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Work that is done in parts, by all CPUs.
+fn in_parts(parts: usize, part: impl Fn(usize) -> u64 + Sync) -> u64 {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut count = 0;
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                index if index < parts => count += part(index),
+                _ => return count,
+            }
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let counts = workers
+            .into_iter()
+            .map(|it| it.join().expect("the number above"));
+        counts.sum()
+    })
+}

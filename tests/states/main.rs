@@ -1,0 +1,174 @@
+//! Every state with every message and every call, against tables written by hand from the protocol; and every state
+//! that the two machines can be in together.
+//!
+//! ```text
+//! cargo test --test states                                             as many bytes at once as there is room for
+//! cargo test --release --test states -- --ignored --nocapture          byte by byte
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod copy;
+mod driver;
+mod server;
+mod walk;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use forcewire::{Initialize, Mode, ProtocolError, Step, Transfer};
+use walk::{Fault, Found, Plan, walk};
+
+const MODES: [Mode; 4] = [
+    Mode::Classic,
+    Mode::Consolidated,
+    Mode::Strict,
+    Mode::Batched(2),
+];
+
+const INITIALIZE: [Initialize; 3] = [Initialize::Never, Initialize::Once, Initialize::EveryStep];
+
+/// Twelve bytes that are no header: another case, out of step by a byte, noughts, nothing, another protocol.
+const MALFORMED: [(&str, &[u8; 12]); 5] = [
+    ("lower-case", b"status      "),
+    ("out-of-step", b" STATUS     "),
+    ("noughts", &[0; 12]),
+    ("blank", b"            "),
+    ("http", b"GET / HTTP/1"),
+];
+
+/// A table: its columns' names, and for each row its name and its cells.
+fn table(text: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
+    let mut rows = text.trim().lines().map(str::split_whitespace);
+    let columns: Vec<_> = rows.next().expect("a first line").collect();
+    let rows = rows.map(|mut words| {
+        let name = words.next().expect("a row's name");
+        let cells: Vec<_> = words.collect();
+        assert_eq!(cells.len(), columns.len(), "{name}");
+        (name, cells)
+    });
+    let rows = rows.collect();
+    (columns, rows)
+}
+
+/// Runs a transfer on these bytes, so many at once, until it is over or waits; behind the bytes may come the end.
+fn hears<T: Transfer>(
+    mut transfer: T,
+    inbox: &mut &[u8],
+    ended: bool,
+    piece: usize,
+) -> (Vec<u8>, Option<Result<T::Output, ProtocolError>>) {
+    let mut said = Vec::new();
+    loop {
+        match transfer.step() {
+            Err(error) => return (said, Some(Err(error))),
+            Ok(Step::Done(output)) => return (said, Some(Ok(output))),
+            Ok(Step::Write(slice)) => {
+                let n = slice.len().min(piece);
+                said.extend(&slice[..n]);
+                transfer.advance(n);
+            }
+            Ok(Step::Read(_)) if inbox.is_empty() && !ended => return (said, None),
+            Ok(Step::Read(_)) if inbox.is_empty() => transfer.end(),
+            Ok(Step::Read(slice)) => {
+                let (came, rest) = inbox.split_at(slice.len().min(inbox.len()).min(piece));
+                slice[..came.len()].copy_from_slice(came);
+                *inbox = rest;
+                transfer.advance(came.len());
+            }
+        }
+    }
+}
+
+// ---- both together ----
+
+/// Walks through several plans at once; prints and adds up what was found.
+fn walk_all(plans: &[Plan], check: usize) -> Found {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut all = Found::default();
+        while let Some(&plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = walk(plan, check).unwrap_or_else(|fault| panic!("{plan:?}: {fault:?}"));
+            println!("{found}  {plan:?}");
+            all.add(found);
+        }
+        all
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let all = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let mut all = Found::default();
+        for worker in workers {
+            all.add(worker.join().expect("the plan above"));
+        }
+        all
+    });
+    println!("{all}  in all");
+    all
+}
+
+fn plan(mode: Mode, initialize: Initialize) -> Plan {
+    Plan {
+        mode,
+        initialize,
+        exits: true,
+        room: (24, 24),
+        piece: usize::MAX,
+    }
+}
+
+/// From every state that can be reached, whatever fails on the way there, an evaluation is complete after so many
+/// moves at most, if nothing more fails; and no answer is another one's.
+#[test]
+fn every_state_leads_to_a_complete_evaluation() {
+    // A driver that asks for INIT before every structure passes through all states of one that asks less often, but
+    // those behind FORCEREADY.
+    let mut plans = MODES.map(|mode| plan(mode, Initialize::EveryStep)).to_vec();
+    plans.push(plan(Mode::Consolidated, Initialize::Never));
+    plans.push(plan(Mode::Strict, Initialize::Once));
+    let found = walk_all(&plans, 16);
+    assert!(
+        found.states > 15_000 && found.met_again > 3_000,
+        "{found:?}"
+    );
+}
+
+/// The same between any two bytes.
+#[test]
+#[ignore = "minutes, in release: tests/run states"]
+fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {
+    let mut plans = Vec::new();
+    for mode in MODES.into_iter().rev() {
+        for initialize in INITIALIZE {
+            plans.push(Plan {
+                room: (24, 1),
+                piece: 1,
+                ..plan(mode, initialize)
+            });
+        }
+    }
+    walk_all(&plans, 4);
+}
+
+/// What a connection must take of what the driver does not read while it replies. STATUS stands behind GETFORCE, and
+/// EXIT may behind that. (TCP takes some 10^5 bytes, the smallest ring that anyone gives smoltcp a few hundred.)
+#[test]
+fn a_connection_that_holds_two_headers_is_enough_and_less_is_not() {
+    for (mode, exits, enough) in [
+        (Mode::Consolidated, true, 24),
+        (Mode::Consolidated, false, 12),
+        (Mode::Strict, true, 12),
+    ] {
+        let plan = |room| Plan {
+            exits,
+            room: (room, 24),
+            ..plan(mode, Initialize::Never)
+        };
+        let found = walk(plan(enough), 16);
+        assert!(found.is_ok(), "{mode:?} {enough}: {found:?}");
+        let found = walk(plan(enough - 1), 16);
+        let deadlock = matches!(found, Err(Fault::Deadlock(_)));
+        assert!(deadlock, "{mode:?} {enough}: {found:?}");
+    }
+}
