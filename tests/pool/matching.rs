@@ -137,6 +137,51 @@ fn a_new_replica_goes_to_a_fresh_driver_rather_than_to_one_that_has_stayed_with_
     assert_eq!(drivers.given().len(), 2);
 }
 
+/// A driver has answered and has not said yet that it is ready; another, that is free, must not get its replica.
+#[test]
+fn a_replica_waits_a_moment_for_its_driver() {
+    for (is_stalled, expected) in [(false, 0), (true, 1)] {
+        let mut server = Server::new(PoolOptions::default());
+        let play = |server: &Server, ready: Receiver<()>| {
+            let mut driver = Played::connect(&server.path());
+            std::thread::spawn(move || {
+                driver.hears(crate::common::STATUS);
+                driver.says(READY);
+                let mut message = vec![0; 160 + 24 + 24];
+                while std::io::Read::read_exact(&mut driver.0, &mut message).is_ok() {
+                    driver.says(forceready(&truth(&positions(1, 7))));
+                    if ready.recv().is_err() {
+                        return;
+                    }
+                    driver.says(READY);
+                }
+            });
+        };
+        let (go, wait) = channel();
+        play(&server, wait);
+        server.joined(1);
+        server.pool.submit(job(1, 7)).unwrap();
+        let first = server.answer();
+        let (other, wait) = channel();
+        play(&server, wait);
+        server.joined(2);
+        server.pool.submit(job(1, 7)).unwrap();
+        assert!(
+            server
+                .pool
+                .next(Some(std::time::Duration::ZERO))
+                .unwrap()
+                .is_none()
+        );
+        if !is_stalled {
+            go.send(()).unwrap();
+        }
+        let second = server.answer();
+        assert_eq!(usize::from(second.driver != first.driver), expected);
+        drop((go, other));
+    }
+}
+
 #[test]
 fn any_gives_the_oldest_to_the_first() {
     let mut drivers = Drivers::new(Matching::Any);

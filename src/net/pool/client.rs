@@ -14,6 +14,9 @@ use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
 use crate::{Answer, Cell, Error, Mode, Request, Server, Status, Transfer};
 
+/// How long a replica waits for its driver to be free again before another one gets it.
+const SOON: Duration = Duration::from_millis(50);
+
 /// What a driver may send in one turn, so that none keeps the others waiting.
 const TURN: usize = 1024 * 1024;
 
@@ -76,7 +79,7 @@ pub(super) struct Client {
     /// It has not taken all that there is to be sent.
     blocked: bool,
     connected: Instant,
-    /// Since when it computes.
+    /// Since when it computes, or has computed.
     since: Instant,
     /// Since when it owes us an answer, or the rest of a message, or does not take what we send.
     late: Option<Instant>,
@@ -247,6 +250,13 @@ impl Client {
         }
     }
 
+    /// The replica that it has just computed, if it only has to say yet that it takes another: worth waiting for, but
+    /// not for long.
+    pub(super) fn soon_free(&self) -> Option<i32> {
+        let asked = self.stage == Stage::Asking && self.since.elapsed() < SOON;
+        self.last.filter(|_| asked)
+    }
+
     /// Gives it something to compute. It is told when it is [driven](Self::drive).
     pub(super) fn assign(&mut self, tasks: impl IntoIterator<Item = Task>, extras: usize) {
         self.work.extend(tasks);
@@ -399,6 +409,7 @@ impl Client {
     /// Hands over what has been computed.
     fn finish(&mut self, single: Answer, done: &mut impl FnMut(Answered, bool)) {
         let took = self.since.elapsed();
+        self.since = Instant::now();
         let batch = self.work.len() > 1;
         let mut forces = self.forces.as_slice();
         for (index, mut task) in self.work.drain(..).enumerate() {

@@ -578,9 +578,11 @@ impl Pool {
             let (last, locked) = (client.last, client.locked);
             Some(Free { id, last, locked })
         });
+        let clients = self.clients.values();
         let claimed = match self.options.matching {
-            Matching::Locked => self.clients.values().filter_map(|it| it.last).collect(),
-            Matching::Auto | Matching::Any => BTreeSet::new(),
+            Matching::Locked => clients.filter_map(|it| it.last).collect(),
+            Matching::Auto => clients.filter_map(Client::soon_free).collect(),
+            Matching::Any => BTreeSet::new(),
         };
         let (matching, free) = (self.options.matching, free.collect());
         for (id, task) in self.queue.distribute(matching, free, claimed) {

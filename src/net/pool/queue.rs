@@ -42,9 +42,10 @@ impl Queue {
         Some(task)
     }
 
-    /// The oldest task.
-    fn take_oldest(&mut self) -> Option<Task> {
-        let (&ticket, _) = self.tasks.first_key_value()?;
+    /// The oldest task of a replica that is none of these.
+    fn take_oldest_but(&mut self, replicas: &BTreeSet<i32>) -> Option<Task> {
+        let other = |task: &&Task| !replicas.contains(&task.job.replica);
+        let ticket = self.tasks.values().find(other)?.ticket;
         self.remove(ticket)
     }
 
@@ -64,16 +65,9 @@ impl Queue {
         self.remove(ticket)
     }
 
-    /// The oldest task of a replica that no driver had last.
-    fn take_unclaimed(&mut self, claimed: &BTreeSet<i32>) -> Option<Task> {
-        let unclaimed = |task: &&Task| !claimed.contains(&task.job.replica);
-        let ticket = self.tasks.values().find(unclaimed)?.ticket;
-        self.remove(ticket)
-    }
-
     /// Matches tasks to free drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`): in rounds, in each of
-    /// which every driver that still has nothing may get something. `claimed` are the replicas that drivers, free
-    /// or not, had last.
+    /// which every driver that still has nothing may get something. `claimed` are the replicas that wait for their drivers:
+    /// no other gets them.
     pub(super) fn distribute(
         &mut self,
         matching: Matching,
@@ -84,19 +78,20 @@ impl Queue {
         let rounds: &[Round] = match matching {
             Matching::Auto => &[Round::Same, Round::Fresh, Round::Unlocked, Round::Any],
             Matching::Any => &[Round::Any],
-            Matching::Locked => &[Round::Same, Round::Unclaimed],
+            Matching::Locked => &[Round::Same, Round::Fresh],
         };
         for round in rounds {
             free.retain(|driver| {
                 let task = match (round, driver.last) {
                     (Round::Same, Some(replica)) => self.take_replica(replica),
-                    (Round::Fresh, None) | (Round::Any, _) => self.take_oldest(),
-                    (Round::Unlocked, _) if !driver.locked => self.take_oldest(),
-                    (Round::Unclaimed, None) => self.take_unclaimed(&claimed),
+                    (Round::Fresh, None) | (Round::Any, _) => self.take_oldest_but(&claimed),
+                    (Round::Unlocked, _) if !driver.locked => self.take_oldest_but(&claimed),
                     _ => None,
                 };
                 let Some(task) = task else { return true };
-                claimed.insert(task.job.replica);
+                if matching == Matching::Locked {
+                    claimed.insert(task.job.replica);
+                }
                 assigned.push((driver.id, task));
                 false
             });
@@ -123,6 +118,4 @@ enum Round {
     /// Anything, unless it has stayed with its replica.
     Unlocked,
     Any,
-    /// What no other had last, if it had nothing yet.
-    Unclaimed,
 }
