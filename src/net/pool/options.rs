@@ -9,8 +9,8 @@ use crate::net::Subnet;
 /// How jobs are matched to drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Matching {
-    /// The replica that a driver had last; then any to one that had none yet; then any, rather to a driver that has not
-    /// stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
+    /// The replica that a driver had last, which waits a moment if that driver has just computed it; then any to one that
+    /// had none yet; then any, rather to a driver that has not stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
     /// of the step before.
     #[default]
     Auto,
