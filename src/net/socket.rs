@@ -1,7 +1,9 @@
 //! The sockets of the operating system, TCP and unix alike.
 
 use core::time::Duration;
-use std::io::{self, IoSlice, Read, Write};
+#[cfg(not(unix))]
+use std::io::Write;
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream};
 use std::vec::Vec;
 
@@ -99,18 +101,37 @@ impl Socket {
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => Write::write(&mut &*socket, bytes),
-            #[cfg(unix)]
-            Self::Unix(socket) => Write::write(&mut &*socket, bytes),
-        }
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
+    /// Sends the beginning of these pieces. A peer that has gone is an error and not SIGPIPE, which ends a program
+    /// that has not said otherwise: Rust's have, C's that use this library have not.
+    #[cfg(unix)]
+    pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        use nix::sys::socket::{MsgFlags, send};
+        use std::os::fd::AsRawFd;
+
+        // There std sets an option of the socket instead.
+        #[cfg(target_vendor = "apple")]
+        let mut flags = MsgFlags::empty();
+        #[cfg(not(target_vendor = "apple"))]
+        let mut flags = MsgFlags::MSG_NOSIGNAL;
+        let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let Some(first) = pieces.next() else {
+            return Ok(0);
+        };
+        // A call for each, because `writev` knows no flags; they leave together all the same.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if pieces.next().is_some() {
+            flags |= MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
+        }
+        Ok(send(self.as_raw_fd(), first, flags)?)
+    }
+
+    #[cfg(not(unix))]
     pub(super) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => Write::write_vectored(&mut &*socket, pieces),
-            #[cfg(unix)]
-            Self::Unix(socket) => Write::write_vectored(&mut &*socket, pieces),
         }
     }
 }

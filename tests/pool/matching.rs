@@ -87,7 +87,7 @@ impl Drivers {
             self.server.answer();
         }
         // Their READY, too.
-        crate::peers::idle(&mut self.server.pool, std::time::Duration::from_millis(20));
+        crate::peers::idle(&mut self.server.pool, std::time::Duration::from_millis(100));
     }
 }
 
