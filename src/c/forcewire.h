@@ -1,0 +1,387 @@
+/* forcewire for C: both sides of the i-PI protocol, and the functions of i-PI's sockets.c again.
+
+   Made from src/c by tests/c/header.rs: FORCEWIRE_OVERWRITE=1 cargo test -p forcewire-c header
+
+   Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3], x y z of one atom after
+   the other. Every call that can fail returns a forcewire_status_t. */
+
+#ifndef FORCEWIRE_H
+#define FORCEWIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Ask the server for INIT once a connection.
+#define FORCEWIRE_INIT_ONCE 1
+
+// Ask the server for INIT before every structure.
+#define FORCEWIRE_INIT_EVERY_STEP 2
+
+// Let the number of atoms change from one structure to the next.
+#define FORCEWIRE_CHANGING_ATOMS 4
+
+// Let infinite numbers and NaN through, in both directions.
+#define FORCEWIRE_NOT_FINITE_TOO 8
+
+// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
+// together, as with i-PI today.
+#define FORCEWIRE_CLASSIC 1
+
+// Speak classic, and not one STATUS more than that: ABINIT 9.6 and pysisyphus insist on it.
+#define FORCEWIRE_STRICT 2
+
+// Move atoms by whole lattice vectors into the cell before they are sent, which LAMMPS needs.
+#define FORCEWIRE_FOLD 16
+
+// The driver is connected.
+#define FORCEWIRE_UP 1
+
+// It waits for positions.
+#define FORCEWIRE_READY 2
+
+// It waits for INIT.
+#define FORCEWIRE_NEEDS_INIT 4
+
+// It has computed forces, which wait to be asked for.
+#define FORCEWIRE_HAS_DATA 8
+
+// It owes an answer: it computes, or has not said yet what it needs.
+#define FORCEWIRE_BUSY 16
+
+// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
+// forcewire_status_t. So it is unless told otherwise.
+#define FORCEWIRE_EXIT 0
+
+// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more. What was to be
+// read is filled with bytes 255, which is NaN as a real, -1 as an integer and no header of the protocol.
+#define FORCEWIRE_CONTINUE 1
+
+// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
+#define FORCEWIRE_HANDLE 176
+
+// What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
+// and what can be done.
+typedef enum {
+  // All is well.
+  FORCEWIRE_OK = 0,
+  // An argument makes no sense: NULL, a length that does not fit, a cell without a volume. Nothing was done.
+  FORCEWIRE_INVALID_ARGUMENT = 1,
+  // The handle is connected to no one.
+  FORCEWIRE_NOT_CONNECTED = 2,
+  // The peer closed the connection between two messages. ASE's server ends so.
+  FORCEWIRE_CLOSED = 3,
+  // The peer closed the connection in the middle of a message.
+  FORCEWIRE_BROKEN = 4,
+  // The peer was waited for in vain. The call may be made again and goes on where it stopped.
+  FORCEWIRE_TIMED_OUT = 5,
+  // There is no connection, or it was lost.
+  FORCEWIRE_CONNECTION = 6,
+  // The peer does not keep to the protocol. Close the connection.
+  FORCEWIRE_PROTOCOL = 7,
+  // The call is out of turn. Nothing was done.
+  FORCEWIRE_OUT_OF_TURN = 8,
+  // More atoms come than there is room for. Make the call again with longer arrays.
+  FORCEWIRE_NO_ROOM = 9,
+  // Infinite numbers or NaN.
+  FORCEWIRE_NOT_FINITE = 10,
+  // The potential failed. No reply was sent: close the connection.
+  FORCEWIRE_POTENTIAL = 11,
+  // The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
+  FORCEWIRE_ATOMS_CHANGED = 12,
+} forcewire_status_t;
+
+// What a driver was told.
+typedef enum {
+  // Positions are here: compute, then reply.
+  FORCEWIRE_EVENT_POSITIONS = 0,
+  // INIT has come: forcewire_driver_init_text(). Receive again.
+  FORCEWIRE_EVENT_INIT = 1,
+  // The server needs no more forces.
+  FORCEWIRE_EVENT_EXIT = 2,
+  // The server closed the connection between two messages, as ASE's does at its end. i-PI drops a driver so:
+  // connecting again may be worth it.
+  FORCEWIRE_EVENT_CLOSED = 3,
+} forcewire_event_kind_t;
+
+// A driver: the side that computes forces, and its connection to a server.
+//
+// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
+// time; different handles have nothing in common. It must not be copied.
+typedef struct {
+  uint64_t memory[FORCEWIRE_HANDLE];
+} forcewire_driver_t;
+
+// A connection that the caller has made: over a serial line, lwIP, TLS.
+//
+// `recv` and `send` move some bytes, at least one, and say how many those were. `recv` returns 0 when the peer has
+// closed its side. A negative number is an error, which ends the call that was under way with FORCEWIRE_CONNECTION,
+// or with FORCEWIRE_TIMED_OUT if it is -FORCEWIRE_TIMED_OUT; made again with the same arguments the call goes on
+// where it stopped.
+//
+// `owed` tells recv that the peer is late if it stays silent: it is in the middle of a message, or has been asked
+// something that it need not compute.
+//
+// `flush` may be NULL. Otherwise it is called, and returns 0, when a message is whole: `send` may keep the pieces
+// until then. Over TCP each piece is a segment of its own else, and i-PI drops a driver whose answer to STATUS comes
+// in two.
+typedef struct {
+  // Is handed to the functions.
+  void *context;
+  ptrdiff_t (*recv)(void *context, void *bytes, size_t size, bool owed);
+  ptrdiff_t (*send)(void *context, const void *bytes, size_t size);
+  int (*flush)(void *context);
+} forcewire_transport_t;
+
+// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of vector j, as it is
+// on the wire, so that a point with fractional coordinates s is at r = h s. A box of 10 bohr is
+// {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI sends the upper triangle.
+typedef struct {
+  double h[3][3];
+} forcewire_cell_t;
+
+// What a potential gives besides forces.
+typedef struct {
+  // Hartree.
+  double energy;
+  // W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
+  double virial[3][3];
+} forcewire_evaluation_t;
+
+// Computes: positions in bohr; forces in hartree/bohr and the evaluation come as zeros and are to be filled.
+// Anything but 0 ends forcewire_driver_serve() with FORCEWIRE_POTENTIAL.
+typedef int (*forcewire_potential_t)(void *context,
+                                     const forcewire_cell_t *cell,
+                                     const double (*positions)[3],
+                                     double (*forces)[3],
+                                     size_t natoms,
+                                     forcewire_evaluation_t *evaluation);
+
+// What a driver was told, and what belongs to it.
+typedef struct {
+  forcewire_event_kind_t kind;
+  // The replica (bead) that the last INIT named, 0 if none has.
+  int32_t replica;
+  // Atoms of the structure; with FORCEWIRE_NO_ROOM, those that need room.
+  size_t natoms;
+  forcewire_cell_t cell;
+} forcewire_event_t;
+
+// A server: the side that asks for forces, and its connection to one driver.
+//
+// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
+// time; different handles have nothing in common. It must not be copied.
+typedef struct {
+  uint64_t memory[FORCEWIRE_HANDLE];
+} forcewire_server_t;
+
+// What came with the forces of a structure.
+typedef struct {
+  // Hartree.
+  double energy;
+  // Hartree, made symmetric, not divided by the volume.
+  double virial[3][3];
+  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there is room for.
+  size_t extras_size;
+} forcewire_answer_t;
+
+// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
+typedef struct {
+  // For the server to listen, or the driver to connect. 0 tries once.
+  double connect;
+  // For the rest of a message once its beginning has come, and for the peer to take what is sent.
+  double message;
+  // For the next message. 0 waits for ever.
+  double idle;
+} forcewire_patience_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// One sentence that says what a status means. Never NULL.
+const char *forcewire_strerror(int status);
+
+// Makes a driver of the memory, connected to no one; flags are 0 or FORCEWIRE_INIT_ONCE and the like, added.
+//
+// Without one of these two no server sends INIT or batches, and every server knows such drivers.
+forcewire_status_t forcewire_driver_init(forcewire_driver_t *driver, uint32_t flags);
+
+// Connects the driver to functions of the caller's, with a new server at their other end.
+forcewire_status_t forcewire_driver_attach(forcewire_driver_t *driver, const forcewire_transport_t *transport);
+
+// Computes what the server asks for until it has had enough: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if it only
+// closed the connection. Positions and forces have room for so many atoms; on a host they may be NULL, and the
+// library takes memory as it needs it and knows batches.
+forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
+                                          forcewire_potential_t potential,
+                                          void *context,
+                                          double (*positions)[3],
+                                          double (*forces)[3],
+                                          size_t capacity);
+
+// Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
+// have room for so many atoms; all of them are there, or the call fails.
+forcewire_status_t forcewire_driver_receive(forcewire_driver_t *driver,
+                                            double (*positions)[3],
+                                            size_t capacity,
+                                            forcewire_event_t *event);
+
+// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which may be NULL and 0;
+// i-PI hangs on any that are no JSON object. Waits until the server asks; nothing leaves before all of it is here.
+forcewire_status_t forcewire_driver_reply(forcewire_driver_t *driver,
+                                          const forcewire_evaluation_t *evaluation,
+                                          const double (*forces)[3],
+                                          size_t natoms,
+                                          const void *extras,
+                                          size_t extras_size);
+
+// The text of the last INIT and its size in bytes, without a NUL: 256 bytes of it at most. Stays until the next call.
+const char *forcewire_driver_init_text(const forcewire_driver_t *driver, size_t *size);
+
+// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
+// with the NUL, and returns the text.
+const char *forcewire_driver_error(const forcewire_driver_t *driver, char *text, size_t size);
+
+// Ends the connection and gives its memory back. The driver can be connected again.
+forcewire_status_t forcewire_driver_close(forcewire_driver_t *driver);
+
+// Makes a server of the memory, connected to no one; flags are 0 or FORCEWIRE_CLASSIC, FORCEWIRE_FOLD,
+// FORCEWIRE_CHANGING_ATOMS and the like, added.
+forcewire_status_t forcewire_server_init(forcewire_server_t *server, uint32_t flags);
+
+// Connects the server to functions of the caller's, with a new driver at their other end.
+forcewire_status_t forcewire_server_attach(forcewire_server_t *server, const forcewire_transport_t *transport);
+
+// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT (replica 0, one blank)
+// if it wants that, sends the cell, upper triangular, and the positions, bohr, and takes the forces, hartree/bohr.
+// Extras may be NULL and 0. Forces and answer are worth something if the call returns FORCEWIRE_OK.
+forcewire_status_t forcewire_server_evaluate(forcewire_server_t *server,
+                                             const forcewire_cell_t *cell,
+                                             const double (*positions)[3],
+                                             double (*forces)[3],
+                                             size_t natoms,
+                                             forcewire_answer_t *answer,
+                                             void *extras,
+                                             size_t extras_size);
+
+// Asks the driver for its status, or waits for the answer to a question that is open: FORCEWIRE_UP and the like,
+// added; 0 if it has gone.
+forcewire_status_t forcewire_server_status(forcewire_server_t *server, uint32_t *status);
+
+// Sends INIT to a driver that needs it: a replica's number and a text, one blank if there is none (NULL and 0).
+forcewire_status_t forcewire_server_initialize(forcewire_server_t *server,
+                                               int32_t replica,
+                                               const char *text,
+                                               size_t size);
+
+// Sends one structure to a driver that is ready: the cell, upper triangular, and positions, bohr.
+forcewire_status_t forcewire_server_send_positions(forcewire_server_t *server,
+                                                   const forcewire_cell_t *cell,
+                                                   const double (*positions)[3],
+                                                   size_t natoms);
+
+// Waits until the driver has computed and takes what it found, as forcewire_server_evaluate() does.
+forcewire_status_t forcewire_server_get_forces(forcewire_server_t *server,
+                                               double (*forces)[3],
+                                               size_t natoms,
+                                               forcewire_answer_t *answer,
+                                               void *extras,
+                                               size_t extras_size);
+
+// Tells the driver that it is no longer needed, and waits until it has closed the connection.
+forcewire_status_t forcewire_server_exit(forcewire_server_t *server);
+
+// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
+// with the NUL, and returns the text.
+const char *forcewire_server_error(const forcewire_server_t *server, char *text, size_t size);
+
+// Ends the connection and gives its memory back. The server can be connected to another driver.
+forcewire_status_t forcewire_server_close(forcewire_server_t *server);
+
+// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's
+// /tmp/ipi_NAME. Tries again while no one listens there. Not in libraries for firmware.
+forcewire_status_t forcewire_driver_connect(forcewire_driver_t *driver,
+                                            const char *address,
+                                            const forcewire_patience_t *patience);
+
+// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
+// of many drivers accepts them itself and has a server adopt each. Not in libraries for firmware.
+forcewire_status_t forcewire_server_accept(forcewire_server_t *server,
+                                           const char *address,
+                                           const forcewire_patience_t *patience);
+
+// Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
+forcewire_status_t forcewire_driver_adopt(forcewire_driver_t *driver,
+                                          int socket,
+                                          const forcewire_patience_t *patience);
+
+// Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
+forcewire_status_t forcewire_server_adopt(forcewire_server_t *server,
+                                          int socket,
+                                          const forcewire_patience_t *patience);
+
+// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, over TCP (IPv4 or IPv6, no
+// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
+// ends either text; blanks at their ends do not count.
+//
+// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
+// sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
+void open_socket(int *psockfd, const int *inet, const int *port, const char *host, const char *prefix);
+
+// open_socket() with i-PI's usual prefix, /tmp/ipi_.
+void forcewire_open_socket_4(int *psockfd, const int *inet, const int *port, const char *host);
+
+// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
+// without an interface: behind the arguments come the lengths of the texts, so that no NUL is needed. Not for C.
+void open_socket_(int *psockfd,
+                  const int *inet,
+                  const int *port,
+                  const char *host,
+                  size_t prefix_or_host_size,
+                  size_t host_size,
+                  size_t prefix_size);
+
+// Sends so many bytes, all of them. None if that is 0.
+void writebuffer(const int *psockfd, const void *data, const int *plen);
+
+// The same, as Fortran programs without an interface call it.
+void writebuffer_(const int *psockfd, const void *data, const int *plen);
+
+// Reads so many bytes, all of them. None if that is 0.
+//
+// A stream that ends before the first of 12 bytes has ended between two messages: FORCEWIRE_CLOSED. Anywhere else it
+// is FORCEWIRE_BROKEN.
+void readbuffer(const int *psockfd, void *data, const int *plen);
+
+// The same, as Fortran programs without an interface call it.
+void readbuffer_(const int *psockfd, void *data, const int *plen);
+
+// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads: FORCEWIRE_EXIT or
+// FORCEWIRE_CONTINUE.
+void forcewire_on_error(int mode);
+
+// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
+forcewire_status_t forcewire_error(void);
+
+// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
+// the text.
+const char *forcewire_error_text(char *text, size_t size);
+
+// Forgets what has failed.
+void forcewire_clear_error(void);
+
+// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
+void c_sleep(double seconds);
+
+// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
+void *shm_map(const char *name, long nbytes);
+
+// Takes back what shm_map() has done.
+void shm_unmap(void *memory, long nbytes);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FORCEWIRE_H */

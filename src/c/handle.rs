@@ -1,0 +1,215 @@
+//! What the memory of a handle holds.
+
+use core::ffi::c_char;
+use core::fmt;
+
+use forcewire::{Driver, Error, Server, Transfer, blocking};
+
+use crate::link::{Link, forcewire_transport_t};
+use crate::memory::print;
+use crate::status::forcewire_status_t::{self, *};
+use crate::status::{Failure, Fault};
+
+/// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
+pub const FORCEWIRE_HANDLE: usize = 176;
+
+/// A machine, what it speaks through, and what went wrong last.
+#[repr(C)]
+pub struct Handle<M> {
+    /// Tells a handle from zeroed memory, and from one of the other kind. Stands first.
+    mark: u32,
+    link: Link,
+    failure: Failure,
+    pub machine: M,
+}
+
+/// A machine of the protocol's.
+pub trait Machine: Sized {
+    const MARK: u32;
+
+    /// Makes it new for the next connection.
+    fn renew(&mut self);
+}
+
+impl Machine for Driver {
+    const MARK: u32 = u32::from_le_bytes(*b"fwDr");
+
+    fn renew(&mut self) {
+        self.reset();
+    }
+}
+
+impl Machine for Server {
+    const MARK: u32 = u32::from_le_bytes(*b"fwSe");
+
+    fn renew(&mut self) {
+        self.reset();
+    }
+}
+
+impl<M: Machine> Handle<M> {
+    const FITS: () = assert!(
+        size_of::<Self>() <= 8 * FORCEWIRE_HANDLE && align_of::<Self>() <= 8,
+        "FORCEWIRE_HANDLE is too small"
+    );
+
+    /// Puts a handle into the caller's memory, whatever that held.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is NULL or points to a handle's memory, which no one else uses.
+    pub unsafe fn put<S>(memory: *mut S, machine: M) -> forcewire_status_t {
+        const { Self::FITS };
+        let memory = memory.cast::<Self>();
+        if memory.is_null() || !memory.is_aligned() {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        }
+        let handle = Self {
+            mark: M::MARK,
+            link: Link::None,
+            failure: Failure::None,
+            machine,
+        };
+        // SAFETY: there is memory for it.
+        unsafe { memory.write(handle) };
+        FORCEWIRE_OK
+    }
+
+    /// The handle in the caller's memory, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is NULL or points to a handle's memory, which [`put`](Self::put) has filled or which is set to
+    /// anything else, and no one else uses it as long as the reference is used.
+    pub unsafe fn of<'a, S>(memory: *mut S) -> Option<&'a mut Self> {
+        let memory = memory.cast::<Self>();
+        if memory.is_null() || !memory.is_aligned() {
+            return None;
+        }
+        // SAFETY: the memory is there; the mark is first in it and may have any value.
+        if unsafe { memory.cast::<u32>().read() } != M::MARK {
+            return None;
+        }
+        // SAFETY: only `put` sets the mark.
+        Some(unsafe { &mut *memory })
+    }
+
+    /// Speaks through this from now on, with a new peer.
+    pub fn attach(&mut self, link: Link) {
+        self.link = link;
+        self.failure = Failure::None;
+        self.machine.renew();
+    }
+
+    /// Carries an exchange through.
+    pub fn run<'a, T: Transfer>(
+        &'a mut self,
+        exchange: impl FnOnce(&'a mut M) -> T,
+    ) -> Result<T::Output, forcewire_status_t> {
+        let Self {
+            link,
+            failure,
+            machine,
+            ..
+        } = self;
+        if let Link::None = link {
+            *failure = Failure::NotConnected;
+            return Err(failure.status());
+        }
+        blocking::run(link, exchange(machine)).map_err(|error| {
+            *failure = Failure::Exchange(error);
+            failure.status()
+        })
+    }
+
+    pub fn fail(&mut self, failure: Failure) -> forcewire_status_t {
+        self.failure = failure;
+        self.failure.status()
+    }
+
+    /// The argument makes no sense.
+    pub fn refuse(&mut self, why: &'static str) -> forcewire_status_t {
+        self.fail(Failure::InvalidArgument(why))
+    }
+
+    pub const fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+/// What went wrong last, with the peer's name.
+impl<M> fmt::Display for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "std")]
+        if let (Link::Stream(stream), Failure::Exchange(Error::Protocol(_))) =
+            (&self.link, &self.failure)
+        {
+            write!(f, "{}: ", stream.peer())?;
+        }
+        self.failure.fmt(f)
+    }
+}
+
+/// Speaks through functions of the caller's.
+///
+/// # Safety
+///
+/// That of [`Handle::of`]; `transport` is NULL or can be read.
+pub unsafe fn attach<M: Machine, S>(
+    memory: *mut S,
+    transport: *const forcewire_transport_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's word.
+    let (Some(handle), transport) = (unsafe { (Handle::<M>::of(memory), transport.as_ref()) })
+    else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    match transport {
+        Some(transport) if transport.recv.is_some() && transport.send.is_some() => {
+            handle.attach(Link::Functions(*transport));
+            FORCEWIRE_OK
+        }
+        _ => handle.refuse("a transport needs the functions recv and send"),
+    }
+}
+
+/// Ends the connection.
+///
+/// # Safety
+///
+/// That of [`Handle::of`].
+pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
+    // SAFETY: the caller's word.
+    match unsafe { Handle::<M>::of(memory) } {
+        Some(handle) => {
+            handle.link = Link::None;
+            FORCEWIRE_OK
+        }
+        None => FORCEWIRE_INVALID_ARGUMENT,
+    }
+}
+
+/// Says what went wrong last.
+///
+/// # Safety
+///
+/// That of [`Handle::of`] and of [`print`].
+pub unsafe fn error<M: Machine, S>(
+    memory: *const S,
+    text: *mut c_char,
+    size: usize,
+) -> *const c_char {
+    // SAFETY: the caller's word.
+    unsafe {
+        match Handle::<M>::of(memory.cast_mut()) {
+            Some(handle) => print(text, size, handle),
+            None => print(text, size, "the handle is NULL or was never initialized"),
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Exchange(Error::Transport(fault))
+    }
+}

@@ -1,0 +1,301 @@
+//! Sockets for the handles, and arrays of the library's own.
+
+use core::ffi::{c_char, c_int, c_void};
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+use std::{fs, str};
+
+use forcewire::net::{Address, Patience, Stream, connect_with};
+use forcewire::{Cell, Driver, Evaluation, Event, ProtocolError, Server};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, getsockname};
+
+use crate::driver::{compute, forcewire_cell_t, forcewire_driver_t, forcewire_potential_t};
+use crate::handle::{Handle, Machine};
+use crate::link::Link;
+use crate::memory::text;
+use crate::server::forcewire_server_t;
+use crate::status::Fault;
+use crate::status::forcewire_status_t::{self, *};
+
+/// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct forcewire_patience_t {
+    /// For the server to listen, or the driver to connect. 0 tries once.
+    pub connect: f64,
+    /// For the rest of a message once its beginning has come, and for the peer to take what is sent.
+    pub message: f64,
+    /// For the next message. 0 waits for ever.
+    pub idle: f64,
+}
+
+/// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's
+/// /tmp/ipi_NAME. Tries again while no one listens there. Not in libraries for firmware.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_driver_connect(
+    driver: *mut forcewire_driver_t,
+    address: *const c_char,
+    patience: *const forcewire_patience_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    unsafe {
+        open::<Driver, _>(driver, patience, |patience| {
+            connect_with(&named(address)?, patience, |_, _| {})
+        })
+    }
+}
+
+/// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
+/// of many drivers accepts them itself and has a server adopt each. Not in libraries for firmware.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_accept(
+    server: *mut forcewire_server_t,
+    address: *const c_char,
+    patience: *const forcewire_patience_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    unsafe {
+        open::<Server, _>(server, patience, |patience| {
+            accept(&named(address)?, patience)
+        })
+    }
+}
+
+/// Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_driver_adopt(
+    driver: *mut forcewire_driver_t,
+    socket: c_int,
+    patience: *const forcewire_patience_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
+    unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+}
+
+/// Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_adopt(
+    server: *mut forcewire_server_t,
+    socket: c_int,
+    patience: *const forcewire_patience_t,
+) -> forcewire_status_t {
+    // SAFETY: as above.
+    unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+}
+
+/// Makes a connection and has the handle speak through it.
+///
+/// # Safety
+///
+/// That of [`Handle::of`]; `patience` is NULL or can be read.
+unsafe fn open<M: Machine, S>(
+    memory: *mut S,
+    patience: *const forcewire_patience_t,
+    connection: impl FnOnce(Patience) -> io::Result<Stream>,
+) -> forcewire_status_t {
+    // SAFETY: the caller's word.
+    let (Some(handle), patience) = (unsafe { (Handle::<M>::of(memory), patience.as_ref()) }) else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let Some(patience) = patience.map_or(Some(Patience::default()), forcewire_patience_t::read)
+    else {
+        return handle.refuse("patience is no number of seconds");
+    };
+    match connection(patience) {
+        Ok(stream) => {
+            handle.attach(Link::Stream(Box::new(stream)));
+            FORCEWIRE_OK
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            handle.fail(Fault::Io(error).into());
+            FORCEWIRE_INVALID_ARGUMENT
+        }
+        Err(error) => handle.fail(Fault::Io(error).into()),
+    }
+}
+
+impl forcewire_patience_t {
+    fn read(&self) -> Option<Patience> {
+        let seconds = |seconds| Duration::try_from_secs_f64(seconds).ok();
+        Some(Patience {
+            connect: seconds(self.connect)?,
+            message: seconds(self.message)?,
+            idle: Some(seconds(self.idle)?).filter(|idle| !idle.is_zero()),
+        })
+    }
+}
+
+/// # Safety
+///
+/// That of [`text`].
+unsafe fn named(address: *const c_char) -> io::Result<Address> {
+    // SAFETY: the caller's word.
+    let bytes = unsafe { text(address) }.unwrap_or_default();
+    let address = str::from_utf8(bytes).unwrap_or_default();
+    let invalid =
+        |error| io::Error::new(ErrorKind::InvalidInput, format!("{error}, not {address:?}"));
+    address.parse().map_err(invalid)
+}
+
+/// # Safety
+///
+/// `socket` is a descriptor that no one else closes, or none.
+unsafe fn adopt(socket: c_int, patience: Patience) -> io::Result<Stream> {
+    if socket < 0 {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the caller's word.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(socket) };
+    if getsockname(&descriptor)?.address_family() == AddressFamily::UNIX {
+        let peer = Address::Unix(format!("descriptor {socket}").into());
+        Stream::from_unix(UnixStream::from(descriptor), peer, patience)
+    } else {
+        Stream::from_tcp(TcpStream::from(descriptor), patience)
+    }
+}
+
+/// Waits for a driver.
+fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
+    };
+    match address {
+        Address::Tcp { host, port } => {
+            // `localhost` may be two addresses, of which a driver tries either first.
+            let bound: Vec<_> = (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_err(named)?
+                .map(TcpListener::bind)
+                .collect();
+            let listens = bound.iter().any(Result::is_ok);
+            let (listeners, errors): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            if let (false, Some(Err(error))) = (listens, errors.into_iter().next()) {
+                return Err(named(error));
+            }
+            let listeners: Vec<_> = listeners.into_iter().flatten().collect();
+            let first = wait(&listeners, address, patience)?;
+            let (socket, _) = listeners[first].accept()?;
+            Stream::from_tcp(socket, patience)
+        }
+        Address::Unix(path) => {
+            let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+                ErrorKind::AddrInUse => io::Error::new(
+                    ErrorKind::AddrInUse,
+                    format!("can't listen on {address}: a server does, or has left the file behind: remove it"),
+                ),
+                _ => named(error),
+            })?;
+            // Drivers of other users have no business here.
+            let waited = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+                .and_then(|()| wait(&[&listener], address, patience));
+            let socket = waited.and_then(|_| listener.accept());
+            let _ = fs::remove_file(path);
+            Stream::from_unix(socket?.0, address.clone(), patience)
+        }
+    }
+}
+
+/// Which of these a driver has connected to.
+fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::Result<usize> {
+    let start = Instant::now();
+    loop {
+        let mut descriptors: Vec<_> = listeners
+            .iter()
+            .map(|it| PollFd::new(it, PollFlags::IN))
+            .collect();
+        let left = patience.connect.saturating_sub(start.elapsed());
+        match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
+            Ok(0) => {
+                let limit = patience.connect;
+                let text = format!("waited {limit:?} for a driver at {address}: was it started?");
+                return Err(io::Error::new(ErrorKind::TimedOut, text));
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            result => {
+                result?;
+                let come = descriptors.iter().position(|it| !it.revents().is_empty());
+                if let Some(first) = come {
+                    return Ok(first);
+                }
+            }
+        }
+    }
+}
+
+/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
+const MOST_ATOMS: usize = 10_000_000;
+const MOST_STRUCTURES: usize = 10_000;
+
+/// [`forcewire_driver_serve`](crate::driver::forcewire_driver_serve) with arrays of the library's own.
+///
+/// # Safety
+///
+/// That of [`Handle::of`] and [`compute`].
+pub unsafe fn serve(
+    driver: *mut forcewire_driver_t,
+    potential: forcewire_potential_t,
+    context: *mut c_void,
+) -> forcewire_status_t {
+    let mut cells = vec![Cell::orthorhombic([0.0; 3])];
+    let (mut positions, mut forces) = (Vec::<[f64; 3]>::new(), Vec::new());
+    let mut evaluations = Vec::new();
+    loop {
+        // SAFETY: the caller's handle. The reference ends before the potential is called, which may look at it.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (natoms, structures) = match handle
+            .run(|driver| driver.receive_batch(&mut cells, &mut positions))
+        {
+            Ok(Event::Positions {
+                natoms, structures, ..
+            }) => (natoms, structures),
+            Ok(Event::Init { .. }) => continue,
+            Ok(Event::Exit) => return FORCEWIRE_OK,
+            Ok(_) => return FORCEWIRE_CLOSED,
+            // The exchange goes on once there is room.
+            Err(status) => match handle.failure().protocol() {
+                Some(ProtocolError::TooManyAtoms { announced, .. }) if announced <= MOST_ATOMS => {
+                    positions.resize(announced, [0.0; 3]);
+                    continue;
+                }
+                Some(ProtocolError::TooManyStructures { announced, .. })
+                    if announced <= MOST_STRUCTURES =>
+                {
+                    cells.resize(announced, Cell::orthorhombic([0.0; 3]));
+                    continue;
+                }
+                _ => return status,
+            },
+        };
+        forces.resize(natoms * structures, [0.0; 3]);
+        evaluations.clear();
+        for (index, cell) in cells.iter().take(structures).enumerate() {
+            let atoms = index * natoms..(index + 1) * natoms;
+            let cell = forcewire_cell_t { h: *cell.h() };
+            let (positions, forces) = (&positions[atoms.clone()], &mut forces[atoms]);
+            let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
+            // SAFETY: the caller's function; the arrays are as long as we say.
+            match unsafe { compute(potential, context, &cell, positions, forces, natoms) } {
+                Ok(evaluation) => evaluations.push(Evaluation::from(evaluation)),
+                Err(failure) => {
+                    // SAFETY: the caller's handle.
+                    return unsafe { Handle::<Driver>::of(driver) }
+                        .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
+                }
+            }
+        }
+        // SAFETY: as above.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        if let Err(status) = handle.run(|driver| driver.reply_batch(&evaluations, &forces, &[])) {
+            return status;
+        }
+    }
+}

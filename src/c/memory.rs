@@ -1,0 +1,88 @@
+//! The caller's memory: pointers that may be NULL, and lengths that may be nonsense.
+
+#[cfg(feature = "std")]
+use core::ffi::CStr;
+use core::ffi::c_char;
+use core::fmt::{self, Write};
+use core::slice;
+
+/// An array of the caller's. None if there is no such array: NULL, or longer than any can be.
+///
+/// # Safety
+///
+/// If `array` is not NULL, `len` elements stand there for as long as the slice is used, and no one writes to them.
+pub unsafe fn array<'a, T>(array: *const T, len: usize) -> Option<&'a [T]> {
+    if len == 0 {
+        return Some(&[]);
+    }
+    // SAFETY: it is neither NULL nor misaligned nor too long; the caller vouches for the rest.
+    is_array(array, len).then(|| unsafe { slice::from_raw_parts(array, len) })
+}
+
+/// The same, to be written to.
+///
+/// # Safety
+///
+/// As for [`array`], and no one else reads them either. What stands there need not have been set, if its type has
+/// no bits that it can't have.
+pub unsafe fn array_mut<'a, T>(array: *mut T, len: usize) -> Option<&'a mut [T]> {
+    if len == 0 {
+        return Some(&mut []);
+    }
+    // SAFETY: as above.
+    is_array(array, len).then(|| unsafe { slice::from_raw_parts_mut(array, len) })
+}
+
+fn is_array<T>(array: *const T, len: usize) -> bool {
+    let fits = len
+        .checked_mul(size_of::<T>())
+        .is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    !array.is_null() && array.is_aligned() && fits
+}
+
+/// Writes a text as C has them, as much of it as there is room for, and gives it back: for `printf`.
+///
+/// # Safety
+///
+/// `text` is NULL or points to `size` bytes that no one else uses.
+pub unsafe fn print(text: *mut c_char, size: usize, what: impl fmt::Display) -> *const c_char {
+    // SAFETY: the caller's word.
+    let Some([room @ .., _]) = (unsafe { array_mut(text.cast::<u8>(), size) }) else {
+        return c"".as_ptr();
+    };
+    let mut rest = Room(room);
+    let _ = write!(rest, "{what}");
+    let left = rest.0.len();
+    // SAFETY: `left` bytes and one more are left behind what was written.
+    unsafe { text.add(size - 1 - left).write(0) };
+    text
+}
+
+struct Room<'a>(&'a mut [u8]);
+
+impl Write for Room<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut fits = text.len().min(self.0.len());
+        // Half a character is none.
+        while !text.is_char_boundary(fits) {
+            fits -= 1;
+        }
+        let (room, rest) = core::mem::take(&mut self.0)
+            .split_at_mut_checked(fits)
+            .unwrap_or_default();
+        room.copy_from_slice(text.as_bytes().get(..fits).unwrap_or_default());
+        self.0 = if fits < text.len() { &mut [] } else { rest };
+        Ok(())
+    }
+}
+
+/// A text of C's.
+///
+/// # Safety
+///
+/// `text` is NULL, or a NUL ends it, and no one writes to it while the slice is used.
+#[cfg(feature = "std")]
+pub unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: it is not NULL; the caller vouches for the rest.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}

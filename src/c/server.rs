@@ -1,0 +1,307 @@
+//! The side that asks.
+
+use core::ffi::{c_char, c_void};
+
+use forcewire::{Answer, Cell, Mode, Request, Server, Status};
+
+use crate::driver::{FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, forcewire_cell_t};
+use crate::handle::{self, FORCEWIRE_HANDLE, Handle};
+use crate::link::forcewire_transport_t;
+use crate::memory::{array, array_mut};
+use crate::status::forcewire_status_t::{self, *};
+
+/// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
+/// together, as with i-PI today.
+pub const FORCEWIRE_CLASSIC: u32 = 1;
+/// Speak classic, and not one STATUS more than that: ABINIT 9.6 and pysisyphus insist on it.
+pub const FORCEWIRE_STRICT: u32 = 2;
+/// Move atoms by whole lattice vectors into the cell before they are sent, which LAMMPS needs.
+pub const FORCEWIRE_FOLD: u32 = 16;
+
+/// The driver is connected.
+pub const FORCEWIRE_UP: u32 = 1;
+/// It waits for positions.
+pub const FORCEWIRE_READY: u32 = 2;
+/// It waits for INIT.
+pub const FORCEWIRE_NEEDS_INIT: u32 = 4;
+/// It has computed forces, which wait to be asked for.
+pub const FORCEWIRE_HAS_DATA: u32 = 8;
+/// It owes an answer: it computes, or has not said yet what it needs.
+pub const FORCEWIRE_BUSY: u32 = 16;
+
+/// A server: the side that asks for forces, and its connection to one driver.
+///
+/// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
+/// time; different handles have nothing in common. It must not be copied.
+#[repr(C)]
+pub struct forcewire_server_t {
+    pub memory: [u64; FORCEWIRE_HANDLE],
+}
+
+/// What came with the forces of a structure.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct forcewire_answer_t {
+    /// Hartree.
+    pub energy: f64,
+    /// Hartree, made symmetric, not divided by the volume.
+    pub virial: [[f64; 3]; 3],
+    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there is room for.
+    pub extras_size: usize,
+}
+
+/// Makes a server of the memory, connected to no one; flags are 0 or FORCEWIRE_CLASSIC, FORCEWIRE_FOLD,
+/// FORCEWIRE_CHANGING_ATOMS and the like, added.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_init(
+    server: *mut forcewire_server_t,
+    flags: u32,
+) -> forcewire_status_t {
+    const MODES: u32 = FORCEWIRE_CLASSIC | FORCEWIRE_STRICT;
+    let known = MODES | FORCEWIRE_FOLD | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+    let mut machine = Server::new().mode(match flags & MODES {
+        0 => Mode::Consolidated,
+        FORCEWIRE_CLASSIC => Mode::Classic,
+        FORCEWIRE_STRICT => Mode::Strict,
+        _ => return FORCEWIRE_INVALID_ARGUMENT,
+    });
+    if flags & !known != 0 {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    }
+    if flags & FORCEWIRE_FOLD != 0 {
+        machine = machine.fold_positions();
+    }
+    if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
+        machine = machine.allow_changing_atoms();
+    }
+    if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
+        machine = machine.allow_not_finite();
+    }
+    // SAFETY: the caller's memory.
+    unsafe { Handle::put(server, machine) }
+}
+
+/// Connects the server to functions of the caller's, with a new driver at their other end.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_attach(
+    server: *mut forcewire_server_t,
+    transport: *const forcewire_transport_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and transport.
+    unsafe { handle::attach::<Server, _>(server, transport) }
+}
+
+/// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT (replica 0, one blank)
+/// if it wants that, sends the cell, upper triangular, and the positions, bohr, and takes the forces, hartree/bohr.
+/// Extras may be NULL and 0. Forces and answer are worth something if the call returns FORCEWIRE_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_evaluate(
+    server: *mut forcewire_server_t,
+    cell: *const forcewire_cell_t,
+    positions: *const [f64; 3],
+    forces: *mut [f64; 3],
+    natoms: usize,
+    answer: *mut forcewire_answer_t,
+    extras: *mut c_void,
+    extras_size: usize,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    let (handle, cell, positions, forces, extras) = unsafe {
+        (
+            Handle::<Server>::of(server),
+            cell.as_ref(),
+            array(positions, natoms),
+            array_mut(forces, natoms),
+            array_mut(extras.cast::<u8>(), extras_size),
+        )
+    };
+    let Some(handle) = handle else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let (Some(cell), Some(positions), Some(forces), Some(extras)) =
+        (cell, positions, forces, extras)
+    else {
+        return handle.refuse("cell, positions, forces or extras is NULL");
+    };
+    let cell = Cell::from(*cell);
+    let request = Request::new(&cell, positions);
+    let result = handle.run(|server| server.evaluate(request, forces, extras));
+    // SAFETY: the caller's memory.
+    unsafe { tell(result, answer) }
+}
+
+/// Asks the driver for its status, or waits for the answer to a question that is open: FORCEWIRE_UP and the like,
+/// added; 0 if it has gone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_status(
+    server: *mut forcewire_server_t,
+    status: *mut u32,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    let (Some(handle), status) = (unsafe { (Handle::<Server>::of(server), status.as_mut()) })
+    else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let Some(status) = status else {
+        return handle.refuse("status is NULL");
+    };
+    match handle.run(Server::status) {
+        Ok(known) => {
+            let flags = [
+                (Status::UP, FORCEWIRE_UP),
+                (Status::READY, FORCEWIRE_READY),
+                (Status::NEEDS_INIT, FORCEWIRE_NEEDS_INIT),
+                (Status::HAS_DATA, FORCEWIRE_HAS_DATA),
+                (Status::BUSY, FORCEWIRE_BUSY),
+            ];
+            let set = flags.into_iter().filter(|(it, _)| known.contains(*it));
+            *status = set.fold(0, |all, (_, flag)| all | flag);
+            FORCEWIRE_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// Sends INIT to a driver that needs it: a replica's number and a text, one blank if there is none (NULL and 0).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_initialize(
+    server: *mut forcewire_server_t,
+    replica: i32,
+    text: *const c_char,
+    size: usize,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    let (Some(handle), text) =
+        (unsafe { (Handle::<Server>::of(server), array(text.cast::<u8>(), size)) })
+    else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let Some(text) = text else {
+        return handle.refuse("text is NULL");
+    };
+    match handle.run(|server| server.initialize(replica, text)) {
+        Ok(()) => FORCEWIRE_OK,
+        Err(status) => status,
+    }
+}
+
+/// Sends one structure to a driver that is ready: the cell, upper triangular, and positions, bohr.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_send_positions(
+    server: *mut forcewire_server_t,
+    cell: *const forcewire_cell_t,
+    positions: *const [f64; 3],
+    natoms: usize,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    let (handle, cell, positions) = unsafe {
+        (
+            Handle::<Server>::of(server),
+            cell.as_ref(),
+            array(positions, natoms),
+        )
+    };
+    let Some(handle) = handle else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let (Some(cell), Some(positions)) = (cell, positions) else {
+        return handle.refuse("cell or positions is NULL");
+    };
+    let cell = Cell::from(*cell);
+    match handle.run(|server| server.send_positions(Request::new(&cell, positions))) {
+        Ok(()) => FORCEWIRE_OK,
+        Err(status) => status,
+    }
+}
+
+/// Waits until the driver has computed and takes what it found, as forcewire_server_evaluate() does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_get_forces(
+    server: *mut forcewire_server_t,
+    forces: *mut [f64; 3],
+    natoms: usize,
+    answer: *mut forcewire_answer_t,
+    extras: *mut c_void,
+    extras_size: usize,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle and memory.
+    let (handle, forces, extras) = unsafe {
+        (
+            Handle::<Server>::of(server),
+            array_mut(forces, natoms),
+            array_mut(extras.cast::<u8>(), extras_size),
+        )
+    };
+    let Some(handle) = handle else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    let (Some(forces), Some(extras)) = (forces, extras) else {
+        return handle.refuse("forces or extras is NULL");
+    };
+    let result = handle.run(|server| server.get_forces(forces, extras));
+    // SAFETY: the caller's memory.
+    unsafe { tell(result, answer) }
+}
+
+/// Tells the driver that it is no longer needed, and waits until it has closed the connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_exit(
+    server: *mut forcewire_server_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle.
+    let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
+        return FORCEWIRE_INVALID_ARGUMENT;
+    };
+    match handle.run(Server::exit) {
+        Ok(()) => FORCEWIRE_OK,
+        Err(status) => status,
+    }
+}
+
+/// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
+/// with the NUL, and returns the text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_error(
+    server: *const forcewire_server_t,
+    text: *mut c_char,
+    size: usize,
+) -> *const c_char {
+    // SAFETY: the caller's handle and memory.
+    unsafe { handle::error::<Server, _>(server, text, size) }
+}
+
+/// Ends the connection and gives its memory back. The server can be connected to another driver.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_close(
+    server: *mut forcewire_server_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's handle.
+    unsafe { handle::close::<Server, _>(server) }
+}
+
+/// Hands an answer over, unless the caller does not want it.
+///
+/// # Safety
+///
+/// `answer` is NULL or can be written to.
+unsafe fn tell(
+    result: Result<Answer, forcewire_status_t>,
+    answer: *mut forcewire_answer_t,
+) -> forcewire_status_t {
+    match result {
+        Ok(it) => {
+            if !answer.is_null() {
+                // SAFETY: the caller's word.
+                unsafe {
+                    answer.write(forcewire_answer_t {
+                        energy: it.energy,
+                        virial: it.virial.0,
+                        extras_size: it.extras_sent(),
+                    });
+                }
+            }
+            FORCEWIRE_OK
+        }
+        Err(status) => status,
+    }
+}

@@ -1,0 +1,496 @@
+//! `open_socket`, `writebuffer` and `readbuffer`, as programs call them that have linked i-PI's `sockets.c`.
+//!
+//! They work on a plain descriptor and keep nothing back, since such programs mix them with calls of their own. What
+//! a descriptor was connected to is remembered for the sake of messages.
+
+use core::ffi::{c_char, c_int, c_long, c_void};
+use core::mem::MaybeUninit;
+use core::ptr::{null, null_mut};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::{process, str, thread};
+
+use forcewire::net::Address;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
+
+use crate::memory::{array, array_mut, print};
+use crate::status::forcewire_status_t::{self, *};
+
+/// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
+/// forcewire_status_t. So it is unless told otherwise.
+pub const FORCEWIRE_EXIT: c_int = 0;
+/// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more. What was to be
+/// read is filled with bytes 255, which is NaN as a real, -1 as an integer and no header of the protocol.
+pub const FORCEWIRE_CONTINUE: c_int = 1;
+
+/// Bytes of a header, which is read by itself: a stream that ends here ends between two messages.
+const HEADER: usize = 12;
+
+/// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, over TCP (IPv4 or IPv6, no
+/// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
+/// ends either text; blanks at their ends do not count.
+///
+/// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
+/// sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open_socket(
+    psockfd: *mut c_int,
+    inet: *const c_int,
+    port: *const c_int,
+    host: *const c_char,
+    prefix: *const c_char,
+) {
+    // SAFETY: the caller's memory.
+    unsafe {
+        let host = fortran(host, LONGEST);
+        let prefix = fortran(prefix, LONGEST);
+        open(psockfd, inet, port, host, prefix);
+    }
+}
+
+/// open_socket() with i-PI's usual prefix, /tmp/ipi_.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_open_socket_4(
+    psockfd: *mut c_int,
+    inet: *const c_int,
+    port: *const c_int,
+    host: *const c_char,
+) {
+    // SAFETY: the caller's memory.
+    unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) }
+}
+
+/// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
+/// without an interface: behind the arguments come the lengths of the texts, so that no NUL is needed. Not for C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open_socket_(
+    psockfd: *mut c_int,
+    inet: *const c_int,
+    port: *const c_int,
+    host: *const c_char,
+    prefix_or_host_size: usize,
+    host_size: usize,
+    prefix_size: usize,
+) {
+    // No text is as long as the lowest address is high (Linux: vm.mmap_min_addr).
+    let (prefix, host_size, prefix_size) = if prefix_or_host_size < LOWEST {
+        (null(), prefix_or_host_size, 0)
+    } else {
+        (prefix_or_host_size as *const c_char, host_size, prefix_size)
+    };
+    // SAFETY: the caller's memory.
+    unsafe {
+        let host = fortran(host, low_half(host_size));
+        let prefix = fortran(prefix, low_half(prefix_size));
+        open(psockfd, inet, port, host, prefix);
+    }
+}
+
+/// Sends so many bytes, all of them. None if that is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writebuffer(
+    psockfd: *const c_int,
+    data: *const c_void,
+    plen: *const c_int,
+) {
+    // SAFETY: the caller's memory.
+    let result = unsafe { buffer(psockfd, plen) }.and_then(|(socket, len)| {
+        // SAFETY: as above.
+        match unsafe { array(data.cast::<u8>(), len) } {
+            Some(bytes) => write(socket, bytes),
+            None => Err(invalid("there is no data")),
+        }
+    });
+    report(result);
+}
+
+/// The same, as Fortran programs without an interface call it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writebuffer_(
+    psockfd: *const c_int,
+    data: *const c_void,
+    plen: *const c_int,
+) {
+    // SAFETY: the caller's memory.
+    unsafe { writebuffer(psockfd, data, plen) }
+}
+
+/// Reads so many bytes, all of them. None if that is 0.
+///
+/// A stream that ends before the first of 12 bytes has ended between two messages: FORCEWIRE_CLOSED. Anywhere else it
+/// is FORCEWIRE_BROKEN.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
+    // SAFETY: the caller's memory, where nothing need have been set.
+    let result = unsafe {
+        let room = buffer(psockfd, plen).and_then(|(socket, len)| {
+            let room = array_mut(data.cast::<MaybeUninit<u8>>(), len);
+            Ok((socket, room.ok_or_else(|| invalid("there is no room"))?))
+        });
+        room.and_then(|(socket, room)| {
+            // What was there before must not be taken for what has come.
+            read(socket, room).inspect_err(|_| room.fill(MaybeUninit::new(0xff)))
+        })
+    };
+    report(result);
+}
+
+/// The same, as Fortran programs without an interface call it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn readbuffer_(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
+    // SAFETY: the caller's memory.
+    unsafe { readbuffer(psockfd, data, plen) }
+}
+
+/// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads: FORCEWIRE_EXIT or
+/// FORCEWIRE_CONTINUE.
+#[unsafe(no_mangle)]
+pub extern "C" fn forcewire_on_error(mode: c_int) {
+    ON_ERROR.store(mode, Ordering::Relaxed);
+}
+
+/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
+#[unsafe(no_mangle)]
+pub extern "C" fn forcewire_error() -> forcewire_status_t {
+    first(|failure| failure.as_ref().map_or(FORCEWIRE_OK, |(status, _)| *status))
+}
+
+/// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
+/// the text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) -> *const c_char {
+    // SAFETY: the caller's memory.
+    first(|failure| unsafe {
+        match failure {
+            Some((_, why)) => print(text, size, why),
+            None => print(text, size, "all is well"),
+        }
+    })
+}
+
+/// Forgets what has failed.
+#[unsafe(no_mangle)]
+pub extern "C" fn forcewire_clear_error() {
+    first(|failure| *failure = None);
+}
+
+/// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn c_sleep(seconds: f64) {
+    thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+}
+
+/// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_void {
+    use rustix::fs::{Mode, fstat};
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    use rustix::shm::OFlags;
+
+    // SAFETY: the caller's text.
+    let name = unsafe { fortran(name, LONGEST) }.unwrap_or_default();
+    let map = || -> io::Result<*mut c_void> {
+        let len = usize::try_from(nbytes).map_err(io::Error::other)?;
+        let path = [b"/", name].concat();
+        let segment = rustix::shm::open(path, OFlags::RDWR, Mode::empty())?;
+        if fstat(&segment)?.st_size < nbytes {
+            return Err(io::Error::other("it is shorter than that"));
+        }
+        // SAFETY: the kernel chooses a place where nothing is.
+        let memory = unsafe {
+            mmap(
+                null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                segment,
+                0,
+            )
+        };
+        Ok(memory?)
+    };
+    map().unwrap_or_else(|error| {
+        let name = name.escape_ascii();
+        let text = format!("can't map {nbytes} bytes of i-PI's shared memory {name}: {error}");
+        report(Err((FORCEWIRE_CONNECTION, text)));
+        null_mut()
+    })
+}
+
+/// Takes back what shm_map() has done.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
+    if let (Ok(len), false) = (usize::try_from(nbytes), memory.is_null()) {
+        // SAFETY: the caller's memory, which it no longer uses.
+        let _ = unsafe { rustix::mm::munmap(memory, len) };
+    }
+}
+
+/// The longest text that Fortran programs pass without saying how long it is.
+const LONGEST: usize = 1024;
+/// No memory is below.
+const LOWEST: usize = 4096;
+
+/// A failure: what to return, and what to say.
+type Failure = (forcewire_status_t, String);
+
+static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
+
+/// What descriptors were connected to.
+static PEERS: Mutex<BTreeMap<RawFd, String>> = Mutex::new(BTreeMap::new());
+
+thread_local! {
+    /// The first failure of this thread.
+    static FIRST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+fn first<T>(look: impl FnOnce(&mut Option<Failure>) -> T) -> T {
+    FIRST.with_borrow_mut(look)
+}
+
+/// Does what forcewire_on_error() has said.
+fn report(result: Result<(), Failure>) {
+    let Err((status, text)) = result else { return };
+    if ON_ERROR.load(Ordering::Relaxed) == FORCEWIRE_CONTINUE {
+        first(|failure| {
+            failure.get_or_insert((status, text));
+        });
+    } else {
+        let _ = writeln!(io::stderr(), "forcewire: {text}");
+        process::exit(status as i32);
+    }
+}
+
+fn invalid(text: &str) -> Failure {
+    (FORCEWIRE_INVALID_ARGUMENT, text.into())
+}
+
+/// A text of Fortran's: up to a NUL, without the blanks at its end. Not more than `most` bytes are looked at.
+///
+/// # Safety
+///
+/// `text` is nonsense below the lowest address, or there are `most` bytes or a NUL.
+unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
+    if text.addr() < LOWEST {
+        return None;
+    }
+    // SAFETY: the caller's word; what is behind a NUL is not looked at.
+    let len = (0..most)
+        .find(|&at| unsafe { text.add(at).read() } == 0)
+        .unwrap_or(most);
+    // SAFETY: these bytes have been read.
+    unsafe { array(text.cast::<u8>(), len) }.map(<[u8]>::trim_ascii_end)
+}
+
+/// Lengths were passed as 4 bytes by gfortran before 8, and by others: the rest of the register is anything.
+const fn low_half(size: usize) -> usize {
+    size & 0xffff_ffff
+}
+
+/// # Safety
+///
+/// The pointers are NULL or the caller's memory.
+unsafe fn open(
+    psockfd: *mut c_int,
+    inet: *const c_int,
+    port: *const c_int,
+    host: Option<&[u8]>,
+    prefix: Option<&[u8]>,
+) {
+    // SAFETY: the caller's word.
+    let (descriptor, inet, port) = unsafe { (psockfd.as_mut(), inet.as_ref(), port.as_ref()) };
+    let (Some(descriptor), Some(&inet), Some(&port), Some(host)) = (descriptor, inet, port, host)
+    else {
+        return report(Err(invalid(
+            "open_socket needs psockfd, inet, port and host",
+        )));
+    };
+    let prefix = prefix.unwrap_or(Address::PREFIX.as_bytes());
+    *descriptor = -1;
+    report(connect(inet > 0, port, host, prefix).map(|(socket, peer)| {
+        *descriptor = socket;
+        let mut peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.insert(socket, peer);
+    }));
+}
+
+/// A connection, and what to call the other end.
+fn connect(
+    inet: bool,
+    port: c_int,
+    host: &[u8],
+    prefix: &[u8],
+) -> Result<(RawFd, String), Failure> {
+    let failed = |peer: &dyn Display, error: io::Error| {
+        let status = match error.kind() {
+            ErrorKind::InvalidInput => FORCEWIRE_INVALID_ARGUMENT,
+            ErrorKind::TimedOut => FORCEWIRE_TIMED_OUT,
+            _ => FORCEWIRE_CONNECTION,
+        };
+        let hint = match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => ": start the server first",
+            _ => "",
+        };
+        (status, format!("no connection to {peer}: {error}{hint}"))
+    };
+    if inet {
+        let (Ok(host), Ok(port)) = (str::from_utf8(host), u16::try_from(port)) else {
+            let host = host.escape_ascii();
+            return Err(invalid(&format!(
+                "no connection to {host}, port {port}: there is no such port or name"
+            )));
+        };
+        let peer = Address::tcp(host, port);
+        let socket = TcpStream::connect((host, port))
+            .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
+            .map_err(|error| failed(&peer, error))?;
+        Ok((socket.into_raw_fd(), peer.to_string()))
+    } else {
+        let path = [prefix, host].concat();
+        let peer = Path::new(OsStr::from_bytes(&path)).display();
+        let socket =
+            UnixStream::connect(OsStr::from_bytes(&path)).map_err(|error| failed(&peer, error))?;
+        Ok((socket.into_raw_fd(), peer.to_string()))
+    }
+}
+
+/// The descriptor and the length that were passed.
+///
+/// # Safety
+///
+/// The pointers are NULL or the caller's memory. The descriptor stays open during the call.
+unsafe fn buffer<'a>(
+    psockfd: *const c_int,
+    plen: *const c_int,
+) -> Result<(BorrowedFd<'a>, usize), Failure> {
+    // SAFETY: the caller's word.
+    let (Some(&socket), Some(&len)) = (unsafe { (psockfd.as_ref(), plen.as_ref()) }) else {
+        return Err(invalid("there is no descriptor or no length"));
+    };
+    let Ok(len) = usize::try_from(len) else {
+        let text = format!(
+            "a buffer of {len} bytes was to be moved: count in 4-byte integers, at most 2^31 - 1 bytes"
+        );
+        return Err(invalid(&text));
+    };
+    if socket < 0 {
+        return Err(invalid(&format!(
+            "descriptor {socket} is no connection: open_socket failed, or was not called"
+        )));
+    }
+    // SAFETY: the caller's word, and -1 is excluded.
+    Ok((unsafe { BorrowedFd::borrow_raw(socket) }, len))
+}
+
+fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Failure> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match retry_on_intr(|| send(socket, rest, NO_SIGNAL)) {
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(error) => {
+                let sent = bytes.len() - rest.len();
+                return Err(lost(socket, error, sent, bytes.len(), "sent"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Failure> {
+    let len = buffer.len();
+    let mut at = 0;
+    while at < len {
+        let midway = at > 0 || len != HEADER;
+        let room = buffer.get_mut(at..).unwrap_or_default();
+        match receive(socket, room, midway) {
+            Ok(0) if midway => {
+                let text = format!(
+                    "{} closed the connection in the middle of a message, after {at} of {len} bytes: it ended or \
+                     gave up waiting, its own output may tell why",
+                    peer(socket)
+                );
+                return Err((FORCEWIRE_BROKEN, text));
+            }
+            Ok(0) => {
+                let text = format!(
+                    "{} closed the connection between two messages, after 0 of {len} bytes: it has ended, or has no \
+                     more work for this driver",
+                    peer(socket)
+                );
+                return Err((FORCEWIRE_CLOSED, text));
+            }
+            Ok(n) => at += n,
+            Err(error) => return Err(lost(socket, error, at, len, "received")),
+        }
+    }
+    Ok(())
+}
+
+/// Reads some bytes; 0 if the peer has closed its side.
+///
+/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is acknowledged, which the
+/// kernel delays by 40 ms unless told, each time (`TCP_QUICKACK`). Only worth a call where we would wait for it.
+fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [MaybeUninit<u8>],
+    midway: bool,
+) -> Result<usize, Errno> {
+    let mut take = |flags| recv(socket, &mut *buffer, flags).map(|(_, n)| n);
+    if midway {
+        match retry_on_intr(|| take(RecvFlags::DONTWAIT)) {
+            Err(Errno::AGAIN) => {}
+            result => return result,
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+    }
+    retry_on_intr(|| take(RecvFlags::empty()))
+}
+
+fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &str) -> Failure {
+    let peer = peer(socket);
+    if error == Errno::AGAIN {
+        let text = format!(
+            "{peer} was waited for in vain, after {moved} of {len} bytes were {how}: is it still running?"
+        );
+        return (FORCEWIRE_TIMED_OUT, text);
+    }
+    let error = io::Error::from(error);
+    let text =
+        format!("connection to {peer} lost after {moved} of {len} bytes were {how}: {error}");
+    (FORCEWIRE_CONNECTION, text)
+}
+
+/// What to call the other end.
+fn peer(socket: BorrowedFd<'_>) -> String {
+    use std::os::fd::AsRawFd;
+
+    let number = socket.as_raw_fd();
+    let peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
+    peers.get(&number).cloned().unwrap_or_else(|| {
+        let address = getpeername(socket).ok().flatten();
+        match address.map(SocketAddr::try_from) {
+            Some(Ok(address)) => address.to_string(),
+            _ => format!("the peer at descriptor {number}"),
+        }
+    })
+}
+
+/// A peer that has gone is an error and not the end of the program.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+/// There std sets an option of the socket for that.
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();

@@ -1,0 +1,176 @@
+//! What calls return, and why.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::fmt;
+
+use embedded_io::ErrorKind;
+use forcewire::{Error, ProtocolError};
+
+/// What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
+/// and what can be done.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum forcewire_status_t {
+    /// All is well.
+    FORCEWIRE_OK = 0,
+    /// An argument makes no sense: NULL, a length that does not fit, a cell without a volume. Nothing was done.
+    FORCEWIRE_INVALID_ARGUMENT = 1,
+    /// The handle is connected to no one.
+    FORCEWIRE_NOT_CONNECTED = 2,
+    /// The peer closed the connection between two messages. ASE's server ends so.
+    FORCEWIRE_CLOSED = 3,
+    /// The peer closed the connection in the middle of a message.
+    FORCEWIRE_BROKEN = 4,
+    /// The peer was waited for in vain. The call may be made again and goes on where it stopped.
+    FORCEWIRE_TIMED_OUT = 5,
+    /// There is no connection, or it was lost.
+    FORCEWIRE_CONNECTION = 6,
+    /// The peer does not keep to the protocol. Close the connection.
+    FORCEWIRE_PROTOCOL = 7,
+    /// The call is out of turn. Nothing was done.
+    FORCEWIRE_OUT_OF_TURN = 8,
+    /// More atoms come than there is room for. Make the call again with longer arrays.
+    FORCEWIRE_NO_ROOM = 9,
+    /// Infinite numbers or NaN.
+    FORCEWIRE_NOT_FINITE = 10,
+    /// The potential failed. No reply was sent: close the connection.
+    FORCEWIRE_POTENTIAL = 11,
+    /// The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
+    FORCEWIRE_ATOMS_CHANGED = 12,
+}
+
+use forcewire_status_t::*;
+
+/// One sentence that says what a status means. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
+    /// What each status means, by number.
+    const MEANING: [&CStr; 13] = [
+        c"all is well",
+        c"an argument makes no sense",
+        c"the handle is not connected",
+        c"the peer closed the connection between two messages",
+        c"the peer closed the connection in the middle of a message",
+        c"the peer was waited for in vain",
+        c"there is no connection, or it was lost",
+        c"the peer does not keep to the protocol",
+        c"the call is out of turn",
+        c"more atoms come than there is room for",
+        c"there are infinite numbers or NaN",
+        c"the potential failed",
+        c"the number of atoms has changed",
+    ];
+    usize::try_from(status)
+        .ok()
+        .and_then(|status| MEANING.get(status))
+        .unwrap_or(&c"no status of forcewire's")
+        .as_ptr()
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// None has.
+    None,
+    InvalidArgument(&'static str),
+    NotConnected,
+    Exchange(Error<Fault>),
+    /// The caller's potential returned this.
+    Potential(c_int),
+}
+
+/// What functions of the caller's return when they have waited in vain.
+const TIMED_OUT: isize = -(FORCEWIRE_TIMED_OUT as isize);
+
+/// Why a connection failed.
+#[derive(Debug)]
+pub enum Fault {
+    /// A function of the caller's returned this.
+    Code(isize),
+    #[cfg(feature = "std")]
+    Io(std::io::Error),
+}
+
+impl Failure {
+    pub fn status(&self) -> forcewire_status_t {
+        use ProtocolError as It;
+
+        match self {
+            Self::None => FORCEWIRE_OK,
+            Self::InvalidArgument(_) => FORCEWIRE_INVALID_ARGUMENT,
+            Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
+            Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
+            Self::Exchange(Error::Transport(Fault::Code(TIMED_OUT))) => FORCEWIRE_TIMED_OUT,
+            #[cfg(feature = "std")]
+            Self::Exchange(Error::Transport(Fault::Io(error)))
+                if error.kind() == std::io::ErrorKind::TimedOut =>
+            {
+                FORCEWIRE_TIMED_OUT
+            }
+            Self::Exchange(Error::Protocol(error)) => match error {
+                It::TooManyAtoms { .. } | It::TooManyStructures { .. } => FORCEWIRE_NO_ROOM,
+                It::AtomsChanged { .. } => FORCEWIRE_ATOMS_CHANGED,
+                It::NotFinite(_) => FORCEWIRE_NOT_FINITE,
+                It::EndOfStream { .. } => FORCEWIRE_BROKEN,
+                It::Unanswered(_) => FORCEWIRE_CLOSED,
+                It::NothingToReplyTo | It::InvalidStatus { .. } => FORCEWIRE_OUT_OF_TURN,
+                It::WrongLength { .. }
+                | It::TextTooLong(_)
+                | It::SingularCell
+                | It::NotUpperTriangular => FORCEWIRE_INVALID_ARGUMENT,
+                _ => FORCEWIRE_PROTOCOL,
+            },
+            Self::Exchange(_) => FORCEWIRE_CONNECTION,
+        }
+    }
+}
+
+impl Failure {
+    /// What the conversation failed with.
+    pub const fn protocol(&self) -> Option<ProtocolError> {
+        match self {
+            Self::Exchange(Error::Protocol(error)) => Some(*error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("all is well"),
+            Self::InvalidArgument(text) => f.write_str(text),
+            Self::NotConnected => f.write_str("the handle is not connected: connect or attach it"),
+            Self::Exchange(error) => error.fmt(f),
+            Self::Potential(code) => write!(
+                f,
+                "the potential returned {code}: no reply was sent, close the connection"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(TIMED_OUT) => {
+                f.write_str("the peer was waited for in vain: is it still running?")
+            }
+            Self::Code(code) => write!(f, "the connection failed: its function returned {code}"),
+            #[cfg(feature = "std")]
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+impl embedded_io::Error for Fault {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Code(_) => ErrorKind::Other,
+            #[cfg(feature = "std")]
+            Self::Io(error) => error.kind().into(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The C and Fortran side: programs in both languages, compiled here, against peers that misbehave, our own machines
+//! and i-PI.
+//!
+//! ```text
+//! tests/run c
+//! ```
+//!
+//! installs what they need and runs them.
+
+#![cfg(unix)]
+
+mod dropin;
+mod fortran;
+mod header;
+mod ipi;
+mod tools;
+mod wire;
+
+#[allow(dead_code)] // its other users use more of it
+#[path = "../peers/process.rs"]
+mod process;

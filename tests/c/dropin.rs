@@ -1,0 +1,307 @@
+//! Programs that call `open_socket`, `readbuffer` and `writebuffer` against peers that misbehave.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::tempdir;
+
+use crate::process::Process;
+use crate::tools::{WATCHES, Watch, program};
+use crate::wire::{
+    EXIT, GETFORCE, HAVEDATA, INIT, IPV6, READY, STATUS, accept, close, forceready, hear, listen,
+    listen_at, posdata, reset, say,
+};
+
+/// Statuses of `forcewire_status_t`.
+const OK: i32 = 0;
+const CLOSED: i32 = 3;
+const BROKEN: i32 = 4;
+const CONNECTION: i32 = 6;
+
+/// `dropin.c` against a server over TCP.
+fn start(watch: Watch, port: u16, times: usize, directory: &Path) -> Process {
+    let mut command = program(watch, &["tests/c/dropin.c"], &[]);
+    command.args([
+        "1",
+        &port.to_string(),
+        "localhost",
+        "/tmp/ipi_",
+        &times.to_string(),
+    ]);
+    Process::start(&mut command, "dropin", directory)
+}
+
+/// How each connection ended: evaluations, status, text.
+fn ends(said: &str) -> Vec<(usize, i32, String)> {
+    said.lines()
+        .map(|line| {
+            let mut words = line.splitn(3, ' ');
+            let mut next = || words.next().unwrap_or_else(|| panic!("{said}"));
+            (
+                next().parse().unwrap(),
+                next().parse().unwrap(),
+                next().into(),
+            )
+        })
+        .collect()
+}
+
+/// A classic conversation of two evaluations with INIT before them, as the server says it, and where its messages
+/// begin.
+fn conversation() -> (Vec<u8>, Vec<usize>) {
+    let messages = [
+        STATUS,
+        INIT,
+        STATUS,
+        &posdata(2, 0.0),
+        STATUS,
+        GETFORCE,
+        STATUS,
+        &posdata(2, 50.0),
+        STATUS,
+        GETFORCE,
+    ];
+    let mut boundaries = vec![0];
+    for message in messages {
+        boundaries.push(boundaries.last().unwrap() + message.len());
+    }
+    (messages.concat(), boundaries)
+}
+
+/// What a driver says to the first `len` bytes of that.
+fn answers(len: usize) -> Vec<u8> {
+    let (_, boundaries) = conversation();
+    let said = [
+        READY,
+        b"",
+        READY,
+        b"",
+        HAVEDATA,
+        &forceready(2, 0.0),
+        READY,
+        b"",
+        HAVEDATA,
+        &forceready(2, 50.0),
+    ];
+    let heard = boundaries.iter().skip(1).filter(|&&end| end <= len).count();
+    said[..heard].concat()
+}
+
+#[test]
+fn a_stream_that_ends_at_any_byte_never_succeeds() {
+    let (conversation, boundaries) = conversation();
+    for watch in WATCHES {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut driver = start(watch, port, conversation.len() + 1, directory.path());
+        for end in 0..=conversation.len() {
+            let mut peer = accept(&listener);
+            say(&mut peer, &conversation[..end]);
+            let heard = close(peer);
+            assert!(
+                heard == answers(end),
+                "byte {end}: {}",
+                heard.escape_ascii()
+            );
+        }
+        let said = driver.success();
+        for (end, (evaluations, status, text)) in ends(&said).into_iter().enumerate() {
+            let complete = answers(end).len();
+            let expected = usize::from(complete >= answers(boundaries[6]).len())
+                + usize::from(end == conversation.len());
+            assert_eq!(evaluations, expected, "byte {end}: {text}");
+            let expected = if boundaries.contains(&end) {
+                CLOSED
+            } else {
+                BROKEN
+            };
+            assert_eq!(status, expected, "byte {end}: {text}");
+            assert!(
+                text.starts_with(&format!("localhost:{port} closed the connection ")),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_reset_at_any_byte_never_succeeds() {
+    let (conversation, _) = conversation();
+    for watch in WATCHES {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut driver = start(watch, port, conversation.len(), directory.path());
+        for end in 0..conversation.len() {
+            let mut peer = accept(&listener);
+            say(&mut peer, &conversation[..end]);
+            // Once all of it was answered, or the program has read it in part, or not at all.
+            if end % 3 > 0 {
+                hear(&mut peer, &answers(end));
+            }
+            reset(peer);
+        }
+        for (end, (evaluations, status, text)) in ends(&driver.success()).into_iter().enumerate() {
+            assert!(evaluations <= 2, "byte {end}: {text}");
+            assert_eq!(status, CONNECTION, "byte {end}: {text}");
+            assert!(
+                text.starts_with(&format!("connection to localhost:{port} lost after ")),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_dribbles_is_understood() {
+    let (conversation, _) = conversation();
+    for watch in WATCHES {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut driver = start(watch, port, 1, directory.path());
+        let mut peer = accept(&listener);
+        for &byte in [&conversation, EXIT].concat().iter() {
+            say(&mut peer, &[byte]);
+            thread::sleep(Duration::from_micros(100));
+        }
+        hear(&mut peer, &answers(conversation.len()));
+        assert_eq!(ends(&driver.success())[0], (2, OK, "all is well".into()));
+    }
+}
+
+#[test]
+fn more_than_the_socket_holds_arrives_whole() {
+    let (listener, port) = listen();
+    let directory = tempdir().unwrap();
+    let mut driver = start(Watch::None, port, 1, directory.path());
+    let mut peer = accept(&listener);
+    let natoms = 100_000;
+    for _ in 0..5 {
+        say(&mut peer, &[&posdata(natoms, 0.0), GETFORCE].concat());
+        // Until its send finds no room.
+        thread::sleep(Duration::from_millis(20));
+        hear(&mut peer, &forceready(natoms, 0.0));
+    }
+    say(&mut peer, EXIT);
+    assert_eq!(ends(&driver.success())[0].0, 5);
+}
+
+#[test]
+fn without_a_word_from_the_program_an_error_is_a_line_and_a_status() {
+    let (listener, port) = listen();
+    let directory = tempdir().unwrap();
+    // What the server sends before it closes; the status; what is said.
+    let broken = [STATUS, &posdata(2, 0.0)[..100]].concat();
+    let cases: [(&[u8], i32, &str); 3] = [
+        (
+            STATUS,
+            CLOSED,
+            "closed the connection between two messages, after 0 of 12 bytes: ",
+        ),
+        (
+            &broken,
+            BROKEN,
+            "closed the connection in the middle of a message, after 16 of 72 bytes: ",
+        ),
+        (
+            b"STAT",
+            BROKEN,
+            "closed the connection in the middle of a message, after 4 of 12 bytes: ",
+        ),
+    ];
+    for (sent, status, words) in cases {
+        let mut driver = start(Watch::None, port, 0, directory.path());
+        let mut peer = accept(&listener);
+        say(&mut peer, sent);
+        close(peer);
+        let (code, said) = driver.end();
+        assert_eq!(code, Some(status), "{said}");
+        assert!(
+            said.starts_with(&format!("forcewire: localhost:{port} {words}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    drop(listener);
+    let (code, said) = start(Watch::None, port, 0, directory.path()).end();
+    assert_eq!(code, Some(CONNECTION), "{said}");
+    let words = format!(
+        "forcewire: no connection to localhost:{port}: Connection refused (os error 111): start the server first\n"
+    );
+    assert_eq!(said, words);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused() {
+    for watch in WATCHES {
+        let (listener, port) = listen();
+        let mut command = program(watch, &["tests/c/arguments.c"], &[]);
+        command.arg(port.to_string());
+        let directory = tempdir().unwrap();
+        let mut process = Process::start(&mut command, "arguments", directory.path());
+        let mut peer = accept(&listener);
+        say(&mut peer, b"12345678");
+        hear(&mut peer, b"abc");
+        process.success();
+    }
+}
+
+#[test]
+fn ipv6_and_unix_sockets_are_connected_to() {
+    let directory = tempdir().unwrap();
+    let (listener, port) = listen_at(IPV6);
+    let mut command = program(Watch::None, &["tests/c/dropin.c"], &[]);
+    command.args(["1", &port.to_string(), "::1", "", "1"]);
+    let mut driver = Process::start(&mut command, "ipv6", directory.path());
+    say(&mut accept(&listener), EXIT);
+    assert_eq!(ends(&driver.success())[0].1, OK);
+
+    let prefix = format!("{}/ipi_", directory.path().display());
+    let listener = std::os::unix::net::UnixListener::bind(format!("{prefix}argon")).unwrap();
+    let mut command = program(Watch::None, &["tests/c/dropin.c"], &[]);
+    // Blanks as Fortran leaves them.
+    command.args(["0", "0", "argon    ", &prefix, "2"]);
+    let mut driver = Process::start(&mut command, "unix", directory.path());
+    let (mut peer, _) = listener.accept().unwrap();
+    std::io::Write::write_all(&mut peer, EXIT).unwrap();
+    drop((listener, peer));
+    let said = driver.success();
+    let ends = ends(&said);
+    assert_eq!(ends[0].1, OK);
+    assert_eq!(ends[1].1, CONNECTION);
+    let words = format!("no connection to {prefix}argon: Connection refused");
+    assert!(ends[1].2.starts_with(&words), "{said}");
+}
+
+/// Sends its pieces one by one with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
+#[test]
+fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
+    const STEPS: usize = 40;
+    let (listener, port) = listen();
+    let directory = tempdir().unwrap();
+    let mut driver = start(Watch::None, port, 1, directory.path());
+    let mut peer = accept(&listener);
+    peer.set_nodelay(false).unwrap();
+    let message = posdata(64, 0.0);
+    let mut steps = Vec::new();
+    for _ in 0..STEPS {
+        let begin = Instant::now();
+        for piece in [
+            &message[..12],
+            &message[12..84],
+            &message[84..156],
+            &message[156..160],
+            &message[160..],
+        ] {
+            say(&mut peer, piece);
+        }
+        say(&mut peer, GETFORCE);
+        hear(&mut peer, &forceready(64, 0.0));
+        steps.push(begin.elapsed());
+    }
+    say(&mut peer, EXIT);
+    driver.success();
+    // Delayed acknowledgements cost 40 ms in every step once a connection is no longer young.
+    let fastest = steps[STEPS / 2..].iter().min().unwrap();
+    assert!(*fastest < Duration::from_millis(20), "{steps:?}");
+}

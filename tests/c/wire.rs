@@ -1,0 +1,101 @@
+//! Messages, written out byte by byte, and peers that send them badly.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+pub const STATUS: &[u8] = b"STATUS      ";
+pub const READY: &[u8] = b"READY       ";
+pub const HAVEDATA: &[u8] = b"HAVEDATA    ";
+pub const GETFORCE: &[u8] = b"GETFORCE    ";
+pub const EXIT: &[u8] = b"EXIT        ";
+
+/// No message takes longer, however slow what reads it is.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// INIT of replica 7 with a text of 3 bytes.
+pub const INIT: &[u8] = b"INIT        \x07\0\0\0\x03\0\0\0k:1";
+
+/// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is `start` + i/8.
+pub fn posdata(natoms: usize, start: f64) -> Vec<u8> {
+    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
+    let inverse = cube.map(|x| x / 100.0);
+    let mut bytes = b"POSDATA     ".to_vec();
+    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
+    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
+    bytes.extend(coordinates(natoms, start));
+    bytes
+}
+
+/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
+pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
+    let mut bytes = b"FORCEREADY  ".to_vec();
+    bytes.extend(1.5_f64.to_le_bytes());
+    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
+    bytes.extend(coordinates(natoms, start));
+    bytes.extend([0; 72 + 4]);
+    bytes
+}
+
+fn coordinates(natoms: usize, start: f64) -> impl Iterator<Item = u8> {
+    (0..3 * natoms).flat_map(move |i| (start + i as f64 / 8.0).to_le_bytes())
+}
+
+/// A listener on loopback, and its port.
+pub fn listen() -> (TcpListener, u16) {
+    listen_at(Ipv4Addr::LOCALHOST.into())
+}
+
+pub fn listen_at(host: IpAddr) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((host, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+pub const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+/// The next connection, which is bounded in time.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    // A program that failed to start would be waited for for ever.
+    listener.set_nonblocking(true).unwrap();
+    let mut waited = Duration::ZERO;
+    let socket = loop {
+        match listener.accept() {
+            Ok((socket, _)) => break socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waited < LIMIT => {
+                thread::sleep(Duration::from_millis(1));
+                waited += Duration::from_millis(1);
+            }
+            Err(error) => panic!("no one has connected: {error}"),
+        }
+    };
+    socket.set_nonblocking(false).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    socket.set_write_timeout(Some(LIMIT)).unwrap();
+    socket
+}
+
+pub fn say(peer: &mut TcpStream, bytes: &[u8]) {
+    peer.write_all(bytes).unwrap();
+}
+
+pub fn hear(peer: &mut TcpStream, expected: &[u8]) {
+    let mut heard = vec![0; expected.len()];
+    peer.read_exact(&mut heard).unwrap();
+    assert!(heard == expected, "{}", heard.escape_ascii());
+}
+
+/// Closes our side only, and reads what comes until the other side is closed: what was sent is read to its end.
+pub fn close(mut peer: TcpStream) -> Vec<u8> {
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    let _ = peer.read_to_end(&mut heard);
+    heard
+}
+
+/// Closes with a reset.
+pub fn reset(peer: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+}
