@@ -1,0 +1,560 @@
+//! The protocol, from `PROTOCOL.md`, as plainly as it can be written: one slice with everything that is heard, one
+//! vector for everything that is said.
+
+use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
+
+pub const HEADERS: [(Header, &[u8; 12]); 9] = [
+    (Header::Status, b"STATUS      "),
+    (Header::Init, b"INIT        "),
+    (Header::PosData, b"POSDATA     "),
+    (Header::GetForce, b"GETFORCE    "),
+    (Header::Exit, b"EXIT        "),
+    (Header::NeedInit, b"NEEDINIT    "),
+    (Header::Ready, b"READY       "),
+    (Header::HaveData, b"HAVEDATA    "),
+    (Header::ForceReady, b"FORCEREADY  "),
+];
+
+/// The twelve bytes of a header.
+pub fn header(header: Header) -> &'static [u8; 12] {
+    let (_, bytes) = HEADERS.iter().find(|it| it.0 == header).expect("all nine");
+    bytes
+}
+
+/// What is left to be heard, and where in a message that is.
+pub struct Stream<'a> {
+    pub rest: &'a [u8],
+    pub within: Option<Header>,
+    pub message: usize,
+}
+
+impl<'a> Stream<'a> {
+    pub fn new(rest: &'a [u8]) -> Self {
+        Self {
+            rest,
+            within: None,
+            message: 0,
+        }
+    }
+
+    /// The next bytes of a message, or the end of the stream inside of it.
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8], ProtocolError> {
+        let Some((taken, rest)) = self.rest.split_at_checked(n) else {
+            return Err(ProtocolError::EndOfStream {
+                within: self.within,
+                after: self.message + self.rest.len(),
+            });
+        };
+        self.rest = rest;
+        self.message += n;
+        Ok(taken)
+    }
+
+    /// The next header, or nothing if the stream ends before it.
+    pub fn header(&mut self) -> Result<Option<Header>, ProtocolError> {
+        (self.within, self.message) = (None, 0);
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let bytes = self.take(12)?;
+        let padded = |it: &[u8; 12]| {
+            let mut pairs = it.iter().zip(bytes);
+            pairs.all(|(&it, &byte)| it == byte || (it == b' ' && byte == 0))
+        };
+        match HEADERS.iter().find(|it| padded(it.1)) {
+            Some(&(header, _)) => {
+                self.within = Some(header);
+                Ok(Some(header))
+            }
+            None => Err(ProtocolError::UnknownHeader(bytes.try_into().expect("12"))),
+        }
+    }
+
+    pub fn integer(&mut self) -> Result<i32, ProtocolError> {
+        Ok(i32::from_le_bytes(self.take(4)?.try_into().expect("4")))
+    }
+
+    pub fn reals<const N: usize>(&mut self) -> Result<[f64; N], ProtocolError> {
+        let bytes = self.take(8 * N)?;
+        Ok(std::array::from_fn(|i| real(bytes, 8 * i)))
+    }
+}
+
+fn real(bytes: &[u8], at: usize) -> f64 {
+    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
+}
+
+fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), ProtocolError> {
+    if not_finite || reals.iter().all(|x| x.is_finite()) {
+        Ok(())
+    } else {
+        Err(ProtocolError::NotFinite(quantity))
+    }
+}
+
+/// A number as the caller keeps it.
+pub fn kept(x: f64, single: bool) -> f64 {
+    if single { f64::from(x as f32) } else { x }
+}
+
+// ---- a driver ----
+
+/// A driver and its caller, who answers at once, with the positions themselves as forces.
+#[derive(Clone, Copy, Debug)]
+pub struct DriverModel {
+    pub initialize: Initialize,
+    pub changing_atoms: bool,
+    pub not_finite: bool,
+    pub single: bool,
+    /// Room for atoms, and for structures.
+    pub atoms: usize,
+    pub structures: usize,
+}
+
+/// What a driver's caller is told. Numbers by their bits, because NaN is not itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Init(i32),
+    Positions {
+        natoms: usize,
+        structures: usize,
+        cells: Vec<u64>,
+        positions: Vec<u64>,
+    },
+    Exit,
+    Closed,
+    Refused(String),
+}
+
+pub fn bits(reals: &[f64]) -> Vec<u64> {
+    reals.iter().map(|x| x.to_bits()).collect()
+}
+
+impl DriverModel {
+    /// What the caller is told, and what the driver says, when its server has sent this and closed.
+    pub fn converse(&self, heard: &[u8]) -> (Vec<Told>, Vec<u8>) {
+        let (mut told, mut said) = (Vec::new(), Vec::new());
+        let last = match self.until_the_end(&mut Stream::new(heard), &mut told, &mut said) {
+            Ok(last) => last,
+            Err(error) => Told::Refused(format!("{error:?}")),
+        };
+        told.push(last);
+        (told, said)
+    }
+
+    fn until_the_end(
+        &self,
+        stream: &mut Stream<'_>,
+        told: &mut Vec<Told>,
+        said: &mut Vec<u8>,
+    ) -> Result<Told, ProtocolError> {
+        let idle = match self.initialize {
+            Initialize::Never => Header::Ready,
+            _ => Header::NeedInit,
+        };
+        let (mut status, mut batch, mut natoms) = (idle, 1, None);
+        // The reply that is ready, and what INIT said meanwhile.
+        let (mut reply, mut news) = (Vec::new(), None);
+        loop {
+            let command = stream.header()?;
+            match (command, status) {
+                (Some(Header::Status), _) => said.extend(header(status)),
+                (Some(Header::Init), _) => {
+                    let (replica, text) = self.init(stream)?;
+                    batch = batch_size(text);
+                    if status == Header::HaveData {
+                        news = Some(Told::Init(replica));
+                    } else {
+                        status = Header::Ready;
+                        told.push(Told::Init(replica));
+                    }
+                }
+                (Some(Header::PosData), Header::Ready) => {
+                    let (cells, positions) = self.posdata(stream, batch, &mut natoms)?;
+                    reply = forceready(&cells, &positions, batch);
+                    told.push(Told::Positions {
+                        natoms: positions.len() / 3 / batch,
+                        structures: batch,
+                        cells: bits(&cells),
+                        positions: bits(&positions),
+                    });
+                    status = Header::HaveData;
+                }
+                (Some(Header::GetForce), Header::HaveData) => {
+                    said.append(&mut reply);
+                    told.extend(news.take());
+                    status = match self.initialize {
+                        Initialize::EveryStep => Header::NeedInit,
+                        _ => Header::Ready,
+                    };
+                }
+                (Some(Header::Exit) | None, _) => {
+                    told.extend(news);
+                    let exit = command.is_some();
+                    return Ok(if exit { Told::Exit } else { Told::Closed });
+                }
+                (Some(command), status) => {
+                    return Err(ProtocolError::OutOfTurn { command, status });
+                }
+            }
+        }
+    }
+
+    fn init<'a>(&self, stream: &mut Stream<'a>) -> Result<(i32, &'a [u8]), ProtocolError> {
+        let both = stream.take(8)?;
+        let mut both = Stream::new(both);
+        let (replica, announced) = (both.integer()?, both.integer()?);
+        let len = usize::try_from(announced);
+        let len = len.map_err(|_| ProtocolError::NegativeLength(announced))?;
+        Ok((replica, stream.take(len)?))
+    }
+
+    /// Cells and positions of one structure, or of a batch, as the caller keeps them.
+    fn posdata(
+        &self,
+        stream: &mut Stream<'_>,
+        batch: usize,
+        before: &mut Option<usize>,
+    ) -> Result<(Vec<f64>, Vec<f64>), ProtocolError> {
+        let mut cells = Vec::new();
+        let natoms = if batch > 1 {
+            let natoms = self.natoms(stream.integer()?, before)?;
+            if batch > self.structures {
+                return Err(ProtocolError::TooManyStructures {
+                    announced: batch,
+                    capacity: self.structures,
+                });
+            }
+            self.room(natoms.saturating_mul(batch))?;
+            for _ in 0..batch {
+                let cell = stream.reals::<18>()?;
+                finite(&cell[..9], Quantity::Cell, self.not_finite)?;
+                cells.extend(&cell[..9]);
+            }
+            natoms
+        } else {
+            let frame = stream.take(148)?;
+            if is_batch(frame) {
+                return Err(ProtocolError::UnannouncedBatch);
+            }
+            let mut frame = Stream::new(frame);
+            let cell = frame.reals::<18>()?;
+            finite(&cell[..9], Quantity::Cell, self.not_finite)?;
+            cells.extend(&cell[..9]);
+            let natoms = self.natoms(frame.integer()?, before)?;
+            self.room(natoms)?;
+            natoms
+        };
+        let bytes = stream.take(24 * natoms * batch)?;
+        let reals = (0..3 * natoms * batch).map(|i| kept(real(bytes, 8 * i), self.single));
+        let positions: Vec<_> = reals.collect();
+        finite(&positions, Quantity::Positions, self.not_finite)?;
+        Ok((cells, positions))
+    }
+
+    fn natoms(&self, announced: i32, before: &mut Option<usize>) -> Result<usize, ProtocolError> {
+        let natoms = usize::try_from(announced);
+        let natoms = natoms.map_err(|_| ProtocolError::NegativeAtoms(announced))?;
+        match before.replace(natoms) {
+            Some(expected) if expected != natoms && !self.changing_atoms => {
+                Err(ProtocolError::AtomsChanged {
+                    announced: natoms,
+                    expected,
+                })
+            }
+            _ => Ok(natoms),
+        }
+    }
+
+    fn room(&self, announced: usize) -> Result<(), ProtocolError> {
+        let capacity = self.atoms;
+        if announced > capacity {
+            return Err(ProtocolError::TooManyAtoms {
+                announced,
+                capacity,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Structures a batch that this text of INIT announces: `batch_size`, a colon and a number larger than 1, blanks
+/// between them, commas around them. The last one counts.
+pub fn batch_size(text: &[u8]) -> usize {
+    let mut size = 1;
+    for pair in text.split(|&byte| byte == b',') {
+        let trimmed = |bytes: &[u8]| -> Vec<u8> {
+            let from = bytes.iter().position(|&byte| byte != b' ');
+            let to = bytes.iter().rposition(|&byte| byte != b' ');
+            from.zip(to)
+                .map_or(vec![], |(from, to)| bytes[from..=to].to_vec())
+        };
+        let Some(colon) = pair.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        let (key, value) = (trimmed(&pair[..colon]), trimmed(&pair[colon + 1..]));
+        if key == b"batch_size" {
+            let digits = value.iter().all(u8::is_ascii_digit);
+            let number = value.iter().fold(0_usize, |number, digit| {
+                number
+                    .saturating_mul(10)
+                    .saturating_add(usize::from(digit.wrapping_sub(b'0')))
+            });
+            size = if digits { number.max(1) } else { 1 };
+        }
+    }
+    size
+}
+
+/// Whether these bytes of POSDATA are those of a batch: the number of atoms, and i-PI's first cell, of which h and its
+/// inverse have noughts below the diagonal and numbers between 2^-64 and 2^65 on it.
+fn is_batch(frame: &[u8]) -> bool {
+    let natoms = i32::from_le_bytes(frame[..4].try_into().expect("4"));
+    let real = |i: usize| real(frame, 4 + 8 * i);
+    natoms > 0
+        && [3, 6, 7, 12, 15, 16].into_iter().all(|i| real(i) == 0.0)
+        && [0, 4, 8, 9, 13, 17].into_iter().all(|i| {
+            let size = real(i).abs();
+            (2_f64.powi(-64)..2_f64.powi(65)).contains(&size)
+        })
+}
+
+/// The reply of the model's caller: as energies the numbers of the structures, as virials the cells.
+fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
+    let natoms = (forces.len() / 3 / structures) as i32;
+    let mut reply = header(Header::ForceReady).to_vec();
+    reply.extend((0..structures).flat_map(|index| (index as f64).to_le_bytes()));
+    reply.extend(natoms.to_le_bytes());
+    reply.extend(forces.iter().flat_map(|x| x.to_le_bytes()));
+    reply.extend(cells.iter().flat_map(|x| x.to_le_bytes()));
+    for index in 0..structures {
+        reply.extend((index as i32).to_le_bytes());
+        reply.extend(vec![b'x'; index]);
+    }
+    reply
+}
+
+// ---- a server ----
+
+/// A server and its caller, who asks for these evaluations, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerModel {
+    pub mode: Mode,
+    pub not_finite: bool,
+    pub single: bool,
+    pub natoms: usize,
+    /// Bytes of extras that there is room for.
+    pub extras: usize,
+}
+
+/// What a server's caller gets: for each structure energy and virial, then all forces, and the extras.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub reals: Vec<u64>,
+    pub extras: Vec<Vec<u8>>,
+    pub sent: Vec<usize>,
+}
+
+/// The edge of the box, whose inverse is a short number too.
+pub const EDGE: f64 = 16.0;
+
+/// The positions of one structure.
+pub fn positions(natoms: usize, structure: usize) -> Vec<f64> {
+    (0..3 * natoms)
+        .map(|i| 0.5 * i as f64 - structure as f64)
+        .collect()
+}
+
+impl ServerModel {
+    /// How the evaluations end, and what the server says, when its driver has sent this and closed.
+    pub fn converse(
+        &self,
+        heard: &[u8],
+        evaluations: usize,
+    ) -> (Vec<Result<Answered, String>>, Vec<u8>) {
+        let (mut answers, mut said) = (Vec::new(), Vec::new());
+        let mut stream = Stream::new(heard);
+        // STATUS has been said already; structures that each message carries.
+        let (mut asked, mut carried) = (false, 1);
+        for index in 0..evaluations {
+            let structures = carried.min(index + 1);
+            let answer =
+                self.evaluate(&mut stream, &mut said, &mut asked, &mut carried, structures);
+            let failed = answer.is_err();
+            answers.push(answer.map_err(|error| format!("{error:?}")));
+            if failed {
+                break;
+            }
+        }
+        (answers, said)
+    }
+
+    fn evaluate(
+        &self,
+        stream: &mut Stream<'_>,
+        said: &mut Vec<u8>,
+        asked: &mut bool,
+        carried: &mut usize,
+        structures: usize,
+    ) -> Result<Answered, ProtocolError> {
+        let ask = |said: &mut Vec<u8>| said.extend(header(Header::Status));
+        if !*asked {
+            ask(said);
+        }
+        loop {
+            match self.answer(stream, Header::Status)? {
+                Header::Ready => break,
+                Header::NeedInit => {
+                    let text = match self.mode {
+                        Mode::Batched(size @ 2..) => {
+                            *carried = size;
+                            format!("  batch_size:{size}")
+                        }
+                        _ => " ".into(),
+                    };
+                    said.extend(header(Header::Init));
+                    said.extend(0_i32.to_le_bytes());
+                    said.extend((text.len() as i32).to_le_bytes());
+                    said.extend(text.as_bytes());
+                    ask(said);
+                }
+                answer => return Err(unexpected(answer, Header::Status)),
+            }
+        }
+        self.posdata(said, *carried, structures);
+        if matches!(self.mode, Mode::Classic | Mode::Strict) {
+            ask(said);
+            match self.answer(stream, Header::Status)? {
+                Header::HaveData => {}
+                answer => return Err(unexpected(answer, Header::Status)),
+            }
+        }
+        said.extend(header(Header::GetForce));
+        *asked = self.mode != Mode::Strict;
+        if *asked {
+            ask(said);
+        }
+        match self.answer(stream, Header::GetForce)? {
+            Header::ForceReady => self.forceready(stream, *carried, structures),
+            answer => Err(unexpected(answer, Header::GetForce)),
+        }
+    }
+
+    fn answer(&self, stream: &mut Stream<'_>, to: Header) -> Result<Header, ProtocolError> {
+        stream.header()?.ok_or(ProtocolError::Unanswered(to))
+    }
+
+    fn posdata(&self, said: &mut Vec<u8>, carried: usize, structures: usize) {
+        let natoms = (self.natoms as i32).to_le_bytes();
+        said.extend(header(Header::PosData));
+        if carried > 1 {
+            said.extend(natoms);
+        }
+        for _ in 0..carried {
+            for diagonal in [EDGE, 1.0 / EDGE] {
+                for i in 0..9 {
+                    let x = if i % 4 == 0 { diagonal } else { 0.0 };
+                    said.extend(x.to_le_bytes());
+                }
+            }
+        }
+        if carried == 1 {
+            said.extend(natoms);
+        }
+        for index in 0..carried {
+            let reals = positions(self.natoms, index.min(structures - 1));
+            said.extend(reals.iter().flat_map(|x| x.to_le_bytes()));
+        }
+    }
+
+    fn forceready(
+        &self,
+        stream: &mut Stream<'_>,
+        carried: usize,
+        structures: usize,
+    ) -> Result<Answered, ProtocolError> {
+        let (mut energies, mut virials) = (Vec::new(), Vec::new());
+        let mut announced = 0;
+        for index in 0..carried {
+            // What is small and comes together is looked at together.
+            let last = index + 1 == carried;
+            let mut field = Stream::new(stream.take(if last { 12 } else { 8 })?);
+            let [energy] = field.reals()?;
+            if index < structures {
+                finite(&[energy], Quantity::Energy, self.not_finite)?;
+                energies.push(energy);
+            }
+            if last {
+                announced = field.integer()?;
+            }
+        }
+        if usize::try_from(announced) != Ok(self.natoms) {
+            return Err(ProtocolError::WrongAtoms {
+                announced,
+                expected: self.natoms,
+            });
+        }
+        let reals = 3 * self.natoms * structures;
+        let bytes = stream.take(8 * reals)?;
+        let forces: Vec<_> = (0..reals)
+            .map(|i| kept(real(bytes, 8 * i), self.single))
+            .collect();
+        finite(&forces, Quantity::Forces, self.not_finite)?;
+        stream.take(24 * self.natoms * (carried - structures))?;
+        for index in 0..carried {
+            let last = index + 1 == carried;
+            let mut field = Stream::new(stream.take(if last { 76 } else { 72 })?);
+            let virial = field.reals::<9>()?;
+            if index < structures {
+                finite(&virial, Quantity::Virial, self.not_finite)?;
+                virials.push(symmetric(virial));
+            }
+            if last {
+                announced = field.integer()?;
+            }
+        }
+        let (mut extras, mut sent, mut room) = (Vec::new(), Vec::new(), self.extras);
+        for index in 0..carried {
+            if index > 0 {
+                announced = stream.integer()?;
+            }
+            let len = usize::try_from(announced);
+            let len = len.map_err(|_| ProtocolError::NegativeLength(announced))?;
+            let bytes = stream.take(len)?;
+            if index < structures {
+                let kept = len.min(room);
+                room -= kept;
+                extras.push(bytes[..kept].to_vec());
+                sent.push(len);
+            }
+        }
+        let evaluations = energies.iter().zip(&virials);
+        let evaluations =
+            evaluations.flat_map(|(&energy, virial)| [&[energy][..], virial].concat());
+        let reals: Vec<_> = evaluations.chain(forces).collect();
+        Ok(Answered {
+            reals: bits(&reals),
+            extras,
+            sent,
+        })
+    }
+}
+
+fn unexpected(answer: Header, to: Header) -> ProtocolError {
+    ProtocolError::UnexpectedAnswer { answer, to }
+}
+
+/// A virial of which a driver may have sent one triangle only.
+fn symmetric(virial: [f64; 9]) -> [f64; 9] {
+    let upper = [virial[1], virial[2], virial[5]];
+    let lower = [virial[3], virial[6], virial[7]];
+    let none = |triangle: [f64; 3]| triangle.iter().all(|&x| x == 0.0);
+    let [xy, xz, yz] = if none(lower) {
+        upper
+    } else if none(upper) {
+        lower
+    } else {
+        std::array::from_fn(|i| f64::midpoint(upper[i], lower[i]))
+    };
+    [virial[0], xy, xz, xy, virial[4], yz, xz, yz, virial[8]]
+}

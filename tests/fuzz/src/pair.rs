@@ -1,0 +1,253 @@
+//! A driver and a server over a connection that moves their bytes in any pieces and is cut at any time.
+
+use forcewire::{
+    Answer, Cell, Driver, Evaluation, Event, Initialize, Mode, ProtocolError, Request, Scalar,
+    Server, Virial,
+};
+
+use super::choices::{Choices, Wire};
+use super::model::kept;
+
+const ATOMS: usize = 40;
+/// Bytes of STATUS and EXIT, which may wait until a driver has replied (`tests/states`).
+const ROOM: usize = 24;
+
+/// What is computed: something that tells the atoms, the structures and the evaluations apart.
+fn truth(cell: &Cell, positions: &[[f64; 3]]) -> (Evaluation, Vec<[f64; 3]>) {
+    let edge = cell.h()[0][0];
+    let forces = positions
+        .iter()
+        .map(|&[x, y, z]| [y * edge, z - x, x / edge]);
+    let energy = positions.iter().map(|[x, y, z]| x * y + z * edge).sum();
+    let virial = Virial::from_upper([energy, edge, 1.0, 2.0, 3.0, positions.len() as f64]);
+    (Evaluation { energy, virial }, forces.collect())
+}
+
+pub fn pair(bytes: &[u8]) {
+    let mut choices = Choices(bytes);
+    if choices.byte() & 1 == 1 {
+        Pair::<f32>::new(&mut choices).run(&mut choices);
+    } else {
+        Pair::<f64>::new(&mut choices).run(&mut choices);
+    }
+}
+
+struct Pair<T> {
+    server: Server,
+    driver: Driver,
+    down: Vec<u8>,
+    up: Vec<u8>,
+    natoms: usize,
+    /// The evaluation that is wanted, and how many are to be complete.
+    wanted: usize,
+    evaluations: usize,
+    cells: Vec<Cell>,
+    /// For each structure of the evaluation that is wanted, in double precision and as the server has it.
+    positions: Vec<[f64; 3]>,
+    asked: Vec<[f64; 3]>,
+    forces: Vec<[f64; 3]>,
+    answers: Vec<Answer>,
+    extras: [u8; 64],
+    driver_cells: [Cell; 3],
+    driver_positions: [[T; 3]; ATOMS],
+    reply: Option<Reply<T>>,
+}
+
+struct Reply<T> {
+    evaluations: Vec<Evaluation>,
+    forces: Vec<[T; 3]>,
+    extras: Vec<&'static [u8]>,
+}
+
+impl<T: Scalar> Pair<T> {
+    fn new(choices: &mut Choices<'_>) -> Self {
+        let mode = choices.of([
+            Mode::Classic,
+            Mode::Consolidated,
+            Mode::Strict,
+            Mode::Batched(2),
+            Mode::Batched(3),
+        ]);
+        let initialize = choices.of([Initialize::Never, Initialize::Once, Initialize::EveryStep]);
+        let natoms = choices.of([1, 0, 2, 13]);
+        let evaluations = 1 + choices.below(4);
+        let mut pair = Self {
+            server: Server::new().mode(mode),
+            driver: Driver::new().initialize(initialize),
+            down: Vec::new(),
+            up: Vec::new(),
+            natoms,
+            wanted: 0,
+            evaluations,
+            cells: Vec::new(),
+            positions: Vec::new(),
+            asked: Vec::new(),
+            forces: Vec::new(),
+            answers: Vec::new(),
+            extras: [b'#'; 64],
+            driver_cells: [Cell::orthorhombic([-777.0; 3]); 3],
+            driver_positions: [[T::ZERO; 3]; ATOMS],
+            reply: None,
+        };
+        pair.ask();
+        pair
+    }
+
+    /// Makes what is wanted next: as many structures as the driver takes, up to so many as evaluations went before.
+    fn ask(&mut self) {
+        let structures = self.server.capacity().min(1 + self.wanted);
+        let salt = self.wanted as f64;
+        self.cells = vec![Cell::orthorhombic([16.0 + salt; 3]); structures];
+        let atoms = 0..self.natoms * structures;
+        let atom = |i: usize| [i as f64 / 3.0 + salt, -1.0 / (1.0 + i as f64), salt / 7.0];
+        self.asked = atoms.map(atom).collect();
+        // What comes of them in the driver's precision.
+        let round = |atom: &[f64; 3]| atom.map(|x| T::from_f64(x).to_f64());
+        self.positions = self.asked.iter().map(round).collect();
+        self.forces = vec![[-777.0; 3]; self.asked.len()];
+        self.answers = vec![Answer::default(); structures];
+    }
+
+    fn run(mut self, choices: &mut Choices<'_>) {
+        let mut moves = 0;
+        while self.wanted < self.evaluations {
+            // Chosen as long as there is something to choose from; after that, in turn and as much as can move.
+            let (which, most) = if choices.is_empty() {
+                moves += 1;
+                assert!(moves < 2000, "it goes on for ever");
+                (moves % 2, usize::MAX)
+            } else {
+                let byte = choices.byte();
+                (usize::from(byte & 7), 1 + usize::from(byte >> 3))
+            };
+            match which {
+                0 | 2 | 4 => self.server_moves(most),
+                7 if most > 28 => self.reconnect(),
+                _ => self.driver_moves(most),
+            }
+        }
+        // The end: whatever waits on the way is dropped.
+        let mut wire = Wire::new(&self.up);
+        assert_eq!(wire.run(self.server.exit()), Some(Ok(())));
+        assert!(wire.said.ends_with(b"EXIT        "));
+    }
+
+    /// The connection is lost with everything in flight, and made again.
+    fn reconnect(&mut self) {
+        self.server.reset();
+        self.driver.reset();
+        self.down.clear();
+        self.up.clear();
+        self.reply = None;
+        self.ask();
+    }
+
+    fn server_moves(&mut self, most: usize) {
+        let request = Request::batch(&self.cells, &self.asked);
+        let (answers, forces) = (&mut self.answers, &mut self.forces);
+        let mut evaluate = self
+            .server
+            .evaluate_batch(request, answers, forces, &mut self.extras);
+        match carry(&mut evaluate, &mut self.up, &mut self.down, ROOM, most) {
+            None => {}
+            Some(Err(error)) => panic!("{error:?}"),
+            Some(Ok(_)) => {
+                for (index, answer) in self.answers.iter().enumerate() {
+                    let atoms = index * self.natoms..(index + 1) * self.natoms;
+                    let (evaluation, forces) =
+                        truth(&self.cells[index], &self.positions[atoms.clone()]);
+                    assert_eq!(answer.energy, evaluation.energy);
+                    assert_eq!(answer.virial, evaluation.virial);
+                    let single = size_of::<T>() == 4;
+                    let forces: Vec<_> = forces
+                        .iter()
+                        .map(|it| it.map(|x| kept(x, single)))
+                        .collect();
+                    assert_eq!(self.forces[atoms], forces);
+                    assert_eq!(answer.extras(&self.extras), EXTRAS[index]);
+                }
+                self.wanted += 1;
+                self.ask();
+            }
+        }
+    }
+
+    fn driver_moves(&mut self, most: usize) {
+        let told = match &self.reply {
+            None => {
+                let (cells, positions) = (&mut self.driver_cells, &mut self.driver_positions);
+                let mut receive = self.driver.receive_batch(cells, positions);
+                carry(&mut receive, &mut self.down, &mut self.up, usize::MAX, most)
+            }
+            Some(reply) => {
+                let mut reply =
+                    self.driver
+                        .reply_batch(&reply.evaluations, &reply.forces, &reply.extras);
+                match carry(&mut reply, &mut self.down, &mut self.up, usize::MAX, most) {
+                    None => None,
+                    Some(Ok(())) => {
+                        self.reply = None;
+                        None
+                    }
+                    Some(Err(error)) => Some(Err(error)),
+                }
+            }
+        };
+        match told {
+            None | Some(Ok(Event::Init { replica: 0 })) => {}
+            Some(Ok(Event::Positions {
+                natoms, structures, ..
+            })) => {
+                assert_eq!(natoms, self.natoms);
+                let mut reply = Reply {
+                    evaluations: Vec::new(),
+                    forces: Vec::new(),
+                    extras: EXTRAS[..structures].to_vec(),
+                };
+                for index in 0..structures {
+                    let atoms = index * natoms..(index + 1) * natoms;
+                    let positions = &self.driver_positions[atoms];
+                    let positions: Vec<_> = positions.iter().map(|it| it.map(T::to_f64)).collect();
+                    let (evaluation, forces) = truth(&self.driver_cells[index], &positions);
+                    reply.evaluations.push(evaluation);
+                    reply
+                        .forces
+                        .extend(forces.iter().map(|it| it.map(T::from_f64)));
+                }
+                self.reply = Some(reply);
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
+
+/// Moves some bytes of a transfer from one queue and to another: what it ended with, if it did.
+fn carry<X: forcewire::Transfer>(
+    transfer: &mut X,
+    from: &mut Vec<u8>,
+    to: &mut Vec<u8>,
+    room: usize,
+    most: usize,
+) -> Option<Result<X::Output, ProtocolError>> {
+    use forcewire::Step;
+    let moved = match transfer.step() {
+        Ok(Step::Write(_)) if to.len() >= room => return None,
+        Ok(Step::Write(slice)) => {
+            let n = slice.len().min(most).min(room - to.len());
+            to.extend_from_slice(&slice[..n]);
+            n
+        }
+        Ok(Step::Read(slice)) => {
+            let n = slice.len().min(most).min(from.len());
+            slice[..n].copy_from_slice(&from[..n]);
+            from.drain(..n);
+            n
+        }
+        Ok(Step::Done(output)) => return Some(Ok(output)),
+        Err(error) => return Some(Err(error)),
+    };
+    transfer.advance(moved);
+    None
+}
