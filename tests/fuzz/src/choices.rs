@@ -63,6 +63,7 @@ impl<'a> Wire<'a> {
                 assert!(!slice.is_empty());
                 let n = slice.len().min(most);
                 self.said.extend_from_slice(&slice[..n]);
+                assert!(self.said.len() < 1 << 20, "it goes on for ever");
                 n
             }
             Ok(Step::Read(slice)) => {
