@@ -259,7 +259,10 @@ pub unsafe extern "C" fn forcewire_driver_receive(
                 }
                 Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
                 Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
-                _ => told.kind = FORCEWIRE_EVENT_CLOSED,
+                _ => {
+                    told.kind = FORCEWIRE_EVENT_CLOSED;
+                    handle.fail(Failure::Closed);
+                }
             }
             FORCEWIRE_OK
         }
@@ -338,7 +341,7 @@ pub unsafe extern "C" fn forcewire_driver_error(
     unsafe { handle::error::<Driver, _>(driver, text, size) }
 }
 
-/// Ends the connection and gives its memory back. The driver can be connected again.
+/// Ends the connection, gives its memory back and forgets what went wrong. The driver can be connected again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,

@@ -243,7 +243,7 @@ const char *forcewire_driver_init_text(const forcewire_driver_t *driver, size_t 
 // with the NUL, and returns the text.
 const char *forcewire_driver_error(const forcewire_driver_t *driver, char *text, size_t size);
 
-// Ends the connection and gives its memory back. The driver can be connected again.
+// Ends the connection, gives its memory back and forgets what went wrong. The driver can be connected again.
 forcewire_status_t forcewire_driver_close(forcewire_driver_t *driver);
 
 // Makes a server of the memory, connected to no one; flags are 0 or FORCEWIRE_CLASSIC, FORCEWIRE_FOLD,
@@ -296,7 +296,8 @@ forcewire_status_t forcewire_server_exit(forcewire_server_t *server);
 // with the NUL, and returns the text.
 const char *forcewire_server_error(const forcewire_server_t *server, char *text, size_t size);
 
-// Ends the connection and gives its memory back. The server can be connected to another driver.
+// Ends the connection, gives its memory back and forgets what went wrong. The server can be connected to another
+// driver.
 forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 
 // Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's

@@ -116,10 +116,13 @@ impl<M: Machine> Handle<M> {
             *failure = Failure::NotConnected;
             return Err(failure.status());
         }
-        blocking::run(link, exchange(machine)).map_err(|error| {
-            *failure = Failure::Exchange(error);
-            failure.status()
-        })
+        let result = blocking::run(link, exchange(machine));
+        result
+            .inspect(|_| *failure = Failure::None)
+            .map_err(|error| {
+                *failure = Failure::Exchange(error);
+                failure.status()
+            })
     }
 
     pub fn fail(&mut self, failure: Failure) -> forcewire_status_t {
@@ -141,7 +144,7 @@ impl<M: Machine> Handle<M> {
 impl<M> fmt::Display for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(feature = "std")]
-        if let (Link::Stream(stream), Failure::Exchange(Error::Protocol(_))) =
+        if let (Link::Stream(stream), Failure::Closed | Failure::Exchange(Error::Protocol(_))) =
             (&self.link, &self.failure)
         {
             write!(f, "{}: ", stream.peer())?;
@@ -183,6 +186,7 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
     match unsafe { Handle::<M>::of(memory) } {
         Some(handle) => {
             handle.link = Link::None;
+            handle.failure = Failure::None;
             FORCEWIRE_OK
         }
         None => FORCEWIRE_INVALID_ARGUMENT,

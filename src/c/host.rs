@@ -19,8 +19,8 @@ use crate::handle::{Handle, Machine};
 use crate::link::Link;
 use crate::memory::text;
 use crate::server::forcewire_server_t;
-use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
+use crate::status::{Failure, Fault};
 
 /// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
 #[repr(C)]
@@ -257,7 +257,7 @@ pub unsafe fn serve(
             }) => (natoms, structures),
             Ok(Event::Init { .. }) => continue,
             Ok(Event::Exit) => return FORCEWIRE_OK,
-            Ok(_) => return FORCEWIRE_CLOSED,
+            Ok(_) => return handle.fail(Failure::Closed),
             // The exchange goes on once there is room.
             Err(status) => match handle.failure().protocol() {
                 Some(ProtocolError::TooManyAtoms { announced, .. }) if announced <= MOST_ATOMS => {

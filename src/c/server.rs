@@ -270,7 +270,8 @@ pub unsafe extern "C" fn forcewire_server_error(
     unsafe { handle::error::<Server, _>(server, text, size) }
 }
 
-/// Ends the connection and gives its memory back. The server can be connected to another driver.
+/// Ends the connection, gives its memory back and forgets what went wrong. The server can be connected to another
+/// driver.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_close(
     server: *mut forcewire_server_t,

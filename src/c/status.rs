@@ -74,6 +74,8 @@ pub enum Failure {
     None,
     InvalidArgument(&'static str),
     NotConnected,
+    /// None of this side: the peer has gone.
+    Closed,
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
     Potential(c_int),
@@ -99,6 +101,7 @@ impl Failure {
             Self::None => FORCEWIRE_OK,
             Self::InvalidArgument(_) => FORCEWIRE_INVALID_ARGUMENT,
             Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
+            Self::Closed => FORCEWIRE_CLOSED,
             Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
             Self::Exchange(Error::Transport(Fault::Code(TIMED_OUT))) => FORCEWIRE_TIMED_OUT,
             #[cfg(feature = "std")]
@@ -141,6 +144,9 @@ impl fmt::Display for Failure {
             Self::None => f.write_str("all is well"),
             Self::InvalidArgument(text) => f.write_str(text),
             Self::NotConnected => f.write_str("the handle is not connected: connect or attach it"),
+            Self::Closed => f.write_str(
+                "the server closed the connection between two messages: it has ended, or has no more work for this driver",
+            ),
             Self::Exchange(error) => error.fmt(f),
             Self::Potential(code) => write!(
                 f,

@@ -9,7 +9,9 @@
 
 #![cfg(unix)]
 
+mod api;
 mod dropin;
+mod ends;
 mod fortran;
 mod header;
 mod ipi;

@@ -6,18 +6,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
+use crate::ends::{BROKEN, CLOSED, CONNECTION, OK, ends};
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program};
 use crate::wire::{
-    EXIT, GETFORCE, HAVEDATA, INIT, IPV6, READY, STATUS, accept, close, forceready, hear, listen,
+    EXIT, GETFORCE, IPV6, STATUS, accept, answers, close, conversation, forceready, hear, listen,
     listen_at, posdata, reset, say,
 };
-
-/// Statuses of `forcewire_status_t`.
-const OK: i32 = 0;
-const CLOSED: i32 = 3;
-const BROKEN: i32 = 4;
-const CONNECTION: i32 = 6;
 
 /// `dropin.c` against a server over TCP.
 fn start(watch: Watch, port: u16, times: usize, directory: &Path) -> Process {
@@ -30,62 +25,6 @@ fn start(watch: Watch, port: u16, times: usize, directory: &Path) -> Process {
         &times.to_string(),
     ]);
     Process::start(&mut command, "dropin", directory)
-}
-
-/// How each connection ended: evaluations, status, text.
-fn ends(said: &str) -> Vec<(usize, i32, String)> {
-    said.lines()
-        .map(|line| {
-            let mut words = line.splitn(3, ' ');
-            let mut next = || words.next().unwrap_or_else(|| panic!("{said}"));
-            (
-                next().parse().unwrap(),
-                next().parse().unwrap(),
-                next().into(),
-            )
-        })
-        .collect()
-}
-
-/// A classic conversation of two evaluations with INIT before them, as the server says it, and where its messages
-/// begin.
-fn conversation() -> (Vec<u8>, Vec<usize>) {
-    let messages = [
-        STATUS,
-        INIT,
-        STATUS,
-        &posdata(2, 0.0),
-        STATUS,
-        GETFORCE,
-        STATUS,
-        &posdata(2, 50.0),
-        STATUS,
-        GETFORCE,
-    ];
-    let mut boundaries = vec![0];
-    for message in messages {
-        boundaries.push(boundaries.last().unwrap() + message.len());
-    }
-    (messages.concat(), boundaries)
-}
-
-/// What a driver says to the first `len` bytes of that.
-fn answers(len: usize) -> Vec<u8> {
-    let (_, boundaries) = conversation();
-    let said = [
-        READY,
-        b"",
-        READY,
-        b"",
-        HAVEDATA,
-        &forceready(2, 0.0),
-        READY,
-        b"",
-        HAVEDATA,
-        &forceready(2, 50.0),
-    ];
-    let heard = boundaries.iter().skip(1).filter(|&&end| end <= len).count();
-    said[..heard].concat()
 }
 
 #[test]

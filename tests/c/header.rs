@@ -2,9 +2,12 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
+
+use crate::tools::{call, library, root};
 
 const TOP: &str = "\
 /* forcewire for C: both sides of the i-PI protocol, and the functions of i-PI's sockets.c again.
@@ -13,6 +16,10 @@ const TOP: &str = "\
 
    Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3], x y z of one atom after
    the other. Every call that can fail returns a forcewire_status_t. */";
+
+fn header_path() -> PathBuf {
+    root().join("src/c/forcewire.h")
+}
 
 fn header() -> String {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -44,7 +51,7 @@ fn header() -> String {
 
 #[test]
 fn the_header_is_that_of_the_source() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("forcewire.h");
+    let path = header_path();
     let header = header();
     if env::var_os("FORCEWIRE_OVERWRITE").is_some() {
         fs::write(&path, &header).unwrap();
@@ -54,4 +61,65 @@ fn the_header_is_that_of_the_source() {
         "{} is not what the source says; FORCEWIRE_OVERWRITE=1 writes it anew",
         path.display()
     );
+}
+
+/// In each language of C's family that users compile with, and with nothing else included.
+#[test]
+fn the_header_stands_by_itself() {
+    for language in [
+        "-std=c99 -xc",
+        "-std=c17 -xc",
+        "-std=c++11 -xc++",
+        "-std=c++20 -xc++",
+    ] {
+        let mut compiler = Command::new("gcc");
+        compiler.args(language.split(' ')).args([
+            "-pedantic-errors",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fsyntax-only",
+        ]);
+        call(compiler.arg(header_path()));
+    }
+}
+
+/// A program that needs every function of the header links against both libraries.
+#[test]
+fn the_libraries_have_what_the_header_declares() {
+    let header = fs::read_to_string(header_path()).unwrap();
+    let declared = header.split("extern \"C\" {").nth(1).unwrap();
+    let code = declared
+        .lines()
+        .filter(|line| !line.starts_with("//"))
+        .collect::<String>();
+    // The word before the first parenthesis of each declaration.
+    let names: Vec<_> = code
+        .split(';')
+        .filter_map(|it| it.split_once('('))
+        .filter_map(|(before, _)| before.split([' ', '*']).next_back())
+        .collect();
+    assert!(
+        names.len() > 30 && names.contains(&"readbuffer_"),
+        "{names:?}"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("all.c");
+    let all = names.join(", (void *)");
+    let program = format!(
+        "#include <forcewire.h>\nvoid *const all[] = {{(void *){all}}};\nint main(void) {{ return !all[0]; }}\n"
+    );
+    fs::write(&source, program).unwrap();
+    for file in ["libforcewire.a", "libforcewire.so"] {
+        let program = directory.path().join("all");
+        let mut compiler = Command::new("gcc");
+        compiler
+            .arg("-Wall")
+            .arg("-Werror")
+            .arg("-I")
+            .arg(header_path().parent().unwrap());
+        compiler.arg(&source).arg(library().join(file)).arg("-lm");
+        call(compiler.arg("-o").arg(&program));
+        call(Command::new(&program).env("LD_LIBRARY_PATH", library()));
+    }
 }

@@ -145,7 +145,7 @@ impl Simulation {
 }
 
 /// `examples/driver.rs`.
-fn rust(port: u16, _: &str) -> Command {
+pub fn rust(port: u16, _: &str) -> Command {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     call(
         Command::new(env!("CARGO"))

@@ -99,3 +99,44 @@ pub fn close(mut peer: TcpStream) -> Vec<u8> {
 pub fn reset(peer: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
 }
+
+/// A classic conversation of two evaluations with INIT before them, as the server says it, and where its messages
+/// begin.
+pub fn conversation() -> (Vec<u8>, Vec<usize>) {
+    let messages = [
+        STATUS,
+        INIT,
+        STATUS,
+        &posdata(2, 0.0),
+        STATUS,
+        GETFORCE,
+        STATUS,
+        &posdata(2, 50.0),
+        STATUS,
+        GETFORCE,
+    ];
+    let mut boundaries = vec![0];
+    for message in messages {
+        boundaries.push(boundaries.last().unwrap() + message.len());
+    }
+    (messages.concat(), boundaries)
+}
+
+/// What a driver says to the first `len` bytes of that.
+pub fn answers(len: usize) -> Vec<u8> {
+    let (_, boundaries) = conversation();
+    let said = [
+        READY,
+        b"",
+        READY,
+        b"",
+        HAVEDATA,
+        &forceready(2, 0.0),
+        READY,
+        b"",
+        HAVEDATA,
+        &forceready(2, 50.0),
+    ];
+    let heard = boundaries.iter().skip(1).filter(|&&end| end <= len).count();
+    said[..heard].concat()
+}

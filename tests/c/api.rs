@@ -1,0 +1,327 @@
+//! Programs on the library's own calls, both roles: against peers that end in mid-message, against each other's
+//! machines, and in i-PI's simulations.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::process::Command;
+use std::thread;
+
+use tempfile::tempdir;
+
+use crate::ends::{BROKEN, CLOSED, CONNECTION, NO_ROOM, OK, ends};
+use crate::ipi::{self, NAME, SPRING, Simulation};
+use crate::process::Process;
+use crate::tools::{WATCHES, Watch, program};
+use crate::wire::{
+    EXIT, HAVEDATA, READY, accept, answers, close, conversation, forceready, hear, listen, posdata,
+    reset, say,
+};
+
+/// What `driver.c` can be told to use.
+const HOWS: [&str; 4] = ["serve", "arrays", "steps", "functions"];
+
+fn driver(watch: Watch, how: &str, port: u16, k: &str, times: usize) -> Command {
+    let mut command = program(watch, &["tests/c/driver.c"], &[]);
+    command.args([how, &format!("127.0.0.1:{port}"), k, &times.to_string()]);
+    command
+}
+
+fn server(watch: Watch, how: &str, port: u16, times: usize) -> Command {
+    let mut command = program(watch, &["tests/c/server.c"], &[]);
+    command.args([how, &port.to_string(), &times.to_string()]);
+    command
+}
+
+#[test]
+fn a_driver_never_computes_on_what_has_not_come() {
+    let (conversation, boundaries) = conversation();
+    // All offsets in each way, and each watch in one of them.
+    let runs = HOWS.map(|how| (how, Watch::None)).into_iter();
+    for (how, watch) in runs.chain([("serve", WATCHES[2]), ("functions", WATCHES[1])]) {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut command = driver(watch, how, port, "0", conversation.len() + 1);
+        let mut driver = Process::start(&mut command, "driver", directory.path());
+        for end in 0..=conversation.len() {
+            let mut peer = accept(&listener);
+            say(&mut peer, &conversation[..end]);
+            let heard = close(peer);
+            let said = heard.escape_ascii();
+            assert!(heard == answers(end), "{how}, byte {end}: {said}");
+        }
+        for (end, (evaluations, status, text)) in ends(&driver.success()).into_iter().enumerate() {
+            let positions = [boundaries[4], boundaries[8]];
+            let complete = positions.iter().filter(|&&at| end >= at).count();
+            assert_eq!(evaluations, complete, "{how}, byte {end}: {text}");
+            let expected = if boundaries.contains(&end) {
+                CLOSED
+            } else {
+                BROKEN
+            };
+            assert!(
+                text.contains("closed the connection"),
+                "{how}, byte {end}: {text}"
+            );
+            assert_eq!(status, expected, "{how}, byte {end}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_is_reset_never_computes_on_what_has_not_come() {
+    let (conversation, boundaries) = conversation();
+    for how in HOWS {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        // Until it has answered it may be connecting still, which it would do again.
+        let offsets = boundaries[1]..conversation.len();
+        let mut command = driver(Watch::None, how, port, "0", offsets.len());
+        let mut driver = Process::start(&mut command, "driver", directory.path());
+        for end in offsets.clone() {
+            let mut peer = accept(&listener);
+            say(&mut peer, &conversation[..end]);
+            hear(&mut peer, &answers(end));
+            reset(peer);
+        }
+        let ends = ends(&driver.success());
+        assert_eq!(ends.len(), offsets.len());
+        for (end, (evaluations, status, text)) in offsets.zip(ends) {
+            let positions = [boundaries[4], boundaries[8]];
+            let complete = positions.iter().filter(|&&at| end >= at).count();
+            assert!(evaluations <= complete, "{how}, byte {end}: {text}");
+            assert_eq!(status, CONNECTION, "{how}, byte {end}: {text}");
+        }
+    }
+}
+
+/// What a driver says to a server that asks twice, and where its messages end.
+fn replies() -> (Vec<u8>, Vec<usize>) {
+    let replies = [
+        READY,
+        &forceready(2, 0.0),
+        READY,
+        &forceready(2, 50.0),
+        READY,
+    ];
+    let mut at = 0;
+    let ends = replies.iter().map(|reply| {
+        at += reply.len();
+        at
+    });
+    (replies.concat(), ends.collect())
+}
+
+#[test]
+fn a_server_never_returns_forces_that_have_not_come() {
+    let (replies, boundaries) = replies();
+    for watch in WATCHES {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut command = server(watch, "evaluate", port, 2 * replies.len());
+        let mut server = Process::start(&mut command, "server", directory.path());
+        for end in 0..replies.len() {
+            for resets in [false, true] {
+                let mut peer = accept(&listener);
+                say(&mut peer, &replies[..end]);
+                if resets {
+                    reset(peer);
+                } else {
+                    close(peer);
+                }
+            }
+        }
+        for (case, (evaluations, status, text)) in ends(&server.success()).into_iter().enumerate() {
+            let end = case / 2;
+            let complete = boundaries[1..4]
+                .iter()
+                .step_by(2)
+                .filter(|&&at| end >= at)
+                .count();
+            if case % 2 == 0 {
+                assert_eq!(evaluations, complete, "byte {end}: {text}");
+                let expected = match end {
+                    // It needs no more: what becomes of its last question is all the same.
+                    _ if complete == 2 => OK,
+                    _ if boundaries.contains(&end) || end == 0 => CLOSED,
+                    _ => BROKEN,
+                };
+                assert_eq!(status, expected, "byte {end}: {text}");
+            } else {
+                assert!(evaluations <= complete, "byte {end}: {text}");
+                assert!(
+                    [OK, CONNECTION, CLOSED, BROKEN].contains(&status)
+                        && (status != OK || evaluations == 2),
+                    "byte {end}: {text}"
+                );
+            }
+        }
+    }
+}
+
+/// A driver in C replies to a server of ours what the Rust driver replies, to the last bit.
+#[test]
+fn all_of_an_answer_arrives() {
+    let numbers = |natoms: usize, start: f64| {
+        let forces: Vec<_> = (0..3 * natoms).map(|i| start + i as f64 / 8.0).collect();
+        let virial = [0.0; 9];
+        let all = [1.5].iter().chain(&forces).chain(&virial);
+        all.map(f64::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for how in ["evaluate", "classic"] {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut server = Process::start(
+            &mut server(Watch::Valgrind, how, port, 1),
+            "server",
+            directory.path(),
+        );
+        let mut peer = accept(&listener);
+        let replies = replies().0;
+        say(&mut peer, &replies[..12]);
+        let mut heard = Vec::new();
+        if how == "classic" {
+            // One question more for each structure, before the forces are asked for.
+            for start in [0.0, 50.0] {
+                say(&mut peer, HAVEDATA);
+                say(&mut peer, &forceready(2, start));
+                say(&mut peer, READY);
+            }
+        } else {
+            say(&mut peer, &replies[12..]);
+        }
+        peer.shutdown(Shutdown::Write).unwrap();
+        peer.read_to_end(&mut heard).unwrap();
+        let expected = format!(
+            "{} 0 \n{} 0 \n2 0 all is well\n",
+            numbers(2, 0.0),
+            numbers(2, 50.0)
+        );
+        assert_eq!(server.success(), expected);
+        assert!(
+            heard.starts_with(b"STATUS      POSDATA     "),
+            "{}",
+            heard.escape_ascii()
+        );
+        assert!(heard.ends_with(EXIT), "{}", heard.escape_ascii());
+    }
+}
+
+/// Servers and drivers of this library, in C and in Rust, ask each other: one set of numbers.
+#[test]
+fn both_languages_compute_the_same_bits() {
+    let ask = |how: &str, start: &dyn Fn(u16) -> Command| {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let (relay, relayed) = listen();
+        let mut driver = Process::start(&mut start(relayed), "driver", directory.path());
+        let mut server = Process::start(
+            &mut server(Watch::None, how, port, 1),
+            "server",
+            directory.path(),
+        );
+        join(accept(&listener), accept(&relay));
+        driver.success();
+        server.success()
+    };
+    let rust = ask("evaluate", &|port| ipi::rust(port, ""));
+    let lines: Vec<_> = rust.lines().collect();
+    assert_eq!(lines.len(), 3, "{rust}");
+    for how in HOWS {
+        for asks in ["evaluate", "classic", "steps"] {
+            let said = ask(asks, &|port| driver(Watch::None, how, port, SPRING, 1));
+            // All but the extras, of which the Rust driver has none.
+            for (line, expected) in said.lines().zip(&lines).take(2) {
+                let numbers: Vec<_> = line.split(' ').take(16).collect();
+                let expected: Vec<_> = expected.split(' ').take(16).collect();
+                assert_eq!(numbers, expected, "{how}, {asks}");
+                let extras = if ["serve", "arrays"].contains(&how) {
+                    " 0 "
+                } else {
+                    " 2 {}"
+                };
+                assert!(line.ends_with(extras), "{how}, {asks}: {line}");
+            }
+            assert_eq!(
+                said.lines().last(),
+                Some("2 0 all is well"),
+                "{how}, {asks}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_driver_runs_simulations() {
+    let batches = Simulation {
+        beads: 8,
+        batch: 3,
+        ..Simulation::CONSOLIDATED
+    };
+    let runs = [
+        ("serve", Watch::Valgrind, batches),
+        ("serve", Watch::None, Simulation::CLASSIC),
+        ("arrays", Watch::Sanitizers, Simulation::CONSOLIDATED),
+        ("steps", Watch::Valgrind, Simulation::CLASSIC),
+        ("functions", Watch::Sanitizers, Simulation::CONSOLIDATED),
+    ];
+    for (how, watch, simulation) in runs {
+        simulation.agrees(|port, _| driver(watch, how, port, SPRING, 1));
+    }
+    Simulation::UNIX.agrees(|_, prefix| {
+        let mut command = program(Watch::Valgrind, &["tests/c/driver.c"], &[]);
+        command.args(["arrays", &format!("unix:{prefix}{NAME}"), SPRING]);
+        command
+    });
+}
+
+#[test]
+fn more_atoms_than_there_is_room_for_are_refused() {
+    let (listener, port) = listen();
+    let directory = tempdir().unwrap();
+    let mut driver = Process::start(
+        &mut driver(Watch::None, "arrays", port, "0", 1),
+        "driver",
+        directory.path(),
+    );
+    let mut peer = accept(&listener);
+    say(&mut peer, &posdata(1001, 0.0));
+    let (evaluations, status, text) = ends(&driver.success()).remove(0);
+    assert_eq!((evaluations, status), (0, NO_ROOM), "{text}");
+    assert!(text.contains("1001") && text.contains("1000"), "{text}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for watch in WATCHES {
+        program_succeeds(watch, "tests/c/misuse.c");
+    }
+}
+
+#[test]
+fn handles_have_nothing_in_common() {
+    for watch in WATCHES {
+        program_succeeds(watch, "tests/c/threads.c");
+    }
+}
+
+fn program_succeeds(watch: Watch, source: &str) {
+    let directory = tempdir().unwrap();
+    Process::start(
+        &mut program(watch, &[source], &[]),
+        "program",
+        directory.path(),
+    )
+    .success();
+}
+
+/// Hands on what two peers that both came to us say to each other, until both have said all.
+fn join(one: TcpStream, other: TcpStream) {
+    let hand_on = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        })
+    };
+    hand_on(one.try_clone().unwrap(), other.try_clone().unwrap());
+    hand_on(other, one);
+}

@@ -1,0 +1,23 @@
+//! How each connection of a program ended: it prints a line with its evaluations, the status and the text.
+
+/// Statuses of `forcewire_status_t`.
+pub const OK: i32 = 0;
+pub const CLOSED: i32 = 3;
+pub const BROKEN: i32 = 4;
+pub const CONNECTION: i32 = 6;
+pub const NO_ROOM: i32 = 9;
+
+/// Evaluations, status, text.
+pub fn ends(said: &str) -> Vec<(usize, i32, String)> {
+    said.lines()
+        .map(|line| {
+            let mut words = line.splitn(3, ' ');
+            let mut next = || words.next().unwrap_or_else(|| panic!("{said}"));
+            (
+                next().parse().unwrap(),
+                next().parse().unwrap(),
+                next().into(),
+            )
+        })
+        .collect()
+}

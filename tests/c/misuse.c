@@ -1,0 +1,244 @@
+/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a text, and the
+   handle is as good as before. */
+
+#include <assert.h>
+#include <fcntl.h>
+#include <forcewire.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static forcewire_driver_t driver;
+static forcewire_server_t server;
+
+static void says(const char *text, const char *words)
+{
+    if (!strstr(text, words)) {
+        fprintf(stderr, "\"%s\" does not say \"%s\"\n", text, words);
+        abort();
+    }
+}
+
+static void driver_says(const char *words)
+{
+    char text[512];
+    says(forcewire_driver_error(&driver, text, sizeof text), words);
+}
+
+static void server_says(const char *words)
+{
+    char text[512];
+    says(forcewire_server_error(&server, text, sizeof text), words);
+}
+
+static const forcewire_cell_t cube = {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}};
+static const double positions[2][3] = {{1, 2, 3}, {4, 5, 6}};
+static double room[2][3], forces[2][3];
+static forcewire_evaluation_t evaluation;
+static forcewire_event_t event;
+
+static void handles(void)
+{
+    static forcewire_driver_t zeroed;
+    uint32_t known;
+    char text[64];
+    assert(forcewire_driver_init(NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_init(NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_init(&driver, FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_init(&driver, 1u << 31) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_init(&server, FORCEWIRE_CLASSIC | FORCEWIRE_STRICT) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_init(&server, 1u << 31) == FORCEWIRE_INVALID_ARGUMENT);
+
+    /* Memory that is no handle, or one of the other kind. */
+    forcewire_driver_t *none[] = {NULL, &zeroed, (forcewire_driver_t *)&server};
+    assert(forcewire_server_init(&server, 0) == FORCEWIRE_OK);
+    for (int i = 0; i < 3; i++) {
+        size_t size = 5;
+        assert(forcewire_driver_receive(none[i], room, 2, &event) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_reply(none[i], &evaluation, positions, 2, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_serve(none[i], NULL, NULL, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_connect(none[i], "localhost:1", NULL) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_close(none[i]) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_attach(none[i], NULL) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_driver_init_text(none[i], &size) && size == 0);
+        assert(forcewire_driver_init_text(none[i], NULL));
+        says(forcewire_driver_error(none[i], text, sizeof text), "never initialized");
+    }
+    assert(forcewire_server_status((forcewire_server_t *)&zeroed, &known) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_exit(NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_close(NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_initialize(NULL, 0, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_send_positions(NULL, &cube, positions, 2) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_get_forces(NULL, forces, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(NULL, &cube, positions, forces, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+
+    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
+    assert(forcewire_driver_receive(&driver, room, 2, &event) == FORCEWIRE_NOT_CONNECTED);
+    driver_says("connect or attach it");
+    assert(forcewire_server_status(&server, &known) == FORCEWIRE_NOT_CONNECTED);
+    assert(forcewire_server_status(&server, NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(&server, &cube, positions, forces, 2, NULL, NULL, 0) == FORCEWIRE_NOT_CONNECTED);
+    assert(forcewire_server_evaluate(&server, NULL, positions, forces, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(&server, &cube, NULL, forces, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(&server, &cube, positions, NULL, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(&server, &cube, positions, forces, 2, NULL, NULL, 9) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_evaluate(&server, &cube, positions, forces, SIZE_MAX / 8, NULL, NULL, 0) ==
+           FORCEWIRE_INVALID_ARGUMENT);
+    server_says("NULL");
+    assert(forcewire_driver_receive(&driver, NULL, 2, &event) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_receive(&driver, room, 2, NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_reply(&driver, NULL, positions, 2, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_reply(&driver, &evaluation, NULL, 2, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+}
+
+static void addresses(void)
+{
+    const forcewire_patience_t once = {0, 60, 0}, negative = {0, -1, 0}, nan = {NAN, 1, 1};
+    const char *wrong[] = {"", "localhost", "localhost:99999", "unix:", "\xff:1"};
+    for (int i = 0; i < 5; i++) {
+        assert(forcewire_driver_connect(&driver, wrong[i], &once) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(forcewire_server_accept(&server, wrong[i], &once) == FORCEWIRE_INVALID_ARGUMENT);
+    }
+    assert(forcewire_driver_connect(&driver, NULL, &once) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_connect(&driver, "localhost:1", &negative) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_connect(&driver, "localhost:1", &nan) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_connect(&driver, "127.0.0.1:1", &once) != FORCEWIRE_OK);
+    driver_says("127.0.0.1:1");
+    assert(forcewire_server_accept(&server, "127.0.0.1:0", &once) == FORCEWIRE_TIMED_OUT);
+    server_says("was it started?");
+
+    forcewire_transport_t deaf = {NULL, NULL, NULL, NULL};
+    assert(forcewire_driver_attach(&driver, &deaf) == FORCEWIRE_INVALID_ARGUMENT);
+    driver_says("recv and send");
+    assert(forcewire_driver_attach(&driver, NULL) == FORCEWIRE_INVALID_ARGUMENT);
+
+    /* Descriptors that are no connections; one that was open is closed. */
+    int file = open("/dev/null", O_RDWR), closed = dup(file);
+    close(closed);
+    assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_driver_adopt(&driver, file, NULL) == FORCEWIRE_CONNECTION);
+    assert(fcntl(file, F_GETFD) == -1);
+    assert(forcewire_driver_receive(&driver, room, 2, &event) == FORCEWIRE_NOT_CONNECTED);
+}
+
+/* ---- both ends of one connection ---- */
+
+static int fails(void *context, const forcewire_cell_t *cell, const double (*x)[3], double (*f)[3], size_t natoms,
+                 forcewire_evaluation_t *result)
+{
+    (void)cell, (void)x, (void)natoms;
+    result->energy = 1;
+    f[0][0] = *(double *)context;
+    return isinf(*(double *)context) ? 17 : 0;
+}
+
+/* What serving has ended with. */
+static forcewire_status_t ended;
+static char why[512];
+
+static void *serves(void *force)
+{
+    ended = forcewire_driver_serve(&driver, fails, force, room, forces, 2);
+    forcewire_driver_error(&driver, why, sizeof why);
+    forcewire_driver_close(&driver);
+    driver_says("all is well");
+    return NULL;
+}
+
+static void close_both(void)
+{
+    forcewire_driver_close(&driver);
+    forcewire_server_close(&server);
+}
+
+static void connect_both(uint32_t driver_flags, uint32_t server_flags)
+{
+    int ends[2];
+    close_both();
+    assert(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+    assert(forcewire_driver_init(&driver, driver_flags) == FORCEWIRE_OK);
+    assert(forcewire_server_init(&server, server_flags) == FORCEWIRE_OK);
+    assert(forcewire_driver_adopt(&driver, ends[0], NULL) == FORCEWIRE_OK);
+    assert(forcewire_server_adopt(&server, ends[1], NULL) == FORCEWIRE_OK);
+}
+
+static char heard[512];
+
+static void server_ends(void)
+{
+    forcewire_server_error(&server, heard, sizeof heard);
+    forcewire_server_close(&server);
+}
+
+/* Asks for two atoms, of which a force is this; what serving has ended with. */
+static forcewire_status_t ask(double force, forcewire_status_t expected)
+{
+    double found[2][3] = {{0}};
+    pthread_t thread;
+    assert(!pthread_create(&thread, NULL, serves, &force));
+    assert(forcewire_server_evaluate(&server, &cube, positions, found, 2, NULL, NULL, 0) == expected);
+    if (expected != FORCEWIRE_OK)
+        server_ends();
+    else
+        assert(found[0][0] == force && forcewire_server_exit(&server) == FORCEWIRE_OK);
+    assert(!pthread_join(thread, NULL));
+    return ended;
+}
+
+static void failures(void)
+{
+    const forcewire_cell_t flat = {{{1, 0, 0}, {0, 0, 0}, {0, 0, 1}}}, lower = {{{10, 0, 0}, {5, 10, 0}, {0, 0, 10}}};
+    const double nowhere[2][3] = {{NAN, 0, 0}, {0, 0, 0}};
+
+    connect_both(0, 0);
+    assert(ask(0.5, FORCEWIRE_OK) == FORCEWIRE_OK);
+
+    /* The potential's own status is in the text; the server learns of an end and of nothing else. */
+    connect_both(0, 0);
+    assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
+    says(why, "returned 17");
+
+    /* A force that is no number stays here, unless it was allowed. */
+    connect_both(0, 0);
+    assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);
+    connect_both(FORCEWIRE_NOT_FINITE_TOO, 0);
+    assert(ask(NAN, FORCEWIRE_NOT_FINITE) != FORCEWIRE_OK);
+    says(heard, "forces");
+
+    /* Calls out of turn. */
+    connect_both(0, 0);
+    assert(forcewire_server_send_positions(&server, NULL, positions, 2) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_send_positions(&server, &cube, positions, 2) == FORCEWIRE_OUT_OF_TURN);
+    assert(forcewire_server_get_forces(&server, forces, 2, NULL, NULL, 0) == FORCEWIRE_OUT_OF_TURN);
+    assert(forcewire_driver_reply(&driver, &evaluation, positions, 2, NULL, 0) == FORCEWIRE_OUT_OF_TURN);
+    driver_says("receive one first");
+    assert(ask(0.25, FORCEWIRE_OK) == FORCEWIRE_OK);
+
+    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the end. */
+    pthread_t thread;
+    double force = 1, found[2][3];
+    connect_both(0, 0);
+    assert(!pthread_create(&thread, NULL, serves, &force));
+    assert(forcewire_server_evaluate(&server, &flat, positions, found, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    server_says("plane");
+    assert(forcewire_server_evaluate(&server, &lower, positions, found, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    server_says("upper");
+    assert(forcewire_server_evaluate(&server, &cube, nowhere, found, 2, NULL, NULL, 0) == FORCEWIRE_NOT_FINITE);
+    server_says("positions");
+    assert(forcewire_server_evaluate(&server, &cube, positions, found, 2, NULL, NULL, 0) == FORCEWIRE_OK);
+    assert(forcewire_server_exit(&server) == FORCEWIRE_OK);
+    assert(!pthread_join(thread, NULL) && ended == FORCEWIRE_OK);
+}
+
+int main(void)
+{
+    handles();
+    addresses();
+    failures();
+    close_both();
+    return 0;
+}
