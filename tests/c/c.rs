@@ -12,9 +12,11 @@
 mod api;
 mod dropin;
 mod ends;
+mod examples;
 mod fortran;
 mod header;
 mod ipi;
+mod module;
 mod tools;
 mod wire;
 

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""What arrives when NumPy's arrays are handed to a socket as they are.
+
+    arrays.py COMMAND...      a driver that puts every atom on a spring of 0.04 hartree/bohr^2; {port} in an
+                              argument is where this server listens: arrays.py ./driver localhost:{port}
+
+Each array is sent as the positions of a POSDATA with `socket.sendall(array)` and nothing else. The forces that come
+back, divided by -0.04, are the positions that the driver has read.
+"""
+
+import socket
+import struct
+import subprocess
+import sys
+
+import numpy as np
+
+SPRING = 0.04
+CUBE = 10.0 * np.eye(3)
+R = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])  # bohr, two atoms
+
+
+def header(name):
+    return name.ljust(12).encode()
+
+
+def hear(peer, size):
+    data = b""
+    while len(data) < size:
+        piece = peer.recv(size - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def ask(peer, positions, cell=CUBE, natoms=struct.pack("<i", len(R))):
+    """The positions that the driver has read."""
+    peer.sendall(header("STATUS"))
+    while (status := hear(peer, 12)) == header("NEEDINIT"):
+        peer.sendall(header("INIT") + struct.pack("<ii", 0, 1) + b" " + header("STATUS"))
+    assert status == header("READY"), status
+    peer.sendall(header("POSDATA"))
+    peer.sendall(cell)
+    peer.sendall(np.linalg.inv(CUBE))
+    peer.sendall(natoms)
+    peer.sendall(positions)  # the array itself: no list, no loop, no text
+    peer.sendall(header("GETFORCE"))
+    peer.shutdown(socket.SHUT_WR)
+    assert hear(peer, 12) == header("FORCEREADY")
+    hear(peer, 8 + 4)
+    forces = np.frombuffer(hear(peer, 24 * len(R))).reshape(-1, 3)
+    return forces / -SPRING
+
+
+CASES = [
+    ("float64, C order", dict(positions=R)),
+    ("a slice, r[::2]", dict(positions=np.repeat(R, 2, axis=0)[::2])),
+    ("the slice, ascontiguousarray", dict(positions=np.ascontiguousarray(np.repeat(R, 2, axis=0)[::2]))),
+    ("Fortran order, asfortranarray(r)", dict(positions=np.asfortranarray(R))),
+    ("x of all atoms, then y: r.T.copy()", dict(positions=R.T.copy())),
+    ("float32", dict(positions=R.astype(np.float32))),
+    ("big-endian positions", dict(positions=R.astype(">f8"))),
+    (
+        "all of it big-endian",
+        dict(positions=R.astype(">f8"), cell=CUBE.astype(">f8"), natoms=struct.pack(">i", len(R))),
+    ),
+    ("a count of 8 bytes", dict(positions=R, natoms=struct.pack("<q", len(R)))),
+]
+
+
+def tell(listener, command, case):
+    """What became of it."""
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    peer, _ = listener.accept()
+    with peer:
+        peer.settimeout(10)
+        try:
+            arrived = ask(peer, **case)
+        except ValueError as error:
+            came = f"Python refuses: {error}"
+        except (EOFError, ConnectionError):
+            came = None
+        else:
+            numbers = np.array2string(arrived.ravel(), formatter={"float": "{:.3g}".format})
+            came = "arrives" if np.array_equal(arrived, R) else f"OTHERS ARRIVE: {numbers}"
+    said = driver.communicate(timeout=10)[1].splitlines()
+    return came or f"refused: {said[0] if said else 'without a word'}"
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        port = str(listener.getsockname()[1])
+        command = [word.replace("{port}", port) for word in sys.argv[1:]]
+        for name, case in CASES:
+            print(f"{name:36} {tell(listener, command, case)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

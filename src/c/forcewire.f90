@@ -1,0 +1,659 @@
+!> forcewire for Fortran: both sides of the i-PI protocol, on libforcewire (forcewire.h says more about each call).
+!>
+!> Compile it with your program, Fortran 2008, and link libforcewire.a: examples/c has programs and the commands.
+!>
+!> Atomic units: bohr, hartree, hartree/bohr. All reals are 8 bytes. Which index is which:
+!>
+!>     positions(3, nat)   positions(:, i) is atom i, as are forces(:, i); what is not contiguous is copied
+!>     cell(3, 3)          cell(:, j) is lattice vector j, cell(i, j) its component i: r = matmul(cell, s)
+!>     virial(3, 3)        virial(i, j) is the sum of r(i) f(j) over atoms: -dU/de of a strain e, not divided by the volume
+!>
+!> On the wire and in C a matrix is row after row; it is transposed here, so that no caller has to.
+!>
+!> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or what went wrong, of
+!> which %error() tells more. Without it a failure is said on the error output and ends the program.
+!>
+!> Drivers and servers must not be copied; one thread uses one at a time, and different ones have nothing in common.
+!> What they hold is given back by %close.
+module forcewire
+   use, intrinsic :: iso_c_binding
+   use, intrinsic :: iso_fortran_env, only: error_unit
+   implicit none
+   private
+
+   ! What a call ends with: forcewire_status_t.
+   integer, parameter, public :: FORCEWIRE_OK = 0
+   integer, parameter, public :: FORCEWIRE_INVALID_ARGUMENT = 1
+   integer, parameter, public :: FORCEWIRE_NOT_CONNECTED = 2
+   integer, parameter, public :: FORCEWIRE_CLOSED = 3
+   integer, parameter, public :: FORCEWIRE_BROKEN = 4
+   integer, parameter, public :: FORCEWIRE_TIMED_OUT = 5
+   integer, parameter, public :: FORCEWIRE_CONNECTION = 6
+   integer, parameter, public :: FORCEWIRE_PROTOCOL = 7
+   integer, parameter, public :: FORCEWIRE_OUT_OF_TURN = 8
+   integer, parameter, public :: FORCEWIRE_NO_ROOM = 9
+   integer, parameter, public :: FORCEWIRE_NOT_FINITE = 10
+   integer, parameter, public :: FORCEWIRE_POTENTIAL_FAILED = 11
+   integer, parameter, public :: FORCEWIRE_ATOMS_CHANGED = 12
+
+   ! What a driver was told: forcewire_event_kind_t.
+   integer, parameter, public :: FORCEWIRE_EVENT_POSITIONS = 0
+   integer, parameter, public :: FORCEWIRE_EVENT_INIT = 1
+   integer, parameter, public :: FORCEWIRE_EVENT_EXIT = 2
+   integer, parameter, public :: FORCEWIRE_EVENT_CLOSED = 3
+
+   ! Flags of drivers.
+   integer, parameter, public :: FORCEWIRE_INIT_ONCE = 1
+   integer, parameter, public :: FORCEWIRE_INIT_EVERY_STEP = 2
+   ! Flags of both.
+   integer, parameter, public :: FORCEWIRE_CHANGING_ATOMS = 4
+   integer, parameter, public :: FORCEWIRE_NOT_FINITE_TOO = 8
+   ! Flags of servers.
+   integer, parameter, public :: FORCEWIRE_CLASSIC = 1
+   integer, parameter, public :: FORCEWIRE_STRICT = 2
+   integer, parameter, public :: FORCEWIRE_FOLD = 16
+
+   ! What a server knows of its driver, added.
+   integer, parameter, public :: FORCEWIRE_UP = 1
+   integer, parameter, public :: FORCEWIRE_READY = 2
+   integer, parameter, public :: FORCEWIRE_NEEDS_INIT = 4
+   integer, parameter, public :: FORCEWIRE_HAS_DATA = 8
+   integer, parameter, public :: FORCEWIRE_BUSY = 16
+
+   integer, parameter :: dp = c_double
+   !> Words of a handle: FORCEWIRE_HANDLE.
+   integer, parameter :: HANDLE = 176
+   !> Bytes of a driver's extras that are kept.
+   integer, parameter :: EXTRAS_ROOM = 65536
+   !> The most atoms that memory is taken for, so that a stream out of step does not ask for all of it.
+   integer, parameter :: MOST_ATOMS = 10000000
+   !> A status of ours: the first dimension of an array is not 3.
+   integer, parameter :: MISSHAPEN = -1
+
+   !> How long to wait for what, in seconds.
+   type, bind(c), public :: forcewire_patience
+      !> For the server to listen, or the driver to connect. 0 tries once.
+      real(c_double) :: connect = 60
+      !> For the rest of a message once its beginning has come, and for the peer to take what is sent.
+      real(c_double) :: message = 60
+      !> For the next message. 0 waits for ever.
+      real(c_double) :: idle = 0
+   end type
+
+   !> What computes: extend it with the parameters that it needs.
+   type, abstract, public :: forcewire_potential
+   contains
+      procedure(evaluate), deferred :: evaluate
+   end type
+
+   abstract interface
+      !> Energy, forces and virial come as zeros and are to be filled. A stat that is not 0 ends %serve with
+      !> FORCEWIRE_POTENTIAL_FAILED.
+      subroutine evaluate(self, cell, positions, energy, forces, virial, stat)
+         import
+         class(forcewire_potential), intent(inout) :: self
+         real(c_double), intent(in) :: cell(3, 3), positions(:, :)
+         real(c_double), intent(inout) :: energy, forces(:, :), virial(3, 3)
+         integer, intent(inout) :: stat
+      end subroutine
+   end interface
+
+   !> The side that computes.
+   type, public :: forcewire_driver
+      private
+      integer(c_int64_t) :: memory(HANDLE) = 0
+      integer(c_int32_t) :: bead = 0
+      character(len=:), allocatable :: why
+   contains
+      !> connect(address [, flags, patience, stat]): to a server at HOST:PORT, [IPV6]:PORT or unix:NAME. Without
+      !> FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
+      procedure :: connect => driver_connect
+      !> adopt(socket [, flags, patience, stat]): takes over the descriptor of a connected socket.
+      procedure :: adopt => driver_adopt
+      !> serve(potential [, stat]): computes until the server has had enough. A server that only closes the connection,
+      !> as ASE's does, is FORCEWIRE_CLOSED, and no failure without stat.
+      procedure :: serve => driver_serve
+      !> receive(event, cell, positions [, stat]): answers the server until it has something to tell. Positions are
+      !> allocated anew if the number of atoms is another.
+      procedure :: receive => driver_receive
+      !> reply(energy, forces, virial [, extras, stat]): to the positions that were received. i-PI hangs on extras that
+      !> are no JSON object.
+      procedure :: reply => driver_reply
+      !> The replica (bead) that the last INIT named, 0 if none has.
+      procedure :: replica => driver_replica
+      !> The text of the last INIT, 256 bytes of it at most.
+      procedure :: init_text => driver_init_text
+      !> What went wrong last, with which peer, and what can be done.
+      procedure :: error => driver_error
+      !> Ends the connection. It can be connected again.
+      procedure :: close => driver_close
+   end type
+
+   !> The side that asks.
+   type, public :: forcewire_server
+      private
+      integer(c_int64_t) :: memory(HANDLE) = 0
+      character(len=:), allocatable :: why
+   contains
+      !> accept(address [, flags, patience, stat]): listens until one driver has connected.
+      procedure :: accept => server_accept
+      !> adopt(socket [, flags, patience, stat]): takes over the descriptor of a connected socket.
+      procedure :: adopt => server_adopt
+      !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute one structure,
+      !> whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i > j.
+      procedure :: evaluate => server_evaluate
+      !> status(known [, stat]): asks the driver. FORCEWIRE_READY and the like, added.
+      procedure :: status => server_status
+      !> initialize(replica, text [, stat]): sends INIT to a driver that needs it.
+      procedure :: initialize => server_initialize
+      !> send_positions(cell, positions [, stat]): to a driver that is ready.
+      procedure :: send_positions => server_send_positions
+      !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed.
+      procedure :: get_forces => server_get_forces
+      !> exit([stat]): tells the driver that it is no longer needed.
+      procedure :: exit => server_exit
+      !> What went wrong last, with which peer, and what can be done.
+      procedure :: error => server_error
+      !> Ends the connection. Another driver can be accepted.
+      procedure :: close => server_close
+   end type
+
+   ! As in forcewire.h. Matrices are those of C: transposed.
+   type, bind(c) :: c_event
+      integer(c_int) :: kind
+      integer(c_int32_t) :: replica
+      integer(c_size_t) :: natoms
+      real(c_double) :: cell(3, 3)
+   end type
+
+   type, bind(c) :: c_evaluation
+      real(c_double) :: energy
+      real(c_double) :: virial(3, 3)
+   end type
+
+   type, bind(c) :: c_answer
+      real(c_double) :: energy
+      real(c_double) :: virial(3, 3)
+      integer(c_size_t) :: extras_size
+   end type
+
+   !> What the library hands to our function.
+   type :: work
+      class(forcewire_potential), pointer :: potential
+   end type
+
+   interface
+      integer(c_int) function forcewire_driver_init(driver, flags) bind(c)
+         import
+         integer(c_int64_t), intent(out) :: driver(*)
+         integer(c_int32_t), value :: flags
+      end function
+      integer(c_int) function forcewire_driver_connect(driver, address, patience) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+         character(kind=c_char), intent(in) :: address(*)
+         type(forcewire_patience), intent(in) :: patience
+      end function
+      integer(c_int) function forcewire_driver_adopt(driver, socket, patience) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+         integer(c_int), value :: socket
+         type(forcewire_patience), intent(in) :: patience
+      end function
+      integer(c_int) function forcewire_driver_serve(driver, potential, context, positions, forces, capacity) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+         type(c_funptr), value :: potential
+         type(c_ptr), value :: context, positions, forces
+         integer(c_size_t), value :: capacity
+      end function
+      integer(c_int) function forcewire_driver_receive(driver, positions, capacity, event) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+         real(c_double), intent(inout) :: positions(3, *)
+         integer(c_size_t), value :: capacity
+         type(c_event), intent(inout) :: event
+      end function
+      integer(c_int) function forcewire_driver_reply(driver, evaluation, forces, natoms, extras, extras_size) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+         type(c_evaluation), intent(in) :: evaluation
+         real(c_double), intent(in) :: forces(3, *)
+         integer(c_size_t), value :: natoms, extras_size
+         character(kind=c_char), intent(in) :: extras(*)
+      end function
+      type(c_ptr) function forcewire_driver_init_text(driver, size) bind(c)
+         import
+         integer(c_int64_t), intent(in) :: driver(*)
+         integer(c_size_t), intent(out) :: size
+      end function
+      type(c_ptr) function forcewire_driver_error(driver, text, size) bind(c)
+         import
+         integer(c_int64_t), intent(in) :: driver(*)
+         character(kind=c_char), intent(inout) :: text(*)
+         integer(c_size_t), value :: size
+      end function
+      integer(c_int) function forcewire_driver_close(driver) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: driver(*)
+      end function
+      integer(c_int) function forcewire_server_init(server, flags) bind(c)
+         import
+         integer(c_int64_t), intent(out) :: server(*)
+         integer(c_int32_t), value :: flags
+      end function
+      integer(c_int) function forcewire_server_accept(server, address, patience) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         character(kind=c_char), intent(in) :: address(*)
+         type(forcewire_patience), intent(in) :: patience
+      end function
+      integer(c_int) function forcewire_server_adopt(server, socket, patience) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         integer(c_int), value :: socket
+         type(forcewire_patience), intent(in) :: patience
+      end function
+      integer(c_int) function forcewire_server_evaluate(server, cell, positions, forces, natoms, answer, extras, &
+                                                        extras_size) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         real(c_double), intent(in) :: cell(3, 3), positions(3, *)
+         real(c_double), intent(inout) :: forces(3, *)
+         integer(c_size_t), value :: natoms, extras_size
+         type(c_answer), intent(inout) :: answer
+         character(kind=c_char), intent(inout) :: extras(*)
+      end function
+      integer(c_int) function forcewire_server_status(server, status) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         integer(c_int32_t), intent(inout) :: status
+      end function
+      integer(c_int) function forcewire_server_initialize(server, replica, text, size) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         integer(c_int32_t), value :: replica
+         character(kind=c_char), intent(in) :: text(*)
+         integer(c_size_t), value :: size
+      end function
+      integer(c_int) function forcewire_server_send_positions(server, cell, positions, natoms) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         real(c_double), intent(in) :: cell(3, 3), positions(3, *)
+         integer(c_size_t), value :: natoms
+      end function
+      integer(c_int) function forcewire_server_get_forces(server, forces, natoms, answer, extras, extras_size) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+         real(c_double), intent(inout) :: forces(3, *)
+         integer(c_size_t), value :: natoms, extras_size
+         type(c_answer), intent(inout) :: answer
+         character(kind=c_char), intent(inout) :: extras(*)
+      end function
+      integer(c_int) function forcewire_server_exit(server) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+      end function
+      type(c_ptr) function forcewire_server_error(server, text, size) bind(c)
+         import
+         integer(c_int64_t), intent(in) :: server(*)
+         character(kind=c_char), intent(inout) :: text(*)
+         integer(c_size_t), value :: size
+      end function
+      integer(c_int) function forcewire_server_close(server) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+      end function
+   end interface
+
+contains
+
+   ! ---- the side that computes ----
+
+   subroutine driver_connect(self, address, flags, patience, stat)
+      class(forcewire_driver), intent(inout) :: self
+      character(len=*), intent(in) :: address
+      integer, intent(in), optional :: flags
+      type(forcewire_patience), intent(in), optional :: patience
+      integer, intent(out), optional :: stat
+      integer :: status
+      call self%close
+      status = forcewire_driver_init(self%memory, given(flags))
+      if (status == FORCEWIRE_OK) &
+         status = forcewire_driver_connect(self%memory, trim(address)//c_null_char, given_patience(patience))
+      call driver_conclude(self, status, stat)
+   end subroutine
+
+   subroutine driver_adopt(self, socket, flags, patience, stat)
+      class(forcewire_driver), intent(inout) :: self
+      integer, intent(in) :: socket
+      integer, intent(in), optional :: flags
+      type(forcewire_patience), intent(in), optional :: patience
+      integer, intent(out), optional :: stat
+      integer :: status
+      call self%close
+      status = forcewire_driver_init(self%memory, given(flags))
+      if (status == FORCEWIRE_OK) status = forcewire_driver_adopt(self%memory, int(socket, c_int), given_patience(patience))
+      call driver_conclude(self, status, stat)
+   end subroutine
+
+   subroutine driver_serve(self, potential, stat)
+      class(forcewire_driver), intent(inout) :: self
+      class(forcewire_potential), intent(inout), target :: potential
+      integer, intent(out), optional :: stat
+      type(work), target :: it
+      integer :: status
+      it%potential => potential
+      status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(it), c_null_ptr, c_null_ptr, 0_c_size_t)
+      if (status == FORCEWIRE_CLOSED .and. .not. present(stat)) return
+      call driver_conclude(self, status, stat)
+   end subroutine
+
+   !> A forcewire_potential_t.
+   integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c)
+      type(c_ptr), value :: context, positions, forces
+      real(c_double), intent(in) :: cell(3, 3)
+      integer(c_size_t), value :: natoms
+      type(c_evaluation), intent(inout) :: evaluation
+      type(work), pointer :: it
+      real(c_double), pointer :: x(:, :), f(:, :)
+      real(c_double) :: virial(3, 3)
+      integer :: stat
+      call c_f_pointer(context, it)
+      call c_f_pointer(positions, x, [3_c_size_t, natoms])
+      call c_f_pointer(forces, f, [3_c_size_t, natoms])
+      stat = 0
+      virial = 0
+      call it%potential%evaluate(transpose(cell), x, evaluation%energy, f, virial, stat)
+      evaluation%virial = transpose(virial)
+      compute = int(stat, c_int)
+   end function
+
+   subroutine driver_receive(self, event, cell, positions, stat)
+      class(forcewire_driver), intent(inout) :: self
+      integer, intent(out) :: event
+      real(dp), intent(out) :: cell(3, 3)
+      real(dp), allocatable, intent(inout) :: positions(:, :)
+      integer, intent(out), optional :: stat
+      type(c_event) :: told = c_event(FORCEWIRE_EVENT_CLOSED, 0, 0, 0)
+      integer :: status
+      if (.not. allocated(positions)) allocate (positions(3, 0))
+      status = check(positions)
+      if (status == FORCEWIRE_OK) then
+         status = forcewire_driver_receive(self%memory, positions, atoms(positions), told)
+         if (status == FORCEWIRE_NO_ROOM .and. told%natoms <= MOST_ATOMS) then
+            deallocate (positions)
+            allocate (positions(3, told%natoms))
+            status = forcewire_driver_receive(self%memory, positions, atoms(positions), told)
+         end if
+      end if
+      event = told%kind
+      cell = transpose(told%cell)
+      self%bead = told%replica
+      if (status == FORCEWIRE_OK .and. event == FORCEWIRE_EVENT_POSITIONS) then
+         if (atoms(positions) > told%natoms) positions = positions(:, :told%natoms)
+      end if
+      call driver_conclude(self, status, stat)
+   end subroutine
+
+   subroutine driver_reply(self, energy, forces, virial, extras, stat)
+      class(forcewire_driver), intent(inout) :: self
+      real(dp), intent(in) :: energy, virial(3, 3)
+      real(dp), contiguous, intent(in) :: forces(:, :)
+      character(len=*), intent(in), optional :: extras
+      integer, intent(out), optional :: stat
+      type(c_evaluation) :: evaluation
+      integer :: status
+      evaluation = c_evaluation(energy, transpose(virial))
+      status = check(forces)
+      if (status == FORCEWIRE_OK) then
+         if (present(extras)) then
+            status = forcewire_driver_reply(self%memory, evaluation, forces, atoms(forces), extras, &
+                                            len(extras, c_size_t))
+         else
+            status = forcewire_driver_reply(self%memory, evaluation, forces, atoms(forces), "", 0_c_size_t)
+         end if
+      end if
+      call driver_conclude(self, status, stat)
+   end subroutine
+
+   integer function driver_replica(self)
+      class(forcewire_driver), intent(in) :: self
+      driver_replica = self%bead
+   end function
+
+   function driver_init_text(self) result(text)
+      class(forcewire_driver), intent(in) :: self
+      character(len=:), allocatable :: text
+      character(kind=c_char), pointer :: bytes(:)
+      integer(c_size_t) :: size
+      integer :: i
+      type(c_ptr) :: at
+      at = forcewire_driver_init_text(self%memory, size)
+      call c_f_pointer(at, bytes, [size])
+      allocate (character(len=size) :: text)
+      do i = 1, int(size)
+         text(i:i) = bytes(i)
+      end do
+   end function
+
+   function driver_error(self) result(text)
+      class(forcewire_driver), intent(in) :: self
+      character(len=:), allocatable :: text
+      text = "all is well"
+      if (allocated(self%why)) text = self%why
+   end function
+
+   !> The end of a call.
+   subroutine driver_conclude(self, status, stat)
+      class(forcewire_driver), intent(inout) :: self
+      integer, intent(in) :: status
+      integer, intent(out), optional :: stat
+      character(len=512, kind=c_char) :: buffer
+      type(c_ptr) :: unused
+      if (allocated(self%why)) deallocate (self%why)
+      if (status == MISSHAPEN) then
+         self%why = "arrays of atoms are (3, natoms), forces as long as positions"
+      else if (status /= FORCEWIRE_OK) then
+         unused = forcewire_driver_error(self%memory, buffer, len(buffer, c_size_t))
+         self%why = buffer(:index(buffer, c_null_char) - 1)
+      end if
+      if (present(stat)) then
+         stat = merge(FORCEWIRE_INVALID_ARGUMENT, status, status == MISSHAPEN)
+      else if (status /= FORCEWIRE_OK) then
+         write (error_unit, "(2a)") "forcewire: ", self%why
+         flush (error_unit)
+         stop 1
+      end if
+   end subroutine
+
+   subroutine driver_close(self)
+      class(forcewire_driver), intent(inout) :: self
+      integer(c_int) :: unused
+      unused = forcewire_driver_close(self%memory)
+   end subroutine
+
+   ! ---- the side that asks ----
+
+   subroutine server_accept(self, address, flags, patience, stat)
+      class(forcewire_server), intent(inout) :: self
+      character(len=*), intent(in) :: address
+      integer, intent(in), optional :: flags
+      type(forcewire_patience), intent(in), optional :: patience
+      integer, intent(out), optional :: stat
+      integer :: status
+      call self%close
+      status = forcewire_server_init(self%memory, given(flags))
+      if (status == FORCEWIRE_OK) &
+         status = forcewire_server_accept(self%memory, trim(address)//c_null_char, given_patience(patience))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_adopt(self, socket, flags, patience, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(in) :: socket
+      integer, intent(in), optional :: flags
+      type(forcewire_patience), intent(in), optional :: patience
+      integer, intent(out), optional :: stat
+      integer :: status
+      call self%close
+      status = forcewire_server_init(self%memory, given(flags))
+      if (status == FORCEWIRE_OK) status = forcewire_server_adopt(self%memory, int(socket, c_int), given_patience(patience))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_evaluate(self, cell, positions, energy, forces, virial, extras, stat)
+      class(forcewire_server), intent(inout) :: self
+      real(dp), intent(in) :: cell(3, 3)
+      real(dp), contiguous, intent(in) :: positions(:, :)
+      real(dp), intent(out) :: energy, virial(3, 3)
+      real(dp), contiguous, intent(inout) :: forces(:, :)
+      character(len=:), allocatable, intent(out), optional :: extras
+      integer, intent(out), optional :: stat
+      character(len=:), allocatable :: buffer
+      type(c_answer) :: answer
+      integer :: status
+      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      answer = c_answer(0, 0, 0)
+      status = check(positions, forces)
+      if (status == FORCEWIRE_OK) &
+         status = forcewire_server_evaluate(self%memory, transpose(cell), positions, forces, atoms(forces), answer, &
+                                            buffer, len(buffer, c_size_t))
+      call take(answer, energy, virial)
+      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_status(self, known, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(out) :: known
+      integer, intent(out), optional :: stat
+      integer(c_int32_t) :: flags
+      integer :: status
+      flags = 0
+      status = forcewire_server_status(self%memory, flags)
+      known = flags
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_initialize(self, replica, text, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(in) :: replica
+      character(len=*), intent(in) :: text
+      integer, intent(out), optional :: stat
+      integer :: status
+      status = forcewire_server_initialize(self%memory, int(replica, c_int32_t), text, len(text, c_size_t))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_send_positions(self, cell, positions, stat)
+      class(forcewire_server), intent(inout) :: self
+      real(dp), intent(in) :: cell(3, 3)
+      real(dp), contiguous, intent(in) :: positions(:, :)
+      integer, intent(out), optional :: stat
+      integer :: status
+      status = check(positions)
+      if (status == FORCEWIRE_OK) &
+         status = forcewire_server_send_positions(self%memory, transpose(cell), positions, atoms(positions))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_get_forces(self, energy, forces, virial, extras, stat)
+      class(forcewire_server), intent(inout) :: self
+      real(dp), intent(out) :: energy, virial(3, 3)
+      real(dp), contiguous, intent(inout) :: forces(:, :)
+      character(len=:), allocatable, intent(out), optional :: extras
+      integer, intent(out), optional :: stat
+      character(len=:), allocatable :: buffer
+      type(c_answer) :: answer
+      integer :: status
+      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      answer = c_answer(0, 0, 0)
+      status = check(forces)
+      if (status == FORCEWIRE_OK) &
+         status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, buffer, len(buffer, c_size_t))
+      call take(answer, energy, virial)
+      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   subroutine server_exit(self, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(out), optional :: stat
+      integer :: status
+      status = forcewire_server_exit(self%memory)
+      call server_conclude(self, status, stat)
+   end subroutine
+
+   function server_error(self) result(text)
+      class(forcewire_server), intent(in) :: self
+      character(len=:), allocatable :: text
+      text = "all is well"
+      if (allocated(self%why)) text = self%why
+   end function
+
+   !> The end of a call.
+   subroutine server_conclude(self, status, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(in) :: status
+      integer, intent(out), optional :: stat
+      character(len=512, kind=c_char) :: buffer
+      type(c_ptr) :: unused
+      if (allocated(self%why)) deallocate (self%why)
+      if (status == MISSHAPEN) then
+         self%why = "arrays of atoms are (3, natoms), forces as long as positions"
+      else if (status /= FORCEWIRE_OK) then
+         unused = forcewire_server_error(self%memory, buffer, len(buffer, c_size_t))
+         self%why = buffer(:index(buffer, c_null_char) - 1)
+      end if
+      if (present(stat)) then
+         stat = merge(FORCEWIRE_INVALID_ARGUMENT, status, status == MISSHAPEN)
+      else if (status /= FORCEWIRE_OK) then
+         write (error_unit, "(2a)") "forcewire: ", self%why
+         flush (error_unit)
+         stop 1
+      end if
+   end subroutine
+
+   subroutine server_close(self)
+      class(forcewire_server), intent(inout) :: self
+      integer(c_int) :: unused
+      unused = forcewire_server_close(self%memory)
+   end subroutine
+
+   ! ---- what both share ----
+
+   !> Atoms of an array.
+   integer(c_size_t) function atoms(array)
+      real(dp), intent(in) :: array(:, :)
+      atoms = size(array, 2, c_size_t)
+   end function
+
+   integer function check(array, other)
+      real(dp), intent(in) :: array(:, :)
+      real(dp), intent(in), optional :: other(:, :)
+      check = merge(FORCEWIRE_OK, MISSHAPEN, size(array, 1) == 3)
+      if (present(other)) then
+         if (any(shape(array) /= shape(other))) check = MISSHAPEN
+      end if
+   end function
+
+   integer(c_int32_t) function given(flags)
+      integer, intent(in), optional :: flags
+      given = 0
+      if (present(flags)) given = int(flags, c_int32_t)
+   end function
+
+   type(forcewire_patience) function given_patience(patience)
+      type(forcewire_patience), intent(in), optional :: patience
+      given_patience = forcewire_patience()
+      if (present(patience)) given_patience = patience
+   end function
+
+   subroutine take(answer, energy, virial)
+      type(c_answer), intent(in) :: answer
+      real(dp), intent(out) :: energy, virial(3, 3)
+      energy = answer%energy
+      virial = transpose(answer%virial)
+   end subroutine
+end module
