@@ -16,6 +16,7 @@ const EXIT: &[u8] = b"EXIT        ";
 
 /// Patience of tests: long where nothing should fail, short where it is waited for.
 const QUICK: Patience = Patience {
+    handshake: None,
     connect: Duration::from_secs(5),
     message: Duration::from_millis(200),
     idle: Some(Duration::from_secs(20)),

@@ -100,7 +100,9 @@ impl Failure {
             Self::InvalidArgument(_) => FORCEWIRE_INVALID_ARGUMENT,
             Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
             Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
-            Self::Exchange(Error::Transport(Fault::Code(TIMED_OUT))) => FORCEWIRE_TIMED_OUT,
+            Self::Exchange(Error::TimedOut(_) | Error::Transport(Fault::Code(TIMED_OUT))) => {
+                FORCEWIRE_TIMED_OUT
+            }
             #[cfg(feature = "std")]
             Self::Exchange(Error::Transport(Fault::Io(error)))
                 if error.kind() == std::io::ErrorKind::TimedOut =>
