@@ -715,7 +715,11 @@ impl Server {
         Wait {
             awaited,
             within,
-            moved: self.message,
+            moved: match awaited {
+                // What still comes then is dropped, and no message of anyone's.
+                Awaited::Close => 0,
+                _ => self.message,
+            },
             announced: match awaited {
                 Awaited::Rest => self.announced(),
                 _ => None,
