@@ -337,10 +337,9 @@ impl TimedOut {
     pub const fn is_midway(&self) -> bool {
         self.moved > 0
     }
-}
 
-impl fmt::Display for TimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What has happened, without what can be done.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = self.within.map_or("a message", Header::name);
         write!(f, "waited {:?} for ", self.limit)?;
         match self.awaited {
@@ -365,17 +364,21 @@ impl fmt::Display for TimedOut {
             Some(announced) => write!(f, ", {} of {announced} bytes have moved", self.moved)?,
             None => write!(f, ", {} bytes have moved", self.moved)?,
         }
-        f.write_str(match (self.is_midway(), self.deadline) {
-            (true, _) => {
-                ": is the peer still running? Go on with the same call, or close the connection"
-            }
-            (false, Deadline::Handshake) => {
-                ": does it speak the i-PI protocol? The connection is still good"
-            }
-            (false, Deadline::Message) => ": is it still running? The connection is still good",
-            (false, Deadline::Evaluation) => {
-                ": is it still computing? The connection is still good"
-            }
+        f.write_str(match self.deadline {
+            Deadline::Evaluation if !self.is_midway() => ": is it still computing?",
+            Deadline::Handshake => ": does it speak the i-PI protocol?",
+            _ => ": is it still running?",
+        })
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f)?;
+        f.write_str(if self.is_midway() {
+            " Go on with the same call, or close the connection"
+        } else {
+            " The connection is still good"
         })
     }
 }

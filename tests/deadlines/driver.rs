@@ -208,7 +208,7 @@ fn forces_are_not_asked_for<S: Shim>() {
 
 fn forces_are_not_taken<S: Shim>() {
     let peer = Peer::default().sends(1, STATUS).sends(2, evaluation());
-    let mut it = fixture::<S>(Initialize::Never, peer.is_deaf_until(2 + 2 * MESSAGE + 1));
+    let mut it = fixture::<S>(Initialize::Never, peer.deaf_until(2 + 2 * MESSAGE + 1));
     assert_eq!(it.receive(), Ok(water().event()));
     for at in [2 + MESSAGE, 2 + 2 * MESSAGE] {
         let result = it.reply();

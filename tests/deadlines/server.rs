@@ -258,9 +258,7 @@ fn it_does_not_close<S: Shim>() {
 }
 
 fn positions_are_not_taken<S: Shim>() {
-    let peer = Peer::default()
-        .sends(1, READY)
-        .is_deaf_until(2 * MESSAGE + 2);
+    let peer = Peer::default().sends(1, READY).deaf_until(2 * MESSAGE + 2);
     let peer = peer.sends(13, reply(1.0)).sends(13, READY).closes(16);
     let mut it = fixture::<S>(Mode::Consolidated, peer);
     for at in [1 + MESSAGE, 1 + 2 * MESSAGE] {

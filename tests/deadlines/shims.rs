@@ -52,7 +52,7 @@ impl Peer {
         }
     }
 
-    pub fn is_deaf_until(self, deaf: u64) -> Self {
+    pub fn deaf_until(self, deaf: u64) -> Self {
         Self { deaf, ..self }
     }
 

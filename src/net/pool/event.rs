@@ -75,7 +75,7 @@ impl fmt::Display for LeftReason {
             Self::OutOfTurn => f.write_str("it sent something without being asked"),
             Self::Protocol(error) => error.fmt(f),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),
-            Self::Late(late) => late.fmt(f),
+            Self::Late(late) => late.describe(f),
         }
     }
 }
