@@ -30,7 +30,8 @@ use crate::parameters::BatchSize;
 use crate::scalar::from_wire;
 use crate::wire::{self, ATOM, CELL, FRAME, HEADER, INIT, INTEGER, REAL};
 use crate::{
-    Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Traffic, Transfer,
+    Awaited, Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Traffic,
+    Transfer, Wait,
 };
 
 /// When a driver asks its server for INIT.
@@ -90,6 +91,8 @@ pub struct Driver {
     /// The message that is moving, and the bytes of it that have moved.
     within: Option<Header>,
     message: usize,
+    /// The server has sent a header.
+    greeted: bool,
 
     init: Init,
     natoms: Option<usize>,
@@ -202,6 +205,7 @@ impl Driver {
             end: HEADER,
             within: None,
             message: 0,
+            greeted: false,
             init: Init::new(),
             natoms: None,
             structures: 1,
@@ -249,6 +253,7 @@ impl Driver {
         self.structures = 1;
         self.checked = false;
         self.replied = false;
+        self.greeted = false;
         self.expect_message();
     }
 
@@ -399,8 +404,11 @@ impl Driver {
 
     /// Atoms of each structure that was announced last.
     #[must_use]
-    pub fn natoms(&self) -> usize {
-        self.natoms.unwrap_or(0)
+    pub const fn natoms(&self) -> usize {
+        match self.natoms {
+            Some(natoms) => natoms,
+            None => 0,
+        }
     }
 
     /// Structures that came last: 1, or those of a batch.
@@ -441,7 +449,7 @@ impl Driver {
     }
 
     /// Atoms of all structures of an exchange.
-    fn total(&self) -> usize {
+    const fn total(&self) -> usize {
         self.natoms().saturating_mul(self.structures)
     }
 
@@ -483,6 +491,51 @@ impl Driver {
         self.message > 0
     }
 
+    /// What is waited for by an exchange that waits for `next` between two messages. Inlined here and below: a call would stay in
+    /// the flash of those who never ask.
+    #[inline(always)]
+    const fn waits_for(&self, next: Awaited) -> Wait {
+        let (awaited, within) = match self.state {
+            State::Reading(Field::Header) if self.at == 0 => (next, None),
+            State::Reading(_) | State::Positions => (Awaited::Rest, self.within),
+            State::Answering => (Awaited::Taken, Some(self.status())),
+            State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
+            State::Asked | State::Exited | State::Closed | State::Failed(_) => {
+                (Awaited::Nothing, None)
+            }
+        };
+        let traffic = self.traffic.received + self.traffic.sent;
+        Wait {
+            awaited,
+            within,
+            moved: self.message,
+            announced: match awaited {
+                Awaited::Rest => Some(self.announced()),
+                _ => None,
+            },
+            greeted: self.greeted,
+            evaluating: false,
+            mark: traffic.saturating_sub(self.message as u64),
+        }
+    }
+
+    /// Bytes of the message that is coming, as far as is known.
+    const fn announced(&self) -> usize {
+        let before = self.message.saturating_sub(self.at);
+        before.saturating_add(match self.state {
+            State::Reading(Field::Text(taken)) => self.init.len.saturating_sub(taken),
+            State::Reading(Field::Cell(index)) => {
+                let cells = self.structures.saturating_sub(index).saturating_mul(CELL);
+                cells.saturating_add(self.total().saturating_mul(ATOM))
+            }
+            State::Reading(Field::Reals(first)) => {
+                let left = self.total().saturating_mul(3).saturating_sub(first);
+                left.saturating_mul(REAL)
+            }
+            _ => self.end,
+        })
+    }
+
     /// A field that both exchanges know has come.
     fn complete(&mut self, field: Field) {
         let mut bytes = self.scratch.get(..self.end).unwrap_or_default();
@@ -520,6 +573,7 @@ impl Driver {
         };
         trace!("server: {}", header.name());
         self.within = Some(header);
+        self.greeted = true;
         self.replied = false;
         match (header, self.phase) {
             (Header::Status, _) => {
@@ -810,6 +864,14 @@ impl<T: Scalar> Transfer for Receive<'_, T> {
     fn midway(&self) -> bool {
         self.driver.midway()
     }
+
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        let driver = &*self.driver;
+        let told = self.told || driver.init.news || driver.phase == Phase::HaveData;
+        let wait = driver.waits_for(Awaited::Command);
+        if told { wait.nothing() } else { wait }
+    }
 }
 
 /// The exchange that listens while forces are computed; made by [`Driver::attend`].
@@ -850,6 +912,12 @@ impl Transfer for Attend<'_> {
 
     fn midway(&self) -> bool {
         self.driver.midway()
+    }
+
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        // The server may take its time to ask: the forces are not there.
+        self.driver.waits_for(Awaited::Nothing)
     }
 }
 
@@ -1069,5 +1137,12 @@ impl<T: Scalar> Transfer for Reply<'_, T> {
 
     fn midway(&self) -> bool {
         self.driver.midway()
+    }
+
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        let wait = self.driver.waits_for(Awaited::GetForce);
+        let through = self.driver.replied || self.driver.phase != Phase::HaveData;
+        if through { wait.nothing() } else { wait }
     }
 }

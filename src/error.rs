@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::potential::PotentialError;
 use crate::wire::{HEADER, word};
-use crate::{Header, Status};
+use crate::{Header, Status, TimedOut};
 
 /// The conversation can't go on, or the caller asked for what can't be done.
 ///
@@ -269,6 +269,9 @@ pub enum Error<E> {
     Transport(E),
     /// The transport took none of the bytes offered, and says that it never will (a write of zero bytes).
     WriteZero,
+    /// A deadline of the caller's has passed. The exchange can be made again to go on; what else can be done says
+    /// [`TimedOut`].
+    TimedOut(TimedOut),
     /// The potential could not be evaluated. The server waits for a reply that will not come: close the
     /// connection.
     Potential(PotentialError),
@@ -281,6 +284,7 @@ impl<E> Error<E> {
             Self::Protocol(error) => Error::Protocol(error),
             Self::Transport(error) => Error::Transport(map(error)),
             Self::WriteZero => Error::WriteZero,
+            Self::TimedOut(late) => Error::TimedOut(late),
             Self::Potential(error) => Error::Potential(error),
         }
     }
@@ -289,6 +293,12 @@ impl<E> Error<E> {
 impl<E> From<ProtocolError> for Error<E> {
     fn from(error: ProtocolError) -> Self {
         Self::Protocol(error)
+    }
+}
+
+impl<E> From<TimedOut> for Error<E> {
+    fn from(late: TimedOut) -> Self {
+        Self::TimedOut(late)
     }
 }
 
@@ -306,6 +316,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::WriteZero => {
                 f.write_str("the connection takes no more bytes: it is closed, connect again")
             }
+            Self::TimedOut(late) => late.fmt(f),
             Self::Potential(error) => error.fmt(f),
         }
     }
@@ -322,6 +333,7 @@ impl<E: defmt::Format> defmt::Format for Error<E> {
             Self::WriteZero => {
                 defmt::write!(f, "the connection takes no more bytes: connect again")
             }
+            Self::TimedOut(late) => defmt::write!(f, "{}", defmt::Display2Format(late)),
             Self::Potential(error) => error.format(f),
         }
     }

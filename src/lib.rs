@@ -18,6 +18,7 @@ pub mod smoltcp;
 
 mod backoff;
 mod cell;
+mod deadlines;
 mod driver;
 mod error;
 mod extras;
@@ -35,6 +36,7 @@ mod wire;
 pub use backoff::Backoff;
 pub use blocking::serve;
 pub use cell::{Cell, Rotation, Virial};
+pub use deadlines::{Awaited, Deadline, Deadlines, TimedOut, Wait, Watch};
 pub use driver::{Attend, Driver, Event, Initialize, Receive, Reply};
 pub use error::{Error, ProtocolError, Quantity};
 pub use extras::{Extras, ExtrasError};

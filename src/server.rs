@@ -30,7 +30,8 @@ use crate::message::{Gather, SCRATCH};
 use crate::scalar::{from_wire, to_wire};
 use crate::wire::{self, ATOM, HEADER, INTEGER, MATRIX, REAL};
 use crate::{
-    Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer, Virial,
+    Awaited, Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer,
+    Virial, Wait,
 };
 
 /// How a server speaks.
@@ -264,6 +265,8 @@ pub struct Server {
     /// What has ended and was not told yet.
     news: Option<Goal>,
     timed_out: bool,
+    /// The driver has sent a header.
+    greeted: bool,
     /// Bytes of the current field that have moved, and how many there are.
     at: usize,
     end: usize,
@@ -376,6 +379,7 @@ impl Server {
             then: (Phase::Unknown, None),
             news: None,
             timed_out: false,
+            greeted: false,
             at: 0,
             end: 0,
             message: 0,
@@ -432,6 +436,7 @@ impl Server {
         self.phase = Phase::Unknown;
         self.news = None;
         self.timed_out = false;
+        self.greeted = false;
         self.message = 0;
         self.carried = 1;
         self.natoms = None;
@@ -606,8 +611,11 @@ impl Server {
 
     /// Atoms of each structure that was sent last.
     #[must_use]
-    pub fn natoms(&self) -> usize {
-        self.natoms.unwrap_or(0)
+    pub const fn natoms(&self) -> usize {
+        match self.natoms {
+            Some(natoms) => natoms,
+            None => 0,
+        }
     }
 
     /// Bytes moved, over all connections.
@@ -668,6 +676,76 @@ impl Server {
         )
     }
 
+    /// What is waited for, whatever exchange does it. Inlined here and below: a call would stay in
+    /// the flash of those who never ask.
+    #[inline(always)]
+    const fn waits_for(&self) -> Wait {
+        let (phase, news) = self.then;
+        let awaited = match self.state {
+            State::Closed | State::Failed(_) => Awaited::Nothing,
+            State::Leaving => Awaited::Close,
+            State::Gathered(_) | State::Direct(_) => Awaited::Taken,
+            State::Forces | State::Extras(_) => Awaited::Rest,
+            State::Reading(_) if self.message > 0 => Awaited::Rest,
+            State::Idle | State::Reading(_) => match (self.phase, news) {
+                (Phase::Asked, Some(Goal::Initialize)) => Awaited::Init,
+                (Phase::Asked, _) => Awaited::Status,
+                (Phase::Computing | Phase::Awaiting, _) => Awaited::Forces,
+                _ => Awaited::Nothing,
+            },
+        };
+        let within = match (awaited, phase, news) {
+            (Awaited::Rest, ..) if matches!(self.state, State::Reading(Field::Header)) => None,
+            (Awaited::Rest, ..) => Some(Header::ForceReady),
+            (Awaited::Taken, _, Some(Goal::Initialize)) => Some(Header::Init),
+            (Awaited::Taken, _, Some(Goal::Send)) => Some(Header::PosData),
+            (Awaited::Taken, Phase::Leaving, _) => Some(Header::Exit),
+            (Awaited::Taken, Phase::Awaiting, _) => Some(Header::GetForce),
+            (Awaited::Taken, ..) => Some(Header::Status),
+            _ => None,
+        };
+        let evaluating = match self.phase {
+            _ if self.is_sending() => {
+                matches!((phase, news), (Phase::Awaiting, _) | (_, Some(Goal::Send)))
+            }
+            Phase::Computing | Phase::HasData | Phase::Awaiting => true,
+            _ => false,
+        };
+        let traffic = self.traffic.received + self.traffic.sent;
+        Wait {
+            awaited,
+            within,
+            moved: match awaited {
+                // What still comes then is dropped, and no message of anyone's.
+                Awaited::Close => 0,
+                _ => self.message,
+            },
+            announced: match awaited {
+                Awaited::Rest => self.announced(),
+                _ => None,
+            },
+            greeted: self.greeted,
+            evaluating,
+            mark: traffic.saturating_sub(self.message as u64),
+        }
+    }
+
+    /// Bytes of the message that is coming, as far as is known.
+    const fn announced(&self) -> Option<usize> {
+        let structures = self.carried;
+        let each = self.natoms().saturating_mul(ATOM);
+        let each = each.saturating_add(REAL + MATRIX + INTEGER);
+        let whole = (HEADER + INTEGER).saturating_add(structures.saturating_mul(each));
+        match self.state {
+            State::Reading(Field::Header) => Some(HEADER),
+            State::Extras(_) | State::Reading(Field::Surplus(..)) if structures == 1 => {
+                Some(whole.saturating_add(self.answer.extras_sent))
+            }
+            State::Extras(_) | State::Reading(Field::Surplus(..) | Field::Length(_)) => None,
+            _ => Some(whole),
+        }
+    }
+
     /// A whole message has left or has come.
     fn between(&mut self, phase: Phase) {
         self.state = State::Idle;
@@ -713,6 +791,7 @@ impl Server {
             return self.fail(ProtocolError::UnknownHeader(bytes));
         };
         trace!("driver: {}", answer.name());
+        self.greeted = true;
         let phase = match (self.phase, answer) {
             (Phase::Asked, Header::Ready) => Phase::Ready,
             (Phase::Asked, Header::NeedInit) => Phase::NeedsInit,
@@ -1420,14 +1499,20 @@ impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
         self.server.message > 0
     }
 
-    fn owed(&self) -> bool {
-        match self.server.state {
-            State::Idle => self.server.phase == Phase::Asked,
-            State::Reading(Field::Header) if self.server.at == 0 => {
-                self.server.phase == Phase::Asked
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        let wait = self.server.waits_for();
+        // One before it has looked at a message and sent nothing of it.
+        let looked = !self.took_over && wait.awaited == Awaited::Taken && wait.moved == 0;
+        if self.done {
+            wait.nothing()
+        } else if looked {
+            Wait {
+                evaluating: self.server.phase == Phase::HasData,
+                ..wait.nothing()
             }
-            State::Leaving => true,
-            _ => self.server.message > 0,
+        } else {
+            wait
         }
     }
 }

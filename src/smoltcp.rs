@@ -3,9 +3,11 @@
 use core::fmt;
 use core::task::Poll;
 
+use core::time::Duration;
+
 use smoltcp::socket::tcp::{RecvError, SendError, Socket};
 
-use crate::{Error, Step, Transfer};
+use crate::{Error, Step, Transfer, Watch};
 
 /// Moves what can be moved now; [`Poll::Pending`] until the exchange is through.
 ///
@@ -44,6 +46,30 @@ pub fn poll<T: Transfer>(
         }
         transfer.advance(moved);
     }
+}
+
+/// Like [`poll`], with deadlines: one [`Watch`] for each connection, and the time since any moment that stays the
+/// same; that with which the interface is polled is `(now - Instant::ZERO).into()`.
+///
+/// [`Watch::due`] says when to call again if nothing comes until then: a moment of the same clock, to be joined with
+/// `Interface::poll_at`.
+///
+/// # Errors
+///
+/// As [`poll`], and [`Error::TimedOut`] if nothing more can be moved and a deadline has passed. The exchange can
+/// be made again, to wait as long once more.
+pub fn poll_by<T: Transfer>(
+    socket: &mut Socket<'_>,
+    transfer: &mut T,
+    watch: &mut Watch,
+    now: Duration,
+) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
+    let polled = poll(socket, transfer)?;
+    watch.note(now, &transfer.waits_for());
+    if polled.is_pending() {
+        watch.check(now)?;
+    }
+    Ok(polled)
 }
 
 /// The TCP connection was reset, closed on our side, or never made.

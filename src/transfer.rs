@@ -1,6 +1,6 @@
 //! What a protocol machine and whoever moves its bytes say to each other.
 
-use crate::ProtocolError;
+use crate::{ProtocolError, Wait};
 
 /// What has to happen next in a [`Transfer`].
 #[derive(Debug)]
@@ -61,12 +61,9 @@ pub trait Transfer {
     /// Only then may a write join what is already queued. Otherwise what was written is whole, and to be flushed.
     fn midway(&self) -> bool;
 
-    /// Whether the peer is late if it stays silent: part of a message has moved, in either direction, or it has been
-    /// asked something for which it need not compute. Forces are not owed, however long a driver takes for them.
-    /// Deadlines and immediate acknowledgement are for what is.
-    fn owed(&self) -> bool {
-        self.midway()
-    }
+    /// What the exchange waits for, for [`Watch`](crate::Watch) and for people. Of an exchange that has not begun: what is
+    /// left of the one before.
+    fn waits_for(&self) -> Wait;
 }
 
 /// Bytes that a machine has moved, over all its connections.
@@ -98,7 +95,7 @@ impl<T: Transfer + ?Sized> Transfer for &mut T {
         (**self).midway()
     }
 
-    fn owed(&self) -> bool {
-        (**self).owed()
+    fn waits_for(&self) -> Wait {
+        (**self).waits_for()
     }
 }

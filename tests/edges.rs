@@ -111,7 +111,7 @@ fn an_end_behind_an_end_is_none() {
 fn a_transfer_may_be_lent() {
     fn lent<T: Transfer>(mut transfer: T) -> (bool, bool) {
         let lent = &mut transfer;
-        (Transfer::midway(&lent), Transfer::owed(&lent))
+        (Transfer::midway(&lent), lent.waits_for().owed())
     }
     fn ends<T: Transfer>(mut transfer: T) {
         Transfer::end(&mut &mut transfer);

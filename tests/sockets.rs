@@ -16,6 +16,7 @@ const EXIT: &[u8] = b"EXIT        ";
 
 /// Patience of tests: long where nothing should fail, short where it is waited for.
 const QUICK: Patience = Patience {
+    handshake: None,
     connect: Duration::from_secs(5),
     message: Duration::from_millis(200),
     idle: Some(Duration::from_secs(20)),
@@ -168,7 +169,11 @@ fn a_peer_that_stalls_inside_a_message_runs_out_of_patience() {
             };
             assert_eq!(error.kind(), ErrorKind::TimedOut);
             let text = error.to_string();
-            assert!(text.contains("the rest of a message"), "{text}");
+            let what = "for the rest of POSDATA, 100 of 160 bytes have moved";
+            assert!(text.contains(what), "{text}");
+            let late = std::error::Error::source(&error).unwrap();
+            let late: &forcewire::TimedOut = late.downcast_ref().unwrap();
+            assert!(late.is_midway() && late.limit == QUICK.message);
             assert!(text.contains(&stream.peer().to_string()), "{text}");
             assert!(start.elapsed() >= QUICK.message);
             stream.shutdown().unwrap();
@@ -225,7 +230,10 @@ fn an_idle_limit_ends_the_wait_for_the_next_message() {
         |peer| assert_eq!(peer.read(&mut [0]).unwrap(), 0),
         |stream| {
             let error = serve(stream, 2).unwrap_err();
-            assert!(error.to_string().contains("the next message"), "{error}");
+            assert!(
+                error.to_string().contains("the server's next message"),
+                "{error}"
+            );
             stream.shutdown().unwrap();
         },
     );

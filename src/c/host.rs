@@ -124,6 +124,7 @@ impl forcewire_patience_t {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).ok();
         Some(Patience {
             connect: seconds(self.connect)?,
+            handshake: None,
             message: seconds(self.message)?,
             idle: Some(seconds(self.idle)?).filter(|idle| !idle.is_zero()),
         })

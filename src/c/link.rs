@@ -3,6 +3,7 @@
 use core::ffi::{c_int, c_void};
 
 use forcewire::blocking::Transport;
+use forcewire::{Error, Wait};
 
 use crate::status::Fault;
 
@@ -53,10 +54,15 @@ fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     }
 }
 
+#[cfg(feature = "std")]
+fn io(error: Error<std::io::Error>) -> Error<Fault> {
+    error.map_transport(Fault::Io)
+}
+
 impl Transport for Link {
     type Error = Fault;
 
-    fn read(&mut self, buffer: &mut [u8], owed: bool) -> Result<usize, Fault> {
+    fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Fault>> {
         let size = buffer.len();
         match self {
             Self::Functions(forcewire_transport_t {
@@ -65,16 +71,16 @@ impl Transport for Link {
                 ..
             }) => {
                 // SAFETY: the caller's function, and room for as many bytes as we say.
-                let n = unsafe { recv(*context, buffer.as_mut_ptr().cast(), size, owed) };
-                moved(n, size)
+                let n = unsafe { recv(*context, buffer.as_mut_ptr().cast(), size, wait.owed()) };
+                moved(n, size).map_err(Error::Transport)
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.read(buffer, owed).map_err(Fault::Io),
-            _ => Err(Fault::Code(0)),
+            Self::Stream(stream) => stream.read(buffer, wait).map_err(io),
+            _ => Err(Error::Transport(Fault::Code(0))),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Fault>> {
         let size = bytes.len();
         match self {
             Self::Functions(forcewire_transport_t {
@@ -84,15 +90,15 @@ impl Transport for Link {
             }) => {
                 // SAFETY: the caller's function, and as many bytes as we say.
                 let n = unsafe { send(*context, bytes.as_ptr().cast(), size) };
-                moved(n, size)
+                moved(n, size).map_err(Error::Transport)
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.write(bytes).map_err(Fault::Io),
-            _ => Err(Fault::Code(0)),
+            Self::Stream(stream) => stream.write(bytes, wait).map_err(io),
+            _ => Err(Error::Transport(Fault::Code(0))),
         }
     }
 
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self, wait: &Wait) -> Result<(), Error<Fault>> {
         match self {
             Self::Functions(forcewire_transport_t {
                 context,
@@ -102,11 +108,11 @@ impl Transport for Link {
                 // SAFETY: the caller's function.
                 match unsafe { flush(*context) } {
                     0 => Ok(()),
-                    code => Err(Fault::Code(code as isize)),
+                    code => Err(Error::Transport(Fault::Code(code as isize))),
                 }
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.flush().map_err(Fault::Io),
+            Self::Stream(stream) => stream.flush(wait).map_err(io),
             _ => Ok(()),
         }
     }

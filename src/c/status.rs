@@ -103,7 +103,9 @@ impl Failure {
             Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
             Self::Closed => FORCEWIRE_CLOSED,
             Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
-            Self::Exchange(Error::Transport(Fault::Code(TIMED_OUT))) => FORCEWIRE_TIMED_OUT,
+            Self::Exchange(Error::TimedOut(_) | Error::Transport(Fault::Code(TIMED_OUT))) => {
+                FORCEWIRE_TIMED_OUT
+            }
             #[cfg(feature = "std")]
             Self::Exchange(Error::Transport(Fault::Io(error)))
                 if error.kind() == std::io::ErrorKind::TimedOut =>

@@ -17,19 +17,25 @@ use crate::Backoff;
 pub struct Patience {
     /// For the server to listen. Zero tries once.
     pub connect: Duration,
-    /// For the rest of a message once its beginning has come, and for the peer to take what is sent.
-    /// Checked four times in its course, so that a quarter may come on top.
+    /// For the peer's first header, [`Deadlines::handshake`](crate::Deadlines::handshake); if `None`, the other two
+    /// hold from the start. A server may well accept connections long before it begins.
+    pub handshake: Option<Duration>,
+    /// For each message from its beginning to its end, and for what needs no computing,
+    /// [`Deadlines::message`](crate::Deadlines::message). This and the others are checked four times in their
+    /// course, so that a quarter may come on top.
     pub message: Duration,
-    /// For the next message; for ever if `None`. A server may well compute for hours between two steps.
+    /// For what the peer computes, [`Deadlines::evaluation`](crate::Deadlines::evaluation): a server's next message, a
+    /// driver's forces; for ever if `None`. A server may well compute for hours between two steps.
     pub idle: Option<Duration>,
 }
 
 impl Default for Patience {
-    /// A minute for the server to listen, a minute for a message, for ever between messages.
+    /// A minute for the server to listen, a minute for a message, for ever between messages and before the first.
     fn default() -> Self {
         let minute = Duration::from_secs(60);
         Self {
             connect: minute,
+            handshake: None,
             message: minute,
             idle: None,
         }

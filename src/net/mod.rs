@@ -21,8 +21,8 @@ pub use address::{Address, AddressError};
 pub use connect::{Patience, connect, connect_with};
 #[cfg(unix)]
 pub use pool::{
-    Answered, Deadlines, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent,
-    PoolOptions, Refused, Ticket, Waited,
+    Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
+    Refused, Ticket,
 };
 pub use stream::Stream;
 pub use subnet::{Subnet, SubnetError};

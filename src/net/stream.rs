@@ -1,5 +1,6 @@
 //! A connection that costs one system call a message.
 
+use core::fmt;
 use core::task::Poll;
 use core::time::Duration;
 use std::boxed::Box;
@@ -16,25 +17,28 @@ use super::outbox::Outbox;
 use super::socket::{BUFFER, Socket, copy};
 use super::{Address, Patience};
 use crate::blocking::Transport;
-use crate::{Error, Transfer};
+use crate::{Deadlines, Error, TimedOut, Transfer, Wait, Watch};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message until it
-/// is flushed. A peer that begins a message and stalls runs into [`Patience::message`]; the exchange can
-/// be made again after that, nothing that came is lost.
+/// is flushed.
+///
+/// A peer that lets [`Patience`] pass is an error of the kind [`TimedOut`](ErrorKind::TimedOut), whose `source` is the
+/// [`TimedOut`](crate::TimedOut) that says what was waited for and what can still be done. The exchange can be made again
+/// after that, nothing that came is lost.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
     peer: Address,
-    patience: Patience,
     input: Box<[u8]>,
     /// What of `input` came from the kernel, and what of that has been served.
     filled: usize,
     served: usize,
     output: Outbox,
-    /// Since when we wait for the rest of a message, or for the next.
-    since: Option<Instant>,
+    /// Since when the clock of `watch` runs.
+    connected: Instant,
+    watch: Watch,
     /// When the kernel wakes a read to look at the clock.
     tick: Option<Duration>,
     /// Whether a call may wait at all.
@@ -44,16 +48,20 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, patience: Patience) -> io::Result<Self> {
         socket.send_at_once()?;
-        socket.set_write_timeout(patience.message.max(SHORTEST))?;
+        socket.set_write_timeout(tick(patience.message))?;
         Ok(Self {
             socket,
             peer,
-            patience,
             input: vec![0; BUFFER].into_boxed_slice(),
             filled: 0,
             served: 0,
             output: Outbox::default(),
-            since: None,
+            connected: Instant::now(),
+            watch: Watch::new(Deadlines {
+                handshake: patience.handshake,
+                message: Some(patience.message),
+                evaluation: patience.idle,
+            }),
             tick: None,
             waits: true,
         })
@@ -121,50 +129,56 @@ impl Stream {
 
     /// Reads from the kernel, into `buffer` or, if there is none, into the stream's own; waits as long as
     /// patience lasts.
-    fn receive(&mut self, mut buffer: Option<&mut [u8]>, owed: bool) -> io::Result<usize> {
-        let limit = if owed {
-            Some(self.patience.message)
-        } else {
-            self.patience.idle
-        };
+    fn receive(&mut self, mut buffer: Option<&mut [u8]>, wait: &Wait) -> io::Result<usize> {
+        let limit = self.watch.limit(wait);
         // No timer runs where none is needed: between two messages that come whole.
-        let tick = limit.map(|limit| (limit / 4).max(SHORTEST));
+        let tick = limit.map(tick);
         if self.tick != tick {
             self.socket.set_read_timeout(tick)?;
             self.tick = tick;
         }
         loop {
             // Before a read too: each drop of a message that dribbles in would set the clock back.
-            if let Some(error) = limit.and_then(|limit| self.impatient(limit, owed)) {
-                return Err(error);
+            if limit.is_some() && self.waits {
+                self.look(wait)?;
             }
             let buffer = buffer.as_deref_mut().unwrap_or(&mut self.input);
             match self.socket.read(buffer) {
                 Err(error) if is_timeout(&error) && self.waits => {}
-                result => {
-                    if !owed {
-                        self.since = None;
-                    }
-                    return result.map_err(|error| self.named(error));
+                Err(error) if is_timeout(&error) => {
+                    self.look(wait)?;
+                    return Err(error);
                 }
+                result => return result.map_err(|error| self.named(error)),
             }
         }
     }
 
-    /// The error to give up with, once we have waited for longer than this.
-    fn impatient(&mut self, limit: Duration, owed: bool) -> Option<io::Error> {
-        if self.since.get_or_insert_with(Instant::now).elapsed() < limit {
-            return None;
+    /// Gives up, if a deadline has passed.
+    fn look(&mut self, wait: &Wait) -> io::Result<()> {
+        let now = self.connected.elapsed();
+        self.watch.note(now, wait);
+        self.watch.check(now).map_err(|late| {
+            let peer = self.peer.clone();
+            io::Error::new(ErrorKind::TimedOut, Late { peer, late })
+        })
+    }
+
+    /// Sends, with this, as long as patience lasts.
+    fn send<T>(
+        &mut self,
+        wait: &Wait,
+        mut some: impl FnMut(&mut Outbox, &Socket) -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        loop {
+            self.look(wait)?;
+            match some(&mut self.output, &self.socket) {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) => {}
+                Err(error) if is_timeout(&error) && self.waits => {}
+                Err(error) => return Err(self.named(error)),
+            }
         }
-        self.since = None;
-        let what = if owed {
-            "an answer or the rest of a message"
-        } else {
-            "the next message"
-        };
-        let peer = &self.peer;
-        let text = format!("waited {limit:?} for {what} from {peer}: is it still running?");
-        Some(io::Error::new(ErrorKind::TimedOut, text))
     }
 
     /// The same error with the peer's name in it.
@@ -173,13 +187,6 @@ impl Stream {
         match error.kind() {
             ErrorKind::Interrupted => error,
             ErrorKind::WouldBlock if !self.waits => error,
-            _ if is_timeout(&error) => {
-                let limit = self.patience.message;
-                let text = format!(
-                    "{peer} took nothing of what was sent for {limit:?}: is it still running?"
-                );
-                io::Error::new(ErrorKind::TimedOut, text)
-            }
             kind => io::Error::new(kind, format!("connection to {peer} lost: {error}")),
         }
     }
@@ -188,21 +195,18 @@ impl Stream {
 impl Transport for Stream {
     type Error = io::Error;
 
-    fn read(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
-        if !owed {
-            self.since = None; // whatever was waited for has come
-        }
+    fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
         if self.served == self.filled {
             if buffer.len() >= BUFFER {
-                return self.receive(Some(buffer), owed);
+                return self.receive(Some(buffer), wait).map_err(Error::Transport);
             }
             // A peer without TCP_NODELAY holds the rest back until the beginning is acknowledged; the
             // kernel waits 40 ms with that, unless told each time. An array of this size comes in full
             // segments, which no one holds back.
-            if owed {
+            if wait.owed() {
                 self.socket.acknowledge_at_once();
             }
-            self.filled = self.receive(None, owed)?;
+            self.filled = self.receive(None, wait).map_err(Error::Transport)?;
             self.served = 0;
         }
         let fresh = self.input.get(self.served..self.filled).unwrap_or_default();
@@ -211,15 +215,49 @@ impl Transport for Stream {
         Ok(n)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.output.write(&self.socket, bytes);
-        result.map_err(|error| self.named(error))
+    fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
+        if self.output.fits(bytes) {
+            return Ok(self.output.keep(bytes));
+        }
+        let sent = self.send(wait, |output, socket| output.push(socket, bytes));
+        sent.map_err(Error::Transport)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let result = self.output.flush(&self.socket);
-        result.map_err(|error| self.named(error))
+    fn flush(&mut self, wait: &Wait) -> Result<(), Error<io::Error>> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let wait = wait.taken();
+        let sent = self.send(&wait, |output, socket| {
+            output.push(socket, &[])?;
+            Ok(output.is_empty().then_some(()))
+        });
+        sent.map_err(Error::Transport)
     }
+}
+
+/// What a peer was waited for in vain, with the peer's name.
+#[derive(Debug)]
+struct Late {
+    peer: Address,
+    late: TimedOut,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.peer, self.late)
+    }
+}
+
+impl core::error::Error for Late {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.late)
+    }
+}
+
+/// How often the kernel wakes a call with this limit to look at the clock.
+fn tick(limit: Duration) -> Duration {
+    (limit / 4).max(SHORTEST)
 }
 
 /// Linux says `WouldBlock` when a time-out of a socket passes, other systems `TimedOut`.

@@ -299,7 +299,7 @@ fn a_driver_that_takes_too_long_is_dropped() {
     let arguments = [&file, "--evaluate", "--timeout", "0.2", "--attempts", "1"];
     let server = place.server(Tcp, &arguments);
     let driver = server.driver(&["-m", "gas", "-o", "600"]);
-    server.says("left: waited 200ms for the forces");
+    server.says("left: waited 200ms for the driver's forces: is it still computing?");
     let reason = server.fails();
     assert!(
         reason.contains("frame 0, which begins in line 1: 1 driver was lost"),

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forcewire::Cell;
-use forcewire::net::{Address, Deadlines, Job, LeftReason, Pool, PoolEvent, PoolOptions};
+use forcewire::net::{Address, Job, LeftReason, Pool, PoolEvent, PoolOptions};
+use forcewire::{Cell, Deadlines};
 
 use plain::{clear, forceready, median, progress};
 
@@ -124,8 +124,8 @@ fn main() {
     let limit = Duration::from_secs(2);
     let mut pool = Pool::new(PoolOptions {
         deadlines: Deadlines {
-            handshake: limit,
-            message: limit,
+            handshake: Some(limit),
+            message: Some(limit),
             evaluation: Some(limit),
         },
         ..PoolOptions::default()

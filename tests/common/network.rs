@@ -164,12 +164,18 @@ impl Hosts {
 
     /// Lets time pass until an interface has something to do, then both do it.
     pub fn turn(&mut self) {
+        self.turn_until(None);
+    }
+
+    /// The same, but no farther than to this moment if there is one.
+    pub fn turn_until(&mut self, latest: Option<Instant>) {
         let Self { server, driver, .. } = self;
         let in_flight = |host: &Host| !host.end.hears.0.borrow().is_empty();
         if !in_flight(server) && !in_flight(driver) {
             let delay = |host: &mut Host| host.interface.poll_delay(self.now, &host.sockets);
             let delays = [delay(server), delay(driver)];
-            self.now += delays.into_iter().flatten().min().unwrap_or_default();
+            let next = delays.into_iter().flatten().min().map(|it| self.now + it);
+            self.now = next.into_iter().chain(latest).min().unwrap_or(self.now);
         }
         server.poll(self.now);
         driver.poll(self.now);

@@ -8,7 +8,7 @@ use forcewire::blocking::Transport;
 use forcewire::potential::Real;
 use forcewire::{
     Cell, Driver, Error, Evaluation, Event, Potential, PotentialError, ProtocolError, Quantity,
-    Request, Scalar, Server, Storage, Virial, blocking,
+    Request, Scalar, Server, Storage, Virial, Wait, blocking,
 };
 
 use crate::common::*;
@@ -47,7 +47,7 @@ struct Recorded<'a> {
 impl Transport for Recorded<'_> {
     type Error = Infallible;
 
-    fn read(&mut self, buffer: &mut [u8], _: bool) -> Result<usize, Infallible> {
+    fn read(&mut self, buffer: &mut [u8], _: &Wait) -> Result<usize, Error<Infallible>> {
         let n = buffer.len().min(self.heard.len());
         let (came, rest) = self.heard.split_at(n);
         buffer[..n].copy_from_slice(came);
@@ -55,12 +55,12 @@ impl Transport for Recorded<'_> {
         Ok(n)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+    fn write(&mut self, bytes: &[u8], _: &Wait) -> Result<usize, Error<Infallible>> {
         self.said.extend(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> Result<(), Infallible> {
+    fn flush(&mut self, _: &Wait) -> Result<(), Error<Infallible>> {
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use crate::common::{READY, STATUS};
 use crate::peers::{LIMIT, Server};
 
 const ONCE: Patience = Patience {
+    handshake: None,
     connect: Duration::ZERO,
     message: LIMIT,
     idle: None,

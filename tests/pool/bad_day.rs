@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use forcewire::Mode;
-use forcewire::net::{Deadlines, Job, PoolEvent, PoolOptions, Ticket};
+use forcewire::net::{Job, PoolEvent, PoolOptions, Ticket};
+use forcewire::{Deadlines, Mode};
 
 use crate::common::{
     Answer, Dice, EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, forceready_batch,
@@ -199,8 +199,8 @@ fn day(seed: u64, mode: Mode) {
     let mut server = Server::new(PoolOptions {
         mode,
         deadlines: Deadlines {
-            handshake: LIMIT,
-            message: Duration::from_millis(250),
+            handshake: Some(LIMIT),
+            message: Some(Duration::from_millis(250)),
             evaluation: Some(Duration::from_millis(250)),
         },
         ..PoolOptions::default()

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use forcewire::net::{Address, Deadlines, LeftReason, PoolEvent, PoolOptions, Waited};
-use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
+use forcewire::net::{Address, LeftReason, PoolEvent, PoolOptions};
+use forcewire::{Deadline, Deadlines, Header, Initialize, Mode, ProtocolError, Quantity};
 
 use crate::common::{READY, STATUS, forceready, integer};
 use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
@@ -18,8 +18,8 @@ const LONG: Duration = Duration::from_secs(3);
 fn options() -> PoolOptions {
     PoolOptions {
         deadlines: Deadlines {
-            handshake: SHORT,
-            message: SHORT,
+            handshake: Some(SHORT),
+            message: Some(SHORT),
             evaluation: Some(2 * SHORT),
         },
         ..PoolOptions::default()
@@ -38,9 +38,9 @@ fn unharmed(server: &mut Server, natoms: usize) {
     assert_eq!(server.told, [""; 0], "the other was waited for");
 }
 
-fn is_late(why: &LeftReason, expected: Waited, limit: Duration) {
+fn is_late(why: &LeftReason, expected: Deadline, limit: Duration) {
     match why {
-        LeftReason::Late { waited, limit: it } => assert_eq!((*waited, *it), (expected, limit)),
+        LeftReason::Late(it) => assert_eq!((it.deadline, it.limit), (expected, limit)),
         why => panic!("{why:?}"),
     }
 }
@@ -49,8 +49,8 @@ fn is_late(why: &LeftReason, expected: Waited, limit: Duration) {
 fn a_connection_that_says_nothing() {
     let mut server = Server::new(PoolOptions {
         deadlines: Deadlines {
-            handshake: LONG,
-            message: 2 * LONG,
+            handshake: Some(LONG),
+            message: Some(2 * LONG),
             ..options().deadlines
         },
         ..options()
@@ -60,7 +60,7 @@ fn a_connection_that_says_nothing() {
     server.joined(1);
     unharmed(&mut server, 2);
     let (why, requeued) = server.left();
-    is_late(&why, Waited::Handshake, LONG);
+    is_late(&why, Deadline::Handshake, LONG);
     assert_eq!(requeued, 0);
     silent.hears(STATUS);
     silent.hears_the_end();
@@ -92,7 +92,7 @@ fn one_that_computes_for_ever() {
         thread::sleep(4 * SHORT);
         drop(driver);
     });
-    is_late(&why, Waited::Evaluation, 2 * SHORT);
+    is_late(&why, Deadline::Evaluation, 2 * SHORT);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn one_that_stalls_within_its_answer() {
             driver.says(&plausible(2)[..at]);
             thread::sleep(4 * SHORT);
         });
-        is_late(&why, Waited::Message, SHORT);
+        is_late(&why, Deadline::Message, SHORT);
     }
 }
 
@@ -117,7 +117,7 @@ fn one_that_dribbles_does_not_get_more_time_for_each_byte() {
         }
         panic!("no one minds");
     });
-    is_late(&why, Waited::Message, SHORT);
+    is_late(&why, Deadline::Message, SHORT);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn one_that_is_done_and_says_nothing_more() {
     server.pool.submit(job(2, 3)).unwrap();
     check(&server.answer(), 2, 3);
     let (why, requeued) = server.left();
-    is_late(&why, Waited::Message, SHORT);
+    is_late(&why, Deadline::Message, SHORT);
     assert_eq!(requeued, 0);
 }
 
@@ -149,7 +149,7 @@ fn one_that_takes_nothing_of_what_it_is_sent() {
     server.joined(1);
     server.pool.submit(job(natoms, 3)).unwrap();
     let (why, requeued) = server.left();
-    is_late(&why, Waited::Message, SHORT);
+    is_late(&why, Deadline::Message, SHORT);
     assert_eq!(requeued, 1);
     player.join().unwrap();
 }
@@ -285,7 +285,7 @@ fn one_that_says_more_than_it_was_asked_for() {
 fn one_that_floods_us_keeps_no_one_waiting() {
     let mut server = Server::new(PoolOptions {
         deadlines: Deadlines {
-            message: LONG,
+            message: Some(LONG),
             evaluation: Some(LONG),
             ..options().deadlines
         },
@@ -311,7 +311,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
         match server.next() {
             PoolEvent::Left { why, requeued, .. } => {
                 assert_eq!(requeued, 1);
-                assert!(matches!(why, LeftReason::Late { .. }), "{why:?}");
+                assert!(matches!(why, LeftReason::Late(_)), "{why:?}");
                 check(&server.answer(), 2, 3);
                 break;
             }

@@ -223,7 +223,7 @@ fn another_driver_after_a_reset_at_each_byte() {
         server.timed_out();
         server.reset();
         let look = server.status();
-        assert!(!look.midway() && !look.owed());
+        assert!(!look.midway() && !look.waits_for().owed());
         script(&mut server, Split::Anew(moved as u64))
             .knows(Status::UP)
             .then(|server| assert_eq!((server.capacity(), server.natoms()), (1, 0)))

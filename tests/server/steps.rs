@@ -389,7 +389,7 @@ fn what_is_owed_and_what_is_midway() {
                 let within = n + 1 < message.len();
                 let look = server.status();
                 assert_eq!(look.midway(), within, "{mode:?}, {n}");
-                assert_eq!(look.owed(), within || owed, "{mode:?}, {n}");
+                assert_eq!(look.waits_for().owed(), within || owed, "{mode:?}, {n}");
             }
         };
         let behind = mode != Mode::Strict;
@@ -412,8 +412,8 @@ fn what_is_owed_and_what_is_midway() {
     // EXIT is answered at once, by closing.
     let mut server = Server::new();
     let look = server.exit();
-    assert!(!look.midway() && !look.owed());
+    assert!(!look.midway() && !look.waits_for().owed());
     pour_some(server.exit(), &mut &b""[..], 12);
     let look = server.exit();
-    assert!(!look.midway() && look.owed());
+    assert!(!look.midway() && look.waits_for().owed());
 }

@@ -188,7 +188,10 @@ fn look<T: Transfer>(mut transfer: T, text: &mut Vec<u8>) {
         Ok(Step::Done(_)) => text.push(1),
         Err(_) => text.push(2),
     }
-    text.extend([u8::from(transfer.midway()), transfer.owed().into()]);
+    text.extend([
+        u8::from(transfer.midway()),
+        transfer.waits_for().owed().into(),
+    ]);
 }
 
 /// Lets a transfer move some bytes or hear the end: nothing if it can't, or what it ended with.

@@ -104,7 +104,8 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         .with_storage(neighbours.as_flattened_mut());
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut rings = [smoltcp::iface::SocketStorage::EMPTY];
-    let mut network = Network::new(board, &mut rings, receive, transmit);
+    let deadlines = options.deadlines;
+    let mut network = Network::new(board, &mut rings, receive, transmit, deadlines);
 
     info!("connecting to {} port {}", options.server, options.port);
     let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());

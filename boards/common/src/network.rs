@@ -3,8 +3,8 @@
 use core::net::Ipv4Addr;
 use core::task::Poll;
 
-use forcewire::smoltcp::{ConnectionLost, poll};
-use forcewire::{Backoff, Error, Transfer};
+use forcewire::smoltcp::{ConnectionLost, poll_by};
+use forcewire::{Backoff, Deadlines, Error, Transfer, Watch};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub struct Network<'a, D: Board> {
     sockets: SocketSet<'a>,
     socket: SocketHandle,
     local_port: u16,
+    deadlines: Deadlines,
+    watch: Watch,
 }
 
 impl<'a, D: Board> Network<'a, D> {
@@ -41,6 +43,7 @@ impl<'a, D: Board> Network<'a, D> {
         storage: &'a mut [SocketStorage<'a>],
         receive: &'a mut [u8],
         transmit: &'a mut [u8],
+        deadlines: Deadlines,
     ) -> Self {
         let mut config = Config::new(EthernetAddress(board.address()).into());
         let now = board.now();
@@ -68,6 +71,8 @@ impl<'a, D: Board> Network<'a, D> {
             sockets,
             socket,
             local_port,
+            deadlines,
+            watch: Watch::new(deadlines),
         }
     }
 
@@ -90,6 +95,7 @@ impl<'a, D: Board> Network<'a, D> {
                 self.turn();
             }
             if self.state() == State::Established {
+                self.watch = Watch::new(self.deadlines);
                 return true;
             }
             self.abort();
@@ -108,14 +114,15 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Carries an exchange through.
+    /// Carries an exchange through, unless the server lets a deadline pass.
     pub fn run<T: Transfer>(
         &mut self,
         mut transfer: T,
     ) -> Result<T::Output, Error<ConnectionLost>> {
         loop {
+            let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);
-            if let Poll::Ready(output) = poll(socket, &mut transfer)? {
+            if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
                 // What was queued last leaves now; it must not wait for the next exchange.
                 self.poll();
                 return Ok(output);

@@ -2,6 +2,7 @@
 
 use core::net::Ipv4Addr;
 
+use forcewire::Deadlines;
 use forcewire::potential::Cutoff;
 use smoltcp::time::Duration;
 
@@ -18,6 +19,9 @@ pub struct Options {
     pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
+    /// How long to wait for it once it is reached. A server may well take its time before its first message and
+    /// between two, and may not stop in the middle of one.
+    pub deadlines: Deadlines,
 }
 
 impl Default for Options {
@@ -28,13 +32,18 @@ impl Default for Options {
             lj: [6.43452, 0.000379384, 16.0863],
             cutoff: Cutoff::Tail,
             patience: Duration::from_secs(30),
+            deadlines: Deadlines {
+                message: Deadlines::default().message,
+                ..Deadlines::NONE
+            },
         }
     }
 }
 
 impl Options {
     /// What [`parse`](Self::parse) understands.
-    pub const USAGE: &str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted patience=SECONDS";
+    pub const USAGE: &str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted patience=SECONDS \
+        handshake=SECONDS message=SECONDS evaluation=SECONDS";
 
     /// Reads options; what is not named keeps its default.
     ///
@@ -65,11 +74,20 @@ impl Options {
             ("cutoff", "tail") => self.cutoff = Cutoff::Tail,
             ("cutoff", "truncated") => self.cutoff = Cutoff::Truncated,
             ("cutoff", "shifted") => self.cutoff = Cutoff::Shifted,
-            ("patience", text) => self.patience = Duration::from_secs(text.parse().ok()?),
+            ("patience", text) => self.patience = seconds(text)?,
+            ("handshake", text) => self.deadlines.handshake = Some(seconds(text)?.into()),
+            ("message", text) => self.deadlines.message = Some(seconds(text)?.into()),
+            ("evaluation", text) => self.deadlines.evaluation = Some(seconds(text)?.into()),
             _ => return None,
         }
         Some(())
     }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    // As many as a clock of microseconds can count.
+    let seconds = text.parse::<u32>().ok()?;
+    Some(Duration::from_secs(seconds.into()))
 }
 
 #[cfg(test)]
@@ -85,6 +103,9 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(Options::parse(["port=1", "lj=1,2,3.5"]), Ok(options));
+        let mut options = Options::default();
+        options.deadlines.handshake = Some(core::time::Duration::from_secs(7));
+        assert_eq!(Options::parse(["handshake=7"]), Ok(options));
     }
 
     #[test]
@@ -97,6 +118,8 @@ mod tests {
             "lj=1,2,3,4",
             "server=localhost",
             "cutoff=",
+            "message=-1",
+            "patience=4294967296",
             "-v",
         ] {
             assert_eq!(Options::parse([word]), Err(word));

@@ -8,11 +8,11 @@ use std::vec::Vec;
 
 use mio::Interest;
 
-use super::{Answered, Deadlines, DriverId, LeftReason, Task, Ticket, Waited};
+use super::{Answered, DriverId, LeftReason, Task, Ticket};
 use crate::blocking::{Transport, run};
 use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
-use crate::{Answer, Cell, Error, Mode, Request, Server, Status, Transfer};
+use crate::{Answer, Cell, Deadlines, Error, Mode, Request, Server, Status, Transfer, Wait, Watch};
 
 /// How long a replica waits for its driver to be free again before another one gets it.
 const SOON: Duration = Duration::from_millis(50);
@@ -81,8 +81,8 @@ pub(super) struct Client {
     connected: Instant,
     /// Since when it computes, or has computed.
     since: Instant,
-    /// Since when it owes us an answer, or the rest of a message, or does not take what we send.
-    late: Option<Instant>,
+    /// Its deadlines, since it connected.
+    watch: Watch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,18 +108,15 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+    fn note<T>(&mut self, result: io::Result<T>) -> Result<T, Error<io::Error>> {
         if let Err(error) = &result {
             *self.blocked = error.kind() == ErrorKind::WouldBlock;
         }
-        result
+        result.map_err(Error::Transport)
     }
-}
 
-impl Transport for Line<'_> {
-    type Error = io::Error;
-
-    fn read(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
+    /// Reads what has come, if anything has.
+    fn receive(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
         if self.input.is_empty() {
             if *self.drained && owed {
                 // A peer without TCP_NODELAY waits for it, see `Stream`.
@@ -154,13 +151,22 @@ impl Transport for Line<'_> {
         input.served += n;
         Ok(n)
     }
+}
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Transport for Line<'_> {
+    type Error = io::Error;
+
+    fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
+        let result = self.receive(buffer, wait.owed());
+        result.map_err(Error::Transport)
+    }
+
+    fn write(&mut self, bytes: &[u8], _: &Wait) -> Result<usize, Error<io::Error>> {
         let result = self.outbox.write(self.socket, bytes);
         self.note(result)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self, _: &Wait) -> Result<(), Error<io::Error>> {
         let result = self.outbox.flush(self.socket);
         self.note(result)
     }
@@ -173,6 +179,7 @@ fn settled<T>(result: Result<T, Error<io::Error>>) -> Result<Option<T>, LeftReas
         Err(Error::Transport(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(Error::Transport(error)) => Err(LeftReason::Lost(error)),
         Err(Error::Protocol(error)) => Err(LeftReason::Protocol(error)),
+        Err(Error::TimedOut(late)) => Err(LeftReason::Late(late)),
         Err(Error::WriteZero | Error::Potential(_)) => {
             Err(LeftReason::Lost(ErrorKind::WriteZero.into()))
         }
@@ -186,6 +193,7 @@ impl Client {
         socket: Socket,
         server: Server,
         mode: Mode,
+        deadlines: Deadlines,
     ) -> io::Result<Self> {
         socket.send_at_once()?;
         let now = Instant::now();
@@ -217,7 +225,7 @@ impl Client {
             blocked: false,
             connected: now,
             since: now,
-            late: None,
+            watch: Watch::new(deadlines),
         })
     }
 
@@ -283,7 +291,6 @@ impl Client {
             self.answers.resize(self.work.len(), Answer::default());
         }
         self.stage = Stage::Computing;
-        self.late = None;
         self.since = Instant::now();
     }
 
@@ -302,7 +309,6 @@ impl Client {
     /// EXIT follows, whatever it does.
     pub(super) const fn dismiss(&mut self) {
         self.stage = Stage::Leaving;
-        self.late = None;
     }
 
     /// Goes on as far as driver and kernel let us; what it has computed goes to `done`.
@@ -320,18 +326,18 @@ impl Client {
         self.blocked = false;
         let result = loop {
             match self.advance(init, input, &mut turn, &mut done) {
-                Ok(true) => self.late = None,
+                Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(why) => break Err(why),
             }
         };
         input.clear();
         self.unfinished = turn == 0;
-        if self.blocked || self.server.status().owed() {
-            self.late.get_or_insert_with(Instant::now);
-        } else {
-            self.late = None;
+        let mut wait = self.server.status().waits_for();
+        if self.blocked {
+            wait = wait.taken();
         }
+        self.watch.note(self.connected.elapsed(), &wait);
         result
     }
 
@@ -390,7 +396,7 @@ impl Client {
             }
             Stage::Free => {
                 // It has nothing to say now: what comes is its end, or a mistake.
-                return match line.read(&mut [0], false) {
+                return match line.receive(&mut [0], false) {
                     Ok(0) => Err(LeftReason::Closed),
                     Ok(_) => Err(LeftReason::OutOfTurn),
                     result => {
@@ -438,24 +444,9 @@ impl Client {
     }
 
     /// Why it is to be dropped now, if it has let a deadline pass.
-    pub(super) fn overdue(&mut self, deadlines: &Deadlines) -> Option<LeftReason> {
-        let passed = |since: Instant, limit: Duration| since.elapsed() >= limit;
-        let (waited, limit) = match (self.late, deadlines.evaluation) {
-            _ if !self.joined
-                && self.stage == Stage::Asking
-                && passed(self.connected, deadlines.handshake) =>
-            {
-                (Waited::Handshake, deadlines.handshake)
-            }
-            (Some(late), _) if passed(late, deadlines.message) => {
-                (Waited::Message, deadlines.message)
-            }
-            (_, Some(limit)) if self.stage == Stage::Computing && passed(self.since, limit) => {
-                (Waited::Evaluation, limit)
-            }
-            _ => return None,
-        };
+    pub(super) fn overdue(&mut self) -> Option<LeftReason> {
+        let late = self.watch.check(self.connected.elapsed()).err()?;
         self.server.timed_out();
-        Some(LeftReason::Late { waited, limit })
+        Some(LeftReason::Late(late))
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::string::String;
 
 use super::{Answered, DriverId, Job, Ticket};
-use crate::ProtocolError;
+use crate::{ProtocolError, TimedOut};
 
 /// Something that happened in a pool.
 #[derive(Debug)]
@@ -61,23 +61,7 @@ pub enum LeftReason {
     /// The connection was lost.
     Lost(io::Error),
     /// It let a deadline pass.
-    Late {
-        /// Which one.
-        waited: Waited,
-        /// How long that was.
-        limit: Duration,
-    },
-}
-
-/// What a driver was waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waited {
-    /// Its first answer, [`Deadlines::handshake`](crate::net::Deadlines::handshake).
-    Handshake,
-    /// An answer to STATUS, the rest of a message, or that it takes what is sent, [`Deadlines::message`](crate::net::Deadlines::message).
-    Message,
-    /// Forces, [`Deadlines::evaluation`](crate::net::Deadlines::evaluation).
-    Evaluation,
+    Late(TimedOut),
 }
 
 impl fmt::Display for LeftReason {
@@ -91,14 +75,7 @@ impl fmt::Display for LeftReason {
             Self::OutOfTurn => f.write_str("it sent something without being asked"),
             Self::Protocol(error) => error.fmt(f),
             Self::Lost(error) => write!(f, "the connection was lost: {error}"),
-            Self::Late { waited, limit } => {
-                let what = match waited {
-                    Waited::Handshake => "for its answer to the first STATUS: is it a driver?",
-                    Waited::Message => "for an answer or the rest of a message",
-                    Waited::Evaluation => "for the forces",
-                };
-                write!(f, "waited {limit:?} {what}")
-            }
+            Self::Late(late) => late.describe(f),
         }
     }
 }
@@ -108,6 +85,7 @@ impl core::error::Error for LeftReason {
         match self {
             Self::Protocol(error) => Some(error),
             Self::Lost(error) => Some(error),
+            Self::Late(late) => Some(late),
             _ => None,
         }
     }

@@ -32,10 +32,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use self::client::{Client, Input, Stage};
-pub use self::event::{EvaluateError, LeftReason, PoolEvent, Refused, Waited};
+pub use self::event::{EvaluateError, LeftReason, PoolEvent, Refused};
 use self::job::Task;
 pub use self::job::{Answered, DriverId, Job, Ticket};
-pub use self::options::{Deadlines, Matching, PoolOptions};
+pub use self::options::{Matching, PoolOptions};
 use self::queue::{Free, Queue};
 use super::Address;
 use super::listener::{Accepted, Listener, Origin};
@@ -479,10 +479,8 @@ impl Pool {
     }
 
     fn drop_overdue(&mut self) {
-        let deadlines = self.options.deadlines;
-        let overdue = |(&id, client): (&DriverId, &mut Client)| {
-            client.overdue(&deadlines).map(|why| (id, why))
-        };
+        let overdue =
+            |(&id, client): (&DriverId, &mut Client)| client.overdue().map(|why| (id, why));
         let late: Vec<_> = self.clients.iter_mut().filter_map(overdue).collect();
         for (id, why) in late {
             self.lose(id, why);
@@ -549,7 +547,8 @@ impl Pool {
         if options.allow_changing_atoms {
             server = server.allow_changing_atoms();
         }
-        let Ok(client) = Client::new(id, peer, socket, server, options.mode) else {
+        let (mode, deadlines) = (options.mode, options.deadlines);
+        let Ok(client) = Client::new(id, peer, socket, server, mode, deadlines) else {
             return; // it has gone already
         };
         let source = client.socket().as_raw_fd();

@@ -1,10 +1,9 @@
 //! What is settled before a pool begins.
 
-use core::time::Duration;
 use std::vec::Vec;
 
-use crate::Mode;
 use crate::net::Subnet;
+use crate::{Deadlines, Mode};
 
 /// How jobs are matched to drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,28 +17,6 @@ pub enum Matching {
     Any,
     /// A driver stays with its first replica, and one that had none gets one that no other has.
     Locked,
-}
-
-/// How long a pool waits, and then drops a driver. Looked at ten times a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For the answer to the first STATUS of a connection.
-    pub handshake: Duration,
-    /// For the rest of a message that has begun, for an answer to STATUS, and for the driver to take what it is sent.
-    pub message: Duration,
-    /// From positions to the last byte of their forces; for ever if `None`.
-    pub evaluation: Option<Duration>,
-}
-
-impl Default for Deadlines {
-    /// Ten seconds for a handshake, a minute for a message, for ever to compute.
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            message: Duration::from_secs(60),
-            evaluation: None,
-        }
-    }
 }
 
 /// What is settled before a pool begins.
@@ -61,7 +38,7 @@ pub struct PoolOptions {
     pub mode: Mode,
     /// Who gets what.
     pub matching: Matching,
-    /// How long it waits.
+    /// How long it waits, and then drops a driver. Looked at ten times a second.
     pub deadlines: Deadlines,
     /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
     pub clients: usize,

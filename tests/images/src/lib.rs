@@ -51,6 +51,7 @@ impl embedded_io::Error for Fault {
     fn kind(&self) -> embedded_io::ErrorKind {
         match unforeseen() {
             0 => embedded_io::ErrorKind::Interrupted,
+            1 => embedded_io::ErrorKind::TimedOut,
             _ => embedded_io::ErrorKind::Other,
         }
     }

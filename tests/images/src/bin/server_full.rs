@@ -31,7 +31,7 @@ extern "C" fn image() -> u32 {
         };
         match result {
             Err(Error::Protocol(ProtocolError::WrongAtoms { .. })) => return unforeseen(),
-            Err(Error::Transport(_)) => server.timed_out(),
+            Err(Error::TimedOut(_) | Error::Transport(_)) => server.timed_out(),
             _ => server.reset(),
         }
     }

@@ -1,0 +1,230 @@
+//! A driver's deadlines.
+
+use forcewire::{Awaited, Deadline, Driver, Event, Header, Initialize};
+
+use crate::common::*;
+use crate::shims::{Peer, Role, Shim};
+use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, over_each};
+
+/// A driver, its arrays, and what it answers.
+struct Fixture<S> {
+    shim: S,
+    driver: Driver,
+    positions: [[f64; 3]; 3],
+    answer: Answer,
+}
+
+fn fixture<S: Shim>(initialize: Initialize, peer: Peer) -> Fixture<S> {
+    Fixture {
+        shim: S::new(Role::Driver, DEADLINES, peer),
+        driver: Driver::new().initialize(initialize),
+        positions: [[0.0; 3]; 3],
+        answer: answer(3, 2.0, b"{}"),
+    }
+}
+
+impl<S: Shim> Fixture<S> {
+    fn receive(&mut self) -> Result<Event, forcewire::TimedOut> {
+        self.shim.run(self.driver.receive(&mut self.positions))
+    }
+
+    fn reply(&mut self) -> Result<(), forcewire::TimedOut> {
+        let Answer {
+            evaluation,
+            forces,
+            extras,
+        } = &self.answer;
+        self.shim.run(self.driver.reply(evaluation, forces, extras))
+    }
+
+    /// One evaluation and EXIT follow, with the right numbers.
+    #[track_caller]
+    fn ends_well(mut self, said_before: &[&[u8]]) {
+        assert_eq!(self.receive(), Ok(water().event()));
+        assert_eq!(self.positions, water().positions.as_slice());
+        assert_eq!(self.reply(), Ok(()));
+        self.leaves_well(said_before);
+    }
+
+    #[track_caller]
+    fn leaves_well(mut self, said_before: &[&[u8]]) {
+        assert_eq!(self.receive(), Ok(Event::Exit));
+        let said = [said_before.concat(), forceready(&self.answer)].concat();
+        assert_eq!(self.shim.said(), said);
+    }
+}
+
+fn evaluation() -> Vec<u8> {
+    [&posdata(&water()), GETFORCE, EXIT].concat()
+}
+
+fn the_first_status_does_not_come<S: Shim>() {
+    let peer = Peer::default().sends(25, STATUS).sends(26, evaluation());
+    let mut it = fixture::<S>(Initialize::Never, peer);
+    for at in [HANDSHAKE, 2 * HANDSHAKE] {
+        let result = it.receive();
+        late(&it.shim, at, result).says(
+            Deadline::Handshake,
+            Awaited::Command,
+            "waited 10s for the server's first message: does it speak the i-PI protocol?",
+        );
+    }
+    it.ends_well(&[READY]);
+}
+
+fn the_first_status_dribbles<S: Shim>() {
+    let peer = Peer::default().dribbles(3, STATUS).sends(30, evaluation());
+    let mut it = fixture::<S>(Initialize::Never, peer);
+    let result = it.receive();
+    // The byte that comes at that very second is heard, or is not.
+    let late = late(&it.shim, HANDSHAKE, result);
+    let moved = late.0.moved;
+    assert!((7..=8).contains(&moved), "{moved}");
+    late.says_rest(Deadline::Handshake, None, moved, 12);
+    it.ends_well(&[READY]);
+}
+
+fn init_stops_and_dribbles<S: Shim>() {
+    let text = b"sigma:1.0, epsilon:0.1";
+    let whole = init(4, text);
+    for cut in [1, 12, 15, 20, 30] {
+        let peer = Peer::default().sends(1, STATUS).sends(7, &whole[..cut]);
+        // The text of INIT is announced by then, or only its header.
+        let (within, announced) = match cut {
+            ..12 => (None, 12),
+            12..20 => (Some(Header::Init), 20),
+            _ => (Some(Header::Init), whole.len()),
+        };
+        let last = cut == 30;
+        let peer = if last {
+            peer.dribbles(8, &whole[cut..cut + 10])
+                .sends(18, &whole[cut + 10..])
+        } else {
+            peer.sends(15, &whole[cut..])
+        };
+        let peer = peer.sends(20, STATUS).sends(20, evaluation());
+        let mut it = fixture::<S>(Initialize::Once, peer);
+        let result = it.receive();
+        let late = late(&it.shim, 7 + MESSAGE, result);
+        let moved = late.0.moved;
+        assert!(
+            moved == cut || last && (34..=35).contains(&moved),
+            "{moved}"
+        );
+        late.says_rest(Deadline::Message, within, moved, announced);
+        // As long again for what is left, so that it may have to be waited for once more.
+        let event = loop {
+            if let Ok(event) = it.receive() {
+                break event;
+            }
+        };
+        assert_eq!(event, Event::Init { replica: 4 });
+        assert_eq!(it.driver.init_text(), text);
+        it.ends_well(&[NEEDINIT, READY]);
+    }
+}
+
+fn positions_stop<S: Shim>() {
+    let whole = posdata(&water());
+    for (cut, announced) in [(40, 160), (159, 160), (160, 232), (200, 232), (231, 232)] {
+        let peer = Peer::default().sends(1, STATUS).sends(30, &whole[..cut]);
+        let peer = peer.sends(39, &whole[cut..]);
+        let mut it = fixture::<S>(Initialize::Never, peer.sends(39, [GETFORCE, EXIT].concat()));
+        let result = it.receive();
+        late(&it.shim, 30 + MESSAGE, result).says_rest(
+            Deadline::Message,
+            Some(Header::PosData),
+            cut,
+            announced,
+        );
+        it.ends_well(&[READY]);
+    }
+}
+
+/// A byte now and then is not enough, however long that goes on.
+fn positions_dribble<S: Shim>() {
+    let whole = posdata(&water());
+    let peer = Peer::default().sends(1, STATUS).sends(30, &whole[..170]);
+    let peer = peer.dribbles(31, &whole[170..]);
+    let mut it = fixture::<S>(
+        Initialize::Never,
+        peer.sends(200, [GETFORCE, EXIT].concat()),
+    );
+    // 62 seconds for the rest: 13 times longer than it may take.
+    let mut given_up = 0;
+    let event = loop {
+        match it.receive() {
+            Ok(event) => break event,
+            Err(error) => {
+                given_up += 1;
+                let at = 30 + given_up * MESSAGE;
+                let late = late::<_, ()>(&it.shim, at, Err(error));
+                let moved = late.0.moved;
+                let by_then = 170 + (at - 30) as usize;
+                assert!((by_then - 1..=by_then).contains(&moved), "{moved}");
+                late.says_rest(Deadline::Message, Some(Header::PosData), moved, 232);
+            }
+        }
+    };
+    assert_eq!((event, given_up), (water().event(), 12));
+    assert_eq!(it.positions, water().positions.as_slice());
+    it.shim.pass(200 - it.shim.now().as_secs());
+    assert_eq!(it.reply(), Ok(()));
+    it.leaves_well(&[READY]);
+}
+
+/// A server's pause between two messages, each as long as it likes up to the deadline.
+fn the_next_message_does_not_come<S: Shim>() {
+    let peer = Peer::default().sends(1, STATUS).sends(50, STATUS);
+    let peer = peer.sends(105, STATUS).sends(170, evaluation());
+    let mut it = fixture::<S>(Initialize::Never, peer);
+    let result = it.receive();
+    late(&it.shim, 105 + EVALUATION, result).says(
+        Deadline::Evaluation,
+        Awaited::Command,
+        "waited 60s for the server's next message: is it still computing?",
+    );
+    it.ends_well(&[READY; 3]);
+}
+
+/// What the driver computes is not the server's time.
+fn forces_are_not_asked_for<S: Shim>() {
+    let peer = Peer::default().sends(1, STATUS).sends(2, posdata(&water()));
+    let peer = peer
+        .sends(1070, STATUS)
+        .sends(1071, [GETFORCE, EXIT].concat());
+    let mut it = fixture::<S>(Initialize::Never, peer);
+    assert_eq!(it.receive(), Ok(water().event()));
+    it.shim.pass(1000 - 2);
+    let result = it.reply();
+    late(&it.shim, 1000 + EVALUATION, result).says(
+        Deadline::Evaluation,
+        Awaited::GetForce,
+        "waited 60s for the server to ask for the forces",
+    );
+    assert_eq!(it.reply(), Ok(()));
+    it.leaves_well(&[READY, HAVEDATA]);
+}
+
+fn forces_are_not_taken<S: Shim>() {
+    let peer = Peer::default().sends(1, STATUS).sends(2, evaluation());
+    let mut it = fixture::<S>(Initialize::Never, peer.deaf_until(2 + 2 * MESSAGE + 1));
+    assert_eq!(it.receive(), Ok(water().event()));
+    for at in [2 + MESSAGE, 2 + 2 * MESSAGE] {
+        let result = it.reply();
+        late(&it.shim, at, result).says_taken(Header::ForceReady);
+    }
+    assert_eq!(it.reply(), Ok(()));
+    it.leaves_well(&[READY]);
+}
+
+over_each! {
+    the_first_status_does_not_come
+    the_first_status_dribbles
+    init_stops_and_dribbles
+    positions_stop
+    positions_dribble
+    the_next_message_does_not_come
+    forces_are_not_asked_for
+    forces_are_not_taken
+}

@@ -1,0 +1,101 @@
+//! Deadlines in virtual time, of both roles and over each shim: each runs out when it should and not before, says what was
+//! waited for, and leaves a conversation that can be brought to its end.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod driver;
+mod server;
+mod shims;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use forcewire::{Awaited, Deadline, Deadlines, Header, TimedOut};
+
+use shims::{Asynch, Blocking, Rings, Shim};
+
+/// Seconds for each.
+const HANDSHAKE: u64 = 10;
+const MESSAGE: u64 = 5;
+const EVALUATION: u64 = 60;
+
+const DEADLINES: Deadlines = Deadlines {
+    handshake: Some(Duration::from_secs(HANDSHAKE)),
+    message: Some(Duration::from_secs(MESSAGE)),
+    evaluation: Some(Duration::from_secs(EVALUATION)),
+};
+
+/// The exchange was given up at this second, or a moment later if the shim only looks from time to time: the second
+/// time in a row, two moments.
+#[track_caller]
+fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> Late {
+    let late = result.expect_err("more time than there was");
+    let at = Duration::from_secs(at);
+    let now = shim.now();
+    assert!(now >= at && now < at + 2 * S::LATE, "{now:?}, not {at:?}");
+    let limit = match late.deadline {
+        Deadline::Handshake => HANDSHAKE,
+        Deadline::Message => MESSAGE,
+        Deadline::Evaluation => EVALUATION,
+    };
+    assert_eq!(late.limit, Duration::from_secs(limit));
+    Late(late)
+}
+
+struct Late(TimedOut);
+
+impl Late {
+    /// Between two messages.
+    #[track_caller]
+    fn says(self, deadline: Deadline, awaited: Awaited, text: &str) {
+        assert_eq!((self.0.deadline, self.0.awaited), (deadline, awaited));
+        assert!(!self.0.is_midway() && self.0.within.is_none());
+        let said = self.0.to_string();
+        assert!(said.contains(text), "{said}");
+        assert!(said.contains("connection is still good"), "{said}");
+    }
+
+    /// Inside a message that comes, of which so much is here.
+    #[track_caller]
+    fn says_rest(self, deadline: Deadline, of: Option<Header>, moved: usize, announced: usize) {
+        let it = self.0;
+        assert_eq!((it.deadline, it.awaited), (deadline, Awaited::Rest));
+        assert_eq!(
+            (it.within, it.moved, it.announced),
+            (of, moved, Some(announced))
+        );
+        assert!(it.is_midway());
+        let said = it.to_string();
+        let name = of.map_or("a message", Header::name);
+        let text = format!("for the rest of {name}, {moved} of {announced} bytes have moved");
+        assert!(said.contains(&text), "{said}");
+        assert!(
+            said.contains("Go on with the same call, or close"),
+            "{said}"
+        );
+    }
+
+    /// Inside a message that leaves.
+    #[track_caller]
+    fn says_taken(self, of: Header) {
+        let it = self.0;
+        assert_eq!(
+            (it.deadline, it.awaited),
+            (Deadline::Message, Awaited::Taken)
+        );
+        assert!(it.is_midway() && it.within == Some(of) && it.announced.is_none());
+        let text = format!("for the peer to take {}, {} bytes", of.name(), it.moved);
+        assert!(it.to_string().contains(&text), "{it}");
+    }
+}
+
+/// A test over each shim.
+macro_rules! over_each {
+    ($($name:ident)*) => {
+        mod blocking { $(#[test] fn $name() { super::$name::<crate::Blocking>() })* }
+        mod asynch { $(#[test] fn $name() { super::$name::<crate::Asynch>() })* }
+        mod rings { $(#[test] fn $name() { super::$name::<crate::Rings>() })* }
+    };
+}
+pub(crate) use over_each;

@@ -1,0 +1,285 @@
+//! A server's deadlines.
+
+use forcewire::{Awaited, Cell, Deadline, Header, Mode, Request, Server, Status, TimedOut};
+
+use crate::common::*;
+use crate::shims::{Peer, Role, Shim};
+use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, over_each};
+
+/// A server, its arrays, and the numbers that it should get.
+struct Fixture<S> {
+    shim: S,
+    server: Server,
+    cell: Cell,
+    positions: Vec<[f64; 3]>,
+    forces: [[f64; 3]; 3],
+    extras: [u8; 8],
+}
+
+fn fixture<S: Shim>(mode: Mode, peer: Peer) -> Fixture<S> {
+    Fixture {
+        shim: S::new(Role::Server, DEADLINES, peer),
+        server: Server::new().mode(mode),
+        cell: water().cell(),
+        positions: water().positions,
+        forces: [[0.0; 3]; 3],
+        extras: [0; 8],
+    }
+}
+
+/// What the driver of second `salt` says.
+fn reply(salt: f64) -> Vec<u8> {
+    forceready(&answer(3, salt, b"{}"))
+}
+
+impl<S: Shim> Fixture<S> {
+    fn evaluate(&mut self) -> Result<forcewire::Answer, TimedOut> {
+        let request = Request::new(&self.cell, &self.positions);
+        let evaluate = self
+            .server
+            .evaluate(request, &mut self.forces, &mut self.extras);
+        self.shim.run(evaluate)
+    }
+
+    /// The evaluation ends, with these numbers.
+    #[track_caller]
+    fn gets(&mut self, salt: f64) {
+        let (got, expected) = (self.evaluate().unwrap(), answer(3, salt, b"{}"));
+        assert_eq!(got.energy, expected.evaluation.energy);
+        assert_eq!(got.virial, expected.evaluation.virial);
+        assert_eq!(got.extras(&self.extras), b"{}");
+        assert_eq!(self.forces, expected.forces.as_slice());
+    }
+
+    /// EXIT leaves and the driver closes; in all, the server has said this.
+    #[track_caller]
+    fn ends_well(mut self, said: &[&[u8]]) {
+        assert_eq!(self.shim.run(self.server.exit()), Ok(()));
+        let expected = [said.concat(), EXIT.to_vec()].concat();
+        assert_eq!(self.shim.said(), expected);
+    }
+}
+
+fn request() -> Vec<u8> {
+    [&posdata(&water()), GETFORCE, STATUS].concat()
+}
+
+const FIRST: &str =
+    "waited 10s for the driver's answer to the first STATUS: does it speak the i-PI protocol?";
+
+fn the_first_answer_does_not_come<S: Shim>() {
+    for mode in [Mode::Classic, Mode::Consolidated, Mode::Strict] {
+        let peer = Peer::default().sends(13, READY).closes(14);
+        let mut it = fixture::<S>(mode, peer);
+        // Whichever exchange asks.
+        let result = it.evaluate();
+        late(&it.shim, HANDSHAKE, result).says(Deadline::Handshake, Awaited::Status, FIRST);
+        assert_eq!(
+            it.shim.run(it.server.status()),
+            Ok(Status::UP | Status::READY)
+        );
+        it.ends_well(&[STATUS]);
+    }
+}
+
+/// Even then something else can be said.
+fn the_first_answer_never_comes<S: Shim>() {
+    let mut it = fixture::<S>(Mode::Consolidated, Peer::default().closes(12));
+    let result = it.shim.run(it.server.status());
+    late(&it.shim, HANDSHAKE, result).says(Deadline::Handshake, Awaited::Status, FIRST);
+    it.ends_well(&[STATUS]);
+}
+
+fn init_is_not_taken<S: Shim>() {
+    let peer = Peer::default().sends(2, NEEDINIT).sends(10, READY);
+    let peer = peer.sends(11, reply(1.0)).sends(11, READY).closes(15);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    let result = it.evaluate();
+    late(&it.shim, 2 + MESSAGE, result).says(
+        Deadline::Message,
+        Awaited::Init,
+        "waited 5s for the driver to take INIT: is it still running?",
+    );
+    it.gets(1.0);
+    it.ends_well(&[STATUS, &init(0, " "), STATUS, &request()]);
+}
+
+/// The driver needs longer than it may, twice; and the next time has its time from the beginning.
+fn forces_do_not_come<S: Shim>() {
+    let ready = [reply(1.0).as_slice(), READY].concat();
+    let peer = Peer::default().sends(1, READY).sends(130, ready);
+    let peer = peer.sends(195, reply(2.0)).sends(195, READY).closes(198);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    for at in [1 + EVALUATION, 1 + 2 * EVALUATION] {
+        let result = it.evaluate();
+        let late = late(&it.shim, at, result);
+        late.says(
+            Deadline::Evaluation,
+            Awaited::Forces,
+            "waited 60s for the driver's forces: is it still computing?",
+        );
+    }
+    it.gets(1.0);
+    let result = it.evaluate();
+    late(&it.shim, 130 + EVALUATION, result).says(Deadline::Evaluation, Awaited::Forces, "forces");
+    it.gets(2.0);
+    it.ends_well(&[STATUS, &request(), &request()]);
+}
+
+/// From positions to the last byte of the forces, whatever is said in between.
+fn forces_do_not_come_after_havedata<S: Shim>() {
+    for (mode, ahead) in [(Mode::Classic, STATUS), (Mode::Strict, &b""[..])] {
+        let peer = Peer::default().sends(1, READY).sends(40, HAVEDATA);
+        let peer = peer.sends(70, reply(1.0)).closes(74);
+        let mut it = fixture::<S>(mode, peer);
+        let result = it.evaluate();
+        late(&it.shim, 1 + EVALUATION, result).says(
+            Deadline::Evaluation,
+            Awaited::Forces,
+            "forces",
+        );
+        it.gets(1.0);
+        it.ends_well(&[STATUS, &posdata(&water()), STATUS, GETFORCE, ahead]);
+    }
+}
+
+/// A driver that is waited for no longer is told so.
+fn forces_never_come<S: Shim>() {
+    let peer = Peer::default().sends(1, READY).closes(64);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    let result = it.evaluate();
+    late(&it.shim, 1 + EVALUATION, result).says(Deadline::Evaluation, Awaited::Forces, "forces");
+    it.server.timed_out();
+    assert!(it.server.known().contains(Status::TIMEOUT));
+    it.ends_well(&[STATUS, &request()]);
+}
+
+fn forces_stop<S: Shim>() {
+    let whole = reply(1.0);
+    // Header, energy and count; forces; virial and length; extras, of which there are two bytes.
+    for (cut, announced) in [
+        (3, 12),
+        (12, 172),
+        (30, 172),
+        (100, 172),
+        (171, 172),
+        (173, 174),
+    ] {
+        let peer = Peer::default().sends(1, READY).sends(30, &whole[..cut]);
+        let peer = peer.sends(38, &whole[cut..]).sends(38, READY).closes(40);
+        let mut it = fixture::<S>(Mode::Consolidated, peer);
+        let result = it.evaluate();
+        late(&it.shim, 30 + MESSAGE, result).says_rest(
+            Deadline::Message,
+            (cut >= 12).then_some(Header::ForceReady),
+            cut,
+            announced,
+        );
+        it.gets(1.0);
+        it.ends_well(&[STATUS, &request()]);
+    }
+}
+
+/// A driver that is given up in the middle of its answer can still be told EXIT.
+fn forces_stop_for_ever<S: Shim>() {
+    let peer = Peer::default()
+        .sends(1, READY)
+        .sends(30, &reply(1.0)[..100]);
+    let mut it = fixture::<S>(Mode::Consolidated, peer.closes(36));
+    let result = it.evaluate();
+    late(&it.shim, 30 + MESSAGE, result).says_rest(
+        Deadline::Message,
+        Some(Header::ForceReady),
+        100,
+        172,
+    );
+    it.ends_well(&[STATUS, &request()]);
+}
+
+/// A byte now and then is not enough for the message, and none is too late for the evaluation.
+fn forces_dribble<S: Shim>() {
+    let whole = reply(1.0);
+    for (from, at, deadline) in [
+        (30, 30 + MESSAGE, Deadline::Message),
+        (58, 1 + EVALUATION, Deadline::Evaluation),
+    ] {
+        let peer = Peer::default().sends(1, READY).sends(from, &whole[..50]);
+        let peer = peer.dribbles(from + 1, &whole[50..60]);
+        let peer = peer.sends(from + 11, [&whole[60..], READY].concat());
+        let mut it = fixture::<S>(Mode::Consolidated, peer.closes(90));
+        let result = it.evaluate();
+        let late = late(&it.shim, at, result);
+        let (moved, by_then) = (late.0.moved, 50 + (at - from) as usize);
+        assert!((by_then - 1..=by_then).contains(&moved), "{moved}");
+        late.says_rest(deadline, Some(Header::ForceReady), moved, 172);
+        while let Err(late) = it.evaluate() {
+            assert!(late.is_midway());
+        }
+        let expected = answer(3, 1.0, b"{}");
+        assert_eq!(it.forces, expected.forces.as_slice());
+        // There has to be some time left for EXIT.
+        it.shim.pass(89 - it.shim.now().as_secs());
+        it.ends_well(&[STATUS, &request()]);
+    }
+}
+
+/// The answer to the STATUS behind GETFORCE, after an hour in which we had other things to do.
+fn it_is_not_ready_again<S: Shim>() {
+    let peer = Peer::default().sends(1, READY).sends(2, reply(1.0));
+    let peer = peer.sends(3608, READY).sends(3611, reply(2.0));
+    let mut it = fixture::<S>(Mode::Consolidated, peer.sends(3611, READY).closes(3612));
+    it.gets(1.0);
+    it.shim.pass(3600 - 2);
+    let result = it.evaluate();
+    late(&it.shim, 3600 + MESSAGE, result).says(
+        Deadline::Message,
+        Awaited::Status,
+        "waited 5s for the driver's answer to STATUS: is it still running?",
+    );
+    it.gets(2.0);
+    it.ends_well(&[STATUS, &request(), &request()]);
+}
+
+fn it_does_not_close<S: Shim>() {
+    let peer = Peer::default().sends(1, READY).closes(8);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    assert_eq!(
+        it.shim.run(it.server.status()),
+        Ok(Status::UP | Status::READY)
+    );
+    let result = it.shim.run(it.server.exit());
+    late(&it.shim, 1 + MESSAGE, result).says(
+        Deadline::Message,
+        Awaited::Close,
+        "waited 5s for the driver to close the connection after EXIT",
+    );
+    // Once EXIT has left it is not sent again.
+    it.ends_well(&[STATUS]);
+}
+
+fn positions_are_not_taken<S: Shim>() {
+    let peer = Peer::default().sends(1, READY).deaf_until(2 * MESSAGE + 2);
+    let peer = peer.sends(13, reply(1.0)).sends(13, READY).closes(16);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    for at in [1 + MESSAGE, 1 + 2 * MESSAGE] {
+        let result = it.evaluate();
+        late(&it.shim, at, result).says_taken(Header::PosData);
+    }
+    it.gets(1.0);
+    it.ends_well(&[STATUS, &request()]);
+}
+
+over_each! {
+    the_first_answer_does_not_come
+    the_first_answer_never_comes
+    init_is_not_taken
+    forces_do_not_come
+    forces_do_not_come_after_havedata
+    forces_never_come
+    forces_stop
+    forces_stop_for_ever
+    forces_dribble
+    it_is_not_ready_again
+    it_does_not_close
+    positions_are_not_taken
+}
