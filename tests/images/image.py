@@ -61,6 +61,11 @@ class Image:
             it["sh_size"] for it in self.elf.iter_sections() if it.name.startswith(prefix) and it["sh_flags"] & 2
         )
 
+    def compiler(self):
+        """The compiler's name and version, as it has left them."""
+        comment = self.elf.get_section_by_name(".comment").data().decode()
+        return "rustc " + re.search(r"rustc version (\S+)", comment)[1]
+
     def names(self):
         """All symbols' names."""
         return [it.name for it in self.symbols.iter_symbols() if it.name]

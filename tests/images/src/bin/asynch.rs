@@ -1,4 +1,4 @@
-//! A driver over an async stream, polled by hand.
+//! `asynch::serve::<64>`, polled by hand.
 
 #![no_std]
 #![no_main]

@@ -9,9 +9,8 @@ use embedded_io::{Read, Write};
 use forcewire::blocking;
 use forcewire::smoltcp::{ConnectionLost, poll};
 use forcewire::{
-    Answer, Attend, Driver, Error, Evaluation, Event, Exchange, Gathered, GatheredError,
-    PotentialError, ProtocolError, Receive, Reply, Request, Server, Status, Step, Storage,
-    Transfer,
+    Answer, Attend, Driver, Error, Event, Exchange, Gathered, GatheredError, PotentialError,
+    ProtocolError, Receive, Reply, Server, Status, Step, Storage, Transfer,
 };
 use images::{Echo, Fault, Wire};
 use smoltcp::socket::tcp::Socket;
@@ -69,24 +68,22 @@ calls! {
     exchange_end(it: &mut Ask<f64>) -> () = it.end();
     server_reset(it: &mut Server) -> () = it.reset();
     server_known(it: &Server) -> Status = it.known();
-    blocking_receive(socket: &mut Wire, driver: &mut Driver, positions: &mut [[f64; 3]]) -> Result<Event, Error<Fault>> = blocking::run(socket, driver.receive(positions));
-    blocking_reply(socket: &mut Wire, driver: &mut Driver, evaluation: &Evaluation, forces: &[[f64; 3]]) -> Result<(), Error<Fault>> = blocking::run(socket, driver.reply(evaluation, forces, &[]));
-    blocking_receive_f32(socket: &mut Wire, driver: &mut Driver, positions: &mut [[f32; 3]]) -> Result<Event, Error<Fault>> = blocking::run(socket, driver.receive(positions));
-    blocking_reply_f32(socket: &mut Wire, driver: &mut Driver, evaluation: &Evaluation, forces: &[[f32; 3]]) -> Result<(), Error<Fault>> = blocking::run(socket, driver.reply(evaluation, forces, &[]));
-    blocking_attend(socket: &mut Wire, driver: &mut Driver) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, driver.attend());
-    blocking_evaluate(socket: &mut Wire, server: &mut Server, request: &Request<'static, f64>, forces: &mut [[f64; 3]], extras: &mut [u8]) -> Result<Answer, Error<Fault>> = blocking::run(socket, server.evaluate(*request, forces, extras));
-    blocking_evaluate_f32(socket: &mut Wire, server: &mut Server, request: &Request<'static, f32>, forces: &mut [[f32; 3]], extras: &mut [u8]) -> Result<Answer, Error<Fault>> = blocking::run(socket, server.evaluate(*request, forces, extras));
-    blocking_status(socket: &mut Wire, server: &mut Server) -> Result<Status, Error<Fault>> = blocking::run(socket, server.status());
-    blocking_exit(socket: &mut Wire, server: &mut Server) -> Result<(), Error<Fault>> = blocking::run(socket, server.exit());
-    smoltcp_receive(socket: &mut Socket<'static>, driver: &mut Driver, positions: &mut [[f64; 3]]) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, &mut driver.receive(positions));
-    smoltcp_reply(socket: &mut Socket<'static>, driver: &mut Driver, evaluation: &Evaluation, forces: &[[f64; 3]]) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, &mut driver.reply(evaluation, forces, &[]));
-    smoltcp_receive_f32(socket: &mut Socket<'static>, driver: &mut Driver, positions: &mut [[f32; 3]]) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, &mut driver.receive(positions));
-    smoltcp_reply_f32(socket: &mut Socket<'static>, driver: &mut Driver, evaluation: &Evaluation, forces: &[[f32; 3]]) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, &mut driver.reply(evaluation, forces, &[]));
-    smoltcp_attend(socket: &mut Socket<'static>, driver: &mut Driver) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, &mut driver.attend());
-    smoltcp_evaluate(socket: &mut Socket<'static>, server: &mut Server, request: &Request<'static, f64>, forces: &mut [[f64; 3]], extras: &mut [u8]) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, &mut server.evaluate(*request, forces, extras));
-    smoltcp_evaluate_f32(socket: &mut Socket<'static>, server: &mut Server, request: &Request<'static, f32>, forces: &mut [[f32; 3]], extras: &mut [u8]) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, &mut server.evaluate(*request, forces, extras));
-    smoltcp_status(socket: &mut Socket<'static>, server: &mut Server) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, &mut server.status());
-    smoltcp_exit(socket: &mut Socket<'static>, server: &mut Server) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, &mut server.exit());
+    blocking_receive(socket: &mut Wire, it: &mut Receive<'static, f64>) -> Result<Event, Error<Fault>> = blocking::run(socket, it);
+    blocking_receive_f32(socket: &mut Wire, it: &mut Receive<'static, f32>) -> Result<Event, Error<Fault>> = blocking::run(socket, it);
+    blocking_reply(socket: &mut Wire, it: &mut Reply<'static, f64>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
+    blocking_reply_f32(socket: &mut Wire, it: &mut Reply<'static, f32>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
+    blocking_exchange(socket: &mut Wire, it: &mut Ask<f64>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
+    blocking_exchange_f32(socket: &mut Wire, it: &mut Ask<f32>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
+    blocking_attend(socket: &mut Wire, it: &mut Attend<'static>) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, it);
+    blocking_status(socket: &mut Wire, it: &mut Exchange<'static, f64, Status>) -> Result<Status, Error<Fault>> = blocking::run(socket, it);
+    smoltcp_receive(socket: &mut Socket<'static>, it: &mut Receive<'static, f64>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_receive_f32(socket: &mut Socket<'static>, it: &mut Receive<'static, f32>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_reply(socket: &mut Socket<'static>, it: &mut Reply<'static, f64>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_reply_f32(socket: &mut Socket<'static>, it: &mut Reply<'static, f32>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_exchange(socket: &mut Socket<'static>, it: &mut Ask<f64>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_exchange_f32(socket: &mut Socket<'static>, it: &mut Ask<f32>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_attend(socket: &mut Socket<'static>, it: &mut Attend<'static>) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_status(socket: &mut Socket<'static>, it: &mut Exchange<'static, f64, Status>) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, it);
     gathered_read(it: &mut Kept, bytes: &mut [u8]) -> Result<usize, GatheredError<Fault>> = Read::read(it, bytes);
     gathered_write(it: &mut Kept, bytes: &[u8]) -> Result<usize, GatheredError<Fault>> = Write::write(it, bytes);
     gathered_flush(it: &mut Kept) -> Result<(), GatheredError<Fault>> = Write::flush(it);
