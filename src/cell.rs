@@ -54,6 +54,11 @@ impl Cell {
         &self.h
     }
 
+    /// h, to be read in.
+    pub(crate) const fn h_mut(&mut self) -> &mut [[f64; 3]; 3] {
+        &mut self.h
+    }
+
     /// The three vectors a, b, c, in bohr.
     #[must_use]
     pub const fn vectors(&self) -> [[f64; 3]; 3] {
@@ -93,6 +98,21 @@ impl Cell {
         ];
         // Not `<=`: a NaN is singular too.
         (determinant.abs() > SINGULAR && is_finite(&inverse)).then_some(inverse)
+    }
+
+    /// Whether there is an inverse, and which: [`inverse`](Self::inverse) for an h with nothing below its diagonal,
+    /// which is what a server sends. In place, and by far less code and stack than the general one.
+    pub(crate) fn invert_upper(&self, inverse: &mut [[f64; 3]; 3]) -> bool {
+        let [[ax, bx, cx], [_, by, cy], [_, _, cz]] = self.h;
+        let (xx, yy, zz) = (1.0 / ax, 1.0 / by, 1.0 / cz);
+        // In the order of i-PI 3.3.1 (`ipi/utils/mathtools.py`, `invert_ut3x3`), so that all bits are the same, but for
+        // the sign of zeros, of which these have none.
+        let (xy, yz) = (0.0 - xx * bx * yy, 0.0 - yy * cy * zz);
+        let xz = 0.0 - yz * bx * xx - xx * cx * zz;
+        *inverse = [[xx, xy, xz], [0.0, yy, yz], [0.0, 0.0, zz]];
+        let (b, c) = (bx.abs().max(by.abs()), cx.abs().max(cy.abs()).max(cz.abs()));
+        let determinant = by / b * (cz / c);
+        determinant.abs() > SINGULAR && self.is_finite() && is_finite(inverse)
     }
 
     /// The distances between opposite faces of the cell along a, b and c, in bohr, or None as for
@@ -333,6 +353,48 @@ const SINGULAR: f64 = 4.0 * f64::EPSILON;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_sends_is_the_inverse() {
+        let mut inverse = [[0.0; 3]; 3];
+        let cell = Cell::from_rows([[4.0, 1.0, -3.0], [0.0, 2.0, 0.5], [0.0, 0.0, 8.0]]);
+        assert!(cell.invert_upper(&mut inverse));
+        // By hand; powers of two, so exact.
+        let expected = [
+            [0.25, -0.125, 0.101_562_5],
+            [0.0, 0.5, -0.031_25],
+            [0.0, 0.0, 0.125],
+        ];
+        assert_eq!(inverse, expected);
+
+        for [ax, bx, cx, by, cy, cz] in [
+            [7.0, -2.0, 0.5, -9.0, 3.0, 8.0],
+            [1e110, 0.0, 1e109, 1e110, -1e110, 1e110],
+            [1.0, 0.3, -0.7, 1.0, 0.1, 1e-20],
+            [1e-130, 1e-130, 0.0, 1e-130, 0.0, 1e-130],
+            // Singular, or as good as.
+            [0.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            [1.0, 1.0, 1.0, 0.0, 1.0, 1.0],
+            [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+            [1.0, 1.0, 0.0, 1e-16, 0.0, 1.0],
+            [1e-310, 0.0, 0.0, 1.0, 0.0, 1.0],
+            [1.0, 0.0, f64::NAN, 1.0, 0.0, 1.0],
+            [f64::INFINITY, 0.0, 0.0, 1.0, 0.0, 1.0],
+        ] {
+            let cell = Cell::from_rows([[ax, bx, cx], [0.0, by, cy], [0.0, 0.0, cz]]);
+            let general = cell.inverse();
+            assert_eq!(
+                cell.invert_upper(&mut inverse),
+                general.is_some(),
+                "{cell:?}"
+            );
+            for (row, expected) in inverse.iter().zip(general.iter().flatten()) {
+                for (x, expected) in row.iter().zip(expected) {
+                    assert!((x - expected).abs() <= 1e-15 * expected.abs(), "{cell:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn inverse_undoes_h() {

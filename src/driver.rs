@@ -28,7 +28,7 @@ use crate::fmt::{debug, trace};
 use crate::message::{Gather, SCRATCH};
 use crate::parameters::BatchSize;
 use crate::scalar::from_wire;
-use crate::wire::{self, ATOM, CELL, FRAME, HEADER, INIT, INTEGER, REAL};
+use crate::wire::{self, ATOM, CELL, FRAME, HEADER, INIT, INTEGER, MATRIX, REAL};
 use crate::{
     Awaited, Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Traffic,
     Transfer, Wait,
@@ -639,10 +639,10 @@ impl Driver {
         }
     }
 
-    /// Takes the cell of a structure.
-    fn check_cell(&self, cell: Cell) -> Result<Cell, ProtocolError> {
+    /// Whether a structure may have this cell.
+    fn check_cell(&self, cell: &Cell) -> Result<(), ProtocolError> {
         if cell.is_finite() || self.not_finite {
-            Ok(cell)
+            Ok(())
         } else {
             Err(ProtocolError::NotFinite(Quantity::Cell))
         }
@@ -687,12 +687,12 @@ impl<T: Scalar> Receive<'_, T> {
         match field {
             Field::Frame => {
                 let batch = wire::is_batch(bytes);
-                let cell = wire::take_cell(&mut bytes);
+                wire::take_cell(&mut bytes, &mut driver.cell);
                 let announced = wire::take_i32(&mut bytes);
                 if batch {
                     return Err(ProtocolError::UnannouncedBatch);
                 }
-                driver.cell = driver.check_cell(cell)?;
+                driver.check_cell(&driver.cell)?;
                 driver.structures = 1;
                 driver.atoms(announced)?;
                 self.expect_positions();
@@ -704,12 +704,13 @@ impl<T: Scalar> Receive<'_, T> {
                 driver.expect(Field::Cell(0), CELL);
             }
             Field::Cell(index) => {
-                let cell = driver.check_cell(wire::take_cell(&mut bytes))?;
-                if index == 0 {
-                    driver.cell = cell;
-                }
-                if let Some(slot) = self.cells.get_mut(index) {
-                    *slot = cell;
+                // A missing slot has been refused: see `room`.
+                if let Some(cell) = self.cells.get_mut(index) {
+                    if index == 0 {
+                        wire::take_cell(&mut { bytes }, &mut driver.cell);
+                    }
+                    wire::take_cell(&mut bytes, cell);
+                    driver.check_cell(cell)?;
                 }
                 if index + 1 < driver.structures {
                     driver.expect(Field::Cell(index + 1), CELL);
@@ -731,13 +732,15 @@ impl<T: Scalar> Receive<'_, T> {
     fn expect_positions(&mut self) {
         let driver = &mut *self.driver;
         let len = driver.total().saturating_mul(ATOM);
-        if len > 0 && Self::is_wire() {
+        if len == 0 {
+            // Numbers that no one has seen yet can't be wrong.
+            let _ = self.received();
+        } else if Self::is_wire() {
             driver.state = State::Positions;
             driver.at = 0;
             driver.end = len;
         } else {
-            // Numbers that no one has seen yet can't be wrong.
-            let _ = self.expect_reals(0);
+            driver.expect(Field::Reals(0), len);
         }
     }
 
@@ -765,11 +768,6 @@ impl<T: Scalar> Receive<'_, T> {
         if !driver.not_finite && !T::all_finite(positions.as_flattened()) {
             return Err(ProtocolError::NotFinite(Quantity::Positions));
         }
-        if driver.structures == 1
-            && let Some(first) = self.cells.first_mut()
-        {
-            *first = driver.cell;
-        }
         driver.phase = Phase::HaveData;
         driver.checked = false;
         driver.expect_message();
@@ -796,7 +794,11 @@ impl<T: Scalar> Receive<'_, T> {
                 })
             }
             // A caller who had too little room has come back with another kind of number.
-            State::Positions if !Self::is_wire() && self.driver.at == 0 => self.expect_reals(0),
+            State::Positions if !Self::is_wire() && self.driver.at == 0 => {
+                self.driver
+                    .expect(Field::Reals(0), atoms.saturating_mul(ATOM));
+                Ok(())
+            }
             State::Positions if !Self::is_wire() => Err(ProtocolError::WrongLength {
                 quantity: Quantity::Positions,
                 given: 0,
@@ -824,11 +826,18 @@ impl<T: Scalar> Transfer for Receive<'_, T> {
             State::Failed(error) => Err(error),
             State::Exited => Ok(Step::Done(Event::Exit)),
             State::Closed => Ok(Step::Done(Event::Closed)),
-            _ if driver.phase == Phase::HaveData => Ok(Step::Done(Event::Positions {
-                natoms: driver.natoms(),
-                structures: driver.structures,
-                cell: driver.cell,
-            })),
+            _ if driver.phase == Phase::HaveData => {
+                if driver.structures == 1
+                    && let Some(first) = self.cells.first_mut()
+                {
+                    *first = driver.cell;
+                }
+                Ok(Step::Done(Event::Positions {
+                    natoms: driver.natoms(),
+                    structures: driver.structures,
+                    cell: driver.cell,
+                }))
+            }
             State::Positions => {
                 let bytes = T::as_wire_mut(self.positions.as_flattened_mut()).unwrap_or_default();
                 Ok(Step::Read(
@@ -949,6 +958,7 @@ pub struct Reply<'a, T> {
 
 impl<'a, T: Scalar> Reply<'a, T> {
     /// Whether the reply is one to the structures that came. Its numbers are looked at once.
+    #[inline(never)] // what it compares would lie on the stack below everything that is sent
     fn check(&mut self) -> Result<(), ProtocolError> {
         let wrong = |quantity, given, expected| {
             if given == expected {
@@ -1022,10 +1032,11 @@ impl<'a, T: Scalar> Reply<'a, T> {
                     }
                 }
                 Part::Virial(index) => match self.evaluations.get(index) {
-                    Some(it) => (
-                        message.push(&wire::virial(&it.virial)),
-                        Part::Virial(index + 1),
-                    ),
+                    Some(it) => {
+                        let room = message.reserve(MATRIX);
+                        let fits = room.map(|room| wire::put_virial(&it.virial, room));
+                        (fits.is_some(), Part::Virial(index + 1))
+                    }
                     None => (true, Part::Length(0)),
                 },
                 Part::Length(index) if index < self.evaluations.len() => {

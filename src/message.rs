@@ -26,6 +26,15 @@ impl<'a> Gather<'a> {
         self.bytes.get_mut(self.len..).unwrap_or_default()
     }
 
+    /// Adds a piece of this length, to be written in place; None if there is no room.
+    #[must_use]
+    pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
+        let at = self.len;
+        let piece = self.bytes.get_mut(at..)?.get_mut(..len)?;
+        self.len += len;
+        Some(piece)
+    }
+
     /// Adds all of a piece, or nothing of it and says so.
     #[must_use]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {

@@ -28,7 +28,7 @@ use crate::cell::dot;
 use crate::fmt::{debug, trace};
 use crate::message::{Gather, SCRATCH};
 use crate::scalar::{from_wire, to_wire};
-use crate::wire::{self, ATOM, HEADER, INTEGER, MATRIX, REAL};
+use crate::wire::{self, ATOM, CELL, HEADER, INTEGER, MATRIX, REAL};
 use crate::{
     Awaited, Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer,
     Virial, Wait,
@@ -120,7 +120,7 @@ impl<'a, T> Request<'a, T> {
             if !cell.is_upper_triangular() {
                 return Err(ProtocolError::NotUpperTriangular);
             }
-            if cell.inverse().is_none() {
+            if !cell.invert_upper(&mut [[0.0; 3]; 3]) {
                 return Err(ProtocolError::SingularCell);
             }
         }
@@ -136,9 +136,9 @@ impl<'a, T> Request<'a, T> {
         index.min(self.cells.len().saturating_sub(1))
     }
 
-    fn cell(&self, index: usize) -> Cell {
-        let cell = self.cells.get(self.source(index)).copied();
-        cell.unwrap_or(Cell::orthorhombic([0.0; 3]))
+    fn cell(&self, index: usize) -> &'a Cell {
+        const NONE: &Cell = &Cell::orthorhombic([0.0; 3]);
+        self.cells.get(self.source(index)).unwrap_or(NONE)
     }
 
     /// The numbers of this structure's positions, from this one on.
@@ -942,6 +942,12 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         self.took_over = true;
     }
 
+    /// What the exchange ends with.
+    #[inline(never)] // as with `complete`
+    fn outcome(&self) -> Step<'static, O> {
+        Step::Done((self.output)(self.server))
+    }
+
     /// Between messages: begins the next one, or finds that nothing is left to be done.
     fn begin(&mut self) -> Result<(), ProtocolError> {
         use Goal::{Evaluate, Exit, Forces, Initialize, Send, Status};
@@ -1138,8 +1144,9 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                     (fits, Part::Cell(0))
                 }
                 Part::Cell(index) if index < carried => {
-                    let cell = wire::cell(&request.cell(index));
-                    (message.push(&cell), Part::Cell(index + 1))
+                    let room = message.reserve(CELL);
+                    let fits = room.map(|room| wire::put_cell(request.cell(index), room));
+                    (fits.is_some(), Part::Cell(index + 1))
                 }
                 Part::Cell(_) => {
                     let fits = carried > 1 || message.push(&natoms.to_le_bytes());
@@ -1156,7 +1163,7 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                         _ => {
                             let fit = match fold {
                                 Some(fold) => {
-                                    push_folded(&mut message, fold, &request.cell(index), rest)
+                                    push_folded(&mut message, fold, request.cell(index), rest)
                                 }
                                 None => message.push_reals(rest),
                             };
@@ -1202,6 +1209,7 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
     }
 
     /// A field has come into the scratch.
+    #[inline(never)] // its numbers would lie on the stack below everything that is sent
     fn complete(&mut self, field: Field) -> Result<(), ProtocolError> {
         let server = &mut *self.server;
         let mut bytes = server.scratch.get(..server.end).unwrap_or_default();
@@ -1238,7 +1246,8 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                 server.copies(left);
             }
             Field::Virial(index) => {
-                let virial = Virial(wire::take_matrix(&mut bytes));
+                let mut virial = Virial::ZERO;
+                wire::take_matrix(&mut bytes, &mut virial.0);
                 let announced = wire::take_i32(&mut bytes);
                 if index < server.structures {
                     server.check(Quantity::Virial, virial.is_finite())?;
@@ -1375,8 +1384,10 @@ fn folded(cell: &Cell, inverse: &[[f64; 3]; 3], r: [f64; 3]) -> [f64; 3] {
 }
 
 /// Adds as many of these positions as there is room for, each folded, and says how many numbers those were.
+#[inline(never)] // as with `complete`
 fn push_folded<T: Scalar>(message: &mut Gather<'_>, fold: Fold, cell: &Cell, reals: &[T]) -> usize {
-    let inverse = cell.inverse().unwrap_or_default();
+    let mut inverse = [[0.0; 3]; 3];
+    cell.invert_upper(&mut inverse);
     let (atoms, _) = reals.as_chunks::<3>();
     let pushed = atoms.iter().take_while(|atom| {
         let mut bytes = [0; ATOM];
@@ -1413,7 +1424,7 @@ impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
             _ => self.check_resumed()?,
         }
         if self.done {
-            return Ok(Step::Done((self.output)(self.server)));
+            return Ok(self.outcome());
         }
         let (at, end) = (self.server.at, self.server.end);
         match self.server.state {

@@ -3,6 +3,9 @@
 //! Integers are 4-byte signed and reals binary64, both in the peers' native order, which is little-endian
 //! everywhere in practice. Atomic units throughout (i-PI 3.3.1 `ipi/interfaces/sockets.py`).
 
+use core::cmp::Ordering;
+
+use crate::scalar::to_wire;
 use crate::{Cell, Virial};
 
 /// Bytes of a header.
@@ -107,15 +110,16 @@ pub(crate) fn take_i32(bytes: &mut &[u8]) -> i32 {
 }
 
 /// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the identity behind it.
-pub(crate) fn take_cell(bytes: &mut &[u8]) -> Cell {
-    let h = take_matrix(bytes);
+pub(crate) fn take_cell(bytes: &mut &[u8], cell: &mut Cell) {
+    take_matrix(bytes, cell.h_mut());
     *bytes = bytes.get(MATRIX..).unwrap_or_default();
-    Cell::from_rows(h)
 }
 
-/// Takes nine reals from the front, row by row.
-pub(crate) fn take_matrix(bytes: &mut &[u8]) -> [[f64; 3]; 3] {
-    core::array::from_fn(|_| core::array::from_fn(|_| f64::from_le_bytes(take(bytes))))
+/// Takes nine reals from the front, row by row. In place: on the way through a result they would be on the stack twice.
+pub(crate) fn take_matrix(bytes: &mut &[u8], rows: &mut [[f64; 3]; 3]) {
+    for value in rows.as_flattened_mut() {
+        *value = take_f64(bytes);
+    }
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
@@ -131,25 +135,19 @@ pub(crate) fn take_f64(bytes: &mut &[u8]) -> f64 {
     f64::from_le_bytes(take(bytes))
 }
 
-/// A virial as it is sent: the full matrix, though i-PI reads its upper triangle only.
-pub(crate) fn virial(virial: &Virial) -> [u8; MATRIX] {
-    matrix(&virial.0)
+/// Writes a virial as it is sent: the full matrix, though i-PI reads its upper triangle only.
+pub(crate) fn put_virial(virial: &Virial, bytes: &mut [u8]) {
+    to_wire(virial.0.as_flattened(), bytes);
 }
 
-/// A cell as it is sent: h and its true inverse.
-pub(crate) fn cell(cell: &Cell) -> [u8; CELL] {
-    let mut bytes = [0; CELL];
-    let (h, inverse) = bytes.split_at_mut(MATRIX);
-    h.copy_from_slice(&matrix(cell.h()));
-    inverse.copy_from_slice(&matrix(&cell.inverse().unwrap_or_default()));
-    bytes
-}
-
-/// Nine reals as they are sent, row by row.
-pub(crate) fn matrix(rows: &[[f64; 3]; 3]) -> [u8; MATRIX] {
-    let mut bytes = [0; MATRIX];
-    crate::scalar::to_wire(rows.as_flattened(), &mut bytes);
-    bytes
+/// Writes a cell, upper triangular, as it is sent: h and its true inverse.
+#[inline(never)] // the inverse would lie on the stack below everything that is sent
+pub(crate) fn put_cell(cell: &Cell, bytes: &mut [u8]) {
+    let (h, inverse) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
+    to_wire(cell.h().as_flattened(), h);
+    let mut rows = [[0.0; 3]; 3];
+    cell.invert_upper(&mut rows);
+    to_wire(rows.as_flattened(), inverse);
 }
 
 /// Whether `frame`, read as POSDATA of one structure, can only be the beginning of a batch.
@@ -161,18 +159,17 @@ pub(crate) fn matrix(rows: &[[f64; 3]; 3]) -> [u8; MATRIX] {
 /// floating point should not need it for this.
 pub(crate) fn is_batch(mut frame: &[u8]) -> bool {
     let counted = take_i32(&mut frame) > 0;
-    let upper_triangular = |matrix: [[f64; 3]; 3]| {
-        let [[xx, _, _], [yx, yy, _], [zx, zy, zz]] = matrix.map(|row| row.map(f64::to_bits));
-        let zero = |bits: u64| bits << 1 == 0;
-        let sized = |bits: u64| {
-            let exponent = bits << 1 >> 53;
-            (1023 - 64..=1023 + 64).contains(&exponent)
-        };
-        zero(yx) && zero(zx) && zero(zy) && sized(xx) && sized(yy) && sized(zz)
-    };
-    counted
-        && upper_triangular(take_matrix(&mut frame))
-        && upper_triangular(take_matrix(&mut frame))
+    let (numbers, _) = frame.as_chunks();
+    let upper_triangular = (0..9).cycle().zip(numbers).take(18).all(|(at, number)| {
+        // Without its sign.
+        let bits = u64::from_le_bytes(*number) << 1;
+        match (at % 3).cmp(&(at / 3)) {
+            Ordering::Less => bits == 0,
+            Ordering::Equal => (1023 - 64..=1023 + 64).contains(&(bits >> 53)),
+            Ordering::Greater => true,
+        }
+    });
+    counted && upper_triangular
 }
 
 #[cfg(test)]

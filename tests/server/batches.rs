@@ -2,7 +2,7 @@
 
 use forcewire::{Mode, ProtocolError, Quantity, Request, Scalar};
 
-use super::{at_ready, computes, one, ready, rounded, run, server, told};
+use super::{at_ready, computes, ready, rounded, run, server, told};
 use crate::common::server::{Script, script, script_with_room};
 use crate::common::*;
 
@@ -165,18 +165,18 @@ fn a_driver_that_never_asked_for_init_gets_one_structure_at_a_time() {
         let mut server = at_ready(server(Mode::Batched(4)));
         let script = script(&mut server, split)
             .then(|server| assert_eq!(server.capacity(), 1))
-            .evaluates(&one());
-        let script = computes(script, Mode::Consolidated, &one(), &golden_answer());
+            .evaluates(&golden());
+        let script = computes(script, Mode::Consolidated, &golden(), &golden_answer());
         script
             .hears(READY)
-            .evaluates_batch(&[one(), one()])
+            .evaluates_batch(&[golden(), golden()])
             .refuses(ProtocolError::WrongLength {
                 quantity: Quantity::Structures,
                 given: 2,
                 expected: 1,
             })
-            .evaluates(&one())
-            .says([&posdata(&one()), GETFORCE, STATUS].concat())
+            .evaluates(&golden())
+            .says([&posdata(&golden()), GETFORCE, STATUS].concat())
             .hears(hex(GOLDEN_FORCEREADY))
             .gets(&golden_answer());
     });
@@ -210,7 +210,7 @@ fn a_batch_from_the_beginning() {
 #[test]
 fn one_structure_in_a_batch_may_have_a_place_for_its_answer() {
     let heard = [&forceready_batch(&answers(1, 3)), READY].concat();
-    let (cell, positions) = (one().cell(), &one().positions);
+    let (cell, positions) = (golden().cell(), &golden().positions);
     for places in 0..3 {
         let mut server = told(3);
         let mut answers = vec![forcewire::Answer::default(); places];

@@ -5,7 +5,7 @@ use forcewire::{
     Answer, Cell, Error, Gathered, Mode, ProtocolError, Request, Scalar, Server, Status, blocking,
 };
 
-use super::{MODES, at_ready, one, positions, request, server};
+use super::{MODES, at_ready, positions, request, server};
 use crate::common::fake::{Call, Failure, Fake};
 use crate::common::*;
 
@@ -21,7 +21,7 @@ fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
         Mode::Strict => STATUS,
         _ => b"",
     };
-    let sent = [positions(mode, &one()), get_force].concat();
+    let sent = [positions(mode, &golden()), get_force].concat();
     (
         [NEEDINIT, &evaluation, &evaluation].concat(),
         [
@@ -51,7 +51,7 @@ fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) 
 
 /// Evaluates twice and leaves; how many runs failed.
 fn evaluate_twice(fake: &mut Fake, mode: Mode) -> usize {
-    let (cell, positions) = (one().cell(), one().positions);
+    let (cell, positions) = (golden().cell(), golden().positions);
     let request = Request::new(&cell, &positions)
         .replica(-1)
         .init(b"k : 1 , ");
@@ -108,7 +108,7 @@ fn call_by_call_over_a_stream_that_fails() {
         let mut fake = Fake::new(&heard)
             .split(split)
             .fails_before_each(ErrorKind::TimedOut);
-        let (cell, positions) = (one().cell(), one().positions);
+        let (cell, positions) = (golden().cell(), golden().positions);
         let mut server = server(Mode::Classic);
         let (mut forces, mut extras) = ([[0.0; 3]], [0; 8]);
         persist(|| blocking::run(&mut fake, server.status()));
@@ -134,7 +134,7 @@ fn call_by_call_over_a_stream_that_fails() {
 /// All is written and the flush fails: making the exchange again flushes, and writes nothing twice.
 #[test]
 fn a_flush_that_fails_is_made_again_and_nothing_else() {
-    let (cell, atoms) = (one().cell(), one().positions);
+    let (cell, atoms) = (golden().cell(), golden().positions);
     let request = Request::new(&cell, &atoms);
     let failure = Err(Error::Transport(Failure(ErrorKind::TimedOut)));
     for mode in MODES {
@@ -160,7 +160,7 @@ fn a_flush_that_fails_is_made_again_and_nothing_else() {
         failing(&mut fake);
         let sent = blocking::run(&mut fake, server.send_positions(request));
         assert_eq!(sent, failure);
-        assert_eq!(fake.calls, [Call::Wrote(positions(mode, &one()))]);
+        assert_eq!(fake.calls, [Call::Wrote(positions(mode, &golden()))]);
         fake.before_each = None;
         let sent = blocking::run(&mut fake, server.send_positions(request));
         assert_eq!(sent, Ok(()));
@@ -190,7 +190,7 @@ fn what_stands_together_is_one_write_and_one_flush() {
         let (heard, _) = conversation(mode);
         let mut fake = Fake::new(&heard);
         evaluate_twice(&mut fake, mode);
-        let (posdata, get_force) = (positions(mode, &one()), request(mode));
+        let (posdata, get_force) = (positions(mode, &golden()), request(mode));
         let expected = match mode {
             Mode::Classic => one_each(&[
                 STATUS, &init, &posdata, &get_force, &posdata, &get_force, EXIT,
@@ -298,7 +298,7 @@ fn errors_are_the_streams_own_and_the_drivers() {
 
 #[test]
 fn a_batch_over_a_stream_that_fails() {
-    let batch = [one(), one()];
+    let batch = [golden(), golden()];
     let answers = [
         answer(1, 1.0, b"{}"),
         answer(1, 2.0, b"1234567"),
@@ -309,7 +309,7 @@ fn a_batch_over_a_stream_that_fails() {
         STATUS,
         &init(0, "  batch_size:3"),
         STATUS,
-        &posdata_batch(&[one(), one(), one()]),
+        &posdata_batch(&[golden(), golden(), golden()]),
         GETFORCE,
         STATUS,
     ];

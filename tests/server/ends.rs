@@ -2,7 +2,7 @@
 
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Transfer};
 
-use super::{MODES, at_ready, at_work, one, positions, reads, request, run, server};
+use super::{MODES, at_ready, at_work, positions, reads, request, run, server};
 use crate::common::server::{Call, script};
 use crate::common::*;
 
@@ -85,7 +85,7 @@ fn the_stream_ends_at_each_byte_of_a_conversation() {
 
 #[test]
 fn the_stream_ends_at_each_byte_of_a_batch() {
-    let batch = [one(), one()];
+    let batch = [golden(), golden()];
     let answers: Vec<_> = [&b"{}"[..], b"long", b""]
         .iter()
         .map(|extras| answer(1, 1.0, extras))
@@ -102,7 +102,7 @@ fn the_stream_ends_at_each_byte_of_a_batch() {
                         STATUS,
                         &init(0, "  batch_size:3"),
                         STATUS,
-                        &posdata_batch(&[one(), one(), one()]),
+                        &posdata_batch(&[golden(), golden(), golden()]),
                         GETFORCE,
                         STATUS,
                     ]
@@ -122,7 +122,7 @@ fn the_end_behind_an_answer() {
         at_every_split(|split| {
             let mut server = at_work(mode, true);
             let script = script(&mut server, split)
-                .has_sent(&one())
+                .has_sent(&golden())
                 .takes()
                 .hears(hex(GOLDEN_FORCEREADY))
                 .hears_the_end()
@@ -133,7 +133,7 @@ fn the_end_behind_an_answer() {
                 .says(said)
                 .learns(Status::DISCONNECTED)
                 .knows(Status::DISCONNECTED)
-                .evaluates(&one())
+                .evaluates(&golden())
                 .refuses(ProtocolError::Unanswered(Header::Status))
                 .exits()
                 .ends()
@@ -150,7 +150,7 @@ fn each_call_to_a_driver_that_has_gone() {
         let mut server = at_work(Mode::Classic, false);
         let gone = ProtocolError::Unanswered(Header::Status);
         let mut script = script(&mut server, split)
-            .has_sent(&one())
+            .has_sent(&golden())
             .takes()
             .hears_the_end()
             .refuses(gone)

@@ -2,7 +2,7 @@
 
 use forcewire::{Mode, Request, Scalar};
 
-use super::{MODES, at_ready, computes, one, run, server};
+use super::{MODES, at_ready, computes, run, server};
 use crate::common::server::script_with_room;
 use crate::common::*;
 
@@ -14,12 +14,12 @@ fn check<T: Scalar>(extras: &[u8], room: usize) {
             // Twice: what is behind the extras is where it should be.
             for turn in 0..2 {
                 script = match (turn, mode) {
-                    (0, _) => script.evaluates(&one()),
-                    (_, Mode::Strict) => script.evaluates(&one()).says(STATUS).hears(READY),
-                    _ => script.hears(READY).evaluates(&one()),
+                    (0, _) => script.evaluates(&golden()),
+                    (_, Mode::Strict) => script.evaluates(&golden()).says(STATUS).hears(READY),
+                    _ => script.hears(READY).evaluates(&golden()),
                 };
                 let answer = answer(1, f64::from(turn), extras);
-                script = computes(script, mode, &one(), &answer);
+                script = computes(script, mode, &golden(), &answer);
             }
         });
     }
@@ -61,7 +61,7 @@ fn extras_that_there_is_no_room_for_are_dropped_and_counted() {
 
 #[test]
 fn the_answer_knows_where_its_extras_are() {
-    let (cell, positions) = (one().cell(), one().positions);
+    let (cell, positions) = (golden().cell(), golden().positions);
     let mut server = at_ready(server(Mode::Consolidated));
     let (mut forces, mut extras) = ([[0.0; 3]], *b"########");
     let request = Request::new(&cell, &positions);

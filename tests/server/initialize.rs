@@ -2,7 +2,7 @@
 
 use forcewire::{Header, Mode, ProtocolError, Scalar, Server, Step, Transfer};
 
-use super::{MODES, busy, computes, needs_init, one, positions, server};
+use super::{MODES, busy, computes, needs_init, positions, server};
 use crate::common::server::{Script, script};
 use crate::common::*;
 
@@ -24,10 +24,10 @@ fn a_driver_that_does_not_ask_gets_none() {
             let script = script(&mut server, split)
                 .for_replica(7)
                 .with_text("sigma : 1")
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS)
                 .hears(READY);
-            computes(script, mode, &one(), &golden_answer());
+            computes(script, mode, &golden(), &golden_answer());
         }
     });
 }
@@ -38,14 +38,14 @@ fn a_driver_that_asks_once() {
     at_every_split(|split| {
         for mode in MODES {
             let mut server = server(mode);
-            let script = script(&mut server, split).evaluates(&one()).says(STATUS);
+            let script = script(&mut server, split).evaluates(&golden()).says(STATUS);
             let script = initialized(script, init(0, " "));
-            let script = computes(script, mode, &one(), &golden_answer()).evaluates(&one());
+            let script = computes(script, mode, &golden(), &golden_answer()).evaluates(&golden());
             let script = match mode {
                 Mode::Strict => script.says(STATUS),
                 _ => script.says_nothing(),
             };
-            computes(script.hears(READY), mode, &one(), &golden_answer());
+            computes(script.hears(READY), mode, &golden(), &golden_answer());
         }
     });
 }
@@ -58,14 +58,14 @@ fn a_driver_that_asks_for_every_structure() {
             let mut server = server(mode);
             let mut script = script(&mut server, split).with_text("k : 1 , ");
             for replica in [0, 1, i32::MAX, -1, i32::MIN] {
-                script = script.for_replica(replica).evaluates(&one());
+                script = script.for_replica(replica).evaluates(&golden());
                 script = match mode {
                     Mode::Strict => script.says(STATUS),
                     _ if replica == 0 => script.says(STATUS),
                     _ => script.says_nothing(),
                 };
                 script = initialized(script, init(replica, "k : 1 , "));
-                script = computes(script, mode, &one(), &golden_answer());
+                script = computes(script, mode, &golden(), &golden_answer());
             }
         }
     });
@@ -79,9 +79,9 @@ fn the_text_is_one_blank_unless_there_is_one() {
             let mut server = Server::new();
             let script = script(&mut server, split)
                 .with_text(text)
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS);
-            initialized(script, init(0, sent)).says(positions(Mode::Consolidated, &one()));
+            initialized(script, init(0, sent)).says(positions(Mode::Consolidated, &golden()));
         };
         text("", " ");
         text(" ", " ");
@@ -100,9 +100,9 @@ fn a_text_of_any_length() {
             let script = script(&mut server, split)
                 .for_replica(-2)
                 .with_text(&text)
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS);
-            initialized(script, init(-2, &text)).says(positions(Mode::Consolidated, &one()));
+            initialized(script, init(-2, &text)).says(positions(Mode::Consolidated, &golden()));
         });
     }
 }
@@ -117,13 +117,13 @@ fn batches_are_announced_behind_the_text() {
             let mut server = server(Mode::Batched(size));
             let script = script(&mut server, split)
                 .with_text(text)
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS)
                 .then(|server| assert_eq!(server.capacity(), 1));
             initialized(script, init(0, sent))
                 .says(
                     [
-                        posdata_batch(&vec![one(); size]),
+                        posdata_batch(&vec![golden(); size]),
                         [GETFORCE, STATUS].concat(),
                     ]
                     .concat(),
@@ -162,10 +162,10 @@ fn a_batch_of_one_is_not_announced() {
             let mut server = server(Mode::Batched(size));
             let script = script(&mut server, split)
                 .with_text("k : 1")
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS);
             let script = initialized(script, init(0, "k : 1"));
-            computes(script, Mode::Consolidated, &one(), &golden_answer())
+            computes(script, Mode::Consolidated, &golden(), &golden_answer())
                 .then(|server| assert_eq!(server.capacity(), 1));
         }
     });

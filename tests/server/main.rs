@@ -79,26 +79,19 @@ fn told(size: usize) -> Server {
 fn at_work(mode: Mode, asked: bool) -> Server {
     let mut server = at_ready(server(mode));
     let mut script = script(&mut server, Split::Whole)
-        .sends(&one())
-        .says(positions(mode, &one()))
+        .sends(&golden())
+        .says(positions(mode, &golden()))
         .ends();
     if asked && mode != Mode::Consolidated {
         script = script
             .hears(HAVEDATA)
-            .has_sent(&one())
+            .has_sent(&golden())
             .takes()
             .says(request(mode))
             .drops();
     }
     drop(script);
     server
-}
-
-/// [`golden`] as this server sends it: one number of the inverse is rounded the other way, in its last bit.
-fn one() -> Structure {
-    let mut structure = golden();
-    structure.inverse[1] = -0.011_111_111_111_111_11;
-    structure
 }
 
 /// A structure as it is sent from an array of such numbers.

@@ -2,7 +2,7 @@
 
 use forcewire::{Answer, Mode, Request, Server};
 
-use super::{has_data, needs_init, one, ready};
+use super::{has_data, needs_init, ready};
 use crate::common::server::{Script, script};
 use crate::common::*;
 
@@ -151,7 +151,7 @@ fn noise_is_refused() {
         &[0; 24],
         &[0xff; 5],
     ];
-    let (cells, positions) = ([one().cell(); 2], [[1.0_f32, -30.0, 500.0]; 2]);
+    let (cells, positions) = ([golden().cell(); 2], [[1.0_f32, -30.0, 500.0]; 2]);
     for seed in 0..3000 {
         let mut dice = Dice::new(seed);
         let mut noise = Vec::new();

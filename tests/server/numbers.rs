@@ -2,7 +2,7 @@
 
 use forcewire::{Cell, Mode, Request, Scalar, Server, Virial};
 
-use super::{MODES, at_ready, computes, one, positions, run, server};
+use super::{MODES, at_ready, computes, positions, run, server};
 use crate::common::server::{script, script_with_room};
 use crate::common::*;
 
@@ -26,7 +26,7 @@ fn single_precision_sends_what_it_holds_and_holds_rounded_numbers() {
 #[test]
 fn energy_and_virial_are_doubles_whatever_the_atoms_are() {
     let third = 1.0 / 3.0;
-    let (cell, positions) = (one().cell(), [[1.5_f32, -2.25, 0.125]]);
+    let (cell, positions) = (golden().cell(), [[1.5_f32, -2.25, 0.125]]);
     let mut answer = golden_answer();
     answer.evaluation.energy = third;
     answer.evaluation.virial = Virial::isotropic(third);
@@ -60,8 +60,8 @@ fn virials_are_symmetric() {
                 answer.evaluation.virial = Virial(full);
                 let mut server = at_ready(server(mode));
                 let script = script(&mut server, split)
-                    .evaluates(&one())
-                    .says(positions(mode, &one()));
+                    .evaluates(&golden())
+                    .says(positions(mode, &golden()));
                 let script = match mode {
                     Mode::Consolidated => script,
                     _ => script.hears(HAVEDATA).says(super::request(mode)),

@@ -3,8 +3,8 @@
 use forcewire::{Cell, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status};
 
 use super::{
-    MODES, at_ready, at_work, computes, has_data, needs_init, one, positions, reads, ready,
-    request, rounded, run, server, told,
+    MODES, at_ready, at_work, computes, has_data, needs_init, positions, reads, ready, request,
+    rounded, run, server, told,
 };
 use crate::common::server::{Call, script, script_with_room};
 use crate::common::*;
@@ -25,7 +25,7 @@ fn refuses_reply(reply: &[u8], error: ProtocolError) {
         at_every_split(|split| {
             let mut server = at_work(mode, true);
             script(&mut server, split)
-                .has_sent(&one())
+                .has_sent(&golden())
                 .calls(Call::Evaluate)
                 .hears(reply)
                 .refuses(error)
@@ -101,8 +101,8 @@ fn extras_of_negative_length() {
         reply[end - 4..].copy_from_slice(&integer(-7));
         let mut server = told(2);
         script(&mut server, split)
-            .evaluates(&one())
-            .says([&posdata_batch(&[one(), one()]), GETFORCE, STATUS].concat())
+            .evaluates(&golden())
+            .says([&posdata_batch(&[golden(), golden()]), GETFORCE, STATUS].concat())
             .hears(reply)
             .refuses(ProtocolError::NegativeLength(-7));
     });
@@ -147,7 +147,7 @@ fn an_answer_that_is_not_finite() {
                 answers[place] = answer.clone();
                 at_every_split(|split| {
                     let mut server = told(3);
-                    let batch = [one(), one(), one()];
+                    let batch = [golden(), golden(), golden()];
                     script(&mut server, split)
                         .evaluates_batch(&batch)
                         .says([&posdata_batch(&batch), GETFORCE, STATUS].concat())
@@ -247,10 +247,10 @@ fn at_ready_again() -> Server {
 fn a_cell_that_is_not_upper_triangular() {
     for below in [3, 6, 7] {
         for value in [1e-300, -5.0, f64::MAX] {
-            let mut structure = one();
+            let mut structure = golden();
             structure.h[below] = value;
             let error = ProtocolError::NotUpperTriangular;
-            refuses_structures(|| at_ready(Server::new()), &[structure], error, &one());
+            refuses_structures(|| at_ready(Server::new()), &[structure], error, &golden());
         }
     }
     // A zero has a sign.
@@ -269,10 +269,10 @@ fn a_cell_that_is_not_upper_triangular() {
 #[test]
 fn a_cell_that_is_flat() {
     for diagonal in [0, 4, 8] {
-        let mut structure = one();
+        let mut structure = golden();
         structure.h[diagonal] = 0.0;
         let error = ProtocolError::SingularCell;
-        refuses_structures(|| at_ready(Server::new()), &[structure], error, &one());
+        refuses_structures(|| at_ready(Server::new()), &[structure], error, &golden());
     }
     reads(ProtocolError::SingularCell, &["in one plane", "give a box"]);
 }
@@ -282,13 +282,13 @@ fn a_cell_that_is_flat() {
 fn a_cell_that_is_not_finite() {
     for odd in ODD {
         for at in 0..9 {
-            let mut structure = one();
+            let mut structure = golden();
             structure.h[at] = odd;
             let error = ProtocolError::NotFinite(Quantity::Cell);
             let structure = [structure];
-            refuses_structures(|| at_ready(Server::new()), &structure, error, &one());
+            refuses_structures(|| at_ready(Server::new()), &structure, error, &golden());
             let allowing = || at_ready(Server::new().allow_not_finite());
-            refuses_structures(allowing, &structure, error, &one());
+            refuses_structures(allowing, &structure, error, &golden());
         }
     }
 }
@@ -358,11 +358,11 @@ fn too_many_structures() {
 #[test]
 fn no_structures_and_uneven_ones() {
     let none = wrong(Quantity::Structures, 0, 1);
-    refuses_structures(|| at_ready(Server::new()), &[], none, &one());
+    refuses_structures(|| at_ready(Server::new()), &[], none, &golden());
     // Five atoms are not two structures' atoms, nor is one the atoms of two.
     for (natoms, expected) in [(5, 4), (1, 0)] {
         let mut server = told(2);
-        let cells = [one().cell(); 2];
+        let cells = [golden().cell(); 2];
         let positions = vec![[0.0; 3]; natoms];
         let request = Request::batch(&cells, &positions);
         let error = wrong(Quantity::Positions, natoms, expected);
@@ -459,7 +459,7 @@ fn a_buffer_that_has_become_shorter() {
         let reply = forceready(&answer);
         let mut server = at_work(Mode::Consolidated, true);
         script(&mut server, split)
-            .has_sent(&one())
+            .has_sent(&golden())
             .takes()
             .hears(&reply[..reply.len() - 10])
             .waits()

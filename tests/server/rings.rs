@@ -8,7 +8,7 @@ use forcewire::{
 };
 use smoltcp::time::Instant;
 
-use super::{MODES, at_ready, one};
+use super::{MODES, at_ready};
 use crate::common::network::Hosts;
 use crate::common::*;
 
@@ -169,7 +169,7 @@ fn a_driver_that_closes_inside_an_answer() {
         hosts.driver.socket().send_slice(&reply[..end]).unwrap();
         hosts.driver.socket().close();
         let mut server = Server::new();
-        let (cell, positions) = (one().cell(), one().positions);
+        let (cell, positions) = (golden().cell(), golden().positions);
         let (mut forces, mut extras) = ([[0.0; 3]], [0; 2]);
         let error = loop {
             hosts.turn();

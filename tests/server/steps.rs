@@ -3,7 +3,7 @@
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Step, Transfer};
 
 use super::{
-    MODES, at_ready, at_work, busy, has_data, needs_init, one, out_of_the_array, positions, ready,
+    MODES, at_ready, at_work, busy, has_data, needs_init, out_of_the_array, positions, ready,
     request, server,
 };
 use crate::common::server::script;
@@ -35,8 +35,8 @@ fn every_step_of_a_classic_conversation() {
                 .hears(READY)
                 .learns(ready())
                 .knows(ready())
-                .sends(&one())
-                .says([&posdata(&one()), STATUS].concat())
+                .sends(&golden())
+                .says([&posdata(&golden()), STATUS].concat())
                 .ends()
                 .knows(busy())
                 // It computes: this waits.
@@ -78,8 +78,8 @@ fn every_step_of_a_consolidated_conversation() {
             script = script
                 .hears(READY)
                 .learns(ready())
-                .sends(&one())
-                .says([&posdata(&one()), GETFORCE, STATUS].concat())
+                .sends(&golden())
+                .says([&posdata(&golden()), GETFORCE, STATUS].concat())
                 .ends()
                 .knows(busy())
                 // There is no question that it would answer before the forces.
@@ -123,8 +123,8 @@ fn every_step_of_a_strict_conversation() {
                 // POSDATA would have to follow.
                 .asks()
                 .learns(ready())
-                .sends(&one())
-                .says([&posdata(&one()), STATUS].concat())
+                .sends(&golden())
+                .says([&posdata(&golden()), STATUS].concat())
                 .ends()
                 .asks()
                 .hears(HAVEDATA)
@@ -156,7 +156,7 @@ fn evaluate_goes_on_from_every_step() {
                 STATUS,
                 &init(0, " "),
                 STATUS,
-                &positions(mode, &one()),
+                &positions(mode, &golden()),
                 &request,
             ];
             let mut server = server(mode);
@@ -166,12 +166,12 @@ fn evaluate_goes_on_from_every_step() {
                     0 => script.asks().learns(needs_init()),
                     1 => script.initializes().ends(),
                     2 => script.asks().learns(ready()),
-                    3 => script.sends(&one()).ends(),
+                    3 => script.sends(&golden()).ends(),
                     _ => script.asks().learns(known),
                 };
             }
             script
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(said.concat())
                 .gets(&golden_answer());
         });
@@ -194,8 +194,8 @@ fn a_driver_may_be_asked_as_often_as_one_likes() {
             script = script.asks().says(STATUS).hears(answer).learns(status);
         }
         script
-            .evaluates(&one())
-            .says(positions(Mode::Classic, &one()));
+            .evaluates(&golden())
+            .says(positions(Mode::Classic, &golden()));
     });
 }
 
@@ -245,7 +245,7 @@ fn exit_inside_of_an_answer() {
         let mut server = at_work(Mode::Consolidated, true);
         let reply = hex(GOLDEN_FORCEREADY);
         script(&mut server, split)
-            .has_sent(&one())
+            .has_sent(&golden())
             .takes()
             .hears(&reply[..came])
             .waits()
@@ -262,7 +262,7 @@ fn exit_inside_of_an_answer() {
 fn nothing_but_exit_follows_half_an_answer() {
     let mut server = at_work(Mode::Consolidated, true);
     script(&mut server, Split::Whole)
-        .has_sent(&one())
+        .has_sent(&golden())
         .takes()
         .hears(&hex(GOLDEN_FORCEREADY)[..50])
         .waits();
@@ -335,8 +335,8 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
             .knows(late(busy()))
             .hears(&READY[1..])
             .learns(ready())
-            .evaluates(&one())
-            .says(positions(Mode::Consolidated, &one()))
+            .evaluates(&golden())
+            .says(positions(Mode::Consolidated, &golden()))
             .then(Server::timed_out)
             .knows(late(busy()))
             .drops()
@@ -373,7 +373,7 @@ fn a_deadline_is_not_met_by_nothing() {
 #[test]
 fn what_is_owed_and_what_is_midway() {
     for mode in MODES {
-        let (cell, atoms) = (one().cell(), one().positions);
+        let (cell, atoms) = (golden().cell(), golden().positions);
         let (mut forces, mut extras) = ([[0.0; 3]], [0; 2]);
         let mut server = server(mode);
         let mut moves = |message: &[u8], heard: bool, owed: bool| {
@@ -401,7 +401,7 @@ fn what_is_owed_and_what_is_midway() {
                 moves(STATUS, false, true);
             }
             moves(READY, true, false);
-            moves(&positions(mode, &one()), false, false);
+            moves(&positions(mode, &golden()), false, false);
             if mode != Mode::Consolidated {
                 moves(HAVEDATA, true, false);
                 moves(&request(mode), false, false);

@@ -3,8 +3,8 @@
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Step, Transfer};
 
 use super::{
-    MODES, at_ready, at_work, busy, computes, has_data, needs_init, one, out_of_the_array,
-    positions, reads, ready, request, run, server,
+    MODES, at_ready, at_work, busy, computes, has_data, needs_init, out_of_the_array, positions,
+    reads, ready, request, run, server,
 };
 use crate::common::server::{Call, script};
 use crate::common::*;
@@ -78,7 +78,7 @@ fn each_call_in_each_state() {
         let waits = || Says(vec![]);
         let exits = || Says(EXIT.to_vec());
         let inits = || Says([&init(0, " "), STATUS].concat());
-        let sends = || Says(positions(mode, &one()));
+        let sends = || Says(positions(mode, &golden()));
         let requests = || Says(request(mode));
         let gone = Status::DISCONNECTED;
         // Strict: STATUS would have to be followed by something else.
@@ -156,7 +156,7 @@ fn each_call_in_each_state() {
                 let mut server = server(mode);
                 let mut script = script(&mut server, Split::Bytes)
                     .knows(status)
-                    .has_sent(&one());
+                    .has_sent(&golden());
                 let (mut call, mut does) = (call, does);
                 if *does == Refuses {
                     // The server is as it was: EXIT can be said as ever.
@@ -204,10 +204,10 @@ fn the_right_call_after_each_wrong_one() {
             let refused = |command, status| ProtocolError::InvalidStatus { command, status };
             let mut server = at_needs_init(mode);
             let script = script(&mut server, split)
-                .has_sent(&one())
+                .has_sent(&golden())
                 .takes()
                 .refuses(refused(Header::GetForce, needs_init()))
-                .sends(&one())
+                .sends(&golden())
                 .refuses(refused(Header::PosData, needs_init()))
                 .initializes()
                 .says([&init(0, " "), STATUS].concat())
@@ -216,14 +216,14 @@ fn the_right_call_after_each_wrong_one() {
                 .refuses(refused(Header::Init, busy()))
                 .hears(READY)
                 // An answer that waits in the receive buffer is not known.
-                .sends(&one())
+                .sends(&golden())
                 .refuses(refused(Header::PosData, busy()))
                 .asks()
                 .learns(ready())
                 .takes()
                 .refuses(refused(Header::GetForce, ready()))
-                .evaluates(&one());
-            computes(script, mode, &one(), &golden_answer());
+                .evaluates(&golden());
+            computes(script, mode, &golden(), &golden_answer());
         });
     }
 }
@@ -287,7 +287,7 @@ fn half_a_message_is_finished_by_its_own_exchange() {
             let in_scratch = moved >= 768;
             let script = script(&mut server, Split::Anew(1))
                 .with_text(text)
-                .has_sent(&one());
+                .has_sent(&golden());
             match call {
                 Call::Initialize => script.calls(call).says(&all[moved..]).ends(),
                 Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
@@ -317,7 +317,7 @@ fn half_of_exit_is_followed_by_the_rest() {
         for (call, command) in CALLS {
             let mut server = at_ready(server(Mode::Consolidated));
             pour_some(server.exit(), &mut &b""[..], moved);
-            let script = script(&mut server, Split::Anew(1)).has_sent(&one());
+            let script = script(&mut server, Split::Anew(1)).has_sent(&golden());
             let script = match call {
                 Call::Exit => script.exits().says(&EXIT[moved..]).drops(),
                 Call::Status => script
@@ -350,16 +350,16 @@ fn what_evaluate_has_done_is_not_done_by_another_call() {
             let refused = |command, status| ProtocolError::InvalidStatus { command, status };
             let mut server = server(mode);
             script(&mut server, split)
-                .evaluates(&one())
+                .evaluates(&golden())
                 .says(STATUS)
                 .hears(NEEDINIT)
                 .says([&init(0, " "), STATUS].concat())
                 .initializes()
                 .refuses(refused(Header::Init, busy()))
-                .evaluates(&one())
+                .evaluates(&golden())
                 .hears(READY)
-                .says(positions(mode, &one()))
-                .sends(&one())
+                .says(positions(mode, &golden()))
+                .sends(&golden())
                 .refuses(refused(Header::PosData, busy()));
         });
     }
@@ -373,7 +373,7 @@ fn half_an_answer_is_waited_for_by_its_own_exchange() {
         for (call, command) in CALLS {
             let mut server = at_work(Mode::Consolidated, true);
             let script = script(&mut server, Split::Anew(3))
-                .has_sent(&one())
+                .has_sent(&golden())
                 .takes()
                 .hears(&reply[..came])
                 .drops()
@@ -466,7 +466,7 @@ fn each_answer_to_each_question() {
                     at_every_split(|split| {
                         let mut server = at(mode);
                         let script = script(&mut server, split)
-                            .has_sent(&one())
+                            .has_sent(&golden())
                             .calls(*call)
                             .hears(bytes);
                         if answers.contains(&answer) {
@@ -479,7 +479,7 @@ fn each_answer_to_each_question() {
                                 // For good, whoever asks.
                                 .asks()
                                 .refuses(error)
-                                .evaluates(&one())
+                                .evaluates(&golden())
                                 .refuses(error)
                                 .exits()
                                 .refuses(error)
@@ -521,7 +521,7 @@ fn an_unknown_answer() {
                 at_every_split(|split| {
                     let mut server = at(Mode::Classic);
                     script(&mut server, split)
-                        .has_sent(&one())
+                        .has_sent(&golden())
                         .calls(*call)
                         .hears(header)
                         .refuses(ProtocolError::UnknownHeader(*header))

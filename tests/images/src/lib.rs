@@ -3,6 +3,8 @@
 
 #![no_std]
 
+use core::task::Poll;
+
 use forcewire::{Cell, Evaluation, Potential, PotentialError, Scalar};
 
 unsafe extern "C" {
@@ -88,6 +90,31 @@ impl embedded_io::Write for Wire {
 
     fn flush(&mut self) -> Result<(), Fault> {
         some(0).map(|_| ())
+    }
+}
+
+/// What is there now, or a wait.
+async fn in_time<T>(mut now: impl FnMut() -> T) -> T {
+    core::future::poll_fn(|_| match unforeseen() {
+        0 => Poll::Ready(now()),
+        _ => Poll::Pending,
+    })
+    .await
+}
+
+impl embedded_io_async::Read for Wire {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        in_time(|| embedded_io::Read::read(self, buffer)).await
+    }
+}
+
+impl embedded_io_async::Write for Wire {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        in_time(|| embedded_io::Write::write(self, bytes)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        in_time(|| embedded_io::Write::flush(self)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! The smallest driver: `serve` over a stream.
+//! `serve::<64>` over an embedded-io stream.
 
 #![no_std]
 #![no_main]

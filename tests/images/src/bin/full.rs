@@ -1,4 +1,4 @@
-//! A driver with everything: INIT, batches, extras, errors, reset.
+//! INIT, batches, parameters, errors, reset.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! The smallest server: evaluates over a stream, one structure at a time.
+//! A server, one structure after the other.
 
 #![no_std]
 #![no_main]

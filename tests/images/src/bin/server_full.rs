@@ -1,4 +1,6 @@
-//! A server with everything: every mode, call by call, INIT, batches, extras, folding, both precisions, errors, reset.
+//! Its single steps, batches, f32, folded.
+//!
+//! Every mode, call by call, INIT, batches, extras, folding, both precisions, errors, reset.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,6 @@
-//! A server over smoltcp's socket (the one beside these images, see there), its exchanges made anew for every poll.
+//! A server over smoltcp.
+//!
+//! Its exchanges are made anew for every poll; the socket is the one beside these images, see there.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,6 @@
-//! A driver over smoltcp's socket (the one beside these images, see there).
+//! The smoltcp shim.
+//!
+//! A driver over the socket beside these images; see there.
 
 #![no_std]
 #![no_main]

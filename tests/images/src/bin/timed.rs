@@ -1,4 +1,4 @@
-//! The smallest driver, with deadlines: `serve` over a stream and a clock.
+//! `serve::<64>` with deadlines on a clock.
 
 #![no_std]
 #![no_main]
