@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 // Sums are made in the order of forcewire's own potential, and nothing is fused (-ffp-contract=off): every bit is that
 // of the host's driver.
@@ -16,30 +17,54 @@ static void pair(const argon_t *argon, double squared, double *energy, double *f
     *force = 24.0 * argon->epsilon * (s6 * (s6 + s6 - 1.0)) * inverse;
 }
 
-// The nearest image of the other atom; false if it is beyond the cutoff.
-static bool nearest(const double box[3], double cutoff, const double from[3], const double to[3], double r[3])
+static double dot(const double a[3], const double b[3])
 {
-    for (int i = 0; i < 3; i++) {
-        r[i] = to[i] - from[i];
-        if (fabs(r[i]) >= 0.5 * box[i])
-            r[i] -= round(r[i] * (1.0 / box[i])) * box[i];
-        if (fabs(r[i]) >= cutoff)
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+}
+
+// The inverse of an upper triangular cell; false if the cell is not one, or too narrow for the cutoff.
+static bool invert(const double h[3][3], double cutoff, double inverse[3][3])
+{
+    if (!(h[0][0] > 0.0 && h[1][1] > 0.0 && h[2][2] > 0.0) || h[1][0] != 0.0 || h[2][0] != 0.0 || h[2][1] != 0.0)
+        return false;
+    const double x = 1.0 / h[0][0], y = 1.0 / h[1][1], z = 1.0 / h[2][2];
+    const double rows[3][3] = {
+        {x, -h[0][1] * x * y, (h[0][1] * h[1][2] * y - h[0][2]) * x * z},
+        {0.0, y, -h[1][2] * y * z},
+        {0.0, 0.0, z},
+    };
+    memcpy(inverse, rows, sizeof rows);
+    for (int i = 0; i < 3; i++)
+        if (!(cutoff * cutoff * dot(rows[i], rows[i]) <= 0.25))
             return false;
-    }
     return true;
+}
+
+// From one atom to the nearest image of another, r - h round(1/h r), and the square of it.
+static double separation(const double h[3][3], const double inverse[3][3], double cutoff_squared, const double from[3],
+                         const double to[3], double r[3])
+{
+    const double direct[3] = {to[0] - from[0], to[1] - from[1], to[2] - from[2]};
+    memcpy(r, direct, sizeof direct);
+    double squared = dot(r, r);
+    // What is within the cutoff, and so in the same cell, costs no rounding.
+    if (squared < cutoff_squared)
+        return squared;
+    for (int vector = 0; vector < 3; vector++) {
+        const double cells = round(dot(inverse[vector], direct));
+        for (int i = 0; i < 3; i++)
+            r[i] -= cells * h[i][vector];
+    }
+    return dot(r, r);
 }
 
 int argon_compute(void *context, const forcewire_cell_t *cell, const double (*positions)[3], double (*forces)[3],
                   size_t natoms, forcewire_evaluation_t *evaluation)
 {
     const argon_t *argon = context;
-    double box[3];
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++)
-            if (i == j && cell->h[i][j] > 0.0)
-                box[i] = cell->h[i][j];
-            else if (i == j || cell->h[i][j] != 0.0)
-                return 1;
+    double inverse[3][3];
+    if (!invert(cell->h, argon->cutoff, inverse))
+        return 1;
 
     const double cutoff_squared = argon->cutoff * argon->cutoff;
     double shift, unused;
@@ -48,9 +73,7 @@ int argon_compute(void *context, const forcewire_cell_t *cell, const double (*po
         double row = 0.0, force[3] = {0.0}, virial[3][3] = {{0.0}};
         for (size_t j = i + 1; j < natoms; j++) {
             double r[3], energy, by_distance;
-            if (!nearest(box, argon->cutoff, positions[i], positions[j], r))
-                continue;
-            const double squared = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+            const double squared = separation(cell->h, inverse, cutoff_squared, positions[i], positions[j], r);
             if (squared >= cutoff_squared)
                 continue;
             pair(argon, squared, &energy, &by_distance);
