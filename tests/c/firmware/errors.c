@@ -1,4 +1,4 @@
-// The same, and it says in a sentence what went wrong.
+// A driver whose loop is the library's, and that says in a sentence what went wrong.
 
 #include "wire.h"
 
