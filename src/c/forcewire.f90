@@ -17,6 +17,7 @@
 !> What they hold is given back by %close.
 module forcewire
    use, intrinsic :: iso_c_binding
+   use, intrinsic :: ieee_arithmetic, only: ieee_quiet_nan, ieee_value
    use, intrinsic :: iso_fortran_env, only: error_unit
    implicit none
    private
@@ -519,7 +520,7 @@ contains
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_evaluate(self%memory, transpose(cell), positions, forces, atoms(forces), answer, &
                                             buffer, len(buffer, c_size_t))
-      call take(answer, energy, virial)
+      call take(status, answer, energy, virial)
       if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
       call server_conclude(self, status, stat)
    end subroutine
@@ -572,7 +573,7 @@ contains
       status = check(forces)
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, buffer, len(buffer, c_size_t))
-      call take(answer, energy, virial)
+      call take(status, answer, energy, virial)
       if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
       call server_conclude(self, status, stat)
    end subroutine
@@ -650,10 +651,15 @@ contains
       if (present(patience)) given_patience = patience
    end function
 
-   subroutine take(answer, energy, virial)
+   !> What an answer says; NaN if there is none.
+   subroutine take(status, answer, energy, virial)
+      integer, intent(in) :: status
       type(c_answer), intent(in) :: answer
       real(dp), intent(out) :: energy, virial(3, 3)
       energy = answer%energy
       virial = transpose(answer%virial)
+      if (status == FORCEWIRE_OK) return
+      energy = ieee_value(energy, ieee_quiet_nan)
+      virial = energy
    end subroutine
 end module

@@ -70,7 +70,10 @@ impl Write for Room<'_> {
         let (room, rest) = core::mem::take(&mut self.0)
             .split_at_mut_checked(fits)
             .unwrap_or_default();
-        room.copy_from_slice(text.as_bytes().get(..fits).unwrap_or_default());
+        // Not copy_from_slice, which panics if the two differ in length.
+        for (to, byte) in room.iter_mut().zip(text.bytes()) {
+            *to = byte;
+        }
         self.0 = if fits < text.len() { &mut [] } else { rest };
         Ok(())
     }

@@ -1,0 +1,16 @@
+// Milliseconds since the start, counted by SysTick.
+
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include <stdint.h>
+
+void clock_start(void);
+
+// Wraps after 49 days; differences do not mind.
+uint32_t clock_now(void);
+
+// The interrupt.
+void clock_tick(void);
+
+#endif

@@ -1,0 +1,20 @@
+// What the firmware is told when it starts: lj=SIGMA,EPSILON,CUTOFF patience=SECONDS.
+
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "argon.h"
+
+typedef struct {
+    argon_t argon;
+    // How long to wait for a server, and for what one owes, in milliseconds.
+    uint32_t patience;
+} options_t;
+
+// Reads the words behind the first, which is the image's name; what is not named stays as it is.
+bool options_parse(const char *line, options_t *options);
+
+#endif

@@ -1,0 +1,15 @@
+// The debugger's services (Arm IHI 0103), which QEMU has too: a log, the options, and an end.
+
+#ifndef SEMIHOSTING_H
+#define SEMIHOSTING_H
+
+#include <stddef.h>
+
+void semihosting_write(const char *text);
+
+// The command line, in which the image's name comes first. NULL if there is none, or no room for it.
+const char *semihosting_command_line(char *text, size_t size);
+
+_Noreturn void semihosting_exit(int status);
+
+#endif

@@ -1,0 +1,13 @@
+// A driver whose loop is the library's, and that says in a sentence what went wrong.
+
+#include "wire.h"
+
+void image(void)
+{
+    static char text[256];
+    forcewire_driver_t driver;
+    tell(forcewire_driver_init(&driver, 0));
+    forcewire_driver_attach(&driver, &wire);
+    tell(forcewire_driver_serve(&driver, potential, NULL, positions, forces, ATOMS));
+    tell((uintptr_t)forcewire_driver_error(&driver, text, sizeof text));
+}

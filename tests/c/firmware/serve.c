@@ -1,0 +1,11 @@
+// A driver whose loop is the library's.
+
+#include "wire.h"
+
+void image(void)
+{
+    forcewire_driver_t driver;
+    tell(forcewire_driver_init(&driver, 0));
+    forcewire_driver_attach(&driver, &wire);
+    tell(forcewire_driver_serve(&driver, potential, NULL, positions, forces, ATOMS));
+}
