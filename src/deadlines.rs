@@ -341,7 +341,9 @@ impl TimedOut {
     /// What has happened, without what can be done.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = self.within.map_or("a message", Header::name);
-        write!(f, "waited {:?} for ", self.limit)?;
+        f.write_str("waited ")?;
+        describe_duration(self.limit, f)?;
+        f.write_str(" for ")?;
         match self.awaited {
             Awaited::Nothing => f.write_str("nothing"),
             Awaited::Command if self.deadline == Deadline::Handshake => {
@@ -369,6 +371,17 @@ impl TimedOut {
             Deadline::Handshake => ": does it speak the i-PI protocol?",
             _ => ": is it still running?",
         })
+    }
+}
+
+/// As Duration's `Debug` has it, but for zeros at the end. That one reaches panics, as do numbers of 64 bits.
+fn describe_duration(time: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    match (seconds, time.subsec_millis()) {
+        (0, 0) => write!(f, "{}µs", time.subsec_micros()),
+        (0, millis) => write!(f, "{millis}ms"),
+        (seconds, 0) => write!(f, "{seconds}s"),
+        (seconds, millis) => write!(f, "{seconds}.{millis:03}s"),
     }
 }
 

@@ -59,6 +59,7 @@ fn io(error: Error<std::io::Error>) -> Error<Fault> {
     error.map_transport(Fault::Io)
 }
 
+#[cfg_attr(not(feature = "std"), allow(unused_variables))] // functions of the caller's are told less
 impl Transport for Link {
     type Error = Fault;
 
