@@ -1,0 +1,45 @@
+//! SECURITY.md names the test that holds each of its promises: the tests have to be there.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn tests_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let mut named = 0;
+    for quoted in text.split('`').skip(1).step_by(2) {
+        let Some(path) = quoted.strip_prefix("tests/") else {
+            continue;
+        };
+        let (path, test) = path
+            .split_once(": ")
+            .map_or((path, None), |(path, test)| (path, Some(test)));
+        let path = root.join("tests").join(path);
+        assert!(path.exists(), "{quoted}");
+        let Some(test) = test else { continue };
+        let source = fs::read_to_string(&path).unwrap();
+        // Or what a macro makes of a name.
+        let found = source.contains(&format!("fn {test}(")) || source.contains(&format!("{test}:"));
+        assert!(found, "{quoted}");
+        named += 1;
+    }
+    assert!(named > 25, "{named}");
+}
+
+/// Numbered one after the other, each with what holds it.
+#[test]
+fn every_invariant_is_held_by_something() {
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| I"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    for (index, row) in rows.iter().enumerate() {
+        assert_eq!(row[1], format!("I{}", index + 1));
+        assert!(row[3].contains("`tests/"), "{row:?}");
+    }
+    assert!(rows.len() > 15);
+}
