@@ -52,7 +52,9 @@ pub(crate) struct BatchSize {
 enum Seen {
     /// Blanks before a key, or this many of the key's letters.
     Key(usize),
+    /// Blanks before a value.
     Value,
+    Number,
     /// Blanks behind the value.
     End,
     Other,
@@ -78,14 +80,14 @@ impl BatchSize {
                     self.size = 0;
                     Seen::Value
                 }
-                (Seen::Value, b' ') if self.size == 0 => Seen::Value,
-                (Seen::Value | Seen::End, b' ') => Seen::End,
-                (Seen::Value, b'0'..=b'9') => {
+                (Seen::Value, b' ') => Seen::Value,
+                (Seen::Number | Seen::End, b' ') => Seen::End,
+                (Seen::Value | Seen::Number, b'0'..=b'9') => {
                     let digit = usize::from(byte - b'0');
                     self.size = self.size.saturating_mul(10).saturating_add(digit);
-                    Seen::Value
+                    Seen::Number
                 }
-                (Seen::Value | Seen::End, _) => {
+                (Seen::Value | Seen::Number | Seen::End, _) => {
                     self.size = 0; // no number after all
                     Seen::Other
                 }
@@ -134,6 +136,7 @@ mod tests {
             b"my_batch_size:4",
             b"batch size:4",
             b"batch_size:4 4",
+            b"batch_size:0 4",
             b"batch_size:4x",
             b"batch_size:-4",
             b"batch_size:4.5",
