@@ -23,6 +23,7 @@ use std::error::Error;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use embedded_io_adapters::std::FromStd;
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
@@ -34,13 +35,14 @@ use rand_core::OsRng;
 const HELP: &str = "\
 A driver behind TLS 1.3 with a pre-shared key: a spring on every atom.
 
-usage: tls [-a HOST] [-p PORT] --identity NAME --key FILE [-o K]
+usage: tls [-a HOST] [-p PORT] --identity NAME --key FILE [-o K] [--patience S]
 
   -a HOST           where the TLS server listens, in front of i-PI (default: localhost)
   -p PORT           its port (default: 31416)
   --identity NAME   which of its keys is used
   --key FILE        the key, at least 16 bytes in hexadecimal digits; keep the file to yourself (mode 0600)
   -o K              the spring, hartree/bohr^2 (default: 0.01)
+  --patience S      seconds for each step of the handshake (default: 60)
   -h, --help        this text
 
 It ends with 0 when the server says EXIT, with 1 and the reason when it goes away without,
@@ -59,6 +61,7 @@ struct Arguments {
     identity: String,
     key: PathBuf,
     spring: f64,
+    patience: Duration,
 }
 
 fn main() -> ExitCode {
@@ -91,6 +94,8 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let socket = TcpStream::connect(address)
         .map_err(|error| format!("no connection to {}:{}: {error}", address.0, address.1))?;
     socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(arguments.patience))?;
+    let plain = socket.try_clone()?;
     let identity = [arguments.identity.as_bytes()];
     let config = TlsConfig::new().with_psk(&key, &identity);
     let (mut received, mut sent) = (vec![0; RECORD], vec![0; RECORD]);
@@ -106,6 +111,8 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
                 address.0, address.1
             )
         })?;
+    // From here on a server may compute for as long as it likes between two messages.
+    plain.set_read_timeout(None)?;
 
     let mut driver = Driver::new();
     let mut storage = Box::new(Storage::<f64, ATOMS>::new());
@@ -171,6 +178,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
 
     let (mut host, mut port, mut spring) = (String::from("localhost"), 31416, 0.01);
     let (mut identity, mut key) = (None, None);
+    let mut patience = Duration::from_secs(60);
     let mut flags = lexopt::Parser::from_env();
     while let Some(flag) = flags.next()? {
         match flag {
@@ -179,6 +187,10 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
             Short('o') => spring = flags.value()?.parse()?,
             Long("identity") => identity = Some(flags.value()?.string()?),
             Long("key") => key = Some(flags.value()?.into()),
+            Long("patience") => {
+                let seconds = flags.value()?.parse()?;
+                patience = Duration::try_from_secs_f64(seconds)?.max(Duration::from_millis(1));
+            }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
@@ -189,5 +201,6 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
         identity: identity.ok_or("--identity NAME is missing")?,
         key: key.ok_or("--key FILE is missing")?,
         spring,
+        patience,
     }))
 }

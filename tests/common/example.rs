@@ -19,6 +19,12 @@ pub fn server() -> Command {
     Command::new(SERVER.get_or_init(|| built("server")))
 }
 
+/// `examples/tls.rs`.
+pub fn tls() -> Command {
+    static TLS: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(TLS.get_or_init(|| built("tls")))
+}
+
 /// Builds an example from the source as it is now, in the profile and the place of the tests.
 fn built(example: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {

@@ -21,3 +21,4 @@ mod process;
 mod reference;
 mod simulation;
 mod table;
+mod tls;

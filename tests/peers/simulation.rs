@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -309,7 +310,15 @@ impl Server {
         })
     }
 
-    fn trajectory(&self) -> Trajectory {
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn trajectory(&self) -> Trajectory {
         rows(&fs::read_to_string(self.directory.path().join("simulation.out")).unwrap())
     }
 
@@ -406,6 +415,6 @@ const EPSILON: f64 = 0.000379384;
 /// Between the first two shells of neighbours, at 7.1 and 10 bohr.
 const CUTOFF: f64 = 8.5;
 /// Hartree/bohr²: an atom swings once in 100 steps.
-const SPRING: f64 = 0.04;
+pub const SPRING: f64 = 0.04;
 /// Of the unix socket.
 const NAME: &str = "argon";
