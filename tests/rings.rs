@@ -288,6 +288,28 @@ fn a_server_that_resets_the_connection() {
     assert_eq!(pair.said, READY);
 }
 
+/// A message that waits for an empty ring does not wait for ever when the connection is gone.
+#[test]
+fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
+    let mut pair = Pair::new(100, 100, 0);
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 3];
+    pair.server.socket().send_slice(&STATUS.repeat(2)).unwrap();
+    pair.turn();
+    pair.turn();
+    // READY is in the ring, and a second one is to follow it.
+    let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(pending, Ok(Poll::Pending));
+    assert_eq!(pair.driver.socket().send_queue(), 12);
+    pair.server.socket().abort();
+    for _ in 0..3 {
+        pair.turn();
+    }
+    assert_eq!(pair.driver.socket().send_queue(), 12);
+    let lost = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
+}
+
 #[test]
 fn a_socket_that_was_never_connected() {
     let mut pair = Pair::new(100, 100, 0);
