@@ -237,8 +237,8 @@ enum Role {
 
 /// A machine of either role, which lives longer than its connections.
 enum Machine {
-    Driver(Driver),
-    Server(Server),
+    Driver(Box<Driver>),
+    Server(Box<Server>),
 }
 
 struct Session {
@@ -320,11 +320,11 @@ impl Session {
 
     fn machine(&self) -> Machine {
         match self.role {
-            Role::Driver => Machine::Driver(match self.mode {
+            Role::Driver => Machine::Driver(Box::new(match self.mode {
                 Mode::Batched(_) => Driver::new().initialize(Initialize::Once),
                 _ => Driver::new(),
-            }),
-            Role::Server => Machine::Server(Server::new().mode(self.mode)),
+            })),
+            Role::Server => Machine::Server(Box::new(Server::new().mode(self.mode))),
         }
     }
 

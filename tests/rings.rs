@@ -8,7 +8,7 @@ use std::task::Poll;
 use common::network::Hosts;
 use common::*;
 use forcewire::smoltcp::{ConnectionLost, poll};
-use forcewire::{Driver, Error, Event, Initialize, ProtocolError, Storage};
+use forcewire::{Driver, Error, Event, Initialize, Storage};
 use smoltcp::time::Instant;
 
 /// A server played by hand and a driver.
@@ -238,29 +238,6 @@ fn a_reply_leaves_in_full_segments() {
     perform::<100, 1>(&mut pair, Driver::new(), &answers, play);
     let sizes: Vec<_> = pair.driver.end.segments.iter().map(|it| it.1).collect();
     assert_eq!(sizes, [1460, 100 + 2400 + 2 - 1460]);
-}
-
-#[test]
-fn a_server_that_closes_inside_a_message() {
-    let message = posdata(&water());
-    for end in [1, 11, 12, 13, 160, 161, message.len() - 1] {
-        let mut pair = Pair::new(100, 100, 0);
-        let mut driver = Driver::new();
-        let mut positions = [[0.0; 3]; 3];
-        pair.server.socket().send_slice(&message[..end]).unwrap();
-        pair.server.socket().close();
-        let error = loop {
-            pair.turn();
-            match poll(pair.driver.socket(), &mut driver.receive(&mut positions)) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(event)) => panic!("{event:?}"),
-                Err(error) => break error,
-            }
-        };
-        let within = (end >= 12).then_some(forcewire::Header::PosData);
-        let ended = ProtocolError::EndOfStream { within, after: end };
-        assert_eq!(error, Error::Protocol(ended));
-    }
 }
 
 #[test]
