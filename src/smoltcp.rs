@@ -31,7 +31,8 @@ pub fn poll<T: Transfer>(
         let midway = transfer.midway();
         let moved = match transfer.step()? {
             Step::Done(output) => return Ok(Poll::Ready(output)),
-            Step::Write(_) if !midway && socket.send_queue() > 0 => 0,
+            // What a lost connection had queued stays queued.
+            Step::Write(_) if !midway && socket.send_queue() > 0 && socket.may_send() => 0,
             Step::Write(bytes) => socket.send_slice(bytes)?,
             Step::Read(bytes) => match socket.recv_slice(bytes) {
                 Err(RecvError::Finished) => {

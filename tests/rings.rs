@@ -8,7 +8,7 @@ use std::task::Poll;
 use common::network::Hosts;
 use common::*;
 use forcewire::smoltcp::{ConnectionLost, poll};
-use forcewire::{Driver, Error, Event, Initialize, ProtocolError, Storage};
+use forcewire::{Driver, Error, Event, Initialize, Storage};
 use smoltcp::time::Instant;
 
 /// A server played by hand and a driver.
@@ -241,29 +241,6 @@ fn a_reply_leaves_in_full_segments() {
 }
 
 #[test]
-fn a_server_that_closes_inside_a_message() {
-    let message = posdata(&water());
-    for end in [1, 11, 12, 13, 160, 161, message.len() - 1] {
-        let mut pair = Pair::new(100, 100, 0);
-        let mut driver = Driver::new();
-        let mut positions = [[0.0; 3]; 3];
-        pair.server.socket().send_slice(&message[..end]).unwrap();
-        pair.server.socket().close();
-        let error = loop {
-            pair.turn();
-            match poll(pair.driver.socket(), &mut driver.receive(&mut positions)) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(event)) => panic!("{event:?}"),
-                Err(error) => break error,
-            }
-        };
-        let within = (end >= 12).then_some(forcewire::Header::PosData);
-        let ended = ProtocolError::EndOfStream { within, after: end };
-        assert_eq!(error, Error::Protocol(ended));
-    }
-}
-
-#[test]
 fn a_server_that_resets_the_connection() {
     let mut pair = Pair::new(100, 100, 0);
     let mut driver = Driver::new();
@@ -286,6 +263,28 @@ fn a_server_that_resets_the_connection() {
     let (events, _) = perform::<1, 1>(&mut pair, driver, &[], play);
     assert_eq!(events, [Event::Exit]);
     assert_eq!(pair.said, READY);
+}
+
+/// A message that waits for an empty ring does not wait for ever when the connection is gone.
+#[test]
+fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
+    let mut pair = Pair::new(100, 100, 0);
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 3];
+    pair.server.socket().send_slice(&STATUS.repeat(2)).unwrap();
+    pair.turn();
+    pair.turn();
+    // READY is in the ring, and a second one is to follow it.
+    let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(pending, Ok(Poll::Pending));
+    assert_eq!(pair.driver.socket().send_queue(), 12);
+    pair.server.socket().abort();
+    for _ in 0..3 {
+        pair.turn();
+    }
+    assert_eq!(pair.driver.socket().send_queue(), 12);
+    let lost = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
 }
 
 #[test]
