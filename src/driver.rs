@@ -639,9 +639,23 @@ impl Driver {
         }
     }
 
-    /// Whether a structure may have this cell.
-    fn check_cell(&self, cell: &Cell) -> Result<(), ProtocolError> {
-        if cell.is_finite() || self.not_finite {
+    /// Whether positions may begin with these bytes: the first atoms tell in which order their bytes came.
+    fn check_order(&self, sent: &[u8]) -> Result<(), ProtocolError> {
+        const { assert!(16 * ATOM <= SCRATCH) };
+        let sent = sent.get(..16 * ATOM).unwrap_or(sent);
+        if wire::is_big_endian(sent) && !self.not_finite {
+            return Err(ProtocolError::BigEndian(Quantity::Positions));
+        }
+        Ok(())
+    }
+
+    /// Whether a structure may have this cell, of which these bytes came.
+    fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
+        if self.not_finite {
+            Ok(())
+        } else if wire::is_big_endian(sent.get(..CELL / 2).unwrap_or_default()) {
+            Err(ProtocolError::BigEndian(Quantity::Cell))
+        } else if cell.is_finite() {
             Ok(())
         } else {
             Err(ProtocolError::NotFinite(Quantity::Cell))
@@ -686,13 +700,14 @@ impl<T: Scalar> Receive<'_, T> {
         let mut bytes = driver.scratch.get(..driver.end).unwrap_or_default();
         match field {
             Field::Frame => {
+                let sent = bytes;
                 let batch = wire::is_batch(bytes);
                 wire::take_cell(&mut bytes, &mut driver.cell);
                 let announced = wire::take_i32(&mut bytes);
                 if batch {
                     return Err(ProtocolError::UnannouncedBatch);
                 }
-                driver.check_cell(&driver.cell)?;
+                driver.check_cell(sent, &driver.cell)?;
                 driver.structures = 1;
                 driver.atoms(announced)?;
                 self.expect_positions();
@@ -709,8 +724,8 @@ impl<T: Scalar> Receive<'_, T> {
                     if index == 0 {
                         wire::take_cell(&mut { bytes }, &mut driver.cell);
                     }
-                    wire::take_cell(&mut bytes, cell);
-                    driver.check_cell(cell)?;
+                    wire::take_cell(&mut { bytes }, cell);
+                    driver.check_cell(bytes, cell)?;
                 }
                 if index + 1 < driver.structures {
                     driver.expect(Field::Cell(index + 1), CELL);
@@ -719,6 +734,9 @@ impl<T: Scalar> Receive<'_, T> {
                 }
             }
             Field::Reals(first) => {
+                if first == 0 {
+                    driver.check_order(bytes)?;
+                }
                 let values = self.positions.as_flattened_mut();
                 from_wire(bytes, values.get_mut(first..).unwrap_or_default());
                 let next = first + bytes.len() / REAL;
@@ -764,7 +782,11 @@ impl<T: Scalar> Receive<'_, T> {
     /// All positions are here.
     fn received(&mut self) -> Result<(), ProtocolError> {
         let driver = &mut *self.driver;
-        let positions = self.positions.get(..driver.total()).unwrap_or_default();
+        let total = driver.total();
+        let positions = self.positions.get_mut(..total).unwrap_or_default();
+        if let Some(bytes) = T::as_wire_mut(positions.as_flattened_mut()) {
+            driver.check_order(bytes)?;
+        }
         if !driver.not_finite && !T::all_finite(positions.as_flattened()) {
             return Err(ProtocolError::NotFinite(Quantity::Positions));
         }

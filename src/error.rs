@@ -51,6 +51,9 @@ pub enum ProtocolError {
     /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
     /// did not ask for INIT.
     UnannouncedBatch,
+    /// The numbers are lengths with their bytes reversed, and as they came some are of no size, or NaN: the server sends
+    /// them big-endian.
+    BigEndian(Quantity),
     /// The peer announced a text, INIT's or extras, of a negative length.
     NegativeLength(i32),
     /// A number is infinite or NaN.
@@ -186,6 +189,11 @@ impl fmt::Display for ProtocolError {
             Self::UnannouncedBatch => f.write_str(
                 "the server sends batches of structures and was not asked to announce them: ask for INIT \
                  (Initialize::Once) or remove batch_size from the server's input",
+            ),
+            Self::BigEndian(quantity) => write!(
+                f,
+                "the numbers of the {quantity} make sense only with their bytes reversed: the server is to send \
+                 little-endian ones, as all computers of today have them (NumPy's '<f8')"
             ),
             Self::NegativeLength(announced) => write!(
                 f,

@@ -165,11 +165,39 @@ pub(crate) fn is_batch(mut frame: &[u8]) -> bool {
         let bits = u64::from_le_bytes(*number) << 1;
         match (at % 3).cmp(&(at / 3)) {
             Ordering::Less => bits == 0,
-            Ordering::Equal => (1023 - 64..=1023 + 64).contains(&(bits >> 53)),
+            Ordering::Equal => is_sized(bits >> 1),
             Ordering::Greater => true,
         }
     });
     counted && upper_triangular
+}
+
+/// Whether lengths, in bohr, have been sent big-endian: read so, all have a size that lengths have, and as they are not
+/// even 2^-256 to 2^256 holds all of them.
+///
+/// Noughts tell nothing. Short numbers, 10 or 0.5, are next to nothing the other way round; of others the sizes are dice,
+/// and one in four passes for a length. In the right order a number of no size is rare, and dice that make lengths of
+/// all the others are too. Bits, as above.
+pub(crate) fn is_big_endian(lengths: &[u8]) -> bool {
+    let (lengths, _) = lengths.as_chunks();
+    let mut reversed = lengths.iter().map(|it| u64::from_be_bytes(*it));
+    let mut sent = lengths.iter().map(|it| u64::from_le_bytes(*it));
+    // The first number ends this nearly always.
+    reversed.all(|bits| is_zero(bits) || is_sized(bits))
+        && sent.any(|bits| !is_zero(bits) && !(1023 - 256..=1023 + 256).contains(&exponent(bits)))
+}
+
+const fn is_zero(bits: u64) -> bool {
+    bits << 1 == 0
+}
+
+/// Whether a number is one of those that cells have: 2^-64 to 2^65.
+fn is_sized(bits: u64) -> bool {
+    (1023 - 64..=1023 + 64).contains(&exponent(bits))
+}
+
+const fn exponent(bits: u64) -> u64 {
+    bits << 1 >> 53
 }
 
 #[cfg(test)]

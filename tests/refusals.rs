@@ -299,6 +299,75 @@ fn a_text_of_negative_length() {
     );
 }
 
+// ---- bytes the other way round ----
+
+/// The same numbers as a computer has them whose bytes are the other way round.
+fn reversed<const N: usize>(numbers: [f64; N]) -> [f64; N] {
+    numbers.map(|x| f64::from_bits(x.to_bits().swap_bytes()))
+}
+
+#[test]
+fn numbers_of_a_big_endian_server() {
+    let cell = [9.87, 1.25, -2.5e-7, 0.0, 11.3, 3.0, 0.0, -0.0, 8.75];
+    let structure = Structure {
+        h: cell,
+        positions: (0..40)
+            .map(|i| [0.1, 2.0, -3e-9].map(|x| x * f64::from(i)))
+            .collect(),
+        ..golden()
+    };
+    let mut swapped_cell = structure.clone();
+    swapped_cell.h = reversed(cell);
+    let mut swapped_positions = structure.clone();
+    for atom in &mut swapped_positions.positions {
+        *atom = reversed(*atom);
+    }
+    for (structure, quantity) in [
+        (&swapped_cell, Quantity::Cell),
+        (&swapped_positions, Quantity::Positions),
+    ] {
+        at_every_split(|split| {
+            script(&mut Driver::new(), split)
+                .hears(posdata(structure))
+                .refuses(ProtocolError::BigEndian(quantity));
+            let mut driver = Driver::new().allow_not_finite();
+            script(&mut driver, split)
+                .hears(posdata(structure))
+                .tells(structure.event());
+        });
+    }
+    says(
+        ProtocolError::BigEndian(Quantity::Positions),
+        &["of the positions", "bytes reversed", "'<f8'"],
+    );
+}
+
+/// Large, small, noughts of both signs, and dice.
+#[test]
+fn numbers_in_the_right_order_are_never_refused() {
+    let mut dice = Dice::new(2);
+    for round in 0..100_000 {
+        let mut number = || match dice.below(8) {
+            0 => 0.0,
+            1 => -0.0,
+            2 => [10.0, 0.5, 1e-17, -3.0, 1e-40, 1e70][dice.below(6)],
+            // From 2^-256 to 2^257.
+            _ => {
+                let exponent = (1023 - 256 + dice.below(513)) as u64;
+                f64::from_bits(dice.next() & 0x800f_ffff_ffff_ffff | exponent << 52)
+            }
+        };
+        let structure = Structure {
+            h: std::array::from_fn(|_| number()),
+            positions: vec![[number(), number(), number()]; 1 + round % 3],
+            ..golden()
+        };
+        script(&mut Driver::new(), Split::Whole)
+            .hears(posdata(&structure))
+            .tells(structure.event());
+    }
+}
+
 // ---- batches ----
 
 /// i-PI with `batch_size` and a driver that said READY first: the number of atoms comes in front.

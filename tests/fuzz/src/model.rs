@@ -92,6 +92,20 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
     }
 }
 
+/// Numbers that are noughts or between 2^-64 and 2^65 with their bytes reversed, and not all noughts or between 2^-256
+/// and 2^257 as they are, were sent the other way round.
+fn little_endian(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), ProtocolError> {
+    let within =
+        |x: f64, n: i32| x == 0.0 || (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
+    let reversed = |x: &f64| f64::from_bits(x.to_bits().swap_bytes());
+    let sense = reals.iter().all(|x| within(reversed(x), 64));
+    if not_finite || !sense || reals.iter().all(|&x| within(x, 256)) {
+        Ok(())
+    } else {
+        Err(ProtocolError::BigEndian(quantity))
+    }
+}
+
 /// A number as the caller keeps it.
 pub fn kept(x: f64, single: bool) -> f64 {
     if single { f64::from(x as f32) } else { x }
@@ -228,6 +242,7 @@ impl DriverModel {
             self.room(natoms.saturating_mul(batch))?;
             for _ in 0..batch {
                 let cell = stream.reals::<18>()?;
+                little_endian(&cell[..9], Quantity::Cell, self.not_finite)?;
                 finite(&cell[..9], Quantity::Cell, self.not_finite)?;
                 cells.extend(&cell[..9]);
             }
@@ -239,6 +254,7 @@ impl DriverModel {
             }
             let mut frame = Stream::new(frame);
             let cell = frame.reals::<18>()?;
+            little_endian(&cell[..9], Quantity::Cell, self.not_finite)?;
             finite(&cell[..9], Quantity::Cell, self.not_finite)?;
             cells.extend(&cell[..9]);
             let natoms = self.natoms(frame.integer()?, before)?;
@@ -246,6 +262,10 @@ impl DriverModel {
             natoms
         };
         let bytes = stream.take(24 * natoms * batch)?;
+        let first: Vec<_> = (0..3 * (natoms * batch).min(16))
+            .map(|i| real(bytes, 8 * i))
+            .collect();
+        little_endian(&first, Quantity::Positions, self.not_finite)?;
         let reals = (0..3 * natoms * batch).map(|i| kept(real(bytes, 8 * i), self.single));
         let positions: Vec<_> = reals.collect();
         finite(&positions, Quantity::Positions, self.not_finite)?;
