@@ -50,6 +50,11 @@ pub mod socket {
             }
 
             /// As in smoltcp.
+            pub fn may_send(&self) -> bool {
+                unforeseen() != 0
+            }
+
+            /// As in smoltcp.
             pub fn send_slice(&mut self, data: &[u8]) -> Result<usize, SendError> {
                 for &byte in data {
                     unsafe { WIRE.write_volatile(byte.into()) }
