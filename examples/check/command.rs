@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::driver;
 use crate::drivers::DRIVERS;
 use crate::line::Address;
-use crate::report::{About, Finding, Row, Verdict, tables};
+use crate::report::{About, CONTROL, Finding, Row, Verdict, tables};
 use crate::server::{self, Target};
 use crate::servers::SERVERS;
 use crate::wire::Structure;
@@ -151,10 +151,10 @@ fn play(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
             writeln!(io::stdout().lock(), "{text}").map_err(|error| format!("can't print: {error}"))
         })?;
     }
+    rows.retain(|row| row.about.name != CONTROL);
     let count = |verdict| {
-        rows.iter()
-            .filter(|row| row.finding.verdict == verdict)
-            .count()
+        let rows = rows.iter().filter(|row| row.finding.verdict == verdict);
+        rows.count()
     };
     let handled = count(Verdict::Handled);
     eprintln!(

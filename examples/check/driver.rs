@@ -38,6 +38,8 @@ pub enum Stop {
     Lost(Lost),
     /// An answer that is not what the numbers should be.
     Wrong(String),
+    /// READY instead of HAVEDATA: it has let the structure drop, and says so.
+    Dropped,
 }
 
 impl From<Lost> for Stop {
@@ -79,8 +81,7 @@ impl Plan {
         session.said = session.subject.said().len();
         Ok(match (situation.script)(&mut session) {
             Ok(finding) => finding,
-            Err(Stop::Wrong(what)) => Finding::wrong(what),
-            Err(Stop::Lost(lost)) => session.lost(lost),
+            Err(stop) => session.stopped(stop),
         })
     }
 
@@ -123,6 +124,7 @@ impl Session<'_> {
     fn control(&mut self) -> Result<(), String> {
         let failed = |stop| match stop {
             Stop::Wrong(what) => what,
+            Stop::Dropped => "the driver did not take the structure".into(),
             Stop::Lost(Lost::Closed(_)) => "the driver closed the connection".into(),
             Stop::Lost(Lost::Silent(_)) => "the driver was silent".into(),
         };
@@ -208,7 +210,13 @@ impl Session<'_> {
 
     pub fn has_data(&mut self) -> Result<(), Stop> {
         self.send(Header::Status)?;
-        self.expects(Header::HaveData)
+        match self.hears()?.as_str() {
+            "HAVEDATA" => Ok(()),
+            "READY" => Err(Stop::Dropped),
+            heard => Err(Stop::Wrong(format!(
+                "answered {heard:?} instead of HAVEDATA"
+            ))),
+        }
     }
 
     /// Asks for the forces.
@@ -259,11 +267,9 @@ impl Session<'_> {
             virial,
             extras,
         };
-        match finite(&answer) {
-            true => Ok(answer),
-            false => Err(Stop::Wrong(format!(
-                "answered with numbers that are not finite: energy {energy}"
-            ))),
+        match not_finite(&answer) {
+            None => Ok(answer),
+            Some(what) => Err(Stop::Wrong(format!("computed it: {what} infinite or NaN"))),
         }
     }
 
@@ -308,16 +314,7 @@ impl Session<'_> {
     /// After a whole POSDATA that no driver can compute: asks for the forces as if nothing were wrong. A driver whose
     /// potential does not look at the cell may find what it always finds.
     pub fn refuses(&mut self, natoms: usize, cell_only: bool) -> Result<Finding, Stop> {
-        self.send(Header::Status)?;
-        let heard = self.hears()?;
-        if heard != "HAVEDATA" {
-            self.ready(&heard)?;
-            self.is_right()?;
-            return Ok(Finding::handled(
-                "recovered",
-                "let the structure drop; the next one is right",
-            ));
-        }
+        self.has_data()?;
         let answer = self.forces(natoms)?;
         if cell_only && self.is(&answer, 0).is_ok() {
             return Ok(Finding::handled(
@@ -409,6 +406,21 @@ impl Session<'_> {
         }
     }
 
+    /// What it means that the script could not go on.
+    fn stopped(&mut self, stop: Stop) -> Finding {
+        match stop {
+            Stop::Wrong(what) => Finding::wrong(what),
+            Stop::Lost(lost) => self.lost(lost),
+            Stop::Dropped => match self.is_right() {
+                Ok(()) => {
+                    Finding::handled("recovered", "let the structure drop; the next one is right")
+                }
+                Err(Stop::Dropped) => Finding::hung("takes no structure any more"),
+                Err(stop) => self.stopped(stop),
+            },
+        }
+    }
+
     /// The connection is over: does the driver end, or come back?
     fn lost(&mut self, lost: Lost) -> Finding {
         match lost {
@@ -428,8 +440,7 @@ impl Session<'_> {
         let start = Instant::now();
         let back = loop {
             if let Some(status) = self.subject.ended() {
-                let said = self.subject.said();
-                return judge_end(status, said.get(self.said..).unwrap_or_default());
+                return judge_end(status, &self.subject.said_since(self.said));
             }
             if let Some(line) = self.listener.as_ref().and_then(Listener::accept) {
                 break line;
@@ -449,19 +460,20 @@ impl Session<'_> {
         match self.is_right() {
             Ok(()) => Finding::handled("came back", "connected again; the numbers are right"),
             Err(Stop::Wrong(what)) => Finding::wrong(format!("connected again, then {what}")),
-            Err(Stop::Lost(_)) => Finding::hung("connected again, and did not take part"),
+            Err(_) => Finding::hung("connected again, and did not take part"),
         }
     }
 }
 
-fn finite(answer: &Answer) -> bool {
-    let Answer {
-        energy,
-        forces,
-        virial,
-        ..
-    } = answer;
-    energy.is_finite() && forces.iter().chain(virial).all(|x| x.is_finite())
+/// What of an answer is not finite.
+fn not_finite(answer: &Answer) -> Option<&'static str> {
+    let bad = |numbers: &[f64]| numbers.iter().any(|x| !x.is_finite());
+    match answer {
+        _ if bad(&[answer.energy]) => Some("the energy is"),
+        _ if bad(&answer.forces) => Some("forces are"),
+        _ if bad(&answer.virial) => Some("the virial is"),
+        _ => None,
+    }
 }
 
 /// Whether two answers are the same but for what electronic structure codes don't converge.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forcewire::Header::{ForceReady, HaveData, PosData, Ready};
 
 use crate::line::{Lost, PAUSE};
-use crate::report::About;
+use crate::report::{About, CONTROL};
 use crate::server::{Clumsy, Manner, Session, Situation};
 use crate::wire::{ATOM, ENERGY, FORCES, HTTP, MATRIX, header, noise, reals, with};
 
@@ -43,7 +43,7 @@ const ORDER: &str =
 /// All of them. The first one is the control.
 pub const DRIVERS: &[Situation] = &[
     situation(
-        "control",
+        CONTROL,
         "(control: a good driver)",
         "what has to go well before anything else can be judged",
         ORDER,
@@ -94,7 +94,13 @@ pub const DRIVERS: &[Situation] = &[
         "is 30 connections that say nothing",
         "a cluster's jobs that were suspended",
         BESIDE,
-        |s| (0..30).map(|_| s.mute()).collect(),
+        |s| {
+            let mut mutes = vec![s.mute()?];
+            // Some servers let in a few only.
+            let more = || Some(s.connect_within(Duration::ZERO).ok()?.then(Manner::Silent));
+            mutes.extend(std::iter::from_fn(more).take(29));
+            Ok(mutes)
+        },
     ),
     situation(
         "half-closed",

@@ -1,17 +1,23 @@
 //! A connection with bare hands: pieces of messages, ends and resets, and patience.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
+use rustix::net::sockopt::{
+    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_timeout,
+};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// Between pieces that should arrive one by one.
 pub const PAUSE: Duration = Duration::from_millis(1);
+
+/// Pieces after which nobody waits any more.
+const MANY: usize = 1000;
 
 #[derive(Clone, Debug)]
 pub enum Address {
@@ -38,7 +44,10 @@ impl Line {
     pub fn connect(address: &Address) -> io::Result<Self> {
         let line = match address {
             Address::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
+                let address = (host.as_str(), *port).to_socket_addrs()?.next();
+                let address = address.ok_or(io::ErrorKind::NotFound)?;
+                // A server that takes no more connections leaves them waiting for minutes.
+                let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
                 // A port that nobody listens to may be given to the connection itself.
                 if stream.local_addr()? == stream.peer_addr()? {
                     return Err(io::ErrorKind::ConnectionRefused.into());
@@ -46,7 +55,13 @@ impl Line {
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
             }
-            Address::Unix(path) => Self::Unix(UnixStream::connect(path)?),
+            Address::Unix(path) => {
+                let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+                // Where a server's queue is full, connecting waits as long as sending would.
+                set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(1)))?;
+                connect(&socket, &SocketAddrUnix::new(path)?)?;
+                Self::Unix(socket.into())
+            }
         };
         Ok(line)
     }
@@ -62,13 +77,17 @@ impl Line {
 
     /// One byte after the other.
     pub fn dribble(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        self.pieces(bytes, 1, PAUSE)
+        self.pieces(bytes, 1)
     }
 
-    pub fn pieces(&mut self, bytes: &[u8], len: usize, pause: Duration) -> Result<(), Lost> {
-        for piece in bytes.chunks(len) {
+    /// So many bytes at a time; after the first thousand pieces without a rest between, or large structures would
+    /// take minutes.
+    pub fn pieces(&mut self, bytes: &[u8], len: usize) -> Result<(), Lost> {
+        for (index, piece) in bytes.chunks(len).enumerate() {
             self.send(piece)?;
-            sleep(pause);
+            if index < MANY {
+                sleep(PAUSE);
+            }
         }
         Ok(())
     }
@@ -77,7 +96,7 @@ impl Line {
         self.receive_by(len, len, Duration::ZERO, patience)
     }
 
-    /// Reads at most `piece` bytes at a time, and rests between.
+    /// Reads at most `piece` bytes at a time, and rests between the first of them.
     pub fn receive_by(
         &mut self,
         len: usize,
@@ -86,7 +105,7 @@ impl Line {
         patience: Duration,
     ) -> Result<Vec<u8>, Lost> {
         let mut bytes = vec![0; len];
-        let (mut at, end) = (0, Instant::now() + patience);
+        let (mut at, mut rests, mut end) = (0, 0, Instant::now() + patience);
         while at < len {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -96,14 +115,20 @@ impl Line {
             let most = len.min(at + piece);
             match self.stream().read(&mut bytes[at..most]) {
                 Ok(0) => return Err(Lost::Closed(at)),
-                Ok(read) => at += read,
+                Ok(read) => {
+                    at += read;
+                    end = Instant::now() + patience;
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {}
                     io::ErrorKind::Interrupted => {}
                     _ => return Err(Lost::Closed(at)),
                 },
             }
-            sleep(pause);
+            if rests < MANY / 5 {
+                sleep(pause);
+                rests += 1;
+            }
         }
         Ok(bytes)
     }

@@ -16,13 +16,17 @@
 //! |---|---|
 //! | handled | it went on and its numbers are right, or it refused: it ended or closed by itself |
 //! | hung | it neither ended, nor closed, nor answered within `--patience`; a server: the good driver beside the clumsy one got no work, or the run did not end |
-//! | crashed | a signal ended it, an exception that nobody caught (a traceback), a panic, or a status other than 0 without a word |
+//! | crashed | a signal ended it, an exception that nobody foresaw, an assertion or a panic, or a status other than 0 without a word |
 //! | silently wrong | a driver computed what it was never fully given, or what has no answer (a NaN), or gave wrong numbers; a server went on with such a reply: its run asked for other structures than the control's, or ended well without a right answer for each |
 //!
-//! The word behind it says how it is known. `carried on`: the numbers are right. `refused`: it ended with a status and a
+//! The words behind it say how it is known. `carried on`: the numbers are right. `refused`: it ended with a status and a
 //! message. `ended`: with status 0. `closed`: the connection only. `came back`: it connected again, and was right.
-//! `recovered`: it let the message drop and was right afterwards. An exception may have a good message; whoever counts
-//! that as a refusal finds it in the explanation.
+//! `recovered`: it let the message drop, said so, and was right afterwards.
+//!
+//! Where a Python program ends with a traceback, its end decides: a `raise`, or the system's word on the connection
+//! (timed out, reset), means that somebody foresaw this and left a message: `refused (exception)`. A call that was not
+//! expected to fail means that nobody did: `crashed (exception)`. An `assert` stands between: it stops the program in
+//! time, and tells its authors rather than its users: `crashed (assertion)`. The explanation always has the message.
 //!
 //! Not everything that is handled is good manners: a driver may refuse a header that comes in two segments, and no wrong
 //! number comes of it. And not everything that hangs is the program's fault: `--patience` has to be longer than its own

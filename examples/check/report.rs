@@ -71,6 +71,9 @@ pub struct About {
     pub reference: &'static str,
 }
 
+/// The situation that is none.
+pub const CONTROL: &str = "control";
+
 pub struct Row {
     pub about: &'static About,
     pub finding: Finding,
@@ -85,7 +88,7 @@ impl Row {
             because,
         } = &self.finding;
         let name = self.about.name;
-        format!("{name:width$}  {verdict:14}  {how:10}  {because}")
+        format!("{name:width$}  {verdict:14}  {how:19}  {because}")
     }
 
     pub fn json(&self, title: &str, role: &str) -> Value {
@@ -133,7 +136,10 @@ pub fn tables(texts: &[String]) -> Result<String, String> {
             continue;
         }
         let counted = |subject: &String| {
-            let mine = || cells.iter().filter(|((_, whose), _)| whose == subject);
+            let mine = || {
+                let cells = cells.iter();
+                cells.filter(|((situation, whose), _)| whose == subject && situation != CONTROL)
+            };
             let handled = mine()
                 .filter(|(_, (verdict, _))| verdict == "handled")
                 .count();

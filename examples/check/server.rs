@@ -50,6 +50,8 @@ pub struct Session<'a> {
     subject: Option<Subject>,
     address: Address,
     book: Arc<Book>,
+    /// Bytes that it had said when it let us connect.
+    said: Option<usize>,
 }
 
 /// A structure by its bytes: cell, count and positions.
@@ -66,12 +68,14 @@ struct Book {
     right: Mutex<HashSet<Key>>,
     /// Of these, answers of the good driver's.
     good: AtomicUsize,
+    /// Right answers of any driver's, after its script.
+    later: AtomicUsize,
     /// When the good driver joined, or the server last sent positions.
     heard: Mutex<Option<Instant>>,
     over: AtomicBool,
 }
 
-/// Evaluations that a server that stays has to ask of the good driver.
+/// Evaluations that a server has to ask for.
 const ENOUGH: usize = 3;
 
 /// The longest run.
@@ -154,6 +158,7 @@ impl Plan {
             subject,
             address,
             book: Arc::default(),
+            said: None,
         })
     }
 }
@@ -161,11 +166,17 @@ impl Plan {
 impl Session<'_> {
     /// A connection of a driver's, once the server listens.
     pub fn connect(&mut self) -> Result<Clumsy, Lost> {
+        self.connect_within(self.plan.start)
+    }
+
+    pub fn connect_within(&mut self, limit: Duration) -> Result<Clumsy, Lost> {
         let start = Instant::now();
         loop {
             match Line::connect(&self.address) {
                 Ok(line) => {
                     line.patience(self.plan.patience);
+                    let said = self.said().len();
+                    self.said.get_or_insert(said);
                     return Ok(Clumsy {
                         line,
                         patience: self.plan.patience,
@@ -178,7 +189,7 @@ impl Session<'_> {
                 Err(_) if self.subject.as_mut().is_some_and(|it| it.ended().is_some()) => {
                     return Err(Lost::Closed(0));
                 }
-                Err(_) if start.elapsed() > self.plan.start => return Err(Lost::Silent(0)),
+                Err(_) if start.elapsed() > limit => return Err(Lost::Silent(0)),
                 Err(_) => sleep(10 * TICK),
             }
         }
@@ -230,7 +241,12 @@ impl Session<'_> {
     fn finish(mut self, left: Vec<Clumsy>) -> Finding {
         let mut drivers: Vec<_> = left.into_iter().map(Clumsy::goes_on).collect();
         let mut finding = None;
-        match self.connect() {
+        // A server that had someone to talk to listens.
+        let limit = match drivers.len() {
+            0 => self.plan.start,
+            _ => self.plan.patience,
+        };
+        match self.connect_within(limit) {
             Ok(mut good) => {
                 good.good = true;
                 drivers.push(good.goes_on());
@@ -263,7 +279,9 @@ impl Session<'_> {
             let good = self.book.good.load(Ordering::Relaxed);
             if let Some(status) = ended {
                 sleep(10 * TICK);
-                let finding = judge_end(status, &self.said());
+                let at = self.said.unwrap_or_default();
+                let said = self.subject.as_ref().map(|it| it.said_since(at));
+                let finding = judge_end(status, &said.unwrap_or_default());
                 return match self.missing() {
                     _ if !status.success() => finding,
                     Some(0) | None => Finding::handled(
@@ -275,8 +293,8 @@ impl Session<'_> {
                     )),
                 };
             }
-            if self.subject.is_none() && good >= ENOUGH {
-                return Finding::handled("carried on", "the good driver gets work");
+            if self.subject.is_none() && self.book.later.load(Ordering::Relaxed) >= ENOUGH {
+                return Finding::handled("carried on", "the work goes on");
             }
             if start.elapsed() > LONGEST {
                 return Finding::hung(format!("has not come to its end within {LONGEST:?}"));
@@ -449,6 +467,7 @@ impl Clumsy {
                     }
                     return;
                 }
+                self.book.later.fetch_add(1, Ordering::Relaxed);
             }
         })
     }

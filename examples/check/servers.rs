@@ -7,7 +7,7 @@ use forcewire::Header::{Exit, GetForce, HaveData, PosData, Status};
 
 use crate::driver::{Session, Situation, Stop};
 use crate::line::PAUSE;
-use crate::report::{About, Finding};
+use crate::report::{About, CONTROL, Finding};
 use crate::wire::{
     ATOM, CELL, COUNT, HTTP, MATRIX, POSITIONS, header, init, noise, posdata, reals, with,
 };
@@ -63,7 +63,7 @@ const END: &str = "EXIT at any message's end; ASE's server closes instead (socke
 /// All of them. The first one is the control.
 pub const SERVERS: &[Situation] = &[
     after_control(
-        "control",
+        CONTROL,
         "(control: a good server)",
         "what has to go well before anything else can be judged",
         ORDER,
@@ -109,7 +109,7 @@ pub const SERVERS: &[Situation] = &[
         STREAM,
         |s| {
             s.is_ready()?;
-            s.line.pieces(&s.posdata(1), 5, PAUSE)?;
+            s.line.pieces(&s.posdata(1), 5)?;
             s.has_data()?;
             let answer = s.forces(s.structure(1).positions.len())?;
             s.is(&answer, 1)?;

@@ -49,6 +49,12 @@ impl Subject {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// What it has said after so many bytes.
+    pub fn said_since(&self, at: usize) -> String {
+        let said = self.said();
+        said.get(at..).unwrap_or(&said).to_owned()
+    }
+
     /// Whether it has ended by now.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
@@ -112,7 +118,11 @@ pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
             format!("ended by signal {signal}{}", quoted(last)),
         );
     }
-    if said.contains("Traceback (most recent call last)") {
+    if let Some((_, trace)) = said.rsplit_once("Traceback (most recent call last)") {
+        if foreseen(trace) {
+            let because = format!("ended by an exception that was foreseen{}", quoted(last));
+            return Finding::handled("refused (exception)", because);
+        }
         return Finding::crashed(
             "exception",
             format!("ended by an exception{}", quoted(last)),
@@ -136,6 +146,22 @@ pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
             )
         }
     }
+}
+
+/// Whether somebody foresaw the exception: it comes from a `raise`, or is the system's word on the connection. The
+/// others come from an `assert`, or from a call that was not expected to fail.
+fn foreseen(trace: &str) -> bool {
+    const SYSTEM: [&str; 4] = [
+        "TimeoutError",
+        "ConnectionResetError",
+        "ConnectionAbortedError",
+        "BrokenPipeError",
+    ];
+    let frame = trace.rsplit_once("\n  File ").map(|(_, frame)| frame);
+    let source = frame.and_then(|frame| frame.lines().nth(1));
+    let last = last_line(trace);
+    source.is_some_and(|source| source.trim_start().starts_with("raise"))
+        || SYSTEM.iter().any(|name| last.starts_with(name))
 }
 
 pub fn last_line(said: &str) -> &str {

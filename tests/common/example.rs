@@ -19,6 +19,12 @@ pub fn server() -> Command {
     Command::new(SERVER.get_or_init(|| built("server")))
 }
 
+/// `examples/check`.
+pub fn check() -> Command {
+    static CHECK: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(CHECK.get_or_init(|| built("check")))
+}
+
 /// Builds an example from the source as it is now, in the profile and the place of the tests.
 fn built(example: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {
