@@ -25,6 +25,12 @@ pub fn tls() -> Command {
     Command::new(TLS.get_or_init(|| built("tls")))
 }
 
+/// `examples/check`.
+pub fn check() -> Command {
+    static CHECK: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(CHECK.get_or_init(|| built("check")))
+}
+
 /// Builds an example from the source as it is now, in the profile and the place of the tests.
 fn built(example: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {

@@ -13,6 +13,7 @@
 #![cfg(unix)]
 
 mod ase;
+mod check;
 mod drivers;
 #[path = "../common/example.rs"]
 mod example;

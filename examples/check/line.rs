@@ -1,0 +1,276 @@
+//! A connection with bare hands: pieces of messages, ends and resets, and patience.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{
+    Timeout, set_socket_linger, set_socket_recv_buffer_size, set_socket_timeout,
+};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+
+/// Between pieces that should arrive one by one.
+pub const PAUSE: Duration = Duration::from_millis(1);
+
+/// Pieces after which nobody waits any more.
+const MANY: usize = 1000;
+
+#[derive(Clone, Debug)]
+pub enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+#[derive(Debug)]
+pub enum Line {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Why nothing more comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lost {
+    /// The peer closed, after so many bytes of what was waited for.
+    Closed(usize),
+    /// Nothing for as long as our patience lasts.
+    Silent(usize),
+}
+
+impl Line {
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        let line = match address {
+            Address::Tcp(host, port) => {
+                let address = (host.as_str(), *port).to_socket_addrs()?.next();
+                let address = address.ok_or(io::ErrorKind::NotFound)?;
+                // A server that takes no more connections leaves them waiting for minutes.
+                let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+                // A port that nobody listens to may be given to the connection itself.
+                if stream.local_addr()? == stream.peer_addr()? {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
+                stream.set_nodelay(true)?;
+                Self::Tcp(stream)
+            }
+            Address::Unix(path) => {
+                let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+                // Where a server's queue is full, connecting waits as long as sending would.
+                set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(1)))?;
+                connect(&socket, &SocketAddrUnix::new(path)?)?;
+                Self::Unix(socket.into())
+            }
+        };
+        Ok(line)
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        self.stream()
+            .write_all(bytes)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Lost::Silent(0),
+                _ => Lost::Closed(0),
+            })
+    }
+
+    /// One byte after the other.
+    pub fn dribble(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        self.pieces(bytes, 1)
+    }
+
+    /// So many bytes at a time; after the first thousand pieces without a rest between, or large structures would
+    /// take minutes.
+    pub fn pieces(&mut self, bytes: &[u8], len: usize) -> Result<(), Lost> {
+        for (index, piece) in bytes.chunks(len).enumerate() {
+            self.send(piece)?;
+            if index < MANY {
+                sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn receive(&mut self, len: usize, patience: Duration) -> Result<Vec<u8>, Lost> {
+        self.receive_by(len, len, Duration::ZERO, patience)
+    }
+
+    /// Reads at most `piece` bytes at a time, and rests between the first of them.
+    pub fn receive_by(
+        &mut self,
+        len: usize,
+        piece: usize,
+        pause: Duration,
+        patience: Duration,
+    ) -> Result<Vec<u8>, Lost> {
+        let mut bytes = vec![0; len];
+        let (mut at, mut rests, mut end) = (0, 0, Instant::now() + patience);
+        while at < len {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Lost::Silent(at));
+            }
+            self.wait(left);
+            let most = len.min(at + piece);
+            match self.stream().read(&mut bytes[at..most]) {
+                Ok(0) => return Err(Lost::Closed(at)),
+                Ok(read) => {
+                    at += read;
+                    end = Instant::now() + patience;
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {}
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(Lost::Closed(at)),
+                },
+            }
+            if rests < MANY / 5 {
+                sleep(pause);
+                rests += 1;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// All that comes until the peer closes, or so long. True if it closed.
+    pub fn drain(&mut self, patience: Duration) -> (Vec<u8>, bool) {
+        let (mut bytes, end) = (Vec::new(), Instant::now() + patience);
+        loop {
+            match self.receive(1, end.saturating_duration_since(Instant::now())) {
+                Ok(byte) => bytes.extend(byte),
+                Err(lost) => return (bytes, matches!(lost, Lost::Closed(_))),
+            }
+        }
+    }
+
+    /// Nothing more will be said, but still listened to.
+    pub fn say_no_more(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
+    /// Gone at once, with a reset; unix sockets know no other way than to close.
+    pub fn reset(self) {
+        if let Self::Tcp(stream) = &self {
+            let _ = set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+
+    /// As few bytes as the system allows are taken in before the peer has to wait.
+    pub fn small_window(&self) {
+        let _ = set_socket_recv_buffer_size(self, 1);
+    }
+
+    fn wait(&self, limit: Duration) {
+        let limit = Some(limit.max(PAUSE));
+        let _ = match self {
+            Self::Tcp(stream) => stream.set_read_timeout(limit),
+            Self::Unix(stream) => stream.set_read_timeout(limit),
+        };
+    }
+
+    /// How long the peer may leave what we send untaken.
+    pub fn patience(&self, limit: Duration) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
+        };
+    }
+
+    fn stream(&mut self) -> &mut dyn Stream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+/// Where a driver under test finds us.
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// On a port of the loopback's that the system chooses, or on this path.
+    pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
+        let listener = match path {
+            None => Self::tcp(0)?,
+            Some(path) => {
+                let listener = UnixListener::bind(&path)?;
+                listener.set_nonblocking(true)?;
+                Self::Unix(listener, path)
+            }
+        };
+        Ok(listener)
+    }
+
+    fn tcp(port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    pub fn address(&self) -> io::Result<Address> {
+        Ok(match self {
+            Self::Tcp(listener) => Address::Tcp("127.0.0.1".into(), listener.local_addr()?.port()),
+            Self::Unix(_, path) => Address::Unix(path.clone()),
+        })
+    }
+
+    /// A server's end and its new start at the same place.
+    pub fn again(self, absence: Duration) -> io::Result<Self> {
+        match self.address()? {
+            Address::Tcp(_, port) => {
+                drop(self);
+                sleep(absence);
+                Self::tcp(port)
+            }
+            Address::Unix(path) => {
+                drop(self);
+                sleep(absence);
+                Self::new(Some(path))
+            }
+        }
+    }
+
+    /// A driver that has connected, if there is one.
+    pub fn accept(&self) -> Option<Line> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(false).ok()?;
+                stream.set_nodelay(true).ok()?;
+                Some(Line::Tcp(stream))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(false).ok()?;
+                Some(Line::Unix(stream))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The conformance kit, `examples/check`: forcewire's own driver and server handle all of it, and the kit notices peers
+//! that do not.
+
+#![cfg(unix)]
+
+#[path = "check/bad.rs"]
+mod bad;
+#[path = "common/example.rs"]
+mod example;
+#[path = "check/readme.rs"]
+mod readme;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// What there has to be at least, of both roles together.
+const SITUATIONS: usize = 40;
+
+/// One line of `--json` for each situation, by its name.
+type Rows = BTreeMap<String, Value>;
+
+fn rows(output: &Output) -> Rows {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let rows = text.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        (row["situation"].as_str().unwrap().to_owned(), row)
+    });
+    rows.collect()
+}
+
+fn all_handled(mut check: Command) -> Rows {
+    let output = check.output().unwrap();
+    let rows = rows(&output);
+    for row in rows.values() {
+        assert_eq!(row["verdict"], "handled", "{row}");
+    }
+    assert!(output.status.success(), "{output:?}");
+    rows
+}
+
+/// The kit with a driver of ours. Its own time limit is shorter than the kit's patience.
+fn driver(flags: &[&str], address: &str) -> Command {
+    let mut check = example::check();
+    let driver = example::driver();
+    let driver = driver.get_program().to_str().unwrap();
+    let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
+    let command = format!("exec '{driver}' {address} {lj}");
+    check.args(["driver", "--json", "--command", &command, "--jobs", "16"]);
+    check.args(flags);
+    check
+}
+
+/// The kit with a server of ours.
+fn server(flags: &[&str], address: &str) -> Command {
+    const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
+    let mut check = example::check();
+    let server = example::server();
+    let server = server.get_program().to_str().unwrap();
+    let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
+    let command = format!("exec '{server}' '{FRAMES}' {address} {run}");
+    // It waits 5 s for drivers to close when it has said EXIT.
+    check.args(["server", "--json", "--command", &command, "--jobs", "16"]);
+    check.args(["--patience", "8"]).args(flags);
+    check
+}
+
+#[test]
+fn forcewires_driver_and_server_handle_all_of_it() {
+    let server = std::thread::spawn(|| all_handled(server(&[], "-a {host} -p {port}")));
+    let drivers = all_handled(driver(&[], "-a {host} -p {port}"));
+    let servers = server.join().unwrap();
+    // The controls don't count.
+    let (drivers, servers) = (drivers.len() - 1, servers.len() - 1);
+    assert!(drivers >= SITUATIONS / 2 && servers >= SITUATIONS / 2);
+    assert!(drivers + servers >= SITUATIONS);
+}
+
+#[test]
+fn the_same_over_unix_sockets() {
+    let some = ["dribble", "cut-positions", "reset-reply", "restart"];
+    let only = some.map(|name| ["--only", name]);
+    let flags = [&["--unix"], only.as_flattened()].concat();
+    assert_eq!(all_handled(driver(&flags, "-u -a {name}")).len(), 4);
+
+    let some = ["nan-forces", "cut-forces", "thirty-mutes", "http"];
+    let only = some.map(|name| ["--only", name]);
+    let flags = [&["--unix"], only.as_flattened()].concat();
+    assert_eq!(all_handled(server(&flags, "-u -a {name}")).len(), 4);
+}
+
+#[test]
+fn a_server_that_stays_is_asked_for_work_only() {
+    const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
+    let mut server = example::server();
+    server.args([FRAMES, "--steps", "100000000", "-a", "127.0.0.1", "-p", "0"]);
+    server.args(["--stride", "100000000", "--attempts", "100"]);
+    let mut server = server
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
+    let listening = said.next().unwrap().unwrap();
+    let address = listening.strip_prefix("server: listening on ").unwrap();
+    let drain = std::thread::spawn(move || said.for_each(drop));
+
+    let mut check = example::check();
+    check.args(["server", "--json", "--address", address]);
+    for name in ["control", "http", "nan-forces", "cut-forces", "dribble"] {
+        check.args(["--only", name]);
+    }
+    let output = check.output().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    drain.join().unwrap();
+    let rows = rows(&output);
+    assert_eq!(rows.len(), 5, "{output:?}");
+    for row in rows.values() {
+        assert_eq!(row["verdict"], "handled", "{row}");
+    }
+}
+
+#[test]
+fn many_atoms_travel_as_few_do() {
+    let flags = [
+        "--atoms",
+        "1000",
+        "--only",
+        "slow-reader",
+        "--only",
+        "pieces",
+        "--only",
+        "stall",
+    ];
+    let flags = [&flags[..], &["--patience", "30"]].concat();
+    assert_eq!(all_handled(driver(&flags, "-a {host} -p {port}")).len(), 3);
+}
+
+#[test]
+fn nonsense_is_one_clear_line_and_status_2() {
+    for (arguments, says) in [
+        (&[][..], "driver, server or table is missing"),
+        (&["client"], "not \"client\""),
+        (&["driver"], "--command is missing"),
+        (
+            &["driver", "--command", "true", "--patience", "-1"],
+            "not \"-1\"",
+        ),
+        (
+            &["driver", "--command", "true", "--address", "x:1"],
+            "--address is no flag",
+        ),
+        (
+            &["driver", "--command", "true", "--only", "rain"],
+            "--only rain",
+        ),
+        (&["server", "--address", "here"], "HOST:PORT"),
+        (&["table", "/nowhere"], "/nowhere"),
+        // The control fails, and why is said.
+        (
+            &["driver", "--command", "echo no license; exit 3"],
+            "no license",
+        ),
+        (
+            &["server", "--command", "echo no license; exit 3"],
+            "no license",
+        ),
+        (
+            &["driver", "--command", "sleep 9", "--start", "0.1"],
+            "has not connected within",
+        ),
+    ] {
+        let output = example::check().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        let text = std::str::from_utf8(&output.stderr).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(
+            line.starts_with("check: ") && !line.contains('\n'),
+            "{text}"
+        );
+        assert!(line.contains(says), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn each_situation_says_where_it_comes_from() {
+    for role in ["driver", "server"] {
+        let output = example::check().args([role, "--list"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let (situations, rest) = lines.as_chunks();
+        assert!(situations.len() > SITUATIONS / 2 && rest.is_empty());
+        let mut names = Vec::new();
+        for [name, does, why, see] in situations {
+            assert!(!names.contains(name), "{name} is there twice");
+            names.push(name);
+            assert!(
+                does.starts_with("    the ") && why.len() > 20 && see.len() > 20,
+                "{name}"
+            );
+        }
+    }
+}

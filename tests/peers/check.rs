@@ -1,0 +1,184 @@
+//! The conformance kit, `examples/check`, on forcewire's driver and server and on those of i-PI and ASE: what README's
+//! tables are made of. They are started as their users start them, with a time limit of two seconds where there is one.
+//!
+//! ```text
+//! FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY cargo test --test peers check -- --ignored
+//! FORCEWIRE_OVERWRITE=1 cargo test --test check readme
+//! ```
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::example;
+use crate::process::peer;
+use crate::table::HERE;
+
+/// A program that the kit is pointed at.
+struct Subject {
+    /// Its results are in `check/WHO-ROLE.jsonl`.
+    who: &'static str,
+    role: &'static str,
+    title: &'static str,
+    /// What is started: an example of ours, or a program of a peer's environment.
+    program: fn() -> Command,
+    /// With `{here}`, the directory of this file, and what the kit fills in.
+    arguments: &'static str,
+}
+
+const FORCEWIRE_DRIVER: Subject = Subject {
+    who: "forcewire",
+    role: "driver",
+    title: "forcewire's `examples/driver.rs`, lj",
+    program: example::driver,
+    arguments: "-a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
+};
+
+const FORCEWIRE_SERVER: Subject = Subject {
+    who: "forcewire",
+    role: "server",
+    title: "forcewire's `examples/server`",
+    program: example::server,
+    arguments: "{here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
+                --output {directory}/argon",
+};
+
+const IPI_DRIVER: Subject = Subject {
+    who: "ipi",
+    role: "driver",
+    title: "i-PI 3.3.1's Python driver, harmonic",
+    program: || peer("ipi", "i-pi-py_driver"),
+    arguments: "-a {host} -p {port} -m harmonic -o 0.01",
+};
+
+const IPI_SERVER: Subject = Subject {
+    who: "ipi",
+    role: "server",
+    title: "i-PI 3.3.1",
+    program: || peer("ipi", "i-pi"),
+    arguments: "input.xml",
+};
+
+const ASE_DRIVER: Subject = Subject {
+    who: "ase",
+    role: "driver",
+    title: "ASE 3.29.0's client, EMT",
+    program: || peer("ase", "python"),
+    arguments: "{here}/drivers/ase_client.py emt {port}",
+};
+
+const ASE_SERVER: Subject = Subject {
+    who: "ase",
+    role: "server",
+    title: "ASE 3.29.0, for one driver",
+    program: || peer("ase", "python"),
+    arguments: "{here}/check/ase_server.py {port} {here}/check/argon.xyz",
+};
+
+impl Subject {
+    fn command(&self) -> String {
+        let program = (self.program)();
+        let program = program.get_program().to_str().unwrap();
+        let arguments = self.arguments.replace("{here}", HERE);
+        let input = match self.arguments {
+            "input.xml" => format!(
+                "sed s/PORT/{{port}}/ '{HERE}/check/ipi.xml' > input.xml && cp '{HERE}/check/argon.xyz' . &&"
+            ),
+            _ => String::new(),
+        };
+        format!(
+            "cd {{directory}} && {input} MPLCONFIGDIR={{directory}} exec '{program}' {arguments}"
+        )
+    }
+
+    /// Runs the kit, and compares what it finds with what is recorded.
+    fn check(&self) {
+        let mut check = example::check();
+        check
+            .args([self.role, "--json", "--title", self.title])
+            .args(["--command", &self.command()])
+            .args(["--patience", "7", "--start", "60", "--jobs", "8"])
+            .envs(
+                (self.program)()
+                    .get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            );
+        let output = check.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let path = format!("{HERE}/check/{}-{}.jsonl", self.who, self.role);
+        if env::var_os("FORCEWIRE_OVERWRITE").is_some() {
+            fs::write(PathBuf::from(path), portable(&text)).unwrap();
+            return;
+        }
+        let recorded = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            verdicts(&text),
+            verdicts(&recorded),
+            "other verdicts than {path} has; FORCEWIRE_OVERWRITE=1 writes it anew"
+        );
+    }
+}
+
+/// Without what differs from run to run: ports and addresses, and how long it took.
+fn portable(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        row.as_object_mut().unwrap().remove("seconds");
+        let because = row["because"].as_str().unwrap();
+        let mut words: Vec<_> = because.split(' ').collect();
+        for word in &mut words {
+            if word.starts_with("127.0.0.1:") {
+                *word = "127.0.0.1";
+            }
+            if word
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b"),".contains(&byte))
+                && word.len() > 5
+                && word.ends_with(')')
+            {
+                *word = "PORT)";
+            }
+        }
+        row["because"] = words.join(" ").into();
+        lines += &format!("{row}\n");
+    }
+    lines
+}
+
+fn verdicts(text: &str) -> BTreeMap<String, String> {
+    let rows = text.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (
+            text("situation"),
+            format!("{} ({})", text("verdict"), text("how")),
+        )
+    });
+    rows.collect()
+}
+
+#[test]
+#[ignore = "needs i-PI 3.3.1 and ASE 3.29: tests/peers/README.md"]
+fn what_the_kit_finds_is_what_is_recorded() {
+    // One after the other: each runs eight situations at a time.
+    for subject in [
+        FORCEWIRE_DRIVER,
+        FORCEWIRE_SERVER,
+        IPI_DRIVER,
+        IPI_SERVER,
+        ASE_DRIVER,
+        ASE_SERVER,
+    ] {
+        subject.check();
+    }
+}
