@@ -38,6 +38,8 @@ pub enum Stop {
     Lost(Lost),
     /// An answer that is not what the numbers should be.
     Wrong(String),
+    /// An answer whose energy, forces or virial are infinite or NaN.
+    NotFinite(&'static str),
     /// READY instead of HAVEDATA: it has let the structure drop, and says so.
     Dropped,
 }
@@ -124,6 +126,7 @@ impl Session<'_> {
     fn control(&mut self) -> Result<(), String> {
         let failed = |stop| match stop {
             Stop::Wrong(what) => what,
+            Stop::NotFinite(what) => format!("{what} infinite or NaN"),
             Stop::Dropped => "the driver did not take the structure".into(),
             Stop::Lost(Lost::Closed(_)) => "the driver closed the connection".into(),
             Stop::Lost(Lost::Silent(_)) => "the driver was silent".into(),
@@ -269,7 +272,7 @@ impl Session<'_> {
         };
         match not_finite(&answer) {
             None => Ok(answer),
-            Some(what) => Err(Stop::Wrong(format!("computed it: {what} infinite or NaN"))),
+            Some(what) => Err(Stop::NotFinite(what)),
         }
     }
 
@@ -410,6 +413,10 @@ impl Session<'_> {
     fn stopped(&mut self, stop: Stop) -> Finding {
         match stop {
             Stop::Wrong(what) => Finding::wrong(what),
+            Stop::NotFinite(what) => Finding {
+                how: "NaN in, NaN out",
+                ..Finding::wrong(format!("computed it: {what} infinite or NaN"))
+            },
             Stop::Lost(lost) => self.lost(lost),
             Stop::Dropped => match self.is_right() {
                 Ok(()) => {

@@ -28,6 +28,8 @@
 //! expected to fail means that nobody did: `crashed (exception)`. An `assert` stands between: it stops the program in
 //! time, and tells its authors rather than its users: `crashed (assertion)`. The explanation always has the message.
 //!
+//! A driver that is given a NaN and answers with one is silent, too, but its server can see it: `NaN in, NaN out`.
+//!
 //! Not everything that is handled is good manners: a driver may refuse a header that comes in two segments, and no wrong
 //! number comes of it. And not everything that hangs is the program's fault: `--patience` has to be longer than its own
 //! time limits, and a server without one will wait for a driver for ever because it was told to.

@@ -127,8 +127,8 @@ pub fn tables(texts: &[String]) -> Result<String, String> {
             let (verdict, how) = (text("verdict"), text("how"));
             let cell = match (verdict.as_str(), how.as_str()) {
                 ("handled", how) => how.to_owned(),
-                ("crashed", how) => format!("**crashed** ({how})"),
-                (verdict, _) => format!("**{verdict}**"),
+                (verdict, "silent" | "went on") => format!("**{verdict}**"),
+                (verdict, how) => format!("**{verdict}** ({how})"),
             };
             cells.insert((situation.0, subject), (verdict, cell));
         }

@@ -123,10 +123,11 @@ pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
             let because = format!("ended by an exception that was foreseen{}", quoted(last));
             return Finding::handled("refused (exception)", because);
         }
-        return Finding::crashed(
-            "exception",
-            format!("ended by an exception{}", quoted(last)),
-        );
+        let how = match last.starts_with("AssertionError") {
+            true => "assertion",
+            false => "exception",
+        };
+        return Finding::crashed(how, format!("ended by an {how}{}", quoted(last)));
     }
     if let Some((_, text)) = said.split_once("panicked at") {
         let text = text.lines().nth(1).unwrap_or_default();
