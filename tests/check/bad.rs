@@ -58,6 +58,7 @@ fn expected(way: &str) -> (String, String) {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_driver_that_hangs_or_crashes_or_refuses_is_seen() {
     for way in WAYS {
         let rows = play(
@@ -78,6 +79,7 @@ fn a_driver_that_hangs_or_crashes_or_refuses_is_seen() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_driver_that_is_silently_wrong_is_seen() {
     let only = [
         "nan-position",
@@ -92,6 +94,7 @@ fn a_driver_that_is_silently_wrong_is_seen() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_server_that_hangs_or_crashes_or_refuses_is_seen() {
     for way in WAYS {
         let rows = play(
@@ -112,6 +115,7 @@ fn a_server_that_hangs_or_crashes_or_refuses_is_seen() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_server_that_is_silently_wrong_is_seen() {
     let only = ["nan-forces", "infinite-virial", "nan-energy", "cut-forces"];
     for (situation, row) in play("server", "server", "believes", &only) {
@@ -120,6 +124,7 @@ fn a_server_that_is_silently_wrong_is_seen() {
 }
 
 #[test]
+#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_driver_without_right_numbers_is_not_judged() {
     let this = env::current_exe().unwrap();
     let command = format!(

@@ -337,6 +337,8 @@ impl Client {
         if self.blocked {
             wait = wait.taken();
         }
+        // One that wants INIT again and again does not compute either.
+        wait.evaluating |= self.stage == Stage::Computing;
         self.watch.note(self.connected.elapsed(), &wait);
         result
     }
