@@ -99,12 +99,31 @@ module forcewire
       end subroutine
    end interface
 
-   !> The side that computes.
-   type, public :: forcewire_driver
+   !> What a driver and a server have in common.
+   type, abstract :: connection
       private
       integer(c_int64_t) :: memory(HANDLE) = 0
-      integer(c_int32_t) :: bead = 0
       character(len=:), allocatable :: why
+   contains
+      !> What went wrong last, with which peer, and what can be done.
+      procedure :: error
+      procedure, private :: conclude
+      procedure(says), private, deferred :: says
+   end type
+
+   abstract interface
+      !> The library's text of what went wrong, with a NUL behind it.
+      subroutine says(self, text)
+         import
+         class(connection), intent(in) :: self
+         character(len=*, kind=c_char), intent(inout) :: text
+      end subroutine
+   end interface
+
+   !> The side that computes.
+   type, extends(connection), public :: forcewire_driver
+      private
+      integer(c_int32_t) :: bead = 0
    contains
       !> connect(address [, flags, patience, stat]): to a server at HOST:PORT, [IPV6]:PORT or unix:NAME. Without
       !> FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
@@ -124,24 +143,21 @@ module forcewire
       procedure :: replica => driver_replica
       !> The text of the last INIT, 256 bytes of it at most.
       procedure :: init_text => driver_init_text
-      !> What went wrong last, with which peer, and what can be done.
-      procedure :: error => driver_error
+      procedure, private :: says => driver_says
       !> Ends the connection. It can be connected again.
       procedure :: close => driver_close
    end type
 
    !> The side that asks.
-   type, public :: forcewire_server
-      private
-      integer(c_int64_t) :: memory(HANDLE) = 0
-      character(len=:), allocatable :: why
+   type, extends(connection), public :: forcewire_server
    contains
       !> accept(address [, flags, patience, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
       !> adopt(socket [, flags, patience, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => server_adopt
       !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute one structure,
-      !> whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i > j.
+      !> whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i > j. Of extras the first 64 KiB are
+      !> kept.
       procedure :: evaluate => server_evaluate
       !> status(known [, stat]): asks the driver. FORCEWIRE_READY and the like, added.
       procedure :: status => server_status
@@ -153,8 +169,7 @@ module forcewire
       procedure :: get_forces => server_get_forces
       !> exit([stat]): tells the driver that it is no longer needed.
       procedure :: exit => server_exit
-      !> What went wrong last, with which peer, and what can be done.
-      procedure :: error => server_error
+      procedure, private :: says => server_says
       !> Ends the connection. Another driver can be accepted.
       procedure :: close => server_close
    end type
@@ -322,7 +337,7 @@ contains
       status = forcewire_driver_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) &
          status = forcewire_driver_connect(self%memory, trim(address)//c_null_char, given_patience(patience))
-      call driver_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine driver_adopt(self, socket, flags, patience, stat)
@@ -335,7 +350,7 @@ contains
       call self%close
       status = forcewire_driver_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) status = forcewire_driver_adopt(self%memory, int(socket, c_int), given_patience(patience))
-      call driver_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine driver_serve(self, potential, stat)
@@ -347,11 +362,11 @@ contains
       it%potential => potential
       status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(it), c_null_ptr, c_null_ptr, 0_c_size_t)
       if (status == FORCEWIRE_CLOSED .and. .not. present(stat)) return
-      call driver_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
-   !> A forcewire_potential_t.
-   integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c)
+   !> A forcewire_potential_t, whose name is no one else's.
+   integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c, name="")
       type(c_ptr), value :: context, positions, forces
       real(c_double), intent(in) :: cell(3, 3)
       integer(c_size_t), value :: natoms
@@ -394,7 +409,7 @@ contains
       if (status == FORCEWIRE_OK .and. event == FORCEWIRE_EVENT_POSITIONS) then
          if (atoms(positions) > told%natoms) positions = positions(:, :told%natoms)
       end if
-      call driver_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine driver_reply(self, energy, forces, virial, extras, stat)
@@ -415,7 +430,7 @@ contains
             status = forcewire_driver_reply(self%memory, evaluation, forces, atoms(forces), "", 0_c_size_t)
          end if
       end if
-      call driver_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    integer function driver_replica(self)
@@ -438,34 +453,11 @@ contains
       end do
    end function
 
-   function driver_error(self) result(text)
+   subroutine driver_says(self, text)
       class(forcewire_driver), intent(in) :: self
-      character(len=:), allocatable :: text
-      text = "all is well"
-      if (allocated(self%why)) text = self%why
-   end function
-
-   !> The end of a call.
-   subroutine driver_conclude(self, status, stat)
-      class(forcewire_driver), intent(inout) :: self
-      integer, intent(in) :: status
-      integer, intent(out), optional :: stat
-      character(len=512, kind=c_char) :: buffer
+      character(len=*, kind=c_char), intent(inout) :: text
       type(c_ptr) :: unused
-      if (allocated(self%why)) deallocate (self%why)
-      if (status == MISSHAPEN) then
-         self%why = "arrays of atoms are (3, natoms), forces as long as positions"
-      else if (status /= FORCEWIRE_OK) then
-         unused = forcewire_driver_error(self%memory, buffer, len(buffer, c_size_t))
-         self%why = buffer(:index(buffer, c_null_char) - 1)
-      end if
-      if (present(stat)) then
-         stat = merge(FORCEWIRE_INVALID_ARGUMENT, status, status == MISSHAPEN)
-      else if (status /= FORCEWIRE_OK) then
-         write (error_unit, "(2a)") "forcewire: ", self%why
-         flush (error_unit)
-         stop 1
-      end if
+      unused = forcewire_driver_error(self%memory, text, len(text, c_size_t))
    end subroutine
 
    subroutine driver_close(self)
@@ -487,7 +479,7 @@ contains
       status = forcewire_server_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_accept(self%memory, trim(address)//c_null_char, given_patience(patience))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_adopt(self, socket, flags, patience, stat)
@@ -500,7 +492,7 @@ contains
       call self%close
       status = forcewire_server_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) status = forcewire_server_adopt(self%memory, int(socket, c_int), given_patience(patience))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_evaluate(self, cell, positions, energy, forces, virial, extras, stat)
@@ -522,7 +514,7 @@ contains
                                             buffer, len(buffer, c_size_t))
       call take(status, answer, energy, virial)
       if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_status(self, known, stat)
@@ -534,7 +526,7 @@ contains
       flags = 0
       status = forcewire_server_status(self%memory, flags)
       known = flags
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_initialize(self, replica, text, stat)
@@ -544,7 +536,7 @@ contains
       integer, intent(out), optional :: stat
       integer :: status
       status = forcewire_server_initialize(self%memory, int(replica, c_int32_t), text, len(text, c_size_t))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_send_positions(self, cell, positions, stat)
@@ -556,7 +548,7 @@ contains
       status = check(positions)
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_send_positions(self%memory, transpose(cell), positions, atoms(positions))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_get_forces(self, energy, forces, virial, extras, stat)
@@ -575,7 +567,7 @@ contains
          status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, buffer, len(buffer, c_size_t))
       call take(status, answer, energy, virial)
       if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
    subroutine server_exit(self, stat)
@@ -583,37 +575,14 @@ contains
       integer, intent(out), optional :: stat
       integer :: status
       status = forcewire_server_exit(self%memory)
-      call server_conclude(self, status, stat)
+      call self%conclude(status, stat)
    end subroutine
 
-   function server_error(self) result(text)
+   subroutine server_says(self, text)
       class(forcewire_server), intent(in) :: self
-      character(len=:), allocatable :: text
-      text = "all is well"
-      if (allocated(self%why)) text = self%why
-   end function
-
-   !> The end of a call.
-   subroutine server_conclude(self, status, stat)
-      class(forcewire_server), intent(inout) :: self
-      integer, intent(in) :: status
-      integer, intent(out), optional :: stat
-      character(len=512, kind=c_char) :: buffer
+      character(len=*, kind=c_char), intent(inout) :: text
       type(c_ptr) :: unused
-      if (allocated(self%why)) deallocate (self%why)
-      if (status == MISSHAPEN) then
-         self%why = "arrays of atoms are (3, natoms), forces as long as positions"
-      else if (status /= FORCEWIRE_OK) then
-         unused = forcewire_server_error(self%memory, buffer, len(buffer, c_size_t))
-         self%why = buffer(:index(buffer, c_null_char) - 1)
-      end if
-      if (present(stat)) then
-         stat = merge(FORCEWIRE_INVALID_ARGUMENT, status, status == MISSHAPEN)
-      else if (status /= FORCEWIRE_OK) then
-         write (error_unit, "(2a)") "forcewire: ", self%why
-         flush (error_unit)
-         stop 1
-      end if
+      unused = forcewire_server_error(self%memory, text, len(text, c_size_t))
    end subroutine
 
    subroutine server_close(self)
@@ -623,6 +592,35 @@ contains
    end subroutine
 
    ! ---- what both share ----
+
+   function error(self) result(text)
+      class(connection), intent(in) :: self
+      character(len=:), allocatable :: text
+      text = "all is well"
+      if (allocated(self%why)) text = self%why
+   end function
+
+   !> The end of a call.
+   subroutine conclude(self, status, stat)
+      class(connection), intent(inout) :: self
+      integer, intent(in) :: status
+      integer, intent(out), optional :: stat
+      character(len=512, kind=c_char) :: text
+      if (allocated(self%why)) deallocate (self%why)
+      if (status == MISSHAPEN) then
+         self%why = "arrays of atoms are (3, natoms), forces as long as positions"
+      else if (status /= FORCEWIRE_OK) then
+         call self%says(text)
+         self%why = text(:index(text, c_null_char) - 1)
+      end if
+      if (present(stat)) then
+         stat = merge(FORCEWIRE_INVALID_ARGUMENT, status, status == MISSHAPEN)
+      else if (status /= FORCEWIRE_OK) then
+         write (error_unit, "(2a)") "forcewire: ", self%why
+         flush (error_unit)
+         stop 1
+      end if
+   end subroutine
 
    !> Atoms of an array.
    integer(c_size_t) function atoms(array)
