@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use crate::driver;
 use crate::drivers::DRIVERS;
 use crate::line::Address;
-use crate::report::{About, CONTROL, Finding, Row, Verdict, tables};
+use crate::report::{Finding, Row, Verdict, tables};
 use crate::server::{self, Target};
 use crate::servers::SERVERS;
+use crate::situation::{About, CONTROL};
 use crate::wire::Structure;
 
 const HELP: &str = "\

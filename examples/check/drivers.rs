@@ -6,8 +6,8 @@ use std::time::Duration;
 use forcewire::Header::{ForceReady, HaveData, PosData, Ready};
 
 use crate::line::{Lost, PAUSE};
-use crate::report::{About, CONTROL};
 use crate::server::{Clumsy, Manner, Session, Situation};
+use crate::situation::{About, CONTROL, FINITE, STREAM, WORDS};
 use crate::wire::{ATOM, ENERGY, FORCES, HTTP, MATRIX, header, noise, reals, with};
 
 type Outcome = Result<Vec<Clumsy>, Lost>;
@@ -19,22 +19,15 @@ const fn situation(
     reference: &'static str,
     script: fn(&mut Session) -> Outcome,
 ) -> Situation {
-    let about = About {
-        name,
-        does,
-        why,
-        reference,
-    };
-    Situation { about, script }
+    Situation {
+        about: About::new(name, does, why, reference),
+        script,
+    }
 }
 
-const STREAM: &str =
-    "TCP is a stream: it keeps bytes and their order, not where writes began (RFC 9293, 3.7)";
 const BESIDE: &str =
     "whoever connects may be gone, slow or something else; the others' work goes on";
-const WORDS: &str = "12 bytes of upper-case ASCII, padded with blanks (i-PI sockets.py, `Message`)";
 const REPLY: &str = "FORCEREADY: float64 energy, int32 atoms, forces, virial, int32 length, extras; atoms as in POSDATA";
-const FINITE: &str = "nothing in the protocol makes sense of a number that is infinite or none";
 const EXTRAS: &str =
     "extras: int32 length, at least 0; empty, or a JSON object in UTF-8 for i-PI (`parse_extra`)";
 const ORDER: &str =

@@ -52,6 +52,8 @@ mod server;
 #[cfg(unix)]
 mod servers;
 #[cfg(unix)]
+mod situation;
+#[cfg(unix)]
 mod subject;
 #[cfg(unix)]
 mod wire;

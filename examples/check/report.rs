@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::situation::{About, CONTROL};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Handled,
@@ -59,20 +61,6 @@ impl Finding {
         }
     }
 }
-
-/// What is done to the program under test.
-pub struct About {
-    pub name: &'static str,
-    /// What happens, in a line.
-    pub does: &'static str,
-    /// Where this comes from.
-    pub why: &'static str,
-    /// What the protocol says of it.
-    pub reference: &'static str,
-}
-
-/// The situation that is none.
-pub const CONTROL: &str = "control";
 
 pub struct Row {
     pub about: &'static About,

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use forcewire::Header;
 
 use crate::line::{Address, Line, Lost};
-use crate::report::{About, Finding};
+use crate::report::Finding;
+use crate::situation::About;
 use crate::subject::{PREFIX, Subject, TICK, judge_end, last_line, quoted};
 use crate::wire::{self, ATOM, MATRIX, Structure};
 

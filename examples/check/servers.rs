@@ -7,7 +7,8 @@ use forcewire::Header::{Exit, GetForce, HaveData, PosData, Status};
 
 use crate::driver::{Session, Situation, Stop};
 use crate::line::PAUSE;
-use crate::report::{About, CONTROL, Finding};
+use crate::report::Finding;
+use crate::situation::{About, CONTROL, FINITE, STREAM, WORDS};
 use crate::wire::{
     ATOM, CELL, COUNT, HTTP, MATRIX, POSITIONS, header, init, noise, posdata, reals, with,
 };
@@ -21,14 +22,8 @@ const fn after_control(
     reference: &'static str,
     script: fn(&mut Session) -> Outcome,
 ) -> Situation {
-    let about = About {
-        name,
-        does,
-        why,
-        reference,
-    };
     Situation {
-        about,
+        about: About::new(name, does, why, reference),
         fresh: false,
         script,
     }
@@ -47,15 +42,11 @@ const fn at_once(
     }
 }
 
-const STREAM: &str =
-    "TCP is a stream: it keeps bytes and their order, not where writes began (RFC 9293, 3.7)";
 const MESSAGE: &str = "a message is complete with its last byte, and i-PI's drivers compute then";
 const COUNTS: &str =
     "the number of atoms is an int32, at least 0, and the same within a run (i-PI's driver.py)";
-const FINITE: &str = "nothing in the protocol makes sense of a number that is infinite or none";
 const TEXT: &str =
     "INIT: int32 replica, int32 length, so many bytes (i-PI sockets.py, `initialize`)";
-const WORDS: &str = "12 bytes of upper-case ASCII, padded with blanks (i-PI sockets.py, `Message`)";
 const ORDER: &str =
     "STATUS at any time; POSDATA when READY; GETFORCE when HAVEDATA (i-PI's driver.f90)";
 const END: &str = "EXIT at any message's end; ASE's server closes instead (socketio.py, `close`)";

@@ -1,0 +1,38 @@
+//! What a situation says of itself, whichever side is clumsy in it.
+
+/// What is done to the program under test.
+pub struct About {
+    pub name: &'static str,
+    /// What happens, in a line.
+    pub does: &'static str,
+    /// Where this comes from.
+    pub why: &'static str,
+    /// What the protocol says of it.
+    pub reference: &'static str,
+}
+
+impl About {
+    pub const fn new(
+        name: &'static str,
+        does: &'static str,
+        why: &'static str,
+        reference: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            does,
+            why,
+            reference,
+        }
+    }
+}
+
+/// The situation that is none.
+pub const CONTROL: &str = "control";
+
+// What the protocol says of both sides.
+pub const STREAM: &str =
+    "TCP is a stream: it keeps bytes and their order, not where writes began (RFC 9293, 3.7)";
+pub const WORDS: &str =
+    "12 bytes of upper-case ASCII, padded with blanks (i-PI sockets.py, `Message`)";
+pub const FINITE: &str = "nothing in the protocol makes sense of a number that is infinite or none";
