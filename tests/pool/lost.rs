@@ -1,13 +1,13 @@
 //! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to another.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
 use forcewire::net::{Address, LeftReason, PoolEvent, PoolOptions};
 use forcewire::{Deadline, Deadlines, Header, Initialize, Mode, ProtocolError, Quantity};
 
-use crate::common::{READY, STATUS, forceready, integer};
+use crate::common::{NEEDINIT, READY, STATUS, forceready, integer};
 use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -93,6 +93,31 @@ fn one_that_computes_for_ever() {
         drop(driver);
     });
     is_late(&why, Deadline::Evaluation, 2 * SHORT);
+}
+
+/// It answers all the time, and computes nothing.
+#[test]
+fn one_that_wants_init_for_ever() {
+    let mut server = Server::new(options());
+    let mut driver = server.play();
+    let asks = thread::spawn(move || {
+        driver.hears(STATUS);
+        driver.says(NEEDINIT);
+        let init = [b"INIT        \x03\0\0\0\x01\0\0\0 ", STATUS].concat();
+        let mut heard = vec![0; init.len()];
+        while driver.0.read_exact(&mut heard).is_ok() && driver.0.write_all(NEEDINIT).is_ok() {
+            assert_eq!(
+                heard.escape_ascii().to_string(),
+                init.escape_ascii().to_string()
+            );
+        }
+    });
+    server.joined(1);
+    server.pool.submit(job(2, 3)).unwrap();
+    let (why, requeued) = server.left();
+    is_late(&why, Deadline::Evaluation, 2 * SHORT);
+    assert_eq!(requeued, 1);
+    asks.join().unwrap();
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub struct PoolOptions {
     pub mode: Mode,
     /// Who gets what.
     pub matching: Matching,
-    /// How long it waits, and then drops a driver. Looked at ten times a second.
+    /// How long it waits, and then drops a driver; for an evaluation from when it is given one, INIT included. Looked at
+    /// ten times a second.
     pub deadlines: Deadlines,
     /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
     pub clients: usize,
