@@ -574,7 +574,8 @@ fn symmetric(virial: [f64; 9]) -> [f64; 9] {
     } else if none(upper) {
         lower
     } else {
-        std::array::from_fn(|i| f64::midpoint(upper[i], lower[i]))
+        // Halves first: two large numbers have a mean, two subnormal ones lose a bit by it.
+        std::array::from_fn(|i| 0.5 * upper[i] + 0.5 * lower[i])
     };
     [virial[0], xy, xz, xy, virial[4], yz, xz, yz, virial[8]]
 }
