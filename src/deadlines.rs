@@ -148,7 +148,7 @@ impl Wait {
 /// Holds the [`Deadlines`] of one connection against a clock.
 ///
 /// It has no clock itself: `now` is the time since any moment that stays the same, of a clock that does not go back.
-/// [`blocking::Timed`](crate::blocking::Timed), `asynch::run_by` and `smoltcp::poll_by` look where it is to be looked. By
+/// [`blocking::Timed`](crate::blocking::Timed), `asynch::Timed` and `smoltcp::poll_by` look where it is to be looked. By
 /// hand, [`note`](Self::note) after each try to move something, whether that ended the exchange or not, and
 /// [`check`](Self::check) when nothing more can be moved:
 ///

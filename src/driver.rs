@@ -653,7 +653,7 @@ impl Driver {
     fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
         if self.not_finite {
             Ok(())
-        } else if wire::is_big_endian(sent.get(..CELL / 2).unwrap_or_default()) {
+        } else if wire::is_big_endian(sent.get(..MATRIX).unwrap_or_default()) {
             Err(ProtocolError::BigEndian(Quantity::Cell))
         } else if cell.is_finite() {
             Ok(())

@@ -158,7 +158,7 @@ fn a_server_never_returns_forces_that_have_not_come() {
     }
 }
 
-/// A driver in C replies to a server of ours what the Rust driver replies, to the last bit.
+/// Energy, forces, virial and extras, as a driver has written them out.
 #[test]
 fn all_of_an_answer_arrives() {
     let numbers = |natoms: usize, start: f64| {
