@@ -144,6 +144,12 @@ pub fn bits(reals: &[f64]) -> Vec<u64> {
     reals.iter().map(|x| x.to_bits()).collect()
 }
 
+/// The same of numbers among which are means: which of two NaN theirs is no one promises.
+pub fn answered_bits(reals: &[f64]) -> Vec<u64> {
+    let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
+    reals.iter().map(|&x| one_nan(x).to_bits()).collect()
+}
+
 impl DriverModel {
     /// What the caller is told, and what the driver says, when its server has sent this and closed.
     pub fn converse(&self, heard: &[u8]) -> (Vec<Told>, Vec<u8>) {
@@ -553,7 +559,7 @@ impl ServerModel {
             evaluations.flat_map(|(&energy, virial)| [&[energy][..], virial].concat());
         let reals: Vec<_> = evaluations.chain(forces).collect();
         Ok(Answered {
-            reals: bits(&reals),
+            reals: answered_bits(&reals),
             extras,
             sent,
         })

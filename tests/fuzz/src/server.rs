@@ -5,7 +5,7 @@ use forcewire::{
 };
 
 use super::choices::{Choices, Wire};
-use super::model::{Answered, EDGE, HEADERS, ServerModel, bits, header, positions};
+use super::model::{Answered, EDGE, HEADERS, ServerModel, answered_bits, header, positions};
 
 const ATOMS: usize = 99;
 const STRUCTURES: usize = 3;
@@ -107,7 +107,7 @@ fn evaluates<T: Scalar>(
     let forces = forces[..atoms].as_flattened().iter().map(|x| x.to_f64());
     let reals: Vec<_> = evaluations.chain(forces).collect();
     Ok(Answered {
-        reals: bits(&reals),
+        reals: answered_bits(&reals),
         extras: all
             .iter()
             .map(|it| it.extras(&extras[..model.extras]).to_vec())
