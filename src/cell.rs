@@ -102,17 +102,28 @@ impl Cell {
 
     /// Whether there is an inverse, and which: [`inverse`](Self::inverse) for an h with nothing below its diagonal,
     /// which is what a server sends. In place, and by far less code and stack than the general one.
+    #[inline(never)]
     pub(crate) fn invert_upper(&self, inverse: &mut [[f64; 3]; 3]) -> bool {
-        let [[ax, bx, cx], [_, by, cy], [_, _, cz]] = self.h;
-        let (xx, yy, zz) = (1.0 / ax, 1.0 / by, 1.0 / cz);
+        *inverse = [[0.0; 3]; 3];
+        invert_diagonal::<0>(&self.h, inverse);
+        invert_diagonal::<1>(&self.h, inverse);
+        invert_diagonal::<2>(&self.h, inverse);
         // In the order of i-PI 3.3.1 (`ipi/utils/mathtools.py`, `invert_ut3x3`), so that all bits are the same, but for
         // the sign of zeros, of which these have none.
-        let (xy, yz) = (0.0 - xx * bx * yy, 0.0 - yy * cy * zz);
-        let xz = 0.0 - yz * bx * xx - xx * cx * zz;
-        *inverse = [[xx, xy, xz], [0.0, yy, yz], [0.0, 0.0, zz]];
+        subtract_product::<0, 1>(&self.h, inverse);
+        subtract_product::<1, 2>(&self.h, inverse);
+        subtract_corner(&self.h, inverse);
+        subtract_product::<0, 2>(&self.h, inverse);
+        self.is_finite() && is_finite(inverse)
+    }
+
+    /// Whether the vectors of an h with nothing below its diagonal span a space, to within rounding.
+    #[inline(never)]
+    pub(crate) fn is_thick(&self) -> bool {
+        let [[_, bx, cx], [_, by, cy], [_, _, cz]] = self.h;
         let (b, c) = (bx.abs().max(by.abs()), cx.abs().max(cy.abs()).max(cz.abs()));
         let determinant = by / b * (cz / c);
-        determinant.abs() > SINGULAR && self.is_finite() && is_finite(inverse)
+        determinant.abs() > SINGULAR
     }
 
     /// The distances between opposite faces of the cell along a, b and c, in bohr, or None as for
@@ -269,19 +280,23 @@ impl Virial {
     /// The full symmetric matrix of what a driver sent: one triangle mirrored if the other is 0 (LAMMPS sends the
     /// upper one), else the mean of both.
     #[must_use]
-    pub fn symmetric(self) -> Self {
-        let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = self.0;
-        let pairs = [(xy, yx), (xz, zx), (yz, zy)];
+    pub fn symmetric(mut self) -> Self {
+        self.symmetrize();
+        self
+    }
+
+    /// [`symmetric`](Self::symmetric), in place: copies would lie on the stack below floating point in software.
+    #[inline(never)]
+    pub(crate) fn symmetrize(&mut self) {
+        let [[_, xy, xz], [yx, _, yz], [zx, zy, _]] = &mut self.0;
         // Of bits, because a device without floating point should not need it for this.
-        let is_zero = |x: f64| x.to_bits() << 1 == 0;
-        let only_upper = pairs.iter().all(|&(_, lower)| is_zero(lower));
-        let only_lower = pairs.iter().all(|&(upper, _)| is_zero(upper));
-        let [xy, xz, yz] = pairs.map(|(upper, lower)| match (only_upper, only_lower) {
-            (true, _) => upper,
-            (_, true) => lower,
-            _ => 0.5 * upper + 0.5 * lower,
-        });
-        Self::from_upper([xx, xy, xz, yy, yz, zz])
+        let are_zero = |these: [&f64; 3]| these.iter().all(|x| x.to_bits() << 1 == 0);
+        let only_upper = are_zero([yx, zx, zy]);
+        let only_lower = are_zero([xy, xz, yz]);
+        let mean = !only_upper && !only_lower;
+        make_same(xy, yx, only_lower, mean);
+        make_same(xz, zx, only_lower, mean);
+        make_same(yz, zy, only_lower, mean);
     }
 
     /// The sum of the diagonal, in hartree.
@@ -320,6 +335,37 @@ pub(crate) fn dot([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> f64 {
     ax * bx + ay * by + az * bz
 }
 
+/// Of two numbers their mean, or the second, or else the first.
+#[inline(never)]
+fn make_same(first: &mut f64, second: &mut f64, is_second: bool, is_mean: bool) {
+    if is_mean {
+        *first = 0.5 * *first + 0.5 * *second;
+    } else if is_second {
+        *first = *second;
+    }
+    *second = *first;
+}
+
+// What follows are functions of their own so that, in software, each has only its own numbers on the stack.
+
+#[inline(never)]
+fn invert_diagonal<const I: usize>(h: &[[f64; 3]; 3], inverse: &mut [[f64; 3]; 3]) {
+    inverse[I][I] = 1.0 / h[I][I];
+}
+
+#[inline(never)]
+fn subtract_product<const I: usize, const J: usize>(
+    h: &[[f64; 3]; 3],
+    inverse: &mut [[f64; 3]; 3],
+) {
+    inverse[I][J] -= inverse[I][I] * h[I][J] * inverse[J][J];
+}
+
+#[inline(never)]
+fn subtract_corner(h: &[[f64; 3]; 3], inverse: &mut [[f64; 3]; 3]) {
+    inverse[0][2] -= inverse[1][2] * h[0][1] * inverse[0][0];
+}
+
 fn cross([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> [f64; 3] {
     [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
 }
@@ -343,6 +389,7 @@ fn scaled(vector: [f64; 3]) -> ([f64; 3], f64) {
     (vector.map(|x| x / largest), largest)
 }
 
+#[inline(never)]
 fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
     matrix.as_flattened().iter().all(|x| x.is_finite())
 }
@@ -358,7 +405,7 @@ mod tests {
     fn what_a_server_sends_is_the_inverse() {
         let mut inverse = [[0.0; 3]; 3];
         let cell = Cell::from_rows([[4.0, 1.0, -3.0], [0.0, 2.0, 0.5], [0.0, 0.0, 8.0]]);
-        assert!(cell.invert_upper(&mut inverse));
+        assert!(cell.invert_upper(&mut inverse) && cell.is_thick());
         // By hand; powers of two, so exact.
         let expected = [
             [0.25, -0.125, 0.101_562_5],
@@ -384,7 +431,7 @@ mod tests {
             let cell = Cell::from_rows([[ax, bx, cx], [0.0, by, cy], [0.0, 0.0, cz]]);
             let general = cell.inverse();
             assert_eq!(
-                cell.invert_upper(&mut inverse),
+                cell.invert_upper(&mut inverse) && cell.is_thick(),
                 general.is_some(),
                 "{cell:?}"
             );

@@ -1049,7 +1049,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
                     } else if let Some(bytes) = T::as_wire(rest) {
                         (message.push(bytes), Part::Virial(0))
                     } else {
-                        let fit = message.push_reals(rest);
+                        let fit = message.push_atoms(rest);
                         (fit > 0, Part::Forces(gone + fit))
                     }
                 }

@@ -2,7 +2,7 @@
 
 use crate::Scalar;
 use crate::scalar::to_wire;
-use crate::wire::REAL;
+use crate::wire::{ATOM, REAL};
 
 /// Bytes that the machine can hold on their way: 32 atoms, and a whole reply of up to 27.
 pub(crate) const SCRATCH: usize = 768;
@@ -18,8 +18,18 @@ impl<'a> Gather<'a> {
         Self { bytes, len: 0 }
     }
 
+    /// Goes on behind the bytes that are gathered.
+    pub(crate) const fn behind(bytes: &'a mut [u8; SCRATCH], len: usize) -> Self {
+        Self { bytes, len }
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes that still have a place.
+    pub(crate) const fn left(&self) -> usize {
+        SCRATCH.saturating_sub(self.len)
     }
 
     fn room(&mut self) -> &mut [u8] {
@@ -54,12 +64,12 @@ impl<'a> Gather<'a> {
         fit
     }
 
-    /// Adds as many of the numbers as there is room for, and says how many those were.
+    /// Adds as many atoms' numbers as there is room for, and says how many numbers those were.
     #[must_use]
-    pub(crate) fn push_reals<T: Scalar>(&mut self, values: &[T]) -> usize {
+    pub(crate) fn push_atoms<T: Scalar>(&mut self, values: &[T]) -> usize {
         let room = self.room();
-        let fit = (room.len() / REAL).min(values.len());
-        to_wire(values, room);
+        let fit = (room.len() / ATOM * 3).min(values.len());
+        to_wire(values.get(..fit).unwrap_or_default(), room);
         self.len += fit * REAL;
         fit
     }

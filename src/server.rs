@@ -22,12 +22,12 @@
 //!
 //! A driver that was told of batches by INIT gets several structures at once, in another order (`dispatch_send_batch`).
 
+use core::convert::Infallible;
 use core::fmt;
 
-use crate::cell::dot;
 use crate::fmt::{debug, trace};
 use crate::message::{Gather, SCRATCH};
-use crate::scalar::{from_wire, to_wire};
+use crate::scalar::from_wire;
 use crate::wire::{self, ATOM, CELL, HEADER, INTEGER, MATRIX, REAL};
 use crate::{
     Awaited, Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer,
@@ -104,7 +104,21 @@ impl<'a, T> Request<'a, T> {
     }
 
     /// Whether a driver can be sent this.
+    #[cfg(feature = "std")]
     pub(crate) fn check(&self, not_finite: bool) -> Result<(), ProtocolError>
+    where
+        T: Scalar,
+    {
+        self.check_atoms(not_finite)?;
+        let mut inverse = [[0.0; 3]; 3];
+        self.cells.iter().try_for_each(|cell| {
+            let inverted = cell.invert_upper(&mut inverse) && cell.is_thick();
+            check_cell(cell, inverted)
+        })
+    }
+
+    /// Whether a driver can be sent the atoms.
+    fn check_atoms(&self, not_finite: bool) -> Result<(), ProtocolError>
     where
         T: Scalar,
     {
@@ -113,17 +127,6 @@ impl<'a, T> Request<'a, T> {
         let natoms = self.natoms().min(MOST_ATOMS);
         let expected = natoms.saturating_mul(structures);
         check_length(Quantity::Positions, self.positions.len(), expected)?;
-        for cell in self.cells {
-            if !cell.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Cell));
-            }
-            if !cell.is_upper_triangular() {
-                return Err(ProtocolError::NotUpperTriangular);
-            }
-            if !cell.invert_upper(&mut [[0.0; 3]; 3]) {
-                return Err(ProtocolError::SingularCell);
-            }
-        }
         if not_finite || T::all_finite(self.positions.as_flattened()) {
             Ok(())
         } else {
@@ -157,27 +160,38 @@ impl<'a, T> Request<'a, T> {
         }
     }
 
-    /// What announces batches behind the text of INIT, as i-PI 3.3.1 writes it (`DriverSocket.initialize`).
-    fn batch_size(&self, mode: Mode) -> heapless::Vec<u8, 40> {
-        let mut text = heapless::Vec::new();
-        let Mode::Batched(size @ 2..) = mode else {
-            return text;
+    /// Bytes of INIT's text, with what is added to it.
+    fn text_len(&self, mode: Mode) -> usize {
+        let added = match mode {
+            Mode::Batched(size @ 2..) => {
+                usize::from(self.says_something()) + BATCH_SIZE.len() + digits(size)
+            }
+            _ => 0,
         };
-        if !self.text().iter().all(u8::is_ascii_whitespace) {
-            let _ = text.push(b',');
+        self.text().len().saturating_add(added)
+    }
+
+    fn says_something(&self) -> bool {
+        !self.text().iter().all(u8::is_ascii_whitespace)
+    }
+
+    /// Adds what announces batches behind the text of INIT, as i-PI 3.3.1 writes it (`DriverSocket.initialize`).
+    fn put_batch_size(&self, mode: Mode, message: &mut Gather<'_>) -> bool {
+        let Mode::Batched(size @ 2..) = mode else {
+            return true;
+        };
+        let comma: &[u8] = if self.says_something() { b"," } else { b"" };
+        let len = comma.len() + BATCH_SIZE.len() + digits(size);
+        if message.left() < len || !message.push(comma) || !message.push(BATCH_SIZE) {
+            return false;
         }
-        let _ = text.extend_from_slice(b" batch_size:");
         // By hand: `core::fmt` takes 2 KB of flash.
-        let mut digits = heapless::Vec::<u8, 20>::new();
         let mut rest = size;
-        while rest > 0 {
-            let _ = digits.push(b'0' + (rest % 10) as u8);
+        for digit in message.reserve(digits(size)).into_iter().flatten().rev() {
+            *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        for digit in digits.iter().rev() {
-            let _ = text.push(*digit);
-        }
-        text
+        true
     }
 
     /// The replica (bead) that INIT names. 0 unless told otherwise; i-PI's may be negative.
@@ -285,6 +299,8 @@ pub struct Server {
     left: usize,
 
     traffic: Traffic,
+    /// Of the cell that is leaving, or by which atoms are folded.
+    inverse: [[f64; 3]; 3],
     scratch: [u8; SCRATCH],
 }
 
@@ -293,7 +309,8 @@ pub struct Server {
 enum State {
     /// Between messages.
     Idle,
-    /// Pieces of a message are leaving from the scratch; behind them comes this part.
+    /// Pieces of a message are leaving from the scratch; behind them comes this part. When they have left, the scratch
+    /// is filled again by the next step.
     Gathered(Part),
     /// Positions of this structure are leaving straight from the caller's array.
     Direct(usize),
@@ -354,6 +371,14 @@ enum Field {
     Surplus(usize, usize),
 }
 
+/// What is put behind what is gathered: a cell, positions in this cell, whatever else messages are made of.
+enum Next<'a> {
+    Cell(&'a Cell),
+    Positions(&'a Cell),
+    Words,
+    Nothing,
+}
+
 /// What an exchange is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
@@ -393,6 +418,7 @@ impl Server {
                 received: 0,
                 sent: 0,
             },
+            inverse: [[0.0; 3]; 3],
             scratch: [0; SCRATCH],
         }
     }
@@ -473,8 +499,8 @@ impl Server {
         text: &'a [u8],
     ) -> Exchange<'a, f64, ()> {
         let mut exchange = Exchange::new(self, Goal::Initialize, nothing);
-        exchange.request.replica = replica;
-        exchange.request.text = text;
+        exchange.course.request.replica = replica;
+        exchange.course.request.text = text;
         exchange
     }
 
@@ -491,7 +517,7 @@ impl Server {
         request: Request<'a, T>,
     ) -> Exchange<'a, T, ()> {
         let mut exchange = Exchange::new(self, Goal::Send, nothing);
-        exchange.request = request;
+        exchange.course.request = request;
         exchange
     }
 
@@ -504,8 +530,8 @@ impl Server {
     /// [`WrongLength`](ProtocolError::WrongLength). Final for the connection:
     /// [`WrongAtoms`](ProtocolError::WrongAtoms), [`NegativeLength`](ProtocolError::NegativeLength),
     /// [`NotFinite`](ProtocolError::NotFinite), [`Unanswered`](ProtocolError::Unanswered),
-    /// [`EndOfStream`](ProtocolError::EndOfStream) and what [`status`](Self::status) knows. `forces` may hold parts
-    /// of an answer then.
+    /// [`EndOfStream`](ProtocolError::EndOfStream) and what [`status`](Self::status) knows. `forces` (and `answers` of a
+    /// batch) may hold parts of an answer then.
     pub const fn get_forces<'a, T: Scalar>(
         &'a mut self,
         forces: &'a mut [[T; 3]],
@@ -522,9 +548,9 @@ impl Server {
         extras: &'a mut [u8],
     ) -> Exchange<'a, T, Answer> {
         let mut exchange = Exchange::new(self, Goal::Forces, Server::first_answer);
-        exchange.answers = answers;
-        exchange.forces = forces;
-        exchange.extras = extras;
+        exchange.course.answers = answers;
+        exchange.course.forces = forces;
+        exchange.course.extras = extras;
         exchange
     }
 
@@ -557,10 +583,10 @@ impl Server {
         extras: &'a mut [u8],
     ) -> Exchange<'a, T, Answer> {
         let mut exchange = Exchange::new(self, Goal::Evaluate, Server::first_answer);
-        exchange.request = request;
-        exchange.answers = answers;
-        exchange.forces = forces;
-        exchange.extras = extras;
+        exchange.course.request = request;
+        exchange.course.answers = answers;
+        exchange.course.forces = forces;
+        exchange.course.extras = extras;
         exchange
     }
 
@@ -626,6 +652,30 @@ impl Server {
 
     fn first_answer(&self) -> Answer {
         self.answer
+    }
+
+    /// Goes on with this part, or ends the message.
+    #[inline(always)]
+    fn gather(&mut self, part: Part) {
+        if part == Part::End {
+            self.sent();
+        } else {
+            self.state = State::Gathered(part);
+            self.at = 0;
+            self.end = 0;
+        }
+    }
+
+    /// The part behind so many structures' positions.
+    const fn behind_positions(&self, index: usize) -> Part {
+        if index < self.carried {
+            Part::Positions { index, gone: 0 }
+        } else {
+            match self.mode {
+                Mode::Classic | Mode::Strict => Part::Status,
+                Mode::Consolidated | Mode::Batched(_) => Part::GetForce,
+            }
+        }
     }
 
     fn expect(&mut self, field: Field, len: usize) {
@@ -859,13 +909,13 @@ impl Server {
         self.natoms().saturating_mul(self.structures)
     }
 
-    /// A number of the driver's may be taken.
-    const fn check(&self, quantity: Quantity, finite: bool) -> Result<(), ProtocolError> {
-        if finite || self.not_finite {
-            Ok(())
-        } else {
-            Err(ProtocolError::NotFinite(quantity))
+    /// Whether numbers of the driver's may be taken; fails otherwise.
+    fn accepts(&mut self, quantity: Quantity, finite: bool) -> bool {
+        let accepts = finite || self.not_finite;
+        if !accepts {
+            self.fail(ProtocolError::NotFinite(quantity));
         }
+        accepts
     }
 }
 
@@ -893,23 +943,30 @@ impl fmt::Debug for Server {
 /// An exchange with a driver; made by the methods of [`Server`].
 #[must_use = "a transfer does nothing by itself: run it over a transport"]
 pub struct Exchange<'a, T, O> {
+    course: Course<'a, T>,
+    output: fn(&Server) -> O,
+}
+
+/// An exchange, whatever it ends with.
+struct Course<'a, T> {
     server: &'a mut Server,
     goal: Goal,
     request: Request<'a, T>,
     answers: &'a mut [Answer],
     forces: &'a mut [[T; 3]],
     extras: &'a mut [u8],
-    output: fn(&Server) -> O,
     /// It has taken over from the exchange before.
     took_over: bool,
     done: bool,
+    /// Why the step under way can't be made.
+    refused: Option<ProtocolError>,
 }
 
 impl<T, O> fmt::Debug for Exchange<'_, T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
-            .field("goal", &self.goal)
-            .field("server", &self.server)
+            .field("goal", &self.course.goal)
+            .field("server", &self.course.server)
             .finish_non_exhaustive()
     }
 }
@@ -917,18 +974,41 @@ impl<T, O> fmt::Debug for Exchange<'_, T, O> {
 impl<'a, T: Scalar, O> Exchange<'a, T, O> {
     const fn new(server: &'a mut Server, goal: Goal, output: fn(&Server) -> O) -> Self {
         Self {
-            server,
-            goal,
-            request: Request::NOTHING,
-            answers: &mut [],
-            forces: &mut [],
-            extras: &mut [],
+            course: Course {
+                server,
+                goal,
+                request: Request::NOTHING,
+                answers: &mut [],
+                forces: &mut [],
+                extras: &mut [],
+                took_over: false,
+                done: false,
+                refused: None,
+            },
             output,
-            took_over: false,
-            done: false,
         }
     }
 
+    #[inline(never)] // it may be large
+    fn outcome(&self) -> Step<'static, O> {
+        Step::Done((self.output)(self.course.server))
+    }
+
+    /// The slice that is to be moved, or what the exchange ends with.
+    #[inline(never)]
+    fn look(&mut self) -> Result<Step<'_, O>, ProtocolError> {
+        if self.course.done {
+            return Ok(self.outcome());
+        }
+        Ok(match self.course.look()? {
+            Step::Read(bytes) => Step::Read(bytes),
+            Step::Write(bytes) => Step::Write(bytes),
+            Step::Done(never) => match never {},
+        })
+    }
+}
+
+impl<'a, T: Scalar> Course<'a, T> {
     /// Takes over from the exchange before. What that has only looked at has not begun; an answer that is half here
     /// is not waited for by one that leaves.
     fn take_over(&mut self) {
@@ -942,14 +1022,119 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         self.took_over = true;
     }
 
-    /// What the exchange ends with.
-    #[inline(never)] // as with `complete`
-    fn outcome(&self) -> Step<'static, O> {
-        Step::Done((self.output)(self.server))
+    /// Whether the exchange can go on from here, or has nothing left to do.
+    fn check_state(&mut self) -> Result<(), ProtocolError> {
+        let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
+        match self.server.state {
+            _ if self.done => {}
+            State::Failed(error) => return Err(error),
+            State::Leaving if leaving => {}
+            State::Closed if leaving => self.done = true,
+            State::Leaving | State::Closed if asking => self.done = true,
+            State::Closed if self.server.phase != Phase::Leaving => {
+                return Err(ProtocolError::Unanswered(self.server.asked()));
+            }
+            // Forces are on their way: there is nothing to ask.
+            _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
+                self.done = true;
+            }
+            _ => self.check_resumed()?,
+        }
+        Ok(())
+    }
+
+    /// The slice that is to be moved.
+    #[inline(never)]
+    fn look(&mut self) -> Result<Step<'_, Infallible>, ProtocolError> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        let (at, end) = (self.server.at, self.server.end);
+        match self.server.state {
+            State::Direct(index) => {
+                let bytes = self.direct(index);
+                match bytes.get(at..) {
+                    Some(rest) if bytes.len() == end => Ok(Step::Write(rest)),
+                    _ => Err(ProtocolError::WrongLength {
+                        quantity: Quantity::Positions,
+                        given: bytes.len() / ATOM,
+                        expected: end / ATOM,
+                    }),
+                }
+            }
+            State::Forces => match T::as_wire_mut(self.forces.as_flattened_mut()) {
+                Some(bytes) => Ok(Step::Read(bytes.get_mut(at..end).unwrap_or_default())),
+                None => Err(ProtocolError::WrongLength {
+                    quantity: Quantity::Forces,
+                    given: 0,
+                    expected: end / ATOM,
+                }),
+            },
+            State::Extras(_) => Ok(Step::Read(self.extras().get_mut(at..).unwrap_or_default())),
+            State::Gathered(_) => {
+                let rest = self.server.scratch.get(at..end).unwrap_or_default();
+                Ok(Step::Write(rest))
+            }
+            _ => {
+                let rest = self.server.scratch.get_mut(at..end).unwrap_or_default();
+                Ok(Step::Read(rest))
+            }
+        }
+    }
+
+    /// Remembers why the step can't be made; whether it can.
+    fn allows(&mut self, result: Result<(), ProtocolError>) -> bool {
+        self.refused = result.err();
+        self.refused.is_none()
+    }
+
+    /// Takes over, and looks at what is to be sent.
+    #[inline(never)] // here and below, so that only one of them is on the stack
+    fn enter(&mut self) -> bool {
+        if !self.took_over {
+            self.take_over();
+        }
+        let result = if self.sends_next() {
+            self.check_request()
+        } else {
+            Ok(())
+        };
+        self.allows(result)
+    }
+
+    /// Looks at the cells that are to be sent.
+    #[inline(always)]
+    fn check_cells(&mut self) -> bool {
+        if self.sends_next() {
+            for cell in self.request.cells {
+                let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
+                if !self.check_cell(cell, inverted) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[inline(never)]
+    fn check_cell(&mut self, cell: &Cell, inverted: bool) -> bool {
+        self.allows(check_cell(cell, inverted))
+    }
+
+    /// Begins the next message if none is under way; whether there is something left to be done.
+    #[inline(never)]
+    fn begin(&mut self) -> bool {
+        let begun = if self.server.state == State::Idle && !self.done {
+            self.begin_next()
+        } else {
+            Ok(())
+        };
+        let result = begun.and_then(|()| self.check_state());
+        self.allows(result)
     }
 
     /// Between messages: begins the next one, or finds that nothing is left to be done.
-    fn begin(&mut self) -> Result<(), ProtocolError> {
+    fn begin_next(&mut self) -> Result<(), ProtocolError> {
         use Goal::{Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let (goal, phase) = (self.goal, self.server.phase);
@@ -982,7 +1167,6 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                 (Part::Init, Phase::Asked, Some(Initialize))
             }
             (Send | Evaluate, Phase::Ready) => {
-                self.check_request()?;
                 let phase = match self.server.mode {
                     Mode::Classic | Mode::Strict => Phase::Computing,
                     Mode::Consolidated | Mode::Batched(_) => Phase::Awaiting,
@@ -996,7 +1180,7 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
         };
         self.server.then = (phase, news);
-        self.gather(part);
+        self.server.gather(part);
         Ok(())
     }
 
@@ -1053,18 +1237,24 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
     }
 
     fn check_text(&self) -> Result<(), ProtocolError> {
-        let added = self.request.batch_size(self.server.mode).len();
-        let len = self.request.text().len().saturating_add(added);
+        let len = self.request.text_len(self.server.mode);
         i32::try_from(len).map_or(Err(ProtocolError::TextTooLong(len)), |_| Ok(()))
     }
 
-    /// Whether the structures can be sent and the answers have a place.
+    /// Whether positions are what leaves next.
+    fn sends_next(&self) -> bool {
+        let between = self.server.state == State::Idle && !self.done;
+        let sends = matches!(self.goal, Goal::Send | Goal::Evaluate);
+        between && sends && self.server.phase == Phase::Ready
+    }
+
+    /// Whether the structures can be sent, but for their cells, and the answers have a place.
     fn check_request(&self) -> Result<(), ProtocolError> {
         let (server, request) = (&*self.server, &self.request);
         let structures = request.cells.len();
         let most = structures.min(server.carried);
         check_length(Quantity::Structures, structures, most)?;
-        request.check(server.not_finite)?;
+        request.check_atoms(server.not_finite)?;
         let natoms = request.natoms();
         match server.natoms {
             Some(expected) if expected != natoms && !server.changing_atoms => {
@@ -1108,99 +1298,163 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         }
     }
 
-    /// Puts what is small, from `part` on, into the scratch until it is full or an array comes that can leave by
-    /// itself.
-    fn gather(&mut self, mut part: Part) {
-        let request = self.request;
-        let (mode, carried, fold) = (self.server.mode, self.server.carried, self.server.fold);
-        let natoms = i32::try_from(request.natoms()).unwrap_or(i32::MAX);
-        let mut message = Gather::new(&mut self.server.scratch);
+    /// Puts what is small into the scratch until it is full or an array comes that can leave by itself.
+    #[inline(always)]
+    fn fill(&mut self) {
+        if self.server.at < self.server.end {
+            return;
+        }
         loop {
-            let (fits, next) = match part {
-                Part::Init => {
-                    let len = request.text().len() + request.batch_size(mode).len();
-                    let len = i32::try_from(len).unwrap_or(i32::MAX);
-                    let fits = message.push(Header::Init.bytes())
-                        && message.push(&request.replica.to_le_bytes())
-                        && message.push(&len.to_le_bytes());
-                    (fits, Part::Text { gone: 0 })
+            let from = self.server.end;
+            let fits = match self.next() {
+                Next::Nothing => return,
+                Next::Words => self.put_words(),
+                Next::Cell(cell) => {
+                    cell.invert_upper(&mut self.server.inverse);
+                    self.put_cell(cell)
                 }
-                Part::Text { gone } => match request.text().get(gone..).unwrap_or_default() {
-                    [] => (true, Part::BatchSize),
-                    rest => {
-                        let fit = message.push_text(rest);
-                        (fit > 0, Part::Text { gone: gone + fit })
+                Next::Positions(cell) => {
+                    let fits = self.put_positions();
+                    if let Some(fold) = self.server.fold {
+                        cell.invert_upper(&mut self.server.inverse);
+                        let server = &mut *self.server;
+                        let atoms = server.scratch.get_mut(from..server.end);
+                        fold(cell, &server.inverse, atoms.unwrap_or_default());
                     }
-                },
-                Part::BatchSize => {
-                    let text = request.batch_size(mode);
-                    (message.push(&text), Part::Status)
+                    fits
                 }
-                Part::PosData => {
-                    let mut fits = message.push(Header::PosData.bytes());
-                    if carried > 1 {
-                        fits = fits && message.push(&natoms.to_le_bytes());
-                    }
-                    (fits, Part::Cell(0))
-                }
-                Part::Cell(index) if index < carried => {
-                    let room = message.reserve(CELL);
-                    let fits = room.map(|room| wire::put_cell(request.cell(index), room));
-                    (fits.is_some(), Part::Cell(index + 1))
-                }
-                Part::Cell(_) => {
-                    let fits = carried > 1 || message.push(&natoms.to_le_bytes());
-                    (fits, Part::Positions { index: 0, gone: 0 })
-                }
-                Part::Positions { index, .. } if index >= carried => match mode {
-                    Mode::Classic | Mode::Strict => (true, Part::Status),
-                    Mode::Consolidated | Mode::Batched(_) => (true, Part::GetForce),
-                },
-                Part::Positions { index, gone } => {
-                    let rest = request.reals(index, gone);
-                    let (fits, gone) = match (fold, T::as_wire(rest)) {
-                        (None, Some(bytes)) => (message.push(bytes), gone + rest.len()),
-                        _ => {
-                            let fit = match fold {
-                                Some(fold) => {
-                                    push_folded(&mut message, fold, request.cell(index), rest)
-                                }
-                                None => message.push_reals(rest),
-                            };
-                            (fit > 0 || rest.is_empty(), gone + fit)
-                        }
-                    };
-                    let whole = request.reals(index, gone).is_empty();
-                    let (index, gone) = if whole { (index + 1, 0) } else { (index, gone) };
-                    (fits, Part::Positions { index, gone })
-                }
-                Part::GetForce => (
-                    message.push(Header::GetForce.bytes()),
-                    match mode {
-                        Mode::Strict => Part::End,
-                        _ => Part::Status,
-                    },
-                ),
-                Part::Status => (message.push(Header::Status.bytes()), Part::End),
-                Part::Exit => (message.push(Header::Exit.bytes()), Part::End),
-                Part::End => break,
             };
             if !fits {
                 break;
             }
-            part = next;
         }
-        let gathered = message.len();
-        self.server.at = 0;
-        if gathered > 0 {
-            self.server.state = State::Gathered(part);
-            self.server.end = gathered;
-        } else if let Part::Positions { index, .. } = part {
+        self.leave_directly();
+    }
+
+    /// What is to be put behind what is gathered.
+    #[inline(never)]
+    fn next(&self) -> Next<'a> {
+        match self.server.state {
+            State::Gathered(Part::Cell(index)) if index < self.server.carried => {
+                Next::Cell(self.request.cell(index))
+            }
+            State::Gathered(Part::Positions { index, .. }) => {
+                Next::Positions(self.request.cell(index))
+            }
+            State::Gathered(_) => Next::Words,
+            _ => Next::Nothing,
+        }
+    }
+
+    /// With nothing gathered, positions are what is too large for it.
+    #[inline(never)]
+    fn leave_directly(&mut self) {
+        if let (State::Gathered(Part::Positions { index, .. }), 0) =
+            (self.server.state, self.server.end)
+        {
             self.server.state = State::Direct(index);
             self.server.end = self.direct(index).len();
-        } else {
-            self.server.sent();
         }
+    }
+
+    /// Adds this cell, which is inverted, or says that there is no room.
+    #[inline(never)]
+    fn put_cell(&mut self, cell: &Cell) -> bool {
+        let server = &mut *self.server;
+        let State::Gathered(Part::Cell(index)) = server.state else {
+            return false;
+        };
+        let mut message = Gather::behind(&mut server.scratch, server.end);
+        let Some(room) = message.reserve(CELL) else {
+            return false;
+        };
+        wire::put_cell(cell, &server.inverse, room);
+        server.end += CELL;
+        server.state = State::Gathered(Part::Cell(index + 1));
+        true
+    }
+
+    /// Adds positions as far as there is room; false if more of them are to come.
+    #[inline(never)]
+    fn put_positions(&mut self) -> bool {
+        let State::Gathered(Part::Positions { index, gone }) = self.server.state else {
+            return false;
+        };
+        let rest = self.request.reals(index, gone);
+        let server = &mut *self.server;
+        let mut message = Gather::behind(&mut server.scratch, server.end);
+        let fit = match (server.fold, T::as_wire(rest)) {
+            (None, Some(bytes)) if message.push(bytes) => rest.len(),
+            (None, Some(_)) => 0,
+            _ => message.push_atoms(rest),
+        };
+        server.end = message.len();
+        let whole = fit == rest.len();
+        server.state = State::Gathered(if whole {
+            server.behind_positions(index + 1)
+        } else {
+            let gone = gone + fit;
+            Part::Positions { index, gone }
+        });
+        whole
+    }
+
+    /// Adds whatever else messages are made of, or says that there is no room.
+    #[inline(never)]
+    fn put_words(&mut self) -> bool {
+        let State::Gathered(part) = self.server.state else {
+            return false;
+        };
+        let (server, request) = (&mut *self.server, &self.request);
+        let natoms = i32::try_from(request.natoms()).unwrap_or(i32::MAX);
+        let mut message = Gather::behind(&mut server.scratch, server.end);
+        let (fits, next) = match part {
+            Part::Init => {
+                let len = request.text_len(server.mode);
+                let len = i32::try_from(len).unwrap_or(i32::MAX);
+                let fits = message.push(Header::Init.bytes())
+                    && message.push(&request.replica.to_le_bytes())
+                    && message.push(&len.to_le_bytes());
+                (fits, Part::Text { gone: 0 })
+            }
+            Part::Text { gone } => match request.text().get(gone..).unwrap_or_default() {
+                [] => (true, Part::BatchSize),
+                rest => {
+                    let fit = message.push_text(rest);
+                    (fit > 0, Part::Text { gone: gone + fit })
+                }
+            },
+            Part::BatchSize => (
+                request.put_batch_size(server.mode, &mut message),
+                Part::Status,
+            ),
+            Part::PosData => {
+                let mut fits = message.push(Header::PosData.bytes());
+                if server.carried > 1 {
+                    fits = fits && message.push(&natoms.to_le_bytes());
+                }
+                (fits, Part::Cell(0))
+            }
+            Part::Cell(_) => {
+                let fits = server.carried > 1 || message.push(&natoms.to_le_bytes());
+                (fits, Part::Positions { index: 0, gone: 0 })
+            }
+            Part::GetForce => (
+                message.push(Header::GetForce.bytes()),
+                match server.mode {
+                    Mode::Strict => Part::End,
+                    _ => Part::Status,
+                },
+            ),
+            Part::Status => (message.push(Header::Status.bytes()), Part::End),
+            Part::Exit => (message.push(Header::Exit.bytes()), Part::End),
+            Part::Positions { .. } | Part::End => (false, part),
+        };
+        if fits {
+            server.end = message.len();
+            server.state = State::Gathered(next);
+        }
+        fits
     }
 
     /// The memory of positions that leave without being copied.
@@ -1208,9 +1462,41 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         T::as_wire(self.request.reals(index, 0)).unwrap_or_default()
     }
 
+    /// Counts bytes that have moved; whether that was all that could.
+    #[inline(never)]
+    fn moved(&mut self, n: usize) -> bool {
+        let server = &mut *self.server;
+        let begins = server.is_sending() && server.message == 0 && n > 0;
+        if begins && server.then.1 == Some(Goal::Send) {
+            server.natoms = Some(self.request.natoms());
+            server.structures = self.request.cells.len();
+        }
+        server.moved(n)
+    }
+
+    /// All of a slice has moved.
+    #[inline(never)]
+    fn go_on(&mut self) {
+        match self.server.state {
+            State::Gathered(part) => self.server.gather(part),
+            State::Direct(index) => {
+                let part = self.server.behind_positions(index + 1);
+                self.server.gather(part);
+            }
+            State::Reading(field) => self.complete(field),
+            State::Forces => self.expect_virials(),
+            State::Extras(index) => {
+                self.server.kept += self.server.end;
+                let left = self.server.left;
+                self.server.surplus(index, left);
+            }
+            State::Leaving => self.server.at = 0,
+            State::Idle | State::Closed | State::Failed(_) => {}
+        }
+    }
+
     /// A field has come into the scratch.
-    #[inline(never)] // its numbers would lie on the stack below everything that is sent
-    fn complete(&mut self, field: Field) -> Result<(), ProtocolError> {
+    fn complete(&mut self, field: Field) {
         let server = &mut *self.server;
         let mut bytes = server.scratch.get(..server.end).unwrap_or_default();
         match field {
@@ -1218,20 +1504,24 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             Field::Energy(index) => {
                 let energy = wire::take_f64(&mut bytes);
                 let announced = wire::take_i32(&mut bytes);
-                if index < server.structures {
-                    server.check(Quantity::Energy, energy.is_finite())?;
+                let copy = index >= server.structures;
+                if !copy && !server.accepts(Quantity::Energy, energy.is_finite()) {
+                    return;
                 }
-                self.answer(index, |answer| answer.energy = energy);
+                if let Some(answer) = self.place(index) {
+                    answer.energy = energy;
+                }
                 let server = &mut *self.server;
+                let expected = server.natoms();
                 if index + 1 < server.carried {
                     server.energy(index + 1);
-                } else if usize::try_from(announced) == Ok(server.natoms()) {
+                } else if usize::try_from(announced) == Ok(expected) {
                     server.kept = 0;
                     self.expect_forces();
                 } else {
-                    return Err(ProtocolError::WrongAtoms {
+                    server.fail(ProtocolError::WrongAtoms {
                         announced,
-                        expected: server.natoms(),
+                        expected,
                     });
                 }
             }
@@ -1239,52 +1529,57 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
                 let forces = self.forces.as_flattened_mut();
                 from_wire(bytes, forces.get_mut(first..).unwrap_or_default());
                 let next = first + bytes.len() / REAL;
-                self.expect_reals(next)?;
+                self.expect_reals(next);
             }
             Field::Copies(left) => {
                 let left = left.saturating_sub(bytes.len());
                 server.copies(left);
             }
             Field::Virial(index) => {
-                let mut virial = Virial::ZERO;
-                wire::take_matrix(&mut bytes, &mut virial.0);
-                let announced = wire::take_i32(&mut bytes);
-                if index < server.structures {
-                    server.check(Quantity::Virial, virial.is_finite())?;
+                let mut behind = bytes.get(MATRIX..).unwrap_or_default();
+                let announced = wire::take_i32(&mut behind);
+                let place = self.place(index);
+                let finite = place.is_none_or(|answer| answer.virial.is_finite());
+                if !self.server.accepts(Quantity::Virial, finite) {
+                    return;
                 }
-                self.answer(index, |answer| answer.virial = virial.symmetric());
                 if index + 1 < self.server.carried {
                     self.server.virial(index + 1);
                 } else {
-                    self.expect_extras(0, announced)?;
+                    self.expect_extras(0, announced);
                 }
             }
             Field::Length(index) => {
                 let announced = wire::take_i32(&mut bytes);
-                self.expect_extras(index, announced)?;
+                self.expect_extras(index, announced);
             }
             Field::Surplus(index, left) => {
                 let left = left.saturating_sub(bytes.len());
                 server.surplus(index, left);
             }
         }
-        Ok(())
     }
 
-    /// Changes the answer for this structure, unless that is a copy.
-    fn answer(&mut self, index: usize, change: impl FnOnce(&mut Answer)) {
+    /// Takes a virial that has come into the scratch to its place, if it has one, and is to be made symmetric there.
+    #[inline(never)]
+    fn take_virial(&mut self) -> Option<&mut Virial> {
+        let State::Reading(Field::Virial(index)) = self.server.state else {
+            return None;
+        };
+        let server = &mut *self.server;
+        let answer = match index {
+            0 => &mut server.answer,
+            _ => self.answers.get_mut(index)?,
+        };
+        wire::take_matrix(&mut server.scratch.as_slice(), &mut answer.virial.0);
+        Some(&mut answer.virial)
+    }
+
+    /// The answer for this structure, unless that is a copy.
+    fn place(&mut self, index: usize) -> Option<&mut Answer> {
         match index {
-            0 => {
-                change(&mut self.server.answer);
-                if let Some(first) = self.answers.first_mut() {
-                    *first = self.server.answer;
-                }
-            }
-            _ => {
-                if let Some(answer) = self.answers.get_mut(index) {
-                    change(answer);
-                }
-            }
+            0 => Some(&mut self.server.answer),
+            _ => self.answers.get_mut(index),
         }
     }
 
@@ -1295,37 +1590,35 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
             self.server.at = 0;
             self.server.end = len;
         } else {
-            // Numbers that no one has seen yet can't be wrong.
-            let _ = self.expect_reals(0);
+            self.expect_reals(0);
         }
     }
 
     /// Goes on with forces from this number on, or ends when there are none.
-    fn expect_reals(&mut self, first: usize) -> Result<(), ProtocolError> {
+    fn expect_reals(&mut self, first: usize) {
         match self.server.total().saturating_mul(3).saturating_sub(first) {
             0 => self.expect_virials(),
             left => {
-                self.server
-                    .expect(Field::Reals(first), left.saturating_mul(REAL));
-                Ok(())
+                let left = left.saturating_mul(REAL);
+                self.server.expect(Field::Reals(first), left);
             }
         }
     }
 
     /// All forces are here.
-    fn expect_virials(&mut self) -> Result<(), ProtocolError> {
+    fn expect_virials(&mut self) {
         let server = &mut *self.server;
         let finite = server.not_finite || T::all_finite(self.forces.as_flattened());
-        server.check(Quantity::Forces, finite)?;
-        let copies = server.carried.saturating_sub(server.structures);
-        server.copies(copies.saturating_mul(server.natoms()).saturating_mul(ATOM));
-        Ok(())
+        if server.accepts(Quantity::Forces, finite) {
+            let copies = server.carried.saturating_sub(server.structures);
+            server.copies(copies.saturating_mul(server.natoms()).saturating_mul(ATOM));
+        }
     }
 
     /// Goes on with the extras of this structure.
-    fn expect_extras(&mut self, index: usize, announced: i32) -> Result<(), ProtocolError> {
+    fn expect_extras(&mut self, index: usize, announced: i32) {
         let Ok(len) = usize::try_from(announced) else {
-            return Err(ProtocolError::NegativeLength(announced));
+            return self.server.fail(ProtocolError::NegativeLength(announced));
         };
         let at = self.server.kept;
         let room = self.extras.len().saturating_sub(at);
@@ -1334,12 +1627,15 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         } else {
             0
         };
-        self.answer(index, |answer| {
+        if let Some(answer) = self.place(index) {
             answer.extras_at = at;
             answer.extras_kept = kept;
             answer.extras_sent = len;
-        });
+        }
         let server = &mut *self.server;
+        if let (0, Some(first)) = (index, self.answers.first_mut()) {
+            *first = server.answer;
+        }
         server.left = len - kept;
         if kept > 0 {
             server.state = State::Extras(index);
@@ -1348,13 +1644,26 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         } else {
             server.surplus(index, len);
         }
-        Ok(())
     }
 
     /// Room for the extras that are coming.
     fn extras(&mut self) -> &mut [u8] {
         let behind = self.extras.get_mut(self.server.kept..).unwrap_or_default();
         behind.get_mut(..self.server.end).unwrap_or_default()
+    }
+}
+
+/// Whether a driver can be sent this cell, of which it is known whether it could be inverted.
+#[inline(never)]
+fn check_cell(cell: &Cell, inverted: bool) -> Result<(), ProtocolError> {
+    if !cell.is_finite() {
+        Err(ProtocolError::NotFinite(Quantity::Cell))
+    } else if !cell.is_upper_triangular() {
+        Err(ProtocolError::NotUpperTriangular)
+    } else if !inverted {
+        Err(ProtocolError::SingularCell)
+    } else {
+        Ok(())
     }
 }
 
@@ -1370,156 +1679,86 @@ fn check_length(quantity: Quantity, given: usize, expected: usize) -> Result<(),
     }
 }
 
+/// What stands before their number where batches are announced.
+const BATCH_SIZE: &[u8] = b" batch_size:";
+
+/// How many digits a number has.
+fn digits(mut n: usize) -> usize {
+    let mut digits = 1;
+    while n >= 10 {
+        n /= 10;
+        digits += 1;
+    }
+    digits
+}
+
 /// Atoms of a structure that can be announced.
 const MOST_ATOMS: usize = i32::MAX as usize;
 
-/// Where an atom of a cell, given with its inverse, is moved to.
-type Fold = fn(&Cell, &[[f64; 3]; 3], [f64; 3]) -> [f64; 3];
+/// Moves atoms, given as they are sent, into a cell, given with its inverse.
+type Fold = fn(&Cell, &[[f64; 3]; 3], &mut [u8]);
 
-/// By whole vectors into the cell.
-fn folded(cell: &Cell, inverse: &[[f64; 3]; 3], r: [f64; 3]) -> [f64; 3] {
-    let boxes = inverse.map(|row| libm::floor(dot(row, r)));
-    let ([x, y, z], [dx, dy, dz]) = (r, cell.h().map(|row| dot(row, boxes)));
-    [x - dx, y - dy, z - dz]
-}
-
-/// Adds as many of these positions as there is room for, each folded, and says how many numbers those were.
-#[inline(never)] // as with `complete`
-fn push_folded<T: Scalar>(message: &mut Gather<'_>, fold: Fold, cell: &Cell, reals: &[T]) -> usize {
-    let mut inverse = [[0.0; 3]; 3];
-    cell.invert_upper(&mut inverse);
-    let (atoms, _) = reals.as_chunks::<3>();
-    let pushed = atoms.iter().take_while(|atom| {
-        let mut bytes = [0; ATOM];
-        to_wire(&fold(cell, &inverse, atom.map(T::to_f64)), &mut bytes);
-        message.push(&bytes)
-    });
-    3 * pushed.count()
+/// By whole vectors. c first, then b, then a, because h has nothing below its diagonal: what is behind is not moved any
+/// more, and one number at a time is enough.
+#[inline(never)]
+fn folded(cell: &Cell, inverse: &[[f64; 3]; 3], atoms: &mut [u8]) {
+    for atom in atoms.as_chunks_mut::<ATOM>().0 {
+        let (reals, _) = atom.as_chunks_mut::<REAL>();
+        for (k, row) in inverse.iter().enumerate().rev() {
+            let mut boxes = 0.0;
+            for (x, real) in row.iter().zip(reals.iter()).skip(k) {
+                boxes += x * f64::from_le_bytes(*real);
+            }
+            boxes = libm::floor(boxes);
+            for (vectors, real) in cell.h().iter().zip(reals.iter_mut()).take(k + 1) {
+                let moved = f64::from_le_bytes(*real) - vectors.get(k).unwrap_or(&0.0) * boxes;
+                *real = moved.to_le_bytes();
+            }
+        }
+    }
 }
 
 impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
     type Output = O;
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
-        if !self.took_over {
-            self.take_over();
+        // Whatever computes is called from here with next to nothing on the stack: where floating point is software,
+        // it takes most of what a call may.
+        if self.course.enter() && self.course.check_cells() && self.course.begin() {
+            self.course.fill();
         }
-        if self.server.state == State::Idle && !self.done {
-            self.begin()?;
-        }
-        let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
-        match self.server.state {
-            _ if self.done => {}
-            State::Failed(error) => return Err(error),
-            State::Leaving if leaving => {}
-            State::Closed if leaving => self.done = true,
-            State::Leaving | State::Closed if asking => self.done = true,
-            State::Closed if self.server.phase != Phase::Leaving => {
-                return Err(ProtocolError::Unanswered(self.server.asked()));
-            }
-            // Forces are on their way: there is nothing to ask.
-            _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
-                self.done = true;
-            }
-            _ => self.check_resumed()?,
-        }
-        if self.done {
-            return Ok(self.outcome());
-        }
-        let (at, end) = (self.server.at, self.server.end);
-        match self.server.state {
-            State::Direct(index) => {
-                let bytes = self.direct(index);
-                match bytes.get(at..) {
-                    Some(rest) if bytes.len() == end => Ok(Step::Write(rest)),
-                    _ => Err(ProtocolError::WrongLength {
-                        quantity: Quantity::Positions,
-                        given: bytes.len() / ATOM,
-                        expected: end / ATOM,
-                    }),
-                }
-            }
-            State::Forces => match T::as_wire_mut(self.forces.as_flattened_mut()) {
-                Some(bytes) => Ok(Step::Read(bytes.get_mut(at..end).unwrap_or_default())),
-                None => Err(ProtocolError::WrongLength {
-                    quantity: Quantity::Forces,
-                    given: 0,
-                    expected: end / ATOM,
-                }),
-            },
-            State::Extras(_) => Ok(Step::Read(self.extras().get_mut(at..).unwrap_or_default())),
-            State::Gathered(_) => {
-                let rest = self.server.scratch.get(at..end).unwrap_or_default();
-                Ok(Step::Write(rest))
-            }
-            _ => {
-                let rest = self.server.scratch.get_mut(at..end).unwrap_or_default();
-                Ok(Step::Read(rest))
-            }
-        }
+        self.look()
     }
 
     fn advance(&mut self, n: usize) {
-        if self.done {
+        if self.course.done || !self.course.moved(n) {
             return;
         }
-        let begins = self.server.is_sending() && self.server.message == 0 && n > 0;
-        if begins && self.server.then.1 == Some(Goal::Send) {
-            self.server.natoms = Some(self.request.natoms());
-            self.server.structures = self.request.cells.len();
+        // From here, as in `step`.
+        if let Some(virial) = self.course.take_virial() {
+            virial.symmetrize();
         }
-        if !self.server.moved(n) {
-            return;
-        }
-        let result = match self.server.state {
-            State::Gathered(part) => {
-                self.gather(part);
-                Ok(())
-            }
-            State::Direct(index) => {
-                self.gather(Part::Positions {
-                    index: index + 1,
-                    gone: 0,
-                });
-                Ok(())
-            }
-            State::Reading(field) => self.complete(field),
-            State::Forces => self.expect_virials(),
-            State::Extras(index) => {
-                self.server.kept += self.server.end;
-                let left = self.server.left;
-                self.server.surplus(index, left);
-                Ok(())
-            }
-            State::Leaving => {
-                self.server.at = 0;
-                Ok(())
-            }
-            State::Idle | State::Closed | State::Failed(_) => Ok(()),
-        };
-        if let Err(error) = result {
-            self.server.fail(error);
-        }
+        self.course.go_on();
     }
 
     fn end(&mut self) {
-        self.server.ended();
+        self.course.server.ended();
     }
 
     fn midway(&self) -> bool {
-        self.server.message > 0
+        self.course.server.message > 0
     }
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        let wait = self.server.waits_for();
+        let wait = self.course.server.waits_for();
         // One before it has looked at a message and sent nothing of it.
-        let looked = !self.took_over && wait.awaited == Awaited::Taken && wait.moved == 0;
-        if self.done {
+        let looked = !self.course.took_over && wait.awaited == Awaited::Taken && wait.moved == 0;
+        if self.course.done {
             wait.nothing()
         } else if looked {
             Wait {
-                evaluating: self.server.phase == Phase::HasData,
+                evaluating: self.course.server.phase == Phase::HasData,
                 ..wait.nothing()
             }
         } else {

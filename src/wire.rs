@@ -140,14 +140,11 @@ pub(crate) fn put_virial(virial: &Virial, bytes: &mut [u8]) {
     to_wire(virial.0.as_flattened(), bytes);
 }
 
-/// Writes a cell, upper triangular, as it is sent: h and its true inverse.
-#[inline(never)] // the inverse would lie on the stack below everything that is sent
-pub(crate) fn put_cell(cell: &Cell, bytes: &mut [u8]) {
-    let (h, inverse) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
+/// Writes a cell as it is sent: h and its inverse.
+pub(crate) fn put_cell(cell: &Cell, inverse: &[[f64; 3]; 3], bytes: &mut [u8]) {
+    let (h, behind) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
     to_wire(cell.h().as_flattened(), h);
-    let mut rows = [[0.0; 3]; 3];
-    cell.invert_upper(&mut rows);
-    to_wire(rows.as_flattened(), inverse);
+    to_wire(inverse.as_flattened(), behind);
 }
 
 /// Whether `frame`, read as POSDATA of one structure, can only be the beginning of a batch.
