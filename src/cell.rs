@@ -293,10 +293,11 @@ impl Virial {
         let are_zero = |these: [&f64; 3]| these.iter().all(|x| x.to_bits() << 1 == 0);
         let only_upper = are_zero([yx, zx, zy]);
         let only_lower = are_zero([xy, xz, yz]);
+        let mirror = !only_upper && only_lower;
         let mean = !only_upper && !only_lower;
-        make_same(xy, yx, only_lower, mean);
-        make_same(xz, zx, only_lower, mean);
-        make_same(yz, zy, only_lower, mean);
+        make_same(xy, yx, mirror, mean);
+        make_same(xz, zx, mirror, mean);
+        make_same(yz, zy, mirror, mean);
     }
 
     /// The sum of the diagonal, in hartree.
