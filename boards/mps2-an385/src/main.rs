@@ -5,6 +5,7 @@
 #![no_main]
 
 mod lan9118;
+mod stack;
 
 use core::cell::Cell;
 
@@ -31,6 +32,7 @@ type Application = Memory<4096, 64, 7168>;
 fn main() -> ! {
     static mut MEMORY: Application = Application::new();
     let outcome = start(MEMORY);
+    defmt::info!("{} bytes of stack used", stack::used());
     if outcome == Outcome::Exit {
         defmt::info!("done");
     } else {
