@@ -79,7 +79,7 @@ pub enum Outcome {
     BadOptions = 2,
     /// Connection after connection failed without an evaluation in between.
     TooManyFailures = 3,
-    /// The server refused TLS: it does not know us, or not with this key.
+    /// The same, the last time because the server refused TLS: it does not know us, or not with this key.
     Refused = 4,
 }
 
@@ -146,13 +146,12 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
             None => application.serve(&mut network),
             Some(secret) => match tls::over(&mut network, secret, |tls| application.serve(tls)) {
                 Ok(ended) => ended,
-                Err(failed) if failed.refused() => {
-                    error!("{}", failed);
-                    return Outcome::Refused;
-                }
                 Err(failed) => {
                     warn!("{}", failed);
-                    Ended::default()
+                    Ended {
+                        refused: failed.is_refusal(),
+                        ..Ended::default()
+                    }
                 }
             },
         };
@@ -171,7 +170,10 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         }
         let pause = backoff.failed();
         if backoff.failures() == FAILURES {
-            return Outcome::TooManyFailures;
+            return match ended.refused {
+                true => Outcome::Refused,
+                false => Outcome::TooManyFailures,
+            };
         }
         network.pause(pause.into());
     }
@@ -196,6 +198,9 @@ struct Application<'m, P, const N: usize, const B: usize> {
 struct Ended {
     evaluations: u64,
     exit: bool,
+    /// The server said no before a word of the protocol was spoken. Anyone between us could have said that, so it is
+    /// believed as late as other failures are.
+    refused: bool,
 }
 
 impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P, N, B> {
@@ -221,6 +226,7 @@ impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P
         Ended {
             evaluations: work.evaluations,
             exit: matches!(result, Ok(Event::Exit)),
+            refused: false,
         }
     }
 

@@ -193,8 +193,8 @@ impl<D: Board> Write for Socket<'_, '_, D> {
 pub struct Failed(TlsError);
 
 impl Failed {
-    /// Whether the server said no; it will say so again.
-    pub fn refused(self) -> bool {
+    /// Whether the server said no, rather than nothing or nonsense.
+    pub fn is_refusal(self) -> bool {
         matches!(self.0, TlsError::HandshakeAborted(..))
     }
 }
