@@ -144,16 +144,7 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         #[cfg(feature = "tls")]
         let ended = match &mut secret {
             None => application.serve(&mut network),
-            Some(secret) => match tls::over(&mut network, secret, |tls| application.serve(tls)) {
-                Ok(ended) => ended,
-                Err(failed) => {
-                    warn!("{}", failed);
-                    Ended {
-                        refused: failed.is_refusal(),
-                        ..Ended::default()
-                    }
-                }
-            },
+            Some(secret) => tls::over(&mut network, secret, |tls| application.serve(tls)),
         };
         #[cfg(not(feature = "tls"))]
         let ended = application.serve(&mut network);

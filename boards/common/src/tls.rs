@@ -5,7 +5,7 @@
 
 use core::cell::RefCell;
 
-use defmt::info;
+use defmt::{info, warn};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
 use embedded_tls::{CryptoProvider, TlsError};
@@ -56,12 +56,12 @@ impl<'a> Secret<'a> {
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Shakes hands over a new connection, serves it, and says goodbye.
+/// Shakes hands over a new connection, serves it, and says goodbye; or says why not.
 pub fn over<D: Board>(
     network: &mut Network<'_, D>,
     secret: &mut Secret<'_>,
     serve: impl FnOnce(&mut Tls<'_, '_, D>) -> Ended,
-) -> Result<Ended, Failed> {
+) -> Ended {
     let start = network.now();
     network.until(start + secret.patience);
     // TLS owns its connection while it lasts, and we have to tell that how long to wait.
@@ -70,8 +70,14 @@ pub fn over<D: Board>(
     let mut connection = TlsConnection::new(Socket(network), received, sent);
     let identity = [secret.psk.identity.as_bytes()];
     let config = TlsConfig::new().with_psk(&secret.psk.key, &identity);
-    let opened = connection.open(TlsContext::new(&config, NoCertificates(&mut secret.random)));
-    opened.map_err(Failed)?;
+    let provider = NoCertificates(&mut secret.random);
+    if let Err(error) = connection.open(TlsContext::new(&config, provider)) {
+        warn!("{}", Failed(error));
+        return Ended {
+            refused: matches!(error, TlsError::HandshakeAborted(..)),
+            ..Ended::default()
+        };
+    }
     let mut tls = Tls {
         connection,
         network,
@@ -89,7 +95,7 @@ pub fn over<D: Board>(
         network.borrow_mut().until(until);
         let _ = tls.connection.close(); // the other side may have gone already
     }
-    Ok(ended)
+    ended
 }
 
 type Connection<'a, 'n, D> = TlsConnection<'a, Socket<'a, 'n, D>, Aes128GcmSha256>;
@@ -191,13 +197,6 @@ impl<D: Board> Write for Socket<'_, '_, D> {
 /// What became of TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct Failed(TlsError);
-
-impl Failed {
-    /// Whether the server said no, rather than nothing or nonsense.
-    pub fn is_refusal(self) -> bool {
-        matches!(self.0, TlsError::HandshakeAborted(..))
-    }
-}
 
 impl defmt::Format for Failed {
     fn format(&self, f: defmt::Formatter<'_>) {
