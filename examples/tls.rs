@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Whatever implements `embedded-io` carries the protocol, so a board does the same with embedded-tls over its own
-//! socket; nothing here allocates but the two record buffers, which a board has in a `static`.
+//! socket (`boards/common/src/tls.rs`); nothing here allocates but the two record buffers, which a board has in a `static`.
 
 use std::error::Error;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! One TCP connection over smoltcp, and exchanges that wait for it.
+//! One TCP connection over smoltcp, and exchanges and streams that wait for it.
 
 use core::net::Ipv4Addr;
 use core::task::Poll;
@@ -9,6 +9,10 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, Soc
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+#[cfg(feature = "tls")]
+use {
+    embedded_io::ErrorKind, forcewire::TimedOut, forcewire::Wait, smoltcp::socket::tcp::RecvError,
+};
 
 use crate::Board;
 
@@ -26,6 +30,18 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long an attempt to connect, or a goodbye, may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// A connection to the server.
+pub trait Link {
+    /// What becomes of it.
+    type Error: defmt::Format;
+
+    /// The time since the board was switched on.
+    fn now(&self) -> Instant;
+
+    /// Carries an exchange through, unless the server lets a deadline pass.
+    fn run<T: Transfer>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
+}
+
 /// A board's network with the one socket that the application has.
 pub struct Network<'a, D: Board> {
     board: D,
@@ -35,6 +51,8 @@ pub struct Network<'a, D: Board> {
     local_port: u16,
     deadlines: Deadlines,
     watch: Watch,
+    #[cfg(feature = "tls")]
+    due: Option<Instant>,
 }
 
 impl<'a, D: Board> Network<'a, D> {
@@ -73,11 +91,9 @@ impl<'a, D: Board> Network<'a, D> {
             local_port,
             deadlines,
             watch: Watch::new(deadlines),
+            #[cfg(feature = "tls")]
+            due: None,
         }
-    }
-
-    pub fn now(&self) -> Instant {
-        self.board.now()
     }
 
     /// Connects, trying again until patience is over; whether that led to a connection.
@@ -114,23 +130,6 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Carries an exchange through, unless the server lets a deadline pass.
-    pub fn run<T: Transfer>(
-        &mut self,
-        mut transfer: T,
-    ) -> Result<T::Output, Error<ConnectionLost>> {
-        loop {
-            let now = (self.now() - Instant::ZERO).into();
-            let socket = self.sockets.get_mut::<Socket>(self.socket);
-            if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
-                // What was queued last leaves now; it must not wait for the next exchange.
-                self.poll();
-                return Ok(output);
-            }
-            self.turn();
-        }
-    }
-
     /// Closes the connection and sees the peer acknowledge that.
     pub fn close(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).close();
@@ -160,6 +159,89 @@ impl<'a, D: Board> Network<'a, D> {
     fn turn(&mut self) {
         if self.poll() == PollResult::None {
             self.board.wait();
+        }
+    }
+}
+
+impl<D: Board> Link for Network<'_, D> {
+    type Error = ConnectionLost;
+
+    fn now(&self) -> Instant {
+        self.board.now()
+    }
+
+    fn run<T: Transfer>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
+        loop {
+            let now = (self.now() - Instant::ZERO).into();
+            let socket = self.sockets.get_mut::<Socket>(self.socket);
+            if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
+                // What was queued last leaves now; it must not wait for the next exchange.
+                self.poll();
+                return Ok(output);
+            }
+            self.turn();
+        }
+    }
+}
+
+/// The connection's bytes, for what is between it and the protocol.
+#[cfg(feature = "tls")]
+impl<D: Board> Network<'_, D> {
+    /// [`Board::seed`].
+    pub fn seed(&mut self) -> Option<[u8; 32]> {
+        self.board.seed()
+    }
+
+    /// Waits for bytes, or for room for some, no longer than this.
+    pub fn until(&mut self, moment: Instant) {
+        self.due = Some(moment);
+    }
+
+    /// Waits no longer than the server has time for this.
+    pub fn watch(&mut self, wait: &Wait) {
+        self.watch.note((self.now() - Instant::ZERO).into(), wait);
+        self.due = self.watch.due().map(|due| Instant::ZERO + due.into());
+    }
+
+    /// Whether the server is late.
+    pub fn check(&mut self) -> Result<(), TimedOut> {
+        self.watch.check((self.now() - Instant::ZERO).into())
+    }
+
+    /// Some bytes, at least one; 0 behind the last.
+    pub fn receive(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
+        self.patiently(|socket| match socket.recv_slice(bytes) {
+            Err(RecvError::Finished) => Ok(Some(0)),
+            Err(RecvError::InvalidState) => Err(ErrorKind::ConnectionReset),
+            Ok(n) => Ok((n > 0).then_some(n)),
+        })
+    }
+
+    /// Queues some bytes, at least one.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.patiently(|socket| match socket.send_slice(bytes) {
+            Err(_) => Err(ErrorKind::ConnectionReset),
+            Ok(n) => Ok((n > 0).then_some(n)),
+        })
+    }
+
+    /// Lets leave what is queued, as far as the server takes it.
+    pub fn flush(&mut self) {
+        self.poll();
+    }
+
+    fn patiently<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Socket<'_>) -> Result<Option<T>, ErrorKind>,
+    ) -> Result<T, ErrorKind> {
+        loop {
+            if let Some(done) = attempt(self.sockets.get_mut(self.socket))? {
+                return Ok(done);
+            }
+            if self.due.is_some_and(|due| self.now() >= due) {
+                return Err(ErrorKind::TimedOut);
+            }
+            self.turn();
         }
     }
 }

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod lan9118;
+mod stack;
 
 use core::cell::Cell;
 
@@ -31,6 +32,7 @@ type Application = Memory<4096, 64, 7168>;
 fn main() -> ! {
     static mut MEMORY: Application = Application::new();
     let outcome = start(MEMORY);
+    defmt::info!("{} bytes of stack used", stack::used());
     if outcome == Outcome::Exit {
         defmt::info!("done");
     } else {
@@ -69,8 +71,15 @@ fn start(memory: &mut Application) -> Outcome {
         return Outcome::BadOptions;
     };
     // The first word is the name of the image.
-    forcewire_boards::run(machine, memory, (&arguments).skip(1).flatten())
+    let words = (&arguments).skip(1).flatten();
+    #[cfg(feature = "tls")]
+    let words = words.filter(|word| !word.starts_with(SEED));
+    forcewire_boards::run(machine, memory, words)
 }
+
+/// What this machine, which has no source of random numbers, is given instead: as 64 hexadecimal digits.
+#[cfg(feature = "tls")]
+const SEED: &str = "seed=";
 
 /// An interrupt of the external kind, by number.
 #[derive(Clone, Copy)]
@@ -111,6 +120,17 @@ impl Board for Machine {
         }
         NVIC::unpend(INTERRUPT);
         SCB::clear_pendst();
+    }
+
+    #[cfg(feature = "tls")]
+    fn seed(&mut self) -> Option<[u8; 32]> {
+        let arguments = env::args::<512>().ok()?;
+        let digits = (&arguments)
+            .flatten()
+            .find_map(|word| word.strip_prefix(SEED))?;
+        let mut seed = [0; 32];
+        let decoded = base16ct::mixed::decode(digits, &mut seed).ok()?;
+        (decoded.len() == 32).then_some(seed)
     }
 }
 
