@@ -140,13 +140,17 @@ pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
             format!("ended with status {code} and said nothing"),
         ),
         code => {
-            let code = code.unwrap_or_default();
-            Finding::handled(
-                "refused",
-                format!("ended with status {code}{}", quoted(last)),
-            )
+            let (code, word) = (code.unwrap_or_default(), quoted(complaint(said)));
+            Finding::handled("refused", format!("ended with status {code}{word}"))
         }
     }
+}
+
+/// The line that says why; MPI and others have the last word.
+fn complaint(said: &str) -> &str {
+    let error = |line: &&str| line.to_ascii_lowercase().contains("error");
+    let line = said.lines().rev().find(error);
+    line.map_or(last_line(said), str::trim)
 }
 
 /// Whether somebody foresaw the exception: it comes from a `raise`, or is the system's word on the connection. The

@@ -9,9 +9,16 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn readme_has_what_the_kit_found() {
-    let files = ["forcewire", "ipi", "ase"].iter().flat_map(|who| {
-        ["driver", "server"].map(|role| format!("{ROOT}/tests/peers/check/{who}-{role}.jsonl"))
-    });
+    let files = [
+        "forcewire-driver",
+        "ipi-driver",
+        "ase-driver",
+        "lammps-driver",
+        "forcewire-server",
+        "ipi-server",
+        "ase-server",
+    ];
+    let files = files.map(|name| format!("{ROOT}/tests/peers/check/{name}.jsonl"));
     let output = example::check().arg("table").args(files).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let new = String::from_utf8(output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! The conformance kit, `examples/check`, on forcewire's driver and server and on those of i-PI and ASE: what README's
+//! The conformance kit, `examples/check`, on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what README's
 //! tables are made of. They are started as their users start them, with a time limit of two seconds where there is one.
 //!
 //! ```text
@@ -26,8 +26,12 @@ struct Subject {
     title: &'static str,
     /// What is started: an example of ours, or a program of a peer's environment.
     program: fn() -> Command,
-    /// With `{here}`, the directory of this file, and what the kit fills in.
+    /// What the shell does before, and the program's arguments: with `{here}`, the directory of this file, and what the
+    /// kit fills in.
+    before: &'static str,
     arguments: &'static str,
+    /// Of the kit.
+    flags: &'static [&'static str],
 }
 
 const FORCEWIRE_DRIVER: Subject = Subject {
@@ -35,7 +39,9 @@ const FORCEWIRE_DRIVER: Subject = Subject {
     role: "driver",
     title: "forcewire's `examples/driver.rs`, lj",
     program: example::driver,
+    before: "",
     arguments: "-a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
+    flags: &[],
 };
 
 const FORCEWIRE_SERVER: Subject = Subject {
@@ -43,8 +49,10 @@ const FORCEWIRE_SERVER: Subject = Subject {
     role: "server",
     title: "forcewire's `examples/server`",
     program: example::server,
+    before: "",
     arguments: "{here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
                 --output {directory}/argon",
+    flags: &[],
 };
 
 const IPI_DRIVER: Subject = Subject {
@@ -52,7 +60,9 @@ const IPI_DRIVER: Subject = Subject {
     role: "driver",
     title: "i-PI 3.3.1's Python driver, harmonic",
     program: || peer("ipi", "i-pi-py_driver"),
+    before: "",
     arguments: "-a {host} -p {port} -m harmonic -o 0.01",
+    flags: &[],
 };
 
 const IPI_SERVER: Subject = Subject {
@@ -60,7 +70,9 @@ const IPI_SERVER: Subject = Subject {
     role: "server",
     title: "i-PI 3.3.1",
     program: || peer("ipi", "i-pi"),
+    before: "sed s/PORT/{port}/ '{here}/check/ipi.xml' > input.xml && cp '{here}/check/argon.xyz' . &&",
     arguments: "input.xml",
+    flags: &[],
 };
 
 const ASE_DRIVER: Subject = Subject {
@@ -68,7 +80,9 @@ const ASE_DRIVER: Subject = Subject {
     role: "driver",
     title: "ASE 3.29.0's client, EMT",
     program: || peer("ase", "python"),
+    before: "",
     arguments: "{here}/drivers/ase_client.py emt {port}",
+    flags: &[],
 };
 
 const ASE_SERVER: Subject = Subject {
@@ -76,22 +90,32 @@ const ASE_SERVER: Subject = Subject {
     role: "server",
     title: "ASE 3.29.0, for one driver",
     program: || peer("ase", "python"),
+    before: "",
     arguments: "{here}/check/ase_server.py {port} {here}/check/argon.xyz",
+    flags: &[],
+};
+
+const LAMMPS_DRIVER: Subject = Subject {
+    who: "lammps",
+    role: "driver",
+    title: "LAMMPS 22 Jul 2025, lj/cut",
+    program: || peer("lammps", "lmp"),
+    before: "sed 's/{address}/{host} {port}/' '{here}/drivers/lammps.in' > lammps.in &&",
+    arguments: "-in lammps.in",
+    flags: &[
+        "--structure",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon32.txt"),
+    ],
 };
 
 impl Subject {
     fn command(&self) -> String {
         let program = (self.program)();
         let program = program.get_program().to_str().unwrap();
-        let arguments = self.arguments.replace("{here}", HERE);
-        let input = match self.arguments {
-            "input.xml" => format!(
-                "sed s/PORT/{{port}}/ '{HERE}/check/ipi.xml' > input.xml && cp '{HERE}/check/argon.xyz' . &&"
-            ),
-            _ => String::new(),
-        };
+        let [before, arguments] =
+            [self.before, self.arguments].map(|it| it.replace("{here}", HERE));
         format!(
-            "cd {{directory}} && {input} MPLCONFIGDIR={{directory}} exec '{program}' {arguments}"
+            "cd {{directory}} && {before} MPLCONFIGDIR={{directory}} exec '{program}' {arguments}"
         )
     }
 
@@ -101,6 +125,7 @@ impl Subject {
         check
             .args([self.role, "--json", "--title", self.title])
             .args(["--command", &self.command()])
+            .args(self.flags)
             .args(["--patience", "7", "--start", "60", "--jobs", "8"])
             .envs(
                 (self.program)()
@@ -168,7 +193,7 @@ fn verdicts(text: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-#[ignore = "needs i-PI 3.3.1 and ASE 3.29: tests/peers/README.md"]
+#[ignore = "needs i-PI 3.3.1, ASE 3.29 and LAMMPS: tests/peers/README.md"]
 fn what_the_kit_finds_is_what_is_recorded() {
     // One after the other: each runs eight situations at a time.
     for subject in [
@@ -178,6 +203,7 @@ fn what_the_kit_finds_is_what_is_recorded() {
         IPI_SERVER,
         ASE_DRIVER,
         ASE_SERVER,
+        LAMMPS_DRIVER,
     ] {
         subject.check();
     }
