@@ -1131,3 +1131,36 @@ fn one_byte<T: Transfer>(transfer: &mut T, inbox: &[u8], heard: &mut usize, said
     }
     transfer.advance(1);
 }
+
+// ---- callers ----
+
+/// A caller that says that more has moved than the slice holds is not believed.
+#[test]
+fn no_more_moves_than_was_asked_for() {
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 1];
+    let mut receive = driver.receive(&mut positions);
+    for (at, moved) in [(0, 5), (5, 100)] {
+        let Ok(Step::Read(slice)) = receive.step() else {
+            panic!("{receive:?}")
+        };
+        slice.copy_from_slice(&STATUS[at..]);
+        receive.advance(moved);
+    }
+    assert!(matches!(receive.step(), Ok(Step::Write(answer)) if answer == READY));
+    assert_eq!(driver.traffic().received, 12);
+}
+
+/// What a log has of a driver: whom it talks with, and no arrays.
+#[test]
+fn a_driver_in_a_log() {
+    let mut driver = Driver::new();
+    script(&mut driver, Split::Whole)
+        .hears(posdata(&water()))
+        .tells(water().event());
+    let text = format!("{driver:?}");
+    assert!(text.starts_with("Driver {"), "{text}");
+    for word in ["natoms: Some(3)", "received: "] {
+        assert!(text.contains(word), "{text}");
+    }
+}

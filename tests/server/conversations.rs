@@ -1,6 +1,6 @@
 //! Whole conversations with every kind of driver.
 
-use forcewire::{Mode, Request, Scalar, Server, Status, Transfer};
+use forcewire::{Mode, Request, Scalar, Server, Status, Step, Traffic, Transfer};
 
 use super::{MODES, at_ready, computes, positions, ready, rounded, server};
 use crate::common::server::{script, script_with_room};
@@ -227,5 +227,34 @@ fn another_driver_after_a_reset_at_each_byte() {
             .evaluates(&water())
             .says([STATUS, &super::positions(Mode::Consolidated, &water())].concat())
             .gets(&answer(3, 1.0, b""));
+    }
+}
+
+/// A caller that says that more has moved than the slice holds is not believed.
+#[test]
+fn no_more_moves_than_was_asked_for() {
+    let mut server = Server::new();
+    let mut status = server.status();
+    for (at, moved) in [(0, 5), (5, 100)] {
+        assert!(matches!(status.step(), Ok(Step::Write(rest)) if *rest == STATUS[at..]));
+        status.advance(moved);
+    }
+    let Ok(Step::Read(slice)) = status.step() else {
+        panic!("{status:?}")
+    };
+    slice.copy_from_slice(READY);
+    status.advance(usize::MAX);
+    assert!(matches!(status.step(), Ok(Step::Done(it)) if it.contains(Status::READY)));
+    let (sent, received) = (12, 12);
+    assert_eq!(server.traffic(), Traffic { received, sent });
+}
+
+/// What a log has of a server and of an exchange: whom they talk with, and no arrays.
+#[test]
+fn a_server_in_a_log() {
+    let mut server = Server::new();
+    let text = format!("{:?}", server.status());
+    for word in ["Exchange {", "goal: Status", "Server {", "traffic: "] {
+        assert!(text.contains(word), "{text}");
     }
 }
