@@ -114,8 +114,9 @@ fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
 /// Bytes of POSDATA of more than 32 atoms behind which all of it is in the machine, given those behind the positions.
 fn out_of_the_array(all: &[u8], behind: usize) -> usize {
     if cfg!(target_endian = "big") {
-        // Numbers that have to be turned round go by the scratch, which holds these behind the first 768.
-        all.len() - (all.len() - 768) % 768
+        // Numbers that have to be turned round go by the scratch, whole atoms of them: 160 bytes and 25 atoms, then 32
+        // at a time.
+        all.len() - (all.len() - 760) % 768
     } else {
         all.len() - behind
     }
