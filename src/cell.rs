@@ -100,8 +100,9 @@ impl Cell {
         (determinant.abs() > SINGULAR && is_finite(&inverse)).then_some(inverse)
     }
 
-    /// Whether there is an inverse, and which: [`inverse`](Self::inverse) for an h with nothing below its diagonal,
-    /// which is what a server sends. In place, and by far less code and stack than the general one.
+    /// [`inverse`](Self::inverse) for an h with nothing below its diagonal, which is what a server sends: in place, and by
+    /// far less code and stack. Whether all of its numbers are finite; it is good for something if the cell
+    /// [is thick](Self::is_thick) too. Two functions, because each takes most of the stack that there is.
     #[inline(never)]
     pub(crate) fn invert_upper(&self, inverse: &mut [[f64; 3]; 3]) -> bool {
         *inverse = [[0.0; 3]; 3];
@@ -336,7 +337,10 @@ pub(crate) fn dot([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> f64 {
     ax * bx + ay * by + az * bz
 }
 
-/// Of two numbers their mean, or the second, or else the first.
+// What follows are functions of their own so that, where floating point is software, each has only its own numbers on the
+// stack.
+
+/// Both become their mean, or the second, or else the first.
 #[inline(never)]
 fn make_same(first: &mut f64, second: &mut f64, is_second: bool, is_mean: bool) {
     if is_mean {
@@ -346,8 +350,6 @@ fn make_same(first: &mut f64, second: &mut f64, is_second: bool, is_mean: bool) 
     }
     *second = *first;
 }
-
-// What follows are functions of their own so that, in software, each has only its own numbers on the stack.
 
 #[inline(never)]
 fn invert_diagonal<const I: usize>(h: &[[f64; 3]; 3], inverse: &mut [[f64; 3]; 3]) {

@@ -989,6 +989,7 @@ impl<'a, T: Scalar, O> Exchange<'a, T, O> {
         }
     }
 
+    /// What the exchange ends with.
     #[inline(never)] // it may be large
     fn outcome(&self) -> Step<'static, O> {
         Step::Done((self.output)(self.course.server))
@@ -1121,7 +1122,7 @@ impl<'a, T: Scalar> Course<'a, T> {
         self.allows(check_cell(cell, inverted))
     }
 
-    /// Begins the next message if none is under way; whether there is something left to be done.
+    /// Begins the next message if none is under way; whether the exchange may go on.
     #[inline(never)]
     fn begin(&mut self) -> bool {
         let begun = if self.server.state == State::Idle && !self.done {
@@ -1508,7 +1509,7 @@ impl<'a, T: Scalar> Course<'a, T> {
                 if !copy && !server.accepts(Quantity::Energy, energy.is_finite()) {
                     return;
                 }
-                if let Some(answer) = self.place(index) {
+                if let Some(answer) = self.answer(index) {
                     answer.energy = energy;
                 }
                 let server = &mut *self.server;
@@ -1538,7 +1539,7 @@ impl<'a, T: Scalar> Course<'a, T> {
             Field::Virial(index) => {
                 let mut behind = bytes.get(MATRIX..).unwrap_or_default();
                 let announced = wire::take_i32(&mut behind);
-                let place = self.place(index);
+                let place = self.answer(index);
                 let finite = place.is_none_or(|answer| answer.virial.is_finite());
                 if !self.server.accepts(Quantity::Virial, finite) {
                     return;
@@ -1567,20 +1568,14 @@ impl<'a, T: Scalar> Course<'a, T> {
             return None;
         };
         let server = &mut *self.server;
-        let answer = match index {
-            0 => &mut server.answer,
-            _ => self.answers.get_mut(index)?,
-        };
+        let answer = place(&mut server.answer, self.answers, index)?;
         wire::take_matrix(&mut server.scratch.as_slice(), &mut answer.virial.0);
         Some(&mut answer.virial)
     }
 
     /// The answer for this structure, unless that is a copy.
-    fn place(&mut self, index: usize) -> Option<&mut Answer> {
-        match index {
-            0 => Some(&mut self.server.answer),
-            _ => self.answers.get_mut(index),
-        }
+    fn answer(&mut self, index: usize) -> Option<&mut Answer> {
+        place(&mut self.server.answer, self.answers, index)
     }
 
     fn expect_forces(&mut self) {
@@ -1627,7 +1622,7 @@ impl<'a, T: Scalar> Course<'a, T> {
         } else {
             0
         };
-        if let Some(answer) = self.place(index) {
+        if let Some(answer) = self.answer(index) {
             answer.extras_at = at;
             answer.extras_kept = kept;
             answer.extras_sent = len;
@@ -1650,6 +1645,18 @@ impl<'a, T: Scalar> Course<'a, T> {
     fn extras(&mut self) -> &mut [u8] {
         let behind = self.extras.get_mut(self.server.kept..).unwrap_or_default();
         behind.get_mut(..self.server.end).unwrap_or_default()
+    }
+}
+
+/// Where the answer for this structure is: the first one is the machine's, and copied to the caller's at its end.
+fn place<'s>(
+    first: &'s mut Answer,
+    answers: &'s mut [Answer],
+    index: usize,
+) -> Option<&'s mut Answer> {
+    match index {
+        0 => Some(first),
+        _ => answers.get_mut(index),
     }
 }
 
