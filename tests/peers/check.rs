@@ -26,97 +26,99 @@ struct Subject {
     title: &'static str,
     /// What is started: an example of ours, or a program of a peer's environment.
     program: fn() -> Command,
-    /// What the shell does before, and the program's arguments: with `{here}`, the directory of this file, and what the
-    /// kit fills in.
-    before: &'static str,
-    arguments: &'static str,
+    /// How the shell starts it: with `{program}`, `{here}`, the directory of this file, and what the kit fills in.
+    command: &'static str,
     /// Of the kit.
     flags: &'static [&'static str],
 }
 
-const FORCEWIRE_DRIVER: Subject = Subject {
-    who: "forcewire",
-    role: "driver",
-    title: "forcewire's `examples/driver.rs`, lj",
-    program: example::driver,
-    before: "",
-    arguments: "-a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
-    flags: &[],
-};
+const FORCEWIRE_DRIVER: Subject = Subject::new(
+    "forcewire",
+    "driver",
+    "forcewire's `examples/driver.rs`, lj",
+    example::driver,
+    "{program} -a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
+);
 
-const FORCEWIRE_SERVER: Subject = Subject {
-    who: "forcewire",
-    role: "server",
-    title: "forcewire's `examples/server`",
-    program: example::server,
-    before: "",
-    arguments: "{here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
-                --output {directory}/argon",
-    flags: &[],
-};
+const FORCEWIRE_SERVER: Subject = Subject::new(
+    "forcewire",
+    "server",
+    "forcewire's `examples/server`",
+    example::server,
+    "{program} {here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
+     --output {directory}/argon",
+);
 
-const IPI_DRIVER: Subject = Subject {
-    who: "ipi",
-    role: "driver",
-    title: "i-PI 3.3.1's Python driver, harmonic",
-    program: || peer("ipi", "i-pi-py_driver"),
-    before: "",
-    arguments: "-a {host} -p {port} -m harmonic -o 0.01",
-    flags: &[],
-};
+const IPI_DRIVER: Subject = Subject::new(
+    "ipi",
+    "driver",
+    "i-PI 3.3.1's Python driver, harmonic",
+    || peer("ipi", "i-pi-py_driver"),
+    "{program} -a {host} -p {port} -m harmonic -o 0.01",
+);
 
-const IPI_SERVER: Subject = Subject {
-    who: "ipi",
-    role: "server",
-    title: "i-PI 3.3.1",
-    program: || peer("ipi", "i-pi"),
-    before: "sed s/PORT/{port}/ '{here}/check/ipi.xml' > input.xml && cp '{here}/check/argon.xyz' . &&",
-    arguments: "input.xml",
-    flags: &[],
-};
+const IPI_SERVER: Subject = Subject::new(
+    "ipi",
+    "server",
+    "i-PI 3.3.1",
+    || peer("ipi", "i-pi"),
+    "sed s/PORT/{port}/ '{here}/check/ipi.xml' > input.xml && cp '{here}/check/argon.xyz' . && {program} input.xml",
+);
 
-const ASE_DRIVER: Subject = Subject {
-    who: "ase",
-    role: "driver",
-    title: "ASE 3.29.0's client, EMT",
-    program: || peer("ase", "python"),
-    before: "",
-    arguments: "{here}/drivers/ase_client.py emt {port}",
-    flags: &[],
-};
+const ASE_DRIVER: Subject = Subject::new(
+    "ase",
+    "driver",
+    "ASE 3.29.0's client, EMT",
+    || peer("ase", "python"),
+    "{program} {here}/drivers/ase_client.py emt {port}",
+);
 
-const ASE_SERVER: Subject = Subject {
-    who: "ase",
-    role: "server",
-    title: "ASE 3.29.0, for one driver",
-    program: || peer("ase", "python"),
-    before: "",
-    arguments: "{here}/check/ase_server.py {port} {here}/check/argon.xyz",
-    flags: &[],
-};
+const ASE_SERVER: Subject = Subject::new(
+    "ase",
+    "server",
+    "ASE 3.29.0, for one driver",
+    || peer("ase", "python"),
+    "{program} {here}/check/ase_server.py {port} {here}/check/argon.xyz",
+);
 
 const LAMMPS_DRIVER: Subject = Subject {
-    who: "lammps",
-    role: "driver",
-    title: "LAMMPS 22 Jul 2025, lj/cut",
-    program: || peer("lammps", "lmp"),
-    before: "sed 's/{address}/{host} {port}/' '{here}/drivers/lammps.in' > lammps.in &&",
-    arguments: "-in lammps.in",
     flags: &[
         "--structure",
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon32.txt"),
     ],
+    ..Subject::new(
+        "lammps",
+        "driver",
+        "LAMMPS 22 Jul 2025, lj/cut",
+        || peer("lammps", "lmp"),
+        "sed 's/{address}/{host} {port}/' '{here}/drivers/lammps.in' > lammps.in && {program} -in lammps.in",
+    )
 };
 
 impl Subject {
+    const fn new(
+        who: &'static str,
+        role: &'static str,
+        title: &'static str,
+        program: fn() -> Command,
+        command: &'static str,
+    ) -> Self {
+        Self {
+            who,
+            role,
+            title,
+            program,
+            command,
+            flags: &[],
+        }
+    }
+
     fn command(&self) -> String {
         let program = (self.program)();
         let program = program.get_program().to_str().unwrap();
-        let [before, arguments] =
-            [self.before, self.arguments].map(|it| it.replace("{here}", HERE));
-        format!(
-            "cd {{directory}} && {before} MPLCONFIGDIR={{directory}} exec '{program}' {arguments}"
-        )
+        let exec = format!("MPLCONFIGDIR={{directory}} exec '{program}'");
+        let command = self.command.replace("{program}", &exec);
+        format!("cd {{directory}} && {}", command.replace("{here}", HERE))
     }
 
     /// Runs the kit, and compares what it finds with what is recorded.
