@@ -158,6 +158,7 @@ mod tests {
             assert_eq!(Options::parse([word]), Err(word));
         }
     }
+
     #[test]
     #[cfg(feature = "tls")]
     fn a_key_is_read_and_never_shown() {
