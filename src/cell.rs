@@ -168,9 +168,6 @@ impl Cell {
     #[must_use]
     pub fn to_upper_triangular(&self) -> Option<(Self, Rotation)> {
         let [_, _, reciprocal] = self.inverse()?;
-        if self.is_upper_triangular() && self.h[0][0] > 0.0 && self.h[1][1] > 0.0 {
-            return Some((*self, Rotation::NONE));
-        }
         let [a, b, c] = self.vectors();
         let x = unit(a);
         // The reciprocal vector of c is normal to a and b; its sign is that of the handedness.
@@ -193,8 +190,6 @@ pub struct Rotation(
 );
 
 impl Rotation {
-    const NONE: Self = Self([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
-
     /// A vector of the old frame in the new one.
     #[must_use]
     pub fn apply(&self, vector: [f64; 3]) -> [f64; 3] {
@@ -446,6 +441,18 @@ mod tests {
         }
     }
 
+    /// What is only as thick as rounding is no cell, and with twice as much it is one.
+    #[test]
+    fn where_singular_begins() {
+        let mut inverse = [[0.0; 3]; 3];
+        for (height, expected) in [(SINGULAR, false), (2.0 * SINGULAR, true)] {
+            let cell = Cell::from_rows([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, height]]);
+            assert_eq!(cell.inverse().is_some(), expected, "{height}");
+            assert!(cell.invert_upper(&mut inverse));
+            assert_eq!(cell.is_thick(), expected, "{height}");
+        }
+    }
+
     #[test]
     fn inverse_undoes_h() {
         let skewed = Cell::from_vectors([[7.0, -2.0, 0.5], [-1.0, -9.0, 3.0], [25.0, 30.0, 8.0]]);
@@ -550,7 +557,8 @@ mod tests {
     fn an_upper_triangular_cell_is_left_as_it_is() {
         let cell = Cell::from_rows([[10.0, 1.0, 2.0], [0.0, 9.0, 3.0], [-0.0, 0.0, 8.0]]);
         let (same, rotation) = cell.to_upper_triangular().unwrap();
-        assert_eq!((same, rotation), (cell, Rotation::NONE));
+        let none = Rotation([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+        assert_eq!((same, rotation), (cell, none));
     }
 
     #[test]

@@ -127,11 +127,10 @@ impl Wait {
         }
     }
 
-    /// The same of an exchange that is through.
+    /// The same of an exchange that is through. A driver may be computing: what it may take goes on.
     pub(crate) const fn nothing(self) -> Self {
         Self {
             awaited: Awaited::Nothing,
-            evaluating: false,
             ..self
         }
     }

@@ -135,6 +135,8 @@ mod tests {
             b"batch_sizes:4",
             b"my_batch_size:4",
             b"batch size:4",
+            b"batch:4",
+            b"batch _size:4",
             b"batch_size:4 4",
             b"batch_size:0 4",
             b"batch_size:4x",

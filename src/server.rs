@@ -1056,9 +1056,10 @@ impl<'a, T: Scalar> Course<'a, T> {
                 let bytes = self.direct(index);
                 match bytes.get(at..) {
                     Some(rest) if bytes.len() == end => Ok(Step::Write(rest)),
+                    // Begun with numbers that leave as they are, and gone on with others.
                     _ => Err(ProtocolError::WrongLength {
                         quantity: Quantity::Positions,
-                        given: bytes.len() / ATOM,
+                        given: 0,
                         expected: end / ATOM,
                     }),
                 }
@@ -1350,10 +1351,12 @@ impl<'a, T: Scalar> Course<'a, T> {
     /// With nothing gathered, positions are what is too large for it.
     #[inline(never)]
     fn leave_directly(&mut self) {
-        if let (State::Gathered(Part::Positions { index, .. }), 0) =
+        if let (State::Gathered(Part::Positions { index, gone }), 0) =
             (self.server.state, self.server.end)
         {
             self.server.state = State::Direct(index);
+            // Some have left if they were begun with numbers that are converted.
+            self.server.at = gone.saturating_mul(REAL);
             self.server.end = self.direct(index).len();
         }
     }
@@ -1761,13 +1764,8 @@ impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
         let wait = self.course.server.waits_for();
         // One before it has looked at a message and sent nothing of it.
         let looked = !self.course.took_over && wait.awaited == Awaited::Taken && wait.moved == 0;
-        if self.course.done {
+        if self.course.done || looked {
             wait.nothing()
-        } else if looked {
-            Wait {
-                evaluating: self.course.server.phase == Phase::HasData,
-                ..wait.nothing()
-            }
         } else {
             wait
         }

@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(all.to_string(), names);
         assert_eq!(Status::default().to_string(), "disconnected");
         assert_eq!((Status::UP | Status::BUSY).to_string(), "up, busy");
+        assert_eq!(all | all, all);
         for (flag, name) in Status::NAMES {
             assert_eq!(flag.to_string(), name);
             assert!(all.contains(flag) && !Status::DISCONNECTED.contains(flag));

@@ -219,4 +219,36 @@ mod tests {
         assert_eq!(Header::parse(&[0; 12]), None);
         assert_eq!(Header::parse(b"            "), None);
     }
+
+    #[test]
+    fn a_batch_has_atoms() {
+        for (natoms, expected) in [(-1, false), (0, false), (1, true), (1000, true)] {
+            let mut frame = [0; INTEGER + CELL];
+            let (count, cell) = frame.split_at_mut(INTEGER);
+            count.copy_from_slice(&i32::to_le_bytes(natoms));
+            let one = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+            put_cell(&Cell::orthorhombic([1.0; 3]), &one, cell);
+            assert_eq!(is_batch(&frame), expected, "{natoms}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_lengths_have() {
+        let two_to = |power: i32| libm::exp2(power.into());
+        for (power, expected) in [
+            (-65, false),
+            (-64, true),
+            (0, true),
+            (64, true),
+            (65, false),
+        ] {
+            assert_eq!(is_sized(two_to(power).to_bits()), expected, "2^{power}");
+        }
+        // Read the other way round, each of these is 1 and a bit.
+        for (power, expected) in [(-257, true), (-256, false), (256, false), (257, true)] {
+            let [.., low, high] = two_to(power).to_le_bytes();
+            let sent = [0x3f, 0xf0, 0, 0, 0, 0, low, high];
+            assert_eq!(is_big_endian(&sent), expected, "2^{power}");
+        }
+    }
 }

@@ -322,12 +322,19 @@ fn numbers_of_a_big_endian_server() {
     for atom in &mut swapped_positions.positions {
         *atom = reversed(*atom);
     }
+    // Of the first atoms only the last one tells.
+    let mut told_late = cube(vec![[0.0; 3]; 16]);
+    told_late.positions[15] = reversed([1.0 / 3.0; 3]);
     for (structure, quantity) in [
         (&swapped_cell, Quantity::Cell),
         (&swapped_positions, Quantity::Positions),
+        (&told_late, Quantity::Positions),
     ] {
         at_every_split(|split| {
             script(&mut Driver::new(), split)
+                .hears(posdata(structure))
+                .refuses(ProtocolError::BigEndian(quantity));
+            script_with_room::<f32>(&mut Driver::new(), split, 40, 1)
                 .hears(posdata(structure))
                 .refuses(ProtocolError::BigEndian(quantity));
             let mut driver = Driver::new().allow_not_finite();

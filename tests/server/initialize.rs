@@ -134,7 +134,7 @@ fn batches_are_announced_behind_the_text() {
         announced(2, "\t\n", "\t\n batch_size:2");
         announced(12, " sigma : 6.43 , ", " sigma : 6.43 , , batch_size:12");
         announced(2, "\0", "\0, batch_size:2");
-        for len in [700, 720, 721, 730, 736, 748, 768, 1500] {
+        for len in [1500].into_iter().chain(700..780) {
             let text = "x".repeat(len);
             announced(2, &text, &format!("{text}, batch_size:2"));
         }

@@ -470,19 +470,20 @@ fn a_buffer_that_has_become_shorter() {
     });
 }
 
+fn held<T: Scalar>(structure: &Structure) -> Vec<[T; 3]> {
+    structure
+        .positions
+        .iter()
+        .map(|it| it.map(T::from_f64))
+        .collect()
+}
+
 /// Half of a message has left: its rest is not taken from a longer or shorter array.
 #[test]
 fn structures_of_other_lengths_than_those_half_sent() {
     let structure = atoms(100);
     let cells = [structure.cell(); 2];
     let sent = positions(Mode::Consolidated, &structure);
-    fn held<T: Scalar>(structure: &Structure) -> Vec<[T; 3]> {
-        structure
-            .positions
-            .iter()
-            .map(|it| it.map(T::from_f64))
-            .collect()
-    }
     fn check<T: Scalar>(cells: &[Cell; 2], held: &[[T; 3]], moved: usize, sent: &[u8]) {
         let mut server = at_ready(Server::new());
         let request = Request::new(&cells[0], held);
@@ -508,6 +509,78 @@ fn structures_of_other_lengths_than_those_half_sent() {
         check::<f64>(&cells, &held(&structure), moved, &sent);
         let sent = positions(Mode::Consolidated, &rounded::<f32>(structure.clone()));
         check::<f32>(&cells, &held(&structure), moved, &sent);
+    }
+}
+
+/// Half of a message has left: its rest may come from an array of other numbers, unless the first half came straight from
+/// the caller's.
+#[test]
+fn positions_of_another_kind_than_those_half_sent() {
+    fn begins<T: Scalar>(server: &mut Server, structure: &Structure, most: usize) -> Vec<u8> {
+        let (cell, positions) = (structure.cell(), held::<T>(structure));
+        let request = Request::new(&cell, &positions);
+        pour_some(server.send_positions(request), &mut &b""[..], most)
+    }
+    fn goes_on<T: Scalar>(
+        server: &mut Server,
+        structure: &Structure,
+    ) -> (Result<(), ProtocolError>, Vec<u8>) {
+        let (cell, positions) = (structure.cell(), held::<T>(structure));
+        let request = Request::new(&cell, &positions);
+        pour(server.send_positions(request), &mut &b""[..])
+    }
+    let structure = rounded::<f32>(atoms(100));
+    let whole = positions(Mode::Consolidated, &structure);
+    for moved in [1, 159, 160, 161, 767, 768, 769, 2000, 2559, 2560, 2570] {
+        let rest = (Ok(()), whole[moved..].to_vec());
+        let mut server = at_ready(Server::new());
+        let left = begins::<f32>(&mut server, &structure, moved);
+        assert!(left == whole[..moved], "{moved}");
+        assert!(goes_on::<f64>(&mut server, &structure) == rest, "{moved}");
+
+        let mut server = at_ready(Server::new());
+        let left = begins::<f64>(&mut server, &structure, moved);
+        assert!(left == whole[..moved], "{moved}");
+        if (160..2560).contains(&moved) && cfg!(target_endian = "little") {
+            let error = wrong(Quantity::Positions, 0, 100);
+            let told = goes_on::<f32>(&mut server, &structure);
+            assert_eq!(told, (Err(error), vec![]), "{moved}");
+            // Nothing is lost.
+            assert!(goes_on::<f64>(&mut server, &structure) == rest, "{moved}");
+        } else {
+            assert!(goes_on::<f32>(&mut server, &structure) == rest, "{moved}");
+        }
+    }
+}
+
+/// The forces' first half is in one array: the second is not put into one of other numbers.
+#[test]
+#[cfg(target_endian = "little")]
+fn forces_of_another_kind_than_those_half_here() {
+    let answer = answer(3, 1.0, b"");
+    let reply = forceready(&answer);
+    for here in [24, 25, 60, 95] {
+        let mut server = at_ready(Server::new());
+        let (cell, positions) = (water().cell(), water().positions);
+        pour(
+            server.send_positions(Request::new(&cell, &positions)),
+            &mut &b""[..],
+        )
+        .0
+        .unwrap();
+        let mut forces = [[0.0; 3]; 3];
+        pour_some(
+            server.get_forces(&mut forces, &mut []),
+            &mut &reply[..here],
+            reply.len(),
+        );
+        let mut single = [[0.0_f32; 3]; 3];
+        let told = pour(server.get_forces(&mut single, &mut []), &mut &reply[here..]).0;
+        assert_eq!(told, Err(wrong(Quantity::Forces, 0, 3)), "{here}");
+        assert!(single == [[0.0; 3]; 3]);
+        let told = pour(server.get_forces(&mut forces, &mut []), &mut &reply[here..]).0;
+        assert_eq!(told.unwrap().energy, answer.evaluation.energy);
+        assert_eq!(forces, answer.forces.as_slice());
     }
 }
 

@@ -389,7 +389,15 @@ fn what_is_owed_and_what_is_midway() {
                 let within = n + 1 < message.len();
                 let look = server.status();
                 assert_eq!(look.midway(), within, "{mode:?}, {n}");
-                assert_eq!(look.waits_for().owed(), within || owed, "{mode:?}, {n}");
+                let wait = look.waits_for();
+                assert_eq!(wait.owed(), within || owed, "{mode:?}, {n}");
+                if within {
+                    // Of one that comes it is known when its header is here.
+                    let name = message[..12].trim_ascii_end();
+                    let known = Some(name).filter(|_| !heard || n + 1 >= 12);
+                    let said = wait.within.map(|it| it.name().as_bytes());
+                    assert_eq!((said, wait.moved), (known, n + 1), "{mode:?}");
+                }
             }
         };
         let behind = mode != Mode::Strict;
@@ -413,7 +421,9 @@ fn what_is_owed_and_what_is_midway() {
     let mut server = Server::new();
     let look = server.exit();
     assert!(!look.midway() && !look.waits_for().owed());
-    pour_some(server.exit(), &mut &b""[..], 12);
+    pour_some(server.exit(), &mut &b""[..], 7);
+    assert_eq!(server.exit().waits_for().within, Some(Header::Exit));
+    pour_some(server.exit(), &mut &b""[..], 5);
     let look = server.exit();
     assert!(!look.midway() && look.waits_for().owed());
 }
