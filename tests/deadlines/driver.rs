@@ -124,6 +124,78 @@ fn init_stops_and_dribbles<S: Shim>() {
     }
 }
 
+/// A text that comes in several pieces.
+fn a_long_init_stops<S: Shim>() {
+    let whole = init(4, [b'x'; 2000]);
+    for cut in [21, 20 + 767, 20 + 768, 20 + 1999] {
+        let peer = Peer::default().sends(1, STATUS).sends(7, &whole[..cut]);
+        let peer = peer.sends(15, &whole[cut..]);
+        let peer = peer.sends(20, STATUS).sends(20, evaluation());
+        let mut it = fixture::<S>(Initialize::Once, peer);
+        let result = it.receive();
+        late(&it.shim, 7 + MESSAGE, result).says_rest(
+            Deadline::Message,
+            Some(Header::Init),
+            cut,
+            2020,
+        );
+        assert_eq!(it.receive(), Ok(Event::Init { replica: 4 }));
+        it.ends_well(&[NEEDINIT, READY]);
+    }
+}
+
+fn a_batch_stops<S: Shim>() {
+    let whole = posdata_batch(&[water(), water()]);
+    // Header and count; two cells; positions.
+    for (cut, announced) in [
+        (14, 16),
+        (17, 448),
+        (160, 448),
+        (161, 448),
+        (305, 448),
+        (447, 448),
+    ] {
+        let peer = Peer::default().sends(1, init(0, "batch_size:2"));
+        let peer = peer.sends(2, &whole[..cut]).sends(9, &whole[cut..]);
+        let mut shim = S::new(Role::Driver, DEADLINES, peer);
+        let (mut cells, mut positions) = ([UNTOUCHED_CELL; 2], [[0.0; 3]; 6]);
+        let mut driver = Driver::new();
+        let mut receive = |shim: &mut S| shim.run(driver.receive_batch(&mut cells, &mut positions));
+        assert_eq!(receive(&mut shim), Ok(Event::Init { replica: 0 }));
+        let result = receive(&mut shim);
+        late(&shim, 2 + MESSAGE, result).says_rest(
+            Deadline::Message,
+            Some(Header::PosData),
+            cut,
+            announced,
+        );
+        let told = receive(&mut shim);
+        assert!(matches!(told, Ok(Event::Positions { structures: 2, .. })));
+    }
+}
+
+/// Positions that are converted come in several pieces.
+fn positions_of_single_precision_stop<S: Shim>() {
+    let whole = posdata(&atoms(40));
+    for cut in [161, 500, 160 + 767, 160 + 768, 1100] {
+        let peer = Peer::default().sends(1, &whole[..cut]);
+        let mut shim = S::new(Role::Driver, DEADLINES, peer.sends(9, &whole[cut..]));
+        let mut positions = [[0.0_f32; 3]; 40];
+        let mut driver = Driver::new();
+        let result = shim.run(driver.receive(&mut positions));
+        late(&shim, 1 + MESSAGE, result).says_rest(
+            Deadline::Message,
+            Some(Header::PosData),
+            cut,
+            whole.len(),
+        );
+        assert_eq!(
+            shim.run(driver.receive(&mut positions)),
+            Ok(atoms(40).event())
+        );
+    }
+}
+
 fn positions_stop<S: Shim>() {
     let whole = posdata(&water());
     for (cut, announced) in [(40, 160), (159, 160), (160, 232), (200, 232), (231, 232)] {
@@ -222,6 +294,9 @@ over_each! {
     the_first_status_does_not_come
     the_first_status_dribbles
     init_stops_and_dribbles
+    a_long_init_stops
+    a_batch_stops
+    positions_of_single_precision_stop
     positions_stop
     positions_dribble
     the_next_message_does_not_come

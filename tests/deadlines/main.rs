@@ -7,6 +7,7 @@ mod common;
 mod driver;
 mod server;
 mod shims;
+mod timed;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -70,10 +71,28 @@ impl Late {
         let name = of.map_or("a message", Header::name);
         let text = format!("for the rest of {name}, {moved} of {announced} bytes have moved");
         assert!(said.contains(&text), "{said}");
+        let question = match deadline {
+            Deadline::Handshake => "does it speak the i-PI protocol?",
+            _ => "is it still running?",
+        };
+        assert!(said.contains(question), "{said}");
         assert!(
             said.contains("Go on with the same call, or close"),
             "{said}"
         );
+    }
+
+    /// Inside a message that comes and does not tell how long it is.
+    #[track_caller]
+    fn says_open(self, of: Header, moved: usize) {
+        let it = self.0;
+        assert_eq!(
+            (it.deadline, it.awaited),
+            (Deadline::Message, Awaited::Rest)
+        );
+        assert_eq!((it.within, it.moved, it.announced), (Some(of), moved, None));
+        let text = format!("for the rest of {}, {moved} bytes have moved", of.name());
+        assert!(it.to_string().contains(&text), "{it}");
     }
 
     /// Inside a message that leaves.

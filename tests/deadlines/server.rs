@@ -1,6 +1,8 @@
 //! A server's deadlines.
 
-use forcewire::{Awaited, Cell, Deadline, Header, Mode, Request, Server, Status, TimedOut};
+use forcewire::{
+    Awaited, Cell, Deadline, Deadlines, Header, Mode, Request, Server, Status, TimedOut,
+};
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
@@ -17,8 +19,12 @@ struct Fixture<S> {
 }
 
 fn fixture<S: Shim>(mode: Mode, peer: Peer) -> Fixture<S> {
+    within(DEADLINES, mode, peer)
+}
+
+fn within<S: Shim>(deadlines: Deadlines, mode: Mode, peer: Peer) -> Fixture<S> {
     Fixture {
-        shim: S::new(Role::Server, DEADLINES, peer),
+        shim: S::new(Role::Server, deadlines, peer),
         server: Server::new().mode(mode),
         cell: water().cell(),
         positions: water().positions,
@@ -143,6 +149,26 @@ fn forces_do_not_come_after_havedata<S: Shim>() {
     }
 }
 
+/// The forces have their time from the positions on, even if they are asked for by another call and much later.
+fn forces_do_not_come_after_positions<S: Shim>() {
+    for mode in [Mode::Classic, Mode::Consolidated] {
+        let peer = Peer::default().sends(1, READY);
+        let mut it = fixture::<S>(mode, peer);
+        assert!(it.shim.run(it.server.status()).is_ok());
+        let request = Request::new(&it.cell, &it.positions);
+        assert_eq!(it.shim.run(it.server.send_positions(request)), Ok(()));
+        it.shim.pass(20);
+        let result = it
+            .shim
+            .run(it.server.get_forces(&mut it.forces, &mut it.extras));
+        late(&it.shim, 1 + EVALUATION, result).says(
+            Deadline::Evaluation,
+            Awaited::Forces,
+            "forces",
+        );
+    }
+}
+
 /// A driver that is waited for no longer is told so.
 fn forces_never_come<S: Shim>() {
     let peer = Peer::default().sends(1, READY).closes(64);
@@ -194,6 +220,58 @@ fn forces_stop_for_ever<S: Shim>() {
         172,
     );
     it.ends_well(&[STATUS, &request()]);
+}
+
+/// What it still sends then is no message that anyone waits for.
+fn it_goes_on_and_does_not_close<S: Shim>() {
+    let whole = reply(1.0);
+    let peer = Peer::default().sends(1, READY).sends(30, &whole[..100]);
+    let peer = peer.sends(37, &whole[100..120]).closes(44);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    assert!(it.evaluate().is_err());
+    let result = it.shim.run(it.server.exit());
+    let text = "waited 5s for the driver to close the connection after EXIT";
+    late(&it.shim, 30 + 2 * MESSAGE, result).says(Deadline::Message, Awaited::Close, text);
+    assert_eq!(it.shim.run(it.server.exit()), Ok(()));
+}
+
+/// Extras of a batch tell of themselves alone, those that have no room too.
+fn extras_of_a_batch_stop<S: Shim>() {
+    let answers = [answer(3, 1.0, b"0123456789"), answer(3, 2.0, b"abcdef")];
+    let whole = forceready_batch(&answers);
+    // Behind the virials come 4 + 10 and 4 + 6 bytes; the first length is told with them.
+    let first = whole.len() - 24;
+    for cut in [
+        first - 30,
+        first + 2,
+        first + 6,
+        first + 13,
+        first + 15,
+        first + 20,
+    ] {
+        let peer = Peer::default().sends(1, NEEDINIT).sends(2, READY);
+        let peer = peer.sends(30, &whole[..cut]).sends(38, &whole[cut..]);
+        let mut it = fixture::<S>(Mode::Batched(2), peer.sends(38, READY).closes(40));
+        let (cells, positions) = ([it.cell; 2], it.positions.repeat(2));
+        let request = Request::batch(&cells, &positions);
+        let (mut told, mut forces) = ([forcewire::Answer::default(); 2], [[0.0; 3]; 6]);
+        let mut evaluate = |it: &mut Fixture<S>| {
+            let extras = &mut it.extras;
+            let server = &mut it.server;
+            it.shim
+                .run(server.evaluate_batch(request, &mut told, &mut forces, extras))
+        };
+        let result = evaluate(&mut it);
+        let late = late(&it.shim, 30 + MESSAGE, result);
+        if cut < first + 4 {
+            late.says_rest(Deadline::Message, Some(Header::ForceReady), cut, first + 8);
+        } else {
+            late.says_open(Header::ForceReady, cut);
+        }
+        evaluate(&mut it).unwrap();
+        assert_eq!(told[1].energy, answers[1].evaluation.energy);
+        assert_eq!(told[0].extras(&it.extras), b"01234567");
+    }
 }
 
 /// A byte now and then is not enough for the message, and none is too late for the evaluation.
@@ -269,17 +347,37 @@ fn positions_are_not_taken<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
+/// A driver is not waited for any longer if it computes nothing because it does not read.
+fn positions_are_never_taken<S: Shim>() {
+    let deadlines = Deadlines {
+        message: None,
+        ..DEADLINES
+    };
+    let peer = Peer::default().sends(1, READY).deaf_until(1000);
+    let mut it = within::<S>(deadlines, Mode::Consolidated, peer);
+    let result = it.evaluate();
+    let late = late(&it.shim, 1 + EVALUATION, result).0;
+    assert_eq!(
+        (late.deadline, late.awaited, late.within),
+        (Deadline::Evaluation, Awaited::Taken, Some(Header::PosData))
+    );
+}
+
 over_each! {
     the_first_answer_does_not_come
     the_first_answer_never_comes
     init_is_not_taken
     forces_do_not_come
     forces_do_not_come_after_havedata
+    forces_do_not_come_after_positions
     forces_never_come
     forces_stop
     forces_stop_for_ever
+    it_goes_on_and_does_not_close
+    extras_of_a_batch_stop
     forces_dribble
     it_is_not_ready_again
     it_does_not_close
     positions_are_not_taken
+    positions_are_never_taken
 }
