@@ -69,6 +69,16 @@ fn status_is_answered_and_getforce_is_left_to_the_reply() {
 }
 
 #[test]
+fn it_is_midway_inside_a_message_and_nowhere_else() {
+    let mut driver = computing();
+    for n in 1..=12 {
+        assert_eq!(attends(&mut driver, &STATUS[n - 1..n], 1).1, None);
+        // The answer to the last byte has left.
+        assert_eq!(driver.attend().midway(), n < 12, "{n}");
+    }
+}
+
+#[test]
 fn the_end_is_told_while_there_is_still_something_to_be_saved() {
     for piece in [1, 12] {
         let mut driver = computing();

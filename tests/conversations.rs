@@ -628,6 +628,22 @@ fn a_batch_in_single_precision() {
     });
 }
 
+/// However many they are, they come in one piece.
+#[test]
+#[cfg(target_endian = "little")]
+fn positions_come_straight_into_the_callers_array() {
+    let mut positions = [[0.0; 3]; 1000];
+    let array = positions.as_ptr().addr();
+    let mut driver = Driver::new();
+    let frame = &posdata(&atoms(1000))[..160];
+    pour_some(driver.receive(&mut positions), &mut { frame }, 160);
+    let mut receive = driver.receive(&mut positions);
+    let Ok(Step::Read(bytes)) = receive.step() else {
+        panic!("positions are to be read");
+    };
+    assert_eq!((bytes.as_ptr().addr(), bytes.len()), (array, 24_000));
+}
+
 #[test]
 fn a_caller_with_too_little_room_may_come_back_with_more() {
     at_every_split(|split| {

@@ -211,12 +211,16 @@ fn what_no_driver_can_compute_comes_back_at_once() {
     server.pool.submit(job(2, 0)).unwrap();
     let nan = Job::new(CELL, vec![[f64::NAN; 3]; 2]);
     let flat = Job::new(Cell::orthorhombic([1.0, 1.0, 0.0]), positions(2, 1));
+    // Its inverse is finite, and all rounding.
+    let thin = Cell::from_rows([[9.0, 9.0, 0.0], [0.0, 1e-16, 0.0], [0.0, 0.0, 9.0]]);
+    let thin = Job::new(thin, positions(2, 1));
     let lower = Cell::from_rows([[9.0, 0.0, 0.0], [1.0, 9.0, 0.0], [0.0, 0.0, 9.0]]);
     let lower = Job::new(lower, positions(2, 1));
     let larger = job(3, 1);
     for (job, why) in [
         (nan, ProtocolError::NotFinite(Quantity::Positions)),
         (flat, ProtocolError::SingularCell),
+        (thin, ProtocolError::SingularCell),
         (lower, ProtocolError::NotUpperTriangular),
         (
             larger,

@@ -2,7 +2,8 @@
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Answer, Cell, Error, Gathered, Mode, ProtocolError, Request, Scalar, Server, Status, blocking,
+    Answer, Cell, Error, Gathered, Mode, ProtocolError, Request, Scalar, Server, Status, Step,
+    Transfer, blocking,
 };
 
 use super::{MODES, at_ready, positions, request, server};
@@ -250,6 +251,33 @@ fn many_atoms_leave_straight_from_the_callers_array() {
         let writes = writes::<f64>(server, natoms, structures);
         assert_eq!(writes, expected, "{natoms}, {structures}");
     }
+}
+
+/// However many they are, they come in one piece.
+#[test]
+#[cfg(target_endian = "little")]
+fn forces_come_straight_into_the_callers_array() {
+    let structure = atoms(1000);
+    let (cell, positions) = (structure.cell(), structure.positions);
+    let mut server = at_ready(Server::new());
+    let sent = pour(
+        server.send_positions(Request::new(&cell, &positions)),
+        &mut &b""[..],
+    );
+    assert_eq!(sent.0, Ok(()));
+    let mut forces = [[0.0; 3]; 1000];
+    let array = forces.as_ptr().addr();
+    let reply = forceready(&answer(1000, 1.0, b""));
+    pour_some(
+        server.get_forces(&mut forces, &mut []),
+        &mut &reply[..24],
+        24,
+    );
+    let mut taking = server.get_forces(&mut forces, &mut []);
+    let Ok(Step::Read(bytes)) = taking.step() else {
+        panic!("forces are to be read");
+    };
+    assert_eq!((bytes.as_ptr().addr(), bytes.len()), (array, 24_000));
 }
 
 /// A stream that gathers sends all of it at once.
