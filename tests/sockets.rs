@@ -205,6 +205,31 @@ fn a_message_that_dribbles_has_one_deadline() {
     );
 }
 
+/// The only deadline that there is: nothing else would wake whoever waits for the first message.
+#[test]
+fn a_server_that_never_says_a_word_is_given_up() {
+    let patience = Patience {
+        handshake: Some(QUICK.message),
+        idle: None,
+        ..Patience::default()
+    };
+    over_each_transport(
+        patience,
+        // Until the driver has gone.
+        |peer| assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0),
+        |stream| {
+            let start = Instant::now();
+            let error = serve(stream, 2).unwrap_err();
+            assert!(
+                error.to_string().contains("for the server's first message"),
+                "{error}"
+            );
+            assert!(start.elapsed() >= QUICK.message);
+            stream.shutdown().unwrap();
+        },
+    );
+}
+
 #[test]
 fn a_server_that_computes_between_two_messages_is_waited_for() {
     over_each_transport(
