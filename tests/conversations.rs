@@ -630,8 +630,10 @@ fn a_batch_in_single_precision() {
 
 /// However many they are, they come in one piece.
 #[test]
-#[cfg(target_endian = "little")]
 fn positions_come_straight_into_the_callers_array() {
+    if cfg!(target_endian = "big") {
+        return;
+    }
     let mut positions = [[0.0; 3]; 1000];
     let array = positions.as_ptr().addr();
     let mut driver = Driver::new();

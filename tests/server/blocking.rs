@@ -255,8 +255,10 @@ fn many_atoms_leave_straight_from_the_callers_array() {
 
 /// However many they are, they come in one piece.
 #[test]
-#[cfg(target_endian = "little")]
 fn forces_come_straight_into_the_callers_array() {
+    if cfg!(target_endian = "big") {
+        return;
+    }
     let structure = atoms(1000);
     let (cell, positions) = (structure.cell(), structure.positions);
     let mut server = at_ready(Server::new());

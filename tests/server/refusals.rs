@@ -555,8 +555,10 @@ fn positions_of_another_kind_than_those_half_sent() {
 
 /// The forces' first half is in one array: the second is not put into one of other numbers.
 #[test]
-#[cfg(target_endian = "little")]
 fn forces_of_another_kind_than_those_half_here() {
+    if cfg!(target_endian = "big") {
+        return;
+    }
     let answer = answer(3, 1.0, b"");
     let reply = forceready(&answer);
     for here in [24, 25, 60, 95] {
