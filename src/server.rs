@@ -1542,8 +1542,8 @@ impl<'a, T: Scalar> Course<'a, T> {
             Field::Virial(index) => {
                 let mut behind = bytes.get(MATRIX..).unwrap_or_default();
                 let announced = wire::take_i32(&mut behind);
-                let place = self.answer(index);
-                let finite = place.is_none_or(|answer| answer.virial.is_finite());
+                let answer = self.answer(index);
+                let finite = answer.is_none_or(|answer| answer.virial.is_finite());
                 if !self.server.accepts(Quantity::Virial, finite) {
                     return;
                 }

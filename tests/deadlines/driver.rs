@@ -1,6 +1,6 @@
 //! A driver's deadlines.
 
-use forcewire::{Awaited, Deadline, Driver, Event, Header, Initialize};
+use forcewire::{Awaited, Deadline, Driver, Event, Header, Initialize, Transfer};
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
@@ -288,6 +288,23 @@ fn forces_are_not_taken<S: Shim>() {
     }
     assert_eq!(it.reply(), Ok(()));
     it.leaves_well(&[READY]);
+}
+
+/// An exchange that has nothing to wait for is not late, whoever asks before or after.
+#[test]
+fn nothing_is_awaited_when_it_is_our_turn() {
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]; 3];
+    let Answer {
+        evaluation, forces, ..
+    } = golden_answer();
+    let reply = driver.reply(&evaluation, &forces, b"");
+    assert_eq!(reply.waits_for().awaited, Awaited::Nothing);
+    let mut receive = driver.receive(&mut positions);
+    assert_eq!(receive.waits_for().awaited, Awaited::Command);
+    let told = pour(&mut receive, &mut &*init(3, "k : 1")).0;
+    assert_eq!(told, Ok(Event::Init { replica: 3 }));
+    assert_eq!(receive.waits_for().awaited, Awaited::Nothing);
 }
 
 over_each! {

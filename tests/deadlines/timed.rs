@@ -1,4 +1,5 @@
-//! What a connection does that is watched over: its errors pass, and what it keeps for itself runs into a deadline too.
+//! Connections that are watched over: their errors pass, and what they keep for themselves runs into a deadline too; and
+//! the watch by hand.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Awaited, Deadline, Deadlines, Driver, Error, Event, Request, Server, Step, TimedOut, Transfer,
-    Watch, asynch, blocking,
+    Awaited, Deadline, Deadlines, Error, Request, Server, Step, TimedOut, Transfer, Watch, asynch,
+    blocking,
 };
 
 use crate::common::fake::{Failure, Fake};
@@ -183,21 +184,4 @@ fn two_deadlines_at_once() {
         (deadline, limit),
         (Deadline::Message, Duration::from_secs(7))
     );
-}
-
-/// An exchange that has nothing to wait for is not late, whoever asks before or after.
-#[test]
-fn nothing_is_awaited_when_it_is_our_turn() {
-    let mut driver = Driver::new();
-    let mut positions = [[0.0; 3]; 3];
-    let Answer {
-        evaluation, forces, ..
-    } = golden_answer();
-    let reply = driver.reply(&evaluation, &forces, b"");
-    assert_eq!(reply.waits_for().awaited, Awaited::Nothing);
-    let mut receive = driver.receive(&mut positions);
-    assert_eq!(receive.waits_for().awaited, Awaited::Command);
-    let told = pour(&mut receive, &mut &*init(3, "k : 1")).0;
-    assert_eq!(told, Ok(Event::Init { replica: 3 }));
-    assert_eq!(receive.waits_for().awaited, Awaited::Nothing);
 }

@@ -470,6 +470,7 @@ fn a_buffer_that_has_become_shorter() {
     });
 }
 
+/// A structure's positions as an array of such numbers.
 fn held<T: Scalar>(structure: &Structure) -> Vec<[T; 3]> {
     structure
         .positions
@@ -556,9 +557,6 @@ fn positions_of_another_kind_than_those_half_sent() {
 /// The forces' first half is in one array: the second is not put into one of other numbers.
 #[test]
 fn forces_of_another_kind_than_those_half_here() {
-    if cfg!(target_endian = "big") {
-        return;
-    }
     let answer = answer(3, 1.0, b"");
     let reply = forceready(&answer);
     for here in [24, 25, 60, 95] {
@@ -578,6 +576,11 @@ fn forces_of_another_kind_than_those_half_here() {
         );
         let mut single = [[0.0_f32; 3]; 3];
         let told = pour(server.get_forces(&mut single, &mut []), &mut &reply[here..]).0;
+        if cfg!(target_endian = "big") {
+            // All numbers are converted there, whatever they become.
+            assert_eq!(told.map(|it| it.energy), Ok(answer.evaluation.energy));
+            continue;
+        }
         assert_eq!(told, Err(wrong(Quantity::Forces, 0, 3)), "{here}");
         assert!(single == [[0.0; 3]; 3]);
         let told = pour(server.get_forces(&mut forces, &mut []), &mut &reply[here..]).0;
