@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use embedded_io_async::{ErrorKind, Read, Write};
 
-use crate::{Deadlines, Driver, Error, Event, Potential, Step, Storage, Transfer, Wait, Watch};
+use crate::{
+    DeadlineTimer, Deadlines, Driver, Error, Event, Exchange, Potential, Step, Storage, Wait,
+};
 
 /// A connection as [`run`] needs it. The twin of [`blocking::Transport`](crate::blocking::Transport), with its methods
 /// and errors.
@@ -63,11 +65,11 @@ pub trait Timer {
 }
 
 /// A connection whose peer has [`Deadlines`], on a timer of the caller's. The twin of
-/// [`blocking::Timed`](crate::blocking::Timed).
+/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines).
 ///
 /// ```
 /// use core::time::Duration;
-/// use forcewire::asynch::{Timed, Timer, run};
+/// use forcewire::asynch::{WithDeadlines, Timer, run};
 /// use forcewire::{Cell, Deadlines, Error, Request, Server};
 /// use embedded_io_async::{Read, Write};
 ///
@@ -98,7 +100,7 @@ pub trait Timer {
 ///
 /// async fn ask<S: Read + Write>(socket: S) -> Result<f64, Error<S::Error>> {
 ///     let deadlines = Deadlines { evaluation: Some(Duration::from_secs(60)), ..Deadlines::default() };
-///     let mut socket = Timed::new(socket, deadlines, Board);
+///     let mut socket = WithDeadlines::new(socket, deadlines, Board);
 ///     let (cell, positions, mut forces) = (Cell::orthorhombic([20.0; 3]), [[0.0; 3]], [[0.0; 3]]);
 ///     let mut server = Server::new();
 ///     let request = Request::new(&cell, &positions);
@@ -115,19 +117,19 @@ pub trait Timer {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Timed<S, C> {
+pub struct WithDeadlines<S, C> {
     socket: S,
     timer: C,
-    watch: Watch,
+    watch: DeadlineTimer,
 }
 
-impl<S, C: Timer> Timed<S, C> {
+impl<S, C: Timer> WithDeadlines<S, C> {
     /// A new connection, about which nothing is known yet.
     pub const fn new(socket: S, deadlines: Deadlines, timer: C) -> Self {
         Self {
             socket,
             timer,
-            watch: Watch::new(deadlines),
+            watch: DeadlineTimer::new(deadlines),
         }
     }
 
@@ -144,7 +146,7 @@ impl<S, C: Timer> Timed<S, C> {
 
 /// What `call` comes to, if it does before a deadline passes.
 async fn within<T, E>(
-    (watch, timer): (&mut Watch, &mut impl Timer),
+    (watch, timer): (&mut DeadlineTimer, &mut impl Timer),
     wait: &Wait,
     call: impl Future<Output = Result<T, Error<E>>>,
 ) -> Result<T, Error<E>> {
@@ -167,7 +169,7 @@ async fn within<T, E>(
     }
 }
 
-impl<S: Transport, C: Timer> Transport for Timed<S, C> {
+impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
     type Error = S::Error;
 
     async fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
@@ -195,9 +197,9 @@ impl<S: Transport, C: Timer> Transport for Timed<S, C> {
 /// # Cancel safety
 ///
 /// The future may be dropped at every await, provided that dropping the stream's own `read` and `write`
-/// loses no bytes: make the exchange again with the same arguments to go on. Over a [`Timed`] connection it has the time
+/// loses no bytes: make the exchange again with the same arguments to go on. Over a [`WithDeadlines`] connection it has the time
 /// then that it had left.
-pub async fn run<S: Transport, T: Transfer>(
+pub async fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut transfer: T,
 ) -> Result<T::Output, Error<S::Error>> {

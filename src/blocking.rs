@@ -5,13 +5,14 @@ use core::time::Duration;
 use embedded_io::{ErrorKind, Read, Write};
 
 use crate::{
-    Deadlines, Driver, Error, Event, Potential, Step, Storage, TimedOut, Transfer, Wait, Watch,
+    DeadlineTimer, Deadlines, Driver, Error, Event, Exchange, Potential, Step, Storage, TimedOut,
+    Wait,
 };
 
 /// A connection as [`run`] needs it.
 ///
 /// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it directly for
-/// a connection that can make use of what is waited for, as [`Timed`] and `net::Stream` do.
+/// a connection that can make use of what is waited for, as [`WithDeadlines`] and `net::Stream` do.
 pub trait Transport {
     /// What can go wrong.
     type Error: embedded_io::Error;
@@ -62,18 +63,18 @@ impl<S: Read + Write> Transport for S {
 /// and after each of its time-outs: a connection that blocks must return an error of the kind
 /// [`TimedOut`](ErrorKind::TimedOut) from time to time, every 100 ms for instance, or nothing can be noticed
 /// meanwhile. Such an error no longer ends an exchange; [`Error::TimedOut`] does, when a deadline has passed. The
-/// exchange can be made again over the same `Timed`, to wait as long once more.
+/// exchange can be made again over the same `WithDeadlines`, to wait as long once more.
 ///
 /// ```
 /// use core::time::Duration;
-/// use forcewire::blocking::Timed;
+/// use forcewire::blocking::WithDeadlines;
 /// use forcewire::potential::Harmonic;
 /// use forcewire::{Deadlines, Error, serve};
 ///
 /// /// `socket` times out every 100 ms; `milliseconds` is a counter of the board's.
 /// fn firmware<S: embedded_io::Read + embedded_io::Write>(socket: S, milliseconds: impl Fn() -> u64) {
 ///     let clock = || Duration::from_millis(milliseconds());
-///     let mut socket = Timed::new(socket, Deadlines::default(), clock);
+///     let mut socket = WithDeadlines::new(socket, Deadlines::default(), clock);
 ///     match serve::<64>(&mut socket, &mut Harmonic::<f64>::new(0.01)) {
 ///         Err(Error::TimedOut(late)) => { /* log it, and connect again */ }
 ///         _ => {}
@@ -81,19 +82,19 @@ impl<S: Read + Write> Transport for S {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Timed<S, C> {
+pub struct WithDeadlines<S, C> {
     socket: S,
     clock: C,
-    watch: Watch,
+    watch: DeadlineTimer,
 }
 
-impl<S, C: FnMut() -> Duration> Timed<S, C> {
+impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
     /// A new connection, about which nothing is known yet.
     pub const fn new(socket: S, deadlines: Deadlines, clock: C) -> Self {
         Self {
             socket,
             clock,
-            watch: Watch::new(deadlines),
+            watch: DeadlineTimer::new(deadlines),
         }
     }
 
@@ -114,7 +115,7 @@ impl<S, C: FnMut() -> Duration> Timed<S, C> {
     }
 }
 
-impl<S: Transport, C: FnMut() -> Duration> Transport for Timed<S, C> {
+impl<S: Transport, C: FnMut() -> Duration> Transport for WithDeadlines<S, C> {
     type Error = S::Error;
 
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
@@ -158,9 +159,9 @@ impl<S: Transport, C: FnMut() -> Duration> Transport for Timed<S, C> {
 /// # Errors
 ///
 /// [`Error::Transport`] with the transport's error; after one that passes the exchange can be
-/// made again with the same arguments and goes on. [`Error::TimedOut`] over a [`Timed`] connection, which passes too.
+/// made again with the same arguments and goes on. [`Error::TimedOut`] over a [`WithDeadlines`] connection, which passes too.
 /// [`Error::WriteZero`] if a write moved nothing. [`Error::Protocol`] as the exchange says.
-pub fn run<S: Transport, T: Transfer>(
+pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut transfer: T,
 ) -> Result<T::Output, Error<S::Error>> {

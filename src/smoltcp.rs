@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use smoltcp::socket::tcp::{RecvError, SendError, Socket};
 
-use crate::{Error, Step, Transfer, Watch};
+use crate::{DeadlineTimer, Error, Exchange, Step};
 
 /// Moves what can be moved now; [`Poll::Pending`] until the exchange is through.
 ///
@@ -23,7 +23,7 @@ use crate::{Error, Step, Transfer, Watch};
 ///
 /// [`Error::Protocol`] as the exchange says, [`Error::Transport`] if the connection was reset, was never
 /// there or has been closed on our side.
-pub fn poll<T: Transfer>(
+pub fn poll<T: Exchange>(
     socket: &mut Socket<'_>,
     transfer: &mut T,
 ) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
@@ -49,20 +49,20 @@ pub fn poll<T: Transfer>(
     }
 }
 
-/// Like [`poll`], with deadlines: one [`Watch`] for each connection, and the time since any moment that stays the
+/// Like [`poll`], with deadlines: one [`DeadlineTimer`] for each connection, and the time since any moment that stays the
 /// same; that with which the interface is polled is `(now - Instant::ZERO).into()`.
 ///
-/// [`Watch::due`] says when to call again if nothing comes until then: a moment of the same clock, to be joined with
+/// [`DeadlineTimer::due`] says when to call again if nothing comes until then: a moment of the same clock, to be joined with
 /// `Interface::poll_at`.
 ///
 /// # Errors
 ///
 /// As [`poll`], and [`Error::TimedOut`] if nothing more can be moved and a deadline has passed. The exchange can
 /// be made again, to wait as long once more.
-pub fn poll_by<T: Transfer>(
+pub fn poll_by<T: Exchange>(
     socket: &mut Socket<'_>,
     transfer: &mut T,
-    watch: &mut Watch,
+    watch: &mut DeadlineTimer,
     now: Duration,
 ) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
     let polled = poll(socket, transfer)?;

@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use forcewire::{Driver, Event, Initialize, Parameters, ProtocolError, Step, Traffic, Transfer};
+use forcewire::{Driver, Event, Exchange, Initialize, Parameters, ProtocolError, Step, Traffic};
 
 #[test]
 fn the_bytes_of_these_tests_are_those_of_i_pi() {
@@ -1108,7 +1108,7 @@ fn conversations_in_any_legal_order() {
 // ---- without a script ----
 
 /// Runs a transfer until it is done, or until `room` bytes have been said.
-fn carry<T: Transfer>(
+fn carry<T: Exchange>(
     mut transfer: T,
     inbox: &mut Vec<u8>,
     said: &mut Vec<u8>,
@@ -1136,7 +1136,7 @@ fn carry<T: Transfer>(
     }
 }
 
-fn one_byte<T: Transfer>(transfer: &mut T, inbox: &[u8], heard: &mut usize, said: &mut usize) {
+fn one_byte<T: Exchange>(transfer: &mut T, inbox: &[u8], heard: &mut usize, said: &mut usize) {
     match transfer.step().unwrap() {
         Step::Done(_) => return,
         Step::Read(slice) => {

@@ -9,9 +9,9 @@ use std::fmt;
 use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{
-    Backoff, Cell, Driver, Error, Event, Extras, ExtrasError, Gathered, GatheredError, Header,
-    Potential, PotentialError, ProtocolError, Request, Rotation, Server, Status, Step, Storage,
-    Transfer, asynch, blocking,
+    Backoff, Cell, CoalesceError, Coalesced, Driver, Error, Event, Exchange, Extras, ExtrasError,
+    Header, Potential, PotentialError, ProtocolError, Request, Rotation, Server, Status, Step,
+    Storage, asynch, blocking,
 };
 
 // ---- a caller who says that more has moved, or less, or at the wrong time ----
@@ -83,7 +83,7 @@ fn an_end_behind_an_end_is_none() {
     let told = pour(driver.receive(&mut positions), &mut { EXIT }).0;
     assert_eq!(told, Ok(Event::Exit));
     driver.receive(&mut positions).end();
-    driver.attend().end();
+    driver.await_getforce().end();
     assert!(matches!(
         driver.receive(&mut positions).step(),
         Ok(Step::Done(Event::Exit))
@@ -109,12 +109,12 @@ fn an_end_behind_an_end_is_none() {
 /// A transfer that is lent is the same transfer.
 #[test]
 fn a_transfer_may_be_lent() {
-    fn lent<T: Transfer>(mut transfer: T) -> (bool, bool) {
+    fn lent<T: Exchange>(mut transfer: T) -> (bool, bool) {
         let lent = &mut transfer;
-        (Transfer::midway(&lent), lent.waits_for().owed())
+        (Exchange::midway(&lent), lent.waits_for().owed())
     }
-    fn ends<T: Transfer>(mut transfer: T) {
-        Transfer::end(&mut &mut transfer);
+    fn ends<T: Exchange>(mut transfer: T) {
+        Exchange::end(&mut &mut transfer);
     }
     let mut server = Server::new();
     assert_eq!(lent(&mut server.status()), (false, false));
@@ -124,7 +124,7 @@ fn a_transfer_may_be_lent() {
     assert_eq!(lent(&mut server.status()), (false, true));
     ends(&mut server.status());
     assert_eq!(lent(&mut server.status()), (false, false));
-    assert_eq!(server.known(), Status::DISCONNECTED);
+    assert_eq!(server.last_status(), Status::DISCONNECTED);
 
     let mut driver = Driver::new();
     let mut positions = [[0.0; 3]; 1];
@@ -160,8 +160,11 @@ fn machines_and_exchanges_say_where_they_are() {
         text.contains("Ready") && text.contains("Reading(Header)"),
         "{text}"
     );
-    let text = format!("{:?}", driver.attend());
-    assert!(text.contains("Attend") && text.contains("Ready"), "{text}");
+    let text = format!("{:?}", driver.await_getforce());
+    assert!(
+        text.contains("AwaitGetForce") && text.contains("Ready"),
+        "{text}"
+    );
     let mut server = Server::new();
     let text = format!("{server:?}");
     assert!(
@@ -169,7 +172,7 @@ fn machines_and_exchanges_say_where_they_are() {
         "{text}"
     );
     let text = format!("{:?}", server.status());
-    assert!(text.starts_with("Exchange { goal: Status"), "{text}");
+    assert!(text.starts_with("ServerExchange { goal: Status"), "{text}");
 }
 
 #[test]
@@ -452,14 +455,14 @@ fn a_program_ends_with_its_streams_error() {
 fn gathers<const N: usize>(
     moody: Moody<'_>,
     twin: bool,
-) -> (Result<(), Error<GatheredError<ErrorKind>>>, Vec<u8>, usize) {
+) -> (Result<(), Error<CoalesceError<ErrorKind>>>, Vec<u8>, usize) {
     let answer = answer(40, 1.0, b"{}");
     let mut driver = Driver::new();
     let mut positions = [[0.0; 3]; 40];
     let message = posdata(&atoms(40));
     let told = pour(driver.receive(&mut positions), &mut message.as_slice()).0;
     assert_eq!(told, Ok(atoms(40).event()));
-    let mut stream = Gathered::<_, N>::new(moody);
+    let mut stream = Coalesced::<_, N>::new(moody);
     let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
     let result = if twin {
         now(asynch::run(&mut stream, reply))
@@ -487,10 +490,10 @@ fn gathering_is_the_same_in_both_ways() {
 #[test]
 fn what_a_stream_that_gathers_can_not_send_is_an_error() {
     let reset = Does::Fails(ErrorKind::ConnectionReset);
-    let lost = Err(Error::Transport(GatheredError::Stream(
+    let lost = Err(Error::Transport(CoalesceError::Stream(
         ErrorKind::ConnectionReset,
     )));
-    let none = Err(Error::Transport(GatheredError::WriteZero));
+    let none = Err(Error::Transport(CoalesceError::WriteZero));
     for twin in [false, true] {
         // At the flush; behind the first part, where there is no more room; past the buffer.
         for before in [0, 1] {
@@ -511,10 +514,10 @@ fn what_a_stream_that_gathers_can_not_send_is_an_error() {
         moody.read = vec![reset];
         assert_eq!(gathers::<1062>(moody, twin).0, lost);
     }
-    let stream: GatheredError<ErrorKind> = GatheredError::Stream(ErrorKind::TimedOut);
+    let stream: CoalesceError<ErrorKind> = CoalesceError::Stream(ErrorKind::TimedOut);
     assert_eq!(embedded_io::Error::kind(&stream), ErrorKind::TimedOut);
     assert_eq!(stream.to_string(), ErrorKind::TimedOut.to_string());
-    let zero: GatheredError<Infallible> = GatheredError::WriteZero;
+    let zero: CoalesceError<Infallible> = CoalesceError::WriteZero;
     assert!(zero.to_string().contains("connect again"), "{zero}");
 }
 

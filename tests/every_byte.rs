@@ -10,7 +10,7 @@ use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::smoltcp::poll;
 use forcewire::{
-    Driver, Error, Event, Initialize, Mode, ProtocolError, Request, Server, Transfer, asynch,
+    Driver, Error, Event, Exchange, Initialize, Mode, ProtocolError, Request, Server, asynch,
     blocking,
 };
 
@@ -162,7 +162,7 @@ impl Connection {
     }
 
     /// Runs an exchange; one that has timed out is made again.
-    fn run<T: Transfer>(&mut self, transfer: T) -> Result<T::Output, Failure> {
+    fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Failure> {
         let result = match self.shim {
             Shim::Smoltcp => return self.polls(transfer),
             Shim::Blocking => blocking::run(&mut self.stream, transfer),
@@ -182,7 +182,7 @@ impl Connection {
         })
     }
 
-    fn polls<T: Transfer>(&mut self, mut transfer: T) -> Result<T::Output, Failure> {
+    fn polls<T: Exchange>(&mut self, mut transfer: T) -> Result<T::Output, Failure> {
         let (stream, hosts) = (&mut self.stream, self.hosts.as_mut().unwrap());
         loop {
             let before = if stream.failed || stream.fault == Fault::WrongByte {

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use forcewire::{
-    Driver, Event, Header, Initialize, ProtocolError, Quantity, Scalar, Step, Transfer,
+    Driver, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar, Step,
 };
 
 /// A driver that has received [`golden`] and is about to reply.
@@ -924,12 +924,12 @@ fn computing_two() -> Driver {
 }
 
 /// The result of a transfer that hears everything that the server says, then the end.
-fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
+fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }
 
 /// Lets a transfer hear everything and say at most this much; how much it said.
-fn move_at_most(transfer: &mut impl Transfer, mut inbox: &[u8], most: usize) -> usize {
+fn move_at_most(transfer: &mut impl Exchange, mut inbox: &[u8], most: usize) -> usize {
     let mut said = 0;
     while said < most {
         match transfer.step().unwrap() {

@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use forcewire::{
-    Cell, Driver, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError,
-    Quantity, Scalar, Storage, Transfer, Virial, potential::Real,
+    Cell, Driver, Evaluation, Event, Exchange, Initialize, Potential, PotentialError,
+    ProtocolError, Quantity, Scalar, Storage, Virial, potential::Real,
 };
 
 /// Pulls every atom towards the origin, with the cell's first number as energy; remembers what it was given.
@@ -64,7 +64,7 @@ fn pulled<T: Scalar>(structure: &Structure) -> Answer {
 
 /// Runs a transfer with what the server says, all of it; its result and what the driver says.
 #[track_caller]
-fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> (Result<T::Output, ProtocolError>, Vec<u8>) {
+fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> (Result<T::Output, ProtocolError>, Vec<u8>) {
     let (result, said) = pour(transfer, &mut inbox);
     assert!(inbox.is_empty(), "{} bytes are left", inbox.len());
     (result, said)

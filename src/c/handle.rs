@@ -3,7 +3,7 @@
 use core::ffi::c_char;
 use core::fmt;
 
-use forcewire::{Driver, Error, Server, Transfer, blocking};
+use forcewire::{Driver, Error, Exchange, Server, blocking};
 
 use crate::link::{Link, forcewire_transport_t};
 use crate::memory::print;
@@ -102,7 +102,7 @@ impl<M: Machine> Handle<M> {
     }
 
     /// Carries an exchange through.
-    pub fn run<'a, T: Transfer>(
+    pub fn run<'a, T: Exchange>(
         &'a mut self,
         exchange: impl FnOnce(&'a mut M) -> T,
     ) -> Result<T::Output, forcewire_status_t> {

@@ -17,7 +17,7 @@ use super::outbox::Outbox;
 use super::socket::{BUFFER, Socket, copy};
 use super::{Address, Patience};
 use crate::blocking::Transport;
-use crate::{Deadlines, Error, TimedOut, Transfer, Wait, Watch};
+use crate::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
@@ -38,7 +38,7 @@ pub struct Stream {
     output: Outbox,
     /// Since when the clock of `watch` runs.
     connected: Instant,
-    watch: Watch,
+    watch: DeadlineTimer,
     /// When the kernel wakes a read to look at the clock.
     tick: Option<Duration>,
     /// Whether a call may wait at all.
@@ -57,7 +57,7 @@ impl Stream {
             served: 0,
             output: Outbox::default(),
             connected: Instant::now(),
-            watch: Watch::new(Deadlines {
+            watch: DeadlineTimer::new(Deadlines {
                 handshake: patience.handshake,
                 message: Some(patience.message),
                 evaluation: patience.idle,
@@ -104,12 +104,12 @@ impl Stream {
     }
 
     /// Carries an exchange on as far as it goes without waiting; `Pending` if it is not through. For a driver that
-    /// [attends](crate::Driver::attend) while it computes, for instance.
+    /// [attends](crate::Driver::await_getforce) while it computes, for instance.
     ///
     /// # Errors
     ///
     /// As [`blocking::run`](crate::blocking::run). A peer that lets [`Patience::message`] pass is found out here too.
-    pub fn poll<T: Transfer>(&mut self, transfer: T) -> Result<Poll<T::Output>, Error<io::Error>> {
+    pub fn poll<T: Exchange>(&mut self, transfer: T) -> Result<Poll<T::Output>, Error<io::Error>> {
         self.socket
             .set_nonblocking(true)
             .map_err(Error::Transport)?;

@@ -11,7 +11,7 @@
 use core::iter;
 
 use super::Real;
-use crate::cell::{dot, widths};
+use crate::geometry::{dot, widths};
 
 /// How many `u32` a pair potential needs so that its cost grows linearly with this many atoms: two for each.
 ///

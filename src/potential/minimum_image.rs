@@ -3,7 +3,7 @@
 use super::Real;
 use super::real::dot;
 use crate::Cell;
-use crate::cell::widths;
+use crate::geometry::widths;
 
 /// Separations by the minimum image convention, up to a cutoff.
 ///

@@ -316,7 +316,7 @@ impl<T: Scalar> Script<'_, T> {
     /// The server knows this of the driver, without asking.
     #[track_caller]
     pub fn knows(self, status: Status) -> Self {
-        assert_eq!(self.server.known(), status, "{:?}", self.wire.split);
+        assert_eq!(self.server.last_status(), status, "{:?}", self.wire.split);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use forcewire::{ProtocolError, Step, Transfer};
+use forcewire::{Exchange, ProtocolError, Step};
 
 /// How the bytes of a conversation are cut on their way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +50,7 @@ impl Dice {
 }
 
 /// Moves at most this many bytes of a transfer, in both directions together, looks at it and drops it; what it said.
-pub fn pour_some<X: Transfer>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
+pub fn pour_some<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let said = pour_at_most(&mut transfer, inbox, most);
     match transfer.step() {
         Ok(_) => said,
@@ -59,7 +59,7 @@ pub fn pour_some<X: Transfer>(mut transfer: X, inbox: &mut &[u8], most: usize) -
 }
 
 /// The same without the last look, and of a transfer that may refuse to go on.
-pub fn pour_at_most<X: Transfer>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
+pub fn pour_at_most<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let mut said = Vec::new();
     let mut left = most;
     while left > 0 {
@@ -85,7 +85,7 @@ pub fn pour_at_most<X: Transfer>(mut transfer: X, inbox: &mut &[u8], most: usize
 }
 
 /// Runs one transfer with what is left of its peer's bytes, and then the end; its result and what it said.
-pub fn pour<X: Transfer>(
+pub fn pour<X: Exchange>(
     mut transfer: X,
     inbox: &mut &[u8],
 ) -> (Result<X::Output, ProtocolError>, Vec<u8>) {
@@ -187,7 +187,7 @@ impl Wire {
     }
 
     /// Moves bytes until the transfer waits, or is over, or after each piece if it is to be made anew.
-    pub fn carry<X: Transfer>(&mut self, mut transfer: X) -> Pause<X::Output> {
+    pub fn carry<X: Exchange>(&mut self, mut transfer: X) -> Pause<X::Output> {
         loop {
             let (looked, again) = (look(&mut transfer), look(&mut transfer));
             assert_eq!(looked, again, "the second look differs from the first");
@@ -230,7 +230,7 @@ impl Wire {
 }
 
 /// What a step says: whether to read, to write or neither, from where and how many bytes.
-fn look<X: Transfer>(transfer: &mut X) -> (u8, usize, usize) {
+fn look<X: Exchange>(transfer: &mut X) -> (u8, usize, usize) {
     match transfer.step() {
         Ok(Step::Read(slice)) => (0, slice.as_ptr().addr(), slice.len()),
         Ok(Step::Write(slice)) => (1, slice.as_ptr().addr(), slice.len()),

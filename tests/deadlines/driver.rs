@@ -1,6 +1,6 @@
 //! A driver's deadlines.
 
-use forcewire::{Awaited, Deadline, Driver, Event, Header, Initialize, Transfer};
+use forcewire::{Awaited, Deadline, Driver, Event, Exchange, Header, Initialize};
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};

@@ -175,8 +175,8 @@ fn forces_never_come<S: Shim>() {
     let mut it = fixture::<S>(Mode::Consolidated, peer);
     let result = it.evaluate();
     late(&it.shim, 1 + EVALUATION, result).says(Deadline::Evaluation, Awaited::Forces, "forces");
-    it.server.timed_out();
-    assert!(it.server.known().contains(Status::TIMEOUT));
+    it.server.mark_timed_out();
+    assert!(it.server.last_status().contains(Status::TIMEOUT));
     it.ends_well(&[STATUS, &request()]);
 }
 

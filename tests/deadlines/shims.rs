@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use embedded_io::ErrorKind;
 use forcewire::smoltcp::poll_by;
-use forcewire::{Deadlines, Error, TimedOut, Transfer, Watch, asynch, blocking};
+use forcewire::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, asynch, blocking};
 use smoltcp::time::Instant;
 
 use crate::common::fake::Failure;
@@ -111,7 +111,7 @@ pub trait Shim {
     fn pass(&mut self, seconds: u64);
 
     /// Carries an exchange through.
-    fn run<X: Transfer>(&mut self, exchange: X) -> Result<X::Output, TimedOut>;
+    fn run<X: Exchange>(&mut self, exchange: X) -> Result<X::Output, TimedOut>;
 
     /// All that the peer has heard.
     fn said(&mut self) -> Vec<u8>;
@@ -198,7 +198,7 @@ impl embedded_io::Write for Stream {
 pub struct Blocking {
     clock: Clock,
     said: Rc<RefCell<Vec<u8>>>,
-    timed: blocking::Timed<Stream, Box<dyn FnMut() -> Duration>>,
+    timed: blocking::WithDeadlines<Stream, Box<dyn FnMut() -> Duration>>,
 }
 
 impl Shim for Blocking {
@@ -214,7 +214,7 @@ impl Shim for Blocking {
         let time = Rc::clone(&clock);
         // Any moment will do.
         let now = Box::new(move || Duration::from_secs(1_000_000) + time.get());
-        let timed = blocking::Timed::new(stream, deadlines, now as Box<_>);
+        let timed = blocking::WithDeadlines::new(stream, deadlines, now as Box<_>);
         Self { clock, said, timed }
     }
 
@@ -226,7 +226,7 @@ impl Shim for Blocking {
         self.clock.set(self.now() + Duration::from_secs(seconds));
     }
 
-    fn run<X: Transfer>(&mut self, exchange: X) -> Result<X::Output, TimedOut> {
+    fn run<X: Exchange>(&mut self, exchange: X) -> Result<X::Output, TimedOut> {
         only_late(blocking::run(&mut self.timed, exchange))
     }
 
@@ -295,7 +295,7 @@ pub struct Asynch {
     alarm: Rc<Cell<Option<Duration>>>,
     peer: Rc<RefCell<Peer>>,
     said: Rc<RefCell<Vec<u8>>>,
-    timed: asynch::Timed<Slow, Timer>,
+    timed: asynch::WithDeadlines<Slow, Timer>,
 }
 
 impl Shim for Asynch {
@@ -313,7 +313,7 @@ impl Shim for Asynch {
             clock: Rc::clone(&clock),
             alarm: Rc::clone(&alarm),
         };
-        let timed = asynch::Timed::new(stream, deadlines, timer);
+        let timed = asynch::WithDeadlines::new(stream, deadlines, timer);
         Self {
             clock,
             alarm,
@@ -331,7 +331,7 @@ impl Shim for Asynch {
         self.clock.set(self.now() + Duration::from_secs(seconds));
     }
 
-    fn run<X: Transfer>(&mut self, mut exchange: X) -> Result<X::Output, TimedOut> {
+    fn run<X: Exchange>(&mut self, mut exchange: X) -> Result<X::Output, TimedOut> {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             self.alarm.set(None);
@@ -358,7 +358,7 @@ pub struct Rings {
     role: Role,
     peer: Peer,
     said: Vec<u8>,
-    watch: Watch,
+    watch: DeadlineTimer,
 }
 
 impl Rings {
@@ -407,7 +407,7 @@ impl Shim for Rings {
             role,
             peer,
             said: Vec::new(),
-            watch: Watch::new(deadlines),
+            watch: DeadlineTimer::new(deadlines),
         }
     }
 
@@ -419,7 +419,7 @@ impl Shim for Rings {
         self.hosts.now += smoltcp::time::Duration::from_secs(seconds);
     }
 
-    fn run<X: Transfer>(&mut self, mut exchange: X) -> Result<X::Output, TimedOut> {
+    fn run<X: Exchange>(&mut self, mut exchange: X) -> Result<X::Output, TimedOut> {
         loop {
             self.play();
             // Frames first: a call later than the deadline may find that all has come.

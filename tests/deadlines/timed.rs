@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Awaited, Deadline, Deadlines, Error, Request, Server, Step, TimedOut, Transfer, Watch, asynch,
-    blocking,
+    Awaited, Deadline, DeadlineTimer, Deadlines, Error, Exchange, Request, Server, Step, TimedOut,
+    asynch, blocking,
 };
 
 use crate::common::fake::{Failure, Fake};
@@ -67,7 +67,7 @@ fn status(call: Call, kind: ErrorKind) -> Error<Failure> {
         assert!(seconds.get() < 1000, "it waits for ever");
         Duration::from_secs(seconds.get())
     };
-    let mut timed = blocking::Timed::new(Failing(call, kind), DEADLINES, clock);
+    let mut timed = blocking::WithDeadlines::new(Failing(call, kind), DEADLINES, clock);
     blocking::run(&mut timed, Server::new().status()).unwrap_err()
 }
 
@@ -145,7 +145,8 @@ impl asynch::Timer for Timer {
 #[test]
 fn what_a_stream_keeps_runs_into_a_deadline() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
-    let mut timed = asynch::Timed::new(Kept(Fake::new(b"")), DEADLINES, Timer(Rc::clone(&clock)));
+    let mut timed =
+        asynch::WithDeadlines::new(Kept(Fake::new(b"")), DEADLINES, Timer(Rc::clone(&clock)));
     let mut server = Server::new();
     let run = pin!(asynch::run(&mut timed, server.status()));
     let Poll::Ready(result) = run.poll(&mut Context::from_waker(Waker::noop())) else {
@@ -165,7 +166,7 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
 #[test]
 fn two_deadlines_at_once() {
     let limit = Some(Duration::from_secs(7));
-    let mut watch = Watch::new(Deadlines {
+    let mut watch = DeadlineTimer::new(Deadlines {
         handshake: None,
         message: limit,
         evaluation: limit,

@@ -94,7 +94,11 @@ fn sends(cell: Cell) -> (Result<(), ProtocolError>, Vec<u8>) {
     let request = Request::new(&cell, &positions);
     let sent = pour(server.send_positions(request), &mut &b""[..]);
     if sent.0.is_err() {
-        assert_eq!(server.known(), Status::UP | Status::READY, "as it was");
+        assert_eq!(
+            server.last_status(),
+            Status::UP | Status::READY,
+            "as it was"
+        );
         assert_eq!(sent.1, b"");
     }
     sent

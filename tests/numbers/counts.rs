@@ -2,7 +2,7 @@
 //!
 //! A machine is led to the last four bytes before the check, and each value is given to a copy of it.
 
-use forcewire::{Cell, Driver, Event, ProtocolError, Request, Server, Step, Transfer};
+use forcewire::{Cell, Driver, Event, Exchange, ProtocolError, Request, Server, Step};
 
 use crate::common::*;
 use crate::copy::copy;
@@ -68,7 +68,7 @@ fn all(name: &str, check: impl Fn(i32) + Sync) {
 }
 
 /// Gives a transfer these bytes, which must be all that it waits for, and nothing more.
-fn give<T: Transfer>(transfer: &mut T, mut bytes: &[u8]) {
+fn give<T: Exchange>(transfer: &mut T, mut bytes: &[u8]) {
     while let (Ok(Step::Read(slice)), false) = (transfer.step(), bytes.is_empty()) {
         let (came, rest) = bytes.split_at(slice.len().min(bytes.len()));
         slice[..came.len()].copy_from_slice(came);

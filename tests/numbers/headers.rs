@@ -1,7 +1,7 @@
 //! Headers of which one or two bytes are others: refused, unless only the padding has changed, or it is another header
 //! then, of which there are two: EXIT and INIT differ in two letters.
 
-use forcewire::{Driver, Event, ProtocolError, Server, Step, Transfer};
+use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
 use crate::copy::copy;
 use crate::in_parts;

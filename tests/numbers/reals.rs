@@ -291,7 +291,7 @@ fn what_a_server_is_to_send_is_refused_before_a_byte_of_it_leaves() {
         let error = ProtocolError::NotFinite(quantity);
         assert_eq!((told, said), (Err(error), vec![]));
         let status = forcewire::Status::UP | forcewire::Status::READY;
-        assert_eq!(server.known(), status, "as it was");
+        assert_eq!(server.last_status(), status, "as it was");
     }
     for odd in ODD {
         for real in 0..9 {

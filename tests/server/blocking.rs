@@ -2,8 +2,8 @@
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Answer, Cell, Error, Gathered, Mode, ProtocolError, Request, Scalar, Server, Status, Step,
-    Transfer, blocking,
+    Answer, Cell, Coalesced, Error, Exchange, Mode, ProtocolError, Request, Scalar, Server, Status,
+    Step, blocking,
 };
 
 use super::{MODES, at_ready, positions, request, server};
@@ -286,7 +286,7 @@ fn a_gathering_stream_makes_one_write_of_it() {
     let structure = atoms(100);
     let cell = structure.cell();
     let mut server = at_ready(Server::new());
-    let mut stream = Gathered::<_, 2584>::new(Fake::new(b""));
+    let mut stream = Coalesced::<_, 2584>::new(Fake::new(b""));
     let request = Request::new(&cell, &structure.positions);
     blocking::run(&mut stream, server.send_positions(request)).unwrap();
     let message = positions(Mode::Consolidated, &structure);

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use forcewire::potential::{LennardJones, Real};
 use forcewire::{
-    Answer, Cell, Driver, Event, Initialize, Mode, Potential, ProtocolError, Request, Scalar,
-    Server, Status, Step, Storage, Transfer,
+    Answer, Cell, Driver, Event, Exchange, Initialize, Mode, Potential, ProtocolError, Request,
+    Scalar, Server, Status, Step, Storage,
 };
 
 use crate::common::*;
@@ -19,7 +19,7 @@ const MODES: [Mode; 4] = [
 ];
 
 /// Moves what can be moved, a few bytes at a time; the result, if the transfer is through.
-fn carry<X: Transfer>(
+fn carry<X: Exchange>(
     mut transfer: X,
     inbox: &mut VecDeque<u8>,
     outbox: &mut VecDeque<u8>,
@@ -162,7 +162,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
             break result;
         }
         if peer.events.last() == Some(&Event::Exit) {
-            assert!(back.is_empty() || server.known() == Status::DISCONNECTED);
+            assert!(back.is_empty() || server.last_status() == Status::DISCONNECTED);
             back.clear();
             server.exit().end();
         } else {

@@ -1,6 +1,6 @@
 //! Whole conversations with every kind of driver.
 
-use forcewire::{Mode, Request, Scalar, Server, Status, Step, Traffic, Transfer};
+use forcewire::{Exchange, Mode, Request, Scalar, Server, Status, Step, Traffic};
 
 use super::{MODES, at_ready, computes, positions, ready, rounded, server};
 use crate::common::server::{script, script_with_room};
@@ -215,7 +215,7 @@ fn another_driver_after_a_reset_at_each_byte() {
         let request = Request::batch(&cells, &positions);
         let evaluate = server.evaluate_batch(request, &mut answers, &mut forces, &mut extras);
         pour_at_most(evaluate, &mut &heard[..], moved);
-        server.timed_out();
+        server.mark_timed_out();
         server.reset();
         let look = server.status();
         assert!(!look.midway() && !look.waits_for().owed());
@@ -254,7 +254,7 @@ fn no_more_moves_than_was_asked_for() {
 fn a_server_in_a_log() {
     let mut server = Server::new();
     let text = format!("{:?}", server.status());
-    for word in ["Exchange {", "goal: Status", "Server {", "traffic: "] {
+    for word in ["ServerExchange {", "goal: Status", "Server {", "traffic: "] {
         assert!(text.contains(word), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The driver closes the connection: wherever that is, no answer is taken for whole that is not.
 
-use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Transfer};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status};
 
 use super::{MODES, at_ready, at_work, positions, reads, request, run, server};
 use crate::common::server::{Call, script};
@@ -176,7 +176,7 @@ fn the_end_in_the_middle_of_a_message() {
     let request = Request::new(&cell, &structure.positions);
     pour_some(server.send_positions(request), &mut &b""[..], 100);
     server.send_positions(request).end();
-    assert_eq!(server.known(), Status::DISCONNECTED);
+    assert_eq!(server.last_status(), Status::DISCONNECTED);
     let error = ProtocolError::Unanswered(Header::Status);
     assert_eq!(run(server.send_positions(request), b""), Err(error));
     assert_eq!(run(server.status(), b""), Ok(Status::DISCONNECTED));

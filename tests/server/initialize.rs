@@ -1,6 +1,6 @@
 //! INIT, for drivers that ask for it: never, once, for every structure.
 
-use forcewire::{Header, Mode, ProtocolError, Scalar, Server, Step, Transfer};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Scalar, Server, Step};
 
 use super::{MODES, busy, computes, needs_init, positions, server};
 use crate::common::server::{Script, script};

@@ -23,7 +23,7 @@ mod turns;
 
 use common::server::{Script, script};
 use common::*;
-use forcewire::{Mode, ProtocolError, Scalar, Server, Status, Transfer};
+use forcewire::{Exchange, Mode, ProtocolError, Scalar, Server, Status};
 
 /// Every way to speak to a driver that asks for no INIT, or for INIT without batches.
 const MODES: [Mode; 3] = [Mode::Classic, Mode::Consolidated, Mode::Strict];
@@ -147,7 +147,7 @@ fn computes<'s, T: Scalar>(
 }
 
 /// The result of a transfer that hears this and then the end.
-fn run<T: Transfer>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
+fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }
 

@@ -367,7 +367,7 @@ fn no_structures_and_uneven_ones() {
         let request = Request::batch(&cells, &positions);
         let error = wrong(Quantity::Positions, natoms, expected);
         assert_eq!(run(server.send_positions(request), b""), Err(error));
-        assert_eq!(server.known(), ready());
+        assert_eq!(server.last_status(), ready());
     }
 }
 

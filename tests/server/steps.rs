@@ -1,6 +1,6 @@
 //! Call by call, as i-PI's `DriverSocket` is used: what is known of the driver, and when it is late.
 
-use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Step, Transfer};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
 use super::{
     MODES, at_ready, at_work, busy, has_data, needs_init, out_of_the_array, positions, ready,
@@ -324,20 +324,20 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
     at_every_split(|split| {
         let late = |status| status | Status::TIMEOUT;
         script(&mut Server::new(), split)
-            .then(Server::timed_out)
+            .then(Server::mark_timed_out)
             .knows(late(Status::UP))
             .asks()
             .says(STATUS)
             .knows(late(busy()))
             .hears(&READY[..1])
             .knows(busy())
-            .then(Server::timed_out)
+            .then(Server::mark_timed_out)
             .knows(late(busy()))
             .hears(&READY[1..])
             .learns(ready())
             .evaluates(&golden())
             .says(positions(Mode::Consolidated, &golden()))
-            .then(Server::timed_out)
+            .then(Server::mark_timed_out)
             .knows(late(busy()))
             .drops()
             .asks()
@@ -346,10 +346,10 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
             .hears(hex(GOLDEN_FORCEREADY))
             .gets(&golden_answer())
             .knows(busy())
-            .then(Server::timed_out)
+            .then(Server::mark_timed_out)
             .reconnects()
             .knows(Status::UP)
-            .then(Server::timed_out)
+            .then(Server::mark_timed_out)
             .hears_the_end()
             .asks()
             .says(STATUS)
@@ -362,11 +362,11 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
 fn a_deadline_is_not_met_by_nothing() {
     let mut server = Server::new();
     pour_some(server.status(), &mut &b""[..], 12);
-    server.timed_out();
+    server.mark_timed_out();
     let mut asking = server.status();
     assert!(matches!(asking.step(), Ok(Step::Read(_))));
     asking.advance(0);
-    assert_eq!(server.known(), busy() | Status::TIMEOUT);
+    assert_eq!(server.last_status(), busy() | Status::TIMEOUT);
 }
 
 /// Forces take their time and are not owed; what is said without computing is, and the rest of a message.

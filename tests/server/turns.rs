@@ -1,6 +1,6 @@
 //! Calls and answers out of turn: each state with each call, each question with each answer.
 
-use forcewire::{Header, Mode, ProtocolError, Request, Server, Status, Step, Transfer};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
 use super::{
     MODES, at_ready, at_work, busy, computes, has_data, needs_init, out_of_the_array, positions,
@@ -406,7 +406,7 @@ fn an_exchange_that_moved_nothing_leaves_no_trace() {
         let mut looked = server.send_positions(Request::new(&cell, &structure.positions));
         assert!(matches!(looked.step(), Ok(Step::Write(_))));
         looked.advance(0);
-        assert_eq!((server.known(), server.natoms()), (ready(), 0));
+        assert_eq!((server.last_status(), server.natoms()), (ready(), 0));
         // Another system, of another size.
         let answer = answer(3, 1.0, b"");
         let script = script(&mut server, Split::Whole).evaluates(&water());

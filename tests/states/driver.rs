@@ -97,7 +97,7 @@ fn goes_on(
             (said, told.map(|told| told.map(Told::Event)))
         }
         Caller::Attends => {
-            let (said, told) = hears(driver.attend(), inbox, ended, piece);
+            let (said, told) = hears(driver.await_getforce(), inbox, ended, piece);
             let told = told.map(|told| told.map(|event| event.map_or(Told::Asked, Told::Event)));
             (said, told)
         }

@@ -17,7 +17,7 @@ mod walk;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use forcewire::{Initialize, Mode, ProtocolError, Step, Transfer};
+use forcewire::{Exchange, Initialize, Mode, ProtocolError, Step};
 use walk::{Fault, Found, Plan, walk};
 
 const MODES: [Mode; 4] = [
@@ -53,7 +53,7 @@ fn table(text: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
 }
 
 /// Runs a transfer on these bytes, so many at once, until it is over or waits; behind the bytes may come the end.
-fn hears<T: Transfer>(
+fn hears<T: Exchange>(
     mut transfer: T,
     inbox: &mut &[u8],
     ended: bool,

@@ -78,7 +78,7 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
     let (said, told) = match call {
         "status" => {
             let (said, told) = hears(server.status(), inbox, ended, piece);
-            let known = server.known();
+            let known = server.last_status();
             // Told is what is known.
             let told = told.map(|told| told.map(|status| assert_eq!(status, known)));
             (said, told)
@@ -219,14 +219,14 @@ fn each_call_in_each_phase() {
 fn called(mode: Mode, name: &str, call: &str, does: &str, piece: usize, at: &str) {
     let mut server = phase(name, mode, piece);
     let status = known(name);
-    assert_eq!(server.known(), status, "{at}");
+    assert_eq!(server.last_status(), status, "{at}");
     let (said, told) = calls(&mut server, call, &mut &b""[..], false, piece);
     match does {
         "turn" => {
             let command = header(call);
             let error = ProtocolError::InvalidStatus { command, status };
             assert_eq!((said, told), (vec![], Some(Err(error))), "{at}");
-            assert_eq!(server.known(), status, "{at}: as it was");
+            assert_eq!(server.last_status(), status, "{at}: as it was");
         }
         "done" => assert_eq!((said, told), (vec![], Some(Ok(()))), "{at}"),
         "waits" => assert_eq!((said, told), (vec![], None), "{at}"),
@@ -298,7 +298,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
         }
         "gone" if call == "status" => {
             assert_eq!(told, Some(Ok(())), "{at}");
-            assert_eq!(server.known(), Status::DISCONNECTED, "{at}");
+            assert_eq!(server.last_status(), Status::DISCONNECTED, "{at}");
             let (_, told) = calls(&mut server, "evaluate", &mut &b""[..], true, piece);
             let error = ProtocolError::Unanswered(to);
             assert_eq!(told, Some(Err(error)), "{at}");
@@ -312,12 +312,12 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
         "unknown" => ProtocolError::UnknownHeader(answer_bytes[..].try_into().expect("a header")),
         status => {
             assert_eq!((told, inbox.len()), (Some(Ok(())), 0), "{at}");
-            assert_eq!(server.known(), known(status), "{at}");
+            assert_eq!(server.last_status(), known(status), "{at}");
             return works_after_a_reset(server, mode, at);
         }
     };
     assert_eq!(told, Some(Err(error)), "{at}");
-    assert_eq!(server.known(), Status::DISCONNECTED, "{at}");
+    assert_eq!(server.last_status(), Status::DISCONNECTED, "{at}");
     if does != "gone" {
         // Nothing behind the header is read; and whatever is called later is refused in the same words.
         assert_eq!(inbox.len(), answer_bytes.len() - 12, "{at}");
@@ -332,7 +332,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
 /// After a reset the server is as new: an evaluation goes through.
 fn works_after_a_reset(mut server: Server, mode: Mode, at: &str) {
     server.reset();
-    assert_eq!(server.known(), Status::UP, "{at}");
+    assert_eq!(server.last_status(), Status::UP, "{at}");
     let data = match mode {
         Mode::Classic | Mode::Strict => HAVEDATA,
         _ => b"",

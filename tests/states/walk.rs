@@ -15,8 +15,8 @@ use std::io::Write;
 
 use crate::copy::copy;
 use forcewire::{
-    Cell, Driver, Evaluation, Event, Initialize, Mode, ProtocolError, Request, Server, Step,
-    Transfer, Virial,
+    Cell, Driver, Evaluation, Event, Exchange, Initialize, Mode, ProtocolError, Request, Server,
+    Step, Virial,
 };
 
 /// What is walked through.
@@ -181,7 +181,7 @@ fn digest(before: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Says what a transfer would do next.
-fn look<T: Transfer>(mut transfer: T, text: &mut Vec<u8>) {
+fn look<T: Exchange>(mut transfer: T, text: &mut Vec<u8>) {
     match transfer.step() {
         Ok(Step::Read(slice)) => text.extend([0, slice.len() as u8]),
         Ok(Step::Write(slice)) => text.extend(slice.iter()),
@@ -195,7 +195,7 @@ fn look<T: Transfer>(mut transfer: T, text: &mut Vec<u8>) {
 }
 
 /// Lets a transfer move some bytes or hear the end: nothing if it can't, or what it ended with.
-fn carry<T: Transfer>(
+fn carry<T: Exchange>(
     mut transfer: T,
     plan: &Plan,
     inbox: &mut Vec<u8>,
@@ -308,7 +308,7 @@ impl State {
         look(copy(&self.server).exit(), text);
         let (cells, positions) = (&mut [cell; 2], &mut [[0.0; 3]; 2]);
         look(copy(&self.driver).receive_batch(cells, positions), text);
-        look(copy(&self.driver).attend(), text);
+        look(copy(&self.driver).await_getforce(), text);
         let (evaluation, force, _) = truth(0);
         let structures = self.driver.structures();
         let (evaluations, forces) = ([evaluation; 2], [force; 2]);
@@ -444,7 +444,7 @@ impl State {
         let told = match self.worker {
             Worker::Away => return Outcome::Blocked,
             Worker::Computes(_) => {
-                let attend = self.driver.attend();
+                let attend = self.driver.await_getforce();
                 match carry(attend, plan, &mut self.down, outbox, has) {
                     None => return Outcome::Blocked,
                     // Asked for the forces: they come when they come.
@@ -511,7 +511,7 @@ impl State {
             Some(Err(ProtocolError::EndOfStream { .. })) if alone => self.driver_leaves(),
             Some(Err(error)) => panic!("{error:?}"),
         }
-        if !self.driver.attend().midway() {
+        if !self.driver.await_getforce().midway() {
             self.driver_has = Partial::NOTHING;
         }
         Outcome::Moved

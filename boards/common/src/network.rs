@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::task::Poll;
 
 use forcewire::smoltcp::{ConnectionLost, poll_by};
-use forcewire::{Backoff, Deadlines, Error, Transfer, Watch};
+use forcewire::{Backoff, Deadlines, Error, Exchange, DeadlineTimer};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub trait Link {
     fn now(&self) -> Instant;
 
     /// Carries an exchange through, unless the server lets a deadline pass.
-    fn run<T: Transfer>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
+    fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
 }
 
 /// A board's network with the one socket that the application has.
@@ -50,7 +50,7 @@ pub struct Network<'a, D: Board> {
     socket: SocketHandle,
     local_port: u16,
     deadlines: Deadlines,
-    watch: Watch,
+    watch: DeadlineTimer,
     #[cfg(feature = "tls")]
     due: Option<Instant>,
 }
@@ -90,7 +90,7 @@ impl<'a, D: Board> Network<'a, D> {
             socket,
             local_port,
             deadlines,
-            watch: Watch::new(deadlines),
+            watch: DeadlineTimer::new(deadlines),
             #[cfg(feature = "tls")]
             due: None,
         }
@@ -111,7 +111,7 @@ impl<'a, D: Board> Network<'a, D> {
                 self.turn();
             }
             if self.state() == State::Established {
-                self.watch = Watch::new(self.deadlines);
+                self.watch = DeadlineTimer::new(self.deadlines);
                 return true;
             }
             self.abort();
@@ -170,7 +170,7 @@ impl<D: Board> Link for Network<'_, D> {
         self.board.now()
     }
 
-    fn run<T: Transfer>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
+    fn run<T: Exchange>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
         loop {
             let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);

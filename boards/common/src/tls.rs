@@ -10,7 +10,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
 use embedded_tls::{CryptoProvider, TlsError};
 use forcewire::blocking::{self, Transport};
-use forcewire::{Error, Transfer, Wait};
+use forcewire::{Error, Exchange, Wait};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
@@ -133,7 +133,7 @@ impl<D: Board> Link for Tls<'_, '_, D> {
         self.network.borrow().now()
     }
 
-    fn run<T: Transfer>(&mut self, transfer: T) -> Result<T::Output, Error<Failed>> {
+    fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Failed>> {
         blocking::run(self, transfer).map_err(|error| error.map_transport(Failed))
     }
 }

@@ -12,7 +12,9 @@ use super::{Answered, DriverId, LeftReason, Task, Ticket};
 use crate::blocking::{Transport, run};
 use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
-use crate::{Answer, Cell, Deadlines, Error, Mode, Request, Server, Status, Transfer, Wait, Watch};
+use crate::{
+    Answer, Cell, DeadlineTimer, Deadlines, Error, Exchange, Mode, Request, Server, Status, Wait,
+};
 
 /// How long a replica waits for its driver to be free again before another one gets it.
 const SOON: Duration = Duration::from_millis(50);
@@ -82,7 +84,7 @@ pub(super) struct Client {
     /// Since when it computes, or has computed.
     since: Instant,
     /// Its deadlines, since it connected.
-    watch: Watch,
+    watch: DeadlineTimer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +227,7 @@ impl Client {
             blocked: false,
             connected: now,
             since: now,
-            watch: Watch::new(deadlines),
+            watch: DeadlineTimer::new(deadlines),
         })
     }
 
@@ -253,7 +255,9 @@ impl Client {
     pub(super) fn capacity(&self) -> usize {
         match self.mode {
             // INIT will announce the batches.
-            Mode::Batched(size) if self.server.known().contains(Status::NEEDS_INIT) => size.max(1),
+            Mode::Batched(size) if self.server.last_status().contains(Status::NEEDS_INIT) => {
+                size.max(1)
+            }
             _ => self.server.capacity(),
         }
     }
@@ -448,7 +452,7 @@ impl Client {
     /// Why it is to be dropped now, if it has let a deadline pass.
     pub(super) fn overdue(&mut self) -> Option<LeftReason> {
         let late = self.watch.check(self.connected.elapsed()).err()?;
-        self.server.timed_out();
+        self.server.mark_timed_out();
         Some(LeftReason::Late(late))
     }
 }

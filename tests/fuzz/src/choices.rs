@@ -1,6 +1,6 @@
 //! A fuzzer's bytes as decisions, and bytes on their way to a machine.
 
-use forcewire::{ProtocolError, Step, Transfer};
+use forcewire::{Exchange, ProtocolError, Step};
 
 /// Decisions, from the front of the bytes. When those have run out, every decision is 0.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Moves one piece of at most `most` bytes: what the transfer ended with, or how many bytes have moved.
-    pub fn move_some<T: Transfer>(
+    pub fn move_some<T: Exchange>(
         &mut self,
         transfer: &mut T,
         most: usize,
@@ -85,7 +85,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Runs a transfer to its end, or until it waits for what does not come.
-    pub fn run<T: Transfer>(
+    pub fn run<T: Exchange>(
         &mut self,
         mut transfer: T,
     ) -> Option<Result<T::Output, ProtocolError>> {

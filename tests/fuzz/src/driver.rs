@@ -168,7 +168,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 let mut receive = driver.receive_batch(&mut cells, &mut single);
                 is_the_callers(wire.move_some(&mut receive, most))
             }
-            3 => is_the_callers(wire.move_some(&mut driver.attend(), most)),
+            3 => is_the_callers(wire.move_some(&mut driver.await_getforce(), most)),
             4 => {
                 let forces = double.get(..exact).unwrap_or(&double);
                 let structures = driver.structures().min(STRUCTURES);
@@ -203,9 +203,9 @@ pub fn driver_operations(bytes: &[u8]) {
             }
             _ => {
                 // Nothing has moved, whatever the slice.
-                use forcewire::Transfer;
+                use forcewire::Exchange;
                 driver.receive(&mut double).advance(0);
-                driver.attend().advance(0);
+                driver.await_getforce().advance(0);
                 false
             }
         };

@@ -224,7 +224,7 @@ impl<T: Scalar> Pair<T> {
 const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
 
 /// Moves some bytes of a transfer from one queue and to another: what it ended with, if it did.
-fn carry<X: forcewire::Transfer>(
+fn carry<X: forcewire::Exchange>(
     transfer: &mut X,
     from: &mut Vec<u8>,
     to: &mut Vec<u8>,

@@ -1,7 +1,7 @@
 //! A server that hears anything, and one whose caller does anything.
 
 use forcewire::{
-    Answer, Cell, Header, Mode, ProtocolError, Request, Scalar, Server, Status, Transfer,
+    Answer, Cell, Exchange, Header, Mode, ProtocolError, Request, Scalar, Server, Status,
 };
 
 use super::choices::{Choices, Wire};
@@ -131,7 +131,7 @@ pub fn server_operations(bytes: &[u8]) {
     let mut answers = [Answer::default(); STRUCTURES];
     while !choices.is_empty() {
         let (what, most) = (choices.below(13), 1 + 7 * usize::from(choices.byte() >> 3));
-        let before = (server.known(), server.traffic(), server.natoms());
+        let before = (server.last_status(), server.traffic(), server.natoms());
         let structures = server.capacity().min(1 + choices.below(STRUCTURES + 1));
         let atoms = (model.natoms * structures).min(ATOMS);
         let request = Request::batch(&cells[..structures.min(STRUCTURES)], &double[..atoms]);
@@ -170,7 +170,7 @@ pub fn server_operations(bytes: &[u8]) {
                 continue;
             }
             11 => {
-                server.timed_out();
+                server.mark_timed_out();
                 wire.inbox = &[];
                 wire.ended = choices.bit();
                 is_the_callers(wire.move_some(&mut server.status(), most));
@@ -179,7 +179,7 @@ pub fn server_operations(bytes: &[u8]) {
             _ => {
                 said.check();
                 server.reset();
-                assert_eq!(server.known(), Status::UP);
+                assert_eq!(server.last_status(), Status::UP);
                 (heard, said) = (Vec::new(), Said::new(model.mode));
                 continue;
             }
@@ -187,7 +187,10 @@ pub fn server_operations(bytes: &[u8]) {
         let left = wire.inbox.len();
         said.bytes.extend(wire.said);
         if refused {
-            assert_eq!(before, (server.known(), server.traffic(), server.natoms()));
+            assert_eq!(
+                before,
+                (server.last_status(), server.traffic(), server.natoms())
+            );
         }
         if what != 11 {
             let received = (server.traffic().received - before.1.received) as usize;

@@ -9,8 +9,8 @@ use embedded_io::{Read, Write};
 use forcewire::blocking;
 use forcewire::smoltcp::{ConnectionLost, poll};
 use forcewire::{
-    Answer, Attend, Driver, Error, Event, Exchange, Gathered, GatheredError, PotentialError,
-    ProtocolError, Receive, Reply, Server, Status, Step, Storage, Transfer,
+    Answer, AwaitGetForce, Driver, Error, Event, ServerExchange, Coalesced, CoalesceError, PotentialError,
+    ProtocolError, Receive, Reply, Server, Status, Step, Storage, Exchange,
 };
 use images::{Echo, Fault, Wire};
 use smoltcp::socket::tcp::Socket;
@@ -40,8 +40,8 @@ unsafe fn unknown<T>() -> T {
     unsafe { (0x2000_0000 as *const T).read_volatile() }
 }
 
-type Ask<T> = Exchange<'static, T, Answer>;
-type Kept = Gathered<Wire, 256>;
+type Ask<T> = ServerExchange<'static, T, Answer>;
+type Kept = Coalesced<Wire, 256>;
 type Result<T, E = ProtocolError> = core::result::Result<T, E>;
 
 calls! {
@@ -53,8 +53,8 @@ calls! {
     receive_advance_f32(it: &mut Receive<'static, f32>, n: usize) -> () = it.advance(n);
     reply_step_f32(it: &'static mut Reply<'static, f32>) -> Result<Step<'static, ()>> = it.step();
     reply_advance_f32(it: &mut Reply<'static, f32>, n: usize) -> () = it.advance(n);
-    attend_step(it: &'static mut Attend<'static>) -> Result<Step<'static, Option<Event>>> = it.step();
-    attend_advance(it: &mut Attend<'static>, n: usize) -> () = it.advance(n);
+    await_getforce_step(it: &'static mut AwaitGetForce<'static>) -> Result<Step<'static, Option<Event>>> = it.step();
+    await_getforce_advance(it: &mut AwaitGetForce<'static>, n: usize) -> () = it.advance(n);
     receive_end(it: &mut Receive<'static, f64>) -> () = it.end();
     driver_reset(it: &mut Driver) -> () = it.reset();
     driver_parameters(it: &'static Driver) -> Option<(&'static str, &'static str)> = it.parameters().next();
@@ -67,24 +67,24 @@ calls! {
     exchange_advance_f32(it: &mut Ask<f32>, n: usize) -> () = it.advance(n);
     exchange_end(it: &mut Ask<f64>) -> () = it.end();
     server_reset(it: &mut Server) -> () = it.reset();
-    server_known(it: &Server) -> Status = it.known();
+    server_last_status(it: &Server) -> Status = it.last_status();
     blocking_receive(socket: &mut Wire, it: &mut Receive<'static, f64>) -> Result<Event, Error<Fault>> = blocking::run(socket, it);
     blocking_receive_f32(socket: &mut Wire, it: &mut Receive<'static, f32>) -> Result<Event, Error<Fault>> = blocking::run(socket, it);
     blocking_reply(socket: &mut Wire, it: &mut Reply<'static, f64>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
     blocking_reply_f32(socket: &mut Wire, it: &mut Reply<'static, f32>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
     blocking_exchange(socket: &mut Wire, it: &mut Ask<f64>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
     blocking_exchange_f32(socket: &mut Wire, it: &mut Ask<f32>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
-    blocking_attend(socket: &mut Wire, it: &mut Attend<'static>) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, it);
-    blocking_status(socket: &mut Wire, it: &mut Exchange<'static, f64, Status>) -> Result<Status, Error<Fault>> = blocking::run(socket, it);
+    blocking_await_getforce(socket: &mut Wire, it: &mut AwaitGetForce<'static>) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, it);
+    blocking_status(socket: &mut Wire, it: &mut ServerExchange<'static, f64, Status>) -> Result<Status, Error<Fault>> = blocking::run(socket, it);
     smoltcp_receive(socket: &mut Socket<'static>, it: &mut Receive<'static, f64>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_receive_f32(socket: &mut Socket<'static>, it: &mut Receive<'static, f32>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_reply(socket: &mut Socket<'static>, it: &mut Reply<'static, f64>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_reply_f32(socket: &mut Socket<'static>, it: &mut Reply<'static, f32>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_exchange(socket: &mut Socket<'static>, it: &mut Ask<f64>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_exchange_f32(socket: &mut Socket<'static>, it: &mut Ask<f32>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_attend(socket: &mut Socket<'static>, it: &mut Attend<'static>) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_status(socket: &mut Socket<'static>, it: &mut Exchange<'static, f64, Status>) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, it);
-    gathered_read(it: &mut Kept, bytes: &mut [u8]) -> Result<usize, GatheredError<Fault>> = Read::read(it, bytes);
-    gathered_write(it: &mut Kept, bytes: &[u8]) -> Result<usize, GatheredError<Fault>> = Write::write(it, bytes);
-    gathered_flush(it: &mut Kept) -> Result<(), GatheredError<Fault>> = Write::flush(it);
+    smoltcp_await_getforce(socket: &mut Socket<'static>, it: &mut AwaitGetForce<'static>) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_status(socket: &mut Socket<'static>, it: &mut ServerExchange<'static, f64, Status>) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, it);
+    coalesce_read(it: &mut Kept, bytes: &mut [u8]) -> Result<usize, CoalesceError<Fault>> = Read::read(it, bytes);
+    coalesce_write(it: &mut Kept, bytes: &[u8]) -> Result<usize, CoalesceError<Fault>> = Write::write(it, bytes);
+    coalesce_flush(it: &mut Kept) -> Result<(), CoalesceError<Fault>> = Write::flush(it);
 }

@@ -33,7 +33,7 @@ extern "C" fn image() -> u32 {
         };
         match result {
             Err(Error::Protocol(ProtocolError::WrongAtoms { .. })) => return unforeseen(),
-            Err(Error::TimedOut(_) | Error::Transport(_)) => server.timed_out(),
+            Err(Error::TimedOut(_) | Error::Transport(_)) => server.mark_timed_out(),
             _ => server.reset(),
         }
     }

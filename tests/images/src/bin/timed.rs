@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use forcewire::blocking::Timed;
+use forcewire::blocking::WithDeadlines;
 use forcewire::{Deadlines, Error};
 use images::{Echo, Wire, unforeseen};
 
@@ -18,7 +18,7 @@ extern "C" fn image() -> u32 {
         evaluation: Some(seconds()),
     };
     let clock = || Duration::from_millis(unforeseen().into());
-    let mut socket = Timed::new(Wire, deadlines, clock);
+    let mut socket = WithDeadlines::new(Wire, deadlines, clock);
     match forcewire::serve::<64>(&mut socket, &mut Echo) {
         Err(Error::TimedOut(late)) => late.moved as u32,
         result => result.is_ok().into(),

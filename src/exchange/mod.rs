@@ -1,8 +1,13 @@
-//! What a protocol machine and whoever moves its bytes say to each other.
+//! What a protocol machine and its transport agree on: which bytes move next, and what they wait for.
 
-use crate::{ProtocolError, Wait};
+mod pending;
+pub(crate) mod progress;
 
-/// What has to happen next in a [`Transfer`].
+pub use pending::{Awaited, Wait};
+
+use crate::protocol::ProtocolError;
+
+/// What has to happen next in a [`Exchange`].
 #[derive(Debug)]
 pub enum Step<'a, T> {
     /// Fill this slice, or the beginning of it, with what the peer sends. Never empty.
@@ -24,7 +29,7 @@ pub enum Step<'a, T> {
 /// Dropping a transfer loses nothing; making it again with the same arguments goes on where it stopped.
 ///
 /// ```
-/// use forcewire::{Driver, Event, Step, Transfer};
+/// use forcewire::{Driver, Event, Step, Exchange};
 ///
 /// let mut driver = Driver::new();
 /// let mut positions = [[0.0; 3]; 8];
@@ -36,7 +41,7 @@ pub enum Step<'a, T> {
 /// assert!(matches!(receive.step()?, Step::Done(Event::Exit)));
 /// # Ok::<(), forcewire::ProtocolError>(())
 /// ```
-pub trait Transfer {
+pub trait Exchange {
     /// What the exchange ends with.
     type Output;
 
@@ -61,7 +66,7 @@ pub trait Transfer {
     /// Only then may a write join what is already queued. Otherwise what was written is whole, and to be flushed.
     fn midway(&self) -> bool;
 
-    /// What the exchange waits for, for [`Watch`](crate::Watch) and for people. Of an exchange that has not begun: what is
+    /// What the exchange waits for, for [`DeadlineTimer`](crate::DeadlineTimer) and for people. Of an exchange that has not begun: what is
     /// left of the one before.
     fn waits_for(&self) -> Wait;
 }
@@ -76,7 +81,7 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-impl<T: Transfer + ?Sized> Transfer for &mut T {
+impl<T: Exchange + ?Sized> Exchange for &mut T {
     type Output = T::Output;
 
     fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError> {

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use forcewire::{Driver, Error, Event, Gathered, GatheredError, blocking};
+use forcewire::{CoalesceError, Coalesced, Driver, Error, Event, blocking};
 
 /// A stream that keeps each write apart and takes at most so many bytes at once.
 struct Paper {
@@ -56,7 +56,7 @@ fn serve<const N: usize>(natoms: usize, most: usize) -> Vec<Vec<u8>> {
     let structure = atoms(natoms);
     let answer = answer(natoms, 1.0, b"{}");
     let inbox = [STATUS, &posdata(&structure), STATUS, GETFORCE].concat();
-    let mut socket = Gathered::<_, N>::new(Paper::new(inbox, most));
+    let mut socket = Coalesced::<_, N>::new(Paper::new(inbox, most));
     let mut driver = Driver::new();
     let mut positions = vec![[0.0; 3]; natoms];
     let event = blocking::run(&mut socket, driver.receive(&mut positions)).unwrap();
@@ -99,10 +99,10 @@ fn a_stream_that_takes_little_at_once_gets_it_all() {
 
 #[test]
 fn a_stream_that_takes_nothing_is_an_error() {
-    let mut socket = Gathered::<_, 64>::new(Paper::new(STATUS.to_vec(), 0));
+    let mut socket = Coalesced::<_, 64>::new(Paper::new(STATUS.to_vec(), 0));
     let result = blocking::run(&mut socket, Driver::new().receive(&mut [[0.0; 3]; 1]));
-    assert_eq!(result, Err(Error::Transport(GatheredError::WriteZero)));
-    let error: GatheredError<Infallible> = GatheredError::WriteZero;
+    assert_eq!(result, Err(Error::Transport(CoalesceError::WriteZero)));
+    let error: CoalesceError<Infallible> = CoalesceError::WriteZero;
     assert_eq!(embedded_io::Error::kind(&error), ErrorKind::WriteZero);
 }
 
@@ -166,7 +166,7 @@ mod asynch {
         for polls in 4..40 {
             for most in [300, 500, usize::MAX] {
                 let inbox = [STATUS, &posdata(&atoms(40)), STATUS, GETFORCE].concat();
-                let mut socket = Gathered::<_, 1062>::new(Paper::new(inbox, most));
+                let mut socket = Coalesced::<_, 1062>::new(Paper::new(inbox, most));
                 let mut driver = Driver::new();
                 let mut positions = [[0.0; 3]; 40];
                 while poll_for(

@@ -25,12 +25,13 @@
 use core::convert::Infallible;
 use core::fmt;
 
+use crate::exchange::progress::{Gather, SCRATCH};
 use crate::fmt::{debug, trace};
-use crate::message::{Gather, SCRATCH};
-use crate::scalar::from_wire;
-use crate::wire::{self, ATOM, CELL, HEADER, INTEGER, MATRIX, REAL};
+use crate::protocol::header::HEADER;
+use crate::protocol::layout::{self, ATOM, CELL, INTEGER, MATRIX, REAL};
+use crate::protocol::scalar::from_wire;
 use crate::{
-    Awaited, Cell, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic, Transfer,
+    Awaited, Cell, Exchange, Header, ProtocolError, Quantity, Scalar, Status, Step, Traffic,
     Virial, Wait,
 };
 
@@ -248,7 +249,7 @@ impl Answer {
 
 /// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
 ///
-/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the caller's. Each of its exchanges is a [`Transfer`]; [`evaluate`](Self::evaluate) is all of them.
+/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the caller's. Each of its exchanges is a [`Exchange`]; [`evaluate`](Self::evaluate) is all of them.
 ///
 /// ```no_run
 /// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
@@ -483,8 +484,8 @@ impl Server {
     ///
     /// Here and in every other exchange: the transfer may be dropped at any point; make it again with the same
     /// arguments to go on. If it has moved no byte of a message yet, any other exchange may follow as well.
-    pub const fn status(&mut self) -> Exchange<'_, f64, Status> {
-        Exchange::new(self, Goal::Status, Server::known)
+    pub const fn status(&mut self) -> ServerExchange<'_, f64, Status> {
+        ServerExchange::new(self, Goal::Status, Server::last_status)
     }
 
     /// Sends INIT to a driver that asked for it: the number of a replica and a text ([`Request::init`]).
@@ -497,8 +498,8 @@ impl Server {
         &'a mut self,
         replica: i32,
         text: &'a [u8],
-    ) -> Exchange<'a, f64, ()> {
-        let mut exchange = Exchange::new(self, Goal::Initialize, nothing);
+    ) -> ServerExchange<'a, f64, ()> {
+        let mut exchange = ServerExchange::new(self, Goal::Initialize, nothing);
         exchange.course.request.replica = replica;
         exchange.course.request.text = text;
         exchange
@@ -515,8 +516,8 @@ impl Server {
     pub const fn send_positions<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
-    ) -> Exchange<'a, T, ()> {
-        let mut exchange = Exchange::new(self, Goal::Send, nothing);
+    ) -> ServerExchange<'a, T, ()> {
+        let mut exchange = ServerExchange::new(self, Goal::Send, nothing);
         exchange.course.request = request;
         exchange
     }
@@ -536,7 +537,7 @@ impl Server {
         &'a mut self,
         forces: &'a mut [[T; 3]],
         extras: &'a mut [u8],
-    ) -> Exchange<'a, T, Answer> {
+    ) -> ServerExchange<'a, T, Answer> {
         self.get_forces_batch(&mut [], forces, extras)
     }
 
@@ -546,8 +547,8 @@ impl Server {
         answers: &'a mut [Answer],
         forces: &'a mut [[T; 3]],
         extras: &'a mut [u8],
-    ) -> Exchange<'a, T, Answer> {
-        let mut exchange = Exchange::new(self, Goal::Forces, Server::first_answer);
+    ) -> ServerExchange<'a, T, Answer> {
+        let mut exchange = ServerExchange::new(self, Goal::Forces, Server::first_answer);
         exchange.course.answers = answers;
         exchange.course.forces = forces;
         exchange.course.extras = extras;
@@ -566,7 +567,7 @@ impl Server {
         request: Request<'a, T>,
         forces: &'a mut [[T; 3]],
         extras: &'a mut [u8],
-    ) -> Exchange<'a, T, Answer> {
+    ) -> ServerExchange<'a, T, Answer> {
         self.evaluate_batch(request, &mut [], forces, extras)
     }
 
@@ -581,8 +582,8 @@ impl Server {
         answers: &'a mut [Answer],
         forces: &'a mut [[T; 3]],
         extras: &'a mut [u8],
-    ) -> Exchange<'a, T, Answer> {
-        let mut exchange = Exchange::new(self, Goal::Evaluate, Server::first_answer);
+    ) -> ServerExchange<'a, T, Answer> {
+        let mut exchange = ServerExchange::new(self, Goal::Evaluate, Server::first_answer);
         exchange.course.request = request;
         exchange.course.answers = answers;
         exchange.course.forces = forces;
@@ -599,13 +600,13 @@ impl Server {
     ///
     /// [`ProtocolError::InvalidStatus`] if another message has begun to leave and was not finished: nothing can be
     /// said then. The error that the connection has failed with, if it has.
-    pub const fn exit(&mut self) -> Exchange<'_, f64, ()> {
-        Exchange::new(self, Goal::Exit, nothing)
+    pub const fn exit(&mut self) -> ServerExchange<'_, f64, ()> {
+        ServerExchange::new(self, Goal::Exit, nothing)
     }
 
     /// What is known of the driver without asking.
     #[must_use]
-    pub fn known(&self) -> Status {
+    pub fn last_status(&self) -> Status {
         let status = match (self.state, self.phase) {
             (State::Leaving | State::Closed | State::Failed(_), _) | (_, Phase::Leaving) => {
                 return Status::DISCONNECTED;
@@ -625,7 +626,7 @@ impl Server {
 
     /// Tells the server that the caller's deadline for the driver has passed: its status says so until something
     /// is heard of it. The server has no clock of its own.
-    pub const fn timed_out(&mut self) {
+    pub const fn mark_timed_out(&mut self) {
         self.timed_out = true;
     }
 
@@ -931,7 +932,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("mode", &self.mode)
-            .field("known", &self.known())
+            .field("known", &self.last_status())
             .field("state", &self.state)
             .field("natoms", &self.natoms)
             .field("carried", &self.carried)
@@ -942,7 +943,7 @@ impl fmt::Debug for Server {
 
 /// An exchange with a driver; made by the methods of [`Server`].
 #[must_use = "a transfer does nothing by itself: run it over a transport"]
-pub struct Exchange<'a, T, O> {
+pub struct ServerExchange<'a, T, O> {
     course: Course<'a, T>,
     output: fn(&Server) -> O,
 }
@@ -962,16 +963,16 @@ struct Course<'a, T> {
     refused: Option<ProtocolError>,
 }
 
-impl<T, O> fmt::Debug for Exchange<'_, T, O> {
+impl<T, O> fmt::Debug for ServerExchange<'_, T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
+        f.debug_struct("ServerExchange")
             .field("goal", &self.course.goal)
             .field("server", &self.course.server)
             .finish_non_exhaustive()
     }
 }
 
-impl<'a, T: Scalar, O> Exchange<'a, T, O> {
+impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
     const fn new(server: &'a mut Server, goal: Goal, output: fn(&Server) -> O) -> Self {
         Self {
             course: Course {
@@ -1195,7 +1196,7 @@ impl<'a, T: Scalar> Course<'a, T> {
                 Goal::Forces => Header::GetForce,
                 Goal::Exit => Header::Exit,
             },
-            status: self.server.known(),
+            status: self.server.last_status(),
         }
     }
 
@@ -1372,7 +1373,7 @@ impl<'a, T: Scalar> Course<'a, T> {
         let Some(room) = message.reserve(CELL) else {
             return false;
         };
-        wire::put_cell(cell, &server.inverse, room);
+        layout::put_cell(cell, &server.inverse, room);
         server.end += CELL;
         server.state = State::Gathered(Part::Cell(index + 1));
         true
@@ -1506,8 +1507,8 @@ impl<'a, T: Scalar> Course<'a, T> {
         match field {
             Field::Header => server.heard(),
             Field::Energy(index) => {
-                let energy = wire::take_f64(&mut bytes);
-                let announced = wire::take_i32(&mut bytes);
+                let energy = layout::take_f64(&mut bytes);
+                let announced = layout::take_i32(&mut bytes);
                 let copy = index >= server.structures;
                 if !copy && !server.accepts(Quantity::Energy, energy.is_finite()) {
                     return;
@@ -1541,7 +1542,7 @@ impl<'a, T: Scalar> Course<'a, T> {
             }
             Field::Virial(index) => {
                 let mut behind = bytes.get(MATRIX..).unwrap_or_default();
-                let announced = wire::take_i32(&mut behind);
+                let announced = layout::take_i32(&mut behind);
                 let answer = self.answer(index);
                 let finite = answer.is_none_or(|answer| answer.virial.is_finite());
                 if !self.server.accepts(Quantity::Virial, finite) {
@@ -1554,7 +1555,7 @@ impl<'a, T: Scalar> Course<'a, T> {
                 }
             }
             Field::Length(index) => {
-                let announced = wire::take_i32(&mut bytes);
+                let announced = layout::take_i32(&mut bytes);
                 self.expect_extras(index, announced);
             }
             Field::Surplus(index, left) => {
@@ -1572,7 +1573,7 @@ impl<'a, T: Scalar> Course<'a, T> {
         };
         let server = &mut *self.server;
         let answer = place(&mut server.answer, self.answers, index)?;
-        wire::take_matrix(&mut server.scratch.as_slice(), &mut answer.virial.0);
+        layout::take_matrix(&mut server.scratch.as_slice(), &mut answer.virial.0);
         Some(&mut answer.virial)
     }
 
@@ -1728,7 +1729,7 @@ fn folded(cell: &Cell, inverse: &[[f64; 3]; 3], atoms: &mut [u8]) {
     }
 }
 
-impl<T: Scalar, O> Transfer for Exchange<'_, T, O> {
+impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use forcewire::net::{Address, Patience, Stream, connect};
-use forcewire::{Driver, Error, Event, Header, ProtocolError, Step, Transfer, blocking};
+use forcewire::{Driver, Error, Event, Exchange, Header, ProtocolError, Step, blocking};
 
 /// A driver that has received [`golden`].
 fn computing() -> Driver {
@@ -29,7 +29,7 @@ fn attends(
 ) -> (Vec<u8>, Option<Result<Option<Event>, ProtocolError>>) {
     let mut said = Vec::new();
     loop {
-        let mut attend = driver.attend();
+        let mut attend = driver.await_getforce();
         let moved = match attend.step() {
             Err(error) => return (said, Some(Err(error))),
             Ok(Step::Done(outcome)) => return (said, Some(Ok(outcome))),
@@ -74,7 +74,7 @@ fn it_is_midway_inside_a_message_and_nowhere_else() {
     for n in 1..=12 {
         assert_eq!(attends(&mut driver, &STATUS[n - 1..n], 1).1, None);
         // The answer to the last byte has left.
-        assert_eq!(driver.attend().midway(), n < 12, "{n}");
+        assert_eq!(driver.await_getforce().midway(), n < 12, "{n}");
     }
 }
 
@@ -90,7 +90,7 @@ fn the_end_is_told_while_there_is_still_something_to_be_saved() {
 
         let mut driver = computing();
         assert_eq!(attends(&mut driver, STATUS, piece).1, None);
-        driver.attend().end();
+        driver.await_getforce().end();
         let told = attends(&mut driver, b"", piece).1;
         assert_eq!(told, Some(Ok(Some(Event::Closed))));
     }
@@ -138,7 +138,7 @@ fn connected() -> (Stream, Driver, TcpStream) {
 fn until_it_is_told(stream: &mut Stream, driver: &mut Driver) -> Option<Event> {
     let start = Instant::now();
     loop {
-        if let Poll::Ready(told) = stream.poll(driver.attend()).unwrap() {
+        if let Poll::Ready(told) = stream.poll(driver.await_getforce()).unwrap() {
             return told;
         }
         assert!(start.elapsed() < Duration::from_secs(20));
@@ -151,7 +151,7 @@ fn a_host_looks_without_waiting() {
     let (mut stream, mut driver, mut server) = connected();
     let start = Instant::now();
     for _ in 0..100 {
-        assert!(stream.poll(driver.attend()).unwrap().is_pending());
+        assert!(stream.poll(driver.await_getforce()).unwrap().is_pending());
     }
     assert!(start.elapsed() < Duration::from_secs(5));
 
@@ -205,7 +205,7 @@ fn half_a_message_is_waited_for_no_longer_than_patience() {
     server.write_all(&STATUS[..3]).unwrap();
     let start = Instant::now();
     let error = loop {
-        match stream.poll(driver.attend()) {
+        match stream.poll(driver.await_getforce()) {
             Ok(Poll::Pending) => thread::sleep(Duration::from_millis(1)),
             Ok(Poll::Ready(told)) => panic!("{told:?}"),
             Err(error) => break error,

@@ -29,7 +29,7 @@ impl Status {
     pub const HAS_DATA: Self = Self(8);
     /// It owes an answer: it computes, or has not said yet what it needs.
     pub const BUSY: Self = Self(16);
-    /// The caller's deadline has passed ([`Server::timed_out`](crate::Server::timed_out)) and nothing was heard
+    /// The caller's deadline has passed ([`Server::mark_timed_out`](crate::Server::mark_timed_out)) and nothing was heard
     /// of it since.
     pub const TIMEOUT: Self = Self(32);
 

@@ -22,16 +22,22 @@
 //! (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `dispatch_send_batch`). A reply of one structure is the same
 //! bytes as a batch of one.
 
+mod storage;
+
 use core::fmt;
 
+pub use storage::Storage;
+
+use crate::exchange::progress::{Gather, SCRATCH};
 use crate::fmt::{debug, trace};
-use crate::message::{Gather, SCRATCH};
-use crate::parameters::BatchSize;
-use crate::scalar::from_wire;
-use crate::wire::{self, ATOM, CELL, FRAME, HEADER, INIT, INTEGER, MATRIX, REAL};
+use crate::protocol::detect;
+use crate::protocol::header::HEADER;
+use crate::protocol::init_text::BatchSize;
+use crate::protocol::layout::{self, ATOM, CELL, FRAME, INIT, INTEGER, MATRIX, REAL};
+use crate::protocol::scalar::from_wire;
 use crate::{
-    Awaited, Cell, Evaluation, Header, Parameters, ProtocolError, Quantity, Scalar, Step, Traffic,
-    Transfer, Wait,
+    Awaited, Cell, Evaluation, Exchange, Header, Parameters, ProtocolError, Quantity, Scalar, Step,
+    Traffic, Wait,
 };
 
 /// When a driver asks its server for INIT.
@@ -358,8 +364,8 @@ impl Driver {
     /// # Cancel safety
     ///
     /// The transfer may be dropped at any point; make it again, or reply, to go on.
-    pub const fn attend(&mut self) -> Attend<'_> {
-        Attend { driver: self }
+    pub const fn await_getforce(&mut self) -> AwaitGetForce<'_> {
+        AwaitGetForce { driver: self }
     }
 
     /// What the driver would answer to STATUS now: NEEDINIT, READY or HAVEDATA.
@@ -542,8 +548,8 @@ impl Driver {
         match field {
             Field::Header => self.heard(),
             Field::Init => {
-                let replica = wire::take_i32(&mut bytes);
-                let announced = wire::take_i32(&mut bytes);
+                let replica = layout::take_i32(&mut bytes);
+                let announced = layout::take_i32(&mut bytes);
                 let Ok(len) = usize::try_from(announced) else {
                     return self.fail(ProtocolError::NegativeLength(announced));
                 };
@@ -643,7 +649,7 @@ impl Driver {
     fn check_order(&self, sent: &[u8]) -> Result<(), ProtocolError> {
         const { assert!(16 * ATOM <= SCRATCH) };
         let sent = sent.get(..16 * ATOM).unwrap_or(sent);
-        if wire::is_big_endian(sent) && !self.not_finite {
+        if detect::is_big_endian(sent) && !self.not_finite {
             return Err(ProtocolError::BigEndian(Quantity::Positions));
         }
         Ok(())
@@ -653,7 +659,7 @@ impl Driver {
     fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
         if self.not_finite {
             Ok(())
-        } else if wire::is_big_endian(sent.get(..MATRIX).unwrap_or_default()) {
+        } else if detect::is_big_endian(sent.get(..MATRIX).unwrap_or_default()) {
             Err(ProtocolError::BigEndian(Quantity::Cell))
         } else if cell.is_finite() {
             Ok(())
@@ -701,9 +707,9 @@ impl<T: Scalar> Receive<'_, T> {
         match field {
             Field::Frame => {
                 let sent = bytes;
-                let batch = wire::is_batch(bytes);
-                wire::take_cell(&mut bytes, &mut driver.cell);
-                let announced = wire::take_i32(&mut bytes);
+                let batch = detect::is_batch(bytes);
+                layout::take_cell(&mut bytes, &mut driver.cell);
+                let announced = layout::take_i32(&mut bytes);
                 if batch {
                     return Err(ProtocolError::UnannouncedBatch);
                 }
@@ -713,7 +719,7 @@ impl<T: Scalar> Receive<'_, T> {
                 self.expect_positions();
             }
             Field::Count => {
-                let announced = wire::take_i32(&mut bytes);
+                let announced = layout::take_i32(&mut bytes);
                 driver.structures = driver.init.batch_size.announced().unwrap_or(1);
                 driver.atoms(announced)?;
                 driver.expect(Field::Cell(0), CELL);
@@ -722,9 +728,9 @@ impl<T: Scalar> Receive<'_, T> {
                 // A missing slot has been refused: see `room`.
                 if let Some(cell) = self.cells.get_mut(index) {
                     if index == 0 {
-                        wire::take_cell(&mut { bytes }, &mut driver.cell);
+                        layout::take_cell(&mut { bytes }, &mut driver.cell);
                     }
-                    wire::take_cell(&mut { bytes }, cell);
+                    layout::take_cell(&mut { bytes }, cell);
                     driver.check_cell(bytes, cell)?;
                 }
                 if index + 1 < driver.structures {
@@ -831,7 +837,7 @@ impl<T: Scalar> Receive<'_, T> {
     }
 }
 
-impl<T: Scalar> Transfer for Receive<'_, T> {
+impl<T: Scalar> Exchange for Receive<'_, T> {
     type Output = Event;
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
@@ -905,14 +911,14 @@ impl<T: Scalar> Transfer for Receive<'_, T> {
     }
 }
 
-/// The exchange that listens while forces are computed; made by [`Driver::attend`].
+/// The exchange that listens while forces are computed; made by [`Driver::await_getforce`].
 #[derive(Debug)]
 #[must_use = "a transfer does nothing by itself: run it over a transport"]
-pub struct Attend<'a> {
+pub struct AwaitGetForce<'a> {
     driver: &'a mut Driver,
 }
 
-impl Transfer for Attend<'_> {
+impl Exchange for AwaitGetForce<'_> {
     type Output = Option<Event>;
 
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
@@ -1056,7 +1062,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
                 Part::Virial(index) => match self.evaluations.get(index) {
                     Some(it) => {
                         let room = message.reserve(MATRIX);
-                        let fits = room.map(|room| wire::put_virial(&it.virial, room));
+                        let fits = room.map(|room| layout::put_virial(&it.virial, room));
                         (fits.is_some(), Part::Virial(index + 1))
                     }
                     None => (true, Part::Length(0)),
@@ -1112,7 +1118,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
     }
 }
 
-impl<T: Scalar> Transfer for Reply<'_, T> {
+impl<T: Scalar> Exchange for Reply<'_, T> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {

@@ -15,19 +15,19 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 ///
 /// ```no_run
 /// # fn main_loop(socket: impl embedded_io::Read + embedded_io::Write, mut potential: impl forcewire::Potential) {
-/// let mut socket = forcewire::Gathered::<_, 1636>::new(socket); // 64 atoms
+/// let mut socket = forcewire::Coalesced::<_, 1636>::new(socket); // 64 atoms
 /// let _ = forcewire::serve::<64>(&mut socket, &mut potential);
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Gathered<S, const N: usize> {
+pub struct Coalesced<S, const N: usize> {
     socket: S,
     output: heapless::Vec<u8, N>,
     /// What of `output` has left.
     sent: usize,
 }
 
-impl<S, const N: usize> Gathered<S, N> {
+impl<S, const N: usize> Coalesced<S, N> {
     /// Takes over a stream.
     pub const fn new(socket: S) -> Self {
         Self {
@@ -57,17 +57,17 @@ impl<S, const N: usize> Gathered<S, N> {
     }
 }
 
-/// What went wrong below a [`Gathered`] stream.
+/// What went wrong below a [`Coalesced`] stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum GatheredError<E> {
+pub enum CoalesceError<E> {
     /// The stream's own error.
     Stream(E),
     /// The stream took none of the bytes offered.
     WriteZero,
 }
 
-impl<E: fmt::Display> fmt::Display for GatheredError<E> {
+impl<E: fmt::Display> fmt::Display for CoalesceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream(error) => error.fmt(f),
@@ -78,9 +78,9 @@ impl<E: fmt::Display> fmt::Display for GatheredError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> core::error::Error for GatheredError<E> {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for CoalesceError<E> {}
 
-impl<E: embedded_io::Error> embedded_io::Error for GatheredError<E> {
+impl<E: embedded_io::Error> embedded_io::Error for CoalesceError<E> {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Stream(error) => error.kind(),
@@ -89,22 +89,22 @@ impl<E: embedded_io::Error> embedded_io::Error for GatheredError<E> {
     }
 }
 
-impl<S: ErrorType, const N: usize> ErrorType for Gathered<S, N> {
-    type Error = GatheredError<S::Error>;
+impl<S: ErrorType, const N: usize> ErrorType for Coalesced<S, N> {
+    type Error = CoalesceError<S::Error>;
 }
 
-impl<S: Read, const N: usize> Read for Gathered<S, N> {
+impl<S: Read, const N: usize> Read for Coalesced<S, N> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
-        self.socket.read(buffer).map_err(GatheredError::Stream)
+        self.socket.read(buffer).map_err(CoalesceError::Stream)
     }
 }
 
-impl<S: Write, const N: usize> Gathered<S, N> {
-    fn send(&mut self) -> Result<(), GatheredError<S::Error>> {
+impl<S: Write, const N: usize> Coalesced<S, N> {
+    fn send(&mut self) -> Result<(), CoalesceError<S::Error>> {
         while !self.output.is_empty() {
             let kept = self.output.get(self.sent..).unwrap_or_default();
-            match self.socket.write(kept).map_err(GatheredError::Stream)? {
-                0 => return Err(GatheredError::WriteZero),
+            match self.socket.write(kept).map_err(CoalesceError::Stream)? {
+                0 => return Err(CoalesceError::WriteZero),
                 n => self.left(n),
             }
         }
@@ -112,7 +112,7 @@ impl<S: Write, const N: usize> Gathered<S, N> {
     }
 }
 
-impl<S: Write, const N: usize> Write for Gathered<S, N> {
+impl<S: Write, const N: usize> Write for Coalesced<S, N> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         if self.keep(bytes) {
             return Ok(bytes.len());
@@ -121,12 +121,12 @@ impl<S: Write, const N: usize> Write for Gathered<S, N> {
         if self.keep(bytes) {
             return Ok(bytes.len());
         }
-        self.socket.write(bytes).map_err(GatheredError::Stream)
+        self.socket.write(bytes).map_err(CoalesceError::Stream)
     }
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.send()?;
-        self.socket.flush().map_err(GatheredError::Stream)
+        self.socket.flush().map_err(CoalesceError::Stream)
     }
 }
 
@@ -134,28 +134,28 @@ impl<S: Write, const N: usize> Write for Gathered<S, N> {
 mod asynch {
     use embedded_io_async::{Read, Write};
 
-    use super::{Gathered, GatheredError};
+    use super::{CoalesceError, Coalesced};
 
-    impl<S: Read, const N: usize> Read for Gathered<S, N> {
+    impl<S: Read, const N: usize> Read for Coalesced<S, N> {
         async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
             self.socket
                 .read(buffer)
                 .await
-                .map_err(GatheredError::Stream)
+                .map_err(CoalesceError::Stream)
         }
     }
 
-    impl<S: Write, const N: usize> Gathered<S, N> {
-        async fn send_async(&mut self) -> Result<(), GatheredError<S::Error>> {
+    impl<S: Write, const N: usize> Coalesced<S, N> {
+        async fn send_async(&mut self) -> Result<(), CoalesceError<S::Error>> {
             while !self.output.is_empty() {
                 let kept = self.output.get(self.sent..).unwrap_or_default();
                 match self
                     .socket
                     .write(kept)
                     .await
-                    .map_err(GatheredError::Stream)?
+                    .map_err(CoalesceError::Stream)?
                 {
-                    0 => return Err(GatheredError::WriteZero),
+                    0 => return Err(CoalesceError::WriteZero),
                     n => self.left(n),
                 }
             }
@@ -163,7 +163,7 @@ mod asynch {
         }
     }
 
-    impl<S: Write, const N: usize> Write for Gathered<S, N> {
+    impl<S: Write, const N: usize> Write for Coalesced<S, N> {
         async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
             if self.keep(bytes) {
                 return Ok(bytes.len());
@@ -175,12 +175,12 @@ mod asynch {
             self.socket
                 .write(bytes)
                 .await
-                .map_err(GatheredError::Stream)
+                .map_err(CoalesceError::Stream)
         }
 
         async fn flush(&mut self) -> Result<(), Self::Error> {
             self.send_async().await?;
-            self.socket.flush().await.map_err(GatheredError::Stream)
+            self.socket.flush().await.map_err(CoalesceError::Stream)
         }
     }
 }

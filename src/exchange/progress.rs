@@ -1,8 +1,8 @@
 //! Gathering the pieces of a message, so that what is small leaves in one write.
 
-use crate::Scalar;
-use crate::scalar::to_wire;
-use crate::wire::{ATOM, REAL};
+use crate::protocol::Scalar;
+use crate::protocol::layout::{ATOM, REAL};
+use crate::protocol::scalar::to_wire;
 
 /// Bytes that the machine can hold on their way: 32 atoms, and a whole reply of up to 27.
 pub(crate) const SCRATCH: usize = 768;

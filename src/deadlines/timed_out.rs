@@ -1,0 +1,98 @@
+//! A deadline that has passed, and what can still be done.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::Deadline;
+use crate::exchange::Awaited;
+use crate::protocol::Header;
+
+/// A deadline has passed.
+///
+/// Nothing is lost by it. Between two messages the connection is as good as before: wait again, or do something else with
+/// it, such as a server's `exit`. Inside a message ([`is_midway`](Self::is_midway)) only the exchange that was under way can
+/// go on, made again with the same arguments; else the connection is of no more use and to be closed. Only a server's
+/// `exit` is possible while an answer is coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TimedOut {
+    /// Which one.
+    pub deadline: Deadline,
+    /// How long that was.
+    pub limit: Duration,
+    /// What was waited for.
+    pub awaited: Awaited,
+    /// The message that has begun to move, unless that is not known yet.
+    pub within: Option<Header>,
+    /// Bytes of it that have moved.
+    pub moved: usize,
+    /// Bytes that it has, if it comes and as far as it has told by now.
+    pub announced: Option<usize>,
+}
+
+impl TimedOut {
+    /// Whether part of a message has moved: only the same exchange can go on, or the connection must be closed.
+    #[must_use]
+    pub const fn is_midway(&self) -> bool {
+        self.moved > 0
+    }
+
+    /// What has happened, without what can be done.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let within = self.within.map_or("a message", Header::name);
+        f.write_str("waited ")?;
+        describe_duration(self.limit, f)?;
+        f.write_str(" for ")?;
+        match self.awaited {
+            Awaited::Nothing => f.write_str("nothing"),
+            Awaited::Command if self.deadline == Deadline::Handshake => {
+                f.write_str("the server's first message")
+            }
+            Awaited::Command => f.write_str("the server's next message"),
+            Awaited::GetForce => f.write_str("the server to ask for the forces"),
+            Awaited::Status if self.deadline == Deadline::Handshake => {
+                f.write_str("the driver's answer to the first STATUS")
+            }
+            Awaited::Status => f.write_str("the driver's answer to STATUS"),
+            Awaited::Init => f.write_str("the driver to take INIT"),
+            Awaited::Forces => f.write_str("the driver's forces"),
+            Awaited::Close => f.write_str("the driver to close the connection after EXIT"),
+            Awaited::Rest => write!(f, "the rest of {within}"),
+            Awaited::Taken => write!(f, "the peer to take {within}"),
+        }?;
+        match self.announced {
+            _ if !self.is_midway() => {}
+            Some(announced) => write!(f, ", {} of {announced} bytes have moved", self.moved)?,
+            None => write!(f, ", {} bytes have moved", self.moved)?,
+        }
+        f.write_str(match self.deadline {
+            Deadline::Evaluation if !self.is_midway() => ": is it still computing?",
+            Deadline::Handshake => ": does it speak the i-PI protocol?",
+            _ => ": is it still running?",
+        })
+    }
+}
+
+/// As Duration's `Debug` has it, but for zeros at the end. That one reaches panics, as do numbers of 64 bits.
+fn describe_duration(time: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    match (seconds, time.subsec_millis()) {
+        (0, 0) => write!(f, "{}µs", time.subsec_micros()),
+        (0, millis) => write!(f, "{millis}ms"),
+        (seconds, 0) => write!(f, "{seconds}s"),
+        (seconds, millis) => write!(f, "{seconds}.{millis:03}s"),
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f)?;
+        f.write_str(if self.is_midway() {
+            " Go on with the same call, or close the connection"
+        } else {
+            " The connection is still good"
+        })
+    }
+}
+
+impl core::error::Error for TimedOut {}

@@ -1,0 +1,267 @@
+//! What can go wrong in a conversation, and what to do about it.
+
+use core::fmt;
+
+use super::header::{HEADER, Header, word};
+use super::status::Status;
+
+/// The conversation can't go on, or the caller asked for what can't be done.
+///
+/// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close it,
+/// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as it was, and
+/// the call can be repeated with better arguments.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The peer sent a header that is not one of the protocol's.
+    UnknownHeader([u8; HEADER]),
+    /// The server sent a command that this state does not allow.
+    OutOfTurn {
+        /// The command.
+        command: Header,
+        /// What [`Driver`](crate::Driver) would have answered to STATUS.
+        status: Header,
+    },
+    /// The server announced more atoms than the caller's array holds. Nothing of the array has been
+    /// written: call again with a longer one to go on, or close the connection.
+    TooManyAtoms {
+        /// Atoms announced, of all structures of a batch together.
+        announced: usize,
+        /// Atoms that the array holds.
+        capacity: usize,
+    },
+    /// The server announced more structures a batch than the caller has cells for. Call again with
+    /// more to go on, or close the connection.
+    TooManyStructures {
+        /// Structures of a batch.
+        announced: usize,
+        /// Cells that the caller gave.
+        capacity: usize,
+    },
+    /// The server announced a negative number of atoms.
+    NegativeAtoms(i32),
+    /// The number of atoms changed within a connection. A [`Server`](crate::Server) is as it was.
+    AtomsChanged {
+        /// Atoms of this structure.
+        announced: usize,
+        /// Atoms of the structure before.
+        expected: usize,
+    },
+    /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
+    /// did not ask for INIT.
+    UnannouncedBatch,
+    /// The numbers are lengths with their bytes reversed, and as they came some are of no size, or NaN: the server sends
+    /// them big-endian.
+    BigEndian(Quantity),
+    /// The peer announced a text, INIT's or extras, of a negative length.
+    NegativeLength(i32),
+    /// A number is infinite or NaN.
+    NotFinite(Quantity),
+    /// The stream ended inside a message.
+    EndOfStream {
+        /// The message, unless its header was not there yet.
+        within: Option<Header>,
+        /// Bytes of it that had moved.
+        after: usize,
+    },
+    /// The caller replied and no structure is waiting for a reply. The driver is as it was.
+    NothingToReplyTo,
+    /// The caller's arrays don't have the lengths that the structures need. The machine is as it was.
+    WrongLength {
+        /// What the array holds.
+        quantity: Quantity,
+        /// Its length, in atoms, structures or texts.
+        given: usize,
+        /// The length it should have.
+        expected: usize,
+    },
+    /// A text, INIT's or extras, is longer than the protocol can say (2^31 - 1 bytes). The machine is as it was.
+    TextTooLong(usize),
+    /// The server was told to send what its driver does not wait for. The server is as it was.
+    InvalidStatus {
+        /// What should have been sent.
+        command: Header,
+        /// What is known of the driver.
+        status: Status,
+    },
+    /// The driver gave an answer that does not belong to what it was asked.
+    UnexpectedAnswer {
+        /// What it said.
+        answer: Header,
+        /// What it was asked.
+        to: Header,
+    },
+    /// The driver closed the connection instead of answering this.
+    Unanswered(Header),
+    /// The driver's reply has another number of atoms than the structure that it was given.
+    WrongAtoms {
+        /// Atoms of the reply.
+        announced: i32,
+        /// Atoms that were sent.
+        expected: usize,
+    },
+    /// The vectors of a cell to be sent lie in one plane. The server is as it was.
+    SingularCell,
+    /// A cell to be sent has numbers below its diagonal, which LAMMPS and others ignore. The server is as it
+    /// was; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular) rotates it.
+    NotUpperTriangular,
+}
+
+/// What a number or an array is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Quantity {
+    /// The cell, bohr.
+    Cell,
+    /// Positions, bohr.
+    Positions,
+    /// The potential energy, hartree.
+    Energy,
+    /// Forces, hartree/bohr.
+    Forces,
+    /// The virial, hartree.
+    Virial,
+    /// Evaluations: energies and virials.
+    Evaluations,
+    /// Structures that are computed together.
+    Structures,
+    /// Extras.
+    Extras,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cell => "cell",
+            Self::Positions => "positions",
+            Self::Energy => "energy",
+            Self::Forces => "forces",
+            Self::Virial => "virial",
+            Self::Evaluations => "evaluations",
+            Self::Structures => "structures",
+            Self::Extras => "extras",
+        })
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownHeader(bytes) => write!(
+                f,
+                "the peer sent \"{}\", which is no header of the i-PI protocol: does it speak that, and \
+                 was the message before it read to its end?",
+                word(&bytes).escape_ascii()
+            ),
+            Self::OutOfTurn { command: Header::PosData, status: Header::NeedInit } => f.write_str(
+                "the server sent POSDATA to a driver that waits for INIT: it may be one that never sends \
+                 INIT, don't ask it to (Initialize::Never)",
+            ),
+            Self::OutOfTurn { command, status } => write!(
+                f,
+                "the server sent {} to a driver whose status is {}: server and driver have lost step, \
+                 connect again",
+                command.name(),
+                status.name()
+            ),
+            Self::TooManyAtoms { announced, capacity } => write!(
+                f,
+                "the server sends {announced} atoms and there is room for {capacity}: give the driver \
+                 longer arrays or simulate a smaller system"
+            ),
+            Self::TooManyStructures { announced, capacity } => write!(
+                f,
+                "the server sends {announced} structures a batch and there is room for {capacity}: give \
+                 the driver more cells or lower the server's batch_size"
+            ),
+            Self::NegativeAtoms(announced) => write!(
+                f,
+                "the server sends {announced} atoms: the stream is out of step or the peer's integers are \
+                 not 4 little-endian bytes"
+            ),
+            Self::AtomsChanged { announced, expected } => write!(
+                f,
+                "{announced} atoms after {expected}: their number is fixed within a connection unless it \
+                 is allowed to change (allow_changing_atoms)"
+            ),
+            Self::UnannouncedBatch => f.write_str(
+                "the server sends batches of structures and was not asked to announce them: ask for INIT \
+                 (Initialize::Once) or remove batch_size from the server's input",
+            ),
+            Self::BigEndian(quantity) => write!(
+                f,
+                "the numbers of the {quantity} make sense only with their bytes reversed: the server is to send \
+                 little-endian ones, as all computers of today have them (NumPy's '<f8')"
+            ),
+            Self::NegativeLength(announced) => write!(
+                f,
+                "the peer announced a text of {announced} bytes: the stream is out of step or its integers \
+                 are not 4 little-endian bytes"
+            ),
+            Self::NotFinite(quantity) => write!(
+                f,
+                "infinite numbers or NaN in the {quantity}: nothing was computed from or answered with \
+                 them, look at the step before"
+            ),
+            Self::EndOfStream { within, after } => write!(
+                f,
+                "the peer closed the connection inside {}, after {after} bytes of it: it ended or gave up \
+                 waiting, connect again",
+                within.map_or("a header", Header::name)
+            ),
+            Self::NothingToReplyTo => f.write_str("no structure waits for a reply: receive one first"),
+            Self::WrongLength { quantity, given, expected } => {
+                write!(f, "the {quantity} have length {given} where {expected} is needed")
+            }
+            Self::TextTooLong(len) => {
+                write!(f, "a text of {len} bytes is longer than the 2147483647 that can be announced")
+            }
+            Self::InvalidStatus { command, status: Status::DISCONNECTED } => write!(
+                f,
+                "{} can't be sent, the driver was told EXIT or has gone: reset the server and let a driver connect",
+                command.name()
+            ),
+            Self::InvalidStatus { command, status } => write!(
+                f,
+                "{} is out of turn, the driver's status is \"{status}\": ask for its status and do what it \
+                 needs first",
+                command.name()
+            ),
+            Self::UnexpectedAnswer { answer, to } => write!(
+                f,
+                "the driver answered {} with {}: it has lost step or lost its data, drop it and let it \
+                 connect again",
+                to.name(),
+                answer.name()
+            ),
+            Self::Unanswered(command) => write!(
+                f,
+                "the driver closed the connection instead of answering {}: it ended or failed, its own \
+                 output may tell why",
+                command.name()
+            ),
+            Self::WrongAtoms { announced, expected } => write!(
+                f,
+                "the driver answered for {announced} atoms and was given {expected}: does it simulate the \
+                 same system?"
+            ),
+            Self::SingularCell => f.write_str(
+                "the vectors of the cell lie in one plane: give a box to a system that has none",
+            ),
+            Self::NotUpperTriangular => f.write_str(
+                "the cell has numbers below its diagonal, which some drivers ignore: rotate it \
+                 (Cell::to_upper_triangular)",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ProtocolError {}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ProtocolError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
