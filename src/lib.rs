@@ -31,7 +31,10 @@ pub use backoff::Backoff;
 pub use blocking::serve;
 pub use coalesce::{CoalesceError, Coalesced};
 pub use deadlines::{Deadline, DeadlineTimer, Deadlines, TimedOut};
-pub use driver::{AwaitGetForce, Driver, Event, Initialize, Receive, Reply, Storage};
+pub use driver::{
+    AwaitGetForce, Chunks, Destination, Driver, Event, Initialize, Origin, Receive, Reply, Sink,
+    Source, Storage,
+};
 pub use error::Error;
 pub use exchange::{Awaited, Exchange, Step, Traffic, Wait};
 pub use geometry::{Cell, Rotation, Virial};

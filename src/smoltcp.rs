@@ -25,7 +25,7 @@ use crate::{DeadlineTimer, Error, Exchange, Step};
 /// there or has been closed on our side.
 pub fn poll<T: Exchange>(
     socket: &mut Socket<'_>,
-    transfer: &mut T,
+    mut transfer: T,
 ) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
     loop {
         let midway = transfer.midway();
@@ -61,11 +61,11 @@ pub fn poll<T: Exchange>(
 /// be made again, to wait as long once more.
 pub fn poll_by<T: Exchange>(
     socket: &mut Socket<'_>,
-    transfer: &mut T,
+    mut transfer: T,
     watch: &mut DeadlineTimer,
     now: Duration,
 ) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
-    let polled = poll(socket, transfer)?;
+    let polled = poll(socket, &mut transfer)?;
     watch.note(now, &transfer.waits_for());
     if polled.is_pending() {
         watch.check(now)?;

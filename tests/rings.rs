@@ -84,7 +84,7 @@ fn perform<const N: usize, const B: usize>(
             replying = poll(socket, &mut reply).unwrap().is_pending();
             continue;
         }
-        if let Poll::Ready(event) = poll(socket, &mut storage.receive(&mut driver)).unwrap() {
+        if let Poll::Ready(event) = poll(socket, storage.receive(&mut driver)).unwrap() {
             events.push(event);
             match event {
                 Event::Positions { .. } => replying = true,
@@ -245,13 +245,13 @@ fn a_server_that_resets_the_connection() {
     let mut pair = Pair::new(100, 100, 0);
     let mut driver = Driver::new();
     let mut positions = [[0.0; 3]; 3];
-    let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    let pending = poll(pair.driver.socket(), driver.receive(&mut positions));
     assert_eq!(pending, Ok(Poll::Pending));
     pair.server.socket().abort();
     for _ in 0..3 {
         pair.turn();
     }
-    let lost = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    let lost = poll(pair.driver.socket(), driver.receive(&mut positions));
     assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
     assert!(ConnectionLost.to_string().contains("connect again"));
 
@@ -275,7 +275,7 @@ fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
     pair.turn();
     pair.turn();
     // READY is in the ring, and a second one is to follow it.
-    let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    let pending = poll(pair.driver.socket(), driver.receive(&mut positions));
     assert_eq!(pending, Ok(Poll::Pending));
     assert_eq!(pair.driver.socket().send_queue(), 12);
     pair.server.socket().abort();
@@ -283,7 +283,7 @@ fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
         pair.turn();
     }
     assert_eq!(pair.driver.socket().send_queue(), 12);
-    let lost = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+    let lost = poll(pair.driver.socket(), driver.receive(&mut positions));
     assert_eq!(lost, Err(Error::Transport(ConnectionLost)));
 }
 
@@ -308,13 +308,13 @@ fn an_answer_waits_until_the_one_before_it_was_acknowledged() {
     pair.turn();
     // As often as one likes, without a turn of the interface: one answer is queued.
     for _ in 0..5 {
-        let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+        let pending = poll(pair.driver.socket(), driver.receive(&mut positions));
         assert_eq!(pending, Ok(Poll::Pending));
         assert_eq!(pair.driver.socket().send_queue(), 12);
     }
     for _ in 0..20 {
         pair.turn();
-        let _ = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
+        let _ = poll(pair.driver.socket(), driver.receive(&mut positions));
     }
     assert_eq!(pair.said, READY.repeat(3));
     let sizes: Vec<_> = pair.driver.end.segments.iter().map(|it| it.1).collect();

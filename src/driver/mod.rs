@@ -1,4 +1,4 @@
-//! The machine that computes: answers a server's questions, takes positions and hands back forces.
+//! The machine that computes: answers a server's questions, takes positions and sends forces.
 //!
 //! ```text
 //!            STATUS -> NEEDINIT              STATUS -> READY                     STATUS -> HAVEDATA
@@ -10,51 +10,59 @@
 //!    |           +---------------------------|----+---------------------------------+
 //!    +----- INIT never ----------------------+
 //!
-//! any state: INIT is taken, EXIT or an end of stream between messages is the end
+//! any state: INIT is accepted; EXIT, or an end of stream between two messages, is the end
 //! ```
 //!
-//! [`Driver::receive`] moves through the two states on the left and ends with what happened;
+//! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`];
 //! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that sends
-//! POSDATA and GETFORCE in one go (i-PI's consolidated messages) and one that asks in between (classic)
-//! take the same path.
+//! POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
+//! (classic) take the same path.
 //!
-//! After a batch was announced, POSDATA and FORCEREADY carry several structures, in another order
-//! (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `dispatch_send_batch`). A reply of one structure is the same
-//! bytes as a batch of one.
+//! After INIT has announced batches, POSDATA and FORCEREADY carry several structures, in another
+//! order (`protocol/layout.rs`). A reply to one structure is the same bytes as a batch of one.
 
+mod await_getforce;
+mod receive;
+mod reply;
 mod storage;
+mod windows;
 
 use core::fmt;
 
+pub use await_getforce::AwaitGetForce;
+pub use receive::Receive;
+pub use reply::Reply;
 pub use storage::Storage;
+pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
-use crate::exchange::progress::{Gather, SCRATCH};
+use crate::exchange::fingerprint::Fingerprint;
+use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::{Awaited, Step, Traffic, Wait};
 use crate::fmt::{debug, trace};
-use crate::protocol::detect;
+use crate::geometry::Cell;
+use crate::potential::Evaluation;
 use crate::protocol::header::HEADER;
-use crate::protocol::init_text::BatchSize;
-use crate::protocol::layout::{self, ATOM, CELL, FRAME, INIT, INTEGER, MATRIX, REAL};
-use crate::protocol::scalar::from_wire;
-use crate::{
-    Awaited, Cell, Evaluation, Exchange, Header, Parameters, ProtocolError, Quantity, Scalar, Step,
-    Traffic, Wait,
-};
+use crate::protocol::init_text::InitText;
+use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};
+use crate::protocol::{Header, Parameters, ProtocolError, Quantity, Scalar, detect};
+use reply::ExtrasOf;
 
 /// When a driver asks its server for INIT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Initialize {
-    /// Never: answer READY from the start. Every server knows this (i-PI's Fortran driver, LAMMPS, ASE).
+    /// Never: answer READY from the start. Every server understands this (i-PI's Fortran driver,
+    /// LAMMPS and ASE do the same).
     #[default]
     Never,
-    /// Once a connection, as i-PI's Python driver does. Needed to hear of batches; CP2K's and ASE's servers
-    /// know it, those of IPICalculator.jl, eOn and pysisyphus don't.
+    /// Once a connection, as i-PI's Python driver does. i-PI announces batches only to such a driver;
+    /// CP2K's and ASE's servers accept it, those of IPICalculator.jl, eOn and pysisyphus do not.
     Once,
-    /// Before every structure, as Quantum ESPRESSO does: each comes with the number of its replica.
+    /// Before every structure, as Quantum ESPRESSO does: INIT then names the replica of each.
     EveryStep,
 }
 
-/// What a driver was told.
+/// What [`Driver::receive`] ended with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -75,59 +83,65 @@ pub enum Event {
     },
     /// The server sent EXIT: it needs no more forces.
     Exit,
-    /// The server closed the connection between two messages. ASE's ends so, i-PI only drops a driver so:
-    /// connecting again may be worth it.
+    /// The server closed the connection between two messages. ASE's ends like this; i-PI closes
+    /// without EXIT only when it drops a driver, and connecting again may be worth it.
     Closed,
 }
 
 /// The driver's side of one connection.
 ///
-/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and forces are
-/// the caller's. See the [crate's page](crate) for a whole program.
+/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and forces
+/// are the caller's. See the [crate's page](crate) for a whole program.
+///
+/// # Interrupted exchanges
+///
+/// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
+/// return an [`Exchange`](crate::Exchange) that may stop half-way: a time-out, a future that is
+/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be made
+/// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
+/// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
+/// has changed.
 pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
     not_finite: bool,
 
-    state: State,
     phase: Phase,
-    /// Bytes of the current field that have moved, and how many there are.
-    at: usize,
-    end: usize,
-    /// The message that is moving, and the bytes of it that have moved.
-    within: Option<Header>,
-    message: usize,
-    /// The server has sent a header.
-    greeted: bool,
-
-    init: Init,
+    state: State,
+    init: InitText,
+    /// INIT has come, and no event has been returned for it.
+    init_unreported: bool,
     natoms: Option<usize>,
     structures: usize,
+    /// Of the arrays of an exchange that was dropped in the middle of a message.
+    seal: Option<Fingerprint>,
+    /// The server has sent a header.
+    greeted: bool,
     cell: Cell,
-    /// The reply's numbers were looked at and are fit to be sent.
-    checked: bool,
-    /// The last thing that was done is a reply: making it again finds it done.
-    replied: bool,
-
-    traffic: Traffic,
-    scratch: [u8; SCRATCH],
+    progress: Progress,
 }
 
-/// Where in a message the machine is.
+/// Which message moves, and where in it the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// A field is coming into the scratch.
-    Reading(Field),
-    /// Positions are coming straight into the caller's array.
-    Positions,
-    /// An answer to STATUS is leaving from the scratch.
+    /// Between two messages, with up to 11 bytes of the next header.
+    Idle,
+    Receiving {
+        message: Header,
+        place: Place,
+    },
+    /// Positions are complete, and no event has been returned for them.
+    Received,
+    /// An answer to STATUS is leaving.
     Answering,
-    /// GETFORCE has come; FORCEREADY has not begun.
+    /// GETFORCE has come, and no byte of FORCEREADY has left.
     Asked,
-    /// Pieces of FORCEREADY are leaving from the scratch; behind them comes this part.
-    Gathered(Part),
-    /// This part of FORCEREADY is leaving straight from the caller's array.
-    Direct(Part),
+    /// FORCEREADY is leaving: what was gathered in the scratch, up to this place, or the caller's
+    /// memory at this place.
+    Gathered(Place),
+    Direct(Place),
+    /// FORCEREADY has left, and its exchange has not ended.
+    Replied,
     /// The conversation is over: with EXIT or without.
     Exited,
     Closed,
@@ -142,61 +156,6 @@ enum Phase {
     HaveData,
 }
 
-/// A field that comes into the scratch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Field {
-    Header,
-    /// INIT: replica and length.
-    Init,
-    /// INIT: text, of which this many bytes have been taken.
-    Text(usize),
-    /// POSDATA of one structure: cell, inverse cell, number of atoms.
-    Frame,
-    /// POSDATA of a batch: number of atoms.
-    Count,
-    /// POSDATA of a batch: cell and inverse cell of this structure.
-    Cell(usize),
-    /// Positions that have to be converted, from this number on.
-    Reals(usize),
-}
-
-/// A part of FORCEREADY, in the order in which they leave; an index counts structures, for forces reals.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Part {
-    Header,
-    Energy(usize),
-    Forces(usize),
-    Virial(usize),
-    Length(usize),
-    Extras(usize),
-    End,
-}
-
-/// What INIT said.
-struct Init {
-    replica: Option<i32>,
-    text: heapless::Vec<u8, INIT_TEXT>,
-    len: usize,
-    batch_size: BatchSize,
-    /// The caller has not been told yet.
-    news: bool,
-}
-
-/// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many parameters.
-const INIT_TEXT: usize = 256;
-
-impl Init {
-    const fn new() -> Self {
-        Self {
-            replica: None,
-            text: heapless::Vec::new(),
-            len: 0,
-            batch_size: BatchSize::new(),
-            news: false,
-        }
-    }
-}
-
 impl Driver {
     /// A driver that is about to be connected and never asks for INIT.
     #[must_use]
@@ -205,24 +164,16 @@ impl Driver {
             initialize: Initialize::Never,
             changing_atoms: false,
             not_finite: false,
-            state: State::Reading(Field::Header),
             phase: Phase::Ready,
-            at: 0,
-            end: HEADER,
-            within: None,
-            message: 0,
-            greeted: false,
-            init: Init::new(),
+            state: State::Idle,
+            init: InitText::new(),
+            init_unreported: false,
             natoms: None,
             structures: 1,
+            seal: None,
+            greeted: false,
             cell: Cell::orthorhombic([0.0; 3]),
-            checked: false,
-            replied: false,
-            traffic: Traffic {
-                received: 0,
-                sent: 0,
-            },
-            scratch: [0; SCRATCH],
+            progress: Progress::expecting(HEADER),
         }
     }
 
@@ -234,104 +185,130 @@ impl Driver {
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next. It is refused otherwise: no real
-    /// server changes it within a connection.
+    /// Lets the number of atoms change from one structure to the next, which is an error otherwise: no
+    /// real server changes it within a connection.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
         self
     }
 
-    /// Lets infinite numbers and NaN through, in both directions. They are refused otherwise: i-PI takes a
-    /// NaN into its trajectory without a word.
+    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise: i-PI
+    /// takes a NaN into its trajectory without a message.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
         self
     }
 
-    /// Makes the driver new for the next connection, after an end or an error. What it was told to be
-    /// ([`initialize`](Self::initialize) and the like) and the [`traffic`](Self::traffic) stay.
+    /// Prepares the driver for its next connection, after an end or an error. Its configuration
+    /// ([`initialize`](Self::initialize) and the like) and [`traffic`](Self::traffic) stay.
     pub fn reset(&mut self) {
-        self.init = Init::new();
+        self.init = InitText::new();
+        self.init_unreported = false;
         self.phase = self.idle();
         self.natoms = None;
         self.structures = 1;
-        self.checked = false;
-        self.replied = false;
         self.greeted = false;
         self.expect_message();
     }
 
-    /// Answers the server until it has something to tell; a structure's positions go into `positions`,
-    /// bohr, from its beginning.
+    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning of
+    /// `positions`, in bohr.
     ///
-    /// Ask again after an [`Event::Init`]; after [`Event::Positions`] it is time to
-    /// [`reply`](Self::reply). The array stays the caller's and may be longer than the system.
+    /// Receive again after an [`Event::Init`]; after [`Event::Positions`] it is time to
+    /// [`reply`](Self::reply). The array may be longer than the system.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::TooManyAtoms`] leaves the driver as it was, so that the caller may come back with
-    /// a longer array. Everything else is final for the connection.
+    /// With the driver as it was:
+    /// - [`ProtocolError::TooManyAtoms`], before anything is in the array: receive again with a longer
+    ///   one to continue.
+    /// - [`ProtocolError::Unfinished`]: part of POSDATA is in another array, or in this one before it
+    ///   was changed.
+    /// - [`ProtocolError::ReplyDue`]: positions have been received and not replied to.
+    ///
+    /// Every other error is final for the connection; close it.
     ///
     /// # Cancel safety
     ///
-    /// The transfer may be dropped at any point; make it again with the same array to go on.
+    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved or
+    /// not, as long as nobody has written to it.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
         positions: &'a mut [[T; 3]],
-    ) -> Receive<'a, T> {
+    ) -> Receive<'a, &'a mut [[T; 3]]> {
         self.receive_batch(&mut [], positions)
     }
 
     /// Like [`receive`](Self::receive), from a server that may send several structures at once (i-PI's
-    /// `batch_size`): their cells go into `cells`, their positions one after the other into `positions`.
+    /// `batch_size`): their cells go into `cells`, their positions one after the other into
+    /// `positions`.
     ///
-    /// Servers only batch for a driver that asks for INIT. A server that doesn't batch fills one cell.
+    /// Servers only send batches to a driver that asks for INIT. One that doesn't fills one cell.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before anything is
+    /// in either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
         positions: &'a mut [[T; 3]],
-    ) -> Receive<'a, T> {
-        Receive {
-            driver: self,
-            cells,
-            positions,
-            told: false,
-        }
+    ) -> Receive<'a, &'a mut [[T; 3]]> {
+        Receive::new(self, cells, positions)
     }
 
-    /// Replies to the structure that was received: waits to be asked, answering STATUS with HAVEDATA, then
-    /// sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
+    /// Like [`receive_batch`](Self::receive_batch), into a [`Sink`] that takes up to 32 atoms at a
+    /// time as they come, for structures larger than the memory and for accelerators that are fed by
+    /// DMA.
     ///
-    /// Extras may be empty; if not, i-PI wants a JSON object in UTF-8 without the key `raw` and hangs on
-    /// anything else. [`Extras`](crate::Extras) builds one. Nothing is sent before all of it is here.
+    /// # Errors
     ///
-    /// If the server leaves instead of asking, the transfer is done too, and the next
-    /// [`receive`](Self::receive) says which way it left.
+    /// Those of [`receive_batch`](Self::receive_batch). After [`NotFinite`](ProtocolError::NotFinite)
+    /// the sink has had the chunks before the one with the wrong number, and must not use them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Keep the exchange and run it again. Once the sink has taken atoms, one made anew is
+    /// [`ProtocolError::Unfinished`], because nobody can know what the sink holds.
+    pub const fn receive_into<'a, S: Sink>(
+        &'a mut self,
+        cells: &'a mut [Cell],
+        sink: &'a mut S,
+    ) -> Receive<'a, Chunks<'a, S>> {
+        Receive::new(self, cells, Chunks::new(sink))
+    }
+
+    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with HAVEDATA,
+    /// then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
+    ///
+    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and hangs
+    /// on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when all of
+    /// it is there.
+    ///
+    /// If the server leaves instead of asking, the exchange ends too, and the next
+    /// [`receive`](Self::receive) returns how it left.
     ///
     /// # Errors
     ///
     /// Before a byte has moved, and with the driver as it was: [`ProtocolError::WrongLength`],
-    /// [`NothingToReplyTo`](ProtocolError::NothingToReplyTo), [`NotFinite`](ProtocolError::NotFinite),
-    /// [`TextTooLong`](ProtocolError::TextTooLong).
+    /// [`NothingToReplyTo`](ProtocolError::NothingToReplyTo),
+    /// [`NotFinite`](ProtocolError::NotFinite), [`TextTooLong`](ProtocolError::TextTooLong); and
+    /// [`Unfinished`](ProtocolError::Unfinished) if another reply has begun to leave.
     ///
     /// # Cancel safety
     ///
-    /// The transfer may be dropped at any point; make it again with the same arguments to go on.
+    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it has
+    /// left, the new one may have other numbers, which are checked again; after that, only the same.
     pub const fn reply<'a, T: Scalar>(
         &'a mut self,
         evaluation: &'a Evaluation,
         forces: &'a [[T; 3]],
         extras: &'a [u8],
-    ) -> Reply<'a, T> {
+    ) -> Reply<'a, &'a [[T; 3]]> {
         let evaluations = core::slice::from_ref(evaluation);
-        Reply {
-            driver: self,
-            evaluations,
-            forces,
-            extras: ExtrasOf::All(extras),
-        }
+        Reply::new(self, evaluations, forces, ExtrasOf::All(extras))
     }
 
     /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces one
@@ -341,31 +318,54 @@ impl Driver {
         evaluations: &'a [Evaluation],
         forces: &'a [[T; 3]],
         extras: &'a [&'a [u8]],
-    ) -> Reply<'a, T> {
-        Reply {
-            driver: self,
-            evaluations,
-            forces,
-            extras: ExtrasOf::Each(extras),
-        }
+    ) -> Reply<'a, &'a [[T; 3]]> {
+        Reply::new(self, evaluations, forces, ExtrasOf::Each(extras))
     }
 
-    /// Listens to the server while forces are being computed: answers STATUS, and is done when the server asks for
-    /// them (`None`) or has gone ([`Event::Exit`], [`Event::Closed`]), so that a long computation for no one can be
-    /// stopped. [`reply`](Self::reply) does the same where no one listens in between.
-    ///
-    /// A transport that never waits fits: `smoltcp::poll`, or a host's `net::Stream::poll`, now
-    /// and then.
+    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up to
+    /// 32 atoms at a time, as they leave.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and those of what the server sends.
+    /// Those of [`reply_batch`](Self::reply_batch). Forces are checked as they leave: if one is not
+    /// finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server sees a reply that
+    /// breaks off.
     ///
     /// # Cancel safety
     ///
-    /// The transfer may be dropped at any point; make it again, or reply, to go on.
+    /// Keep the exchange and run it again. Once a byte has left, one made anew is
+    /// [`ProtocolError::Unfinished`].
+    pub const fn reply_from<'a, S: Source>(
+        &'a mut self,
+        evaluations: &'a [Evaluation],
+        source: &'a mut S,
+        extras: &'a [&'a [u8]],
+    ) -> Reply<'a, Chunks<'a, S>> {
+        Reply::new(
+            self,
+            evaluations,
+            Chunks::new(source),
+            ExtrasOf::Each(extras),
+        )
+    }
+
+    /// Answers STATUS while forces are being computed, and ends when the server asks for them (`None`)
+    /// or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody waits for
+    /// can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
+    ///
+    /// Works with a transport that never waits, polled now and then (`smoltcp::poll`, a host's
+    /// `net::Stream::poll`), and with an interrupt, a task or a second core beside the computation.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the server
+    /// sends.
+    ///
+    /// # Cancel safety
+    ///
+    /// The exchange may be kept, or dropped at any point; make it anew, or reply, to continue.
     pub const fn await_getforce(&mut self) -> AwaitGetForce<'_> {
-        AwaitGetForce { driver: self }
+        AwaitGetForce::new(self)
     }
 
     /// What the driver would answer to STATUS now: NEEDINIT, READY or HAVEDATA.
@@ -381,31 +381,21 @@ impl Driver {
     /// The replica (bead) that the last INIT named.
     #[must_use]
     pub const fn replica(&self) -> Option<i32> {
-        self.init.replica
+        self.init.replica()
     }
 
-    /// The text of the last INIT, the first 256 bytes of it. A batch is understood however long the text.
+    /// The text of the last INIT, up to its first 256 bytes. `batch_size` is found in a text of any
+    /// length.
     #[must_use]
     pub fn init_text(&self) -> &[u8] {
-        &self.init.text
+        self.init.text()
     }
 
-    /// The parameters in [`init_text`](Self::init_text), as far as it is UTF-8 and without one that was cut.
+    /// The parameters in [`init_text`](Self::init_text), up to the first byte that is not UTF-8 and
+    /// without one that was cut off.
     #[must_use]
     pub fn parameters(&self) -> Parameters<'_> {
-        let mut text = self.init.text.as_slice();
-        if self.init.len > text.len() {
-            let whole = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
-            text = text.get(..whole).unwrap_or_default();
-        }
-        let valid = match core::str::from_utf8(text) {
-            Ok(text) => text,
-            Err(error) => {
-                let valid = text.get(..error.valid_up_to()).unwrap_or_default();
-                core::str::from_utf8(valid).unwrap_or_default()
-            }
-        };
-        Parameters::new(valid)
+        self.init.parameters()
     }
 
     /// Atoms of each structure that was announced last.
@@ -426,7 +416,7 @@ impl Driver {
     /// Bytes moved, over all connections.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
-        self.traffic
+        self.progress.traffic
     }
 
     /// The phase of a driver that has nothing to do.
@@ -438,15 +428,25 @@ impl Driver {
     }
 
     fn expect_message(&mut self) {
-        self.within = None;
-        self.message = 0;
-        self.expect(Field::Header, HEADER);
+        self.state = State::Idle;
+        self.seal = None;
+        self.progress.message = 0;
+        self.progress.expect(HEADER);
     }
 
-    fn expect(&mut self, field: Field, len: usize) {
-        self.state = State::Reading(field);
-        self.at = 0;
-        self.end = len.min(SCRATCH);
+    /// Continues with the field at `place`, or with what of it fits into the scratch. Fields of no
+    /// bytes are not expected.
+    fn expect(&mut self, message: Header, place: Place) {
+        self.state = State::Receiving { message, place };
+        let len = match place.field {
+            Field::Text => self.init.len() - place.index,
+            Field::Positions => self
+                .total()
+                .saturating_mul(ATOM)
+                .saturating_sub(place.index.saturating_mul(REAL)),
+            _ => place.fixed(message, self.structures),
+        };
+        self.progress.expect(len);
     }
 
     fn fail(&mut self, error: ProtocolError) {
@@ -459,149 +459,161 @@ impl Driver {
         self.natoms().saturating_mul(self.structures)
     }
 
-    /// The slice that comes next while everything is in the scratch. Never empty: fields of no bytes are
-    /// never expected.
+    /// The slice that comes next, while everything is in the scratch.
     fn step<T>(&mut self) -> Step<'_, T> {
-        let rest = self.scratch.get_mut(self.at..self.end).unwrap_or_default();
-        if let State::Reading(_) = self.state {
-            Step::Read(rest)
-        } else {
-            Step::Write(rest)
+        match self.state {
+            State::Idle | State::Receiving { .. } => Step::Read(self.progress.rest_mut()),
+            _ => Step::Write(self.progress.rest()),
         }
     }
 
-    /// Counts bytes that have moved; whether that was all of the field.
+    /// Counts bytes that have moved, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
-        let n = n.min(self.end - self.at);
-        self.at += n;
-        self.message = self.message.saturating_add(n);
+        let n = self.progress.count(n);
         match self.state {
-            State::Reading(_) | State::Positions => self.traffic.received += n as u64,
-            _ => self.traffic.sent += n as u64,
+            State::Idle | State::Receiving { .. } => self.progress.traffic.received += n,
+            _ => self.progress.traffic.sent += n,
         }
-        self.at == self.end
+        self.progress.at == self.progress.end
     }
 
+    /// The server has closed its side.
     fn ended(&mut self) {
-        match self.state {
-            State::Exited | State::Closed | State::Failed(_) => {}
-            _ if self.message == 0 => self.state = State::Closed,
-            _ => self.fail(ProtocolError::EndOfStream {
-                within: self.within,
-                after: self.message,
-            }),
+        let within = match self.state {
+            State::Exited | State::Closed | State::Failed(_) => return,
+            State::Receiving { message, .. } => Some(message),
+            State::Answering => Some(self.status()),
+            State::Gathered(_) | State::Direct(_) => Some(Header::ForceReady),
+            _ => None,
+        };
+        match self.progress.message {
+            0 => self.state = State::Closed,
+            after => self.fail(ProtocolError::EndOfStream { within, after }),
         }
     }
 
     const fn midway(&self) -> bool {
-        self.message > 0
+        self.progress.message > 0
     }
 
-    /// What is waited for by an exchange that waits for `next` between two messages. Inlined here and below: a call would stay in
-    /// the flash of those who never ask.
+    /// What an exchange waits for that waits for `next` between two messages. Inlined here and below:
+    /// a call would remain in the flash of programs that never ask.
     #[inline(always)]
     const fn waits_for(&self, next: Awaited) -> Wait {
         let (awaited, within) = match self.state {
-            State::Reading(Field::Header) if self.at == 0 => (next, None),
-            State::Reading(_) | State::Positions => (Awaited::Rest, self.within),
+            State::Idle if self.progress.at == 0 => (next, None),
+            State::Idle => (Awaited::Rest, None),
+            State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Asked | State::Exited | State::Closed | State::Failed(_) => {
-                (Awaited::Nothing, None)
-            }
+            State::Received
+            | State::Asked
+            | State::Replied
+            | State::Exited
+            | State::Closed
+            | State::Failed(_) => (Awaited::Nothing, None),
         };
-        let traffic = self.traffic.received + self.traffic.sent;
         Wait {
             awaited,
             within,
-            moved: self.message,
+            moved: self.progress.message,
             announced: match awaited {
                 Awaited::Rest => Some(self.announced()),
                 _ => None,
             },
             greeted: self.greeted,
             evaluating: false,
-            mark: traffic.saturating_sub(self.message as u64),
+            mark: self.progress.mark(),
         }
     }
 
-    /// Bytes of the message that is coming, as far as is known.
+    /// Bytes of the message that is coming, as far as they are known.
     const fn announced(&self) -> usize {
-        let before = self.message.saturating_sub(self.at);
+        let before = self.progress.message.saturating_sub(self.progress.at);
+        let positions = self.total().saturating_mul(ATOM);
         before.saturating_add(match self.state {
-            State::Reading(Field::Text(taken)) => self.init.len.saturating_sub(taken),
-            State::Reading(Field::Cell(index)) => {
-                let cells = self.structures.saturating_sub(index).saturating_mul(CELL);
-                cells.saturating_add(self.total().saturating_mul(ATOM))
-            }
-            State::Reading(Field::Reals(first)) => {
-                let left = self.total().saturating_mul(3).saturating_sub(first);
-                left.saturating_mul(REAL)
-            }
-            _ => self.end,
+            State::Receiving { place, .. } => match place.field {
+                Field::Text => self.init.len().saturating_sub(place.index),
+                Field::Cell if self.structures > 1 => {
+                    let cells = self.structures.saturating_sub(place.index);
+                    cells.saturating_mul(CELL).saturating_add(positions)
+                }
+                Field::Positions => positions.saturating_sub(place.index.saturating_mul(REAL)),
+                _ => self.progress.end,
+            },
+            _ => self.progress.end,
         })
     }
 
-    /// A field that both exchanges know has come.
-    fn complete(&mut self, field: Field) {
-        let mut bytes = self.scratch.get(..self.end).unwrap_or_default();
-        match field {
-            Field::Header => self.heard(),
-            Field::Init => {
+    /// A header, or a field of INIT, has come: what every exchange understands.
+    fn complete(&mut self) {
+        let State::Receiving { message, place } = self.state else {
+            return self.header();
+        };
+        match place.field {
+            Field::Replica => {
+                let mut bytes = self.progress.field();
                 let replica = layout::take_i32(&mut bytes);
                 let announced = layout::take_i32(&mut bytes);
-                let Ok(len) = usize::try_from(announced) else {
-                    return self.fail(ProtocolError::NegativeLength(announced));
-                };
-                self.init = Init {
-                    replica: Some(replica),
-                    len,
-                    ..Init::new()
-                };
-                self.text(0);
+                match usize::try_from(announced) {
+                    Ok(len) => {
+                        self.init = InitText::announced(replica, len);
+                        self.text(message, Place::start(Field::Text));
+                    }
+                    Err(_) => self.fail(ProtocolError::NegativeLength(announced)),
+                }
             }
-            Field::Text(taken) => {
-                self.init.batch_size.feed(bytes);
-                let room = self.init.text.capacity() - self.init.text.len();
-                let kept = bytes.get(..room).unwrap_or(bytes);
-                let _ = self.init.text.extend_from_slice(kept);
-                self.text(taken.saturating_add(self.end));
+            Field::Text => {
+                self.init.feed(self.progress.field());
+                let taken = place.index.saturating_add(self.progress.end);
+                self.text(message, place.at(taken));
             }
-            Field::Frame | Field::Count | Field::Cell(_) | Field::Reals(_) => {}
+            _ => {}
         }
     }
 
+    /// Continues with INIT's text, or ends it.
+    fn text(&mut self, message: Header, place: Place) {
+        if place.index < self.init.len() {
+            return self.expect(message, place);
+        }
+        self.init_unreported = true;
+        if self.phase == Phase::Uninit {
+            self.phase = Phase::Ready;
+        }
+        self.expect_message();
+    }
+
     /// A header has come.
-    fn heard(&mut self) {
-        let bytes = *self.scratch.first_chunk().unwrap_or(&[0; HEADER]);
+    fn header(&mut self) {
+        let bytes = *self
+            .progress
+            .scratch
+            .0
+            .first_chunk()
+            .unwrap_or(&[0; HEADER]);
         let Some(header) = Header::parse(&bytes) else {
             return self.fail(ProtocolError::UnknownHeader(bytes));
         };
         trace!("server: {}", header.name());
-        self.within = Some(header);
         self.greeted = true;
-        self.replied = false;
         match (header, self.phase) {
             (Header::Status, _) => {
                 self.state = State::Answering;
-                self.message = 0;
-                self.at = 0;
-                let mut answer = Gather::new(&mut self.scratch);
-                let _ = answer.push(match self.phase {
-                    Phase::Uninit => Header::NeedInit.bytes(),
-                    Phase::Ready => Header::Ready.bytes(),
-                    Phase::HaveData => Header::HaveData.bytes(),
-                });
-                self.end = answer.len();
+                self.progress.message = 0;
+                let answer = self.status();
+                let mut message = Gather::after(&mut self.progress.scratch, 0);
+                let _ = message.push(answer.bytes());
+                let len = message.len();
+                self.progress.expect(len);
             }
-            (Header::Init, _) => self.expect(Field::Init, INIT),
-            (Header::PosData, Phase::Ready) => match self.init.batch_size.announced() {
-                None => self.expect(Field::Frame, FRAME),
-                Some(_) => self.expect(Field::Count, INTEGER),
-            },
+            (Header::Init, _) => self.expect(header, Place::HEADER.next(header, 1)),
+            (Header::PosData, Phase::Ready) => {
+                self.structures = self.init.batch_size().unwrap_or(1);
+                self.expect(header, Place::HEADER.next(header, self.structures));
+            }
             (Header::GetForce, Phase::HaveData) => {
-                self.within = Some(Header::ForceReady);
-                self.message = 0;
+                self.progress.message = 0;
                 self.state = State::Asked;
             }
             (Header::Exit, _) => self.state = State::Exited,
@@ -609,20 +621,6 @@ impl Driver {
                 command: header,
                 status: self.status(),
             }),
-        }
-    }
-
-    /// Goes on with INIT's text, of which this much has been taken.
-    fn text(&mut self, taken: usize) {
-        match self.init.len - taken {
-            0 => {
-                self.init.news = true;
-                if self.phase == Phase::Uninit {
-                    self.phase = Phase::Ready;
-                }
-                self.expect_message();
-            }
-            left => self.expect(Field::Text(taken), left),
         }
     }
 
@@ -645,9 +643,9 @@ impl Driver {
         }
     }
 
-    /// Whether positions may begin with these bytes: the first atoms tell in which order their bytes came.
+    /// Whether positions may begin with these bytes: the first atoms show in which order their bytes
+    /// came.
     fn check_order(&self, sent: &[u8]) -> Result<(), ProtocolError> {
-        const { assert!(16 * ATOM <= SCRATCH) };
         let sent = sent.get(..16 * ATOM).unwrap_or(sent);
         if detect::is_big_endian(sent) && !self.not_finite {
             return Err(ProtocolError::BigEndian(Quantity::Positions));
@@ -655,7 +653,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether a structure may have this cell, of which these bytes came.
+    /// Whether a structure may have this cell, which came as these bytes.
     fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
         if self.not_finite {
             Ok(())
@@ -683,505 +681,7 @@ impl fmt::Debug for Driver {
             .field("state", &self.state)
             .field("natoms", &self.natoms)
             .field("structures", &self.structures)
-            .field("traffic", &self.traffic)
+            .field("traffic", &self.progress.traffic)
             .finish_non_exhaustive()
-    }
-}
-
-/// The exchange that ends with an [`Event`]; made by [`Driver::receive`].
-#[derive(Debug)]
-#[must_use = "a transfer does nothing by itself: run it over a transport"]
-pub struct Receive<'a, T> {
-    driver: &'a mut Driver,
-    cells: &'a mut [Cell],
-    positions: &'a mut [[T; 3]],
-    /// This exchange has ended with an INIT.
-    told: bool,
-}
-
-impl<T: Scalar> Receive<'_, T> {
-    /// A field has come into the scratch.
-    fn complete(&mut self, field: Field) -> Result<(), ProtocolError> {
-        let driver = &mut *self.driver;
-        let mut bytes = driver.scratch.get(..driver.end).unwrap_or_default();
-        match field {
-            Field::Frame => {
-                let sent = bytes;
-                let batch = detect::is_batch(bytes);
-                layout::take_cell(&mut bytes, &mut driver.cell);
-                let announced = layout::take_i32(&mut bytes);
-                if batch {
-                    return Err(ProtocolError::UnannouncedBatch);
-                }
-                driver.check_cell(sent, &driver.cell)?;
-                driver.structures = 1;
-                driver.atoms(announced)?;
-                self.expect_positions();
-            }
-            Field::Count => {
-                let announced = layout::take_i32(&mut bytes);
-                driver.structures = driver.init.batch_size.announced().unwrap_or(1);
-                driver.atoms(announced)?;
-                driver.expect(Field::Cell(0), CELL);
-            }
-            Field::Cell(index) => {
-                // A missing slot has been refused: see `room`.
-                if let Some(cell) = self.cells.get_mut(index) {
-                    if index == 0 {
-                        layout::take_cell(&mut { bytes }, &mut driver.cell);
-                    }
-                    layout::take_cell(&mut { bytes }, cell);
-                    driver.check_cell(bytes, cell)?;
-                }
-                if index + 1 < driver.structures {
-                    driver.expect(Field::Cell(index + 1), CELL);
-                } else {
-                    self.expect_positions();
-                }
-            }
-            Field::Reals(first) => {
-                if first == 0 {
-                    driver.check_order(bytes)?;
-                }
-                let values = self.positions.as_flattened_mut();
-                from_wire(bytes, values.get_mut(first..).unwrap_or_default());
-                let next = first + bytes.len() / REAL;
-                self.expect_reals(next)?;
-            }
-            Field::Header | Field::Init | Field::Text(_) => driver.complete(field),
-        }
-        Ok(())
-    }
-
-    fn expect_positions(&mut self) {
-        let driver = &mut *self.driver;
-        let len = driver.total().saturating_mul(ATOM);
-        if len == 0 {
-            // Numbers that no one has seen yet can't be wrong.
-            let _ = self.received();
-        } else if Self::is_wire() {
-            driver.state = State::Positions;
-            driver.at = 0;
-            driver.end = len;
-        } else {
-            driver.expect(Field::Reals(0), len);
-        }
-    }
-
-    /// Whether positions can come straight into the caller's array.
-    fn is_wire() -> bool {
-        T::as_wire_mut(&mut []).is_some()
-    }
-
-    /// Goes on with positions from this number on, or ends when there are none.
-    fn expect_reals(&mut self, first: usize) -> Result<(), ProtocolError> {
-        match self.driver.total().saturating_mul(3).saturating_sub(first) {
-            0 => self.received(),
-            left => {
-                self.driver
-                    .expect(Field::Reals(first), left.saturating_mul(REAL));
-                Ok(())
-            }
-        }
-    }
-
-    /// All positions are here.
-    fn received(&mut self) -> Result<(), ProtocolError> {
-        let driver = &mut *self.driver;
-        let total = driver.total();
-        let positions = self.positions.get_mut(..total).unwrap_or_default();
-        if let Some(bytes) = T::as_wire_mut(positions.as_flattened_mut()) {
-            driver.check_order(bytes)?;
-        }
-        if !driver.not_finite && !T::all_finite(positions.as_flattened()) {
-            return Err(ProtocolError::NotFinite(Quantity::Positions));
-        }
-        driver.phase = Phase::HaveData;
-        driver.checked = false;
-        driver.expect_message();
-        Ok(())
-    }
-
-    /// Whether the caller's arrays hold what was announced.
-    fn room(&mut self) -> Result<(), ProtocolError> {
-        let (atoms, structures) = (self.driver.total(), self.driver.structures);
-        match self.driver.state {
-            State::Reading(Field::Cell(_)) if self.cells.len() < structures => {
-                let capacity = self.cells.len();
-                Err(ProtocolError::TooManyStructures {
-                    announced: structures,
-                    capacity,
-                })
-            }
-            State::Positions | State::Reading(Field::Cell(_) | Field::Reals(_))
-                if self.positions.len() < atoms =>
-            {
-                Err(ProtocolError::TooManyAtoms {
-                    announced: atoms,
-                    capacity: self.positions.len(),
-                })
-            }
-            // A caller who had too little room has come back with another kind of number.
-            State::Positions if !Self::is_wire() && self.driver.at == 0 => {
-                self.driver
-                    .expect(Field::Reals(0), atoms.saturating_mul(ATOM));
-                Ok(())
-            }
-            State::Positions if !Self::is_wire() => Err(ProtocolError::WrongLength {
-                quantity: Quantity::Positions,
-                given: 0,
-                expected: atoms,
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<T: Scalar> Exchange for Receive<'_, T> {
-    type Output = Event;
-
-    fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
-        self.room()?;
-        let driver = &mut *self.driver;
-        if self.told || driver.init.news {
-            self.told = true;
-            driver.init.news = false;
-            return Ok(Step::Done(Event::Init {
-                replica: driver.init.replica.unwrap_or(0),
-            }));
-        }
-        match driver.state {
-            State::Failed(error) => Err(error),
-            State::Exited => Ok(Step::Done(Event::Exit)),
-            State::Closed => Ok(Step::Done(Event::Closed)),
-            _ if driver.phase == Phase::HaveData => {
-                if driver.structures == 1
-                    && let Some(first) = self.cells.first_mut()
-                {
-                    *first = driver.cell;
-                }
-                Ok(Step::Done(Event::Positions {
-                    natoms: driver.natoms(),
-                    structures: driver.structures,
-                    cell: driver.cell,
-                }))
-            }
-            State::Positions => {
-                let bytes = T::as_wire_mut(self.positions.as_flattened_mut()).unwrap_or_default();
-                Ok(Step::Read(
-                    bytes.get_mut(driver.at..driver.end).unwrap_or_default(),
-                ))
-            }
-            _ => Ok(driver.step()),
-        }
-    }
-
-    fn advance(&mut self, n: usize) {
-        if self.told || self.driver.phase == Phase::HaveData || !self.driver.moved(n) {
-            return;
-        }
-        let result = match self.driver.state {
-            State::Reading(field) => self.complete(field),
-            State::Positions => self.received(),
-            State::Answering => {
-                self.driver.expect_message();
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = result {
-            self.driver.fail(error);
-        }
-    }
-
-    fn end(&mut self) {
-        self.driver.ended();
-    }
-
-    fn midway(&self) -> bool {
-        self.driver.midway()
-    }
-
-    #[inline(always)]
-    fn waits_for(&self) -> Wait {
-        let driver = &*self.driver;
-        let told = self.told || driver.init.news || driver.phase == Phase::HaveData;
-        let wait = driver.waits_for(Awaited::Command);
-        if told { wait.nothing() } else { wait }
-    }
-}
-
-/// The exchange that listens while forces are computed; made by [`Driver::await_getforce`].
-#[derive(Debug)]
-#[must_use = "a transfer does nothing by itself: run it over a transport"]
-pub struct AwaitGetForce<'a> {
-    driver: &'a mut Driver,
-}
-
-impl Exchange for AwaitGetForce<'_> {
-    type Output = Option<Event>;
-
-    fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
-        match self.driver.state {
-            State::Failed(error) => Err(error),
-            State::Exited => Ok(Step::Done(Some(Event::Exit))),
-            State::Closed => Ok(Step::Done(Some(Event::Closed))),
-            _ if self.driver.phase != Phase::HaveData => Err(ProtocolError::NothingToReplyTo),
-            State::Reading(_) | State::Answering => Ok(self.driver.step()),
-            _ => Ok(Step::Done(None)),
-        }
-    }
-
-    fn advance(&mut self, n: usize) {
-        if !self.driver.moved(n) {
-            return;
-        }
-        match self.driver.state {
-            State::Reading(field) => self.driver.complete(field),
-            State::Answering => self.driver.expect_message(),
-            _ => {}
-        }
-    }
-
-    fn end(&mut self) {
-        self.driver.ended();
-    }
-
-    fn midway(&self) -> bool {
-        self.driver.midway()
-    }
-
-    #[inline(always)]
-    fn waits_for(&self) -> Wait {
-        // The server may take its time to ask: the forces are not there.
-        self.driver.waits_for(Awaited::Nothing)
-    }
-}
-
-/// Extras of a reply: of its one structure, or of each.
-#[derive(Clone, Copy, Debug)]
-enum ExtrasOf<'a> {
-    All(&'a [u8]),
-    Each(&'a [&'a [u8]]),
-}
-
-impl<'a> ExtrasOf<'a> {
-    fn get(self, index: usize) -> &'a [u8] {
-        match self {
-            Self::All(bytes) => bytes,
-            Self::Each(extras) => extras.get(index).copied().unwrap_or_default(),
-        }
-    }
-}
-
-/// The exchange that hands back what was computed; made by [`Driver::reply`].
-#[derive(Debug)]
-#[must_use = "a transfer does nothing by itself: run it over a transport"]
-pub struct Reply<'a, T> {
-    driver: &'a mut Driver,
-    evaluations: &'a [Evaluation],
-    forces: &'a [[T; 3]],
-    extras: ExtrasOf<'a>,
-}
-
-impl<'a, T: Scalar> Reply<'a, T> {
-    /// Whether the reply is one to the structures that came. Its numbers are looked at once.
-    #[inline(never)] // what it compares would lie on the stack below everything that is sent
-    fn check(&mut self) -> Result<(), ProtocolError> {
-        let wrong = |quantity, given, expected| {
-            if given == expected {
-                Ok(())
-            } else {
-                Err(ProtocolError::WrongLength {
-                    quantity,
-                    given,
-                    expected,
-                })
-            }
-        };
-        let structures = self.driver.structures;
-        wrong(Quantity::Evaluations, self.evaluations.len(), structures)?;
-        wrong(Quantity::Forces, self.forces.len(), self.driver.total())?;
-        if self.driver.checked {
-            return Ok(());
-        }
-        if let ExtrasOf::Each(extras) = self.extras
-            && !extras.is_empty()
-        {
-            wrong(Quantity::Extras, extras.len(), structures)?;
-        }
-        for (index, evaluation) in self.evaluations.iter().enumerate() {
-            let len = self.extras.get(index).len();
-            if i32::try_from(len).is_err() {
-                return Err(ProtocolError::TextTooLong(len));
-            }
-            if self.driver.not_finite {
-                continue;
-            }
-            if !evaluation.energy.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Energy));
-            }
-            if !evaluation.virial.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Virial));
-            }
-        }
-        if !self.driver.not_finite && !T::all_finite(self.forces.as_flattened()) {
-            return Err(ProtocolError::NotFinite(Quantity::Forces));
-        }
-        self.driver.checked = true;
-        Ok(())
-    }
-
-    /// Puts what is small, from `part` on, into the scratch until it is full or an array comes that can
-    /// leave by itself.
-    fn gather(&mut self, mut part: Part) {
-        let forces = self.forces.as_flattened();
-        let natoms = i32::try_from(self.driver.natoms()).unwrap_or(i32::MAX);
-        let mut message = Gather::new(&mut self.driver.scratch);
-        loop {
-            let (fits, next) = match part {
-                Part::Header => (message.push(Header::ForceReady.bytes()), Part::Energy(0)),
-                Part::Energy(index) => match self.evaluations.get(index) {
-                    Some(it) => (
-                        message.push(&it.energy.to_le_bytes()),
-                        Part::Energy(index + 1),
-                    ),
-                    None => (message.push(&natoms.to_le_bytes()), Part::Forces(0)),
-                },
-                Part::Forces(gone) => {
-                    let rest = forces.get(gone..).unwrap_or_default();
-                    if rest.is_empty() {
-                        (true, Part::Virial(0))
-                    } else if let Some(bytes) = T::as_wire(rest) {
-                        (message.push(bytes), Part::Virial(0))
-                    } else {
-                        let fit = message.push_atoms(rest);
-                        (fit > 0, Part::Forces(gone + fit))
-                    }
-                }
-                Part::Virial(index) => match self.evaluations.get(index) {
-                    Some(it) => {
-                        let room = message.reserve(MATRIX);
-                        let fits = room.map(|room| layout::put_virial(&it.virial, room));
-                        (fits.is_some(), Part::Virial(index + 1))
-                    }
-                    None => (true, Part::Length(0)),
-                },
-                Part::Length(index) if index < self.evaluations.len() => {
-                    let len = i32::try_from(self.extras.get(index).len()).unwrap_or(i32::MAX);
-                    (message.push(&len.to_le_bytes()), Part::Extras(index))
-                }
-                Part::Extras(index) => (
-                    message.push(self.extras.get(index)),
-                    Part::Length(index + 1),
-                ),
-                Part::Length(_) | Part::End => break part = Part::End,
-            };
-            if !fits {
-                break;
-            }
-            part = next;
-        }
-        let gathered = message.len();
-        self.driver.at = 0;
-        if gathered > 0 {
-            self.driver.state = State::Gathered(part);
-            self.driver.end = gathered;
-        } else if part == Part::End {
-            self.sent();
-        } else {
-            self.driver.state = State::Direct(part);
-            self.driver.end = self.direct(part).len();
-        }
-    }
-
-    /// The memory of a part that leaves without being copied.
-    fn direct(&self, part: Part) -> &'a [u8] {
-        match part {
-            Part::Forces(gone) => {
-                let rest = self.forces.as_flattened().get(gone..).unwrap_or_default();
-                T::as_wire(rest).unwrap_or_default()
-            }
-            Part::Extras(index) => self.extras.get(index),
-            _ => &[],
-        }
-    }
-
-    /// The whole reply has left.
-    fn sent(&mut self) {
-        self.driver.phase = match self.driver.initialize {
-            Initialize::EveryStep => Phase::Uninit,
-            Initialize::Never | Initialize::Once => Phase::Ready,
-        };
-        self.driver.replied = true;
-        self.driver.expect_message();
-    }
-}
-
-impl<T: Scalar> Exchange for Reply<'_, T> {
-    type Output = ();
-
-    fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        match self.driver.state {
-            State::Failed(error) => return Err(error),
-            State::Exited | State::Closed => return Ok(Step::Done(())),
-            _ if self.driver.replied => return Ok(Step::Done(())),
-            _ if self.driver.phase != Phase::HaveData => {
-                return Err(ProtocolError::NothingToReplyTo);
-            }
-            _ => self.check()?,
-        }
-        if self.driver.state == State::Asked {
-            self.gather(Part::Header);
-        }
-        match self.driver.state {
-            State::Direct(part) => {
-                let (bytes, expected) = (self.direct(part), self.driver.end);
-                match bytes.get(self.driver.at..) {
-                    Some(rest) if bytes.len() == expected => Ok(Step::Write(rest)),
-                    _ => Err(ProtocolError::WrongLength {
-                        quantity: if let Part::Forces(_) = part {
-                            Quantity::Forces
-                        } else {
-                            Quantity::Extras
-                        },
-                        given: bytes.len(),
-                        expected,
-                    }),
-                }
-            }
-            _ => Ok(self.driver.step()),
-        }
-    }
-
-    fn advance(&mut self, n: usize) {
-        if self.driver.phase != Phase::HaveData || !self.driver.moved(n) {
-            return;
-        }
-        match self.driver.state {
-            State::Reading(field) => {
-                self.driver.complete(field);
-            }
-            State::Answering => self.driver.expect_message(),
-            State::Gathered(part) => self.gather(part),
-            State::Direct(Part::Forces(_)) => self.gather(Part::Virial(0)),
-            State::Direct(Part::Extras(index)) => self.gather(Part::Length(index + 1)),
-            _ => {}
-        }
-    }
-
-    fn end(&mut self) {
-        self.driver.ended();
-    }
-
-    fn midway(&self) -> bool {
-        self.driver.midway()
-    }
-
-    #[inline(always)]
-    fn waits_for(&self) -> Wait {
-        let wait = self.driver.waits_for(Awaited::GetForce);
-        let through = self.driver.replied || self.driver.phase != Phase::HaveData;
-        if through { wait.nothing() } else { wait }
     }
 }

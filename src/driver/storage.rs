@@ -1,6 +1,9 @@
 //! Ready-made arrays of fixed capacity for a driver that has no others.
 
-use crate::{Cell, Driver, Evaluation, Potential, PotentialError, Receive, Reply, Scalar};
+use super::{Driver, Receive, Reply};
+use crate::geometry::Cell;
+use crate::potential::{Evaluation, Potential, PotentialError};
+use crate::protocol::{Header, Scalar};
 
 /// Room for `N` atoms, of at most `B` structures together; nothing is ever allocated.
 ///
@@ -49,8 +52,11 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     }
 
     /// [`Driver::receive_batch`] into this storage. What was evaluated before is forgotten.
-    pub fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, T> {
-        self.evaluations.clear();
+    pub fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, &'a mut [[T; 3]]> {
+        // A reply that is still due is not lost by receiving too early.
+        if driver.status() != Header::HaveData {
+            self.evaluations.clear();
+        }
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
@@ -79,7 +85,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     }
 
     /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
-    pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, T> {
+    pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, &'a [[T; 3]]> {
         driver.reply_batch(&self.evaluations, &self.forces, &[])
     }
 }

@@ -1,5 +1,6 @@
 //! What a protocol machine and its transport agree on: which bytes move next, and what they wait for.
 
+pub(crate) mod fingerprint;
 mod pending;
 pub(crate) mod progress;
 
@@ -41,7 +42,7 @@ pub enum Step<'a, T> {
 /// assert!(matches!(receive.step()?, Step::Done(Event::Exit)));
 /// # Ok::<(), forcewire::ProtocolError>(())
 /// ```
-pub trait Exchange {
+pub trait Exchange: Sealed {
     /// What the exchange ends with.
     type Output;
 
@@ -70,6 +71,11 @@ pub trait Exchange {
     /// left of the one before.
     fn waits_for(&self) -> Wait;
 }
+
+/// Keeps [`Exchange`] and the arrays' traits to this crate: what an exchange promises, the shims rely on.
+pub trait Sealed {}
+
+impl<T: Sealed + ?Sized> Sealed for &mut T {}
 
 /// Bytes that a machine has moved, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

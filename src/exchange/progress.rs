@@ -1,38 +1,108 @@
-//! Gathering the pieces of a message, so that what is small leaves in one write.
+//! How far a message has moved: the cursor, the counters and the scratch that both machines have.
 
+use super::Traffic;
 use crate::protocol::Scalar;
 use crate::protocol::layout::{ATOM, REAL};
 use crate::protocol::scalar::to_wire;
 
-/// Bytes that the machine can hold on their way: 32 atoms, and a whole reply of up to 27.
+/// Bytes that a machine holds on their way: 32 atoms, and a whole reply of up to 27.
 pub(crate) const SCRATCH: usize = 768;
 
-/// Pieces of a message, one behind the other.
-pub(crate) struct Gather<'a> {
+/// Where the bytes that move next are, and how many have moved.
+#[repr(C)]
+pub(crate) struct Progress {
+    /// Bytes of the current slice that have moved, and how many there are.
+    pub(crate) at: usize,
+    pub(crate) end: usize,
+    /// Bytes of the current message that have moved.
+    pub(crate) message: usize,
+    pub(crate) traffic: Traffic,
+    pub(crate) scratch: Scratch,
+}
+
+/// Aligned, so that it can hold numbers for a [`Sink`](crate::Sink) or [`Source`](crate::Source).
+#[repr(C, align(8))]
+pub(crate) struct Scratch(pub(crate) [u8; SCRATCH]);
+
+impl Progress {
+    /// At the beginning of a field of this length.
+    pub(crate) const fn expecting(len: usize) -> Self {
+        Self {
+            at: 0,
+            end: len,
+            message: 0,
+            traffic: Traffic {
+                received: 0,
+                sent: 0,
+            },
+            scratch: Scratch([0; SCRATCH]),
+        }
+    }
+
+    /// Begins with a field of this length, or with as much of it as the scratch holds.
+    pub(crate) const fn expect(&mut self, len: usize) {
+        self.at = 0;
+        self.end = if len < SCRATCH { len } else { SCRATCH };
+    }
+
+    /// Begins with a slice of the caller's memory.
+    pub(crate) const fn expect_array(&mut self, len: usize) {
+        self.at = 0;
+        self.end = len;
+    }
+
+    /// What is in the scratch.
+    pub(crate) fn field(&self) -> &[u8] {
+        self.scratch.0.get(..self.end).unwrap_or_default()
+    }
+
+    /// What of the scratch has not moved yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.scratch.0.get(self.at..self.end).unwrap_or_default()
+    }
+
+    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
+        self.scratch
+            .0
+            .get_mut(self.at..self.end)
+            .unwrap_or_default()
+    }
+
+    /// Counts bytes that have moved, and returns how many of `n` there were.
+    pub(crate) fn count(&mut self, n: usize) -> u64 {
+        let n = n.min(self.end - self.at);
+        self.at += n;
+        self.message = self.message.saturating_add(n);
+        n as u64
+    }
+
+    /// Bytes that had moved before this message. Differs for every message of a machine's life.
+    pub(crate) const fn mark(&self) -> u64 {
+        let traffic = self.traffic.received + self.traffic.sent;
+        traffic.saturating_sub(self.message as u64)
+    }
+}
+
+/// Pieces of a message, gathered in the scratch so that they leave in one write.
+pub struct Gather<'a> {
     bytes: &'a mut [u8; SCRATCH],
     len: usize,
 }
 
 impl<'a> Gather<'a> {
-    pub(crate) const fn new(bytes: &'a mut [u8; SCRATCH]) -> Self {
-        Self { bytes, len: 0 }
-    }
-
-    /// Goes on behind the bytes that are gathered.
-    pub(crate) const fn behind(bytes: &'a mut [u8; SCRATCH], len: usize) -> Self {
-        Self { bytes, len }
+    /// Continues after the first `len` bytes.
+    pub(crate) const fn after(scratch: &'a mut Scratch, len: usize) -> Self {
+        Self {
+            bytes: &mut scratch.0,
+            len,
+        }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Bytes that still have a place.
-    pub(crate) const fn left(&self) -> usize {
-        SCRATCH.saturating_sub(self.len)
-    }
-
-    fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.len..).unwrap_or_default()
     }
 
@@ -45,7 +115,7 @@ impl<'a> Gather<'a> {
         Some(piece)
     }
 
-    /// Adds all of a piece, or nothing of it and says so.
+    /// Adds all of a piece, or nothing of it and returns false.
     #[must_use]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
         let Some(room) = self.room().get_mut(..piece.len()) else {
@@ -56,7 +126,7 @@ impl<'a> Gather<'a> {
         true
     }
 
-    /// Adds as much of a text as there is room for, and says how much that was.
+    /// Adds as many bytes of a text as there is room for, and returns how many.
     #[must_use]
     pub(crate) fn push_text(&mut self, text: &[u8]) -> usize {
         let fit = self.room().len().min(text.len());
@@ -64,7 +134,7 @@ impl<'a> Gather<'a> {
         fit
     }
 
-    /// Adds as many atoms' numbers as there is room for, and says how many numbers those were.
+    /// Adds the numbers of as many atoms as there is room for, and returns how many numbers.
     #[must_use]
     pub(crate) fn push_atoms<T: Scalar>(&mut self, values: &[T]) -> usize {
         let room = self.room();
@@ -72,5 +142,10 @@ impl<'a> Gather<'a> {
         to_wire(values.get(..fit).unwrap_or_default(), room);
         self.len += fit * REAL;
         fit
+    }
+
+    /// Adds bytes that have been written into the [`room`](Self::room).
+    pub(crate) const fn grow(&mut self, len: usize) {
+        self.len += len;
     }
 }

@@ -66,6 +66,16 @@ pub enum ProtocolError {
     },
     /// The caller replied and no structure is waiting for a reply. The driver is as it was.
     NothingToReplyTo,
+    /// This message has moved in part, and the exchange does not have the arrays that it began with, or
+    /// they no longer hold what has moved. The machine is as it was: run the exchange that began it, or
+    /// close the connection.
+    Unfinished(Header),
+    /// Positions were received and have not been replied to. The driver is as it was.
+    ReplyDue,
+    /// The driver still owes the forces of other positions. The server is as it was: take them
+    /// ([`Server::get_forces`](crate::Server::get_forces)), drop them
+    /// ([`Server::discard`](crate::Server::discard)), or close the connection.
+    AnswerDue,
     /// The caller's arrays don't have the lengths that the structures need. The machine is as it was.
     WrongLength {
         /// What the array holds.
@@ -211,6 +221,19 @@ impl fmt::Display for ProtocolError {
                 within.map_or("a header", Header::name)
             ),
             Self::NothingToReplyTo => f.write_str("no structure waits for a reply: receive one first"),
+            Self::Unfinished(message) => write!(
+                f,
+                "{} is unfinished, and these are not the numbers that it was begun with: run the exchange \
+                 that began it, or close the connection",
+                message.name()
+            ),
+            Self::ReplyDue => f.write_str(
+                "positions were received and wait for a reply: reply, or close the connection",
+            ),
+            Self::AnswerDue => f.write_str(
+                "the driver still owes the forces of other positions: take them (get_forces), drop them \
+                 (discard), or close the connection",
+            ),
             Self::WrongLength { quantity, given, expected } => {
                 write!(f, "the {quantity} have length {given} where {expected} is needed")
             }

@@ -1,8 +1,10 @@
-//! The text of INIT: what the server tells a driver that asked for it.
+//! The text of INIT: read, kept and written.
 //!
-//! i-PI 3.3.1 writes `key : value , ` for each parameter behind a blank (`ipi/engine/forcefields.py`) and
-//! ends with `batch_size:B` when it is going to send batches (`ipi/interfaces/sockets.py`, `initialize`).
-//! ASE sends one NUL, others one blank.
+//! i-PI 3.3.1 writes a blank and `key : value , ` for each parameter (`ipi/engine/forcefields.py`),
+//! and ends with `batch_size:B` if it is going to send batches (`ipi/interfaces/sockets.py`,
+//! `initialize`). ASE sends one NUL, others one blank.
+
+use crate::exchange::progress::Gather;
 
 /// The pairs of key and value in the text of INIT, without the blanks around them.
 ///
@@ -41,9 +43,154 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
-/// Finds `batch_size` in the text as it passes by, so that the text need not be kept to be understood.
+/// INIT as a driver keeps it.
+pub(crate) struct InitText {
+    replica: Option<i32>,
+    /// Bytes that were announced.
+    len: usize,
+    batch_size: BatchSize,
+    text: heapless::Vec<u8, KEPT>,
+}
+
+/// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many parameters.
+const KEPT: usize = 256;
+
+impl InitText {
+    /// No INIT has come.
+    pub(crate) const fn new() -> Self {
+        Self {
+            replica: None,
+            len: 0,
+            batch_size: BatchSize::new(),
+            text: heapless::Vec::new(),
+        }
+    }
+
+    /// INIT for this replica, with a text of this many bytes to come.
+    pub(crate) const fn announced(replica: i32, len: usize) -> Self {
+        Self {
+            replica: Some(replica),
+            len,
+            batch_size: BatchSize::new(),
+            text: heapless::Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes of the text.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.batch_size.feed(bytes);
+        let room = self.text.capacity() - self.text.len();
+        let kept = bytes.get(..room).unwrap_or(bytes);
+        let _ = self.text.extend_from_slice(kept);
+    }
+
+    pub(crate) const fn replica(&self) -> Option<i32> {
+        self.replica
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Structures of each batch, if the server announced that it sends batches.
+    pub(crate) const fn batch_size(&self) -> Option<usize> {
+        self.batch_size.announced()
+    }
+
+    /// The parameters, without one that was cut off.
+    pub(crate) fn parameters(&self) -> Parameters<'_> {
+        let mut text = self.text.as_slice();
+        if self.len > text.len() {
+            let whole = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
+            text = text.get(..whole).unwrap_or_default();
+        }
+        let valid = match core::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => {
+                let valid = text.get(..error.valid_up_to()).unwrap_or_default();
+                core::str::from_utf8(valid).unwrap_or_default()
+            }
+        };
+        Parameters::new(valid)
+    }
+}
+
+/// INIT's text as a server writes it: the caller's, then the announcement of batches, as i-PI 3.3.1
+/// writes it (`DriverSocket.initialize`).
+#[derive(Clone, Copy)]
+pub(crate) struct Announcement<'a> {
+    pub(crate) text: &'a [u8],
+    /// Structures of each batch; 1 announces nothing.
+    pub(crate) batch_size: usize,
+}
+
+impl<'a> Announcement<'a> {
+    /// The caller's text, or one blank. Quantum ESPRESSO 6.7 takes the length for a set of flags, and a
+    /// text of no bytes ends every driver built on i-PI's C `readbuffer`.
+    pub(crate) const fn text(self) -> &'a [u8] {
+        match self.text {
+            [] => b" ",
+            text => text,
+        }
+    }
+
+    /// Bytes of the whole text.
+    pub(crate) fn len(self) -> usize {
+        let added = match self.batch_size {
+            0 | 1 => 0,
+            size => self.separator().len() + BATCH_SIZE.len() + digits(size),
+        };
+        self.text().len().saturating_add(added)
+    }
+
+    /// Adds the announcement, or returns false if there is no room for all of it.
+    pub(crate) fn put_batch_size(self, message: &mut Gather<'_>) -> bool {
+        if self.batch_size < 2 {
+            return true;
+        }
+        let (separator, digits) = (self.separator(), digits(self.batch_size));
+        let fits = message.room().len() >= separator.len() + BATCH_SIZE.len() + digits;
+        if !fits || !message.push(separator) || !message.push(BATCH_SIZE) {
+            return false;
+        }
+        // By hand, because `core::fmt` takes 2 KB of flash.
+        let mut rest = self.batch_size;
+        for digit in message.reserve(digits).into_iter().flatten().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        true
+    }
+
+    fn separator(self) -> &'static [u8] {
+        if self.text().iter().all(u8::is_ascii_whitespace) {
+            b""
+        } else {
+            b","
+        }
+    }
+}
+
+/// What precedes the number of structures where batches are announced.
+const BATCH_SIZE: &[u8] = b" batch_size:";
+
+/// How many digits a number has.
+const fn digits(mut n: usize) -> usize {
+    let mut digits = 1;
+    while n >= 10 {
+        n /= 10;
+        digits += 1;
+    }
+    digits
+}
+
+/// Finds `batch_size` in the text as it passes, so that the text need not be kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchSize {
+struct BatchSize {
     seen: Seen,
     size: usize,
 }
@@ -55,7 +202,7 @@ enum Seen {
     /// Blanks before a value.
     Value,
     Number,
-    /// Blanks behind the value.
+    /// Blanks after the value.
     End,
     Other,
 }
@@ -63,14 +210,14 @@ enum Seen {
 const KEY: &[u8] = b"batch_size";
 
 impl BatchSize {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             seen: Seen::Key(0),
             size: 0,
         }
     }
 
-    pub(crate) fn feed(&mut self, text: &[u8]) {
+    fn feed(&mut self, text: &[u8]) {
         for &byte in text {
             self.seen = match (self.seen, byte) {
                 (_, b',') | (Seen::Key(0), b' ') => Seen::Key(0),
@@ -97,7 +244,7 @@ impl BatchSize {
     }
 
     /// Structures a batch, if the server announced that it sends batches.
-    pub(crate) const fn announced(&self) -> Option<usize> {
+    const fn announced(&self) -> Option<usize> {
         // i-PI announces nothing for single structures (batch_size 1).
         if self.size > 1 { Some(self.size) } else { None }
     }

@@ -3,7 +3,17 @@
 //! Integers are 4-byte signed and reals binary64, both in the peers' native order, which is
 //! little-endian everywhere in practice. Atomic units throughout (i-PI 3.3.1
 //! `ipi/interfaces/sockets.py`).
+//!
+//! ```text
+//! INIT         header  replica  length  text
+//! POSDATA      header  cell  atoms  positions
+//!   of a batch header  atoms  cell…  positions
+//! FORCEREADY   header  energy…  atoms  forces  virial…  (length  extras)…
+//! ```
+//!
+//! … repeats a field for each structure of a batch. Everything else is a header.
 
+use super::header::Header;
 use super::scalar::to_wire;
 use crate::geometry::{Cell, Virial};
 
@@ -17,23 +27,132 @@ pub(crate) const ATOM: usize = 3 * REAL;
 pub(crate) const MATRIX: usize = 9 * REAL;
 /// Bytes of a cell: h and the inverse that goes with it.
 pub(crate) const CELL: usize = 2 * MATRIX;
-/// Bytes of POSDATA between its header and the positions: the cell, then the number of atoms.
-pub(crate) const FRAME: usize = CELL + INTEGER;
-/// Bytes of INIT between its header and the text: replica and length.
-pub(crate) const INIT: usize = 2 * INTEGER;
 
-/// Takes an integer from the front. Zero where the bytes have run out, which the lengths above exclude.
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Header,
+    /// The number of the replica that INIT is about.
+    Replica,
+    /// Bytes of INIT's text, and the text.
+    TextLength,
+    Text,
+    /// h and its inverse.
+    Cell,
+    /// Atoms of each structure.
+    Atoms,
+    /// Positions of all structures.
+    Positions,
+    Energy,
+    /// Forces on the atoms of all structures.
+    Forces,
+    Virial,
+    /// Bytes of extras, and the extras.
+    ExtrasLength,
+    Extras,
+    /// The message is complete.
+    End,
+}
+
+/// Where in a message its next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) field: Field,
+    /// What of the field is complete: structures, or numbers of positions or forces, or bytes of INIT's text.
+    pub(crate) index: usize,
+}
+
+impl Place {
+    pub(crate) const HEADER: Self = Self::start(Field::Header);
+    pub(crate) const END: Self = Self::start(Field::End);
+
+    /// The beginning of a field.
+    pub(crate) const fn start(field: Field) -> Self {
+        Self { field, index: 0 }
+    }
+
+    /// The same field, with this much of it complete.
+    pub(crate) const fn at(self, index: usize) -> Self {
+        Self {
+            field: self.field,
+            index,
+        }
+    }
+
+    /// What follows this field in a message of this many structures. POSDATA of a batch, of two and
+    /// more, has its own order (i-PI 3.3.1 `dispatch_send_batch`); a batch of one is FORCEREADY as
+    /// ever.
+    pub(crate) const fn next(self, message: Header, structures: usize) -> Self {
+        let batch = structures > 1;
+        let again = self.index + 1 < structures;
+        Self::start(match (message, self.field) {
+            (_, Field::Cell | Field::Energy | Field::Virial) if again => {
+                return self.at(self.index + 1);
+            }
+            (_, Field::ExtrasLength) => {
+                return Self {
+                    field: Field::Extras,
+                    index: self.index,
+                };
+            }
+            (_, Field::Extras) if again => {
+                return Self {
+                    field: Field::ExtrasLength,
+                    index: self.index + 1,
+                };
+            }
+
+            (Header::Init, Field::Header) => Field::Replica,
+            (_, Field::Replica) => Field::TextLength,
+            (_, Field::TextLength) => Field::Text,
+
+            (Header::PosData, Field::Header) if batch => Field::Atoms,
+            (Header::PosData, Field::Atoms) if batch => Field::Cell,
+            (_, Field::Cell) if batch => Field::Positions,
+            (Header::PosData, Field::Header) => Field::Cell,
+            (_, Field::Cell) => Field::Atoms,
+            (Header::PosData, Field::Atoms) => Field::Positions,
+
+            (Header::ForceReady, Field::Header) => Field::Energy,
+            (_, Field::Energy) => Field::Atoms,
+            (_, Field::Atoms) => Field::Forces,
+            (_, Field::Forces) => Field::Virial,
+            (_, Field::Virial) => Field::ExtrasLength,
+            _ => Field::End,
+        })
+    }
+
+    /// Bytes that a reader takes at once from here: a field of a fixed length, with the count that
+    /// follows it if one does. 0 for fields whose length was announced.
+    pub(crate) const fn fixed(self, message: Header, structures: usize) -> usize {
+        let len = match self.field {
+            Field::Replica | Field::TextLength | Field::Atoms | Field::ExtrasLength => INTEGER,
+            Field::Cell => CELL,
+            Field::Energy => REAL,
+            Field::Virial => MATRIX,
+            _ => return 0,
+        };
+        match self.next(message, structures).field {
+            Field::TextLength | Field::Atoms | Field::ExtrasLength => len + INTEGER,
+            _ => len,
+        }
+    }
+}
+
+/// Takes an integer from the front; zero if the bytes have run out, which the lengths above exclude.
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> i32 {
     i32::from_le_bytes(take(bytes))
 }
 
-/// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the identity behind it.
+/// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the identity
+/// after it.
 pub(crate) fn take_cell(bytes: &mut &[u8], cell: &mut Cell) {
     take_matrix(bytes, cell.h_mut());
     *bytes = bytes.get(MATRIX..).unwrap_or_default();
 }
 
-/// Takes nine reals from the front, row by row. In place: on the way through a result they would be on the stack twice.
+/// Takes nine reals from the front, row by row. In place, because a returned matrix would be on the
+/// stack twice.
 pub(crate) fn take_matrix(bytes: &mut &[u8], rows: &mut [[f64; 3]; 3]) {
     for value in rows.as_flattened_mut() {
         *value = take_f64(bytes);
@@ -60,7 +179,74 @@ pub(crate) fn put_virial(virial: &Virial, bytes: &mut [u8]) {
 
 /// Writes a cell as it is sent: h and its inverse.
 pub(crate) fn put_cell(cell: &Cell, inverse: &[[f64; 3]; 3], bytes: &mut [u8]) {
-    let (h, behind) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
+    let (h, after) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
     to_wire(cell.h().as_flattened(), h);
-    to_wire(inverse.as_flattened(), behind);
+    to_wire(inverse.as_flattened(), after);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Field, Place};
+    use crate::protocol::Header as Message;
+    use Field::*;
+
+    /// The fields of a message, by hand from i-PI 3.3.1 (`ipi/interfaces/sockets.py`,
+    /// `dispatch_send`, `dispatch_send_batch`, `get_driver_message`).
+    #[test]
+    fn messages_have_their_fields_in_this_order() {
+        let batch = [
+            Header,
+            Energy,
+            Energy,
+            Atoms,
+            Forces,
+            Virial,
+            Virial,
+            ExtrasLength,
+            Extras,
+            ExtrasLength,
+            Extras,
+        ];
+        for (message, structures, fields) in [
+            (Message::Init, 1, &[Header, Replica, TextLength, Text][..]),
+            (Message::PosData, 1, &[Header, Cell, Atoms, Positions]),
+            (Message::PosData, 2, &[Header, Atoms, Cell, Cell, Positions]),
+            (
+                Message::ForceReady,
+                1,
+                &[Header, Energy, Atoms, Forces, Virial, ExtrasLength, Extras],
+            ),
+            (Message::ForceReady, 2, &batch),
+            (Message::Status, 1, &[Header]),
+            (Message::GetForce, 3, &[Header]),
+        ] {
+            let mut place = Place::HEADER;
+            for &field in fields {
+                assert_eq!(place.field, field, "{message:?} of {structures}");
+                place = place.next(message, structures);
+            }
+            assert_eq!(place, Place::END, "{message:?} of {structures}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_read_with_the_field_before_it() {
+        use Message::{ForceReady, Init, PosData};
+
+        for (message, structures, field, index, expected) in [
+            (PosData, 1, Cell, 0, 148),
+            (PosData, 2, Atoms, 0, 4),
+            (PosData, 2, Cell, 1, 144),
+            (Init, 1, Replica, 0, 8),
+            (ForceReady, 1, Energy, 0, 12),
+            (ForceReady, 2, Energy, 0, 8),
+            (ForceReady, 2, Energy, 1, 12),
+            (ForceReady, 2, Virial, 1, 76),
+            (ForceReady, 2, ExtrasLength, 1, 4),
+            (ForceReady, 2, Extras, 0, 0),
+        ] {
+            let place = Place { field, index };
+            assert_eq!(place.fixed(message, structures), expected, "{place:?}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either byte order.
 
+use super::layout::REAL;
 use core::fmt::Debug;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
@@ -29,6 +30,10 @@ pub trait Scalar:
     /// One.
     const ONE: Self;
 
+    /// Whether numbers of this type are in memory what they are on the wire.
+    #[doc(hidden)]
+    const IS_WIRE: bool;
+
     /// The nearest number of this type; a finite `f64` beyond the range of `f32` becomes infinite.
     fn from_f64(value: f64) -> Self;
 
@@ -51,6 +56,7 @@ pub trait Scalar:
 impl Scalar for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const IS_WIRE: bool = cfg!(target_endian = "little");
 
     fn from_f64(value: f64) -> Self {
         value
@@ -71,17 +77,18 @@ impl Scalar for f64 {
     }
 
     fn as_wire(values: &[Self]) -> Option<&[u8]> {
-        cfg!(target_endian = "little").then(|| bytemuck::must_cast_slice(values))
+        Self::IS_WIRE.then(|| bytemuck::must_cast_slice(values))
     }
 
     fn as_wire_mut(values: &mut [Self]) -> Option<&mut [u8]> {
-        cfg!(target_endian = "little").then(|| bytemuck::must_cast_slice_mut(values))
+        Self::IS_WIRE.then(|| bytemuck::must_cast_slice_mut(values))
     }
 }
 
 impl Scalar for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const IS_WIRE: bool = false;
 
     #[allow(clippy::cast_possible_truncation)] // rounding is what is asked for
     fn from_f64(value: f64) -> Self {
@@ -123,8 +130,47 @@ pub(crate) fn to_wire<T: Scalar>(values: &[T], wire: &mut [u8]) {
     }
 }
 
+/// The bytes of numbers as they are in memory.
+pub(crate) fn as_memory<T: Scalar>(values: &[T]) -> &[u8] {
+    bytemuck::must_cast_slice(values)
+}
+
+/// Memory of this many numbers at the beginning of `bytes`; none if it is too short or not aligned.
+pub(crate) fn in_place<T: Scalar>(bytes: &mut [u8], len: usize) -> &mut [T] {
+    let bytes = bytes.get_mut(..len * size_of::<T>()).unwrap_or_default();
+    bytemuck::try_cast_slice_mut(bytes).unwrap_or_default()
+}
+
+/// Converts a chunk of the wire into numbers in the same memory.
+pub(crate) fn from_wire_in_place<T: Scalar>(bytes: &mut [u8]) -> &mut [T] {
+    let len = bytes.len() / REAL;
+    for index in 0..len {
+        let (at, to) = (index * REAL, index * size_of::<T>());
+        let wire = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let value = T::from_f64(f64::from_le_bytes(*wire.unwrap_or(&[0; REAL])));
+        put(bytes, to, bytemuck::bytes_of(&value));
+    }
+    in_place(bytes, len)
+}
+
+/// Converts the first `len` numbers in this memory into a chunk of the wire.
+pub(crate) fn to_wire_in_place<T: Scalar>(bytes: &mut [u8], len: usize) {
+    for index in (0..len).rev() {
+        let value = in_place::<T>(bytes, index + 1).last().copied();
+        let value = value.unwrap_or(T::ZERO).to_f64();
+        put(bytes, index * REAL, &value.to_le_bytes());
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
+    let room = bytes.get_mut(at..).unwrap_or_default();
+    for (to, byte) in room.iter_mut().zip(from) {
+        *to = *byte;
+    }
+}
+
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed: bytemuck::Pod {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }

@@ -300,6 +300,7 @@ fn nothing_is_awaited_when_it_is_our_turn() {
     } = golden_answer();
     let reply = driver.reply(&evaluation, &forces, b"");
     assert_eq!(reply.waits_for().awaited, Awaited::Nothing);
+    drop(reply);
     let mut receive = driver.receive(&mut positions);
     assert_eq!(receive.waits_for().awaited, Awaited::Command);
     let told = pour(&mut receive, &mut &*init(3, "k : 1")).0;

@@ -113,6 +113,7 @@ fn atoms_are_checked(driver: &Driver, announced: i32) {
         ),
     };
     assert!(right, "{announced} atoms");
+    drop(receive);
     assert_eq!(positions[0], [UNTOUCHED; 3]);
 }
 
@@ -247,6 +248,7 @@ fn atoms_of_a_reply_are_checked(server: &Server, announced: i32) {
         ),
     };
     assert!(right, "{announced} atoms for 3");
+    drop(take);
     assert_eq!(forces[0], [UNTOUCHED; 3]);
 }
 
@@ -266,6 +268,7 @@ fn length_of_extras_is_checked(server: &Server, announced: i32) {
         Ok(n) => matches!(came, Ok(Step::Read(slice)) if slice.len() == n.min(ROOM)),
     };
     assert!(right, "{announced} bytes of extras");
+    drop(take);
     assert_eq!(extras[0], b'#');
 }
 

@@ -85,6 +85,7 @@ fn machines() -> (Driver, Server) {
         let n = slice.len();
         status.advance(n);
     }
+    drop(status);
     (Driver::new(), server)
 }
 

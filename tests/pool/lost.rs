@@ -97,7 +97,7 @@ fn one_that_computes_for_ever() {
 
 /// It answers all the time, and computes nothing.
 #[test]
-fn one_that_wants_init_for_ever() {
+fn one_that_wants_init_again_and_again() {
     let mut server = Server::new(options());
     let mut driver = server.play();
     let asks = thread::spawn(move || {
@@ -115,7 +115,14 @@ fn one_that_wants_init_for_ever() {
     server.joined(1);
     server.pool.submit(job(2, 3)).unwrap();
     let (why, requeued) = server.left();
-    is_late(&why, Deadline::Evaluation, 2 * SHORT);
+    let error = ProtocolError::UnexpectedAnswer {
+        answer: Header::NeedInit,
+        to: Header::Init,
+    };
+    assert!(
+        matches!(why, LeftReason::Protocol(it) if it == error),
+        "{why}"
+    );
     assert_eq!(requeued, 1);
     asks.join().unwrap();
 }

@@ -240,12 +240,12 @@ fn many_atoms_leave_straight_from_the_callers_array() {
         (32, 1, 3),
         (33, 1, 3),
         (1000, 1, 3),
-        // Of a batch each structure's positions.
+        // Positions of a batch stand together.
         (1, 2, 1),
         (1, 4, 1),
         (1, 5, 2),
-        (33, 2, 4),
-        (33, 4, 6),
+        (33, 2, 3),
+        (33, 4, 3),
     ] {
         let server = server(Mode::Batched(structures));
         let writes = writes::<f64>(server, natoms, structures);

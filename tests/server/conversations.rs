@@ -219,6 +219,7 @@ fn another_driver_after_a_reset_at_each_byte() {
         server.reset();
         let look = server.status();
         assert!(!look.midway() && !look.waits_for().owed());
+        drop(look);
         script(&mut server, Split::Anew(moved as u64))
             .knows(Status::UP)
             .then(|server| assert_eq!((server.capacity(), server.natoms()), (1, 0)))
@@ -246,6 +247,7 @@ fn no_more_moves_than_was_asked_for() {
     status.advance(usize::MAX);
     assert!(matches!(status.step(), Ok(Step::Done(it)) if it.contains(Status::READY)));
     let (sent, received) = (12, 12);
+    drop(status);
     assert_eq!(server.traffic(), Traffic { received, sent });
 }
 

@@ -207,6 +207,7 @@ fn init_is_still_to_be_sent_after_another_question() {
     let mut question = server.status();
     assert!(matches!(question.step(), Ok(Step::Write(b"STATUS      "))));
     question.advance(12);
+    drop(question);
     script(&mut server, Split::Whole)
         .initializes()
         .refuses(ProtocolError::InvalidStatus {

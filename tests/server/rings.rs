@@ -66,8 +66,8 @@ fn perform(hosts: &mut Hosts, server: &mut Server, driver: &mut Driver, work: &W
         let socket = hosts.server.socket();
         if done < times {
             let request = Request::batch(&cells, &positions);
-            let mut evaluate = server.evaluate_batch(request, &mut got, &mut forces, &mut extras);
-            if poll(socket, &mut evaluate).unwrap().is_ready() {
+            let evaluate = server.evaluate_batch(request, &mut got, &mut forces, &mut extras);
+            if poll(socket, evaluate).unwrap().is_ready() {
                 for (got, expected) in got.iter().zip(&work.answers) {
                     assert_eq!(got.energy, expected.evaluation.energy);
                     assert_eq!(got.virial, expected.evaluation.virial);
@@ -77,7 +77,7 @@ fn perform(hosts: &mut Hosts, server: &mut Server, driver: &mut Driver, work: &W
                 forces.fill([UNTOUCHED; 3]);
                 done += 1;
             }
-        } else if poll(socket, &mut server.exit()).unwrap().is_ready() {
+        } else if poll(socket, server.exit()).unwrap().is_ready() {
             assert!(left);
             return;
         }
@@ -86,8 +86,8 @@ fn perform(hosts: &mut Hosts, server: &mut Server, driver: &mut Driver, work: &W
             let mut reply = driver.reply_batch(&evaluations, &computed, &texts);
             replying = poll(socket, &mut reply).unwrap().is_pending();
         } else if !left {
-            let mut receive = driver.receive_batch(&mut given_cells, &mut given);
-            match poll(socket, &mut receive).unwrap() {
+            let receive = driver.receive_batch(&mut given_cells, &mut given);
+            match poll(socket, receive).unwrap() {
                 Poll::Ready(Event::Positions { structures, .. }) => {
                     assert_eq!((structures, &given), (count, &positions));
                     replying = true;
@@ -203,14 +203,14 @@ fn a_driver_that_closes_inside_an_answer() {
 fn another_driver_on_the_same_machine() {
     let mut hosts = Hosts::new((100, 100), (100, 100), 0);
     let mut server = Server::new();
-    let pending = poll(hosts.server.socket(), &mut server.status());
+    let pending = poll(hosts.server.socket(), server.status());
     assert_eq!(pending, Ok(Poll::Pending));
     hosts.driver.socket().abort();
     for _ in 0..3 {
         hosts.turn();
     }
     let lost = Err(Error::Transport(ConnectionLost));
-    assert_eq!(poll(hosts.server.socket(), &mut server.status()), lost);
+    assert_eq!(poll(hosts.server.socket(), server.status()), lost);
 
     server.reset();
     hosts.server.socket().abort();
@@ -224,18 +224,18 @@ fn another_driver_on_the_same_machine() {
 fn a_message_waits_until_the_one_before_it_was_acknowledged() {
     let mut hosts = Hosts::new((100, 100), (100, 100), 0);
     let mut server = at_ready(Server::new());
-    let asking = poll(hosts.server.socket(), &mut server.status());
+    let asking = poll(hosts.server.socket(), server.status());
     assert_eq!(asking, Ok(Poll::Pending));
     assert_eq!(hosts.server.socket().send_queue(), 12);
     // EXIT could follow at once, and does not join it.
     for _ in 0..3 {
-        let exiting = poll(hosts.server.socket(), &mut server.exit());
+        let exiting = poll(hosts.server.socket(), server.exit());
         assert_eq!(exiting, Ok(Poll::Pending));
         assert_eq!(hosts.server.socket().send_queue(), 12);
     }
     for _ in 0..5 {
         hosts.turn();
-        let _ = poll(hosts.server.socket(), &mut server.exit());
+        let _ = poll(hosts.server.socket(), server.exit());
     }
     let sizes: Vec<_> = hosts.server.end.segments.iter().map(|it| it.1).collect();
     assert_eq!(sizes, [12, 12]);

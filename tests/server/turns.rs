@@ -67,11 +67,13 @@ enum Does {
     Says(Vec<u8>),
     Ends(Status),
     Refuses,
+    /// Is refused because the driver owes forces of a request that this call has not sent.
+    Due,
 }
 
 #[test]
 fn each_call_in_each_state() {
-    use Does::{Ends, Refuses, Says};
+    use Does::{Due, Ends, Refuses, Says};
 
     for mode in MODES {
         let asks = || Says(STATUS.to_vec());
@@ -119,7 +121,7 @@ fn each_call_in_each_state() {
             (
                 |mode| at_work(mode, true),
                 busy(),
-                [Ends(busy()), Refuses, Refuses, waits(), waits(), exits()],
+                [Ends(busy()), Refuses, Refuses, waits(), Due, exits()],
             ),
             (
                 |mode| at_the_end(mode, false),
@@ -136,19 +138,12 @@ fn each_call_in_each_state() {
             table.push((
                 |mode| at_work(mode, false),
                 busy(),
-                [waits(), Refuses, Refuses, waits(), waits(), exits()],
+                [waits(), Refuses, Refuses, waits(), Due, exits()],
             ));
             table.push((
                 at_has_data,
                 has_data(),
-                [
-                    Ends(has_data()),
-                    Refuses,
-                    Refuses,
-                    requests(),
-                    requests(),
-                    exits(),
-                ],
+                [Ends(has_data()), Refuses, Refuses, requests(), Due, exits()],
             ));
         }
         for (server, status, row) in table {
@@ -158,11 +153,14 @@ fn each_call_in_each_state() {
                     .knows(status)
                     .has_sent(&golden());
                 let (mut call, mut does) = (call, does);
-                if *does == Refuses {
-                    // The server is as it was: EXIT can be said as ever.
+                if matches!(does, Refuses | Due) {
+                    // The server is as it was: EXIT can be sent as ever.
                     script = script
                         .calls(call)
-                        .refuses(ProtocolError::InvalidStatus { command, status })
+                        .refuses(match does {
+                            Due => ProtocolError::AnswerDue,
+                            _ => ProtocolError::InvalidStatus { command, status },
+                        })
                         .says_nothing()
                         .knows(status);
                     (call, does) = (Call::Exit, &row[5]);
@@ -256,6 +254,7 @@ fn half_a_message_is_finished_by_its_own_exchange() {
             let script = script(&mut server, Split::Anew(1)).has_sent(&structure);
             match call {
                 Call::Send => script.calls(call).says(&all[moved..]).ends(),
+                // Its positions are the same, so its forces will be.
                 Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
                 // The rest is in the machine and leaves first, for an exchange that may follow.
                 Call::Status | Call::Forces if in_scratch => {
@@ -267,9 +266,12 @@ fn half_a_message_is_finished_by_its_own_exchange() {
                     .drops(),
                 _ => script
                     .calls(call)
-                    .refuses(ProtocolError::InvalidStatus {
-                        command,
-                        status: ready(),
+                    .refuses(match call {
+                        Call::Initialize => ProtocolError::InvalidStatus {
+                            command,
+                            status: ready(),
+                        },
+                        _ => ProtocolError::Unfinished(Header::PosData),
                     })
                     .evaluates(&structure)
                     .says(&all[moved..])
@@ -298,9 +300,14 @@ fn half_a_message_is_finished_by_its_own_exchange() {
                     .drops(),
                 _ => script
                     .calls(call)
-                    .refuses(ProtocolError::InvalidStatus {
-                        command,
-                        status: needs_init(),
+                    .refuses(match call {
+                        Call::Status | Call::Exit | Call::Forces if !in_scratch => {
+                            ProtocolError::Unfinished(Header::Init)
+                        }
+                        _ => ProtocolError::InvalidStatus {
+                            command,
+                            status: needs_init(),
+                        },
                     })
                     .initializes()
                     .says(&all[moved..])
@@ -385,7 +392,7 @@ fn half_an_answer_is_waited_for_by_its_own_exchange() {
                 }
                 Call::Status => script.asks().learns(busy()),
                 Call::Forces => script.takes().waits(),
-                Call::Evaluate => script.calls(call).waits(),
+                Call::Evaluate => script.calls(call).refuses(ProtocolError::AnswerDue),
                 _ => script.calls(call).refuses(ProtocolError::InvalidStatus {
                     command,
                     status: busy(),
@@ -406,6 +413,7 @@ fn an_exchange_that_moved_nothing_leaves_no_trace() {
         let mut looked = server.send_positions(Request::new(&cell, &structure.positions));
         assert!(matches!(looked.step(), Ok(Step::Write(_))));
         looked.advance(0);
+        drop(looked);
         assert_eq!((server.last_status(), server.natoms()), (ready(), 0));
         // Another system, of another size.
         let answer = answer(3, 1.0, b"");
@@ -446,13 +454,13 @@ const QUESTIONS: [Question; 3] = [
     (
         |mode| at_work(mode, false),
         Header::Status,
-        &[Call::Status, Call::Forces, Call::Evaluate],
+        &[Call::Status, Call::Forces],
         &[Header::HaveData],
     ),
     (
         |mode| at_work(mode, true),
         Header::GetForce,
-        &[Call::Forces, Call::Evaluate],
+        &[Call::Forces],
         &[Header::ForceReady],
     ),
 ];

@@ -392,13 +392,13 @@ impl Asking {
                 .replica(work.replica)
                 .init(b"sigma : 1 ");
             let mut extras = [0; 8];
-            let mut evaluate = self.machine.evaluate_batch(
+            let evaluate = self.machine.evaluate_batch(
                 request,
                 &mut self.answers,
                 &mut self.forces,
                 &mut extras,
             );
-            match poll(self.host.socket(), &mut evaluate) {
+            match poll(self.host.socket(), evaluate) {
                 Ok(Poll::Pending) => return,
                 Ok(Poll::Ready(first)) => {
                     let natoms = work.positions.len() / work.cells.len();
@@ -438,7 +438,7 @@ impl Asking {
                 }
             }
         }
-        match poll(self.host.socket(), &mut self.machine.exit()) {
+        match poll(self.host.socket(), self.machine.exit()) {
             Ok(Poll::Pending) => {}
             // A driver that was lost after its last answer is no loss.
             Ok(Poll::Ready(())) | Err(_) => self.over = true,
@@ -472,14 +472,14 @@ impl Computing {
         loop {
             let result = match &self.reply {
                 Some((evaluations, forces)) => {
-                    let mut reply = self.machine.reply_batch(evaluations, forces, &[]);
-                    poll(self.host.socket(), &mut reply).map(|it| it.map(|()| None))
+                    let reply = self.machine.reply_batch(evaluations, forces, &[]);
+                    poll(self.host.socket(), reply).map(|it| it.map(|()| None))
                 }
                 None => {
-                    let mut receive = self
+                    let receive = self
                         .machine
                         .receive_batch(&mut self.cells, &mut self.positions);
-                    poll(self.host.socket(), &mut receive).map(|it| it.map(Some))
+                    poll(self.host.socket(), receive).map(|it| it.map(Some))
                 }
             };
             match result {

@@ -243,11 +243,10 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
     assert_eq!(driver.status(), after, "{at}");
     if driver.status() == Header::HaveData {
         if does != "-" {
-            // Until the reply has left, positions are told again and nothing is heard.
+            // Until the reply has left, nothing is received.
             let mut more = STATUS;
             let (said, told) = goes_on(&mut driver, Caller::Receives, &mut more, false, piece);
-            let positions = matches!(told, Ok(Told::Event(Event::Positions { .. })));
-            assert!(positions, "{at}: {told:?}");
+            assert_eq!(told, Err(ProtocolError::ReplyDue), "{at}");
             assert_eq!((said.len(), more.len()), (0, 12), "{at}");
         }
         caller = Caller::Replies(structures);

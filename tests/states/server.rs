@@ -5,8 +5,8 @@ use forcewire::{Header, Mode, ProtocolError, Request, Server, Status};
 use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
 
-/// What each call does in each phase: what the server says; `waits` if it says nothing and listens, `done` if it does
-/// nothing at all, `turn` if it is refused. `PROTOCOL.md`, section 2, by hand; the STATUS behind GETFORCE is i-PI's
+/// What each call does in each phase: what the server sends; `waits` if it sends nothing and reads, `done` if it does
+/// nothing at all, `turn` if it is refused, `due` if it is refused because forces are owed that it has not asked for. `PROTOCOL.md`, section 2, by hand; the STATUS behind GETFORCE is i-PI's
 /// probe. Classic: GETFORCE when the driver has said HAVEDATA.
 const CLASSIC: &str = "
            status   initialize   send            forces           evaluate         exit
@@ -14,9 +14,9 @@ unknown    STATUS   turn         turn            turn             STATUS        
 asked      waits    turn         turn            turn             waits            EXIT
 needs-init STATUS   INIT+STATUS  turn            turn             INIT+STATUS      EXIT
 ready      STATUS   turn         POSDATA+STATUS  turn             POSDATA+STATUS   EXIT
-computing  waits    turn         turn            waits            waits            EXIT
-has-data   done     turn         turn            GETFORCE+STATUS  GETFORCE+STATUS  EXIT
-awaiting   done     turn         turn            waits            waits            EXIT
+computing  waits    turn         turn            waits            due              EXIT
+has-data   done     turn         turn            GETFORCE+STATUS  due              EXIT
+awaiting   done     turn         turn            waits            due              EXIT
 leaving    done     turn         turn            turn             turn             waits
 gone       done     turn         turn            turn             turn             done
 ";
@@ -28,7 +28,7 @@ unknown    STATUS   turn         turn                     turn     STATUS       
 asked      waits    turn         turn                     turn     waits                    EXIT
 needs-init STATUS   INIT+STATUS  turn                     turn     INIT+STATUS              EXIT
 ready      STATUS   turn         POSDATA+GETFORCE+STATUS  turn     POSDATA+GETFORCE+STATUS  EXIT
-awaiting   done     turn         turn                     waits    waits                    EXIT
+awaiting   done     turn         turn                     waits    due                      EXIT
 leaving    done     turn         turn                     turn     turn                     waits
 gone       done     turn         turn                     turn     turn                     done
 ";
@@ -40,9 +40,9 @@ unknown    STATUS   turn         turn            turn      STATUS          EXIT
 asked      waits    turn         turn            turn      waits           EXIT
 needs-init done     INIT+STATUS  turn            turn      INIT+STATUS     EXIT
 ready      done     turn         POSDATA+STATUS  turn      POSDATA+STATUS  EXIT
-computing  waits    turn         turn            waits     waits           EXIT
-has-data   done     turn         turn            GETFORCE  GETFORCE        EXIT
-awaiting   done     turn         turn            waits     waits           EXIT
+computing  waits    turn         turn            waits     due             EXIT
+has-data   done     turn         turn            GETFORCE  due             EXIT
+awaiting   done     turn         turn            waits     due             EXIT
 leaving    done     turn         turn            turn      turn            waits
 gone       done     turn         turn            turn      turn            done
 ";
@@ -225,6 +225,11 @@ fn called(mode: Mode, name: &str, call: &str, does: &str, piece: usize, at: &str
         "turn" => {
             let command = header(call);
             let error = ProtocolError::InvalidStatus { command, status };
+            assert_eq!((said, told), (vec![], Some(Err(error))), "{at}");
+            assert_eq!(server.last_status(), status, "{at}: as it was");
+        }
+        "due" => {
+            let error = ProtocolError::AnswerDue;
             assert_eq!((said, told), (vec![], Some(Err(error))), "{at}");
             assert_eq!(server.last_status(), status, "{at}: as it was");
         }

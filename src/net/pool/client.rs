@@ -380,14 +380,18 @@ impl Client {
                         let job = &mut task.job;
                         let request = Request::new(&job.cell, &job.positions);
                         let request = request.replica(job.replica).init(init);
-                        server.evaluate(request, &mut job.forces, &mut self.extras)
+                        server
+                            .evaluate(request, &mut job.forces, &mut self.extras)
+                            .owned()
                     }
                     tasks => {
                         let replica = tasks.first().map_or(0, |task| task.job.replica);
                         let request = Request::batch(&self.cells, &self.positions);
                         let request = request.replica(replica).init(init);
                         let (answers, extras) = (&mut self.answers, &mut self.extras);
-                        server.evaluate_batch(request, answers, &mut self.forces, extras)
+                        server
+                            .evaluate_batch(request, answers, &mut self.forces, extras)
+                            .owned()
                     }
                 };
                 let Some(answer) = settled(run(&mut line, exchange))? else {

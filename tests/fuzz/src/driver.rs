@@ -225,10 +225,14 @@ pub fn driver_operations(bytes: &[u8]) {
 
 /// Whether an exchange was refused for what its caller did, not its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
-    use ProtocolError::{NothingToReplyTo, TooManyAtoms, TooManyStructures, WrongLength};
+    use ProtocolError::{
+        NothingToReplyTo, ReplyDue, TooManyAtoms, TooManyStructures, Unfinished, WrongLength,
+    };
     matches!(
         moved,
         Err(Err(NothingToReplyTo
+            | ReplyDue
+            | Unfinished(_)
             | TooManyAtoms { .. }
             | TooManyStructures { .. }
             | WrongLength { .. }))

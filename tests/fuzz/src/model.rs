@@ -427,10 +427,15 @@ impl ServerModel {
         if !*asked {
             ask(said);
         }
+        let mut initialized = false;
         loop {
             match self.answer(stream, Header::Status)? {
                 Header::Ready => break,
+                Header::NeedInit if initialized => {
+                    return Err(unexpected(Header::NeedInit, Header::Init));
+                }
                 Header::NeedInit => {
+                    initialized = true;
                     let text = match self.mode {
                         Mode::Batched(size @ 2..) => {
                             *carried = size;

@@ -145,10 +145,10 @@ impl<T: Scalar> Pair<T> {
     fn server_moves(&mut self, most: usize) {
         let request = Request::batch(&self.cells, &self.asked);
         let (answers, forces) = (&mut self.answers, &mut self.forces);
-        let mut evaluate = self
+        let evaluate = self
             .server
             .evaluate_batch(request, answers, forces, &mut self.extras);
-        match carry(&mut evaluate, &mut self.up, &mut self.down, ROOM, most) {
+        match carry(evaluate, &mut self.up, &mut self.down, ROOM, most) {
             None => {}
             Some(Err(error)) => panic!("{error:?}"),
             Some(Ok(_)) => {
@@ -176,14 +176,14 @@ impl<T: Scalar> Pair<T> {
         let told = match &self.reply {
             None => {
                 let (cells, positions) = (&mut self.driver_cells, &mut self.driver_positions);
-                let mut receive = self.driver.receive_batch(cells, positions);
-                carry(&mut receive, &mut self.down, &mut self.up, usize::MAX, most)
+                let receive = self.driver.receive_batch(cells, positions);
+                carry(receive, &mut self.down, &mut self.up, usize::MAX, most)
             }
             Some(reply) => {
-                let mut reply =
+                let reply =
                     self.driver
                         .reply_batch(&reply.evaluations, &reply.forces, &reply.extras);
-                match carry(&mut reply, &mut self.down, &mut self.up, usize::MAX, most) {
+                match carry(reply, &mut self.down, &mut self.up, usize::MAX, most) {
                     None => None,
                     Some(Ok(())) => {
                         self.reply = None;
@@ -225,7 +225,7 @@ const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
 
 /// Moves some bytes of a transfer from one queue and to another: what it ended with, if it did.
 fn carry<X: forcewire::Exchange>(
-    transfer: &mut X,
+    mut transfer: X,
     from: &mut Vec<u8>,
     to: &mut Vec<u8>,
     room: usize,

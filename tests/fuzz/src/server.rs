@@ -204,10 +204,12 @@ pub fn server_operations(bytes: &[u8]) {
 
 /// Whether an exchange was refused for what its caller did, not its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
-    use ProtocolError::{AtomsChanged, InvalidStatus, WrongLength};
+    use ProtocolError::{AnswerDue, AtomsChanged, InvalidStatus, Unfinished, WrongLength};
     matches!(
         moved,
         Err(Err(InvalidStatus { .. }
+            | AnswerDue
+            | Unfinished(_)
             | WrongLength { .. }
             | AtomsChanged { .. }))
     )

@@ -21,7 +21,7 @@ pub fn parameters(bytes: &[u8]) {
     assert_eq!((driver.replica(), driver.init_text()), (Some(7), kept));
     // Behind POSDATA a batch begins with four bytes, a structure with 148.
     assert_eq!(wire.run(driver.receive::<f64>(&mut [])), None);
-    let batch = format!("{driver:?}").contains("Count");
+    let batch = format!("{driver:?}").contains("Atoms");
     assert_eq!(batch, batch_size(bytes) > 1, "{}", bytes.escape_ascii());
     // Parameters are those of the text, as far as it is whole and UTF-8.
     let whole = match bytes.len() {

@@ -32,7 +32,7 @@ extern "C" fn image() -> u32 {
             }
             Ok(Poll::Pending) if unforeseen() > 0 => {}
             Ok(Poll::Pending) => {
-                while let Ok(Poll::Pending) = poll(&mut socket, &mut server.exit()) {}
+                while let Ok(Poll::Pending) = poll(&mut socket, server.exit()) {}
                 return unforeseen();
             }
             Err(_) => server.reset(),

@@ -17,10 +17,10 @@ extern "C" fn image() -> u32 {
     let mut driver = Driver::new();
     let mut storage = Storage::<f64, 64>::new();
     loop {
-        match poll(&mut socket, &mut storage.receive(&mut driver)) {
+        match poll(&mut socket, storage.receive(&mut driver)) {
             Ok(Poll::Ready(Event::Positions { .. })) => {
                 let _ = storage.evaluate(&driver, &mut Echo);
-                while let Ok(Poll::Pending) = poll(&mut socket, &mut storage.reply(&mut driver)) {}
+                while let Ok(Poll::Pending) = poll(&mut socket, storage.reply(&mut driver)) {}
             }
             Ok(Poll::Ready(_)) => return unforeseen(),
             Ok(Poll::Pending) => {}

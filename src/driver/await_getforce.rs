@@ -1,0 +1,77 @@
+//! The exchange that answers STATUS while forces are computed.
+
+use super::{Driver, Event, Phase, State};
+use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::protocol::ProtocolError;
+
+/// Ends when the server asks for forces, or leaves; made by [`Driver::await_getforce`].
+#[derive(Debug)]
+#[must_use = "an exchange does nothing by itself: run it over a transport"]
+pub struct AwaitGetForce<'a> {
+    driver: &'a mut Driver,
+}
+
+impl<'a> AwaitGetForce<'a> {
+    pub(super) const fn new(driver: &'a mut Driver) -> Self {
+        Self { driver }
+    }
+}
+
+impl Sealed for AwaitGetForce<'_> {}
+
+impl Exchange for AwaitGetForce<'_> {
+    type Output = Option<Event>;
+
+    fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
+        match self.driver.state {
+            State::Failed(error) => return Err(error),
+            State::Exited => return Ok(Step::Done(Some(Event::Exit))),
+            State::Closed => return Ok(Step::Done(Some(Event::Closed))),
+            _ if self.driver.phase != Phase::HaveData => {
+                return Err(ProtocolError::NothingToReplyTo);
+            }
+            State::Received => self.driver.expect_message(),
+            _ => {}
+        }
+        match self.driver.state {
+            State::Idle | State::Receiving { .. } | State::Answering => Ok(self.driver.step()),
+            _ => Ok(Step::Done(None)),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.driver.listen(n);
+    }
+
+    fn end(&mut self) {
+        self.driver.ended();
+    }
+
+    fn midway(&self) -> bool {
+        self.driver.midway()
+    }
+
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        // The server may take its time to ask: the forces are not there.
+        self.driver.waits_for(Awaited::Nothing)
+    }
+}
+
+impl Driver {
+    /// Takes bytes that moved while GETFORCE is awaited: headers, INIT, and answers to STATUS.
+    pub(super) fn listen(&mut self, n: usize) {
+        match self.state {
+            State::Idle | State::Receiving { .. } | State::Answering
+                if self.phase == Phase::HaveData => {}
+            _ => return,
+        }
+        if !self.moved(n) {
+            return;
+        }
+        match self.state {
+            State::Answering => self.expect_message(),
+            _ => self.complete(),
+        }
+    }
+}

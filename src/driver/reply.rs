@@ -1,0 +1,320 @@
+//! The exchange that sends forces.
+
+use core::fmt;
+
+use super::windows::Origin;
+use super::{Driver, Initialize, Phase, State};
+use crate::exchange::fingerprint::Fingerprint;
+use crate::exchange::progress::Gather;
+use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::potential::Evaluation;
+use crate::protocol::layout::{self, Field, MATRIX, Place};
+use crate::protocol::scalar::as_memory;
+use crate::protocol::{Header, ProtocolError, Quantity};
+
+/// Ends when FORCEREADY has left; made by [`Driver::reply`].
+#[must_use = "an exchange does nothing by itself: run it over a transport"]
+pub struct Reply<'a, F: Origin> {
+    driver: &'a mut Driver,
+    evaluations: &'a [Evaluation],
+    forces: F,
+    extras: ExtrasOf<'a>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// Nothing has been asked of it.
+    Made,
+    /// It is the exchange that moves the bytes.
+    Entered,
+    Ended,
+}
+
+/// Extras of a reply: of its one structure, or of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ExtrasOf<'a> {
+    All(&'a [u8]),
+    Each(&'a [&'a [u8]]),
+}
+
+impl<'a> ExtrasOf<'a> {
+    fn get(self, index: usize) -> &'a [u8] {
+        match self {
+            Self::All(bytes) => bytes,
+            Self::Each(extras) => extras.get(index).copied().unwrap_or_default(),
+        }
+    }
+}
+
+impl<'a, F: Origin> Reply<'a, F> {
+    pub(super) const fn new(
+        driver: &'a mut Driver,
+        evaluations: &'a [Evaluation],
+        forces: F,
+        extras: ExtrasOf<'a>,
+    ) -> Self {
+        Self {
+            driver,
+            evaluations,
+            forces,
+            extras,
+            stage: Stage::Made,
+        }
+    }
+
+    /// Continues what the exchange before it has begun, if it has the same numbers; else checks them.
+    #[inline(never)] // what it compares would lie on the stack below everything that is sent
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        let left = self.has_left();
+        if left && (self.driver.seal.is_none() || self.driver.seal != self.fingerprint()) {
+            return Err(match self.driver.state {
+                State::Replied => ProtocolError::NothingToReplyTo,
+                _ => ProtocolError::Unfinished(Header::ForceReady),
+            });
+        }
+        match self.driver.state {
+            State::Replied => {}
+            _ if self.driver.phase != Phase::HaveData => {
+                return Err(ProtocolError::NothingToReplyTo);
+            }
+            _ if left => {}
+            // Gathered by an exchange that was dropped before any of it left.
+            State::Gathered(_) | State::Direct(_) => {
+                self.check()?;
+                self.driver.state = State::Asked;
+            }
+            State::Received => {
+                self.check()?;
+                self.driver.expect_message();
+            }
+            _ => self.check()?,
+        }
+        if left {
+            self.driver.seal = None;
+        }
+        self.stage = Stage::Entered;
+        Ok(())
+    }
+
+    /// Whether bytes of this reply, or of the one before it, have left.
+    fn has_left(&self) -> bool {
+        match self.driver.state {
+            State::Gathered(_) | State::Direct(_) => self.driver.progress.message > 0,
+            State::Replied => true,
+            _ => false,
+        }
+    }
+
+    /// Of everything that is sent.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let mut fingerprint = Fingerprint::new();
+        for (index, evaluation) in self.evaluations.iter().enumerate() {
+            fingerprint.bytes(as_memory(&[evaluation.energy]));
+            fingerprint.bytes(as_memory(evaluation.virial.0.as_flattened()));
+            fingerprint.bytes(self.extras.get(index));
+        }
+        self.forces.add_to(&mut fingerprint).then_some(fingerprint)
+    }
+
+    /// Whether the reply is one to the structures that came.
+    fn check(&self) -> Result<(), ProtocolError> {
+        let wrong = |quantity, given, expected| {
+            if given == expected {
+                Ok(())
+            } else {
+                Err(ProtocolError::WrongLength {
+                    quantity,
+                    given,
+                    expected,
+                })
+            }
+        };
+        let structures = self.driver.structures;
+        wrong(Quantity::Evaluations, self.evaluations.len(), structures)?;
+        wrong(Quantity::Forces, self.forces.natoms(), self.driver.total())?;
+        if let ExtrasOf::Each(extras) = self.extras
+            && !extras.is_empty()
+        {
+            wrong(Quantity::Extras, extras.len(), structures)?;
+        }
+        for (index, evaluation) in self.evaluations.iter().enumerate() {
+            let len = self.extras.get(index).len();
+            if i32::try_from(len).is_err() {
+                return Err(ProtocolError::TextTooLong(len));
+            }
+            if self.driver.not_finite {
+                continue;
+            }
+            if !evaluation.energy.is_finite() {
+                return Err(ProtocolError::NotFinite(Quantity::Energy));
+            }
+            if !evaluation.virial.is_finite() {
+                return Err(ProtocolError::NotFinite(Quantity::Virial));
+            }
+        }
+        if !self.driver.not_finite && !self.forces.all_finite() {
+            return Err(ProtocolError::NotFinite(Quantity::Forces));
+        }
+        Ok(())
+    }
+
+    /// Puts what is small, from `place` on, into the scratch until it is full or an array comes that
+    /// leaves from where it is.
+    fn gather(&mut self, mut place: Place) {
+        let structures = self.driver.structures;
+        let numbers = self.forces.natoms().saturating_mul(3);
+        let natoms = i32::try_from(self.driver.natoms()).unwrap_or(i32::MAX);
+        let mut message = Gather::after(&mut self.driver.progress.scratch, 0);
+        while place.field != Field::End {
+            let mut next = place.next(Header::ForceReady, structures);
+            let evaluation = self.evaluations.get(place.index);
+            let fits = match (place.field, evaluation) {
+                (Field::Header, _) => message.push(Header::ForceReady.bytes()),
+                (Field::Energy, Some(it)) => message.push(&it.energy.to_le_bytes()),
+                (Field::Atoms, _) => message.push(&natoms.to_le_bytes()),
+                (Field::Forces, _) if place.index >= numbers => true,
+                (Field::Forces, _) => match self.forces.wire() {
+                    Some(bytes) => message.push(bytes),
+                    None => match self.forces.push(place.index, &mut message) {
+                        Some(count) => {
+                            next = place.at(place.index + count);
+                            count > 0
+                        }
+                        None => {
+                            let error = ProtocolError::NotFinite(Quantity::Forces);
+                            return self.driver.fail(error);
+                        }
+                    },
+                },
+                (Field::Virial, Some(it)) => {
+                    let room = message.reserve(MATRIX);
+                    room.map(|room| layout::put_virial(&it.virial, room))
+                        .is_some()
+                }
+                (Field::ExtrasLength, _) => {
+                    let len = self.extras.get(place.index).len();
+                    message.push(&i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes())
+                }
+                (Field::Extras, _) => message.push(self.extras.get(place.index)),
+                _ => true,
+            };
+            if !fits {
+                break;
+            }
+            place = next;
+        }
+        let gathered = message.len();
+        if gathered > 0 {
+            self.driver.state = State::Gathered(place);
+            self.driver.progress.expect_array(gathered);
+        } else if place.field == Field::End {
+            self.sent();
+        } else {
+            self.driver.state = State::Direct(place);
+            let len = self.direct(place).len();
+            self.driver.progress.expect_array(len);
+        }
+    }
+
+    /// The memory of a field that leaves without being copied.
+    fn direct(&self, place: Place) -> &[u8] {
+        match place.field {
+            Field::Forces => self.forces.wire().unwrap_or_default(),
+            Field::Extras => self.extras.get(place.index),
+            _ => &[],
+        }
+    }
+
+    /// The whole reply has left.
+    fn sent(&mut self) {
+        self.driver.phase = match self.driver.initialize {
+            Initialize::EveryStep => Phase::Uninit,
+            Initialize::Never | Initialize::Once => Phase::Ready,
+        };
+        self.driver.expect_message();
+        self.driver.state = State::Replied;
+    }
+}
+
+impl<F: Origin> Sealed for Reply<'_, F> {}
+
+impl<F: Origin> Exchange for Reply<'_, F> {
+    type Output = ();
+
+    fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
+        match self.driver.state {
+            _ if self.stage == Stage::Ended => return Ok(Step::Done(())),
+            State::Failed(error) => return Err(error),
+            State::Exited | State::Closed => return Ok(Step::Done(())),
+            _ if self.stage == Stage::Made => self.enter()?,
+            _ => {}
+        }
+        if self.driver.state == State::Asked {
+            self.gather(Place::HEADER);
+        }
+        match self.driver.state {
+            State::Failed(error) => Err(error),
+            State::Replied => {
+                self.driver.expect_message();
+                self.stage = Stage::Ended;
+                Ok(Step::Done(()))
+            }
+            State::Direct(place) => {
+                let rest = self.direct(place).get(self.driver.progress.at..);
+                Ok(Step::Write(rest.unwrap_or_default()))
+            }
+            _ => Ok(self.driver.step()),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        if self.stage != Stage::Entered {
+            return;
+        }
+        match self.driver.state {
+            State::Gathered(place) => {
+                if self.driver.moved(n) {
+                    self.gather(place);
+                }
+            }
+            State::Direct(place) => {
+                if self.driver.moved(n) {
+                    self.gather(place.next(Header::ForceReady, self.driver.structures));
+                }
+            }
+            _ => self.driver.listen(n),
+        }
+    }
+
+    fn end(&mut self) {
+        self.driver.ended();
+    }
+
+    fn midway(&self) -> bool {
+        self.driver.midway()
+    }
+
+    #[inline(always)]
+    fn waits_for(&self) -> Wait {
+        let wait = self.driver.waits_for(Awaited::GetForce);
+        let ended = self.stage == Stage::Ended || self.driver.phase != Phase::HaveData;
+        if ended { wait.nothing() } else { wait }
+    }
+}
+
+impl<F: Origin> Drop for Reply<'_, F> {
+    fn drop(&mut self) {
+        if self.stage == Stage::Entered && self.has_left() {
+            self.driver.seal = self.fingerprint();
+        }
+    }
+}
+
+impl<F: Origin> fmt::Debug for Reply<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,264 @@
+//! Positions and forces by the chunk, for structures that no array holds.
+
+use crate::exchange::Sealed;
+use crate::exchange::fingerprint::Fingerprint;
+use crate::exchange::progress::Gather;
+use crate::protocol::Scalar;
+use crate::protocol::layout::{ATOM, REAL};
+use crate::protocol::scalar::{
+    as_memory, from_wire, from_wire_in_place, in_place, to_wire_in_place,
+};
+
+/// Takes positions as they come: into the memory of an accelerator, a file, a window of a DMA engine.
+///
+/// ```
+/// use forcewire::Sink;
+///
+/// /// The centre of a structure of any size, in a few bytes of memory.
+/// #[derive(Default)]
+/// struct Centre {
+///     natoms: usize,
+///     sum: [f64; 3],
+/// }
+///
+/// impl Sink for Centre {
+///     type Real = f64;
+///
+///     fn begin(&mut self, natoms: usize) -> bool {
+///         (self.natoms, self.sum) = (natoms, [0.0; 3]);
+///         true
+///     }
+///
+///     fn put(&mut self, _first: usize, atoms: &[[f64; 3]]) {
+///         for r in atoms {
+///             for (sum, x) in self.sum.iter_mut().zip(r) {
+///                 *sum += x;
+///             }
+///         }
+///     }
+/// }
+/// ```
+pub trait Sink {
+    /// How positions are stored: `f64` or `f32`.
+    type Real: Scalar;
+
+    /// Announces `natoms` atoms, of all structures of a batch together; returns whether there is room
+    /// for them. If not, [`receive`](crate::Driver::receive_into) fails with `TooManyAtoms`, and may be
+    /// called again. Called once for each structure or batch, before its first [`put`](Self::put); again
+    /// if the exchange is dropped before that.
+    fn begin(&mut self, natoms: usize) -> bool;
+
+    /// Takes the positions of up to 32 atoms, in bohr, from atom `first` on. Calls come in order and
+    /// without gaps. The numbers of each call are finite, unless the driver
+    /// [allows others](crate::Driver::allow_not_finite).
+    fn put(&mut self, first: usize, atoms: &[[Self::Real; 3]]);
+}
+
+/// Gives forces as they leave.
+pub trait Source {
+    /// How forces are stored: `f64` or `f32`.
+    type Real: Scalar;
+
+    /// Atoms whose forces there are, of all structures of a batch together.
+    fn natoms(&self) -> usize;
+
+    /// Writes forces, in hartree/bohr, of the atoms from `first` on; all of `atoms` is to be filled, up
+    /// to 32. Calls come in order and without gaps, each once.
+    fn get(&mut self, first: usize, atoms: &mut [[Self::Real; 3]]);
+}
+
+/// A [`Sink`] or a [`Source`], where an exchange may also have an array.
+#[derive(Debug)]
+pub struct Chunks<'a, S> {
+    end: &'a mut S,
+    begun: bool,
+}
+
+impl<'a, S> Chunks<'a, S> {
+    pub(super) const fn new(end: &'a mut S) -> Self {
+        Self { end, begun: false }
+    }
+}
+
+/// Where positions go: an array, or a [`Sink`]. Sealed.
+pub trait Destination: Sealed {
+    /// Whether the bytes of the wire can be read straight into it.
+    #[doc(hidden)]
+    const IS_WIRE: bool;
+
+    /// Whether there is room for this many atoms; if not, for how many there is.
+    #[doc(hidden)]
+    fn room(&mut self, natoms: usize) -> Result<(), usize>;
+
+    /// The memory of this many atoms, if the bytes of the wire can be read into it.
+    #[doc(hidden)]
+    fn wire(&mut self, natoms: usize) -> &mut [u8];
+
+    /// Takes numbers from number `first` on; false if it refuses them because they are not finite. May use
+    /// their memory.
+    #[doc(hidden)]
+    fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool;
+
+    /// Whether all numbers of this many atoms are finite, as far as [`put`](Self::put) has not looked.
+    #[doc(hidden)]
+    fn all_finite(&self, natoms: usize) -> bool;
+
+    /// Adds this many bytes of its memory to a fingerprint. False if nobody can know what it holds.
+    #[doc(hidden)]
+    fn add_to(&self, fingerprint: &mut Fingerprint, bytes: usize) -> bool;
+
+    /// Bytes in memory of each number.
+    #[doc(hidden)]
+    const REAL: usize;
+}
+
+/// Where forces come from: an array, or a [`Source`]. Sealed.
+pub trait Origin: Sealed {
+    /// Atoms whose forces there are.
+    #[doc(hidden)]
+    fn natoms(&self) -> usize;
+
+    /// Whether all are finite, as far as that can be known before they leave.
+    #[doc(hidden)]
+    fn all_finite(&self) -> bool;
+
+    /// Its memory, if that holds the bytes of the wire.
+    #[doc(hidden)]
+    fn wire(&self) -> Option<&[u8]>;
+
+    /// Adds numbers from number `first` on, as many as there is room for, and returns how many. None if
+    /// they are not finite.
+    #[doc(hidden)]
+    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize>;
+
+    /// As [`Destination::add_to`], of everything.
+    #[doc(hidden)]
+    fn add_to(&self, fingerprint: &mut Fingerprint) -> bool;
+}
+
+impl<T: Scalar> Sealed for &mut [[T; 3]] {}
+impl<T: Scalar> Sealed for &[[T; 3]] {}
+impl<S> Sealed for Chunks<'_, S> {}
+
+impl<T: Scalar> Destination for &mut [[T; 3]] {
+    const IS_WIRE: bool = T::IS_WIRE;
+    const REAL: usize = size_of::<T>();
+
+    fn room(&mut self, natoms: usize) -> Result<(), usize> {
+        if natoms <= self.len() {
+            Ok(())
+        } else {
+            Err(self.len())
+        }
+    }
+
+    fn wire(&mut self, natoms: usize) -> &mut [u8] {
+        let atoms = self.get_mut(..natoms).unwrap_or_default();
+        T::as_wire_mut(atoms.as_flattened_mut()).unwrap_or_default()
+    }
+
+    fn put(&mut self, first: usize, wire: &mut [u8], _: bool) -> bool {
+        let values = self.as_flattened_mut();
+        from_wire(wire, values.get_mut(first..).unwrap_or_default());
+        true
+    }
+
+    fn all_finite(&self, natoms: usize) -> bool {
+        T::all_finite(self.get(..natoms).unwrap_or_default().as_flattened())
+    }
+
+    fn add_to(&self, fingerprint: &mut Fingerprint, bytes: usize) -> bool {
+        let memory = as_memory(self.as_flattened()).get(..bytes);
+        fingerprint.bytes(memory.unwrap_or_default());
+        fingerprint.word(Self::REAL as u32);
+        memory.is_some()
+    }
+}
+
+impl<S: Sink> Destination for Chunks<'_, S> {
+    const IS_WIRE: bool = false;
+    const REAL: usize = size_of::<S::Real>();
+
+    fn room(&mut self, natoms: usize) -> Result<(), usize> {
+        self.begun = self.begun || self.end.begin(natoms);
+        if self.begun { Ok(()) } else { Err(0) }
+    }
+
+    fn wire(&mut self, _: usize) -> &mut [u8] {
+        &mut []
+    }
+
+    fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool {
+        let values = from_wire_in_place::<S::Real>(wire);
+        let finite = not_finite || S::Real::all_finite(values);
+        if finite {
+            self.end.put(first / 3, values.as_chunks().0);
+        }
+        finite
+    }
+
+    fn all_finite(&self, _: usize) -> bool {
+        true
+    }
+
+    fn add_to(&self, _: &mut Fingerprint, bytes: usize) -> bool {
+        bytes == 0
+    }
+}
+
+impl<T: Scalar> Origin for &[[T; 3]] {
+    fn natoms(&self) -> usize {
+        self.len()
+    }
+
+    fn all_finite(&self) -> bool {
+        T::all_finite(self.as_flattened())
+    }
+
+    fn wire(&self) -> Option<&[u8]> {
+        T::as_wire(self.as_flattened())
+    }
+
+    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize> {
+        let rest = self.as_flattened().get(first..).unwrap_or_default();
+        Some(message.push_atoms(rest))
+    }
+
+    fn add_to(&self, fingerprint: &mut Fingerprint) -> bool {
+        fingerprint.bytes(as_memory(self.as_flattened()));
+        fingerprint.word(size_of::<T>() as u32);
+        true
+    }
+}
+
+impl<S: Source> Origin for Chunks<'_, S> {
+    fn natoms(&self) -> usize {
+        self.end.natoms()
+    }
+
+    fn all_finite(&self) -> bool {
+        true
+    }
+
+    fn wire(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize> {
+        let room = message.room();
+        let natoms = (room.len() / ATOM).min(self.natoms() - first / 3);
+        let values = in_place::<S::Real>(room, natoms * 3);
+        self.end.get(first / 3, values.as_chunks_mut().0);
+        if !S::Real::all_finite(values) {
+            return None;
+        }
+        let count = values.len();
+        to_wire_in_place::<S::Real>(room, count);
+        message.grow(count * REAL);
+        Some(count)
+    }
+
+    fn add_to(&self, _: &mut Fingerprint) -> bool {
+        false
+    }
+}

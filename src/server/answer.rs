@@ -1,0 +1,41 @@
+//! What comes with the forces of a structure.
+
+use crate::geometry::Virial;
+
+/// Energy, virial and extras of a structure.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Answer {
+    /// The potential energy, hartree.
+    pub energy: f64,
+    /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
+    pub virial: Virial,
+    pub(super) extras_at: usize,
+    pub(super) extras_kept: usize,
+    pub(super) extras_sent: usize,
+}
+
+impl Answer {
+    pub(super) const NONE: Self = Self {
+        energy: 0.0,
+        virial: Virial::ZERO,
+        extras_at: 0,
+        extras_kept: 0,
+        extras_sent: 0,
+    };
+
+    /// The extras, as many bytes as `buffer` had room for; it must be the one that was given to the
+    /// exchange. Empty, one blank, a NUL, or text; often JSON.
+    #[must_use]
+    pub fn extras<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        let from = buffer.get(self.extras_at..).unwrap_or_default();
+        from.get(..self.extras_kept).unwrap_or_default()
+    }
+
+    /// Bytes of extras that the driver sent; more than [`extras`](Self::extras) returns if there was no
+    /// room.
+    #[must_use]
+    pub const fn extras_sent(&self) -> usize {
+        self.extras_sent
+    }
+}

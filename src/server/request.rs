@@ -1,0 +1,179 @@
+//! What a driver is to compute.
+
+use crate::geometry::Cell;
+use crate::protocol::init_text::Announcement;
+use crate::protocol::{ProtocolError, Quantity, Scalar};
+
+/// One structure or several, and what INIT says of them. Borrows everything; `Copy`.
+///
+/// ```
+/// use forcewire::{Cell, Request};
+///
+/// let cell = Cell::orthorhombic([20.0; 3]);
+/// let positions = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0]];
+/// let request = Request::new(&cell, &positions).replica(3);
+/// # let _ = request;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a, T> {
+    pub(super) replica: i32,
+    pub(super) text: &'a [u8],
+    pub(super) cells: &'a [Cell],
+    pub(super) positions: &'a [[T; 3]],
+}
+
+impl<'a, T> Request<'a, T> {
+    pub(super) const NOTHING: Self = Self {
+        replica: 0,
+        text: b"",
+        cells: &[],
+        positions: &[],
+    };
+
+    /// One structure: a cell, upper triangular, and the positions of its atoms, in bohr.
+    #[must_use]
+    pub const fn new(cell: &'a Cell, positions: &'a [[T; 3]]) -> Self {
+        Self::batch(core::slice::from_ref(cell), positions)
+    }
+
+    /// Several structures with the same number of atoms: their cells, and their positions one after
+    /// the other. At most [`Server::capacity`](super::Server::capacity) structures.
+    #[must_use]
+    pub const fn batch(cells: &'a [Cell], positions: &'a [[T; 3]]) -> Self {
+        Self {
+            replica: 0,
+            text: b"",
+            cells,
+            positions,
+        }
+    }
+
+    /// The replica (bead) that INIT names: 0 by default; may be negative, as i-PI's may.
+    #[must_use]
+    pub const fn replica(self, replica: i32) -> Self {
+        Self { replica, ..self }
+    }
+
+    /// The text of INIT for a driver that asks for it. One blank by default, because Quantum ESPRESSO
+    /// 6.7 takes the length for a set of flags, and a text of no bytes ends every driver built on
+    /// i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check. `batch_size` is added
+    /// where batches are announced.
+    #[must_use]
+    pub const fn init(self, text: &'a [u8]) -> Self {
+        Self { text, ..self }
+    }
+
+    /// Atoms of each structure.
+    pub(super) const fn natoms(&self) -> usize {
+        match self.positions.len().checked_div(self.cells.len()) {
+            Some(natoms) => natoms,
+            None => 0,
+        }
+    }
+
+    /// The text of INIT for drivers that take batches of this size.
+    pub(super) const fn announcement(&self, batch_size: usize) -> Announcement<'a> {
+        Announcement {
+            text: self.text,
+            batch_size,
+        }
+    }
+
+    /// Whether a driver can be sent this.
+    #[cfg(feature = "std")]
+    pub(crate) fn check(&self, not_finite: bool) -> Result<(), ProtocolError>
+    where
+        T: Scalar,
+    {
+        self.check_atoms(not_finite)?;
+        let mut inverse = [[0.0; 3]; 3];
+        self.cells.iter().try_for_each(|cell| {
+            let inverted = cell.invert_upper(&mut inverse) && cell.is_thick();
+            check_cell(cell, inverted)
+        })
+    }
+
+    /// Whether a driver can be sent the atoms.
+    pub(super) fn check_atoms(&self, not_finite: bool) -> Result<(), ProtocolError>
+    where
+        T: Scalar,
+    {
+        let structures = self.cells.len();
+        check_length(Quantity::Structures, structures, structures.max(1))?;
+        let natoms = self.natoms().min(MOST_ATOMS);
+        let expected = natoms.saturating_mul(structures);
+        check_length(Quantity::Positions, self.positions.len(), expected)?;
+        if not_finite || T::all_finite(self.positions.as_flattened()) {
+            Ok(())
+        } else {
+            Err(ProtocolError::NotFinite(Quantity::Positions))
+        }
+    }
+
+    /// The cell of structure `index` of a message. A message may have more structures than the
+    /// request; those are copies of the last.
+    pub(super) fn cell(&self, index: usize) -> &'a Cell {
+        const NONE: &Cell = &Cell::orthorhombic([0.0; 3]);
+        let last = self.cells.len().saturating_sub(1);
+        self.cells.get(index.min(last)).unwrap_or(NONE)
+    }
+
+    /// The structure to which number `first` of a message's positions belongs.
+    pub(super) fn structure(&self, first: usize) -> usize {
+        first.checked_div(self.natoms() * 3).unwrap_or(0)
+    }
+
+    /// Numbers of the positions from number `first` of a message on, as many as stand together in
+    /// memory: all of the request's, or those of one copy.
+    pub(super) fn numbers(&self, first: usize) -> &'a [T] {
+        let numbers = self.positions.as_flattened();
+        let each = self.natoms() * 3;
+        let copies = first.saturating_sub(numbers.len());
+        let from = match copies.checked_rem(each) {
+            Some(rest) if first >= numbers.len() => numbers.len() - each + rest,
+            _ => first,
+        };
+        numbers.get(from..).unwrap_or_default()
+    }
+
+    /// The same, up to the end of their structure.
+    pub(super) fn numbers_of_structure(&self, first: usize) -> &'a [T] {
+        let each = self.natoms() * 3;
+        let rest = each - first.checked_rem(each).unwrap_or(0);
+        let numbers = self.numbers(first);
+        numbers.get(..rest).unwrap_or(numbers)
+    }
+}
+
+/// Atoms of a structure that can be announced.
+const MOST_ATOMS: usize = i32::MAX as usize;
+
+/// Whether a driver can be sent this cell; `inverted` says whether it has an inverse.
+#[inline(never)]
+pub(super) fn check_cell(cell: &Cell, inverted: bool) -> Result<(), ProtocolError> {
+    if !cell.is_finite() {
+        Err(ProtocolError::NotFinite(Quantity::Cell))
+    } else if !cell.is_upper_triangular() {
+        Err(ProtocolError::NotUpperTriangular)
+    } else if !inverted {
+        Err(ProtocolError::SingularCell)
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn check_length(
+    quantity: Quantity,
+    given: usize,
+    expected: usize,
+) -> Result<(), ProtocolError> {
+    if given == expected {
+        Ok(())
+    } else {
+        Err(ProtocolError::WrongLength {
+            quantity,
+            given,
+            expected,
+        })
+    }
+}
