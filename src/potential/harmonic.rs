@@ -1,7 +1,7 @@
 //! Springs from every atom, or from the first, to the origin.
 
 use super::{Evaluation, Potential, PotentialError, Real, same_length};
-use crate::{Cell, Virial};
+use crate::geometry::{Cell, Virial};
 
 /// A spring from each atom to the origin, the same for all: U = Σ ½ (kx x² + ky y² + kz z²).
 ///

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use super::{Evaluation, Potential, PotentialError, Real, same_length};
-use crate::{Cell, Virial};
+use crate::geometry::{Cell, Virial};
 
 /// The ideal gas: energy and forces are 0. `-m gas` of i-PI's drivers.
 ///

@@ -4,7 +4,7 @@ use core::f64::consts::PI;
 
 use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
-use crate::Cell;
+use crate::geometry::Cell;
 
 /// Lennard-Jones's potential between all atoms, periodic in any cell. `-m lj` of i-PI's Fortran driver.
 ///

@@ -187,9 +187,9 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    use super::super::minimum_image::MinimumImage;
     use super::*;
-    use crate::Cell;
+    use crate::geometry::Cell;
+    use crate::geometry::MinimumImage;
 
     fn atoms(cell: &Cell, natoms: usize) -> Vec<[f64; 3]> {
         let [a, b, c] = cell.vectors();

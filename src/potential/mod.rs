@@ -29,10 +29,8 @@ mod harmonic;
 mod ideal_gas;
 mod lennard_jones;
 mod linked_cells;
-mod minimum_image;
 mod morse;
 mod pairs;
-mod real;
 mod silvera_goldman;
 
 pub use error::PotentialError;
@@ -42,10 +40,10 @@ pub use lennard_jones::LennardJones;
 pub use linked_cells::storage_for;
 pub use morse::{Morse, MorseHarmonic};
 pub use pairs::Cutoff;
-pub use real::Real;
 pub use silvera_goldman::SilveraGoldman;
 
-use crate::{Cell, Virial};
+pub use crate::geometry::Real;
+use crate::geometry::{Cell, Virial};
 
 /// What a potential gives besides forces.
 ///

@@ -1,8 +1,7 @@
 //! A bond's well: Morse's around the origin, and its quartic expansion over a surface.
 
-use super::real::dot;
 use super::{Evaluation, Potential, PotentialError, Real, same_length};
-use crate::Cell;
+use crate::geometry::{Cell, dot};
 
 /// One atom in Morse's well around the origin, U = D (e^(−2a(r−r0)) − 2 e^(−a(r−r0))) with r its distance.
 /// `-m morse` of i-PI's Fortran driver.

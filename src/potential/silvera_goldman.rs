@@ -4,7 +4,7 @@ use core::f64::consts::TAU;
 
 use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
-use crate::Cell;
+use crate::geometry::Cell;
 
 /// Silvera and Goldman's potential between para-hydrogen molecules, each one site, periodic in any cell.
 /// `-m sg` of i-PI's Fortran driver.

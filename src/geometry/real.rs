@@ -1,14 +1,14 @@
-//! The mathematics of a potential, the same to the last bit on a soft-float CPU and on a server.
+//! Real numbers with the functions of a potential, the same to the last bit on every target.
 
-use crate::Scalar;
+use crate::protocol::Scalar;
 
 /// A [`Scalar`] with the functions that a potential needs.
 ///
-/// They are those of the `libm` crate on every target, never the host's, and the crate's potentials use nothing
-/// but these and + − × ÷, in a fixed order and without fused operations. So an `f64` evaluation on a Cortex-M3
-/// agrees with one on x86-64 in every bit.
+/// The functions are those of the `libm` crate on every target, never the host's. The crate's
+/// potentials use only these functions and + − × ÷, in a fixed order and without fused operations.
+/// An `f64` evaluation on a Cortex-M3 therefore agrees with one on x86-64 in every bit.
 ///
-/// Sealed, as `Scalar` is.
+/// The trait is sealed, as `Scalar` is.
 ///
 /// ```
 /// use forcewire::potential::Real;
@@ -23,7 +23,7 @@ pub trait Real: Scalar {
     /// e to this power.
     #[must_use]
     fn exp(self) -> Self;
-    /// The nearest integer, halves away from 0 (as Fortran's `DNINT`).
+    /// The nearest integer, halves away from zero (as Fortran's `DNINT`).
     #[must_use]
     fn round(self) -> Self;
     /// The square root.
@@ -65,9 +65,4 @@ impl Real for f32 {
     fn sqrt(self) -> Self {
         libm::sqrtf(self)
     }
-}
-
-/// The scalar product, in the precision of the atoms.
-pub(super) fn dot<T: Real>([ax, ay, az]: [T; 3], [bx, by, bz]: [T; 3]) -> T {
-    ax * bx + ay * by + az * bz
 }

@@ -1,32 +1,34 @@
 //! The separation of two atoms in a periodic cell.
 
-use super::Real;
-use super::real::dot;
-use crate::Cell;
-use crate::geometry::widths;
+use super::cell::{Cell, widths};
+use super::matrix::dot;
+use super::real::Real;
 
 /// Separations by the minimum image convention, up to a cutoff.
 ///
-/// The image is found by rounding fractional coordinates, r − h round(h⁻¹ r), as i-PI's Fortran driver does
-/// (`distance.f90`). It is the nearest one whenever that is closer than half the smallest width of the cell. With
-/// a longer cutoff exactly one image of each pair still counts, the same one as in that driver.
-pub(super) struct MinimumImage<T> {
+/// The image is found by rounding fractional coordinates, r − h round(h⁻¹ r), as in i-PI's Fortran
+/// driver (`distance.f90`). It is the nearest image if the nearest one is closer than half the
+/// smallest width of the cell. With a longer cutoff exactly one image of each pair counts, the same
+/// as in that driver.
+pub(crate) struct MinimumImage<T> {
     shape: Shape<T>,
     cutoff: T,
     cutoff_squared: T,
 }
 
 enum Shape<T> {
-    /// Edge, 1 / edge and half its length along each axis.
+    /// The edges along x, y and z.
     Orthorhombic([Edge<T>; 3]),
+    /// Any other cell.
     Triclinic {
         vectors: [[T; 3]; 3],
         inverse: [[T; 3]; 3],
-        /// Separations shorter than the root of this need no image: half the smallest width.
+        /// The square of half the smallest width. Shorter separations need no image.
         nearest_squared: T,
     },
 }
 
+/// An edge of an orthorhombic cell: its length, 1 / length, and half its absolute length.
 #[derive(Clone, Copy)]
 struct Edge<T> {
     length: T,
@@ -35,8 +37,8 @@ struct Edge<T> {
 }
 
 impl<T: Real> MinimumImage<T> {
-    /// Images in this cell, whose inverse is at hand; `cutoff` in bohr.
-    pub(super) fn new(cell: &Cell, inverse: &[[f64; 3]; 3], cutoff: f64) -> Self {
+    /// Prepares for this cell, whose `inverse` the caller has computed; `cutoff` in bohr.
+    pub(crate) fn new(cell: &Cell, inverse: &[[f64; 3]; 3], cutoff: f64) -> Self {
         Self {
             shape: Shape::new(cell, inverse),
             cutoff: T::from_f64(cutoff),
@@ -44,12 +46,12 @@ impl<T: Real> MinimumImage<T> {
         }
     }
 
-    /// `to − from` by the minimum image, and its square, in bohr; None from the cutoff on.
+    /// `to − from` by the minimum image, in bohr, and its square; None from the cutoff on.
     ///
-    /// This is where an evaluation spends its time: a far pair leaves as early as it can, and a near one in the
-    /// same image costs no rounding.
+    /// An evaluation spends most of its time here. A far pair returns as early as possible, and a
+    /// near pair in the same image needs no rounding.
     #[inline]
-    pub(super) fn separation(
+    pub(crate) fn separation(
         &self,
         [fx, fy, fz]: [T; 3],
         [tx, ty, tz]: [T; 3],
@@ -62,7 +64,7 @@ impl<T: Real> MinimumImage<T> {
                     if d.abs() >= edge.half {
                         *d -= (*d * edge.inverse).round() * edge.length;
                     }
-                    // Consistent with the test of the square below: rounding is monotonic.
+                    // Agrees with the test of the square below, because rounding is monotonic.
                     if d.abs() >= self.cutoff {
                         return None;
                     }
@@ -91,7 +93,7 @@ impl<T: Real> MinimumImage<T> {
                 }
             }
         };
-        // Not `<`, which would drop a NaN.
+        // `>=` and not `!(<)`: a pair at NaN must reach the sum.
         if squared >= self.cutoff_squared {
             None
         } else {
@@ -114,7 +116,7 @@ impl<T: Real> Shape<T> {
         Self::Triclinic {
             vectors: cell.vectors().map(|vector| vector.map(T::from_f64)),
             inverse: inverse.map(|row| row.map(T::from_f64)),
-            // A little less, so that rounding can't put an atom beyond the face.
+            // A little less than 0.25, so that rounding can't put an atom beyond the face.
             nearest_squared: T::from_f64(0.2499 * narrowest * narrowest),
         }
     }
@@ -168,7 +170,7 @@ mod tests {
             let image = MinimumImage::new(&cell, &inverse, cutoff);
             let mut within = 0;
             for _ in 0..200 {
-                // Near each other, but cells apart.
+                // Near each other, but in different cells.
                 let from = [next(), next(), next()];
                 let to =
                     [0, 1, 2].map(|x| from[x] + 0.15 * cutoff * next() + a[x] - 2.0 * b[x] + c[x]);

@@ -1,0 +1,90 @@
+//! Vectors of three numbers and 3 × 3 matrices, stored by rows.
+
+use core::ops::{Add, Mul};
+
+/// The scalar product of two vectors, summed from x to z.
+pub(crate) fn dot<T>([ax, ay, az]: [T; 3], [bx, by, bz]: [T; 3]) -> T
+where
+    T: Add<Output = T> + Mul<Output = T>,
+{
+    ax * bx + ay * by + az * bz
+}
+
+/// The vector product a × b.
+pub(super) fn cross([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> [f64; 3] {
+    [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
+}
+
+/// The vector divided by its largest component, and the absolute value of that component.
+///
+/// The quotients of a zero vector are NaN.
+pub(super) fn scaled(vector: [f64; 3]) -> ([f64; 3], f64) {
+    let largest = vector
+        .iter()
+        .fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    (vector.map(|x| x / largest), largest)
+}
+
+/// The vector divided by its length.
+pub(super) fn unit(vector: [f64; 3]) -> [f64; 3] {
+    let (vector, _) = scaled(vector);
+    let length = libm::sqrt(dot(vector, vector));
+    vector.map(|x| x / length)
+}
+
+/// The matrix with rows and columns exchanged.
+pub(super) const fn transposed(m: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = m;
+    [[xx, yx, zx], [xy, yy, zy], [xz, yz, zz]]
+}
+
+/// Whether all nine numbers are finite.
+// Not inlined, so that its callers don't hold its numbers on the stack while they call soft float.
+#[inline(never)]
+pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
+    matrix.as_flattened().iter().all(|x| x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_vectors() {
+        let (a, b) = ([1.0, 2.0, 3.0], [4.0, -5.0, 6.0]);
+        assert_eq!(dot(a, b), 12.0);
+        assert_eq!(cross(a, b), [27.0, 6.0, -13.0]);
+        assert_eq!(cross(b, a), [-27.0, -6.0, 13.0]);
+    }
+
+    #[test]
+    fn a_vector_of_any_size_has_a_direction() {
+        for size in [1e-300, 1.0, 1e300] {
+            assert_eq!(unit([3.0 * size, 0.0, 0.0]), [1.0, 0.0, 0.0]);
+            for (x, expected) in unit([0.0, -3.0 * size, 4.0 * size])
+                .iter()
+                .zip([0.0, -0.6, 0.8])
+            {
+                assert!((x - expected).abs() < 1e-15, "{size}");
+            }
+        }
+        assert!(unit([0.0; 3]).iter().all(|x| x.is_nan()));
+    }
+
+    #[test]
+    fn one_number_that_is_not_finite_is_found_wherever_it_is() {
+        let matrix = [
+            [f64::MAX, -1.0, 0.0],
+            [0.0, f64::MIN, 5e-324],
+            [1.0, -0.0, 2.0],
+        ];
+        assert!(is_finite(&matrix));
+        for at in 0..9 {
+            for odd in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+                let mut matrix = matrix;
+                matrix.as_flattened_mut()[at] = odd;
+                assert!(!is_finite(&matrix), "{odd} at {at}");
+            }
+        }
+    }
+}
