@@ -35,6 +35,7 @@ const FORTRAN: &[&str] = &[
     "-O2",
     "-g",
     "-ffp-contract=off",
+    "-fopenmp",
     "-Wall",
     "-Wextra",
     "-Werror",
