@@ -1,4 +1,4 @@
-//! What the memory of a handle holds.
+//! Handles: their memory, and what the library keeps in it.
 
 use core::ffi::c_char;
 use core::fmt;
@@ -12,6 +12,29 @@ use crate::status::{Failure, Fault};
 
 /// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
 pub const FORCEWIRE_HANDLE: usize = 176;
+
+/// A driver: the side that computes forces, and its connection to a server.
+///
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+/// handle at a time; different handles share nothing. A handle must not be copied.
+#[repr(C)]
+pub struct forcewire_driver_t {
+    pub memory: [u64; FORCEWIRE_HANDLE],
+}
+
+/// A server: the side that asks for forces, and its connection to one driver.
+///
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+/// handle at a time; different handles share nothing. A handle must not be copied.
+#[repr(C)]
+pub struct forcewire_server_t {
+    pub memory: [u64; FORCEWIRE_HANDLE],
+}
+
+/// Allow the number of atoms to change from one structure to the next.
+pub const FORCEWIRE_CHANGING_ATOMS: u32 = 4;
+/// Allow infinite numbers and NaN, in both directions.
+pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
 
 /// A machine, what it speaks through, and what went wrong last.
 #[repr(C)]

@@ -1,6 +1,6 @@
-//! Sockets for the handles, and arrays of the library's own.
+//! Sockets for the handles.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 use std::{fs, str};
 
 use forcewire::net::{Address, Patience, Stream, connect_with};
-use forcewire::{Cell, Driver, Evaluation, Event, ProtocolError, Server};
+use forcewire::{Driver, Server};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, getsockname};
 
-use crate::driver::{compute, forcewire_cell_t, forcewire_driver_t, forcewire_potential_t};
-use crate::handle::{Handle, Machine};
+use crate::handle::{Handle, Machine, forcewire_driver_t, forcewire_server_t};
 use crate::link::Link;
 use crate::memory::text;
-use crate::server::forcewire_server_t;
+use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
-use crate::status::{Failure, Fault};
 
 /// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
 #[repr(C)]
@@ -224,79 +222,6 @@ fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::R
                     return Ok(first);
                 }
             }
-        }
-    }
-}
-
-/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
-const MOST_ATOMS: usize = 10_000_000;
-const MOST_STRUCTURES: usize = 10_000;
-
-/// [`forcewire_driver_serve`](crate::driver::forcewire_driver_serve) with arrays of the library's own.
-///
-/// # Safety
-///
-/// That of [`Handle::of`] and [`compute`].
-pub unsafe fn serve(
-    driver: *mut forcewire_driver_t,
-    potential: forcewire_potential_t,
-    context: *mut c_void,
-) -> forcewire_status_t {
-    let mut cells = vec![Cell::orthorhombic([0.0; 3])];
-    let (mut positions, mut forces) = (Vec::<[f64; 3]>::new(), Vec::new());
-    let mut evaluations = Vec::new();
-    loop {
-        // SAFETY: the caller's handle. The reference ends before the potential is called, which may look at it.
-        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
-            return FORCEWIRE_INVALID_ARGUMENT;
-        };
-        let (natoms, structures) = match handle
-            .run(|driver| driver.receive_batch(&mut cells, &mut positions))
-        {
-            Ok(Event::Positions {
-                natoms, structures, ..
-            }) => (natoms, structures),
-            Ok(Event::Init { .. }) => continue,
-            Ok(Event::Exit) => return FORCEWIRE_OK,
-            Ok(_) => return handle.fail(Failure::Closed),
-            // The exchange goes on once there is room.
-            Err(status) => match handle.failure().protocol() {
-                Some(ProtocolError::TooManyAtoms { announced, .. }) if announced <= MOST_ATOMS => {
-                    positions.resize(announced, [0.0; 3]);
-                    continue;
-                }
-                Some(ProtocolError::TooManyStructures { announced, .. })
-                    if announced <= MOST_STRUCTURES =>
-                {
-                    cells.resize(announced, Cell::orthorhombic([0.0; 3]));
-                    continue;
-                }
-                _ => return status,
-            },
-        };
-        forces.resize(natoms * structures, [0.0; 3]);
-        evaluations.clear();
-        for (index, cell) in cells.iter().take(structures).enumerate() {
-            let atoms = index * natoms..(index + 1) * natoms;
-            let cell = forcewire_cell_t { h: *cell.h() };
-            let (positions, forces) = (&positions[atoms.clone()], &mut forces[atoms]);
-            let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
-            // SAFETY: the caller's function; the arrays are as long as we say.
-            match unsafe { compute(potential, context, &cell, positions, forces, natoms) } {
-                Ok(evaluation) => evaluations.push(Evaluation::from(evaluation)),
-                Err(failure) => {
-                    // SAFETY: the caller's handle.
-                    return unsafe { Handle::<Driver>::of(driver) }
-                        .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
-                }
-            }
-        }
-        // SAFETY: as above.
-        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
-            return FORCEWIRE_INVALID_ARGUMENT;
-        };
-        if let Err(status) = handle.run(|driver| driver.reply_batch(&evaluations, &forces, &[])) {
-            return status;
         }
     }
 }

@@ -3,14 +3,19 @@
 //! `forcewire.h` is generated from this crate's functions and their comments, which are written for its readers; a
 //! test compares it. `forcewire.f90` stands on the header.
 //!
+//! A file uses only files below it:
+//!
 //! ```text
-//! sockets.rs     open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std)
-//! driver.rs      the API of both roles
-//! server.rs
-//! handle.rs      what the caller's memory holds
-//! link.rs        the caller's recv and send, or a socket
-//! host.rs        connecting, accepting (std)
-//! status.rs      what calls return, and why
+//! serve.rs                forcewire_driver_serve: the driver's loop
+//! host.rs                 connect, accept, adopt (std)
+//! driver.rs | server.rs   the calls of each role
+//! potential.rs            what is computed, and the caller's function
+//! handle.rs               handles: their memory, and what the library keeps in it
+//! link.rs                 what a handle speaks through: the caller's recv and send, or a socket
+//! status.rs               what calls return, and why
+//! memory.rs               the caller's pointers
+//!
+//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std); uses the lowest two
 //! ```
 //!
 //! Without `std` nothing here allocates, and what goes into an image of firmware is checked to reach no panic.
@@ -28,6 +33,8 @@ mod handle;
 mod host;
 mod link;
 mod memory;
+mod potential;
+mod serve;
 mod server;
 #[cfg(feature = "std")]
 mod sockets;

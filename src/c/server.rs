@@ -4,10 +4,12 @@ use core::ffi::{c_char, c_void};
 
 use forcewire::{Answer, Cell, Mode, Request, Server, Status};
 
-use crate::driver::{FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, forcewire_cell_t};
-use crate::handle::{self, FORCEWIRE_HANDLE, Handle};
+use crate::handle::{
+    self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_server_t,
+};
 use crate::link::forcewire_transport_t;
 use crate::memory::{array, array_mut};
+use crate::potential::forcewire_cell_t;
 use crate::status::forcewire_status_t::{self, *};
 
 /// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
@@ -28,15 +30,6 @@ pub const FORCEWIRE_NEEDS_INIT: u32 = 4;
 pub const FORCEWIRE_HAS_DATA: u32 = 8;
 /// It owes an answer: it computes, or has not said yet what it needs.
 pub const FORCEWIRE_BUSY: u32 = 16;
-
-/// A server: the side that asks for forces, and its connection to one driver.
-///
-/// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
-/// time; different handles have nothing in common. It must not be copied.
-#[repr(C)]
-pub struct forcewire_server_t {
-    pub memory: [u64; FORCEWIRE_HANDLE],
-}
 
 /// What came with the forces of a structure.
 #[repr(C)]

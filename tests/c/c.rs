@@ -16,6 +16,7 @@ mod examples;
 mod fortran;
 mod header;
 mod ipi;
+mod layers;
 mod module;
 mod tools;
 mod wire;

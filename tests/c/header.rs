@@ -23,7 +23,16 @@ fn header_path() -> PathBuf {
 
 fn header() -> String {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let modules = ["status", "link", "driver", "server", "host", "sockets"];
+    let modules = [
+        "status",
+        "link",
+        "potential",
+        "driver",
+        "server",
+        "serve",
+        "host",
+        "sockets",
+    ];
     let files = modules.map(|module| source.join(module).with_extension("rs"));
     let config = Config {
         language: Language::C,
