@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_void};
 
 use forcewire::{Driver, Evaluation, Event, Initialize, ProtocolError};
 
+use crate::guard::guard;
 use crate::handle::{
     self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_driver_t,
 };
@@ -55,25 +56,29 @@ pub unsafe extern "C" fn forcewire_driver_init(
     driver: *mut forcewire_driver_t,
     flags: u32,
 ) -> forcewire_status_t {
-    const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
-    let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
-    let mut machine = Driver::new().initialize(match flags & BOTH {
-        0 => Initialize::Never,
-        FORCEWIRE_INIT_ONCE => Initialize::Once,
-        FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
-        _ => return FORCEWIRE_INVALID_ARGUMENT,
-    });
-    if flags & !known != 0 {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    }
-    if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
-        machine = machine.allow_changing_atoms();
-    }
-    if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
-        machine = machine.allow_not_finite();
-    }
-    // SAFETY: the caller's memory.
-    unsafe { Handle::put(driver, machine) }
+    let call = || {
+        const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
+        let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+        let mut machine = Driver::new().initialize(match flags & BOTH {
+            0 => Initialize::Never,
+            FORCEWIRE_INIT_ONCE => Initialize::Once,
+            FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
+            _ => return FORCEWIRE_INVALID_ARGUMENT,
+        });
+        if flags & !known != 0 {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        }
+        if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
+            machine = machine.allow_changing_atoms();
+        }
+        if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
+            machine = machine.allow_not_finite();
+        }
+        // SAFETY: the caller's memory.
+        unsafe { Handle::put(driver, machine) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Connects the driver to functions of the caller's, with a new server at their other end.
@@ -82,8 +87,12 @@ pub unsafe extern "C" fn forcewire_driver_attach(
     driver: *mut forcewire_driver_t,
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and transport.
-    unsafe { handle::attach::<Driver, _>(driver, transport) }
+    let call = || {
+        // SAFETY: the caller's handle and transport.
+        unsafe { handle::attach::<Driver, _>(driver, transport) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
@@ -95,44 +104,49 @@ pub unsafe extern "C" fn forcewire_driver_receive(
     capacity: usize,
     event: *mut forcewire_event_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, positions) =
-        unsafe { (Handle::<Driver>::of(driver), array_mut(positions, capacity)) };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(positions), false) = (positions, event.is_null()) else {
-        return handle.refuse("positions or event is NULL");
-    };
-    let mut told = forcewire_event_t::NONE;
-    let status = match handle.run(|driver| driver.receive(positions)) {
-        Ok(it) => {
-            match it {
-                Event::Positions { natoms, cell, .. } => {
-                    told.natoms = natoms;
-                    told.cell = forcewire_cell_t { h: *cell.h() };
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, positions) =
+            unsafe { (Handle::<Driver>::of(driver), array_mut(positions, capacity)) };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(positions), false) = (positions, event.is_null()) else {
+            return handle.refuse("positions or event is NULL");
+        };
+        let mut told = forcewire_event_t::NONE;
+        let status = match handle.run(|driver| driver.receive(positions)) {
+            Ok(it) => {
+                match it {
+                    Event::Positions { natoms, cell, .. } => {
+                        told.natoms = natoms;
+                        told.cell = forcewire_cell_t { h: *cell.h() };
+                    }
+                    Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
+                    Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
+                    _ => {
+                        told.kind = FORCEWIRE_EVENT_CLOSED;
+                        handle.fail(Failure::Closed);
+                    }
                 }
-                Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
-                Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
-                _ => {
-                    told.kind = FORCEWIRE_EVENT_CLOSED;
-                    handle.fail(Failure::Closed);
+                FORCEWIRE_OK
+            }
+            Err(status) => {
+                if let Some(ProtocolError::TooManyAtoms { announced, .. }) =
+                    handle.failure().protocol()
+                {
+                    told.natoms = announced;
                 }
+                status
             }
-            FORCEWIRE_OK
-        }
-        Err(status) => {
-            if let Some(ProtocolError::TooManyAtoms { announced, .. }) = handle.failure().protocol()
-            {
-                told.natoms = announced;
-            }
-            status
-        }
+        };
+        told.replica = handle.machine.replica().unwrap_or(0);
+        // SAFETY: the caller's memory, which is not NULL.
+        unsafe { event.write(told) };
+        status
     };
-    told.replica = handle.machine.replica().unwrap_or(0);
-    // SAFETY: the caller's memory, which is not NULL.
-    unsafe { event.write(told) };
-    status
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which may be NULL and 0;
@@ -146,26 +160,30 @@ pub unsafe extern "C" fn forcewire_driver_reply(
     extras: *const c_void,
     extras_size: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, evaluation, forces, extras) = unsafe {
-        (
-            Handle::<Driver>::of(driver),
-            evaluation.as_ref(),
-            array(forces, natoms),
-            array(extras.cast::<u8>(), extras_size),
-        )
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, evaluation, forces, extras) = unsafe {
+            (
+                Handle::<Driver>::of(driver),
+                evaluation.as_ref(),
+                array(forces, natoms),
+                array(extras.cast::<u8>(), extras_size),
+            )
+        };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(evaluation), Some(forces), Some(extras)) = (evaluation, forces, extras) else {
+            return handle.refuse("evaluation, forces or extras is NULL");
+        };
+        let evaluation = Evaluation::from(*evaluation);
+        match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
     };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(evaluation), Some(forces), Some(extras)) = (evaluation, forces, extras) else {
-        return handle.refuse("evaluation, forces or extras is NULL");
-    };
-    let evaluation = Evaluation::from(*evaluation);
-    match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {
-        Ok(()) => FORCEWIRE_OK,
-        Err(status) => status,
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// The text of the last INIT and its size in bytes, without a NUL: 256 bytes of it at most. Stays until the next call.
@@ -174,9 +192,12 @@ pub unsafe extern "C" fn forcewire_driver_init_text(
     driver: *const forcewire_driver_t,
     size: *mut usize,
 ) -> *const c_char {
-    // SAFETY: the caller's handle.
-    let handle = unsafe { Handle::<Driver>::of(driver.cast_mut()) };
-    let text = handle.map_or(&[][..], |handle| handle.machine.init_text());
+    let text = || {
+        // SAFETY: the caller's handle.
+        let handle = unsafe { Handle::<Driver>::of(driver.cast_mut()) };
+        handle.map_or(&[][..], |handle| handle.machine.init_text())
+    };
+    let text = guard(text, || &[]);
     // SAFETY: the caller's memory, unless it is NULL.
     if let Some(size) = unsafe { size.as_mut() } {
         *size = text.len();
@@ -201,8 +222,12 @@ pub unsafe extern "C" fn forcewire_driver_error(
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,
 ) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        unsafe { handle::close::<Driver, _>(driver) }
+    };
     // SAFETY: the caller's handle.
-    unsafe { handle::close::<Driver, _>(driver) }
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 impl forcewire_event_t {

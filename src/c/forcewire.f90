@@ -39,6 +39,7 @@ module forcewire
    integer, parameter, public :: FORCEWIRE_NOT_FINITE = 10
    integer, parameter, public :: FORCEWIRE_POTENTIAL_FAILED = 11
    integer, parameter, public :: FORCEWIRE_ATOMS_CHANGED = 12
+   integer, parameter, public :: FORCEWIRE_INTERNAL = 13
 
    ! What a driver was told: forcewire_event_kind_t.
    integer, parameter, public :: FORCEWIRE_EVENT_POSITIONS = 0

@@ -89,6 +89,9 @@ typedef enum {
   FORCEWIRE_POTENTIAL = 11,
   // The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
   FORCEWIRE_ATOMS_CHANGED = 12,
+  // The library has failed inside, which is a defect of forcewire's: please report it, with the lines on the error
+  // output. The connection is closed.
+  FORCEWIRE_INTERNAL = 13,
 } forcewire_status_t;
 
 // What a driver was told.

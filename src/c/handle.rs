@@ -5,10 +5,11 @@ use core::fmt;
 
 use forcewire::{Driver, Error, Exchange, Server, blocking};
 
+use crate::guard::guard;
 use crate::link::{Link, forcewire_transport_t};
 use crate::memory::print;
 use crate::status::forcewire_status_t::{self, *};
-use crate::status::{Failure, Fault};
+use crate::status::{Failure, Fault, INTERNAL};
 
 /// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
 pub const FORCEWIRE_HANDLE: usize = 176;
@@ -158,6 +159,12 @@ impl<M: Machine> Handle<M> {
         self.fail(Failure::InvalidArgument(why))
     }
 
+    /// The library has panicked in a call on this handle: nothing can be known of its state.
+    fn break_off(&mut self) -> forcewire_status_t {
+        self.link = Link::None;
+        self.fail(Failure::Internal)
+    }
+
     pub const fn failure(&self) -> &Failure {
         &self.failure
     }
@@ -174,6 +181,22 @@ impl<M> fmt::Display for Handle<M> {
         }
         self.failure.fmt(f)
     }
+}
+
+/// Runs the body of a call on a handle. If it panics, the connection is closed and the status is FORCEWIRE_INTERNAL.
+///
+/// # Safety
+///
+/// That of [`Handle::of`], with references of the body's gone.
+#[inline(always)]
+pub unsafe fn guarded<M: Machine, S>(
+    memory: *mut S,
+    body: impl FnOnce() -> forcewire_status_t,
+) -> forcewire_status_t {
+    guard(body, || {
+        // SAFETY: the caller's word.
+        unsafe { Handle::<M>::of(memory) }.map_or(FORCEWIRE_INTERNAL, Handle::break_off)
+    })
 }
 
 /// Speaks through functions of the caller's.
@@ -226,13 +249,16 @@ pub unsafe fn error<M: Machine, S>(
     text: *mut c_char,
     size: usize,
 ) -> *const c_char {
-    // SAFETY: the caller's word.
-    unsafe {
-        match Handle::<M>::of(memory.cast_mut()) {
-            Some(handle) => print(text, size, handle),
-            None => print(text, size, "the handle is NULL or was never initialized"),
+    let print = || {
+        // SAFETY: the caller's word.
+        unsafe {
+            match Handle::<M>::of(memory.cast_mut()) {
+                Some(handle) => print(text, size, handle),
+                None => print(text, size, "the handle is NULL or was never initialized"),
+            }
         }
-    }
+    };
+    guard(print, || INTERNAL.as_ptr())
 }
 
 impl From<Fault> for Failure {

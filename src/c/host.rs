@@ -14,7 +14,7 @@ use forcewire::{Driver, Server};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, getsockname};
 
-use crate::handle::{Handle, Machine, forcewire_driver_t, forcewire_server_t};
+use crate::handle::{self, Handle, Machine, forcewire_driver_t, forcewire_server_t};
 use crate::link::Link;
 use crate::memory::text;
 use crate::status::Fault;
@@ -40,12 +40,16 @@ pub unsafe extern "C" fn forcewire_driver_connect(
     address: *const c_char,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    unsafe {
-        open::<Driver, _>(driver, patience, |patience| {
-            connect_with(&named(address)?, patience, |_, _| {})
-        })
-    }
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        unsafe {
+            open::<Driver, _>(driver, patience, |patience| {
+                connect_with(&named(address)?, patience, |_, _| {})
+            })
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
@@ -56,12 +60,16 @@ pub unsafe extern "C" fn forcewire_server_accept(
     address: *const c_char,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    unsafe {
-        open::<Server, _>(server, patience, |patience| {
-            accept(&named(address)?, patience)
-        })
-    }
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        unsafe {
+            open::<Server, _>(server, patience, |patience| {
+                accept(&named(address)?, patience)
+            })
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
@@ -71,8 +79,12 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
-    unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+    let call = || {
+        // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
+        unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
@@ -82,8 +94,12 @@ pub unsafe extern "C" fn forcewire_server_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: as above.
-    unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+    let call = || {
+        // SAFETY: as above.
+        unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Makes a connection and has the handle speak through it.
@@ -177,8 +193,7 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
                 return Err(named(error));
             }
             let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-            let first = wait(&listeners, address, patience)?;
-            let (socket, _) = listeners[first].accept()?;
+            let (socket, _) = wait(&listeners, address, patience)?.accept()?;
             Stream::from_tcp(socket, patience)
         }
         Address::Unix(path) => {
@@ -191,7 +206,7 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
             })?;
             // Drivers of other users have no business here.
             let waited = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-                .and_then(|()| wait(&[&listener], address, patience));
+                .and_then(|()| wait(&[&listener], address, patience).map(drop));
             let socket = waited.and_then(|_| listener.accept());
             let _ = fs::remove_file(path);
             Stream::from_unix(socket?.0, address.clone(), patience)
@@ -199,8 +214,12 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
     }
 }
 
-/// Which of these a driver has connected to.
-fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::Result<usize> {
+/// The first of these to which a driver has connected.
+fn wait<'a, L: AsFd>(
+    listeners: &'a [L],
+    address: &Address,
+    patience: Patience,
+) -> io::Result<&'a L> {
     let start = Instant::now();
     loop {
         let mut descriptors: Vec<_> = listeners
@@ -217,8 +236,8 @@ fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::R
             Err(rustix::io::Errno::INTR) => {}
             result => {
                 result?;
-                let come = descriptors.iter().position(|it| !it.revents().is_empty());
-                if let Some(first) = come {
+                let mut pairs = listeners.iter().zip(&descriptors);
+                if let Some((first, _)) = pairs.find(|(_, it)| !it.revents().is_empty()) {
                     return Ok(first);
                 }
             }

@@ -14,8 +14,9 @@
 //! link.rs                 what a handle speaks through: the caller's recv and send, or a socket
 //! status.rs               what calls return, and why
 //! memory.rs               the caller's pointers
+//! guard.rs                the border to C, which no panic crosses
 //!
-//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std); uses the lowest two
+//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std); uses the lowest three
 //! ```
 //!
 //! Without `std` nothing here allocates, and what goes into an image of firmware is checked to reach no panic.
@@ -24,10 +25,17 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![deny(unused_must_use)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 // The names are those of the header, and what callers must keep to is written there.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod driver;
+mod guard;
 mod handle;
 #[cfg(feature = "std")]
 mod host;

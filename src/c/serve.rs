@@ -8,7 +8,7 @@ use forcewire::{Cell, Evaluation, Event, ProtocolError};
 
 use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
-use crate::handle::{Handle, forcewire_driver_t};
+use crate::handle::{self, Handle, forcewire_driver_t};
 #[cfg(feature = "std")]
 use crate::potential::forcewire_cell_t;
 use crate::potential::{compute, forcewire_potential_t};
@@ -28,56 +28,60 @@ pub unsafe extern "C" fn forcewire_driver_serve(
     forces: *mut [f64; 3],
     capacity: usize,
 ) -> forcewire_status_t {
-    #[cfg(feature = "std")]
-    if positions.is_null() && forces.is_null() {
-        // SAFETY: the caller's handle and function.
-        return unsafe { serve(driver, potential, context) };
-    }
-    let mut event = forcewire_event_t::NONE;
-    loop {
-        // SAFETY: the caller's handle and memory.
-        let status =
-            unsafe { forcewire_driver_receive(driver, positions, capacity, &raw mut event) };
-        match (status, event.kind) {
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_EXIT) => return FORCEWIRE_OK,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
-            (status, _) => return status,
+    let call = || {
+        #[cfg(feature = "std")]
+        if positions.is_null() && forces.is_null() {
+            // SAFETY: the caller's handle and function.
+            return unsafe { serve(driver, potential, context) };
         }
-        // SAFETY: the caller's function and memory, with room for as many atoms as have come. No reference to the
-        // handle is left: the function may look at it.
-        let evaluation = unsafe {
-            match compute(
-                potential,
-                context,
-                &event.cell,
-                positions,
-                forces,
-                event.natoms,
-            ) {
-                Ok(evaluation) => evaluation,
-                Err(failure) => {
-                    return Handle::<Driver>::of(driver)
-                        .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
-                }
+        let mut event = forcewire_event_t::NONE;
+        loop {
+            // SAFETY: the caller's handle and memory.
+            let status =
+                unsafe { forcewire_driver_receive(driver, positions, capacity, &raw mut event) };
+            match (status, event.kind) {
+                (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
+                (FORCEWIRE_OK, FORCEWIRE_EVENT_EXIT) => return FORCEWIRE_OK,
+                (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
+                (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
+                (status, _) => return status,
             }
-        };
-        // SAFETY: as above.
-        let status = unsafe {
-            forcewire_driver_reply(
-                driver,
-                &evaluation,
-                forces,
-                event.natoms,
-                core::ptr::null(),
-                0,
-            )
-        };
-        if status != FORCEWIRE_OK {
-            return status;
+            // SAFETY: the caller's function and memory, with room for as many atoms as have come. No reference to the
+            // handle is left: the function may look at it.
+            let evaluation = unsafe {
+                match compute(
+                    potential,
+                    context,
+                    &event.cell,
+                    positions,
+                    forces,
+                    event.natoms,
+                ) {
+                    Ok(evaluation) => evaluation,
+                    Err(failure) => {
+                        return Handle::<Driver>::of(driver)
+                            .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
+                    }
+                }
+            };
+            // SAFETY: as above.
+            let status = unsafe {
+                forcewire_driver_reply(
+                    driver,
+                    &evaluation,
+                    forces,
+                    event.natoms,
+                    core::ptr::null(),
+                    0,
+                )
+            };
+            if status != FORCEWIRE_OK {
+                return status;
+            }
         }
-    }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
@@ -134,8 +138,9 @@ unsafe fn serve(
         for (index, cell) in cells.iter().take(structures).enumerate() {
             let atoms = index * natoms..(index + 1) * natoms;
             let cell = forcewire_cell_t { h: *cell.h() };
-            let (positions, forces) = (&positions[atoms.clone()], &mut forces[atoms]);
-            let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
+            // As many as are there: `compute` takes no less than it is given.
+            let positions = positions.get(atoms.clone()).unwrap_or_default().as_ptr();
+            let forces = forces.get_mut(atoms).unwrap_or_default().as_mut_ptr();
             // SAFETY: the caller's function; the arrays are as long as we say.
             match unsafe { compute(potential, context, &cell, positions, forces, natoms) } {
                 Ok(evaluation) => evaluations.push(Evaluation::from(evaluation)),

@@ -18,6 +18,7 @@ mod header;
 mod ipi;
 mod layers;
 mod module;
+mod panics;
 mod tools;
 mod wire;
 

@@ -5,7 +5,8 @@ use std::fs;
 use crate::tools::root;
 
 /// From the ground up. `sockets.rs` stands apart: nothing uses it.
-const LAYERS: [&str; 9] = [
+const LAYERS: [&str; 10] = [
+    "guard",
     "memory",
     "status",
     "link",
