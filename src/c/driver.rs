@@ -13,6 +13,7 @@ use crate::memory::{array, array_mut};
 use crate::potential::{forcewire_cell_t, forcewire_evaluation_t};
 use crate::status::Failure;
 use crate::status::forcewire_status_t::{self, *};
+use crate::unfinished::Task;
 
 /// Ask the server for INIT once a connection.
 pub const FORCEWIRE_INIT_ONCE: u32 = 1;
@@ -178,7 +179,10 @@ pub unsafe extern "C" fn forcewire_driver_reply(
         };
         let evaluation = Evaluation::from(*evaluation);
         match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {
-            Ok(()) => FORCEWIRE_OK,
+            Ok(()) => {
+                handle.kept.task = Task::Nothing;
+                FORCEWIRE_OK
+            }
             Err(status) => status,
         }
     };

@@ -67,7 +67,7 @@ module forcewire
 
    integer, parameter :: dp = c_double
    !> Words of a handle: FORCEWIRE_HANDLE.
-   integer, parameter :: HANDLE = 176
+   integer, parameter :: HANDLE = 192
    !> Bytes of a driver's extras that are kept.
    integer, parameter :: EXTRAS_ROOM = 65536
    !> The most atoms that memory is taken for, so that a stream out of step does not ask for all of it.

@@ -52,7 +52,7 @@
 #define FORCEWIRE_CONTINUE 1
 
 // Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
-#define FORCEWIRE_HANDLE 176
+#define FORCEWIRE_HANDLE 192
 
 // Allow the number of atoms to change from one structure to the next.
 #define FORCEWIRE_CHANGING_ATOMS 4
@@ -179,8 +179,8 @@ typedef struct {
   size_t extras_size;
 } forcewire_answer_t;
 
-// Computes: positions in bohr; forces in hartree/bohr and the evaluation come as zeros and are to be filled.
-// Anything but 0 ends forcewire_driver_serve() with FORCEWIRE_POTENTIAL.
+// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are zeros at first; the
+// function fills them. If it returns anything but 0, forcewire_driver_serve() ends with FORCEWIRE_POTENTIAL.
 typedef int (*forcewire_potential_t)(void *context,
                                      const forcewire_cell_t *cell,
                                      const double (*positions)[3],
@@ -293,9 +293,15 @@ const char *forcewire_server_error(const forcewire_server_t *server, char *text,
 // driver.
 forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 
-// Computes what the server asks for until it has had enough: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if it only
-// closed the connection. Positions and forces have room for so many atoms; on a host they may be NULL, and the
-// library takes memory as it needs it and knows batches.
+// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
+// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
+// library then allocates its own arrays, as large as they need to be, and understands batches.
+//
+// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
+// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+//
+// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
+// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
 forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
                                           forcewire_potential_t potential,
                                           void *context,

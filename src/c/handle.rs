@@ -10,9 +10,10 @@ use crate::link::{Link, forcewire_transport_t};
 use crate::memory::print;
 use crate::status::forcewire_status_t::{self, *};
 use crate::status::{Failure, Fault, INTERNAL};
+use crate::unfinished::Unfinished;
 
 /// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
-pub const FORCEWIRE_HANDLE: usize = 176;
+pub const FORCEWIRE_HANDLE: usize = 192;
 
 /// A driver: the side that computes forces, and its connection to a server.
 ///
@@ -39,17 +40,21 @@ pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
 
 /// A machine, what it speaks through, and what went wrong last.
 #[repr(C)]
-pub struct Handle<M> {
+pub struct Handle<M: Machine> {
     /// Tells a handle from zeroed memory, and from one of the other kind. Stands first.
     mark: u32,
     link: Link,
     failure: Failure,
     pub machine: M,
+    pub kept: M::Kept,
 }
 
 /// A machine of the protocol's.
 pub trait Machine: Sized {
     const MARK: u32;
+
+    /// What is kept between two calls, besides the machine.
+    type Kept: Default;
 
     /// Makes it new for the next connection.
     fn renew(&mut self);
@@ -58,6 +63,8 @@ pub trait Machine: Sized {
 impl Machine for Driver {
     const MARK: u32 = u32::from_le_bytes(*b"fwDr");
 
+    type Kept = Unfinished;
+
     fn renew(&mut self) {
         self.reset();
     }
@@ -65,6 +72,8 @@ impl Machine for Driver {
 
 impl Machine for Server {
     const MARK: u32 = u32::from_le_bytes(*b"fwSe");
+
+    type Kept = ();
 
     fn renew(&mut self) {
         self.reset();
@@ -93,6 +102,7 @@ impl<M: Machine> Handle<M> {
             link: Link::None,
             failure: Failure::None,
             machine,
+            kept: M::Kept::default(),
         };
         // SAFETY: there is memory for it.
         unsafe { memory.write(handle) };
@@ -123,6 +133,7 @@ impl<M: Machine> Handle<M> {
         self.link = link;
         self.failure = Failure::None;
         self.machine.renew();
+        self.kept = M::Kept::default();
     }
 
     /// Carries an exchange through.
@@ -162,7 +173,12 @@ impl<M: Machine> Handle<M> {
     /// The library has panicked in a call on this handle: nothing can be known of its state.
     fn break_off(&mut self) -> forcewire_status_t {
         self.link = Link::None;
+        self.kept = M::Kept::default();
         self.fail(Failure::Internal)
+    }
+
+    pub fn take_failure(&mut self) -> Failure {
+        core::mem::replace(&mut self.failure, Failure::None)
     }
 
     pub const fn failure(&self) -> &Failure {
@@ -171,7 +187,7 @@ impl<M: Machine> Handle<M> {
 }
 
 /// What went wrong last, with the peer's name.
-impl<M> fmt::Display for Handle<M> {
+impl<M: Machine> fmt::Display for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(feature = "std")]
         if let (Link::Stream(stream), Failure::Closed | Failure::Exchange(Error::Protocol(_))) =
@@ -233,6 +249,7 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
         Some(handle) => {
             handle.link = Link::None;
             handle.failure = Failure::None;
+            handle.kept = M::Kept::default();
             FORCEWIRE_OK
         }
         None => FORCEWIRE_INVALID_ARGUMENT,

@@ -9,8 +9,9 @@
 //! serve.rs                forcewire_driver_serve: the driver's loop
 //! host.rs                 connect, accept, adopt (std)
 //! driver.rs | server.rs   the calls of each role
-//! potential.rs            what is computed, and the caller's function
 //! handle.rs               handles: their memory, and what the library keeps in it
+//! unfinished.rs           what the driver's loop has left to do
+//! potential.rs            what is computed, and the caller's function
 //! link.rs                 what a handle speaks through: the caller's recv and send, or a socket
 //! status.rs               what calls return, and why
 //! memory.rs               the caller's pointers
@@ -47,6 +48,7 @@ mod server;
 #[cfg(feature = "std")]
 mod sockets;
 mod status;
+mod unfinished;
 
 #[cfg(not(feature = "std"))]
 #[panic_handler]

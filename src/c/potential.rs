@@ -5,7 +5,6 @@ use core::ffi::{c_int, c_void};
 use forcewire::{Cell, Evaluation, Virial};
 
 use crate::memory::array_mut;
-use crate::status::Failure;
 
 /// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of vector j, as it is
 /// on the wire, so that a point with fractional coordinates s is at r = h s. A box of 10 bohr is
@@ -26,8 +25,8 @@ pub struct forcewire_evaluation_t {
     pub virial: [[f64; 3]; 3],
 }
 
-/// Computes: positions in bohr; forces in hartree/bohr and the evaluation come as zeros and are to be filled.
-/// Anything but 0 ends forcewire_driver_serve() with FORCEWIRE_POTENTIAL.
+/// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are zeros at first; the
+/// function fills them. If it returns anything but 0, forcewire_driver_serve() ends with FORCEWIRE_POTENTIAL.
 pub type forcewire_potential_t = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -39,11 +38,11 @@ pub type forcewire_potential_t = Option<
     ) -> c_int,
 >;
 
-/// Calls the caller's potential.
+/// Calls the caller's potential. If it fails, the error is what it returned.
 ///
 /// # Safety
 ///
-/// The function is the caller's; there are so many positions, and room for as many forces.
+/// The function is the caller's, and not NULL; there are `natoms` positions, and room for as many forces.
 pub unsafe fn compute(
     potential: forcewire_potential_t,
     context: *mut c_void,
@@ -51,30 +50,20 @@ pub unsafe fn compute(
     positions: *const [f64; 3],
     forces: *mut [f64; 3],
     natoms: usize,
-) -> Result<forcewire_evaluation_t, Failure> {
+) -> Result<forcewire_evaluation_t, c_int> {
     // SAFETY: the caller's word.
-    let (Some(potential), Some(zero)) = (potential, unsafe { array_mut(forces, natoms) }) else {
-        let why = "the potential is NULL, or the forces have no place";
-        return Err(Failure::InvalidArgument(why));
-    };
-    zero.fill([0.0; 3]);
+    if let Some(zero) = unsafe { array_mut(forces, natoms) } {
+        zero.fill([0.0; 3]);
+    }
     let mut evaluation = forcewire_evaluation_t {
         energy: 0.0,
         virial: [[0.0; 3]; 3],
     };
+    let result = &raw mut evaluation;
     // SAFETY: the caller's word.
-    match unsafe {
-        potential(
-            context,
-            cell,
-            positions,
-            forces,
-            natoms,
-            &raw mut evaluation,
-        )
-    } {
-        0 => Ok(evaluation),
-        code => Err(Failure::Potential(code)),
+    match potential.map(|it| unsafe { it(context, cell, positions, forces, natoms, result) }) {
+        Some(0) => Ok(evaluation),
+        code => Err(code.unwrap_or(0)),
     }
 }
 

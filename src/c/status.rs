@@ -91,6 +91,8 @@ pub enum Failure {
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
     Potential(c_int),
+    /// Another call has begun what this one was to go on with.
+    OtherArrays,
     /// The library has panicked.
     Internal,
 }
@@ -117,6 +119,7 @@ impl Failure {
             Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
             Self::Closed => FORCEWIRE_CLOSED,
             Self::Internal => FORCEWIRE_INTERNAL,
+            Self::OtherArrays => FORCEWIRE_OUT_OF_TURN,
             Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
             Self::Exchange(Error::TimedOut(_) | Error::Transport(Fault::Code(TIMED_OUT))) => {
                 FORCEWIRE_TIMED_OUT
@@ -165,6 +168,10 @@ impl fmt::Display for Failure {
                 "the server closed the connection between two messages: it has ended, or has no more work for this driver",
             ),
             Self::Exchange(error) => error.fmt(f),
+            Self::OtherArrays => f.write_str(
+                "a reply was begun with other arrays: make the call again with those, or call \
+                 forcewire_driver_reply(), or close the connection",
+            ),
             Self::Internal => f.write_str(INTERNAL.to_str().unwrap_or_default()),
             Self::Potential(code) => write!(
                 f,

@@ -19,6 +19,7 @@ mod ipi;
 mod layers;
 mod module;
 mod panics;
+mod timeouts;
 mod tools;
 mod wire;
 

@@ -5,13 +5,14 @@ use std::fs;
 use crate::tools::root;
 
 /// From the ground up. `sockets.rs` stands apart: nothing uses it.
-const LAYERS: [&str; 10] = [
+const LAYERS: [&str; 11] = [
     "guard",
     "memory",
     "status",
     "link",
-    "handle",
     "potential",
+    "unfinished",
+    "handle",
     "driver",
     "server",
     "host",
