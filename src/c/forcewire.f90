@@ -154,6 +154,9 @@ module forcewire
 
    !> The side that asks.
    type, extends(connection), public :: forcewire_server
+      private
+      !> Where extras go: the same memory in a call that is made again, because some of them may be here.
+      character(len=:), allocatable :: buffer
    contains
       !> accept(address [, flags, patience, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
@@ -508,17 +511,18 @@ contains
       real(dp), contiguous, intent(inout) :: forces(:, :)
       character(len=:), allocatable, intent(out), optional :: extras
       integer, intent(out), optional :: stat
-      character(len=:), allocatable :: buffer
       type(c_answer) :: answer
       integer :: status
-      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      call make_room(self, merge(EXTRAS_ROOM, 0, present(extras)))
       answer = c_answer(0, 0, 0)
       status = check(positions, forces)
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_evaluate(self%memory, transpose(cell), positions, forces, atoms(forces), answer, &
-                                            buffer, len(buffer, c_size_t))
+                                            self%buffer, len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
+      if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
    end subroutine
 
@@ -562,16 +566,18 @@ contains
       real(dp), contiguous, intent(inout) :: forces(:, :)
       character(len=:), allocatable, intent(out), optional :: extras
       integer, intent(out), optional :: stat
-      character(len=:), allocatable :: buffer
       type(c_answer) :: answer
       integer :: status
-      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      call make_room(self, merge(EXTRAS_ROOM, 0, present(extras)))
       answer = c_answer(0, 0, 0)
       status = check(forces)
       if (status == FORCEWIRE_OK) &
-         status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, buffer, len(buffer, c_size_t))
+         status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, self%buffer, &
+                                              len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
+      if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
    end subroutine
 
@@ -594,6 +600,7 @@ contains
       class(forcewire_server), intent(inout) :: self
       integer(c_int) :: unused
       unused = forcewire_server_close(self%memory)
+      if (allocated(self%buffer)) deallocate (self%buffer)
    end subroutine
 
    ! ---- what both share ----
@@ -653,6 +660,16 @@ contains
       given_patience = forcewire_patience()
       if (present(patience)) given_patience = patience
    end function
+
+   recursive subroutine make_room(self, room)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(in) :: room
+      if (allocated(self%buffer)) then
+         if (len(self%buffer) == room) return
+         deallocate (self%buffer)
+      end if
+      allocate (character(len=room) :: self%buffer)
+   end subroutine
 
    !> What an answer says; NaN if there is none.
    recursive subroutine take(status, answer, energy, virial)

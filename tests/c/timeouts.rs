@@ -110,7 +110,32 @@ impl Conversation {
     }
 }
 
+/// Which program times out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Language {
+    C,
+    Fortran,
+}
+
+use Language::{C, Fortran};
+
+impl Language {
+    fn program(self) -> Command {
+        let sources: &[&str] = match self {
+            C => &["tests/c/timeouts.c"],
+            Fortran => &[
+                "src/c/forcewire.f90",
+                "tests/c/timeouts.f90",
+                "tests/c/interrupt.c",
+            ],
+        };
+        program(Watch::None, sources, &[])
+    }
+}
+
+/// How each connection ended.
 fn start(
+    language: Language,
     role: &str,
     how: &str,
     times: usize,
@@ -118,33 +143,23 @@ fn start(
 ) -> Vec<(usize, i32, String)> {
     let (listener, port) = listen();
     let directory = tempdir().unwrap();
-    let mut command = program(Watch::None, &["tests/c/timeouts.c"], &[]);
+    let mut command = language.program();
     command.args([role, how, &port.to_string(), &times.to_string()]);
-    run(
-        &mut command,
-        directory.path(),
-        |n| peer(n, accept(&listener)),
-        times,
-    )
-}
-
-fn run(
-    command: &mut Command,
-    directory: &std::path::Path,
-    mut peer: impl FnMut(usize),
-    times: usize,
-) -> Vec<(usize, i32, String)> {
-    let mut process = Process::start(command, "program", directory);
-    (0..times).for_each(&mut peer);
+    // What was freed is not found again by luck.
+    command.env("MALLOC_PERTURB_", "85");
+    let mut process = Process::start(&mut command, "program", directory.path());
+    for n in 0..times {
+        peer(n, accept(&listener));
+    }
     let ends = ends(&process.success());
     assert_eq!(ends.len(), times);
     ends
 }
 
 /// What a driver has answered before byte `n` is one of many things; at the end it is all, and right.
-fn drives(how: &str, conversation: &Conversation, structures: usize) {
+fn drives(language: Language, how: &str, conversation: &Conversation, structures: usize) {
     let times = conversation.len() + 1;
-    let ends = start("driver", how, times, |n, mut server| {
+    let ends = start(language, "driver", how, times, |n, mut server| {
         say(&mut server, &conversation.says);
         let heard = close(server);
         assert!(
@@ -169,13 +184,20 @@ fn drives(how: &str, conversation: &Conversation, structures: usize) {
 
 #[test]
 fn a_driver_goes_on_at_every_byte() {
-    drives("serve", &Conversation::classic(NEEDINIT), 2);
-    drives("serve", &Conversation::consolidated(NEEDINIT), 2);
-    drives("serve", &Conversation::batched(), 4);
+    drives(C, "serve", &Conversation::classic(NEEDINIT), 2);
+    drives(C, "serve", &Conversation::consolidated(NEEDINIT), 2);
+    drives(C, "serve", &Conversation::batched(), 4);
     for how in ["arrays", "steps"] {
-        drives(how, &Conversation::classic(READY), 2);
-        drives(how, &Conversation::consolidated(READY), 2);
+        drives(C, how, &Conversation::classic(READY), 2);
+        drives(C, how, &Conversation::consolidated(READY), 2);
     }
+}
+
+#[test]
+fn a_driver_in_fortran_goes_on_at_every_byte() {
+    drives(Fortran, "serve", &Conversation::classic(NEEDINIT), 2);
+    drives(Fortran, "serve", &Conversation::consolidated(NEEDINIT), 2);
+    drives(Fortran, "steps", &Conversation::classic(READY), 2);
 }
 
 /// A message that is whole, and still in the caller's functions.
@@ -186,7 +208,7 @@ fn a_driver_goes_on_at_every_flush() {
         let conversation = Conversation::classic(first);
         let how = format!("{how}-flush");
         // More than there are flushes, the last few of which are never reached.
-        let ends = start("driver", &how, 40, |n, mut server| {
+        let ends = start(C, "driver", &how, 40, |n, mut server| {
             say(&mut server, &conversation.says);
             let heard = close(server);
             assert!(
@@ -214,7 +236,7 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
-            let ends = start("driver", &how, times, |n, mut server| {
+            let ends = start(C, "driver", &how, times, |n, mut server| {
                 say(&mut server, &conversation.says);
                 let heard = close(server);
                 let right = conversation.hears.starts_with(&heard);
@@ -296,9 +318,9 @@ fn answer(mut peer: TcpStream, needs_init: bool) {
 /// All that moves in two evaluations, in the longest way.
 const BYTES: usize = 1300;
 
-fn asks(how: &str, check: impl Fn(usize, usize, i32, &str)) {
+fn asks(language: Language, how: &str, check: impl Fn(usize, usize, i32, &str)) {
     for needs_init in [false, true] {
-        let ends = start("server", how, BYTES, |_, peer| {
+        let ends = start(language, "server", how, BYTES, |_, peer| {
             thread::spawn(move || answer(peer, needs_init));
         });
         assert_eq!(ends.last().unwrap().2, "no time-out", "{how}");
@@ -311,7 +333,16 @@ fn asks(how: &str, check: impl Fn(usize, usize, i32, &str)) {
 #[test]
 fn a_server_goes_on_at_every_byte() {
     for how in ["evaluate", "classic", "steps"] {
-        asks(how, |n, evaluations, status, text| {
+        asks(C, how, |n, evaluations, status, text| {
+            assert_eq!((evaluations, status), (2, OK), "{how}, byte {n}: {text}");
+        });
+    }
+}
+
+#[test]
+fn a_server_in_fortran_goes_on_at_every_byte() {
+    for how in ["evaluate", "classic", "steps"] {
+        asks(Fortran, how, |n, evaluations, status, text| {
             assert_eq!((evaluations, status), (2, OK), "{how}, byte {n}: {text}");
         });
     }
@@ -322,7 +353,7 @@ fn a_server_goes_on_at_every_byte() {
 #[ignore = "the core goes on with other numbers"]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
     for how in ["evaluate-other", "classic-other"] {
-        asks(how, |n, evaluations, status, text| {
+        asks(C, how, |n, evaluations, status, text| {
             let went_on = (evaluations, status) == (2, OK);
             let refused = status == OUT_OF_TURN && evaluations < 2;
             assert!(
