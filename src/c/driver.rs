@@ -1,51 +1,24 @@
 //! The side that computes.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_void};
 
-use forcewire::{Cell, Driver, Evaluation, Event, Initialize, ProtocolError, Virial};
+use forcewire::{Driver, Evaluation, Event, Initialize, ProtocolError};
 
-use crate::handle::{self, FORCEWIRE_HANDLE, Handle};
+use crate::guard::guard;
+use crate::handle::{
+    self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_driver_t,
+};
 use crate::link::forcewire_transport_t;
 use crate::memory::{array, array_mut};
+use crate::potential::{forcewire_cell_t, forcewire_evaluation_t};
 use crate::status::Failure;
 use crate::status::forcewire_status_t::{self, *};
+use crate::unfinished::Task;
 
 /// Ask the server for INIT once a connection.
 pub const FORCEWIRE_INIT_ONCE: u32 = 1;
 /// Ask the server for INIT before every structure.
 pub const FORCEWIRE_INIT_EVERY_STEP: u32 = 2;
-/// Let the number of atoms change from one structure to the next.
-pub const FORCEWIRE_CHANGING_ATOMS: u32 = 4;
-/// Let infinite numbers and NaN through, in both directions.
-pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
-
-/// A driver: the side that computes forces, and its connection to a server.
-///
-/// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
-/// time; different handles have nothing in common. It must not be copied.
-#[repr(C)]
-pub struct forcewire_driver_t {
-    pub memory: [u64; FORCEWIRE_HANDLE],
-}
-
-/// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of vector j, as it is
-/// on the wire, so that a point with fractional coordinates s is at r = h s. A box of 10 bohr is
-/// {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI sends the upper triangle.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct forcewire_cell_t {
-    pub h: [[f64; 3]; 3],
-}
-
-/// What a potential gives besides forces.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct forcewire_evaluation_t {
-    /// Hartree.
-    pub energy: f64,
-    /// W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
-    pub virial: [[f64; 3]; 3],
-}
 
 /// What a driver was told.
 #[repr(C)]
@@ -76,19 +49,6 @@ pub struct forcewire_event_t {
     pub cell: forcewire_cell_t,
 }
 
-/// Computes: positions in bohr; forces in hartree/bohr and the evaluation come as zeros and are to be filled.
-/// Anything but 0 ends forcewire_driver_serve() with FORCEWIRE_POTENTIAL.
-pub type forcewire_potential_t = Option<
-    unsafe extern "C" fn(
-        context: *mut c_void,
-        cell: *const forcewire_cell_t,
-        positions: *const [f64; 3],
-        forces: *mut [f64; 3],
-        natoms: usize,
-        evaluation: *mut forcewire_evaluation_t,
-    ) -> c_int,
->;
-
 /// Makes a driver of the memory, connected to no one; flags are 0 or FORCEWIRE_INIT_ONCE and the like, added.
 ///
 /// Without one of these two no server sends INIT or batches, and every server knows such drivers.
@@ -97,25 +57,29 @@ pub unsafe extern "C" fn forcewire_driver_init(
     driver: *mut forcewire_driver_t,
     flags: u32,
 ) -> forcewire_status_t {
-    const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
-    let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
-    let mut machine = Driver::new().initialize(match flags & BOTH {
-        0 => Initialize::Never,
-        FORCEWIRE_INIT_ONCE => Initialize::Once,
-        FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
-        _ => return FORCEWIRE_INVALID_ARGUMENT,
-    });
-    if flags & !known != 0 {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    }
-    if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
-        machine = machine.allow_changing_atoms();
-    }
-    if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
-        machine = machine.allow_not_finite();
-    }
-    // SAFETY: the caller's memory.
-    unsafe { Handle::put(driver, machine) }
+    let call = || {
+        const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
+        let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+        let mut machine = Driver::new().initialize(match flags & BOTH {
+            0 => Initialize::Never,
+            FORCEWIRE_INIT_ONCE => Initialize::Once,
+            FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
+            _ => return FORCEWIRE_INVALID_ARGUMENT,
+        });
+        if flags & !known != 0 {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        }
+        if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
+            machine = machine.allow_changing_atoms();
+        }
+        if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
+            machine = machine.allow_not_finite();
+        }
+        // SAFETY: the caller's memory.
+        unsafe { Handle::put(driver, machine) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Connects the driver to functions of the caller's, with a new server at their other end.
@@ -124,111 +88,12 @@ pub unsafe extern "C" fn forcewire_driver_attach(
     driver: *mut forcewire_driver_t,
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and transport.
-    unsafe { handle::attach::<Driver, _>(driver, transport) }
-}
-
-/// Computes what the server asks for until it has had enough: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if it only
-/// closed the connection. Positions and forces have room for so many atoms; on a host they may be NULL, and the
-/// library takes memory as it needs it and knows batches.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn forcewire_driver_serve(
-    driver: *mut forcewire_driver_t,
-    potential: forcewire_potential_t,
-    context: *mut c_void,
-    positions: *mut [f64; 3],
-    forces: *mut [f64; 3],
-    capacity: usize,
-) -> forcewire_status_t {
-    #[cfg(feature = "std")]
-    if positions.is_null() && forces.is_null() {
-        // SAFETY: the caller's handle and function.
-        return unsafe { crate::host::serve(driver, potential, context) };
-    }
-    let mut event = forcewire_event_t::NONE;
-    loop {
-        // SAFETY: the caller's handle and memory.
-        let status =
-            unsafe { forcewire_driver_receive(driver, positions, capacity, &raw mut event) };
-        match (status, event.kind) {
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_EXIT) => return FORCEWIRE_OK,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
-            (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
-            (status, _) => return status,
-        }
-        // SAFETY: the caller's function and memory, with room for as many atoms as have come. No reference to the
-        // handle is left: the function may look at it.
-        let evaluation = unsafe {
-            match compute(
-                potential,
-                context,
-                &event.cell,
-                positions,
-                forces,
-                event.natoms,
-            ) {
-                Ok(evaluation) => evaluation,
-                Err(failure) => {
-                    return Handle::<Driver>::of(driver)
-                        .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
-                }
-            }
-        };
-        // SAFETY: as above.
-        let status = unsafe {
-            forcewire_driver_reply(
-                driver,
-                &evaluation,
-                forces,
-                event.natoms,
-                core::ptr::null(),
-                0,
-            )
-        };
-        if status != FORCEWIRE_OK {
-            return status;
-        }
-    }
-}
-
-/// Calls the caller's potential.
-///
-/// # Safety
-///
-/// The function is the caller's; there are so many positions, and room for as many forces.
-pub unsafe fn compute(
-    potential: forcewire_potential_t,
-    context: *mut c_void,
-    cell: &forcewire_cell_t,
-    positions: *const [f64; 3],
-    forces: *mut [f64; 3],
-    natoms: usize,
-) -> Result<forcewire_evaluation_t, Failure> {
-    // SAFETY: the caller's word.
-    let (Some(potential), Some(zero)) = (potential, unsafe { array_mut(forces, natoms) }) else {
-        let why = "the potential is NULL, or the forces have no place";
-        return Err(Failure::InvalidArgument(why));
+    let call = || {
+        // SAFETY: the caller's handle and transport.
+        unsafe { handle::attach::<Driver, _>(driver, transport) }
     };
-    zero.fill([0.0; 3]);
-    let mut evaluation = forcewire_evaluation_t {
-        energy: 0.0,
-        virial: [[0.0; 3]; 3],
-    };
-    // SAFETY: the caller's word.
-    match unsafe {
-        potential(
-            context,
-            cell,
-            positions,
-            forces,
-            natoms,
-            &raw mut evaluation,
-        )
-    } {
-        0 => Ok(evaluation),
-        code => Err(Failure::Potential(code)),
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
@@ -240,44 +105,49 @@ pub unsafe extern "C" fn forcewire_driver_receive(
     capacity: usize,
     event: *mut forcewire_event_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, positions) =
-        unsafe { (Handle::<Driver>::of(driver), array_mut(positions, capacity)) };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(positions), false) = (positions, event.is_null()) else {
-        return handle.refuse("positions or event is NULL");
-    };
-    let mut told = forcewire_event_t::NONE;
-    let status = match handle.run(|driver| driver.receive(positions)) {
-        Ok(it) => {
-            match it {
-                Event::Positions { natoms, cell, .. } => {
-                    told.natoms = natoms;
-                    told.cell = forcewire_cell_t { h: *cell.h() };
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, positions) =
+            unsafe { (Handle::<Driver>::of(driver), array_mut(positions, capacity)) };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(positions), false) = (positions, event.is_null()) else {
+            return handle.refuse("positions or event is NULL");
+        };
+        let mut told = forcewire_event_t::NONE;
+        let status = match handle.run(|driver| driver.receive(positions)) {
+            Ok(it) => {
+                match it {
+                    Event::Positions { natoms, cell, .. } => {
+                        told.natoms = natoms;
+                        told.cell = forcewire_cell_t { h: *cell.h() };
+                    }
+                    Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
+                    Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
+                    _ => {
+                        told.kind = FORCEWIRE_EVENT_CLOSED;
+                        handle.fail(Failure::Closed);
+                    }
                 }
-                Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
-                Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
-                _ => {
-                    told.kind = FORCEWIRE_EVENT_CLOSED;
-                    handle.fail(Failure::Closed);
+                FORCEWIRE_OK
+            }
+            Err(status) => {
+                if let Some(ProtocolError::TooManyAtoms { announced, .. }) =
+                    handle.failure().protocol()
+                {
+                    told.natoms = announced;
                 }
+                status
             }
-            FORCEWIRE_OK
-        }
-        Err(status) => {
-            if let Some(ProtocolError::TooManyAtoms { announced, .. }) = handle.failure().protocol()
-            {
-                told.natoms = announced;
-            }
-            status
-        }
+        };
+        told.replica = handle.machine.replica().unwrap_or(0);
+        // SAFETY: the caller's memory, which is not NULL.
+        unsafe { event.write(told) };
+        status
     };
-    told.replica = handle.machine.replica().unwrap_or(0);
-    // SAFETY: the caller's memory, which is not NULL.
-    unsafe { event.write(told) };
-    status
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which may be NULL and 0;
@@ -291,26 +161,33 @@ pub unsafe extern "C" fn forcewire_driver_reply(
     extras: *const c_void,
     extras_size: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, evaluation, forces, extras) = unsafe {
-        (
-            Handle::<Driver>::of(driver),
-            evaluation.as_ref(),
-            array(forces, natoms),
-            array(extras.cast::<u8>(), extras_size),
-        )
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, evaluation, forces, extras) = unsafe {
+            (
+                Handle::<Driver>::of(driver),
+                evaluation.as_ref(),
+                array(forces, natoms),
+                array(extras.cast::<u8>(), extras_size),
+            )
+        };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(evaluation), Some(forces), Some(extras)) = (evaluation, forces, extras) else {
+            return handle.refuse("evaluation, forces or extras is NULL");
+        };
+        let evaluation = Evaluation::from(*evaluation);
+        match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {
+            Ok(()) => {
+                handle.kept.task = Task::Nothing;
+                FORCEWIRE_OK
+            }
+            Err(status) => status,
+        }
     };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(evaluation), Some(forces), Some(extras)) = (evaluation, forces, extras) else {
-        return handle.refuse("evaluation, forces or extras is NULL");
-    };
-    let evaluation = Evaluation::from(*evaluation);
-    match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {
-        Ok(()) => FORCEWIRE_OK,
-        Err(status) => status,
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// The text of the last INIT and its size in bytes, without a NUL: 256 bytes of it at most. Stays until the next call.
@@ -319,9 +196,12 @@ pub unsafe extern "C" fn forcewire_driver_init_text(
     driver: *const forcewire_driver_t,
     size: *mut usize,
 ) -> *const c_char {
-    // SAFETY: the caller's handle.
-    let handle = unsafe { Handle::<Driver>::of(driver.cast_mut()) };
-    let text = handle.map_or(&[][..], |handle| handle.machine.init_text());
+    let text = || {
+        // SAFETY: the caller's handle.
+        let handle = unsafe { Handle::<Driver>::of(driver.cast_mut()) };
+        handle.map_or(&[][..], |handle| handle.machine.init_text())
+    };
+    let text = guard(text, || &[]);
     // SAFETY: the caller's memory, unless it is NULL.
     if let Some(size) = unsafe { size.as_mut() } {
         *size = text.len();
@@ -346,30 +226,19 @@ pub unsafe extern "C" fn forcewire_driver_error(
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,
 ) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        unsafe { handle::close::<Driver, _>(driver) }
+    };
     // SAFETY: the caller's handle.
-    unsafe { handle::close::<Driver, _>(driver) }
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 impl forcewire_event_t {
-    const NONE: Self = Self {
+    pub const NONE: Self = Self {
         kind: FORCEWIRE_EVENT_POSITIONS,
         replica: 0,
         natoms: 0,
         cell: forcewire_cell_t { h: [[0.0; 3]; 3] },
     };
-}
-
-impl From<forcewire_evaluation_t> for Evaluation {
-    fn from(it: forcewire_evaluation_t) -> Self {
-        Self {
-            energy: it.energy,
-            virial: Virial(it.virial),
-        }
-    }
-}
-
-impl From<forcewire_cell_t> for Cell {
-    fn from(it: forcewire_cell_t) -> Self {
-        Self::from_rows(it.h)
-    }
 }

@@ -15,6 +15,9 @@
 !>
 !> Drivers and servers must not be copied; one thread uses one at a time, and different ones have nothing in common.
 !> What they hold is given back by %close.
+!>
+!> Every procedure is recursive and no local variable has an initial value: either would otherwise be one variable for
+!> all threads (gfortran -fno-automatic, ifort without -auto).
 module forcewire
    use, intrinsic :: iso_c_binding
    use, intrinsic :: ieee_arithmetic, only: ieee_quiet_nan, ieee_value
@@ -36,6 +39,7 @@ module forcewire
    integer, parameter, public :: FORCEWIRE_NOT_FINITE = 10
    integer, parameter, public :: FORCEWIRE_POTENTIAL_FAILED = 11
    integer, parameter, public :: FORCEWIRE_ATOMS_CHANGED = 12
+   integer, parameter, public :: FORCEWIRE_INTERNAL = 13
 
    ! What a driver was told: forcewire_event_kind_t.
    integer, parameter, public :: FORCEWIRE_EVENT_POSITIONS = 0
@@ -63,7 +67,7 @@ module forcewire
 
    integer, parameter :: dp = c_double
    !> Words of a handle: FORCEWIRE_HANDLE.
-   integer, parameter :: HANDLE = 176
+   integer, parameter :: HANDLE = 192
    !> Bytes of a driver's extras that are kept.
    integer, parameter :: EXTRAS_ROOM = 65536
    !> The most atoms that memory is taken for, so that a stream out of step does not ask for all of it.
@@ -150,6 +154,9 @@ module forcewire
 
    !> The side that asks.
    type, extends(connection), public :: forcewire_server
+      private
+      !> Where extras go: the same memory in a call that is made again, because some of them may be here.
+      character(len=:), allocatable :: buffer
    contains
       !> accept(address [, flags, patience, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
@@ -326,7 +333,7 @@ contains
 
    ! ---- the side that computes ----
 
-   subroutine driver_connect(self, address, flags, patience, stat)
+   recursive subroutine driver_connect(self, address, flags, patience, stat)
       class(forcewire_driver), intent(inout) :: self
       character(len=*), intent(in) :: address
       integer, intent(in), optional :: flags
@@ -340,7 +347,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine driver_adopt(self, socket, flags, patience, stat)
+   recursive subroutine driver_adopt(self, socket, flags, patience, stat)
       class(forcewire_driver), intent(inout) :: self
       integer, intent(in) :: socket
       integer, intent(in), optional :: flags
@@ -353,7 +360,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine driver_serve(self, potential, stat)
+   recursive subroutine driver_serve(self, potential, stat)
       class(forcewire_driver), intent(inout) :: self
       class(forcewire_potential), intent(inout), target :: potential
       integer, intent(out), optional :: stat
@@ -366,7 +373,7 @@ contains
    end subroutine
 
    !> A forcewire_potential_t, whose name is no one else's.
-   integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c, name="")
+   recursive integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c, name="")
       type(c_ptr), value :: context, positions, forces
       real(c_double), intent(in) :: cell(3, 3)
       integer(c_size_t), value :: natoms
@@ -385,34 +392,35 @@ contains
       compute = int(stat, c_int)
    end function
 
-   subroutine driver_receive(self, event, cell, positions, stat)
+   recursive subroutine driver_receive(self, event, cell, positions, stat)
       class(forcewire_driver), intent(inout) :: self
       integer, intent(out) :: event
       real(dp), intent(out) :: cell(3, 3)
       real(dp), allocatable, intent(inout) :: positions(:, :)
       integer, intent(out), optional :: stat
-      type(c_event) :: told = c_event(FORCEWIRE_EVENT_CLOSED, 0, 0, 0)
+      type(c_event) :: received
       integer :: status
+      received = c_event(FORCEWIRE_EVENT_CLOSED, 0, 0, 0)
       if (.not. allocated(positions)) allocate (positions(3, 0))
       status = check(positions)
       if (status == FORCEWIRE_OK) then
-         status = forcewire_driver_receive(self%memory, positions, atoms(positions), told)
-         if (status == FORCEWIRE_NO_ROOM .and. told%natoms <= MOST_ATOMS) then
+         status = forcewire_driver_receive(self%memory, positions, atoms(positions), received)
+         if (status == FORCEWIRE_NO_ROOM .and. received%natoms <= MOST_ATOMS) then
             deallocate (positions)
-            allocate (positions(3, told%natoms))
-            status = forcewire_driver_receive(self%memory, positions, atoms(positions), told)
+            allocate (positions(3, received%natoms))
+            status = forcewire_driver_receive(self%memory, positions, atoms(positions), received)
          end if
       end if
-      event = told%kind
-      cell = transpose(told%cell)
-      self%bead = told%replica
+      event = received%kind
+      cell = transpose(received%cell)
+      self%bead = received%replica
       if (status == FORCEWIRE_OK .and. event == FORCEWIRE_EVENT_POSITIONS) then
-         if (atoms(positions) > told%natoms) positions = positions(:, :told%natoms)
+         if (atoms(positions) > received%natoms) positions = positions(:, :received%natoms)
       end if
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine driver_reply(self, energy, forces, virial, extras, stat)
+   recursive subroutine driver_reply(self, energy, forces, virial, extras, stat)
       class(forcewire_driver), intent(inout) :: self
       real(dp), intent(in) :: energy, virial(3, 3)
       real(dp), contiguous, intent(in) :: forces(:, :)
@@ -433,12 +441,12 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   integer function driver_replica(self)
+   recursive integer function driver_replica(self)
       class(forcewire_driver), intent(in) :: self
       driver_replica = self%bead
    end function
 
-   function driver_init_text(self) result(text)
+   recursive function driver_init_text(self) result(text)
       class(forcewire_driver), intent(in) :: self
       character(len=:), allocatable :: text
       character(kind=c_char), pointer :: bytes(:)
@@ -453,14 +461,14 @@ contains
       end do
    end function
 
-   subroutine driver_says(self, text)
+   recursive subroutine driver_says(self, text)
       class(forcewire_driver), intent(in) :: self
       character(len=*, kind=c_char), intent(inout) :: text
       type(c_ptr) :: unused
       unused = forcewire_driver_error(self%memory, text, len(text, c_size_t))
    end subroutine
 
-   subroutine driver_close(self)
+   recursive subroutine driver_close(self)
       class(forcewire_driver), intent(inout) :: self
       integer(c_int) :: unused
       unused = forcewire_driver_close(self%memory)
@@ -468,7 +476,7 @@ contains
 
    ! ---- the side that asks ----
 
-   subroutine server_accept(self, address, flags, patience, stat)
+   recursive subroutine server_accept(self, address, flags, patience, stat)
       class(forcewire_server), intent(inout) :: self
       character(len=*), intent(in) :: address
       integer, intent(in), optional :: flags
@@ -482,7 +490,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_adopt(self, socket, flags, patience, stat)
+   recursive subroutine server_adopt(self, socket, flags, patience, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(in) :: socket
       integer, intent(in), optional :: flags
@@ -495,7 +503,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_evaluate(self, cell, positions, energy, forces, virial, extras, stat)
+   recursive subroutine server_evaluate(self, cell, positions, energy, forces, virial, extras, stat)
       class(forcewire_server), intent(inout) :: self
       real(dp), intent(in) :: cell(3, 3)
       real(dp), contiguous, intent(in) :: positions(:, :)
@@ -503,21 +511,22 @@ contains
       real(dp), contiguous, intent(inout) :: forces(:, :)
       character(len=:), allocatable, intent(out), optional :: extras
       integer, intent(out), optional :: stat
-      character(len=:), allocatable :: buffer
       type(c_answer) :: answer
       integer :: status
-      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      call make_room(self, merge(EXTRAS_ROOM, 0, present(extras)))
       answer = c_answer(0, 0, 0)
       status = check(positions, forces)
       if (status == FORCEWIRE_OK) &
          status = forcewire_server_evaluate(self%memory, transpose(cell), positions, forces, atoms(forces), answer, &
-                                            buffer, len(buffer, c_size_t))
+                                            self%buffer, len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
+      if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_status(self, known, stat)
+   recursive subroutine server_status(self, known, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(out) :: known
       integer, intent(out), optional :: stat
@@ -529,7 +538,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_initialize(self, replica, text, stat)
+   recursive subroutine server_initialize(self, replica, text, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(in) :: replica
       character(len=*), intent(in) :: text
@@ -539,7 +548,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_send_positions(self, cell, positions, stat)
+   recursive subroutine server_send_positions(self, cell, positions, stat)
       class(forcewire_server), intent(inout) :: self
       real(dp), intent(in) :: cell(3, 3)
       real(dp), contiguous, intent(in) :: positions(:, :)
@@ -551,26 +560,28 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_get_forces(self, energy, forces, virial, extras, stat)
+   recursive subroutine server_get_forces(self, energy, forces, virial, extras, stat)
       class(forcewire_server), intent(inout) :: self
       real(dp), intent(out) :: energy, virial(3, 3)
       real(dp), contiguous, intent(inout) :: forces(:, :)
       character(len=:), allocatable, intent(out), optional :: extras
       integer, intent(out), optional :: stat
-      character(len=:), allocatable :: buffer
       type(c_answer) :: answer
       integer :: status
-      allocate (character(len=merge(EXTRAS_ROOM, 0, present(extras))) :: buffer)
+      call make_room(self, merge(EXTRAS_ROOM, 0, present(extras)))
       answer = c_answer(0, 0, 0)
       status = check(forces)
       if (status == FORCEWIRE_OK) &
-         status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, buffer, len(buffer, c_size_t))
+         status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, self%buffer, &
+                                              len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      if (present(extras)) extras = buffer(:min(answer%extras_size, len(buffer, c_size_t)))
+      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
+      if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_exit(self, stat)
+   recursive subroutine server_exit(self, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(out), optional :: stat
       integer :: status
@@ -578,22 +589,23 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   subroutine server_says(self, text)
+   recursive subroutine server_says(self, text)
       class(forcewire_server), intent(in) :: self
       character(len=*, kind=c_char), intent(inout) :: text
       type(c_ptr) :: unused
       unused = forcewire_server_error(self%memory, text, len(text, c_size_t))
    end subroutine
 
-   subroutine server_close(self)
+   recursive subroutine server_close(self)
       class(forcewire_server), intent(inout) :: self
       integer(c_int) :: unused
       unused = forcewire_server_close(self%memory)
+      if (allocated(self%buffer)) deallocate (self%buffer)
    end subroutine
 
    ! ---- what both share ----
 
-   function error(self) result(text)
+   recursive function error(self) result(text)
       class(connection), intent(in) :: self
       character(len=:), allocatable :: text
       text = "all is well"
@@ -601,7 +613,7 @@ contains
    end function
 
    !> The end of a call.
-   subroutine conclude(self, status, stat)
+   recursive subroutine conclude(self, status, stat)
       class(connection), intent(inout) :: self
       integer, intent(in) :: status
       integer, intent(out), optional :: stat
@@ -623,12 +635,12 @@ contains
    end subroutine
 
    !> Atoms of an array.
-   integer(c_size_t) function atoms(array)
+   recursive integer(c_size_t) function atoms(array)
       real(dp), intent(in) :: array(:, :)
       atoms = size(array, 2, c_size_t)
    end function
 
-   integer function check(array, other)
+   recursive integer function check(array, other)
       real(dp), intent(in) :: array(:, :)
       real(dp), intent(in), optional :: other(:, :)
       check = merge(FORCEWIRE_OK, MISSHAPEN, size(array, 1) == 3)
@@ -637,20 +649,30 @@ contains
       end if
    end function
 
-   integer(c_int32_t) function given(flags)
+   recursive integer(c_int32_t) function given(flags)
       integer, intent(in), optional :: flags
       given = 0
       if (present(flags)) given = int(flags, c_int32_t)
    end function
 
-   type(forcewire_patience) function given_patience(patience)
+   recursive type(forcewire_patience) function given_patience(patience)
       type(forcewire_patience), intent(in), optional :: patience
       given_patience = forcewire_patience()
       if (present(patience)) given_patience = patience
    end function
 
+   recursive subroutine make_room(self, room)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(in) :: room
+      if (allocated(self%buffer)) then
+         if (len(self%buffer) == room) return
+         deallocate (self%buffer)
+      end if
+      allocate (character(len=room) :: self%buffer)
+   end subroutine
+
    !> What an answer says; NaN if there is none.
-   subroutine take(status, answer, energy, virial)
+   recursive subroutine take(status, answer, energy, virial)
       integer, intent(in) :: status
       type(c_answer), intent(in) :: answer
       real(dp), intent(out) :: energy, virial(3, 3)

@@ -18,12 +18,6 @@
 // Ask the server for INIT before every structure.
 #define FORCEWIRE_INIT_EVERY_STEP 2
 
-// Let the number of atoms change from one structure to the next.
-#define FORCEWIRE_CHANGING_ATOMS 4
-
-// Let infinite numbers and NaN through, in both directions.
-#define FORCEWIRE_NOT_FINITE_TOO 8
-
 // Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
 // together, as with i-PI today.
 #define FORCEWIRE_CLASSIC 1
@@ -58,7 +52,13 @@
 #define FORCEWIRE_CONTINUE 1
 
 // Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
-#define FORCEWIRE_HANDLE 176
+#define FORCEWIRE_HANDLE 192
+
+// Allow the number of atoms to change from one structure to the next.
+#define FORCEWIRE_CHANGING_ATOMS 4
+
+// Allow infinite numbers and NaN, in both directions.
+#define FORCEWIRE_NOT_FINITE_TOO 8
 
 // What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
 // and what can be done.
@@ -89,6 +89,9 @@ typedef enum {
   FORCEWIRE_POTENTIAL = 11,
   // The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
   FORCEWIRE_ATOMS_CHANGED = 12,
+  // The library has failed inside, which is a defect of forcewire's: please report it, with the lines on the error
+  // output. The connection is closed.
+  FORCEWIRE_INTERNAL = 13,
 } forcewire_status_t;
 
 // What a driver was told.
@@ -106,8 +109,8 @@ typedef enum {
 
 // A driver: the side that computes forces, and its connection to a server.
 //
-// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
-// time; different handles have nothing in common. It must not be copied.
+// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+// handle at a time; different handles share nothing. A handle must not be copied.
 typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_driver_t;
@@ -140,23 +143,6 @@ typedef struct {
   double h[3][3];
 } forcewire_cell_t;
 
-// What a potential gives besides forces.
-typedef struct {
-  // Hartree.
-  double energy;
-  // W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
-  double virial[3][3];
-} forcewire_evaluation_t;
-
-// Computes: positions in bohr; forces in hartree/bohr and the evaluation come as zeros and are to be filled.
-// Anything but 0 ends forcewire_driver_serve() with FORCEWIRE_POTENTIAL.
-typedef int (*forcewire_potential_t)(void *context,
-                                     const forcewire_cell_t *cell,
-                                     const double (*positions)[3],
-                                     double (*forces)[3],
-                                     size_t natoms,
-                                     forcewire_evaluation_t *evaluation);
-
 // What a driver was told, and what belongs to it.
 typedef struct {
   forcewire_event_kind_t kind;
@@ -167,10 +153,18 @@ typedef struct {
   forcewire_cell_t cell;
 } forcewire_event_t;
 
+// What a potential gives besides forces.
+typedef struct {
+  // Hartree.
+  double energy;
+  // W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
+  double virial[3][3];
+} forcewire_evaluation_t;
+
 // A server: the side that asks for forces, and its connection to one driver.
 //
-// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
-// time; different handles have nothing in common. It must not be copied.
+// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+// handle at a time; different handles share nothing. A handle must not be copied.
 typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_server_t;
@@ -184,6 +178,15 @@ typedef struct {
   // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there is room for.
   size_t extras_size;
 } forcewire_answer_t;
+
+// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are zeros at first; the
+// function fills them. If it returns anything but 0, forcewire_driver_serve() ends with FORCEWIRE_POTENTIAL.
+typedef int (*forcewire_potential_t)(void *context,
+                                     const forcewire_cell_t *cell,
+                                     const double (*positions)[3],
+                                     double (*forces)[3],
+                                     size_t natoms,
+                                     forcewire_evaluation_t *evaluation);
 
 // How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
 typedef struct {
@@ -209,16 +212,6 @@ forcewire_status_t forcewire_driver_init(forcewire_driver_t *driver, uint32_t fl
 
 // Connects the driver to functions of the caller's, with a new server at their other end.
 forcewire_status_t forcewire_driver_attach(forcewire_driver_t *driver, const forcewire_transport_t *transport);
-
-// Computes what the server asks for until it has had enough: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if it only
-// closed the connection. Positions and forces have room for so many atoms; on a host they may be NULL, and the
-// library takes memory as it needs it and knows batches.
-forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
-                                          forcewire_potential_t potential,
-                                          void *context,
-                                          double (*positions)[3],
-                                          double (*forces)[3],
-                                          size_t capacity);
 
 // Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
 // have room for so many atoms; all of them are there, or the call fails.
@@ -299,6 +292,22 @@ const char *forcewire_server_error(const forcewire_server_t *server, char *text,
 // Ends the connection, gives its memory back and forgets what went wrong. The server can be connected to another
 // driver.
 forcewire_status_t forcewire_server_close(forcewire_server_t *server);
+
+// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
+// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
+// library then allocates its own arrays, as large as they need to be, and understands batches.
+//
+// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
+// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+//
+// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
+// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
+forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
+                                          forcewire_potential_t potential,
+                                          void *context,
+                                          double (*positions)[3],
+                                          double (*forces)[3],
+                                          size_t capacity);
 
 // Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's
 // /tmp/ipi_NAME. Tries again while no one listens there. Not in libraries for firmware.

@@ -1,31 +1,60 @@
-//! What the memory of a handle holds.
+//! Handles: their memory, and what the library keeps in it.
 
 use core::ffi::c_char;
 use core::fmt;
 
 use forcewire::{Driver, Error, Exchange, Server, blocking};
 
+use crate::guard::guard;
 use crate::link::{Link, forcewire_transport_t};
 use crate::memory::print;
 use crate::status::forcewire_status_t::{self, *};
-use crate::status::{Failure, Fault};
+use crate::status::{Failure, Fault, INTERNAL};
+use crate::unfinished::Unfinished;
 
 /// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
-pub const FORCEWIRE_HANDLE: usize = 176;
+pub const FORCEWIRE_HANDLE: usize = 192;
+
+/// A driver: the side that computes forces, and its connection to a server.
+///
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+/// handle at a time; different handles share nothing. A handle must not be copied.
+#[repr(C)]
+pub struct forcewire_driver_t {
+    pub memory: [u64; FORCEWIRE_HANDLE],
+}
+
+/// A server: the side that asks for forces, and its connection to one driver.
+///
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
+/// handle at a time; different handles share nothing. A handle must not be copied.
+#[repr(C)]
+pub struct forcewire_server_t {
+    pub memory: [u64; FORCEWIRE_HANDLE],
+}
+
+/// Allow the number of atoms to change from one structure to the next.
+pub const FORCEWIRE_CHANGING_ATOMS: u32 = 4;
+/// Allow infinite numbers and NaN, in both directions.
+pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
 
 /// A machine, what it speaks through, and what went wrong last.
 #[repr(C)]
-pub struct Handle<M> {
+pub struct Handle<M: Machine> {
     /// Tells a handle from zeroed memory, and from one of the other kind. Stands first.
     mark: u32,
     link: Link,
     failure: Failure,
     pub machine: M,
+    pub kept: M::Kept,
 }
 
 /// A machine of the protocol's.
 pub trait Machine: Sized {
     const MARK: u32;
+
+    /// What is kept between two calls, besides the machine.
+    type Kept: Default;
 
     /// Makes it new for the next connection.
     fn renew(&mut self);
@@ -34,6 +63,8 @@ pub trait Machine: Sized {
 impl Machine for Driver {
     const MARK: u32 = u32::from_le_bytes(*b"fwDr");
 
+    type Kept = Unfinished;
+
     fn renew(&mut self) {
         self.reset();
     }
@@ -41,6 +72,8 @@ impl Machine for Driver {
 
 impl Machine for Server {
     const MARK: u32 = u32::from_le_bytes(*b"fwSe");
+
+    type Kept = ();
 
     fn renew(&mut self) {
         self.reset();
@@ -69,6 +102,7 @@ impl<M: Machine> Handle<M> {
             link: Link::None,
             failure: Failure::None,
             machine,
+            kept: M::Kept::default(),
         };
         // SAFETY: there is memory for it.
         unsafe { memory.write(handle) };
@@ -99,6 +133,7 @@ impl<M: Machine> Handle<M> {
         self.link = link;
         self.failure = Failure::None;
         self.machine.renew();
+        self.kept = M::Kept::default();
     }
 
     /// Carries an exchange through.
@@ -135,13 +170,24 @@ impl<M: Machine> Handle<M> {
         self.fail(Failure::InvalidArgument(why))
     }
 
+    /// The library has panicked in a call on this handle: nothing can be known of its state.
+    fn break_off(&mut self) -> forcewire_status_t {
+        self.link = Link::None;
+        self.kept = M::Kept::default();
+        self.fail(Failure::Internal)
+    }
+
+    pub fn take_failure(&mut self) -> Failure {
+        core::mem::replace(&mut self.failure, Failure::None)
+    }
+
     pub const fn failure(&self) -> &Failure {
         &self.failure
     }
 }
 
 /// What went wrong last, with the peer's name.
-impl<M> fmt::Display for Handle<M> {
+impl<M: Machine> fmt::Display for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(feature = "std")]
         if let (Link::Stream(stream), Failure::Closed | Failure::Exchange(Error::Protocol(_))) =
@@ -151,6 +197,22 @@ impl<M> fmt::Display for Handle<M> {
         }
         self.failure.fmt(f)
     }
+}
+
+/// Runs the body of a call on a handle. If it panics, the connection is closed and the status is FORCEWIRE_INTERNAL.
+///
+/// # Safety
+///
+/// That of [`Handle::of`], with references of the body's gone.
+#[inline(always)]
+pub unsafe fn guarded<M: Machine, S>(
+    memory: *mut S,
+    body: impl FnOnce() -> forcewire_status_t,
+) -> forcewire_status_t {
+    guard(body, || {
+        // SAFETY: the caller's word.
+        unsafe { Handle::<M>::of(memory) }.map_or(FORCEWIRE_INTERNAL, Handle::break_off)
+    })
 }
 
 /// Speaks through functions of the caller's.
@@ -187,6 +249,7 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
         Some(handle) => {
             handle.link = Link::None;
             handle.failure = Failure::None;
+            handle.kept = M::Kept::default();
             FORCEWIRE_OK
         }
         None => FORCEWIRE_INVALID_ARGUMENT,
@@ -203,13 +266,16 @@ pub unsafe fn error<M: Machine, S>(
     text: *mut c_char,
     size: usize,
 ) -> *const c_char {
-    // SAFETY: the caller's word.
-    unsafe {
-        match Handle::<M>::of(memory.cast_mut()) {
-            Some(handle) => print(text, size, handle),
-            None => print(text, size, "the handle is NULL or was never initialized"),
+    let print = || {
+        // SAFETY: the caller's word.
+        unsafe {
+            match Handle::<M>::of(memory.cast_mut()) {
+                Some(handle) => print(text, size, handle),
+                None => print(text, size, "the handle is NULL or was never initialized"),
+            }
         }
-    }
+    };
+    guard(print, || INTERNAL.as_ptr())
 }
 
 impl From<Fault> for Failure {

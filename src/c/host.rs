@@ -1,6 +1,6 @@
-//! Sockets for the handles, and arrays of the library's own.
+//! Sockets for the handles.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 use std::{fs, str};
 
 use forcewire::net::{Address, Patience, Stream, connect_with};
-use forcewire::{Cell, Driver, Evaluation, Event, ProtocolError, Server};
+use forcewire::{Driver, Server};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, getsockname};
 
-use crate::driver::{compute, forcewire_cell_t, forcewire_driver_t, forcewire_potential_t};
-use crate::handle::{Handle, Machine};
+use crate::handle::{self, Handle, Machine, forcewire_driver_t, forcewire_server_t};
 use crate::link::Link;
 use crate::memory::text;
-use crate::server::forcewire_server_t;
+use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
-use crate::status::{Failure, Fault};
 
 /// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
 #[repr(C)]
@@ -42,12 +40,16 @@ pub unsafe extern "C" fn forcewire_driver_connect(
     address: *const c_char,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    unsafe {
-        open::<Driver, _>(driver, patience, |patience| {
-            connect_with(&named(address)?, patience, |_, _| {})
-        })
-    }
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        unsafe {
+            open::<Driver, _>(driver, patience, |patience| {
+                connect_with(&named(address)?, patience, |_, _| {})
+            })
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
@@ -58,12 +60,16 @@ pub unsafe extern "C" fn forcewire_server_accept(
     address: *const c_char,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    unsafe {
-        open::<Server, _>(server, patience, |patience| {
-            accept(&named(address)?, patience)
-        })
-    }
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        unsafe {
+            open::<Server, _>(server, patience, |patience| {
+                accept(&named(address)?, patience)
+            })
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
@@ -73,8 +79,12 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
-    unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+    let call = || {
+        // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
+        unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
@@ -84,8 +94,12 @@ pub unsafe extern "C" fn forcewire_server_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
-    // SAFETY: as above.
-    unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+    let call = || {
+        // SAFETY: as above.
+        unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Makes a connection and has the handle speak through it.
@@ -179,8 +193,7 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
                 return Err(named(error));
             }
             let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-            let first = wait(&listeners, address, patience)?;
-            let (socket, _) = listeners[first].accept()?;
+            let (socket, _) = wait(&listeners, address, patience)?.accept()?;
             Stream::from_tcp(socket, patience)
         }
         Address::Unix(path) => {
@@ -193,7 +206,7 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
             })?;
             // Drivers of other users have no business here.
             let waited = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-                .and_then(|()| wait(&[&listener], address, patience));
+                .and_then(|()| wait(&[&listener], address, patience).map(drop));
             let socket = waited.and_then(|_| listener.accept());
             let _ = fs::remove_file(path);
             Stream::from_unix(socket?.0, address.clone(), patience)
@@ -201,8 +214,12 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
     }
 }
 
-/// Which of these a driver has connected to.
-fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::Result<usize> {
+/// The first of these to which a driver has connected.
+fn wait<'a, L: AsFd>(
+    listeners: &'a [L],
+    address: &Address,
+    patience: Patience,
+) -> io::Result<&'a L> {
     let start = Instant::now();
     loop {
         let mut descriptors: Vec<_> = listeners
@@ -219,84 +236,11 @@ fn wait(listeners: &[impl AsFd], address: &Address, patience: Patience) -> io::R
             Err(rustix::io::Errno::INTR) => {}
             result => {
                 result?;
-                let come = descriptors.iter().position(|it| !it.revents().is_empty());
-                if let Some(first) = come {
+                let mut pairs = listeners.iter().zip(&descriptors);
+                if let Some((first, _)) = pairs.find(|(_, it)| !it.revents().is_empty()) {
                     return Ok(first);
                 }
             }
-        }
-    }
-}
-
-/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
-const MOST_ATOMS: usize = 10_000_000;
-const MOST_STRUCTURES: usize = 10_000;
-
-/// [`forcewire_driver_serve`](crate::driver::forcewire_driver_serve) with arrays of the library's own.
-///
-/// # Safety
-///
-/// That of [`Handle::of`] and [`compute`].
-pub unsafe fn serve(
-    driver: *mut forcewire_driver_t,
-    potential: forcewire_potential_t,
-    context: *mut c_void,
-) -> forcewire_status_t {
-    let mut cells = vec![Cell::orthorhombic([0.0; 3])];
-    let (mut positions, mut forces) = (Vec::<[f64; 3]>::new(), Vec::new());
-    let mut evaluations = Vec::new();
-    loop {
-        // SAFETY: the caller's handle. The reference ends before the potential is called, which may look at it.
-        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
-            return FORCEWIRE_INVALID_ARGUMENT;
-        };
-        let (natoms, structures) = match handle
-            .run(|driver| driver.receive_batch(&mut cells, &mut positions))
-        {
-            Ok(Event::Positions {
-                natoms, structures, ..
-            }) => (natoms, structures),
-            Ok(Event::Init { .. }) => continue,
-            Ok(Event::Exit) => return FORCEWIRE_OK,
-            Ok(_) => return handle.fail(Failure::Closed),
-            // The exchange goes on once there is room.
-            Err(status) => match handle.failure().protocol() {
-                Some(ProtocolError::TooManyAtoms { announced, .. }) if announced <= MOST_ATOMS => {
-                    positions.resize(announced, [0.0; 3]);
-                    continue;
-                }
-                Some(ProtocolError::TooManyStructures { announced, .. })
-                    if announced <= MOST_STRUCTURES =>
-                {
-                    cells.resize(announced, Cell::orthorhombic([0.0; 3]));
-                    continue;
-                }
-                _ => return status,
-            },
-        };
-        forces.resize(natoms * structures, [0.0; 3]);
-        evaluations.clear();
-        for (index, cell) in cells.iter().take(structures).enumerate() {
-            let atoms = index * natoms..(index + 1) * natoms;
-            let cell = forcewire_cell_t { h: *cell.h() };
-            let (positions, forces) = (&positions[atoms.clone()], &mut forces[atoms]);
-            let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
-            // SAFETY: the caller's function; the arrays are as long as we say.
-            match unsafe { compute(potential, context, &cell, positions, forces, natoms) } {
-                Ok(evaluation) => evaluations.push(Evaluation::from(evaluation)),
-                Err(failure) => {
-                    // SAFETY: the caller's handle.
-                    return unsafe { Handle::<Driver>::of(driver) }
-                        .map_or(FORCEWIRE_INVALID_ARGUMENT, |handle| handle.fail(failure));
-                }
-            }
-        }
-        // SAFETY: as above.
-        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
-            return FORCEWIRE_INVALID_ARGUMENT;
-        };
-        if let Err(status) = handle.run(|driver| driver.reply_batch(&evaluations, &forces, &[])) {
-            return status;
         }
     }
 }

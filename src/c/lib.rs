@@ -3,14 +3,21 @@
 //! `forcewire.h` is generated from this crate's functions and their comments, which are written for its readers; a
 //! test compares it. `forcewire.f90` stands on the header.
 //!
+//! A file uses only files below it:
+//!
 //! ```text
-//! sockets.rs     open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std)
-//! driver.rs      the API of both roles
-//! server.rs
-//! handle.rs      what the caller's memory holds
-//! link.rs        the caller's recv and send, or a socket
-//! host.rs        connecting, accepting (std)
-//! status.rs      what calls return, and why
+//! serve.rs                forcewire_driver_serve: the driver's loop
+//! host.rs                 connect, accept, adopt (std)
+//! driver.rs | server.rs   the calls of each role
+//! handle.rs               handles: their memory, and what the library keeps in it
+//! unfinished.rs           what the driver's loop has left to do
+//! potential.rs            what is computed, and the caller's function
+//! link.rs                 what a handle speaks through: the caller's recv and send, or a socket
+//! status.rs               what calls return, and why
+//! memory.rs               the caller's pointers
+//! guard.rs                the border to C, which no panic crosses
+//!
+//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std); uses the lowest three
 //! ```
 //!
 //! Without `std` nothing here allocates, and what goes into an image of firmware is checked to reach no panic.
@@ -19,19 +26,29 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![deny(unused_must_use)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+#![deny(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 // The names are those of the header, and what callers must keep to is written there.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod driver;
+mod guard;
 mod handle;
 #[cfg(feature = "std")]
 mod host;
 mod link;
 mod memory;
+mod potential;
+mod serve;
 mod server;
 #[cfg(feature = "std")]
 mod sockets;
 mod status;
+mod unfinished;
 
 #[cfg(not(feature = "std"))]
 #[panic_handler]

@@ -4,10 +4,12 @@ use core::ffi::{c_char, c_void};
 
 use forcewire::{Answer, Cell, Mode, Request, Server, Status};
 
-use crate::driver::{FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, forcewire_cell_t};
-use crate::handle::{self, FORCEWIRE_HANDLE, Handle};
+use crate::handle::{
+    self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_server_t,
+};
 use crate::link::forcewire_transport_t;
 use crate::memory::{array, array_mut};
+use crate::potential::forcewire_cell_t;
 use crate::status::forcewire_status_t::{self, *};
 
 /// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
@@ -29,15 +31,6 @@ pub const FORCEWIRE_HAS_DATA: u32 = 8;
 /// It owes an answer: it computes, or has not said yet what it needs.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
-/// A server: the side that asks for forces, and its connection to one driver.
-///
-/// Lives in the caller's memory, on the stack for instance; what it holds is the library's. One thread uses it at a
-/// time; different handles have nothing in common. It must not be copied.
-#[repr(C)]
-pub struct forcewire_server_t {
-    pub memory: [u64; FORCEWIRE_HANDLE],
-}
-
 /// What came with the forces of a structure.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -57,28 +50,32 @@ pub unsafe extern "C" fn forcewire_server_init(
     server: *mut forcewire_server_t,
     flags: u32,
 ) -> forcewire_status_t {
-    const MODES: u32 = FORCEWIRE_CLASSIC | FORCEWIRE_STRICT;
-    let known = MODES | FORCEWIRE_FOLD | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
-    let mut machine = Server::new().mode(match flags & MODES {
-        0 => Mode::Consolidated,
-        FORCEWIRE_CLASSIC => Mode::Classic,
-        FORCEWIRE_STRICT => Mode::Strict,
-        _ => return FORCEWIRE_INVALID_ARGUMENT,
-    });
-    if flags & !known != 0 {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    }
-    if flags & FORCEWIRE_FOLD != 0 {
-        machine = machine.fold_positions();
-    }
-    if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
-        machine = machine.allow_changing_atoms();
-    }
-    if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
-        machine = machine.allow_not_finite();
-    }
-    // SAFETY: the caller's memory.
-    unsafe { Handle::put(server, machine) }
+    let call = || {
+        const MODES: u32 = FORCEWIRE_CLASSIC | FORCEWIRE_STRICT;
+        let known = MODES | FORCEWIRE_FOLD | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+        let mut machine = Server::new().mode(match flags & MODES {
+            0 => Mode::Consolidated,
+            FORCEWIRE_CLASSIC => Mode::Classic,
+            FORCEWIRE_STRICT => Mode::Strict,
+            _ => return FORCEWIRE_INVALID_ARGUMENT,
+        });
+        if flags & !known != 0 {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        }
+        if flags & FORCEWIRE_FOLD != 0 {
+            machine = machine.fold_positions();
+        }
+        if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
+            machine = machine.allow_changing_atoms();
+        }
+        if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
+            machine = machine.allow_not_finite();
+        }
+        // SAFETY: the caller's memory.
+        unsafe { Handle::put(server, machine) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Connects the server to functions of the caller's, with a new driver at their other end.
@@ -87,8 +84,12 @@ pub unsafe extern "C" fn forcewire_server_attach(
     server: *mut forcewire_server_t,
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and transport.
-    unsafe { handle::attach::<Server, _>(server, transport) }
+    let call = || {
+        // SAFETY: the caller's handle and transport.
+        unsafe { handle::attach::<Server, _>(server, transport) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT (replica 0, one blank)
@@ -105,29 +106,33 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
     extras: *mut c_void,
     extras_size: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, cell, positions, forces, extras) = unsafe {
-        (
-            Handle::<Server>::of(server),
-            cell.as_ref(),
-            array(positions, natoms),
-            array_mut(forces, natoms),
-            array_mut(extras.cast::<u8>(), extras_size),
-        )
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, cell, positions, forces, extras) = unsafe {
+            (
+                Handle::<Server>::of(server),
+                cell.as_ref(),
+                array(positions, natoms),
+                array_mut(forces, natoms),
+                array_mut(extras.cast::<u8>(), extras_size),
+            )
+        };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(cell), Some(positions), Some(forces), Some(extras)) =
+            (cell, positions, forces, extras)
+        else {
+            return handle.refuse("cell, positions, forces or extras is NULL");
+        };
+        let cell = Cell::from(*cell);
+        let request = Request::new(&cell, positions);
+        let result = handle.run(|server| server.evaluate(request, forces, extras));
+        // SAFETY: the caller's memory.
+        unsafe { tell(result, answer) }
     };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(cell), Some(positions), Some(forces), Some(extras)) =
-        (cell, positions, forces, extras)
-    else {
-        return handle.refuse("cell, positions, forces or extras is NULL");
-    };
-    let cell = Cell::from(*cell);
-    let request = Request::new(&cell, positions);
-    let result = handle.run(|server| server.evaluate(request, forces, extras));
-    // SAFETY: the caller's memory.
-    unsafe { tell(result, answer) }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Asks the driver for its status, or waits for the answer to a question that is open: FORCEWIRE_UP and the like,
@@ -137,29 +142,33 @@ pub unsafe extern "C" fn forcewire_server_status(
     server: *mut forcewire_server_t,
     status: *mut u32,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (Some(handle), status) = (unsafe { (Handle::<Server>::of(server), status.as_mut()) })
-    else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let Some(status) = status else {
-        return handle.refuse("status is NULL");
-    };
-    match handle.run(Server::status) {
-        Ok(known) => {
-            let flags = [
-                (Status::UP, FORCEWIRE_UP),
-                (Status::READY, FORCEWIRE_READY),
-                (Status::NEEDS_INIT, FORCEWIRE_NEEDS_INIT),
-                (Status::HAS_DATA, FORCEWIRE_HAS_DATA),
-                (Status::BUSY, FORCEWIRE_BUSY),
-            ];
-            let set = flags.into_iter().filter(|(it, _)| known.contains(*it));
-            *status = set.fold(0, |all, (_, flag)| all | flag);
-            FORCEWIRE_OK
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (Some(handle), status) = (unsafe { (Handle::<Server>::of(server), status.as_mut()) })
+        else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let Some(status) = status else {
+            return handle.refuse("status is NULL");
+        };
+        match handle.run(Server::status) {
+            Ok(known) => {
+                let flags = [
+                    (Status::UP, FORCEWIRE_UP),
+                    (Status::READY, FORCEWIRE_READY),
+                    (Status::NEEDS_INIT, FORCEWIRE_NEEDS_INIT),
+                    (Status::HAS_DATA, FORCEWIRE_HAS_DATA),
+                    (Status::BUSY, FORCEWIRE_BUSY),
+                ];
+                let set = flags.into_iter().filter(|(it, _)| known.contains(*it));
+                *status = set.fold(0, |all, (_, flag)| all | flag);
+                FORCEWIRE_OK
+            }
+            Err(status) => status,
         }
-        Err(status) => status,
-    }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Sends INIT to a driver that needs it: a replica's number and a text, one blank if there is none (NULL and 0).
@@ -170,19 +179,23 @@ pub unsafe extern "C" fn forcewire_server_initialize(
     text: *const c_char,
     size: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (Some(handle), text) =
-        (unsafe { (Handle::<Server>::of(server), array(text.cast::<u8>(), size)) })
-    else {
-        return FORCEWIRE_INVALID_ARGUMENT;
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (Some(handle), text) =
+            (unsafe { (Handle::<Server>::of(server), array(text.cast::<u8>(), size)) })
+        else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let Some(text) = text else {
+            return handle.refuse("text is NULL");
+        };
+        match handle.run(|server| server.initialize(replica, text)) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
     };
-    let Some(text) = text else {
-        return handle.refuse("text is NULL");
-    };
-    match handle.run(|server| server.initialize(replica, text)) {
-        Ok(()) => FORCEWIRE_OK,
-        Err(status) => status,
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Sends one structure to a driver that is ready: the cell, upper triangular, and positions, bohr.
@@ -193,25 +206,29 @@ pub unsafe extern "C" fn forcewire_server_send_positions(
     positions: *const [f64; 3],
     natoms: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, cell, positions) = unsafe {
-        (
-            Handle::<Server>::of(server),
-            cell.as_ref(),
-            array(positions, natoms),
-        )
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, cell, positions) = unsafe {
+            (
+                Handle::<Server>::of(server),
+                cell.as_ref(),
+                array(positions, natoms),
+            )
+        };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(cell), Some(positions)) = (cell, positions) else {
+            return handle.refuse("cell or positions is NULL");
+        };
+        let cell = Cell::from(*cell);
+        match handle.run(|server| server.send_positions(Request::new(&cell, positions))) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
     };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(cell), Some(positions)) = (cell, positions) else {
-        return handle.refuse("cell or positions is NULL");
-    };
-    let cell = Cell::from(*cell);
-    match handle.run(|server| server.send_positions(Request::new(&cell, positions))) {
-        Ok(()) => FORCEWIRE_OK,
-        Err(status) => status,
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Waits until the driver has computed and takes what it found, as forcewire_server_evaluate() does.
@@ -224,23 +241,27 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
     extras: *mut c_void,
     extras_size: usize,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle and memory.
-    let (handle, forces, extras) = unsafe {
-        (
-            Handle::<Server>::of(server),
-            array_mut(forces, natoms),
-            array_mut(extras.cast::<u8>(), extras_size),
-        )
+    let call = || {
+        // SAFETY: the caller's handle and memory.
+        let (handle, forces, extras) = unsafe {
+            (
+                Handle::<Server>::of(server),
+                array_mut(forces, natoms),
+                array_mut(extras.cast::<u8>(), extras_size),
+            )
+        };
+        let Some(handle) = handle else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        let (Some(forces), Some(extras)) = (forces, extras) else {
+            return handle.refuse("forces or extras is NULL");
+        };
+        let result = handle.run(|server| server.get_forces(forces, extras));
+        // SAFETY: the caller's memory.
+        unsafe { tell(result, answer) }
     };
-    let Some(handle) = handle else {
-        return FORCEWIRE_INVALID_ARGUMENT;
-    };
-    let (Some(forces), Some(extras)) = (forces, extras) else {
-        return handle.refuse("forces or extras is NULL");
-    };
-    let result = handle.run(|server| server.get_forces(forces, extras));
-    // SAFETY: the caller's memory.
-    unsafe { tell(result, answer) }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Tells the driver that it is no longer needed, and waits until it has closed the connection.
@@ -248,14 +269,18 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
 pub unsafe extern "C" fn forcewire_server_exit(
     server: *mut forcewire_server_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's handle.
-    let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
-        return FORCEWIRE_INVALID_ARGUMENT;
+    let call = || {
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        match handle.run(Server::exit) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
     };
-    match handle.run(Server::exit) {
-        Ok(()) => FORCEWIRE_OK,
-        Err(status) => status,
-    }
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
@@ -276,8 +301,12 @@ pub unsafe extern "C" fn forcewire_server_error(
 pub unsafe extern "C" fn forcewire_server_close(
     server: *mut forcewire_server_t,
 ) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        unsafe { handle::close::<Server, _>(server) }
+    };
     // SAFETY: the caller's handle.
-    unsafe { handle::close::<Server, _>(server) }
+    unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
 /// Hands an answer over, unless the caller does not want it.

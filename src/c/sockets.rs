@@ -3,7 +3,7 @@
 //! They work on a plain descriptor and keep nothing back, since such programs mix them with calls of their own. What
 //! a descriptor was connected to is remembered for the sake of messages.
 
-use core::ffi::{c_char, c_int, c_long, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 use std::cell::RefCell;
@@ -25,7 +25,9 @@ use forcewire::net::Address;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
 
+use crate::guard::guard;
 use crate::memory::{array, array_mut, print};
+use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
 /// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
@@ -53,11 +55,11 @@ pub unsafe extern "C" fn open_socket(
     prefix: *const c_char,
 ) {
     // SAFETY: the caller's memory.
-    unsafe {
+    guarded(|| unsafe {
         let host = fortran(host, LONGEST);
         let prefix = fortran(prefix, LONGEST);
         open(psockfd, inet, port, host, prefix);
-    }
+    });
 }
 
 /// open_socket() with i-PI's usual prefix, /tmp/ipi_.
@@ -69,7 +71,7 @@ pub unsafe extern "C" fn forcewire_open_socket_4(
     host: *const c_char,
 ) {
     // SAFETY: the caller's memory.
-    unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) }
+    guarded(|| unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) });
 }
 
 /// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
@@ -91,11 +93,11 @@ pub unsafe extern "C" fn open_socket_(
         (prefix_or_host_size as *const c_char, host_size, prefix_size)
     };
     // SAFETY: the caller's memory.
-    unsafe {
+    guarded(|| unsafe {
         let host = fortran(host, low_half(host_size));
         let prefix = fortran(prefix, low_half(prefix_size));
         open(psockfd, inet, port, host, prefix);
-    }
+    });
 }
 
 /// Sends so many bytes, all of them. None if that is 0.
@@ -106,14 +108,12 @@ pub unsafe extern "C" fn writebuffer(
     plen: *const c_int,
 ) {
     // SAFETY: the caller's memory.
-    let result = unsafe { buffer(psockfd, plen) }.and_then(|(socket, len)| {
-        // SAFETY: as above.
-        match unsafe { array(data.cast::<u8>(), len) } {
-            Some(bytes) => write(socket, bytes),
-            None => Err(invalid("there is no data")),
-        }
+    guarded(|| unsafe {
+        report(buffer(psockfd, plen).and_then(|(socket, len)| {
+            let bytes = array(data.cast::<u8>(), len);
+            write(socket, bytes.ok_or_else(|| invalid("there is no data"))?)
+        }));
     });
-    report(result);
 }
 
 /// The same, as Fortran programs without an interface call it.
@@ -134,17 +134,14 @@ pub unsafe extern "C" fn writebuffer_(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
     // SAFETY: the caller's memory, where nothing need have been set.
-    let result = unsafe {
-        let room = buffer(psockfd, plen).and_then(|(socket, len)| {
+    guarded(|| unsafe {
+        report(buffer(psockfd, plen).and_then(|(socket, len)| {
             let room = array_mut(data.cast::<MaybeUninit<u8>>(), len);
-            Ok((socket, room.ok_or_else(|| invalid("there is no room"))?))
-        });
-        room.and_then(|(socket, room)| {
+            let room = room.ok_or_else(|| invalid("there is no room"))?;
             // What was there before must not be taken for what has come.
             read(socket, room).inspect_err(|_| room.fill(MaybeUninit::new(0xff)))
-        })
-    };
-    report(result);
+        }));
+    });
 }
 
 /// The same, as Fortran programs without an interface call it.
@@ -158,13 +155,14 @@ pub unsafe extern "C" fn readbuffer_(psockfd: *const c_int, data: *mut c_void, p
 /// FORCEWIRE_CONTINUE.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_on_error(mode: c_int) {
-    ON_ERROR.store(mode, Ordering::Relaxed);
+    guarded(|| ON_ERROR.store(mode, Ordering::Relaxed));
 }
 
 /// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_error() -> forcewire_status_t {
-    first(|failure| failure.as_ref().map_or(FORCEWIRE_OK, |(status, _)| *status))
+    let status = || first(|failure| failure.as_ref().map_or(FORCEWIRE_OK, |it| it.status));
+    guard(status, || FORCEWIRE_INTERNAL)
 }
 
 /// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
@@ -172,24 +170,25 @@ pub extern "C" fn forcewire_error() -> forcewire_status_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) -> *const c_char {
     // SAFETY: the caller's memory.
-    first(|failure| unsafe {
-        match failure {
-            Some((_, why)) => print(text, size, why),
+    let print = || unsafe {
+        first(|failure| match failure {
+            Some(it) => print(text, size, it.text()),
             None => print(text, size, "all is well"),
-        }
-    })
+        })
+    };
+    guard(print, || INTERNAL.as_ptr())
 }
 
 /// Forgets what has failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_clear_error() {
-    first(|failure| *failure = None);
+    guarded(|| first(|failure| *failure = None));
 }
 
 /// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn c_sleep(seconds: f64) {
-    thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    guarded(|| thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()));
 }
 
 /// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
@@ -221,10 +220,16 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
         };
         Ok(memory?)
     };
-    map().unwrap_or_else(|error| {
-        let name = name.escape_ascii();
-        let text = format!("can't map {nbytes} bytes of i-PI's shared memory {name}: {error}");
-        report(Err((FORCEWIRE_CONNECTION, text)));
+    let map = || {
+        map().unwrap_or_else(|error| {
+            let name = name.escape_ascii();
+            let text = format!("can't map {nbytes} bytes of i-PI's shared memory {name}: {error}");
+            report(Err((FORCEWIRE_CONNECTION, text)));
+            null_mut()
+        })
+    };
+    guard(map, || {
+        report_panic();
         null_mut()
     })
 }
@@ -232,10 +237,12 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
 /// Takes back what shm_map() has done.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
-    if let (Ok(len), false) = (usize::try_from(nbytes), memory.is_null()) {
-        // SAFETY: the caller's memory, which it no longer uses.
-        let _ = unsafe { rustix::mm::munmap(memory, len) };
-    }
+    guarded(|| {
+        if let (Ok(len), false) = (usize::try_from(nbytes), memory.is_null()) {
+            // SAFETY: the caller's memory, which it no longer uses.
+            let _ = unsafe { rustix::mm::munmap(memory, len) };
+        }
+    });
 }
 
 /// The longest text that Fortran programs pass without saying how long it is.
@@ -252,22 +259,58 @@ static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
 static PEERS: Mutex<BTreeMap<RawFd, String>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
-    /// The first failure of this thread.
-    static FIRST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    /// The first failure of this thread. Nothing in it is to be dropped, so that it can be used as long as the thread
+    /// runs, in destructors too.
+    static FIRST: RefCell<Option<First>> = const { RefCell::new(None) };
 }
 
-fn first<T>(look: impl FnOnce(&mut Option<Failure>) -> T) -> T {
+/// A failure that is remembered.
+struct First {
+    status: forcewire_status_t,
+    text: [u8; 512],
+}
+
+impl First {
+    fn new((status, text): &Failure) -> Self {
+        let mut first = Self {
+            status: *status,
+            text: [0; 512],
+        };
+        // SAFETY: there is this much room.
+        unsafe { print(first.text.as_mut_ptr().cast(), first.text.len(), text) };
+        first
+    }
+
+    fn text(&self) -> &str {
+        let text = CStr::from_bytes_until_nul(&self.text).unwrap_or_default();
+        text.to_str().unwrap_or_default()
+    }
+}
+
+fn first<T>(look: impl FnOnce(&mut Option<First>) -> T) -> T {
+    const { assert!(!core::mem::needs_drop::<First>()) };
     FIRST.with_borrow_mut(look)
+}
+
+/// Runs the body of a call that returns nothing.
+fn guarded(body: impl FnOnce()) {
+    guard(body, report_panic);
+}
+
+fn report_panic() {
+    let text = INTERNAL.to_str().unwrap_or_default();
+    report(Err((FORCEWIRE_INTERNAL, text.into())));
 }
 
 /// Does what forcewire_on_error() has said.
 fn report(result: Result<(), Failure>) {
-    let Err((status, text)) = result else { return };
+    let Err(failure) = result else { return };
     if ON_ERROR.load(Ordering::Relaxed) == FORCEWIRE_CONTINUE {
-        first(|failure| {
-            failure.get_or_insert((status, text));
+        first(|first| {
+            first.get_or_insert_with(|| First::new(&failure));
         });
     } else {
+        let (status, text) = failure;
         let _ = writeln!(io::stderr(), "forcewire: {text}");
         process::exit(status as i32);
     }

@@ -6,6 +6,8 @@ use core::fmt;
 use embedded_io::ErrorKind;
 use forcewire::{Error, ProtocolError};
 
+use crate::guard::guard;
+
 /// What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
 /// and what can be done.
 #[repr(C)]
@@ -37,15 +39,23 @@ pub enum forcewire_status_t {
     FORCEWIRE_POTENTIAL = 11,
     /// The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
     FORCEWIRE_ATOMS_CHANGED = 12,
+    /// The library has failed inside, which is a defect of forcewire's: please report it, with the lines on the error
+    /// output. The connection is closed.
+    FORCEWIRE_INTERNAL = 13,
 }
 
 use forcewire_status_t::*;
+
+/// What is said of a panic.
+pub const INTERNAL: &CStr =
+    c"forcewire has failed inside, which is a defect of its own: please report it, with the \
+    lines on the error output; the connection is closed";
 
 /// One sentence that says what a status means. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
     /// What each status means, by number.
-    const MEANING: [&CStr; 13] = [
+    const MEANING: [&CStr; 14] = [
         c"all is well",
         c"an argument makes no sense",
         c"the handle is not connected",
@@ -59,12 +69,14 @@ pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
         c"there are infinite numbers or NaN",
         c"the potential failed",
         c"the number of atoms has changed",
+        INTERNAL,
     ];
-    usize::try_from(status)
-        .ok()
-        .and_then(|status| MEANING.get(status))
-        .unwrap_or(&c"no status of forcewire's")
-        .as_ptr()
+    let meaning = || {
+        let index = usize::try_from(status).ok();
+        let meaning = index.and_then(|index| MEANING.get(index));
+        meaning.map_or(c"this is not a status of forcewire's", |meaning| *meaning)
+    };
+    guard(meaning, || INTERNAL).as_ptr()
 }
 
 /// Why a call failed.
@@ -79,6 +91,10 @@ pub enum Failure {
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
     Potential(c_int),
+    /// Another call has begun what this one was to go on with.
+    OtherArrays,
+    /// The library has panicked.
+    Internal,
 }
 
 /// What functions of the caller's return when they have waited in vain.
@@ -102,6 +118,8 @@ impl Failure {
             Self::InvalidArgument(_) => FORCEWIRE_INVALID_ARGUMENT,
             Self::NotConnected => FORCEWIRE_NOT_CONNECTED,
             Self::Closed => FORCEWIRE_CLOSED,
+            Self::Internal => FORCEWIRE_INTERNAL,
+            Self::OtherArrays => FORCEWIRE_OUT_OF_TURN,
             Self::Potential(_) | Self::Exchange(Error::Potential(_)) => FORCEWIRE_POTENTIAL,
             Self::Exchange(Error::TimedOut(_) | Error::Transport(Fault::Code(TIMED_OUT))) => {
                 FORCEWIRE_TIMED_OUT
@@ -150,6 +168,11 @@ impl fmt::Display for Failure {
                 "the server closed the connection between two messages: it has ended, or has no more work for this driver",
             ),
             Self::Exchange(error) => error.fmt(f),
+            Self::OtherArrays => f.write_str(
+                "a reply was begun with other arrays: make the call again with those, or call \
+                 forcewire_driver_reply(), or close the connection",
+            ),
+            Self::Internal => f.write_str(INTERNAL.to_str().unwrap_or_default()),
             Self::Potential(code) => write!(
                 f,
                 "the potential returned {code}: no reply was sent, close the connection"

@@ -5,16 +5,17 @@ use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use tempfile::tempdir;
 
-use crate::ends::{BROKEN, CLOSED, CONNECTION, NO_ROOM, OK, ends};
+use crate::ends::{BROKEN, CLOSED, CONNECTION, NO_ROOM, NOT_FINITE, OK, POTENTIAL, ends};
 use crate::ipi::{self, NAME, SPRING, Simulation};
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program};
 use crate::wire::{
-    EXIT, HAVEDATA, READY, accept, answers, close, conversation, forceready, hear, listen, posdata,
-    reset, say,
+    EXIT, GETFORCE, HAVEDATA, READY, STATUS, accept, answers, close, conversation, forceready,
+    hear, listen, posdata, reset, say,
 };
 
 /// What `driver.c` can be told to use.
@@ -272,6 +273,43 @@ fn a_driver_runs_simulations() {
         command.args(["arrays", &format!("unix:{prefix}{NAME}"), SPRING]);
         command
     });
+}
+
+/// A driver without forces reads the request for them before it closes: i-PI's server hangs if the connection is reset.
+#[test]
+fn a_potential_that_fails_does_not_reset_the_connection() {
+    let ends_with = |how: &str, k: &str, peer: &dyn Fn(&mut TcpStream)| {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut command = driver(Watch::None, how, port, k, 1);
+        let mut driver = Process::start(&mut command, "driver", directory.path());
+        let mut server = accept(&listener);
+        peer(&mut server);
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).unwrap();
+        assert!(heard.is_empty(), "{how}, {k}: {}", heard.escape_ascii());
+        let (evaluations, status, text) = ends(&driver.success()).remove(0);
+        let expected = if k == "inf" { POTENTIAL } else { NOT_FINITE };
+        assert_eq!((evaluations, status), (1, expected), "{how}, {k}: {text}");
+    };
+    for k in ["inf", "nan"] {
+        for how in ["serve", "arrays"] {
+            // While the potential computes, which takes 200 ms.
+            ends_with(how, k, &|server| {
+                say(server, &posdata(2, 1.0));
+                thread::sleep(Duration::from_millis(50));
+                say(server, GETFORCE);
+            });
+            // After it has failed.
+            ends_with(how, k, &|server| {
+                say(server, &posdata(2, 1.0));
+                thread::sleep(Duration::from_millis(300));
+                say(server, STATUS);
+                hear(server, HAVEDATA);
+                say(server, GETFORCE);
+            });
+        }
+    }
 }
 
 #[test]

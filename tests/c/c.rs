@@ -16,7 +16,10 @@ mod examples;
 mod fortran;
 mod header;
 mod ipi;
+mod layers;
 mod module;
+mod panics;
+mod timeouts;
 mod tools;
 mod wire;
 

@@ -1,7 +1,8 @@
 /* A driver on the library's own calls, connection after connection.
 
    driver HOW ADDRESS K [TIMES]: springs of K hartree/bohr^2 on all atoms; with a K of 0, forces that are the positions
-   and an energy of 1.5. TIMES connections, 1 if not told; each ends in a line: evaluations, status, text.
+   and an energy of 1.5; with a K of inf, a potential that fails. TIMES connections, 1 by default; each ends in a line:
+   evaluations, status, text.
 
    HOW: serve     forcewire_driver_serve, memory of the library's; asks for INIT once, so that i-PI sends batches
         arrays    forcewire_driver_serve, arrays of this program's
@@ -9,6 +10,7 @@
         functions as steps, over functions that move a few bytes at a time and are interrupted in between */
 
 #include <forcewire.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +47,9 @@ static int springs(void *context, const forcewire_cell_t *cell, const double (*p
     }
     evaluation->energy = k ? energy : 1.5;
     it->evaluations++;
-    return 0;
+    if (!isfinite(k))
+        usleep(200000); /* The server asks meanwhile. */
+    return isinf(k) ? 17 : 0;
 }
 
 /* Some bytes at a time, never as many as are wanted; every third call has a signal in it, as it were. */
@@ -139,7 +143,7 @@ int main(int argc, char **argv)
     struct springs potential = {atof(argv[3]), 0};
     static double positions[ATOMS][3], forces[ATOMS][3];
     forcewire_driver_t driver;
-    if (forcewire_driver_init(&driver, strcmp(how, "serve") || !potential.k ? 0 : FORCEWIRE_INIT_ONCE))
+    if (forcewire_driver_init(&driver, strcmp(how, "serve") || !potential.k || !isfinite(potential.k) ? 0 : FORCEWIRE_INIT_ONCE))
         return 2;
     for (int times = argc > 4 ? atoi(argv[4]) : 1; times > 0; times--) {
         struct wire wire = {0};

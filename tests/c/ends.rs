@@ -5,7 +5,10 @@ pub const OK: i32 = 0;
 pub const CLOSED: i32 = 3;
 pub const BROKEN: i32 = 4;
 pub const CONNECTION: i32 = 6;
+pub const OUT_OF_TURN: i32 = 8;
 pub const NO_ROOM: i32 = 9;
+pub const NOT_FINITE: i32 = 10;
+pub const POTENTIAL: i32 = 11;
 
 /// Evaluations, status, text.
 pub fn ends(said: &str) -> Vec<(usize, i32, String)> {

@@ -202,6 +202,26 @@ static void failures(void)
     assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
     says(why, "returned 17");
 
+    /* A server that does not ask for the forces is waited for as long as for a message, and no longer. */
+    const forcewire_patience_t short_message = {0, 0.05, 0};
+    const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
+    const int one = 1;
+    double infinite = INFINITY;
+    int pair[2];
+    for (int arrays = 0; arrays < 2; arrays++) {
+        close_both();
+        assert(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+        assert(forcewire_driver_adopt(&driver, pair[0], &short_message) == FORCEWIRE_OK);
+        assert(write(pair[1], "POSDATA     ", 12) == 12 && write(pair[1], cell, sizeof cell) == sizeof cell);
+        assert(write(pair[1], &one, 4) == 4 && write(pair[1], positions, 24) == 24);
+        for (int again = 0; again < 2; again++) {
+            assert(forcewire_driver_serve(&driver, fails, &infinite, arrays ? room : NULL, arrays ? forces : NULL,
+                                          arrays ? 2 : 0) == FORCEWIRE_POTENTIAL);
+            driver_says("returned 17");
+        }
+        close(pair[1]);
+    }
+
     /* A force that is no number stays here, unless it was allowed. */
     connect_both(0, 0);
     assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);

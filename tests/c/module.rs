@@ -190,6 +190,27 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
+/// Two drivers in two threads, 300 000 evaluations. With `-fno-automatic`, as old codes are compiled, each local
+/// variable of a procedure that is not recursive is one for all threads.
+#[test]
+fn drivers_in_threads_have_nothing_in_common() {
+    let strict: &[&str] = &["-std=f2008", "-pedantic", "-Wno-compare-reals"];
+    let runs: [(Watch, &[&str], u32); 3] = [
+        (Watch::None, strict, 150_000),
+        (Watch::None, &["-fno-automatic", "-w"], 150_000),
+        // Not under valgrind, which takes the pool of threads that libgomp keeps for a leak.
+        (Watch::Sanitizers, strict, 1000),
+    ];
+    for (watch, flags, times) in runs {
+        let sources = &["src/c/forcewire.f90", "tests/c/together.f90"];
+        let directory = tempdir().unwrap();
+        let mut command = program(watch, sources, flags);
+        command.arg(times.to_string());
+        let said = Process::start(&mut command, "together", directory.path()).success();
+        assert_eq!(said, format!("{} evaluations\n", 2 * times));
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     for watch in WATCHES {

@@ -35,6 +35,7 @@ const FORTRAN: &[&str] = &[
     "-O2",
     "-g",
     "-ffp-contract=off",
+    "-fopenmp",
     "-Wall",
     "-Wextra",
     "-Werror",
@@ -52,23 +53,27 @@ pub fn root() -> PathBuf {
 /// The directory with `libforcewire.a`, which the documented command makes.
 pub fn library() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        call(
-            Command::new(env!("CARGO"))
-                .current_dir(root())
-                .args([
-                    "build",
-                    "--quiet",
-                    "--release",
-                    "-p",
-                    "forcewire-c",
-                    "--target-dir",
-                ])
-                .arg(target),
-        );
-        target.join("release")
-    })
+    MADE.get_or_init(|| build(target(), None))
+}
+
+/// The same of a library that was made with these flags of the compiler, in a place of its own.
+pub fn library_with(name: &str, flags: &str) -> PathBuf {
+    build(&target().join("c").join(name), Some(flags))
+}
+
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
+}
+
+fn build(target: &Path, flags: Option<&str>) -> PathBuf {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root());
+    command.args(["build", "--quiet", "--release", "-p", "forcewire-c"]);
+    if let Some(flags) = flags {
+        command.env("RUSTFLAGS", flags);
+    }
+    call(command.arg("--target-dir").arg(target));
+    target.join("release")
 }
 
 /// Programs that have been made: their sources, relative to the repository, and flags.

@@ -1,0 +1,339 @@
+//! The driver's loop.
+
+use core::ffi::{c_int, c_void};
+use core::ptr::null;
+
+use forcewire::{Awaited, Driver, Exchange, ProtocolError, Step, Wait};
+#[cfg(feature = "std")]
+use forcewire::{Cell, Evaluation, Event};
+
+use crate::driver::forcewire_event_kind_t::*;
+use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
+use crate::handle::{self, Handle, forcewire_driver_t};
+use crate::memory::array;
+use crate::potential::{compute, forcewire_cell_t, forcewire_potential_t};
+use crate::status::Failure;
+use crate::status::forcewire_status_t::{self, *};
+#[cfg(feature = "std")]
+use crate::unfinished::Arrays;
+use crate::unfinished::Task;
+
+/// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
+/// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
+/// library then allocates its own arrays, as large as they need to be, and understands batches.
+///
+/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
+/// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+///
+/// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
+/// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_driver_serve(
+    driver: *mut forcewire_driver_t,
+    potential: forcewire_potential_t,
+    context: *mut c_void,
+    positions: *mut [f64; 3],
+    forces: *mut [f64; 3],
+    capacity: usize,
+) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        if potential.is_none() {
+            return handle.refuse("the potential is NULL");
+        }
+        #[cfg(feature = "std")]
+        if positions.is_null() && forces.is_null() {
+            let kept = handle.kept.arrays.take();
+            let mut arrays = kept.unwrap_or_else(|| Box::new(Arrays::new()));
+            // SAFETY: the caller's handle and function.
+            let status = unsafe { serve_batches(driver, potential, context, &mut arrays) };
+            // SAFETY: the caller's handle, to which no reference is left.
+            if let Some(handle) = unsafe { Handle::<Driver>::of(driver) } {
+                handle.kept.arrays = Some(arrays);
+            }
+            return status;
+        }
+        // SAFETY: the caller's memory. No slice of it is used while the potential, which has it too, runs.
+        if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
+            return handle.refuse("positions or forces is NULL");
+        }
+        // SAFETY: the caller's handle, function and memory.
+        unsafe { serve_one(driver, potential, context, positions, forces, capacity) }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Driver, _>(driver, call) }
+}
+
+/// Serves with the caller's arrays, one structure at a time.
+///
+/// # Safety
+///
+/// That of [`Handle::of`] and [`compute`]; both arrays have room for `capacity` atoms.
+unsafe fn serve_one(
+    driver: *mut forcewire_driver_t,
+    potential: forcewire_potential_t,
+    context: *mut c_void,
+    positions: *mut [f64; 3],
+    forces: *mut [f64; 3],
+    capacity: usize,
+) -> forcewire_status_t {
+    let mut event = forcewire_event_t::NONE;
+    loop {
+        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        match handle.kept.task {
+            Task::Nothing => {}
+            Task::Reply {
+                evaluation,
+                forces: begun,
+                natoms,
+            } if core::ptr::eq(begun, forces) && natoms <= capacity => {
+                // SAFETY: the caller's handle and memory.
+                let status = unsafe {
+                    forcewire_driver_reply(driver, &evaluation, forces, natoms, null(), 0)
+                };
+                match status {
+                    FORCEWIRE_OK => continue,
+                    // SAFETY: the caller's handle.
+                    _ => return unsafe { unsent(driver, status) },
+                }
+            }
+            // SAFETY: the caller's handle.
+            Task::Report(code) => return unsafe { report(driver, code) },
+            _ => return handle.fail(Failure::OtherArrays),
+        }
+        // SAFETY: the caller's handle and memory.
+        let status =
+            unsafe { forcewire_driver_receive(driver, positions, capacity, &raw mut event) };
+        match (status, event.kind) {
+            (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
+            (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
+            (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
+            (status, _) => return status,
+        }
+        let (cell, natoms) = (&event.cell, event.natoms);
+        // SAFETY: the caller's function and memory, with room for as many atoms as have come.
+        let result = unsafe { compute(potential, context, cell, positions, forces, natoms) };
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        handle.kept.task = match result {
+            Ok(evaluation) => Task::Reply {
+                evaluation,
+                forces,
+                natoms,
+            },
+            Err(code) => Task::Report(code),
+        };
+    }
+}
+
+/// Serves with the library's arrays.
+///
+/// # Safety
+///
+/// That of [`Handle::of`] and [`compute`].
+#[cfg(feature = "std")]
+unsafe fn serve_batches(
+    driver: *mut forcewire_driver_t,
+    potential: forcewire_potential_t,
+    context: *mut c_void,
+    arrays: &mut Arrays,
+) -> forcewire_status_t {
+    loop {
+        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        match handle.kept.task {
+            Task::Nothing => {}
+            Task::Replies => {
+                let Arrays {
+                    evaluations,
+                    forces,
+                    ..
+                } = &*arrays;
+                let sent = handle.run(|driver| driver.reply_batch(evaluations, forces, &[]));
+                match sent {
+                    Ok(()) => handle.kept.task = Task::Nothing,
+                    // SAFETY: the caller's handle.
+                    Err(status) => return unsafe { unsent(driver, status) },
+                }
+                continue;
+            }
+            // SAFETY: the caller's handle.
+            Task::Report(code) => return unsafe { report(driver, code) },
+            Task::Reply { .. } => return handle.fail(Failure::OtherArrays),
+        }
+        let Arrays {
+            cells, positions, ..
+        } = &mut *arrays;
+        let (natoms, structures) = match handle.run(|driver| driver.receive_batch(cells, positions))
+        {
+            Ok(Event::Positions {
+                natoms, structures, ..
+            }) => (natoms, structures),
+            Ok(Event::Init { .. }) => continue,
+            Ok(Event::Exit) => return FORCEWIRE_OK,
+            Ok(_) => return handle.fail(Failure::Closed),
+            // No byte of the array has come yet: the exchange goes on once there is room.
+            Err(status) => match handle.failure().protocol() {
+                Some(ProtocolError::TooManyAtoms { announced, .. })
+                    if announced <= MOST_ATOMS && grow(positions, announced, [0.0; 3]) =>
+                {
+                    continue;
+                }
+                Some(ProtocolError::TooManyStructures { announced, .. })
+                    if announced <= MOST_STRUCTURES
+                        && grow(cells, announced, Cell::orthorhombic([0.0; 3])) =>
+                {
+                    continue;
+                }
+                _ => return status,
+            },
+        };
+        // SAFETY: the caller's function.
+        let result = unsafe { compute_all(potential, context, arrays, natoms, structures) };
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        handle.kept.task = match result {
+            Ok(()) => Task::Replies,
+            Err(code) => Task::Report(code),
+        };
+    }
+}
+
+/// Computes the structures that have come, until one fails.
+///
+/// # Safety
+///
+/// That of [`compute`].
+#[cfg(feature = "std")]
+unsafe fn compute_all(
+    potential: forcewire_potential_t,
+    context: *mut c_void,
+    arrays: &mut Arrays,
+    natoms: usize,
+    structures: usize,
+) -> Result<(), c_int> {
+    let Arrays {
+        cells,
+        positions,
+        forces,
+        evaluations,
+    } = arrays;
+    forces.resize(natoms * structures, [0.0; 3]);
+    evaluations.clear();
+    for (index, cell) in cells.iter().take(structures).enumerate() {
+        let atoms = index * natoms..(index + 1) * natoms;
+        // Both are there: the structures have been received into these arrays.
+        let positions = positions.get(atoms.clone()).unwrap_or_default();
+        let forces = forces.get_mut(atoms).unwrap_or_default();
+        let cell = forcewire_cell_t { h: *cell.h() };
+        let natoms = forces.len().min(positions.len());
+        let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
+        // SAFETY: the caller's function, and arrays of this length.
+        let result = unsafe { compute(potential, context, &cell, positions, forces, natoms) };
+        evaluations.push(Evaluation::from(result?));
+    }
+    Ok(())
+}
+
+/// A reply was not sent. If that is for its numbers, GETFORCE is still unread.
+///
+/// # Safety
+///
+/// That of [`Handle::of`].
+unsafe fn unsent(
+    driver: *mut forcewire_driver_t,
+    status: forcewire_status_t,
+) -> forcewire_status_t {
+    // SAFETY: the caller's word.
+    match unsafe { Handle::<Driver>::of(driver) } {
+        Some(handle) if status == FORCEWIRE_NOT_FINITE => {
+            let failure = handle.take_failure();
+            read_getforce(handle);
+            handle.fail(failure)
+        }
+        _ => status,
+    }
+}
+
+/// The potential has failed.
+///
+/// # Safety
+///
+/// That of [`Handle::of`].
+unsafe fn report(driver: *mut forcewire_driver_t, code: c_int) -> forcewire_status_t {
+    // SAFETY: the caller's word.
+    match unsafe { Handle::<Driver>::of(driver) } {
+        Some(handle) => {
+            read_getforce(handle);
+            handle.fail(Failure::Potential(code))
+        }
+        None => FORCEWIRE_INVALID_ARGUMENT,
+    }
+}
+
+/// Reads up to GETFORCE, which is all that the server sends before it has forces. What comes of that does not matter:
+/// the connection is of no use any more.
+fn read_getforce(handle: &mut Handle<Driver>) {
+    let _ = handle.run(|driver| Prompt(driver.await_getforce()));
+}
+
+/// An exchange for which the server is not given the time of a computation, but that of a message.
+struct Prompt<T>(T);
+
+impl<T: Exchange> Exchange for Prompt<T> {
+    type Output = T::Output;
+
+    fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError> {
+        self.0.step()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.0.advance(n);
+    }
+
+    fn end(&mut self) {
+        self.0.end();
+    }
+
+    fn midway(&self) -> bool {
+        self.0.midway()
+    }
+
+    fn waits_for(&self) -> Wait {
+        let mut wait = self.0.waits_for();
+        if wait.awaited == Awaited::Nothing {
+            wait.awaited = Awaited::Rest;
+        }
+        wait
+    }
+}
+
+/// Makes an array longer, if there is memory for that.
+#[cfg(feature = "std")]
+fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
+    let fits = array
+        .try_reserve_exact(len.saturating_sub(array.len()))
+        .is_ok();
+    if fits {
+        array.resize(len, value);
+    }
+    fits
+}
+
+/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
+#[cfg(feature = "std")]
+const MOST_ATOMS: usize = 10_000_000;
+#[cfg(feature = "std")]
+const MOST_STRUCTURES: usize = 10_000;

@@ -1,0 +1,57 @@
+//! What forcewire_driver_serve() has left to do when it returns before its end, and the arrays it needs for that.
+
+use core::ffi::c_int;
+
+#[cfg(feature = "std")]
+use forcewire::{Cell, Evaluation};
+
+use crate::potential::forcewire_evaluation_t;
+
+/// Kept in the handle of a driver between two calls.
+#[derive(Default)]
+pub struct Unfinished {
+    pub task: Task,
+    /// Taken out of the handle while a call uses them.
+    #[cfg(feature = "std")]
+    pub arrays: Option<std::boxed::Box<Arrays>>,
+}
+
+/// What comes before the next message of the server.
+#[derive(Clone, Copy, Default)]
+pub enum Task {
+    #[default]
+    Nothing,
+    /// To send this reply, with forces from the caller's array at this address.
+    Reply {
+        evaluation: forcewire_evaluation_t,
+        forces: *const [f64; 3],
+        natoms: usize,
+    },
+    /// To send the reply that is in the library's arrays.
+    #[cfg(feature = "std")]
+    Replies,
+    /// To report that the potential returned this.
+    Report(c_int),
+}
+
+/// Arrays of the library's own.
+#[cfg(feature = "std")]
+pub struct Arrays {
+    pub cells: Vec<Cell>,
+    pub positions: Vec<[f64; 3]>,
+    pub forces: Vec<[f64; 3]>,
+    pub evaluations: Vec<Evaluation>,
+}
+
+#[cfg(feature = "std")]
+impl Arrays {
+    /// Most batches are of one structure, which needs no second try.
+    pub fn new() -> Self {
+        Self {
+            cells: vec![Cell::orthorhombic([0.0; 3])],
+            positions: Vec::new(),
+            forces: Vec::new(),
+            evaluations: Vec::new(),
+        }
+    }
+}

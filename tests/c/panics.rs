@@ -1,0 +1,79 @@
+//! No panic of the library crosses the border to C: it would end the program.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::tempdir;
+
+use crate::header::declared;
+use crate::tools::{Watch, call, library_with, program, root};
+
+/// Each function of the header panics, in a library that was made for that, and returns.
+#[test]
+fn every_function_catches_a_panic() {
+    let library = library_with("panics", "--cfg forcewire_panics");
+    let directory = tempdir().unwrap();
+    let (source, program) = (directory.path().join("all.c"), directory.path().join("all"));
+    let names = declared();
+    let calls: String = names
+        .iter()
+        .map(|name| format!("    CALL({name});\n"))
+        .collect();
+    // Nothing of a caller's is looked at before the panic.
+    let text = format!(
+        "#include <forcewire.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+         typedef long function(long, long, long, long, long, long, long, long);\n\
+         #define CALL(name) printf(\"%s %d\\n\", #name, (int)((function *)(void *)name)(0, 0, 0, 0, 0, 0, 0, 0))\n\
+         int main(void)\n{{\n    forcewire_driver_t driver;\n    char text[512];\n    \
+         forcewire_on_error(FORCEWIRE_CONTINUE);\n    \
+         if (forcewire_driver_init(&driver, 0) != FORCEWIRE_OK)\n        return 1;\n    \
+         setenv(\"FORCEWIRE_PANICS\", \"1\", 1);\n{calls}    \
+         printf(\"%d\\n\", forcewire_driver_receive(&driver, NULL, 0, NULL));\n    \
+         unsetenv(\"FORCEWIRE_PANICS\");\n    \
+         printf(\"%s\\n%s\\n\", forcewire_driver_error(&driver, text, sizeof text), forcewire_strerror(13));\n    \
+         printf(\"%d\\n\", forcewire_error());\n    return 0;\n}}\n"
+    );
+    fs::write(&source, text).unwrap();
+    let mut compiler = Command::new("gcc");
+    compiler.arg("-I").arg(root().join("src/c")).arg(&source);
+    compiler.arg(library.join("libforcewire.a"));
+    call(compiler.arg("-lm").arg("-o").arg(&program));
+
+    let output = Command::new(&program)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let (said, complained) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert!(output.status.success(), "{said}{complained}");
+    let panics = complained.matches("as a test has asked for").count();
+    assert_eq!(panics, names.len() + 1, "{said}{complained}");
+    for name in &names {
+        let status = said.lines().find_map(|line| {
+            let (called, status) = line.split_once(' ')?;
+            (called == name).then(|| status.parse::<i32>().unwrap())
+        });
+        let returns_status = ["_driver_", "_server_"].iter().any(|it| name.contains(it))
+            && !name.ends_with("_error")
+            && !name.ends_with("_text");
+        if returns_status || name == "forcewire_error" {
+            assert_eq!(status, Some(13), "{name}");
+        }
+    }
+    let rest: Vec<_> = said.lines().skip(names.len()).collect();
+    assert_eq!((rest[0], rest[3]), ("13", "13"), "{said}");
+    assert!(rest[1].contains("please report it"), "{said}");
+    assert_eq!(rest[1], rest[2], "{said}");
+}
+
+/// What a thread remembers of its errors, in the destructors at its end.
+#[test]
+fn errors_are_remembered_to_the_end_of_a_thread() {
+    let mut command = program(Watch::None, &["tests/c/ending.c"], &[]);
+    assert_eq!(
+        call(&mut command),
+        "1 there is no descriptor or no length\n"
+    );
+}
