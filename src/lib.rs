@@ -25,10 +25,10 @@ mod exchange;
 mod fmt;
 mod geometry;
 mod protocol;
+mod serve;
 mod server;
 
 pub use backoff::Backoff;
-pub use blocking::serve;
 pub use coalesce::{CoalesceError, Coalesced};
 pub use deadlines::{Deadline, DeadlineTimer, Deadlines, TimedOut};
 pub use driver::{AwaitGetForce, Driver, Event, Initialize, Receive, Reply, Storage};
@@ -39,4 +39,5 @@ pub use potential::{Evaluation, Potential, PotentialError};
 pub use protocol::{
     Extras, ExtrasError, Header, Parameters, ProtocolError, Quantity, Scalar, Status,
 };
+pub use serve::blocking as serve;
 pub use server::{Answer, Mode, Request, Server, ServerExchange};

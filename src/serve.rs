@@ -1,0 +1,85 @@
+//! Whole drivers: a connection, a potential, and arrays for a number of atoms.
+
+use embedded_io::ErrorKind;
+
+#[cfg(feature = "async")]
+use crate::asynch;
+use crate::{Driver, Error, Event, Potential, Storage, blocking};
+
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
+/// for `N` atoms: the whole firmware but its network.
+///
+/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`. For
+/// batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the loop out;
+/// it is eight lines.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "std")] {
+/// use forcewire::potential::Harmonic;
+///
+/// let mut socket = forcewire::net::connect(&"127.0.0.1:31415".parse()?)?;
+/// forcewire::serve::<64>(&mut socket, &mut Harmonic::<f64>::new(0.01))?;
+/// # }
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The
+/// conversation is over with each of them; one that is to survive a time-out keeps its [`Driver`].
+pub fn blocking<const N: usize>(
+    socket: &mut impl blocking::Transport,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let kind = |error: Error<_>| error.map_transport(|error| embedded_io::Error::kind(&error));
+    let mut driver = Driver::new();
+    let mut storage = Storage::<_, N>::new();
+    loop {
+        match blocking::run(socket, storage.receive(&mut driver)).map_err(kind)? {
+            Event::Positions { .. } => {
+                storage.evaluate(&driver, potential)?;
+                blocking::run(socket, storage.reply(&mut driver)).map_err(kind)?;
+            }
+            Event::Init { .. } => {}
+            Event::Exit | Event::Closed => return Ok(()),
+        }
+    }
+}
+
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
+/// for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
+///
+/// # Errors
+///
+/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`].
+///
+/// # Cancel safety
+///
+/// None: the arrays and the state of the conversation go with the future. Keep a [`Driver`] and a
+/// [`Storage`] and [run](asynch::run) the exchanges where a future may be dropped.
+#[cfg(feature = "async")]
+pub async fn asynch<const N: usize>(
+    socket: &mut impl asynch::Transport,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let kind =
+        |error: Error<_>| error.map_transport(|error| embedded_io_async::Error::kind(&error));
+    let mut driver = Driver::new();
+    let mut storage = Storage::<_, N>::new();
+    loop {
+        match asynch::run(socket, storage.receive(&mut driver))
+            .await
+            .map_err(kind)?
+        {
+            Event::Positions { .. } => {
+                storage.evaluate(&driver, potential)?;
+                asynch::run(socket, storage.reply(&mut driver))
+                    .await
+                    .map_err(kind)?;
+            }
+            Event::Init { .. } => {}
+            Event::Exit | Event::Closed => return Ok(()),
+        }
+    }
+}
