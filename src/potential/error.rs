@@ -33,6 +33,15 @@ pub enum PotentialError {
     /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a parameter that
     /// is not a number.
     ResultNotFinite,
+    /// The potential's own reason, as a sentence for the log.
+    ///
+    /// ```
+    /// use forcewire::PotentialError;
+    ///
+    /// let error = PotentialError::Failed("the accelerator did not answer in 100 ms, reset it");
+    /// assert_eq!(error.to_string(), "the accelerator did not answer in 100 ms, reset it");
+    /// ```
+    Failed(&'static str),
 }
 
 impl fmt::Display for PotentialError {
@@ -56,6 +65,7 @@ impl fmt::Display for PotentialError {
             Self::ResultNotFinite => f.write_str(
                 "the energy or the virial is infinite or NaN, look for atoms in the same place",
             ),
+            Self::Failed(reason) => f.write_str(reason),
         }
     }
 }
