@@ -31,7 +31,7 @@ mod server;
 pub use backoff::Backoff;
 pub use coalesce::{CoalesceError, Coalesced};
 pub use deadlines::{Deadline, DeadlineTimer, Deadlines, TimedOut};
-pub use driver::{AwaitGetForce, Driver, Event, Initialize, Receive, Reply, Storage};
+pub use driver::{AwaitGetForce, Drain, Driver, Event, Initialize, Receive, Reply, Storage};
 pub use error::Error;
 pub use exchange::{Awaited, Exchange, Step, Traffic, Wait};
 pub use geometry::{Cell, Rotation, Virial};

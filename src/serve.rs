@@ -4,6 +4,7 @@ use embedded_io::ErrorKind;
 
 #[cfg(feature = "async")]
 use crate::asynch;
+use crate::fmt::debug;
 use crate::{Driver, Error, Event, Potential, Storage, blocking};
 
 /// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
@@ -26,20 +27,35 @@ use crate::{Driver, Error, Event, Potential, Storage, blocking};
 ///
 /// # Errors
 ///
-/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The
-/// conversation is over with each of them; one that is to survive a time-out keeps its [`Driver`].
+/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The conversation is over
+/// with each of them: close the connection. What the server has sent with the positions has been read by then
+/// ([`Driver::drain`]), so closing does not reset the connection. A program that is to survive a time-out keeps its
+/// [`Driver`].
 pub fn blocking<const N: usize>(
     socket: &mut impl blocking::Transport,
     potential: &mut impl Potential,
 ) -> Result<(), Error<ErrorKind>> {
-    let kind = |error: Error<_>| error.map_transport(|error| embedded_io::Error::kind(&error));
     let mut driver = Driver::new();
+    let served = blocking_loop::<N>(socket, &mut driver, potential);
+    if gives_up(&served) {
+        // It fails only if the connection does, and then nothing can be reset.
+        let _ = blocking::run(socket, driver.drain());
+    }
+    served
+}
+
+fn blocking_loop<const N: usize>(
+    socket: &mut impl blocking::Transport,
+    driver: &mut Driver,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let kind = |error: Error<_>| error.map_transport(|error| embedded_io::Error::kind(&error));
     let mut storage = Storage::<_, N>::new();
     loop {
-        match blocking::run(socket, storage.receive(&mut driver)).map_err(kind)? {
+        match blocking::run(socket, storage.receive(driver)).map_err(kind)? {
             Event::Positions { .. } => {
-                storage.evaluate(&driver, potential)?;
-                blocking::run(socket, storage.reply(&mut driver)).map_err(kind)?;
+                storage.evaluate(driver, potential)?;
+                blocking::run(socket, storage.reply(driver)).map_err(kind)?;
             }
             Event::Init { .. } => {}
             Event::Exit | Event::Closed => return Ok(()),
@@ -52,7 +68,8 @@ pub fn blocking<const N: usize>(
 ///
 /// # Errors
 ///
-/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`].
+/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`]. What the server has sent with
+/// the positions has been read by then, as in [`blocking::serve`].
 ///
 /// # Cancel safety
 ///
@@ -63,23 +80,52 @@ pub async fn asynch<const N: usize>(
     socket: &mut impl asynch::Transport,
     potential: &mut impl Potential,
 ) -> Result<(), Error<ErrorKind>> {
+    let mut driver = Driver::new();
+    let served = asynch_loop::<N>(socket, &mut driver, potential).await;
+    if gives_up(&served) {
+        let _ = asynch::run(socket, driver.drain()).await;
+    }
+    served
+}
+
+#[cfg(feature = "async")]
+async fn asynch_loop<const N: usize>(
+    socket: &mut impl asynch::Transport,
+    driver: &mut Driver,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
     let kind =
         |error: Error<_>| error.map_transport(|error| embedded_io_async::Error::kind(&error));
-    let mut driver = Driver::new();
     let mut storage = Storage::<_, N>::new();
     loop {
-        match asynch::run(socket, storage.receive(&mut driver))
+        match asynch::run(socket, storage.receive(driver))
             .await
             .map_err(kind)?
         {
             Event::Positions { .. } => {
-                storage.evaluate(&driver, potential)?;
-                asynch::run(socket, storage.reply(&mut driver))
+                storage.evaluate(driver, potential)?;
+                asynch::run(socket, storage.reply(driver))
                     .await
                     .map_err(kind)?;
             }
             Event::Init { .. } => {}
             Event::Exit | Event::Closed => return Ok(()),
         }
+    }
+}
+
+/// Whether this driver ends the conversation, over a connection that still works.
+fn gives_up(served: &Result<(), Error<ErrorKind>>) -> bool {
+    match served {
+        Err(Error::Potential(error)) => {
+            debug!("the potential failed: {}", error);
+            true
+        }
+        Err(Error::Protocol(error)) => {
+            debug!("giving up: {}", error);
+            true
+        }
+        // A peer that is late or has gone sends nothing more.
+        _ => false,
     }
 }

@@ -22,10 +22,12 @@
 //! (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `dispatch_send_batch`). A reply of one structure is the same
 //! bytes as a batch of one.
 
+mod drain;
 mod storage;
 
 use core::fmt;
 
+pub use drain::Drain;
 pub use storage::Storage;
 
 use crate::exchange::progress::{Gather, SCRATCH};
