@@ -120,8 +120,10 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let mut evaluations = 0;
     let error = loop {
         match blocking::run(&mut tls, storage.receive(&mut driver)) {
-            Ok(Event::Positions { .. }) => {
-                let evaluated = storage.evaluate(&driver, &mut potential);
+            Ok(Event::Positions {
+                natoms, structures, ..
+            }) => {
+                let evaluated = storage.evaluate(natoms, structures, &mut potential);
                 let replied = evaluated
                     .map_err(forcewire::Error::Potential)
                     .and_then(|()| blocking::run(&mut tls, storage.reply(&mut driver)));

@@ -53,8 +53,10 @@ fn blocking_loop<const N: usize>(
     let mut storage = Storage::<_, N>::new();
     loop {
         match blocking::run(socket, storage.receive(driver)).map_err(kind)? {
-            Event::Positions { .. } => {
-                storage.evaluate(driver, potential)?;
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                storage.evaluate(natoms, structures, potential)?;
                 blocking::run(socket, storage.reply(driver)).map_err(kind)?;
             }
             Event::Init { .. } => {}
@@ -102,8 +104,10 @@ async fn asynch_loop<const N: usize>(
             .await
             .map_err(kind)?
         {
-            Event::Positions { .. } => {
-                storage.evaluate(driver, potential)?;
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                storage.evaluate(natoms, structures, potential)?;
                 asynch::run(socket, storage.reply(driver))
                     .await
                     .map_err(kind)?;

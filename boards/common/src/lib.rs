@@ -255,7 +255,7 @@ impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P
                         work.atoms = natoms;
                     }
                     let start = link.now();
-                    arrays.evaluate(driver, potential)?;
+                    arrays.evaluate(natoms, structures, potential)?;
                     let time = link.now() - start;
                     link.run(arrays.reply(driver))?;
                     work.evaluations += structures as u64;
