@@ -5,7 +5,7 @@ use embedded_io::ErrorKind;
 #[cfg(feature = "async")]
 use crate::asynch;
 use crate::fmt::debug;
-use crate::{Driver, Error, Event, Potential, Storage, blocking};
+use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
 
 /// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
 /// for `N` atoms: the whole firmware but its network.
@@ -38,8 +38,17 @@ pub fn blocking<const N: usize>(
     let mut driver = Driver::new();
     let served = blocking_loop::<N>(socket, &mut driver, potential);
     if gives_up(&served) {
-        // It fails only if the connection does, and then nothing can be reset.
-        let _ = blocking::run(socket, driver.drain());
+        // `blocking::run` does this too; without its writes and flushes it is smaller.
+        let mut drain = driver.drain();
+        let wait = drain.waits_for();
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match socket.read(bytes, &wait).map_err(kind) {
+                Err(Error::Transport(ErrorKind::Interrupted)) => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                // The connection has ended, so nothing can be reset.
+                _ => break,
+            }
+        }
     }
     served
 }
@@ -49,7 +58,6 @@ fn blocking_loop<const N: usize>(
     driver: &mut Driver,
     potential: &mut impl Potential,
 ) -> Result<(), Error<ErrorKind>> {
-    let kind = |error: Error<_>| error.map_transport(|error| embedded_io::Error::kind(&error));
     let mut storage = Storage::<_, N>::new();
     loop {
         match blocking::run(socket, storage.receive(driver)).map_err(kind)? {
@@ -85,7 +93,15 @@ pub async fn asynch<const N: usize>(
     let mut driver = Driver::new();
     let served = asynch_loop::<N>(socket, &mut driver, potential).await;
     if gives_up(&served) {
-        let _ = asynch::run(socket, driver.drain()).await;
+        let mut drain = driver.drain();
+        let wait = drain.waits_for();
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match socket.read(bytes, &wait).await.map_err(kind) {
+                Err(Error::Transport(ErrorKind::Interrupted)) => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                _ => break,
+            }
+        }
     }
     served
 }
@@ -96,8 +112,6 @@ async fn asynch_loop<const N: usize>(
     driver: &mut Driver,
     potential: &mut impl Potential,
 ) -> Result<(), Error<ErrorKind>> {
-    let kind =
-        |error: Error<_>| error.map_transport(|error| embedded_io_async::Error::kind(&error));
     let mut storage = Storage::<_, N>::new();
     loop {
         match asynch::run(socket, storage.receive(driver))
@@ -116,6 +130,11 @@ async fn asynch_loop<const N: usize>(
             Event::Exit | Event::Closed => return Ok(()),
         }
     }
+}
+
+/// The same error with the kind of the transport's.
+fn kind<E: embedded_io::Error>(error: Error<E>) -> Error<ErrorKind> {
+    error.map_transport(|error| error.kind())
 }
 
 /// Whether this driver ends the conversation, over a connection that still works.

@@ -1,7 +1,6 @@
 //! Reading what a server has sent before the connection is closed.
 
-use super::{Driver, Phase, State};
-use crate::protocol::header::HEADER;
+use super::{Driver, Field, Phase, State};
 use crate::{Awaited, Exchange, Header, ProtocolError, Step, Wait};
 
 impl Driver {
@@ -30,24 +29,25 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again to go on. One that is made anew goes on too, unless the other one was
-    /// dropped within the twelve bytes of the command.
+    /// Keep the exchange and run it again to go on. One that is made anew is done at once.
     pub const fn drain(&mut self) -> Drain<'_> {
-        Drain {
-            driver: self,
-            last: None,
-        }
-    }
-
-    /// Whether the server sends a command without waiting for anything of this driver.
-    fn expects_command(&self) -> bool {
-        let positions = self.within == Some(Header::PosData);
-        match self.state {
-            State::Reading(_) | State::Positions | State::Answering => {
-                positions || self.phase == Phase::HaveData
-            }
+        let positions = matches!(self.within, Some(Header::PosData));
+        let have_data = matches!(self.phase, Phase::HaveData);
+        // Whether the server sends a command without waiting for anything of this driver.
+        let awaits = match self.state {
+            State::Reading(_) | State::Positions | State::Answering => positions || have_data,
             State::Failed(_) => positions,
             _ => false,
+        };
+        let begun = match self.state {
+            State::Reading(Field::Header) => self.at,
+            _ => 0,
+        };
+        Drain {
+            driver: self,
+            awaits,
+            begun,
+            rest: &[],
         }
     }
 }
@@ -57,66 +57,55 @@ impl Driver {
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Drain<'a> {
     driver: &'a mut Driver,
-    /// The last bytes that came, as many as a header has; none before the first step.
-    last: Option<u128>,
+    /// The command has not come.
+    awaits: bool,
+    /// Bytes in the scratch that came before this exchange and may begin the command.
+    begun: usize,
+    /// What remains of the command that may have begun; empty if none has.
+    rest: &'static [u8],
 }
 
 impl Drain<'_> {
-    /// Takes bytes that have come from the scratch; whether a command was the last thing in them that is one.
-    fn look(&mut self, len: usize) -> bool {
-        let Self { driver, last } = self;
-        let last = last.get_or_insert(0);
-        for &byte in driver.scratch.get(..len).unwrap_or_default() {
+    /// Looks for the command in the first bytes of the scratch.
+    fn look(&mut self, len: usize) {
+        for &byte in self.driver.scratch.get(..len).unwrap_or_default() {
             // C programs may pad a header with NULs.
             let byte = if byte == 0 { b' ' } else { byte };
-            *last = ((*last << 8) | u128::from(byte)) & ((1 << (8 * HEADER)) - 1);
-            if COMMANDS.contains(last) {
-                return true;
-            }
+            self.rest = match self.rest {
+                [next] if *next == byte => {
+                    self.awaits = false;
+                    return;
+                }
+                [next, rest @ ..] if *next == byte => rest,
+                // A byte that does not fit may begin another one: none begins in the middle of itself or another, but
+                // for the second S of STATUS, with which numbers would have to end.
+                _ => match byte {
+                    b'G' => after_first(Header::GetForce),
+                    b'S' => after_first(Header::Status),
+                    b'E' => after_first(Header::Exit),
+                    _ => &[],
+                },
+            };
         }
-        false
-    }
-
-    /// The conversation is over.
-    fn close(&mut self) {
-        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
-            self.driver.state = State::Closed;
-        }
-        // Nothing is expected after this.
-        self.driver.within = None;
     }
 }
 
-/// What a server sends after positions.
-const COMMANDS: [u128; 3] = [
-    number(Header::GetForce.bytes()),
-    number(Header::Status.bytes()),
-    number(Header::Exit.bytes()),
-];
-
-/// Bytes as a number, the first the highest.
-const fn number(bytes: &[u8]) -> u128 {
-    match bytes {
-        [before @ .., last] => (number(before) << 8) | *last as u128,
-        [] => 0,
-    }
+const fn after_first(header: Header) -> &'static [u8] {
+    header.bytes().split_at(1).1
 }
 
 impl Exchange for Drain<'_> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        if self.last.is_none() {
-            // The beginning of the command may have come already.
-            let begun = match self.driver.state {
-                State::Reading(_) => self.driver.at,
-                _ => 0,
-            };
-            if !self.driver.expects_command() || self.look(begun) {
-                self.close();
-            }
+        // The conversation is over, whether this exchange comes to its end or not.
+        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
+            self.driver.state = State::Closed;
         }
-        if self.driver.expects_command() {
+        self.driver.within = None;
+        let begun = core::mem::take(&mut self.begun);
+        self.look(begun);
+        if self.awaits {
             Ok(Step::Read(&mut self.driver.scratch))
         } else {
             Ok(Step::Done(()))
@@ -124,18 +113,13 @@ impl Exchange for Drain<'_> {
     }
 
     fn advance(&mut self, n: usize) {
-        if !self.driver.expects_command() {
-            return;
-        }
         self.driver.traffic.received += n as u64;
         self.driver.message = self.driver.message.saturating_add(n);
-        if self.look(n) {
-            self.close();
-        }
+        self.look(n);
     }
 
     fn end(&mut self) {
-        self.close();
+        self.awaits = false;
     }
 
     fn midway(&self) -> bool {
@@ -145,7 +129,7 @@ impl Exchange for Drain<'_> {
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let wait = self.driver.waits_for(Awaited::Nothing);
-        if self.driver.expects_command() {
+        if self.awaits {
             // It has left the server already, so this takes no longer than a message does.
             Wait {
                 awaited: Awaited::Rest,
