@@ -135,9 +135,16 @@ fn serve(
             Ok(Event::Positions {
                 natoms, structures, ..
             }) => {
-                work.evaluate(natoms, structures)?;
-                let reply = driver.reply_batch(&work.evaluations, &work.forces, &[]);
-                blocking::run(stream, reply)?;
+                let result = work
+                    .evaluate(natoms, structures)
+                    .map_err(forcewire::Error::Potential)
+                    .and_then(|()| {
+                        let reply = driver.reply_batch(&work.evaluations, &work.forces, &[]);
+                        blocking::run(stream, reply)
+                    });
+                if let Err(error) = result {
+                    return Err(give_up(stream, driver, error));
+                }
                 if verbose {
                     let energies: Vec<f64> = work.evaluations.iter().map(|it| it.energy).collect();
                     eprintln!("driver: {natoms} atoms, energy {energies:?} hartree");
@@ -160,9 +167,21 @@ fn serve(
             Err(Protocol(TooManyStructures { announced, .. })) if announced <= MOST_STRUCTURES => {
                 work.cells.resize(announced, Cell::orthorhombic([0.0; 3]));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(give_up(stream, driver, error)),
         }
     }
+}
+
+/// Reads what the server has sent if the connection still works: i-PI hangs on one that is closed before.
+fn give_up(
+    stream: &mut Stream,
+    driver: &mut Driver,
+    error: forcewire::Error<std::io::Error>,
+) -> Box<dyn Error> {
+    if let forcewire::Error::Protocol(_) | forcewire::Error::Potential(_) = error {
+        let _ = blocking::run(stream, driver.drain());
+    }
+    error.into()
 }
 
 /// The arrays of an exchange, as long as the server's structures need, and what has been done with them.

@@ -118,12 +118,19 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let mut storage = Box::new(Storage::<f64, ATOMS>::new());
     let mut potential = Harmonic::new(arguments.spring);
     let mut evaluations = 0;
-    loop {
+    let error = loop {
         match blocking::run(&mut tls, storage.receive(&mut driver)) {
-            Ok(Event::Positions { .. }) => {
-                storage.evaluate(&driver, &mut potential)?;
-                blocking::run(&mut tls, storage.reply(&mut driver)).map_err(told)?;
-                evaluations += 1;
+            Ok(Event::Positions {
+                natoms, structures, ..
+            }) => {
+                let evaluated = storage.evaluate(natoms, structures, &mut potential);
+                let replied = evaluated
+                    .map_err(forcewire::Error::Potential)
+                    .and_then(|()| blocking::run(&mut tls, storage.reply(&mut driver)));
+                match replied {
+                    Ok(()) => evaluations += 1,
+                    Err(error) => break error,
+                }
             }
             Ok(Event::Init { .. }) => {}
             Ok(Event::Exit) => {
@@ -133,9 +140,14 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
             Ok(_) | Err(forcewire::Error::Transport(TlsError::ConnectionClosed)) => {
                 return Err("the server closed the connection without EXIT".into());
             }
-            Err(error) => return Err(told(error).into()),
+            Err(error) => break error,
         }
+    };
+    // i-PI hangs on a connection that is closed before all that it has sent is read.
+    if let forcewire::Error::Protocol(_) | forcewire::Error::Potential(_) = error {
+        let _ = blocking::run(&mut tls, driver.drain());
     }
+    Err(told(error).into())
 }
 
 /// [`TlsError`] has no text of its own.

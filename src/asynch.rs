@@ -7,9 +7,9 @@ use core::time::Duration;
 
 use embedded_io_async::{ErrorKind, Read, Write};
 
-use crate::{
-    DeadlineTimer, Deadlines, Driver, Error, Event, Exchange, Potential, Step, Storage, Wait,
-};
+use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
+
+pub use crate::serve::asynch as serve;
 
 /// A connection as [`run`] needs it. The twin of [`blocking::Transport`](crate::blocking::Transport), with its methods
 /// and errors.
@@ -240,41 +240,5 @@ fn passing<T, E: embedded_io_async::Error>(
         Ok(value) => Ok(Some(value)),
         Err(Error::Transport(error)) if error.kind() == ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
-/// for `N` atoms. See [`blocking::serve`](crate::blocking::serve); the arrays live in the future.
-///
-/// # Errors
-///
-/// As [`run`], with the kind of the transport's error, and [`Error::Potential`].
-///
-/// # Cancel safety
-///
-/// None: the arrays and the state of the conversation go with the future. Keep a [`Driver`] and a
-/// [`Storage`] and [`run`] the exchanges where a future may be dropped.
-pub async fn serve<const N: usize>(
-    socket: &mut impl Transport,
-    potential: &mut impl Potential,
-) -> Result<(), Error<ErrorKind>> {
-    let kind =
-        |error: Error<_>| error.map_transport(|error| embedded_io_async::Error::kind(&error));
-    let mut driver = Driver::new();
-    let mut storage = Storage::<_, N>::new();
-    loop {
-        match run(socket, storage.receive(&mut driver))
-            .await
-            .map_err(kind)?
-        {
-            Event::Positions { .. } => {
-                storage.evaluate(&driver, potential)?;
-                run(socket, storage.reply(&mut driver))
-                    .await
-                    .map_err(kind)?;
-            }
-            Event::Init { .. } => {}
-            Event::Exit | Event::Closed => return Ok(()),
-        }
     }
 }

@@ -4,10 +4,9 @@ use core::time::Duration;
 
 use embedded_io::{ErrorKind, Read, Write};
 
-use crate::{
-    DeadlineTimer, Deadlines, Driver, Error, Event, Exchange, Potential, Step, Storage, TimedOut,
-    Wait,
-};
+use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, TimedOut, Wait};
+
+pub use crate::serve::blocking as serve;
 
 /// A connection as [`run`] needs it.
 ///
@@ -212,45 +211,4 @@ fn retry<T, E: embedded_io::Error>(
 /// Whether it is an error of the transport's, of this kind.
 fn is<E: embedded_io::Error>(error: &Error<E>, kind: ErrorKind) -> bool {
     matches!(error, Error::Transport(error) if error.kind() == kind)
-}
-
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
-/// for `N` atoms: the whole firmware but its network.
-///
-/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`. For
-/// batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the loop out;
-/// it is eight lines.
-///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # #[cfg(feature = "std")] {
-/// use forcewire::potential::Harmonic;
-///
-/// let mut socket = forcewire::net::connect(&"127.0.0.1:31415".parse()?)?;
-/// forcewire::serve::<64>(&mut socket, &mut Harmonic::<f64>::new(0.01))?;
-/// # }
-/// # Ok(()) }
-/// ```
-///
-/// # Errors
-///
-/// As [`run`], with the kind of the transport's error, and [`Error::Potential`]. The conversation is over with each of
-/// them; one that is to survive a time-out keeps its [`Driver`].
-pub fn serve<const N: usize>(
-    socket: &mut impl Transport,
-    potential: &mut impl Potential,
-) -> Result<(), Error<ErrorKind>> {
-    let kind = |error: Error<_>| error.map_transport(|error| embedded_io::Error::kind(&error));
-    let mut driver = Driver::new();
-    let mut storage = Storage::<_, N>::new();
-    loop {
-        match run(socket, storage.receive(&mut driver)).map_err(kind)? {
-            Event::Positions { .. } => {
-                storage.evaluate(&driver, potential)?;
-                run(socket, storage.reply(&mut driver)).map_err(kind)?;
-            }
-            Event::Init { .. } => {}
-            Event::Exit | Event::Closed => return Ok(()),
-        }
-    }
 }

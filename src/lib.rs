@@ -25,15 +25,15 @@ mod exchange;
 mod fmt;
 mod geometry;
 mod protocol;
+mod serve;
 mod server;
 
 pub use backoff::Backoff;
-pub use blocking::serve;
 pub use coalesce::{CoalesceError, Coalesced};
 pub use deadlines::{Deadline, DeadlineTimer, Deadlines, TimedOut};
 pub use driver::{
-    AwaitGetForce, Chunks, Destination, Driver, Event, Initialize, Origin, Receive, Reply, Sink,
-    Source, Storage,
+    AwaitGetForce, Chunks, Destination, Drain, Driver, Event, Initialize, Origin, Receive, Reply,
+    Sink, Source, Storage,
 };
 pub use error::Error;
 pub use exchange::{Awaited, Exchange, Step, Traffic, Wait};
@@ -42,4 +42,5 @@ pub use potential::{Evaluation, Potential, PotentialError};
 pub use protocol::{
     Extras, ExtrasError, Header, Parameters, ProtocolError, Quantity, Scalar, Status,
 };
+pub use serve::blocking as serve;
 pub use server::{Answer, Mode, Request, Server, ServerExchange};

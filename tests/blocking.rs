@@ -309,8 +309,12 @@ fn a_loop_with_storage_serves_batches() {
         let mut potential = fixed(golden_answer());
         loop {
             match blocking::run(&mut fake, storage.receive(&mut driver)).unwrap() {
-                Event::Positions { .. } => {
-                    storage.evaluate(&driver, &mut potential).unwrap();
+                Event::Positions {
+                    natoms, structures, ..
+                } => {
+                    storage
+                        .evaluate(natoms, structures, &mut potential)
+                        .unwrap();
                     blocking::run(&mut fake, storage.reply(&mut driver)).unwrap();
                 }
                 Event::Init { .. } => {}

@@ -603,7 +603,9 @@ fn storage_forgets_what_was_evaluated_before() {
             matches!(reply, Err(ProtocolError::WrongLength { .. })),
             "{reply:?}"
         );
-        storage.evaluate(&driver, &mut gas).expect("no forces");
+        storage
+            .evaluate(driver.natoms(), driver.structures(), &mut gas)
+            .expect("no forces");
         assert_eq!(pour(storage.reply(&mut driver), &mut inbox).0, Ok(()));
         assert_eq!(driver.status(), Header::Ready);
     }

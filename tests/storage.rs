@@ -80,7 +80,9 @@ fn a_structure_is_evaluated_and_replied_to() {
         for structure in [water(), atoms(40), atoms(0), golden()] {
             let (event, _) = run(storage.receive(&mut driver), &posdata(&structure));
             assert_eq!(event, Ok(structure.event()));
-            storage.evaluate(&driver, &mut pull).unwrap();
+            storage
+                .evaluate(driver.natoms(), driver.structures(), &mut pull)
+                .unwrap();
             let (cell, positions) = pull.given.pop().unwrap();
             assert_eq!(cell, structure.cell());
             let rounded = structure.positions.iter().map(|it| it.map(T::from_f64));
@@ -115,7 +117,9 @@ fn each_structure_of_a_batch_is_evaluated_with_its_cell() {
                 cell: batch[0].cell(),
             };
             assert_eq!(event, Ok(expected));
-            storage.evaluate(&driver, &mut pull).unwrap();
+            storage
+                .evaluate(driver.natoms(), driver.structures(), &mut pull)
+                .unwrap();
             let (result, said) = run(storage.reply(&mut driver), GETFORCE);
             assert_eq!(result, Ok(()));
             assert_eq!(said, forceready_batch(&batch.each_ref().map(pulled::<T>)));
@@ -131,7 +135,9 @@ fn a_single_structure_uses_part_of_a_batchs_storage() {
     let mut storage = Storage::<f64, 9, 3>::new();
     let mut pull = Pull::new();
     let _ = run(storage.receive(&mut driver), &posdata(&water()));
-    storage.evaluate(&driver, &mut pull).unwrap();
+    storage
+        .evaluate(driver.natoms(), driver.structures(), &mut pull)
+        .unwrap();
     assert_eq!(pull.given.len(), 1);
     let (_, said) = run(storage.reply(&mut driver), GETFORCE);
     assert_eq!(said, forceready(&pulled::<f64>(&water())));
@@ -150,7 +156,7 @@ fn what_the_potential_refuses_is_not_replied_to() {
         let _ = run(storage.receive(&mut driver), &two);
         pull.given.clear();
         pull.fails_at = fails_at;
-        let result = storage.evaluate(&driver, &mut pull);
+        let result = storage.evaluate(driver.natoms(), driver.structures(), &mut pull);
         assert_eq!(result, Err(PotentialError::ResultNotFinite));
         let (result, said) = run(storage.reply(&mut driver), b"");
         assert_eq!(
@@ -164,7 +170,9 @@ fn what_the_potential_refuses_is_not_replied_to() {
         assert_eq!(said, b"");
         // Another potential may know better.
         pull.fails_at = usize::MAX;
-        storage.evaluate(&driver, &mut pull).unwrap();
+        storage
+            .evaluate(driver.natoms(), driver.structures(), &mut pull)
+            .unwrap();
         let (result, said) = run(storage.reply(&mut driver), GETFORCE);
         assert_eq!(result, Ok(()));
         assert_eq!(said, forceready_batch(&batch.each_ref().map(pulled::<f64>)));
@@ -187,7 +195,9 @@ fn storage_that_is_too_small_is_refused() {
     let (event, _) = run(large.receive(&mut driver), &posdata(&water())[160..]);
     assert_eq!(event, Ok(water().event()));
     let mut pull = Pull::new();
-    large.evaluate(&driver, &mut pull).unwrap();
+    large
+        .evaluate(driver.natoms(), driver.structures(), &mut pull)
+        .unwrap();
     assert_eq!(pull.given, [(water().cell(), water().positions)]);
     let (_, said) = run(large.reply(&mut driver), GETFORCE);
     assert_eq!(said, forceready(&pulled::<f64>(&water())));
@@ -216,7 +226,9 @@ fn a_structure_that_was_not_evaluated_is_not_replied_to() {
     let (result, _) = run(storage.reply(&mut driver), b"");
     assert!(matches!(result, Err(ProtocolError::WrongLength { .. })));
 
-    storage.evaluate(&driver, &mut Pull::new()).unwrap();
+    storage
+        .evaluate(driver.natoms(), driver.structures(), &mut Pull::new())
+        .unwrap();
     let (result, _) = run(storage.reply(&mut driver), GETFORCE);
     assert_eq!(result, Ok(()));
 
@@ -225,6 +237,74 @@ fn a_structure_that_was_not_evaluated_is_not_replied_to() {
     let (result, said) = run(storage.reply(&mut driver), b"");
     assert!(matches!(result, Err(ProtocolError::WrongLength { .. })));
     assert_eq!(said, b"");
+}
+
+/// Numbers of another exchange, or in the wrong order.
+#[test]
+fn more_than_the_storage_holds_is_not_evaluated() {
+    let mut storage = Storage::<f64, 6, 2>::new();
+    let mut pull = Pull::new();
+    let most = usize::MAX;
+    for (natoms, structures) in [(7, 1), (4, 2), (2, 3), (0, 3), (most, 2), (most, most)] {
+        let result = storage.evaluate(natoms, structures, &mut pull);
+        assert_eq!(result, Err(PotentialError::NoRoom { natoms, structures }));
+    }
+    assert_eq!(pull.given, []);
+    for (natoms, structures) in [(6, 1), (3, 2), (0, 2), (6, 0), (most, 0)] {
+        assert_eq!(storage.evaluate(natoms, structures, &mut pull), Ok(()));
+    }
+}
+
+/// Nor is it sent when less was evaluated than came.
+#[test]
+fn less_than_came_is_not_replied_with() {
+    let mut driver = Driver::new();
+    let mut storage = Storage::<f64, 6, 2>::new();
+    let _ = run(storage.receive(&mut driver), &posdata(&water()));
+    for (natoms, structures) in [(2, 1), (1, 2), (3, 2), (4, 1), (0, 1), (3, 0)] {
+        storage
+            .evaluate(natoms, structures, &mut Pull::new())
+            .unwrap();
+        let (result, said) = run(storage.reply(&mut driver), b"");
+        assert!(
+            matches!(result, Err(ProtocolError::WrongLength { .. })),
+            "{result:?}"
+        );
+        assert_eq!(said, b"");
+    }
+    storage.evaluate(3, 1, &mut Pull::new()).unwrap();
+    let (_, said) = run(storage.reply(&mut driver), GETFORCE);
+    assert_eq!(said, forceready(&pulled::<f64>(&water())));
+}
+
+/// Two threads here; an interrupt, a task or another core on a device.
+#[test]
+fn the_driver_awaits_getforce_while_the_potential_computes() {
+    let mut driver = Driver::new();
+    let mut storage = Storage::<f64, 3>::new();
+    let (event, _) = run(storage.receive(&mut driver), &posdata(&water()));
+    let Ok(Event::Positions {
+        natoms, structures, ..
+    }) = event
+    else {
+        panic!("{event:?}")
+    };
+    let (asked, wait) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let storage = &mut storage;
+        let computing = scope.spawn(move || {
+            // Goes on only when the server has asked.
+            wait.recv().unwrap();
+            storage.evaluate(natoms, structures, &mut Pull::new())
+        });
+        let (result, said) = run(driver.await_getforce(), &[STATUS, GETFORCE].concat());
+        assert_eq!((result, said.as_slice()), (Ok(None), HAVEDATA));
+        asked.send(()).unwrap();
+        assert_eq!(computing.join().unwrap(), Ok(()));
+    });
+    let (result, said) = run(storage.reply(&mut driver), b"");
+    assert_eq!(result, Ok(()));
+    assert_eq!(said, forceready(&pulled::<f64>(&water())));
 }
 
 #[test]

@@ -22,6 +22,7 @@
 //! order (`protocol/layout.rs`). A reply to one structure is the same bytes as a batch of one.
 
 mod await_getforce;
+mod drain;
 mod receive;
 mod reply;
 mod storage;
@@ -30,6 +31,7 @@ mod windows;
 use core::fmt;
 
 pub use await_getforce::AwaitGetForce;
+pub use drain::Drain;
 pub use receive::Receive;
 pub use reply::Reply;
 pub use storage::Storage;

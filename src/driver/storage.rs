@@ -20,8 +20,8 @@ use crate::protocol::{Header, Scalar};
 /// let mut potential = Harmonic::new(0.01);
 /// loop {
 ///     match blocking::run(&mut socket, storage.receive(&mut driver)).map_err(|_| "receive")? {
-///         Event::Positions { .. } => {
-///             storage.evaluate(&driver, &mut potential)?;
+///         Event::Positions { natoms, structures, .. } => {
+///             storage.evaluate(natoms, structures, &mut potential)?;
 ///             blocking::run(&mut socket, storage.reply(&mut driver)).map_err(|_| "reply")?;
 ///         }
 ///         Event::Init { .. } => {}
@@ -60,20 +60,31 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
-    /// Evaluates the potential for every structure that `driver` has received.
+    /// Evaluates the potential for every structure that was received: the numbers are those of
+    /// [`Event::Positions`](crate::Event::Positions).
+    ///
+    /// The driver is free meanwhile: an interrupt, another task or another core can run
+    /// [`Driver::await_getforce`].
     ///
     /// # Errors
     ///
-    /// The potential's own. No reply can be made then; close the connection.
-    pub fn evaluate<P>(&mut self, driver: &Driver, potential: &mut P) -> Result<(), PotentialError>
+    /// The potential's own, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or structures. No reply can
+    /// be made then: [drain](Driver::drain) and close the connection.
+    pub fn evaluate<P>(
+        &mut self,
+        natoms: usize,
+        structures: usize,
+        potential: &mut P,
+    ) -> Result<(), PotentialError>
     where
         P: Potential<Real = T> + ?Sized,
     {
-        let (natoms, structures) = (driver.natoms(), driver.structures());
-        let total = natoms.saturating_mul(structures);
-        // What a driver has received into this storage fits into it.
-        let _ = self.forces.resize(total, [T::ZERO; 3]);
         self.evaluations.clear();
+        let total = natoms.checked_mul(structures);
+        let fits = total.is_some_and(|total| self.forces.resize(total, [T::ZERO; 3]).is_ok());
+        if !fits || structures > B {
+            return Err(PotentialError::NoRoom { natoms, structures });
+        }
         for (index, cell) in self.cells.iter().take(structures).enumerate() {
             let atoms = index * natoms..(index + 1) * natoms;
             let positions = self.positions.get(atoms.clone()).unwrap_or_default();

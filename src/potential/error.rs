@@ -33,6 +33,22 @@ pub enum PotentialError {
     /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a parameter that
     /// is not a number.
     ResultNotFinite,
+    /// A [`Storage`](crate::Storage) was to evaluate more than it holds.
+    NoRoom {
+        /// Atoms of each structure.
+        natoms: usize,
+        /// Structures.
+        structures: usize,
+    },
+    /// The potential's own reason, as a sentence for the log.
+    ///
+    /// ```
+    /// use forcewire::PotentialError;
+    ///
+    /// let error = PotentialError::Failed("the accelerator did not answer in 100 ms, reset it");
+    /// assert_eq!(error.to_string(), "the accelerator did not answer in 100 ms, reset it");
+    /// ```
+    Failed(&'static str),
 }
 
 impl fmt::Display for PotentialError {
@@ -56,6 +72,12 @@ impl fmt::Display for PotentialError {
             Self::ResultNotFinite => f.write_str(
                 "the energy or the virial is infinite or NaN, look for atoms in the same place",
             ),
+            Self::NoRoom { natoms, structures } => write!(
+                f,
+                "the storage has no room for {structures} structure(s) of {natoms} atom(s), pass the numbers of \
+                 Event::Positions"
+            ),
+            Self::Failed(reason) => f.write_str(reason),
         }
     }
 }

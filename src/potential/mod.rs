@@ -111,7 +111,8 @@ pub trait Potential {
     ///
     /// # Errors
     ///
-    /// [`PotentialError`] if there is no answer; what `forces` hold then is of no use.
+    /// [`PotentialError`] if there are no forces; [`PotentialError::Failed`] is for reasons of your own. `forces`
+    /// are not used then. [`serve`](crate::serve()) ends with the error, and logs it.
     fn evaluate(
         &mut self,
         cell: &Cell,

@@ -32,7 +32,7 @@ fn computes(
         &mut posdata(&structure).as_slice(),
     );
     assert_eq!(told.0, Ok(structure.event()), "told as it is");
-    storage.evaluate(&driver, potential)?;
+    storage.evaluate(driver.natoms(), driver.structures(), potential)?;
     let (replied, said) = pour(storage.reply(&mut driver), &mut { GETFORCE });
     assert_eq!(replied, Ok(()));
     Ok(said)

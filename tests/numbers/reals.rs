@@ -104,8 +104,10 @@ fn serves<T: Real>(heard: &[u8]) -> (Result<(), Error<Infallible>>, usize) {
     let mut potential = Counts::<T>::default();
     let mut serve = || loop {
         match blocking::run(&mut socket, storage.receive(&mut driver))? {
-            Event::Positions { .. } => {
-                storage.evaluate(&driver, &mut potential)?;
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                storage.evaluate(natoms, structures, &mut potential)?;
                 blocking::run(&mut socket, storage.reply(&mut driver))?;
             }
             Event::Init { .. } => {}

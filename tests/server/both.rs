@@ -84,7 +84,9 @@ impl<T: Real> Peer<T> {
             let event = event.unwrap();
             self.events.push(event);
             if let Event::Positions { .. } = event {
-                storage.evaluate(driver, potential).unwrap();
+                storage
+                    .evaluate(driver.natoms(), driver.structures(), potential)
+                    .unwrap();
                 self.replying = true;
             }
         }

@@ -153,7 +153,11 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
             network.close();
             return Outcome::Exit;
         }
-        network.abort();
+        if ended.gave_up {
+            network.part();
+        } else {
+            network.abort();
+        }
         application.driver.reset();
         if ended.evaluations > 0 {
             backoff.succeeded();
@@ -189,6 +193,8 @@ struct Application<'m, P, const N: usize, const B: usize> {
 struct Ended {
     evaluations: u64,
     exit: bool,
+    /// This driver has ended it, and has read what the server had sent.
+    gave_up: bool,
     /// The server said no before a word of the protocol was spoken. Anyone between us could have said that, so it is
     /// believed as late as other failures are.
     refused: bool,
@@ -200,6 +206,9 @@ impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P
         let (start, before) = (link.now(), self.driver.traffic());
         let mut work = Work::default();
         let result = self.compute(link, &mut work);
+        // i-PI hangs on a connection that is closed before all that it has sent is read.
+        let gave_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)))
+            && link.run(self.driver.drain()).is_ok();
         let after = self.driver.traffic();
         info!(
             "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
@@ -217,6 +226,7 @@ impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P
         Ended {
             evaluations: work.evaluations,
             exit: matches!(result, Ok(Event::Exit)),
+            gave_up,
             refused: false,
         }
     }
@@ -245,7 +255,7 @@ impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P
                         work.atoms = natoms;
                     }
                     let start = link.now();
-                    arrays.evaluate(driver, potential)?;
+                    arrays.evaluate(natoms, structures, potential)?;
                     let time = link.now() - start;
                     link.run(arrays.reply(driver))?;
                     work.evaluations += structures as u64;

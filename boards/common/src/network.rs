@@ -140,6 +140,19 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
+    /// Closes the connection and waits for the peer to do the same, which shows that it has read the end of it. A reset
+    /// before that would be the first thing that it reads.
+    pub fn part(&mut self) {
+        self.close();
+        let until = self.now() + ATTEMPT;
+        while !matches!(self.state(), State::Closed | State::TimeWait) {
+            if self.now() >= until {
+                return self.abort();
+            }
+            self.turn();
+        }
+    }
+
     /// Gives the connection up at once, and says so to the peer.
     pub fn abort(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).abort();

@@ -9,7 +9,7 @@ use embedded_io::{Read, Write};
 use forcewire::blocking;
 use forcewire::smoltcp::{ConnectionLost, poll};
 use forcewire::{
-    Answer, AwaitGetForce, Driver, Error, Event, ServerExchange, Coalesced, CoalesceError, PotentialError,
+    Answer, AwaitGetForce, Drain, Driver, Error, Event, ServerExchange, Coalesced, CoalesceError, PotentialError,
     ProtocolError, Receive, Reply, Server, Status, Step, Storage, Exchange,
 };
 use images::{Echo, Fault, Wire};
@@ -55,11 +55,13 @@ calls! {
     reply_advance_f32(it: &mut Reply<'static, f32>, n: usize) -> () = it.advance(n);
     await_getforce_step(it: &'static mut AwaitGetForce<'static>) -> Result<Step<'static, Option<Event>>> = it.step();
     await_getforce_advance(it: &mut AwaitGetForce<'static>, n: usize) -> () = it.advance(n);
+    drain_step(it: &'static mut Drain<'static>) -> Result<Step<'static, ()>> = it.step();
+    drain_advance(it: &mut Drain<'static>, n: usize) -> () = it.advance(n);
     receive_end(it: &mut Receive<'static, f64>) -> () = it.end();
     driver_reset(it: &mut Driver) -> () = it.reset();
     driver_parameters(it: &'static Driver) -> Option<(&'static str, &'static str)> = it.parameters().next();
     storage_receive(it: &'static mut Storage<f64, 64>, driver: &'static mut Driver) -> Receive<'static, f64> = it.receive(driver);
-    storage_evaluate(it: &mut Storage<f64, 64>, driver: &Driver) -> Result<(), PotentialError> = it.evaluate(driver, &mut Echo);
+    storage_evaluate(it: &mut Storage<f64, 64>, natoms: usize, structures: usize) -> Result<(), PotentialError> = it.evaluate(natoms, structures, &mut Echo);
     storage_reply(it: &'static Storage<f64, 64>, driver: &'static mut Driver) -> Reply<'static, f64> = it.reply(driver);
     exchange_step(it: &'static mut Ask<f64>) -> Result<Step<'static, Answer>> = it.step();
     exchange_advance(it: &mut Ask<f64>, n: usize) -> () = it.advance(n);
@@ -74,6 +76,7 @@ calls! {
     blocking_reply_f32(socket: &mut Wire, it: &mut Reply<'static, f32>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
     blocking_exchange(socket: &mut Wire, it: &mut Ask<f64>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
     blocking_exchange_f32(socket: &mut Wire, it: &mut Ask<f32>) -> Result<Answer, Error<Fault>> = blocking::run(socket, it);
+    blocking_drain(socket: &mut Wire, it: &mut Drain<'static>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
     blocking_await_getforce(socket: &mut Wire, it: &mut AwaitGetForce<'static>) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, it);
     blocking_status(socket: &mut Wire, it: &mut ServerExchange<'static, f64, Status>) -> Result<Status, Error<Fault>> = blocking::run(socket, it);
     smoltcp_receive(socket: &mut Socket<'static>, it: &mut Receive<'static, f64>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
@@ -82,6 +85,7 @@ calls! {
     smoltcp_reply_f32(socket: &mut Socket<'static>, it: &mut Reply<'static, f32>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_exchange(socket: &mut Socket<'static>, it: &mut Ask<f64>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_exchange_f32(socket: &mut Socket<'static>, it: &mut Ask<f32>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_drain(socket: &mut Socket<'static>, it: &mut Drain<'static>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_await_getforce(socket: &mut Socket<'static>, it: &mut AwaitGetForce<'static>) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, it);
     smoltcp_status(socket: &mut Socket<'static>, it: &mut ServerExchange<'static, f64, Status>) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, it);
     coalesce_read(it: &mut Kept, bytes: &mut [u8]) -> Result<usize, CoalesceError<Fault>> = Read::read(it, bytes);

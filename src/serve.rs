@@ -1,0 +1,154 @@
+//! Whole drivers: a connection, a potential, and arrays for a number of atoms.
+
+use embedded_io::ErrorKind;
+
+#[cfg(feature = "async")]
+use crate::asynch;
+use crate::fmt::debug;
+use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
+
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
+/// for `N` atoms: the whole firmware but its network.
+///
+/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`. For
+/// batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the loop out;
+/// it is eight lines.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "std")] {
+/// use forcewire::potential::Harmonic;
+///
+/// let mut socket = forcewire::net::connect(&"127.0.0.1:31415".parse()?)?;
+/// forcewire::serve::<64>(&mut socket, &mut Harmonic::<f64>::new(0.01))?;
+/// # }
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The conversation is over
+/// with each of them: close the connection. What the server has sent with the positions has been read by then
+/// ([`Driver::drain`]), so closing does not reset the connection. A program that is to survive a time-out keeps its
+/// [`Driver`].
+pub fn blocking<const N: usize>(
+    socket: &mut impl blocking::Transport,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let mut driver = Driver::new();
+    let served = blocking_loop::<N>(socket, &mut driver, potential);
+    if gives_up(&served) {
+        // `blocking::run` does this too; without its writes and flushes it is smaller.
+        let mut drain = driver.drain();
+        let wait = drain.waits_for();
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match socket.read(bytes, &wait).map_err(kind) {
+                Err(Error::Transport(ErrorKind::Interrupted)) => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                // The connection has ended, so nothing can be reset.
+                _ => break,
+            }
+        }
+    }
+    served
+}
+
+fn blocking_loop<const N: usize>(
+    socket: &mut impl blocking::Transport,
+    driver: &mut Driver,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let mut storage = Storage::<_, N>::new();
+    loop {
+        match blocking::run(socket, storage.receive(driver)).map_err(kind)? {
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                storage.evaluate(natoms, structures, potential)?;
+                blocking::run(socket, storage.reply(driver)).map_err(kind)?;
+            }
+            Event::Init { .. } => {}
+            Event::Exit | Event::Closed => return Ok(()),
+        }
+    }
+}
+
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
+/// for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
+///
+/// # Errors
+///
+/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`]. What the server has sent with
+/// the positions has been read by then, as in [`blocking::serve`].
+///
+/// # Cancel safety
+///
+/// None: the arrays and the state of the conversation go with the future. Keep a [`Driver`] and a
+/// [`Storage`] and [run](asynch::run) the exchanges where a future may be dropped.
+#[cfg(feature = "async")]
+pub async fn asynch<const N: usize>(
+    socket: &mut impl asynch::Transport,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let mut driver = Driver::new();
+    let served = asynch_loop::<N>(socket, &mut driver, potential).await;
+    if gives_up(&served) {
+        let mut drain = driver.drain();
+        let wait = drain.waits_for();
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match socket.read(bytes, &wait).await.map_err(kind) {
+                Err(Error::Transport(ErrorKind::Interrupted)) => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                _ => break,
+            }
+        }
+    }
+    served
+}
+
+#[cfg(feature = "async")]
+async fn asynch_loop<const N: usize>(
+    socket: &mut impl asynch::Transport,
+    driver: &mut Driver,
+    potential: &mut impl Potential,
+) -> Result<(), Error<ErrorKind>> {
+    let mut storage = Storage::<_, N>::new();
+    loop {
+        match asynch::run(socket, storage.receive(driver))
+            .await
+            .map_err(kind)?
+        {
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                storage.evaluate(natoms, structures, potential)?;
+                asynch::run(socket, storage.reply(driver))
+                    .await
+                    .map_err(kind)?;
+            }
+            Event::Init { .. } => {}
+            Event::Exit | Event::Closed => return Ok(()),
+        }
+    }
+}
+
+/// The same error with the kind of the transport's.
+fn kind<E: embedded_io::Error>(error: Error<E>) -> Error<ErrorKind> {
+    error.map_transport(|error| error.kind())
+}
+
+/// Whether this driver ends the conversation, over a connection that still works.
+fn gives_up(served: &Result<(), Error<ErrorKind>>) -> bool {
+    match served {
+        Err(Error::Potential(error)) => {
+            debug!("the potential failed: {}", error);
+            true
+        }
+        Err(Error::Protocol(error)) => {
+            debug!("giving up: {}", error);
+            true
+        }
+        // A peer that is late or has gone sends nothing more.
+        _ => false,
+    }
+}

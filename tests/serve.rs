@@ -1,0 +1,252 @@
+//! Drivers that give up, over the system's TCP sockets: what their server sees of it.
+
+mod common;
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use common::*;
+use embedded_io::ErrorKind;
+use embedded_io_adapters::std::FromStd;
+use forcewire::net::{Patience, Stream};
+use forcewire::{
+    Cell, Error, Evaluation, Potential, PotentialError, ProtocolError, Quantity, Virial, asynch,
+    serve,
+};
+
+/// What a potential does with each structure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Does {
+    /// Forces of zero.
+    Zero,
+    /// Forces that are not numbers.
+    Nan,
+    /// It fails.
+    Fails,
+}
+
+impl Potential for Does {
+    type Real = f64;
+
+    fn evaluate(
+        &mut self,
+        _: &Cell,
+        _: &[[f64; 3]],
+        forces: &mut [[f64; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        let force = match self {
+            Self::Zero => 0.0,
+            Self::Nan => f64::NAN,
+            Self::Fails => return Err(PotentialError::Failed("the accelerator is too hot")),
+        };
+        forces.fill([force; 3]);
+        Ok(Evaluation {
+            energy: 0.0,
+            virial: Virial::ZERO,
+        })
+    }
+}
+
+/// How the driver is connected.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// A bare socket, through an adapter.
+    Bare,
+    /// The host's own stream, which reads ahead.
+    Stream,
+    /// A bare socket in a future.
+    Async,
+}
+
+/// A socket that blocks inside a future.
+struct Awaited(TcpStream);
+
+impl embedded_io::ErrorType for Awaited {
+    type Error = io::Error;
+}
+
+impl embedded_io_async::Read for Awaited {
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl embedded_io_async::Write for Awaited {
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serves with room for 64 atoms, then closes.
+fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error<ErrorKind>> {
+    match over {
+        Over::Bare => serve::<64>(&mut FromStd::new(socket), &mut potential),
+        Over::Stream => {
+            let mut stream = Stream::from_tcp(socket, Patience::default()).unwrap();
+            serve::<64>(&mut stream, &mut potential)
+        }
+        Over::Async => {
+            let mut socket = Awaited(socket);
+            let future = pin!(asynch::serve::<64>(&mut socket, &mut potential));
+            match future.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => result,
+                Poll::Pending => panic!("the socket blocks"),
+            }
+        }
+    }
+}
+
+/// Sends these pieces to a driver, over each kind of connection. The driver says nothing and its server sees a clean end;
+/// why the driver gave up.
+fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
+    let mut error = None;
+    for over in [Over::Bare, Over::Stream, Over::Async] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let driver = thread::spawn(move || {
+            let socket = TcpStream::connect(address).unwrap();
+            drive(socket, over, potential).unwrap_err()
+        });
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_nodelay(true).unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                thread::sleep(Duration::from_millis(20));
+            }
+            server
+                .write_all(piece)
+                .unwrap_or_else(|error| panic!("{over:?}: {error}"));
+        }
+        let mut said = Vec::new();
+        // A reset would be an error here, after which i-PI hangs.
+        server
+            .read_to_end(&mut said)
+            .unwrap_or_else(|error| panic!("{over:?}: {error}"));
+        assert_eq!(said, b"", "{over:?}");
+        error = Some(driver.join().unwrap());
+    }
+    error.unwrap()
+}
+
+/// The potential fails or gives NaN, or the positions are refused. With them comes what each kind of server sends.
+///
+/// Closed with that unread the socket is reset: `read_to_end` fails with `ECONNRESET`.
+#[test]
+fn a_server_sees_a_clean_end() {
+    let failed = PotentialError::Failed("the accelerator is too hot");
+    let mut nan = golden();
+    nan.positions[0][1] = f64::NAN;
+    let mut nan_cell = golden();
+    nan_cell.h[4] = f64::NAN;
+    let mut negative = posdata(&golden());
+    negative[156..160].copy_from_slice(&(-1_i32).to_le_bytes());
+    let cases = [
+        (posdata(&golden()), Does::Fails, Error::Potential(failed)),
+        (
+            posdata(&golden()),
+            Does::Nan,
+            ProtocolError::NotFinite(Quantity::Forces).into(),
+        ),
+        (
+            posdata(&atoms(65)),
+            Does::Zero,
+            ProtocolError::TooManyAtoms {
+                announced: 65,
+                capacity: 64,
+            }
+            .into(),
+        ),
+        // More than all buffers of the system hold.
+        (
+            posdata(&atoms(400_000)),
+            Does::Zero,
+            ProtocolError::TooManyAtoms {
+                announced: 400_000,
+                capacity: 64,
+            }
+            .into(),
+        ),
+        (
+            posdata(&nan),
+            Does::Zero,
+            ProtocolError::NotFinite(Quantity::Positions).into(),
+        ),
+        (
+            posdata(&nan_cell),
+            Does::Zero,
+            ProtocolError::NotFinite(Quantity::Cell).into(),
+        ),
+        (
+            negative,
+            Does::Zero,
+            ProtocolError::NegativeAtoms(-1).into(),
+        ),
+        (
+            posdata_batch(&[water(), water(), water()]),
+            Does::Zero,
+            ProtocolError::UnannouncedBatch.into(),
+        ),
+    ];
+    for (positions, does, expected) in cases {
+        let whole = |after: &[&[u8]]| [&positions, &*after.concat()].concat();
+        // i-PI's consolidated messages, the classic ones, our own server's, and one that pads with NULs.
+        let consolidated = whole(&[GETFORCE]);
+        let error = gives_up(&[&consolidated], does);
+        assert_eq!(error, expected);
+        if positions.len() > 1_000_000 {
+            continue;
+        }
+        for message in [
+            whole(&[STATUS]),
+            whole(&[GETFORCE, STATUS]),
+            whole(&[b"GETFORCE\0\0\0\0"]),
+        ] {
+            assert_eq!(gives_up(&[&message], does), expected);
+        }
+        // The command comes later than the positions, and in two pieces.
+        let (first, second) = consolidated.split_at(consolidated.len() - 5);
+        assert_eq!(gives_up(&[first, second], does), expected);
+        let (first, second) = consolidated.split_at(consolidated.len() - 12);
+        assert_eq!(gives_up(&[first, second], does), expected);
+    }
+}
+
+/// What was logged.
+struct Journal(Mutex<Vec<String>>);
+
+impl log::Log for Journal {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = format!("{} {}", record.level(), record.args());
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn flush(&self) {}
+}
+
+static JOURNAL: Journal = Journal(Mutex::new(Vec::new()));
+
+#[test]
+fn the_log_has_the_reason_of_a_potential() {
+    log::set_logger(&JOURNAL).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    gives_up(&[&posdata(&golden()), GETFORCE], Does::Fails);
+    let journal = JOURNAL.0.lock().unwrap();
+    let text = "DEBUG the potential failed: the accelerator is too hot";
+    assert!(journal.iter().any(|line| line == text), "{journal:?}");
+}
