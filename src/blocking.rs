@@ -254,3 +254,7 @@ pub fn serve<const N: usize>(
         }
     }
 }
+
+// The error of `serve` is made to be logged; embedded-io's own feature makes its `ErrorKind` one that can be.
+#[cfg(feature = "defmt")]
+const _: fn(&Error<ErrorKind>, defmt::Formatter<'_>) = defmt::Format::format;
