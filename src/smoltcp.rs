@@ -65,6 +65,8 @@ pub fn poll_by<T: Exchange>(
     watch: &mut DeadlineTimer,
     now: Duration,
 ) -> Result<Poll<T::Output>, Error<ConnectionLost>> {
+    watch.note(now, &transfer.waits_for());
+    watch.check_moving(now)?;
     let polled = poll(socket, transfer)?;
     watch.note(now, &transfer.waits_for());
     if polled.is_pending() {
