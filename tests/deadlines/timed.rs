@@ -112,8 +112,8 @@ impl embedded_io_async::ErrorType for Kept {
 }
 
 impl embedded_io_async::Read for Kept {
-    async fn read(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
-        panic!("it has not left yet")
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        ready(embedded_io::Read::read(&mut self.0, buffer)).await
     }
 }
 
@@ -286,6 +286,32 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
         (Deadline::Handshake, Awaited::Taken)
     );
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
+}
+
+/// The first flush of a run has the deadline of a message too: READY of the run before is still kept.
+#[test]
+fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let limit = Duration::from_secs(5);
+    let deadlines = Deadlines::NONE.message(limit);
+    let stream = Kept(Fake::new(STATUS));
+    let mut timed = asynch::WithDeadlines::new(stream, deadlines, Timer(Rc::clone(&clock)));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let mut receive = driver.receive(&mut positions);
+    for runs in 1..=3 {
+        let run = pin!(asynch::run(&mut timed, &mut receive));
+        let Poll::Ready(result) = run.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for ever");
+        };
+        let Err(Error::TimedOut(late)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            (late.deadline, late.awaited),
+            (Deadline::Message, Awaited::Taken)
+        );
+        assert_eq!(clock.get(), runs * limit);
+    }
 }
 
 /// Of two deadlines that pass at the same moment the message's is told: the nearer cause.
