@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use forcewire::net::{Address, Patience, Stream, connect_with};
+use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
 use forcewire::potential::{
     Cutoff, Harmonic, Harmonic1d, IdealGas, LennardJones, Morse, SilveraGoldman, storage_for,
 };
@@ -58,7 +58,7 @@ struct Arguments {
     address: Address,
     model: Model,
     initialize: Initialize,
-    patience: Patience,
+    options: ConnectOptions,
     verbose: bool,
 }
 
@@ -88,13 +88,13 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         address,
         model,
         initialize,
-        patience,
+        options,
         verbose,
     } = arguments;
     let mut silent = true;
-    let mut stream = connect_with(&address, patience, |error, _| {
+    let mut stream = connect_with(&address, options, |error, _| {
         if std::mem::take(&mut silent) {
-            let seconds = patience.connect.as_secs_f64();
+            let seconds = options.connect.as_secs_f64();
             eprintln!("driver: {error}; trying again for {seconds} s");
         }
     })?;
@@ -305,7 +305,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let (mut name, mut parameters) = (None, Vec::new());
     let mut cutoff = None;
     let mut initialize = Initialize::Once;
-    let mut patience = Patience::default();
+    let mut options = ConnectOptions::new();
     let mut verbose = false;
 
     let mut flags = lexopt::Parser::from_env();
@@ -355,11 +355,9 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                     &text,
                 )?)
                 .map_err(|_| format!("--patience takes a number of seconds, not {text:?}"))?;
-                patience = Patience {
-                    connect: seconds,
-                    message: seconds,
-                    ..patience
-                };
+                options = options
+                    .connect(seconds)
+                    .deadlines(options.deadlines.message(seconds));
             }
             Short('v') => verbose = true,
             Short('h') | Long("help") => return Ok(None),
@@ -378,7 +376,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
         address,
         model,
         initialize,
-        patience,
+        options,
         verbose,
     }))
 }

@@ -11,14 +11,22 @@ use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
 
 pub use crate::serve::asynch as serve;
 
-/// A connection as [`run`] needs it. The twin of [`blocking::Transport`](crate::blocking::Transport), with its methods
-/// and errors.
+/// A connection as [`run`] needs it. The twin of
+/// [`blocking::Transport`](crate::blocking::Transport), with its methods and errors.
 ///
-/// Every stream that is [`embedded_io_async::Read`] and [`embedded_io_async::Write`] is one.
+/// Every stream that is [`embedded_io_async::Read`] and [`embedded_io_async::Write`] is one. It
+/// must hold as many bytes as there.
 ///
 /// # Cancel safety
 ///
-/// An exchange can be dropped and made again only if dropping these futures loses no bytes.
+/// An exchange can be dropped and run again only if dropping these futures loses no bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no connection for `forcewire::asynch`",
+    label = "neither `forcewire::asynch::Transport` nor `Read + Write` of embedded-io-async 0.7",
+    note = "a stream of Tokio or of the crate `futures` becomes one with the crate `embedded-io-adapters` 0.7",
+    note = "a blocking `std::net::TcpStream` is for `forcewire::blocking`, with `forcewire::net::Stream::from_tcp` (feature `std`)",
+    note = "a stream with the traits of another version of embedded-io-async than 0.7 does not count"
+)]
 #[allow(
     async_fn_in_trait,
     missing_docs,
@@ -32,6 +40,8 @@ pub trait Transport {
     async fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Self::Error>>;
 
     async fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>>;
+
+    fn exchange_done(&mut self) {}
 }
 
 impl<S: Read + Write> Transport for S {
@@ -53,19 +63,21 @@ impl<S: Read + Write> Transport for S {
 /// A clock that wakes: a board's timer, or an executor's.
 #[allow(async_fn_in_trait, reason = "as `embedded-io-async`")]
 pub trait Timer {
-    /// The time since any moment that stays the same.
+    /// Monotonic time since an arbitrary fixed epoch.
     fn now(&mut self) -> Duration;
 
-    /// Waits until then, or shorter.
+    /// Waits until then. It may return earlier, and is asked again then.
     ///
     /// # Cancel safety
     ///
-    /// It is dropped whenever the peer is faster.
+    /// The future is dropped whenever the peer is faster.
     async fn until(&mut self, at: Duration);
 }
 
-/// A connection whose peer has [`Deadlines`], on a timer of the caller's. The twin of
-/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines).
+/// A connection whose peer has [`Deadlines`], with the caller's timer. The twin of
+/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), without its delays: a call of the
+/// connection that is ready at once is never late, and one that is not ends when the first deadline
+/// passes.
 ///
 /// ```
 /// use core::time::Duration;
@@ -99,17 +111,15 @@ pub trait Timer {
 /// }
 ///
 /// async fn ask<S: Read + Write>(socket: S) -> Result<f64, Error<S::Error>> {
-///     let deadlines = Deadlines { evaluation: Some(Duration::from_secs(60)), ..Deadlines::default() };
+///     let deadlines = Deadlines::default().evaluation(Duration::from_secs(60));
 ///     let mut socket = WithDeadlines::new(socket, deadlines, Board);
 ///     let (cell, positions, mut forces) = (Cell::orthorhombic([20.0; 3]), [[0.0; 3]], [[0.0; 3]]);
 ///     let mut server = Server::new();
 ///     let request = Request::new(&cell, &positions);
-///     let evaluate = server.evaluate(request, &mut forces, &mut []);
-///     let energy = match run(&mut socket, evaluate).await {
-///         // Another minute, unless the driver is in the middle of its answer.
-///         Err(Error::TimedOut(late)) if !late.is_midway() => {
-///             run(&mut socket, server.evaluate(request, &mut forces, &mut [])).await?.energy
-///         }
+///     let mut evaluate = server.evaluate(request, &mut forces, &mut []);
+///     let energy = match run(&mut socket, &mut evaluate).await {
+///         // Another minute.
+///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.energy,
 ///         result => result?.energy,
 ///     };
 ///     run(&mut socket, server.exit()).await?;
@@ -119,17 +129,17 @@ pub trait Timer {
 #[derive(Debug)]
 pub struct WithDeadlines<S, C> {
     socket: S,
-    timer: C,
-    watch: DeadlineTimer,
+    clock: C,
+    timer: DeadlineTimer,
 }
 
 impl<S, C: Timer> WithDeadlines<S, C> {
     /// A new connection, about which nothing is known yet.
-    pub const fn new(socket: S, deadlines: Deadlines, timer: C) -> Self {
+    pub const fn new(socket: S, deadlines: Deadlines, clock: C) -> Self {
         Self {
             socket,
-            timer,
-            watch: DeadlineTimer::new(deadlines),
+            clock,
+            timer: DeadlineTimer::new(deadlines),
         }
     }
 
@@ -144,27 +154,35 @@ impl<S, C: Timer> WithDeadlines<S, C> {
     }
 }
 
-/// What `call` comes to, if it does before a deadline passes.
+/// The result of `call`, if it is ready before a deadline passes.
 async fn within<T, E>(
-    (watch, timer): (&mut DeadlineTimer, &mut impl Timer),
+    (timer, clock): (&mut DeadlineTimer, &mut impl Timer),
     wait: &Wait,
     call: impl Future<Output = Result<T, Error<E>>>,
 ) -> Result<T, Error<E>> {
     let mut call = pin!(call);
     loop {
-        let now = timer.now();
-        watch.note(now, wait);
-        watch.check(now)?;
-        let Some(at) = watch.due() else {
-            return call.await;
-        };
-        let mut time = pin!(timer.until(at));
-        let first = poll_fn(|context| match call.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => time.as_mut().poll(context).map(|()| None),
+        // Before the call: what has arrived by then is not late, however late this future is
+        // polled.
+        let now = clock.now();
+        timer.note(now, wait);
+        timer.check_moving(now)?;
+        let at = timer.due();
+        let is_due = at.is_some_and(|at| at <= now);
+        let mut alarm = pin!(at.map(|at| clock.until(at)));
+        let first = poll_fn(|context| {
+            if let Poll::Ready(result) = call.as_mut().poll(context) {
+                return Poll::Ready(Some(result));
+            }
+            match alarm.as_mut().as_pin_mut() {
+                _ if is_due => Poll::Ready(None),
+                Some(alarm) => alarm.poll(context).map(|()| None),
+                None => Poll::Pending,
+            }
         });
-        if let Some(result) = first.await {
-            return result;
+        match first.await {
+            Some(result) => return result,
+            None => timer.check(now)?,
         }
     }
 }
@@ -173,22 +191,39 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
     type Error = S::Error;
 
     async fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
-        let time = (&mut self.watch, &mut self.timer);
+        let time = (&mut self.timer, &mut self.clock);
         within(time, wait, self.socket.read(buffer, wait)).await
     }
 
     async fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
-        let time = (&mut self.watch, &mut self.timer);
+        let time = (&mut self.timer, &mut self.clock);
         within(time, wait, self.socket.write(bytes, wait)).await
     }
 
     async fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>> {
-        let time = (&mut self.watch, &mut self.timer);
-        within(time, wait, self.socket.flush(wait)).await
+        self.timer.note_flush(self.clock.now(), wait);
+        let mut flush = pin!(self.socket.flush(wait));
+        let first = poll_fn(|context| Poll::Ready(flush.as_mut().poll(context))).await;
+        if let Poll::Ready(result) = first {
+            return result;
+        }
+        let time = (&mut self.timer, &mut self.clock);
+        within(time, wait, flush).await
+    }
+
+    fn exchange_done(&mut self) {
+        self.timer.end_exchange();
+        self.socket.exchange_done();
     }
 }
 
+/// Calls of the connection after which [`run`] lets other tasks of its executor have a turn.
+const CALLS: u8 = 64;
+
 /// Carries an exchange through, moving its bytes over `socket`.
+///
+/// After 64 calls of the connection it yields to the executor, so that other tasks and a time-out
+/// around it have their turn even if the connection is always ready.
 ///
 /// # Errors
 ///
@@ -196,40 +231,60 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
 ///
 /// # Cancel safety
 ///
-/// The future may be dropped at every await, provided that dropping the stream's own `read` and `write`
-/// loses no bytes: make the exchange again with the same arguments to go on. Over a [`WithDeadlines`] connection it has the time
-/// then that it had left.
+/// The future may be dropped at every await, provided that dropping the stream's own `read` and
+/// `write` loses no bytes. Run `&mut exchange` and keep the exchange to go on. Over a
+/// [`WithDeadlines`] connection it keeps the time that it had.
 pub async fn run<S: Transport, T: Exchange>(
     socket: &mut S,
-    mut transfer: T,
+    mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
-    // An earlier run may have been dropped between a write and its flush. Before the first step, because an event
-    // that it gives must not be lost.
-    let wait = transfer.waits_for();
-    while passing(socket.flush(&wait).await)?.is_none() {}
-    let mut flushed = true;
+    // An earlier run may have been dropped between a write and its flush.
+    let mut flushed = false;
+    let mut calls = 0;
     loop {
-        // Before the step that may be the last one, for the same reason.
-        let wait = transfer.waits_for();
-        if !flushed && !transfer.midway() {
+        if calls == CALLS {
+            calls = 0;
+            yield_now().await;
+        }
+        calls += 1;
+        let wait = exchange.waits_for();
+        // Before the step that may be the last one: an event that a step returns must not be lost.
+        if !flushed && !exchange.midway() {
             flushed = passing(socket.flush(&wait.taken()).await)?.is_some();
             continue;
         }
-        match transfer.step()? {
+        match exchange.step()? {
             Step::Write(bytes) => {
                 match passing(socket.write(bytes, &wait.taken()).await)? {
                     Some(0) => return Err(Error::WriteZero),
-                    moved => transfer.advance(moved.unwrap_or(0)),
+                    moved => exchange.advance(moved.unwrap_or(0)),
                 }
                 flushed = false;
             }
             Step::Read(bytes) => match passing(socket.read(bytes, &wait).await)? {
-                Some(0) => transfer.end(),
-                moved => transfer.advance(moved.unwrap_or(0)),
+                Some(0) => exchange.end(),
+                moved => exchange.advance(moved.unwrap_or(0)),
             },
-            Step::Done(output) => return Ok(output),
+            Step::Done(output) => {
+                socket.exchange_done();
+                return Ok(output);
+            }
         }
     }
+}
+
+/// Lets the executor's other tasks run.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Nothing, instead of an interruption that is worth another try.

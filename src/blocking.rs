@@ -4,28 +4,44 @@ use core::time::Duration;
 
 use embedded_io::{ErrorKind, Read, Write};
 
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, TimedOut, Wait};
+use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
 
 pub use crate::serve::blocking as serve;
 
 /// A connection as [`run`] needs it.
 ///
-/// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it directly for
-/// a connection that can make use of what is waited for, as [`WithDeadlines`] and `net::Stream` do.
+/// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it
+/// directly for a connection that can make use of what is waited for, as [`WithDeadlines`] and
+/// `net::Stream` do.
+///
+/// From server to driver the connection must hold at least 24 bytes that the driver has not read,
+/// and no flush may wait until the peer reads. A [`Server`](crate::Server) sends the next STATUS
+/// before it reads the forces, and perhaps EXIT after that. Over a connection that holds less, it
+/// and a [`Driver`] may block each other for good. 12 bytes are enough for a server that is
+/// [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP, unix
+/// sockets and a UART with a buffer qualify; a pipe that hands over byte by byte does not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no connection for `forcewire::blocking`",
+    label = "neither `forcewire::blocking::Transport` nor `Read + Write` of embedded-io 0.7",
+    note = "a `std::net::TcpStream` becomes one with `forcewire::net::Stream::from_tcp` (feature `std`)",
+    note = "any other `std::io::Read + Write` becomes one with `FromStd` of the crate `embedded-io-adapters` 0.7",
+    note = "a stream with the traits of another version of embedded-io than 0.7 does not count"
+)]
 pub trait Transport {
     /// What can go wrong.
     type Error: embedded_io::Error;
 
-    /// Reads some bytes, at least one; 0 if the peer has closed its side. `wait` tells what for, and whether the
-    /// peer is late if it stays silent ([`Wait::owed`]).
+    /// Reads some bytes, at least one; 0 if the peer has closed its side. `wait` is what the
+    /// exchange waits for, and whether the peer owes it ([`Wait::owed`]).
     ///
     /// # Errors
     ///
-    /// The transport's own, of which `Interrupted` is retried by the caller; or [`Error::TimedOut`].
+    /// The transport's own, of which `Interrupted` is retried by the caller; or
+    /// [`Error::TimedOut`].
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>>;
 
-    /// Takes some bytes, at least one; it may keep them until [`flush`](Self::flush), so that the pieces
-    /// of a message leave together.
+    /// Takes some bytes, at least one; it may keep them until [`flush`](Self::flush), so that the
+    /// pieces of a message leave together.
     ///
     /// # Errors
     ///
@@ -38,6 +54,10 @@ pub trait Transport {
     ///
     /// As [`read`](Self::read).
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>>;
+
+    /// Called when an exchange is done. A connection that limits the time of an exchange stops its
+    /// clock.
+    fn exchange_done(&mut self) {}
 }
 
 impl<S: Read + Write> Transport for S {
@@ -56,13 +76,18 @@ impl<S: Read + Write> Transport for S {
     }
 }
 
-/// A connection whose peer has [`Deadlines`], on a clock of the caller's.
+/// A connection whose peer has [`Deadlines`], with the caller's clock.
 ///
-/// The clock is a function: the time since any moment that stays the same. It is asked before each call of the connection
-/// and after each of its time-outs: a connection that blocks must return an error of the kind
-/// [`TimedOut`](ErrorKind::TimedOut) from time to time, every 100 ms for instance, or nothing can be noticed
-/// meanwhile. Such an error no longer ends an exchange; [`Error::TimedOut`] does, when a deadline has passed. The
-/// exchange can be made again over the same `WithDeadlines`, to wait as long once more.
+/// `clock` returns monotonic time since an arbitrary fixed epoch. It is called before each read and
+/// write. A connection that blocks must return an error of the kind
+/// [`TimedOut`](ErrorKind::TimedOut) from time to time, every 100 ms for instance: deadlines are
+/// judged then, so an exchange times out up to two such intervals late. Such an error no longer
+/// ends an exchange; [`Error::TimedOut`] does, when a deadline has passed. Keep the exchange and
+/// run it again over the same `WithDeadlines` to wait for as long again.
+///
+/// The connection is tried before the clock is judged: bytes that have arrived are never late, and
+/// a limit of zero takes what is there. A peer that sends a byte more often than the connection's
+/// own time-outs is noticed at twice the limit ([`DeadlineTimer::check_moving`]).
 ///
 /// ```
 /// use core::time::Duration;
@@ -70,7 +95,7 @@ impl<S: Read + Write> Transport for S {
 /// use forcewire::potential::Harmonic;
 /// use forcewire::{Deadlines, Error, serve};
 ///
-/// /// `socket` times out every 100 ms; `milliseconds` is a counter of the board's.
+/// /// `socket` times out every 100 ms; `milliseconds` is the board's counter.
 /// fn firmware<S: embedded_io::Read + embedded_io::Write>(socket: S, milliseconds: impl Fn() -> u64) {
 ///     let clock = || Duration::from_millis(milliseconds());
 ///     let mut socket = WithDeadlines::new(socket, Deadlines::default(), clock);
@@ -84,7 +109,7 @@ impl<S: Read + Write> Transport for S {
 pub struct WithDeadlines<S, C> {
     socket: S,
     clock: C,
-    watch: DeadlineTimer,
+    timer: DeadlineTimer,
 }
 
 impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
@@ -93,7 +118,7 @@ impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
         Self {
             socket,
             clock,
-            watch: DeadlineTimer::new(deadlines),
+            timer: DeadlineTimer::new(deadlines),
         }
     }
 
@@ -106,11 +131,26 @@ impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
     pub fn into_inner(self) -> S {
         self.socket
     }
+}
 
-    fn look(&mut self, wait: &Wait) -> Result<(), TimedOut> {
-        let now = (self.clock)();
-        self.watch.note(now, wait);
-        self.watch.check(now)
+impl<S: Transport, C: FnMut() -> Duration> WithDeadlines<S, C> {
+    /// Makes this call, again after each time-out of the connection, until a deadline has passed.
+    fn within<T>(
+        &mut self,
+        wait: &Wait,
+        mut call: impl FnMut(&mut S) -> Result<T, Error<S::Error>>,
+    ) -> Result<T, Error<S::Error>> {
+        loop {
+            // Before the call: what has arrived by then is not late, however long this program was
+            // stopped.
+            let now = (self.clock)();
+            self.timer.note(now, wait);
+            self.timer.check_moving(now)?;
+            match call(&mut self.socket) {
+                Err(error) if is(&error, ErrorKind::TimedOut) => self.timer.check(now)?,
+                result => return result,
+            }
+        }
     }
 }
 
@@ -118,35 +158,26 @@ impl<S: Transport, C: FnMut() -> Duration> Transport for WithDeadlines<S, C> {
     type Error = S::Error;
 
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
-        loop {
-            self.look(wait)?;
-            match self.socket.read(buffer, wait) {
-                Err(error) if is(&error, ErrorKind::TimedOut) => {}
-                result => return result,
-            }
-        }
+        self.within(wait, |socket| socket.read(buffer, wait))
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Self::Error>> {
-        loop {
-            self.look(wait)?;
-            match self.socket.write(bytes, wait) {
-                Err(error) if is(&error, ErrorKind::TimedOut) => {}
-                result => return result,
-            }
-        }
+        self.within(wait, |socket| socket.write(bytes, wait))
     }
 
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>> {
-        let mut wait = *wait;
-        loop {
-            self.look(&wait)?;
-            match self.socket.flush(&wait) {
-                // Something is kept, of an exchange before this one.
-                Err(error) if is(&error, ErrorKind::TimedOut) => wait = wait.taken(),
-                result => return result,
+        self.timer.note_flush((self.clock)(), wait);
+        match self.socket.flush(wait) {
+            Err(error) if is(&error, ErrorKind::TimedOut) => {
+                self.within(wait, |socket| socket.flush(wait))
             }
+            result => result,
         }
+    }
+
+    fn exchange_done(&mut self) {
+        self.timer.end_exchange();
+        self.socket.exchange_done();
     }
 }
 
@@ -157,45 +188,50 @@ impl<S: Transport, C: FnMut() -> Duration> Transport for WithDeadlines<S, C> {
 ///
 /// # Errors
 ///
-/// [`Error::Transport`] with the transport's error; after one that passes the exchange can be
-/// made again with the same arguments and goes on. [`Error::TimedOut`] over a [`WithDeadlines`] connection, which passes too.
+/// [`Error::Transport`] with the transport's error, and [`Error::TimedOut`] over a
+/// [`WithDeadlines`] connection. Both may pass: keep the exchange, run `&mut exchange` instead, and
+/// run it again to go on where it stopped. An exchange made anew goes on only if its arrays hold
+/// the same numbers.
+///
 /// [`Error::WriteZero`] if a write moved nothing. [`Error::Protocol`] as the exchange says.
 pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
-    mut transfer: T,
+    mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
-    // An earlier run may have been stopped between a write and its flush. Before the first step, because an event
-    // that it gives must not be lost to an error.
-    let wait = transfer.waits_for();
-    retry(|| socket.flush(&wait))?;
-    let mut flushed = true;
+    // An earlier run may have been stopped between a write and its flush.
+    let mut flushed = false;
     loop {
-        // Before the step that may be the last one, for the same reason.
-        if !flushed && !transfer.midway() {
-            let wait = transfer.waits_for().taken();
+        // Before the step that may be the last one: an event that a step returns must not be lost
+        // to an error.
+        if !flushed && !exchange.midway() {
+            let wait = exchange.waits_for().taken();
             retry(|| socket.flush(&wait))?;
             flushed = true;
         }
-        let wait = transfer.waits_for();
-        match transfer.step()? {
+        let wait = exchange.waits_for();
+        match exchange.step()? {
             Step::Write(bytes) => {
                 let wait = wait.taken();
                 match retry(|| socket.write(bytes, &wait))? {
                     0 => return Err(Error::WriteZero),
-                    n => transfer.advance(n),
+                    n => exchange.advance(n),
                 }
                 flushed = false;
             }
             Step::Read(bytes) => match retry(|| socket.read(bytes, &wait))? {
-                0 => transfer.end(),
-                n => transfer.advance(n),
+                0 => exchange.end(),
+                n => exchange.advance(n),
             },
-            Step::Done(output) => return Ok(output),
+            Step::Done(output) => {
+                socket.exchange_done();
+                return Ok(output);
+            }
         }
     }
 }
 
-/// Repeats what a signal interrupted (`EINTR`), as the C loop in i-PI's `drivers/f90/sockets.c` does not.
+/// Repeats what a signal interrupted (`EINTR`), as the C loop in i-PI's `drivers/f90/sockets.c`
+/// does not.
 #[inline(always)]
 fn retry<T, E: embedded_io::Error>(
     mut call: impl FnMut() -> Result<T, Error<E>>,
@@ -208,7 +244,11 @@ fn retry<T, E: embedded_io::Error>(
     }
 }
 
-/// Whether it is an error of the transport's, of this kind.
+/// Whether this is the transport's own error, of this kind.
 fn is<E: embedded_io::Error>(error: &Error<E>, kind: ErrorKind) -> bool {
     matches!(error, Error::Transport(error) if error.kind() == kind)
 }
+
+// The error of `serve` is made to be logged; embedded-io's own feature makes its `ErrorKind` one that can be.
+#[cfg(feature = "defmt")]
+const _: fn(&Error<ErrorKind>, defmt::Formatter<'_>) = defmt::Format::format;

@@ -1,4 +1,4 @@
-//! A stream whose messages leave in one write, where the stream itself would send every piece at once.
+//! A stream whose messages leave in one write, over one that would send every piece at once.
 
 use core::fmt;
 
@@ -6,12 +6,14 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
 /// A stream that keeps what is written, up to `N` bytes, until it is flushed.
 ///
-/// A driver's status answers and its replies of up to 27 atoms are one write anyway; longer replies are three or more,
-/// each a packet of its own on a socket without Nagle's algorithm. With room for 100 bytes, 24 an atom and the extras
-/// they are one. What is larger than `N` goes past the buffer and is not copied.
+/// A driver's status answers and its replies of up to 27 atoms are one write anyway; longer replies
+/// are three or more, each a packet of its own on a socket without Nagle's algorithm. With room for
+/// 100 bytes, 24 an atom and the extras they are one. A piece larger than `N` is written without
+/// being copied.
 ///
-/// Works for [`embedded_io`] and, with the feature `async`, for `embedded-io-async`, where dropping a future loses
-/// nothing that the stream itself doesn't lose. On a host, `net::Stream` does this and more.
+/// Works for [`embedded_io`] and, with the feature `async`, for `embedded-io-async`, where dropping
+/// a future loses nothing that the stream itself doesn't lose. On a host, `net::Stream` does this
+/// and more.
 ///
 /// ```no_run
 /// # fn main_loop(socket: impl embedded_io::Read + embedded_io::Write, mut potential: impl forcewire::Potential) {
@@ -23,12 +25,12 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 pub struct Coalesced<S, const N: usize> {
     socket: S,
     output: heapless::Vec<u8, N>,
-    /// What of `output` has left.
+    /// How much of `output` has been written to the stream.
     sent: usize,
 }
 
 impl<S, const N: usize> Coalesced<S, N> {
-    /// Takes over a stream.
+    /// A stream around this one.
     pub const fn new(socket: S) -> Self {
         Self {
             socket,
@@ -37,7 +39,7 @@ impl<S, const N: usize> Coalesced<S, N> {
         }
     }
 
-    /// Gives the stream back. What was not flushed is lost.
+    /// Returns the stream. Bytes that were not flushed are lost.
     pub fn into_inner(self) -> S {
         self.socket
     }
@@ -47,8 +49,8 @@ impl<S, const N: usize> Coalesced<S, N> {
         self.output.extend_from_slice(bytes).is_ok()
     }
 
-    /// Counts bytes that have left.
-    fn left(&mut self, n: usize) {
+    /// Counts bytes that the stream has taken.
+    fn departed(&mut self, n: usize) {
         self.sent += n;
         if self.sent >= self.output.len() {
             self.output.clear();
@@ -57,7 +59,7 @@ impl<S, const N: usize> Coalesced<S, N> {
     }
 }
 
-/// What went wrong below a [`Coalesced`] stream.
+/// The error of a [`Coalesced`] stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CoalesceError<E> {
@@ -105,7 +107,7 @@ impl<S: Write, const N: usize> Coalesced<S, N> {
             let kept = self.output.get(self.sent..).unwrap_or_default();
             match self.socket.write(kept).map_err(CoalesceError::Stream)? {
                 0 => return Err(CoalesceError::WriteZero),
-                n => self.left(n),
+                n => self.departed(n),
             }
         }
         Ok(())
@@ -156,7 +158,7 @@ mod asynch {
                     .map_err(CoalesceError::Stream)?
                 {
                     0 => return Err(CoalesceError::WriteZero),
-                    n => self.left(n),
+                    n => self.departed(n),
                 }
             }
             Ok(())

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
-use forcewire::net::{Address, Patience, Stream, connect};
-use forcewire::{Driver, Error, Event, Exchange, Header, ProtocolError, Step, blocking};
+use forcewire::net::{Address, Stream, connect};
+use forcewire::{Deadlines, Driver, Error, Event, Exchange, Header, ProtocolError, Step, blocking};
 
 /// A driver that has received [`golden`].
 fn computing() -> Driver {
@@ -196,11 +196,8 @@ fn half_a_message_is_waited_for_no_longer_than_patience() {
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     let limit = Duration::from_millis(50);
-    let patience = Patience {
-        message: limit,
-        ..Patience::default()
-    };
-    let mut stream = Stream::from_tcp(socket, patience).unwrap();
+    let deadlines = Deadlines::NONE.message(limit);
+    let mut stream = Stream::from_tcp(socket, deadlines).unwrap();
     let mut driver = computing();
     server.write_all(&STATUS[..3]).unwrap();
     let start = Instant::now();

@@ -162,6 +162,7 @@ fn it_is_done_where_no_command_is_to_come() {
     reply.advance(12);
     assert!(matches!(reply.step(), Ok(Step::Write(_))));
     reply.advance(5);
+    drop(reply);
     assert_eq!(drains(&mut driver, b"more", 1), (&b"more"[..], true));
 }
 
@@ -212,10 +213,7 @@ fn it_has_the_time_of_a_message() {
             time += Duration::from_millis(10);
             time
         };
-        let deadlines = Deadlines {
-            message: Some(Duration::from_secs(1)),
-            ..Deadlines::NONE
-        };
+        let deadlines = Deadlines::NONE.message(Duration::from_secs(1));
         let mut stream = WithDeadlines::new(Silent(vec![b'G'; dribble]), deadlines, clock);
         let result = blocking::run(&mut stream, driver.drain());
         let Err(Error::TimedOut(late)) = result else {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::*;
 use embedded_io::ErrorKind;
 use embedded_io_adapters::std::FromStd;
-use forcewire::net::{Patience, Stream};
+use forcewire::net::Stream;
 use forcewire::{
     Cell, Error, Evaluation, Potential, PotentialError, ProtocolError, Quantity, Virial, asynch,
     serve,
@@ -91,7 +91,7 @@ fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error
     match over {
         Over::Bare => serve::<64>(&mut FromStd::new(socket), &mut potential),
         Over::Stream => {
-            let mut stream = Stream::from_tcp(socket, Patience::default()).unwrap();
+            let mut stream = Stream::from_tcp(socket, forcewire::Deadlines::default()).unwrap();
             serve::<64>(&mut stream, &mut potential)
         }
         Over::Async => {

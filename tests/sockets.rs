@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forcewire::net::{Address, Patience, Stream, connect_with};
-use forcewire::{Driver, Error, Evaluation, Event, ProtocolError, Virial, blocking};
+use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::{Deadlines, Driver, Error, Evaluation, Event, ProtocolError, Virial, blocking};
 
 const STATUS: &[u8] = b"STATUS      ";
 const READY: &[u8] = b"READY       ";
@@ -14,13 +14,15 @@ const HAVEDATA: &[u8] = b"HAVEDATA    ";
 const GETFORCE: &[u8] = b"GETFORCE    ";
 const EXIT: &[u8] = b"EXIT        ";
 
-/// Patience of tests: long where nothing should fail, short where it is waited for.
-const QUICK: Patience = Patience {
-    handshake: None,
-    connect: Duration::from_secs(5),
-    message: Duration::from_millis(200),
-    idle: Some(Duration::from_secs(20)),
-};
+/// Long where nothing should fail, short where a test waits for it.
+const QUICK: ConnectOptions = ConnectOptions::new()
+    .connect(Duration::from_secs(5))
+    .deadlines(
+        Deadlines::NONE
+            .message(MESSAGE)
+            .evaluation(Duration::from_secs(20)),
+    );
+const MESSAGE: Duration = Duration::from_millis(200);
 
 /// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is i/8.
 fn posdata(natoms: usize) -> Vec<u8> {
@@ -68,7 +70,7 @@ impl<T: Read + Write + Send> Peer for T {}
 
 /// Runs a server and a driver against each other, over TCP (IPv4 and IPv6) and over a unix socket.
 fn over_each_transport(
-    patience: Patience,
+    options: ConnectOptions,
     server: impl Fn(&mut dyn Peer) + Sync,
     driver: impl Fn(&mut Stream),
 ) {
@@ -84,7 +86,7 @@ fn over_each_transport(
                 socket.set_nodelay(true).unwrap();
                 server(&mut socket);
             });
-            driver(&mut connect_with(&address, patience, |_, _| {}).unwrap());
+            driver(&mut connect_with(&address, options, |_, _| {}).unwrap());
         });
     }
     #[cfg(unix)]
@@ -94,9 +96,7 @@ fn over_each_transport(
         let listener = std::os::unix::net::UnixListener::bind(format!("{prefix}test")).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| server(&mut listener.accept().unwrap().0));
-            driver(
-                &mut connect_with(&Address::unix(&prefix, "test"), patience, |_, _| {}).unwrap(),
-            );
+            driver(&mut connect_with(&Address::unix(&prefix, "test"), options, |_, _| {}).unwrap());
         });
     }
 }
@@ -112,7 +112,7 @@ fn classic_and_consolidated_evaluations_of_any_size() {
     // Below, at and above what one recv and one send take.
     for natoms in [1, 64, 2723, 2730, 2731, 20_000] {
         over_each_transport(
-            Patience::default(),
+            ConnectOptions::new(),
             |peer| {
                 for _ in 0..3 {
                     peer.write_all(STATUS).unwrap();
@@ -135,12 +135,9 @@ fn classic_and_consolidated_evaluations_of_any_size() {
 
 #[test]
 fn a_peer_that_dribbles_is_understood() {
-    let patience = Patience {
-        message: Duration::from_secs(30),
-        ..QUICK
-    };
+    let options = QUICK.deadlines(QUICK.deadlines.message(Duration::from_secs(30)));
     over_each_transport(
-        patience,
+        options,
         |peer| {
             for byte in [STATUS, &posdata(2), STATUS, GETFORCE, EXIT].concat() {
                 peer.write_all(&[byte]).unwrap();
@@ -173,9 +170,9 @@ fn a_peer_that_stalls_inside_a_message_runs_out_of_patience() {
             assert!(text.contains(what), "{text}");
             let late = std::error::Error::source(&error).unwrap();
             let late: &forcewire::TimedOut = late.downcast_ref().unwrap();
-            assert!(late.is_midway() && late.limit == QUICK.message);
+            assert!(late.is_midway() && late.limit == MESSAGE);
             assert!(text.contains(&stream.peer().to_string()), "{text}");
-            assert!(start.elapsed() >= QUICK.message);
+            assert!(start.elapsed() >= MESSAGE);
             stream.shutdown().unwrap();
         },
     );
@@ -190,7 +187,7 @@ fn a_message_that_dribbles_has_one_deadline() {
                 if peer.write_all(&[byte]).is_err() {
                     return;
                 }
-                thread::sleep(QUICK.message / 10);
+                thread::sleep(MESSAGE / 10);
             }
             panic!("the driver waited for all of it");
         },
@@ -208,13 +205,9 @@ fn a_message_that_dribbles_has_one_deadline() {
 /// The only deadline that there is: nothing else would wake whoever waits for the first message.
 #[test]
 fn a_server_that_never_says_a_word_is_given_up() {
-    let patience = Patience {
-        handshake: Some(QUICK.message),
-        idle: None,
-        ..Patience::default()
-    };
+    let options = QUICK.deadlines(Deadlines::NONE.handshake(MESSAGE));
     over_each_transport(
-        patience,
+        options,
         // Until the driver has gone.
         |peer| assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0),
         |stream| {
@@ -224,7 +217,7 @@ fn a_server_that_never_says_a_word_is_given_up() {
                 error.to_string().contains("for the server's first message"),
                 "{error}"
             );
-            assert!(start.elapsed() >= QUICK.message);
+            assert!(start.elapsed() >= MESSAGE);
             stream.shutdown().unwrap();
         },
     );
@@ -237,7 +230,7 @@ fn a_server_that_computes_between_two_messages_is_waited_for() {
         |peer| {
             peer.write_all(STATUS).unwrap();
             hear(peer, READY);
-            thread::sleep(QUICK.message * 3);
+            thread::sleep(MESSAGE * 3);
             peer.write_all(EXIT).unwrap();
         },
         |stream| assert_eq!(serve(stream, 2).unwrap(), 0),
@@ -246,12 +239,10 @@ fn a_server_that_computes_between_two_messages_is_waited_for() {
 
 #[test]
 fn an_idle_limit_ends_the_wait_for_the_next_message() {
-    let patience = Patience {
-        idle: Some(Duration::from_millis(50)),
-        ..QUICK
-    };
+    let limit = Duration::from_millis(50);
+    let options = QUICK.deadlines(QUICK.deadlines.evaluation(limit));
     over_each_transport(
-        patience,
+        options,
         |peer| assert_eq!(peer.read(&mut [0]).unwrap(), 0),
         |stream| {
             let error = serve(stream, 2).unwrap_err();
@@ -271,7 +262,7 @@ fn an_exchange_that_timed_out_can_be_made_again() {
         |peer| {
             let message = [&posdata(2), GETFORCE].concat();
             peer.write_all(&message[..100]).unwrap();
-            thread::sleep(QUICK.message * 3);
+            thread::sleep(MESSAGE * 3);
             peer.write_all(&message[100..]).unwrap();
             hear(peer, &forceready(2));
         },
@@ -358,11 +349,8 @@ fn a_server_that_never_starts_is_named() {
         .local_addr()
         .unwrap()
         .port();
-    let patience = Patience {
-        connect: Duration::from_millis(100),
-        ..QUICK
-    };
-    let error = connect_with(&Address::tcp("127.0.0.1", port), patience, |_, _| {}).unwrap_err();
+    let options = QUICK.connect(Duration::from_millis(100));
+    let error = connect_with(&Address::tcp("127.0.0.1", port), options, |_, _| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(
         error

@@ -9,8 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 use std::{fs, str};
 
-use forcewire::net::{Address, Patience, Stream, connect_with};
-use forcewire::{Driver, Server};
+use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::{Deadlines, Driver, Server};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, getsockname};
 
@@ -43,8 +43,8 @@ pub unsafe extern "C" fn forcewire_driver_connect(
     let call = || {
         // SAFETY: the caller's handle and memory.
         unsafe {
-            open::<Driver, _>(driver, patience, |patience| {
-                connect_with(&named(address)?, patience, |_, _| {})
+            open::<Driver, _>(driver, patience, |options| {
+                connect_with(&named(address)?, options, |_, _| {})
             })
         }
     };
@@ -63,8 +63,8 @@ pub unsafe extern "C" fn forcewire_server_accept(
     let call = || {
         // SAFETY: the caller's handle and memory.
         unsafe {
-            open::<Server, _>(server, patience, |patience| {
-                accept(&named(address)?, patience)
+            open::<Server, _>(server, patience, |options| {
+                accept(&named(address)?, options)
             })
         }
     };
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
 ) -> forcewire_status_t {
     let call = || {
         // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
-        unsafe { open::<Driver, _>(driver, patience, |patience| adopt(socket, patience)) }
+        unsafe { open::<Driver, _>(driver, patience, |options| adopt(socket, options.deadlines)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn forcewire_server_adopt(
 ) -> forcewire_status_t {
     let call = || {
         // SAFETY: as above.
-        unsafe { open::<Server, _>(server, patience, |patience| adopt(socket, patience)) }
+        unsafe { open::<Server, _>(server, patience, |options| adopt(socket, options.deadlines)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
@@ -110,17 +110,17 @@ pub unsafe extern "C" fn forcewire_server_adopt(
 unsafe fn open<M: Machine, S>(
     memory: *mut S,
     patience: *const forcewire_patience_t,
-    connection: impl FnOnce(Patience) -> io::Result<Stream>,
+    connection: impl FnOnce(ConnectOptions) -> io::Result<Stream>,
 ) -> forcewire_status_t {
     // SAFETY: the caller's word.
     let (Some(handle), patience) = (unsafe { (Handle::<M>::of(memory), patience.as_ref()) }) else {
         return FORCEWIRE_INVALID_ARGUMENT;
     };
-    let Some(patience) = patience.map_or(Some(Patience::default()), forcewire_patience_t::read)
+    let Some(options) = patience.map_or(Some(ConnectOptions::new()), forcewire_patience_t::read)
     else {
         return handle.refuse("patience is no number of seconds");
     };
-    match connection(patience) {
+    match connection(options) {
         Ok(stream) => {
             handle.attach(Link::Stream(Box::new(stream)));
             FORCEWIRE_OK
@@ -134,14 +134,12 @@ unsafe fn open<M: Machine, S>(
 }
 
 impl forcewire_patience_t {
-    fn read(&self) -> Option<Patience> {
+    fn read(&self) -> Option<ConnectOptions> {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).ok();
-        Some(Patience {
-            connect: seconds(self.connect)?,
-            handshake: None,
-            message: seconds(self.message)?,
-            idle: Some(seconds(self.idle)?).filter(|idle| !idle.is_zero()),
-        })
+        let mut deadlines = Deadlines::NONE.message(seconds(self.message)?);
+        deadlines.evaluation = Some(seconds(self.idle)?).filter(|idle| !idle.is_zero());
+        let options = ConnectOptions::new().connect(seconds(self.connect)?);
+        Some(options.deadlines(deadlines))
     }
 }
 
@@ -160,7 +158,7 @@ unsafe fn named(address: *const c_char) -> io::Result<Address> {
 /// # Safety
 ///
 /// `socket` is a descriptor that no one else closes, or none.
-unsafe fn adopt(socket: c_int, patience: Patience) -> io::Result<Stream> {
+unsafe fn adopt(socket: c_int, deadlines: Deadlines) -> io::Result<Stream> {
     if socket < 0 {
         return Err(ErrorKind::InvalidInput.into());
     }
@@ -168,14 +166,14 @@ unsafe fn adopt(socket: c_int, patience: Patience) -> io::Result<Stream> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(socket) };
     if getsockname(&descriptor)?.address_family() == AddressFamily::UNIX {
         let peer = Address::Unix(format!("descriptor {socket}").into());
-        Stream::from_unix(UnixStream::from(descriptor), peer, patience)
+        Stream::from_unix(UnixStream::from(descriptor), peer, deadlines)
     } else {
-        Stream::from_tcp(TcpStream::from(descriptor), patience)
+        Stream::from_tcp(TcpStream::from(descriptor), deadlines)
     }
 }
 
 /// Waits for a driver.
-fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
+fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
     };
@@ -193,8 +191,8 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
                 return Err(named(error));
             }
             let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-            let (socket, _) = wait(&listeners, address, patience)?.accept()?;
-            Stream::from_tcp(socket, patience)
+            let (socket, _) = wait(&listeners, address, options.connect)?.accept()?;
+            Stream::from_tcp(socket, options.deadlines)
         }
         Address::Unix(path) => {
             let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
@@ -206,30 +204,25 @@ fn accept(address: &Address, patience: Patience) -> io::Result<Stream> {
             })?;
             // Drivers of other users have no business here.
             let waited = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-                .and_then(|()| wait(&[&listener], address, patience).map(drop));
+                .and_then(|()| wait(&[&listener], address, options.connect).map(drop));
             let socket = waited.and_then(|_| listener.accept());
             let _ = fs::remove_file(path);
-            Stream::from_unix(socket?.0, address.clone(), patience)
+            Stream::from_unix(socket?.0, address.clone(), options.deadlines)
         }
     }
 }
 
 /// The first of these to which a driver has connected.
-fn wait<'a, L: AsFd>(
-    listeners: &'a [L],
-    address: &Address,
-    patience: Patience,
-) -> io::Result<&'a L> {
+fn wait<'a, L: AsFd>(listeners: &'a [L], address: &Address, limit: Duration) -> io::Result<&'a L> {
     let start = Instant::now();
     loop {
         let mut descriptors: Vec<_> = listeners
             .iter()
             .map(|it| PollFd::new(it, PollFlags::IN))
             .collect();
-        let left = patience.connect.saturating_sub(start.elapsed());
+        let left = limit.saturating_sub(start.elapsed());
         match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
             Ok(0) => {
-                let limit = patience.connect;
                 let text = format!("waited {limit:?} for a driver at {address}: was it started?");
                 return Err(io::Error::new(ErrorKind::TimedOut, text));
             }

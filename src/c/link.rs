@@ -117,4 +117,11 @@ impl Transport for Link {
             _ => Ok(()),
         }
     }
+
+    #[cfg(feature = "std")]
+    fn exchange_done(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.exchange_done();
+        }
+    }
 }

@@ -4,34 +4,57 @@ use core::fmt;
 use core::time::Duration;
 
 use super::Deadline;
-use crate::exchange::Awaited;
+use crate::exchange::{Awaited, Wait};
 use crate::protocol::Header;
 
 /// A deadline has passed.
 ///
-/// Nothing is lost by it. Between two messages the connection is as good as before: wait again, or do something else with
-/// it, such as a server's `exit`. Inside a message ([`is_midway`](Self::is_midway)) only the exchange that was under way can
-/// go on, made again with the same arguments; else the connection is of no more use and to be closed. Only a server's
-/// `exit` is possible while an answer is coming.
+/// Nothing is lost. To wait for as long again, keep the exchange and run it again: `run(&mut
+/// socket, &mut exchange)`. One made anew goes on only if it is the same kind of exchange and its
+/// arrays hold the same numbers.
+///
+/// Between two messages another exchange may follow too, such as a server's `exit`. Inside a
+/// message ([`is_midway`](Self::is_midway)) only the exchange under way can go on; if it is given
+/// up, close the connection. The one exception is a server's `exit` while an answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct TimedOut {
-    /// Which one.
+    /// The deadline that has passed.
     pub deadline: Deadline,
-    /// How long that was.
+    /// The limit that was set for it.
     pub limit: Duration,
     /// What was waited for.
     pub awaited: Awaited,
     /// The message that has begun to move, unless that is not known yet.
     pub within: Option<Header>,
-    /// Bytes of it that have moved.
+    /// Bytes of the message that have moved.
     pub moved: usize,
-    /// Bytes that it has, if it comes and as far as it has told by now.
+    /// The length of a message that comes, as far as its bytes so far announce it.
     pub announced: Option<usize>,
 }
 
 impl TimedOut {
-    /// Whether part of a message has moved: only the same exchange can go on, or the connection must be closed.
+    pub(super) fn new(deadline: Deadline, limit: Duration, wait: Option<Wait>) -> Self {
+        let late = Self {
+            deadline,
+            limit,
+            awaited: Awaited::Nothing,
+            within: None,
+            moved: 0,
+            announced: None,
+        };
+        wait.map_or(late, |wait| Self {
+            awaited: wait.awaited,
+            within: wait.within,
+            moved: wait.moved,
+            announced: wait.announced,
+            ..late
+        })
+    }
+
+    /// Whether part of a message has moved: only the same exchange can go on, or the connection
+    /// must be closed.
     #[must_use]
     pub const fn is_midway(&self) -> bool {
         self.moved > 0
@@ -40,9 +63,15 @@ impl TimedOut {
     /// What has happened, without what can be done.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = self.within.map_or("a message", Header::name);
-        f.write_str("waited ")?;
-        describe_duration(self.limit, f)?;
-        f.write_str(" for ")?;
+        if self.deadline == Deadline::Exchange {
+            f.write_str("the exchange took longer than ")?;
+            describe_duration(self.limit, f)?;
+            f.write_str(" and still waits for ")?;
+        } else {
+            f.write_str("waited ")?;
+            describe_duration(self.limit, f)?;
+            f.write_str(" for ")?;
+        }
         match self.awaited {
             Awaited::Nothing => f.write_str("nothing"),
             Awaited::Command if self.deadline == Deadline::Handshake => {
@@ -65,15 +94,18 @@ impl TimedOut {
             Some(announced) => write!(f, ", {} of {announced} bytes have moved", self.moved)?,
             None => write!(f, ", {} bytes have moved", self.moved)?,
         }
-        f.write_str(match self.deadline {
-            Deadline::Evaluation if !self.is_midway() => ": is it still computing?",
-            Deadline::Handshake => ": does it speak the i-PI protocol?",
+        f.write_str(match (self.deadline, self.awaited) {
+            (Deadline::Evaluation, _) if !self.is_midway() => ": is it still computing?",
+            (Deadline::Exchange, Awaited::Forces) => ": is it still computing?",
+            (Deadline::Exchange, _) => ": does it send the same again and again?",
+            (Deadline::Handshake, _) => ": does it speak the i-PI protocol?",
             _ => ": is it still running?",
         })
     }
 }
 
-/// As Duration's `Debug` has it, but for zeros at the end. That one reaches panics, as do numbers of 64 bits.
+/// Like Duration's `Debug`, without zeros at the end. That one reaches panics, as numbers of 64
+/// bits do.
 fn describe_duration(time: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     match (seconds, time.subsec_millis()) {
@@ -88,7 +120,7 @@ impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe(f)?;
         f.write_str(if self.is_midway() {
-            " Go on with the same call, or close the connection"
+            " Run the same exchange again, or close the connection"
         } else {
             " The connection is still good"
         })

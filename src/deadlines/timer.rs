@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::{Deadline, Deadlines, TimedOut};
 use crate::exchange::{Awaited, Wait};
 
-/// The deadline that what is awaited runs into, once there has been a handshake.
+/// The deadline that applies to what is awaited, once there has been a handshake.
 const fn deadline(wait: &Wait) -> Option<Deadline> {
     match wait.awaited {
         Awaited::Nothing => None,
@@ -18,29 +18,29 @@ const fn deadline(wait: &Wait) -> Option<Deadline> {
 
 /// Holds the [`Deadlines`] of one connection against a clock.
 ///
-/// It has no clock itself: `now` is the time since any moment that stays the same, of a clock that does not go back.
-/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), `asynch::WithDeadlines` and `smoltcp::poll_by` look where it is to be looked. By
-/// hand, [`note`](Self::note) after each try to move something, whether that ended the exchange or not, and
-/// [`check`](Self::check) when nothing more can be moved:
+/// The timer has no clock itself. `now` is monotonic time since an arbitrary fixed epoch.
+/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), `asynch::WithDeadlines`,
+/// `smoltcp::poll_by` and `net::Stream` use one. By hand: read the clock, try to move bytes, then
+/// [`note`](Self::note) what the exchange waits for, whether it is done or not, and
+/// [`check`](Self::check) if nothing more can be moved.
 ///
 /// ```
 /// use core::time::Duration;
 /// use forcewire::{Awaited, Deadline, Deadlines, Server, Step, Exchange, DeadlineTimer};
 ///
 /// let seconds = Duration::from_secs;
-/// let deadlines = Deadlines { handshake: Some(seconds(10)), ..Deadlines::NONE };
-/// let mut watch = DeadlineTimer::new(deadlines);
+/// let mut timer = DeadlineTimer::new(Deadlines::NONE.handshake(seconds(10)));
 /// let mut server = Server::new();
 ///
-/// let mut asking = server.status();
-/// if let Step::Write(bytes) = asking.step()? {
+/// let mut status = server.status();
+/// if let Step::Write(bytes) = status.step()? {
 ///     assert_eq!(bytes, b"STATUS      ");
-///     asking.advance(12);
+///     status.advance(12);
 /// }
-/// watch.note(seconds(100), &asking.waits_for());
-/// assert_eq!(watch.due(), Some(seconds(110))); // sleep until then, or until something comes
-/// assert_eq!(watch.check(seconds(109)), Ok(()));
-/// let late = watch.check(seconds(110)).unwrap_err();
+/// timer.note(seconds(100), &status.waits_for());
+/// assert_eq!(timer.due(), Some(seconds(110))); // sleep until then, or until something comes
+/// assert_eq!(timer.check(seconds(109)), Ok(()));
+/// let late = timer.check(seconds(110)).unwrap_err();
 /// assert_eq!((late.deadline, late.awaited), (Deadline::Handshake, Awaited::Status));
 /// # Ok::<(), forcewire::ProtocolError>(())
 /// ```
@@ -48,14 +48,32 @@ const fn deadline(wait: &Wait) -> Option<Deadline> {
 pub struct DeadlineTimer {
     deadlines: Deadlines,
     wait: Option<Wait>,
-    /// Since when we wait for the handshake, for this message, for what is computed.
+    /// When the wait for the handshake, for this message, for what is computed and the exchange
+    /// began.
     handshake: Option<Duration>,
     message: Duration,
     evaluation: Option<Duration>,
+    exchange: Option<Duration>,
+    overrun: Option<Overrun>,
 }
 
+/// A deadline that had passed before a try to move more.
+#[derive(Clone, Copy, Debug)]
+struct Overrun {
+    deadline: Deadline,
+    /// When that was noticed, and whether nobody had looked for a long time then.
+    since: Duration,
+    neglected: bool,
+    /// Bytes that had moved then.
+    position: u64,
+}
+
+/// Bytes that come without a pause may come for this long after a deadline, however short that is.
+const LEAST_OVERRUN: Duration = Duration::from_secs(1);
+
 impl DeadlineTimer {
-    /// For a connection about which nothing has been noted yet. The clock starts with the first note.
+    /// For a connection about which nothing has been noted yet. The clock starts with the first
+    /// note.
     #[must_use]
     pub const fn new(deadlines: Deadlines) -> Self {
         Self {
@@ -64,45 +82,77 @@ impl DeadlineTimer {
             handshake: None,
             message: Duration::ZERO,
             evaluation: None,
+            exchange: None,
+            overrun: None,
         }
     }
 
-    /// What it was made with.
+    /// The limits that it was made with.
     #[must_use]
     pub const fn deadlines(&self) -> Deadlines {
         self.deadlines
     }
 
-    /// Takes down what is waited for now. Whatever that is has its time from its own beginning, not from the
-    /// last piece that came of it; an exchange that was dropped and made again keeps the time that it had.
+    /// Notes what is waited for now. Each message, answer and exchange has its time from its own
+    /// beginning, not from the last bytes that moved. An exchange that was dropped and is run again
+    /// keeps the time that it had; one that is done ([`Awaited::Nothing`]) ends the time of the
+    /// exchange.
     pub fn note(&mut self, now: Duration, wait: &Wait) {
         let key = |wait: &Wait| (wait.mark, deadline(wait));
-        if self.wait.as_ref().map(key) != Some(key(wait)) {
+        let is_new = self.wait.as_ref().map(key) != Some(key(wait));
+        if is_new {
             self.message = now;
         }
-        if wait.awaited != Awaited::Nothing {
+        self.note_flush(now, wait);
+        // One that began with the message before is over with it.
+        let is_over = |overrun: &Overrun| match overrun.deadline {
+            Deadline::Message => true,
+            Deadline::Evaluation => self.evaluation.is_none(),
+            Deadline::Handshake | Deadline::Exchange => false,
+        };
+        if is_new && self.overrun.as_ref().is_some_and(is_over) {
+            self.overrun = None;
+        }
+        self.wait = Some(*wait);
+    }
+
+    /// Begins and ends the times that span several messages. This is all there is to note of a
+    /// flush that need not wait: an exchange that is run again begins with one, which must not set
+    /// back the clock of what it waits for.
+    pub(crate) fn note_flush(&mut self, now: Duration, wait: &Wait) {
+        if wait.awaited == Awaited::Nothing {
+            self.exchange = None;
+        } else {
             self.handshake.get_or_insert(now);
+            self.exchange.get_or_insert(now);
         }
         if wait.evaluating {
             self.evaluation.get_or_insert(now);
         } else {
             self.evaluation = None;
         }
-        self.wait = Some(*wait);
     }
 
-    /// The shortest time that this may take; for ever, if `None`.
+    /// Ends the time of the exchange.
+    pub(crate) const fn end_exchange(&mut self) {
+        self.exchange = None;
+    }
+
+    /// The shortest time that this may take; without a limit, if `None`.
     #[cfg(feature = "std")]
     pub(crate) fn limit(&self, wait: &Wait) -> Option<Duration> {
         let Deadlines {
             handshake,
             message,
             evaluation,
+            exchange,
         } = self.deadlines;
-        let evaluates = wait.evaluating || deadline(wait) == Some(Deadline::Evaluation);
+        let class = deadline(wait);
+        let evaluates = wait.evaluating || class == Some(Deadline::Evaluation);
         let limits = [
             message.filter(|_| wait.owed()),
             evaluation.filter(|_| evaluates),
+            exchange.filter(|_| class.is_some()),
         ];
         let handshake = handshake.filter(|_| !wait.greeted);
         handshake.or_else(|| limits.into_iter().flatten().min())
@@ -111,70 +161,107 @@ impl DeadlineTimer {
     /// When the first deadline passes if nothing happens until then; never, if `None`.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.first().map(|(_, _, at)| at)
+        let (deadline, limit, at) = self.first()?;
+        match self.overrun {
+            Some(overrun)
+                if overrun.deadline == deadline
+                    && overrun.neglected
+                    && self.position() > overrun.position =>
+            {
+                Some(overrun.since.saturating_add(limit))
+            }
+            _ => Some(at),
+        }
     }
 
-    /// Whether what was noted last may go on.
+    /// Checks what was noted last, when nothing more can be moved. For `now`, take the clock's time
+    /// from before the last try, so that bytes that had arrived by a deadline are never late.
     ///
     /// # Errors
     ///
-    /// The deadline that has passed, once: from now on it runs anew, for who goes on waiting.
+    /// The deadline that has passed, once. After that every deadline runs anew, from the next
+    /// [`note`](Self::note).
     pub fn check(&mut self, now: Duration) -> Result<(), TimedOut> {
-        let (Some(wait), Some((deadline, limit, at))) = (self.wait, self.first()) else {
-            return Ok(());
-        };
-        if now < at {
-            return Ok(());
-        }
-        match deadline {
-            Deadline::Handshake => self.handshake = Some(now),
-            Deadline::Message => self.message = now,
-            Deadline::Evaluation => {
-                self.message = now;
-                self.evaluation = self.evaluation.and(Some(now));
+        match (self.first(), self.due()) {
+            (Some((deadline, limit, _)), Some(at)) if now >= at => {
+                Err(self.expire(deadline, limit))
             }
+            _ => Ok(()),
         }
-        Err(TimedOut {
-            deadline,
-            limit,
-            awaited: wait.awaited,
-            within: wait.within,
-            moved: wait.moved,
-            announced: wait.announced,
-        })
     }
 
-    /// The deadline that passes first, how long that is, and when.
+    /// Checks what was noted last, before a try to move more. Call it where bytes may never stop
+    /// coming, or where nobody may look for a long time. If a deadline is noticed here more than
+    /// half its limit late, and bytes move then, it runs once more from this moment: their
+    /// beginning was there in time, and the rest may be on its way.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check), if bytes still move without a pause as long after this moment as
+    /// the limit is, and a second at least.
+    pub fn check_moving(&mut self, now: Duration) -> Result<(), TimedOut> {
+        let Some((deadline, limit, at)) = self.first().filter(|(.., at)| now >= *at) else {
+            self.overrun = None;
+            return Ok(());
+        };
+        match self.overrun {
+            Some(overrun) if overrun.deadline == deadline => {
+                if now.saturating_sub(overrun.since) < limit.max(LEAST_OVERRUN) {
+                    return Ok(());
+                }
+                Err(self.expire(deadline, limit))
+            }
+            _ => {
+                let late = now.saturating_sub(at);
+                self.overrun = Some(Overrun {
+                    deadline,
+                    since: now,
+                    neglected: late.saturating_add(late) > limit,
+                    position: self.position(),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes that had moved over the connection when the wait was noted.
+    fn position(&self) -> u64 {
+        self.wait
+            .as_ref()
+            .map_or(0, |wait| wait.mark.saturating_add(wait.moved as u64))
+    }
+
+    /// What has timed out; whatever comes now has its time from the beginning.
+    fn expire(&mut self, deadline: Deadline, limit: Duration) -> TimedOut {
+        let wait = self.wait.take();
+        *self = Self::new(self.deadlines);
+        TimedOut::new(deadline, limit, wait)
+    }
+
+    /// The deadline that passes first, its limit, and when it passes.
     fn first(&self) -> Option<(Deadline, Duration, Duration)> {
-        let wait = self.wait?;
-        let class = deadline(&wait)?;
+        let wait = self.wait.as_ref()?;
+        let class = deadline(wait)?;
         let at = |deadline, since: Option<Duration>, limit: Option<Duration>| {
             let (since, limit) = (since?, limit?);
             Some((deadline, limit, since.saturating_add(limit)))
         };
-        if !wait.greeted && self.deadlines.handshake.is_some() {
-            return at(
-                Deadline::Handshake,
-                self.handshake,
-                self.deadlines.handshake,
-            );
+        let limits = &self.deadlines;
+        if !wait.greeted && limits.handshake.is_some() {
+            return at(Deadline::Handshake, self.handshake, limits.handshake);
         }
-        let message = match class {
-            Deadline::Message => at(
-                Deadline::Message,
-                Some(self.message),
-                self.deadlines.message,
-            ),
-            _ => None,
+        let (message, computed) = match class {
+            Deadline::Evaluation => (None, self.evaluation.or(Some(self.message))),
+            _ => (Some(self.message), self.evaluation),
         };
-        let since = match class {
-            Deadline::Evaluation => self.evaluation.or(Some(self.message)),
-            _ => self.evaluation,
-        };
-        let evaluation = at(Deadline::Evaluation, since, self.deadlines.evaluation);
-        match (message, evaluation) {
-            (Some(message), Some(evaluation)) if evaluation.2 < message.2 => Some(evaluation),
-            (message, evaluation) => message.or(evaluation),
-        }
+        // Of two that pass at once the first of these is the nearer cause.
+        [
+            at(Deadline::Message, message, limits.message),
+            at(Deadline::Evaluation, computed, limits.evaluation),
+            at(Deadline::Exchange, self.exchange, limits.exchange),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(.., at)| *at)
     }
 }

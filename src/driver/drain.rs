@@ -41,7 +41,7 @@ impl Driver {
             }
             | State::Received => true,
             State::Idle | State::Receiving { .. } | State::Answering => have_data,
-            State::Failed(error) => refuses_positions(error),
+            State::Failed(error) => refuses_positions(error) && !self.drained,
             _ => false,
         };
         let begun = match self.state {
@@ -106,7 +106,10 @@ impl Drain<'_> {
 const fn refuses_positions(error: ProtocolError) -> bool {
     matches!(
         error,
-        ProtocolError::NegativeAtoms(_)
+        ProtocolError::OutOfTurn {
+            command: Header::PosData,
+            ..
+        } | ProtocolError::NegativeAtoms(_)
             | ProtocolError::AtomsChanged { .. }
             | ProtocolError::UnannouncedBatch
             | ProtocolError::BigEndian(_)
@@ -125,7 +128,8 @@ impl Exchange for Drain<'_> {
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
         // The conversation is over, whether this exchange comes to its end or not.
-        if self.driver.state != State::Exited {
+        self.driver.drained = true;
+        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
             self.driver.state = State::Closed;
         }
         let begun = core::mem::take(&mut self.begun);

@@ -119,6 +119,8 @@ pub struct Driver {
     seal: Option<Fingerprint>,
     /// The server has sent a header.
     greeted: bool,
+    /// What it sent before the connection is closed has been read, or is being read.
+    drained: bool,
     cell: Cell,
     progress: Progress,
 }
@@ -174,6 +176,7 @@ impl Driver {
             structures: 1,
             seal: None,
             greeted: false,
+            drained: false,
             cell: Cell::orthorhombic([0.0; 3]),
             progress: Progress::expecting(HEADER),
         }
@@ -212,6 +215,7 @@ impl Driver {
         self.natoms = None;
         self.structures = 1;
         self.greeted = false;
+        self.drained = false;
         self.expect_message();
     }
 

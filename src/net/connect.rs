@@ -10,35 +10,59 @@ use std::time::Instant;
 use super::credentials::Credentials;
 use super::socket::Socket;
 use super::{Address, Stream};
-use crate::Backoff;
+use crate::{Backoff, Deadlines};
 
-/// How long to wait for what.
+/// How to connect, and how long to wait for the peer then.
+///
+/// ```
+/// use core::time::Duration;
+/// use forcewire::Deadlines;
+/// use forcewire::net::ConnectOptions;
+///
+/// let deadlines = Deadlines::NONE.message(Duration::from_secs(10));
+/// let options = ConnectOptions::new().connect(Duration::ZERO).deadlines(deadlines);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// For the server to listen. Zero tries once.
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// How long to wait for the server to listen. Zero tries once.
     pub connect: Duration,
-    /// For the peer's first header, [`Deadlines::handshake`](crate::Deadlines::handshake); if `None`, the other two
-    /// hold from the start. A server may well accept connections long before it begins.
-    pub handshake: Option<Duration>,
-    /// For each message from its beginning to its end, and for what needs no computing,
-    /// [`Deadlines::message`](crate::Deadlines::message). This and the others are checked four times in their
-    /// course, so that a quarter may come on top.
-    pub message: Duration,
-    /// For what the peer computes, [`Deadlines::evaluation`](crate::Deadlines::evaluation): a server's next message, a
-    /// driver's forces; for ever if `None`. A server may well compute for hours between two steps.
-    pub idle: Option<Duration>,
+    /// How long to wait for the peer of a connection.
+    pub deadlines: Deadlines,
 }
 
-impl Default for Patience {
-    /// A minute for the server to listen, a minute for a message, for ever between messages and before the first.
-    fn default() -> Self {
+impl ConnectOptions {
+    /// A minute for the server to listen, a minute for a message, no limit between messages and
+    /// before the first: a server may accept connections long before it begins, and compute for
+    /// hours between two steps.
+    #[must_use]
+    pub const fn new() -> Self {
         let minute = Duration::from_secs(60);
         Self {
             connect: minute,
-            handshake: None,
-            message: minute,
-            idle: None,
+            deadlines: Deadlines::NONE.message(minute),
         }
+    }
+
+    /// Sets [`connect`](Self#structfield.connect).
+    #[must_use]
+    pub const fn connect(self, limit: Duration) -> Self {
+        Self {
+            connect: limit,
+            ..self
+        }
+    }
+
+    /// Sets [`deadlines`](Self#structfield.deadlines).
+    #[must_use]
+    pub const fn deadlines(self, deadlines: Deadlines) -> Self {
+        Self { deadlines, ..self }
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -47,53 +71,54 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Connects to a server with the default [`Patience`].
+/// Connects to a server with the default [`ConnectOptions`].
 ///
 /// # Errors
 ///
 /// As [`connect_with`].
 pub fn connect(address: &Address) -> io::Result<Stream> {
-    connect_with(address, Patience::default(), |_, _| {})
+    connect_with(address, ConnectOptions::new(), |_, _| {})
 }
 
-/// Connects to a server, trying again while it isn't there; `failed` hears of each attempt that will be
-/// repeated and of the pause before the next.
+/// Connects to a server, trying again while it isn't there. `failed` is called for each attempt
+/// that will be repeated, with its error and the pause before the next.
 ///
-/// TCP is set to send without delay (`TCP_NODELAY`); every address that a name has is tried. A unix socket must be that
-/// of a process of the same user, or root's, and no symbolic link: [`Stream::from_unix`] takes one that you trust.
+/// TCP is set to send without delay (`TCP_NODELAY`); every address that a name has is tried. A unix
+/// socket must belong to a process of the same user or of root, and its path must not be a symbolic
+/// link: [`Stream::from_unix`] takes one that you trust.
 ///
 /// # Errors
 ///
-/// The last attempt's, with the address in its text: when `patience.connect` is over, or at once if trying
-/// again won't help (an unknown name, a path too long, no permission).
+/// The last attempt's, with the address in its text: when `options.connect` is over, or at once if
+/// trying again won't help (an unknown name, a path too long, no permission).
 pub fn connect_with(
     address: &Address,
-    patience: Patience,
+    options: ConnectOptions,
     mut failed: impl FnMut(&io::Error, Duration),
 ) -> io::Result<Stream> {
     let start = Instant::now();
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
-        let left = patience.connect.saturating_sub(start.elapsed());
+        let remaining = options.connect.saturating_sub(start.elapsed());
         // A host that swallows packets must not use up the time of others behind the same name.
         let error = match attempt(
             address,
-            left.clamp(Duration::from_secs(1), Duration::from_secs(10)),
+            remaining.clamp(Duration::from_secs(1), Duration::from_secs(10)),
         ) {
-            Ok(socket) => return Stream::new(socket, address.clone(), patience),
+            Ok(socket) => return Stream::new(socket, address.clone(), options.deadlines),
             Err(error) => error,
         };
         let error = io::Error::new(error.kind(), format!("no connection to {address}: {error}"));
-        if left.is_zero() || !worth_repeating(error.kind()) {
+        if remaining.is_zero() || !worth_repeating(error.kind()) {
             return Err(error);
         }
-        let pause = backoff.failed().min(left);
+        let pause = backoff.failed().min(remaining);
         failed(&error, pause);
         std::thread::sleep(pause);
     }
 }
 
-/// Whether a server that is about to start would cure it.
+/// Whether this error may pass when a server starts.
 fn worth_repeating(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -124,7 +149,7 @@ fn attempt(address: &Address, longest: Duration) -> io::Result<Socket> {
         }
         #[cfg(unix)]
         Address::Unix(path) => {
-            // Whoever may write into a directory like /tmp could lead us elsewhere.
+            // Anyone who may write into a directory like /tmp could lead us elsewhere.
             if path.is_symlink() {
                 let text = "it is a symbolic link, name the socket itself";
                 return Err(io::Error::new(ErrorKind::PermissionDenied, text));

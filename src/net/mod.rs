@@ -18,7 +18,7 @@ mod stream;
 mod subnet;
 
 pub use address::{Address, AddressError};
-pub use connect::{Patience, connect, connect_with};
+pub use connect::{ConnectOptions, connect, connect_with};
 #[cfg(unix)]
 pub use pool::{
     Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,

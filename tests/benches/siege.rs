@@ -123,11 +123,10 @@ fn main() {
     let path = directory.path().join("pool");
     let limit = Duration::from_secs(2);
     let mut pool = Pool::new(PoolOptions {
-        deadlines: Deadlines {
-            handshake: Some(limit),
-            message: Some(limit),
-            evaluation: Some(limit),
-        },
+        deadlines: Deadlines::NONE
+            .handshake(limit)
+            .message(limit)
+            .evaluation(limit),
         ..PoolOptions::default()
     })
     .expect("descriptors");

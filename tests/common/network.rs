@@ -112,7 +112,7 @@ impl Host {
         self.sockets.get_mut(self.handle)
     }
 
-    fn connect(&mut self) {
+    pub fn connect(&mut self) {
         let socket = self.sockets.get_mut::<Socket>(self.handle);
         let peer = (IpAddress::v4(10, 0, 0, 1), 31415);
         socket

@@ -1,10 +1,12 @@
 //! A driver's deadlines.
 
+use std::time::Duration;
+
 use forcewire::{Awaited, Deadline, Driver, Event, Exchange, Header, Initialize};
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
-use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, over_each};
+use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
 
 /// A driver, its arrays, and what it answers.
 struct Fixture<S> {
@@ -224,15 +226,16 @@ fn positions_dribble<S: Shim>() {
     );
     // 62 seconds for the rest: 13 times longer than it may take.
     let mut given_up = 0;
+    let mut began = Duration::from_secs(30);
     let event = loop {
         match it.receive() {
             Ok(event) => break event,
             Err(error) => {
                 given_up += 1;
-                let at = 30 + given_up * MESSAGE;
-                let late = late::<_, ()>(&it.shim, at, Err(error));
+                let late = late_after::<_, ()>(&it.shim, began, MESSAGE, Err(error));
+                began = it.shim.now();
                 let moved = late.0.moved;
-                let by_then = 170 + (at - 30) as usize;
+                let by_then = 170 + (began.as_secs() - 30) as usize;
                 assert!((by_then - 1..=by_then).contains(&moved), "{moved}");
                 late.says_rest(Deadline::Message, Some(Header::PosData), moved, 232);
             }
@@ -308,7 +311,44 @@ fn nothing_is_awaited_when_it_is_our_turn() {
     assert_eq!(receive.waits_for().awaited, Awaited::Nothing);
 }
 
+/// Every message comes in time, and never the one that matters.
+fn a_server_that_only_asks<S: Shim>() {
+    const EXCHANGE: Duration = Duration::from_millis(100_250);
+    let mut peer = Peer::default();
+    for second in 1..300 {
+        peer = peer.sends(second, STATUS);
+    }
+    let deadlines = DEADLINES.exchange(EXCHANGE);
+    let mut shim = S::new(Role::Driver, deadlines, peer.sends(300, evaluation()));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 3]);
+    let mut began = Duration::ZERO;
+    let event = loop {
+        match shim.run(driver.receive(&mut positions)) {
+            Ok(event) => break event,
+            Err(late) => {
+                let (now, at) = (shim.now(), began + EXCHANGE);
+                assert!(now >= at && now < at + 2 * S::LATE, "{now:?}, not {at:?}");
+                began = now;
+                assert_eq!(
+                    (late.deadline, late.awaited, late.limit),
+                    (Deadline::Exchange, Awaited::Command, EXCHANGE)
+                );
+                let text = "the exchange took longer than 100.250s and still waits for the server's next \
+                            message: does it send the same again and again?";
+                assert!(late.to_string().contains(text), "{late}");
+            }
+        }
+    };
+    assert_eq!((event, began.as_secs()), (water().event(), 200));
+    // Another exchange has its own time.
+    shim.pass(1000);
+    let answer = answer(3, 2.0, b"");
+    let reply = driver.reply(&answer.evaluation, &answer.forces, b"");
+    assert_eq!(shim.run(reply), Ok(()));
+}
+
 over_each! {
+    a_server_that_only_asks
     the_first_status_does_not_come
     the_first_status_dribbles
     init_stops_and_dribbles

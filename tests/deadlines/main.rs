@@ -21,24 +21,35 @@ const HANDSHAKE: u64 = 10;
 const MESSAGE: u64 = 5;
 const EVALUATION: u64 = 60;
 
-const DEADLINES: Deadlines = Deadlines {
-    handshake: Some(Duration::from_secs(HANDSHAKE)),
-    message: Some(Duration::from_secs(MESSAGE)),
-    evaluation: Some(Duration::from_secs(EVALUATION)),
-};
+const DEADLINES: Deadlines = Deadlines::NONE
+    .handshake(Duration::from_secs(HANDSHAKE))
+    .message(Duration::from_secs(MESSAGE))
+    .evaluation(Duration::from_secs(EVALUATION));
 
 /// The exchange was given up at this second, or a moment later if the shim only looks from time to time: the second
 /// time in a row, two moments.
 #[track_caller]
 fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> Late {
+    late_after(shim, Duration::from_secs(at), 0, result)
+}
+
+/// The same, this many seconds after a moment.
+#[track_caller]
+fn late_after<S: Shim, T: Debug>(
+    shim: &S,
+    moment: Duration,
+    seconds: u64,
+    result: Result<T, TimedOut>,
+) -> Late {
     let late = result.expect_err("more time than there was");
-    let at = Duration::from_secs(at);
+    let at = moment + Duration::from_secs(seconds);
     let now = shim.now();
     assert!(now >= at && now < at + 2 * S::LATE, "{now:?}, not {at:?}");
     let limit = match late.deadline {
         Deadline::Handshake => HANDSHAKE,
         Deadline::Message => MESSAGE,
         Deadline::Evaluation => EVALUATION,
+        deadline => panic!("{deadline:?}"),
     };
     assert_eq!(late.limit, Duration::from_secs(limit));
     Late(late)
@@ -77,7 +88,7 @@ impl Late {
         };
         assert!(said.contains(question), "{said}");
         assert!(
-            said.contains("Go on with the same call, or close"),
+            said.contains("Run the same exchange again, or close"),
             "{said}"
         );
     }

@@ -1,12 +1,14 @@
 //! A server's deadlines.
 
+use std::time::Duration;
+
 use forcewire::{
     Awaited, Cell, Deadline, Deadlines, Header, Mode, Request, Server, Status, TimedOut,
 };
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
-use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, over_each};
+use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
 
 /// A server, its arrays, and the numbers that it should get.
 struct Fixture<S> {
@@ -349,10 +351,8 @@ fn positions_are_not_taken<S: Shim>() {
 
 /// A driver is not waited for any longer if it computes nothing because it does not read.
 fn positions_are_never_taken<S: Shim>() {
-    let deadlines = Deadlines {
-        message: None,
-        ..DEADLINES
-    };
+    let mut deadlines = DEADLINES;
+    deadlines.message = None;
     let peer = Peer::default().sends(1, READY).deaf_until(1000);
     let mut it = within::<S>(deadlines, Mode::Consolidated, peer);
     let result = it.evaluate();
@@ -363,7 +363,75 @@ fn positions_are_never_taken<S: Shim>() {
     );
 }
 
+/// What has arrived is never late, however long nobody looked.
+fn forces_that_came_while_nobody_looked<S: Shim>() {
+    let peer = Peer::default().sends(1, READY).sends(500, reply(1.0));
+    let peer = peer.sends(500, READY).closes(2100);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    assert!(it.shim.run(it.server.status()).is_ok());
+    let request = Request::new(&it.cell, &it.positions);
+    assert_eq!(it.shim.run(it.server.send_positions(request)), Ok(()));
+    it.shim.pass(1000);
+    let got = it
+        .shim
+        .run(it.server.get_forces(&mut it.forces, &mut it.extras));
+    assert_eq!(
+        got.map(|it| it.energy),
+        Ok(answer(3, 1.0, b"{}").evaluation.energy)
+    );
+    assert_eq!(it.shim.now().as_secs(), 1001);
+}
+
+/// A call made again has its full limit, however late it is made.
+fn forces_are_waited_for_again_much_later<S: Shim>() {
+    let peer = Peer::default().sends(1, READY);
+    let peer = peer.sends(1100, reply(1.0)).sends(1100, READY).closes(1102);
+    let mut it = fixture::<S>(Mode::Consolidated, peer);
+    let result = it.evaluate();
+    late(&it.shim, 1 + EVALUATION, result).says(Deadline::Evaluation, Awaited::Forces, "forces");
+    it.shim.pass(1000 - it.shim.now().as_secs());
+    let began = it.shim.now();
+    let result = it.evaluate();
+    late_after(&it.shim, began, EVALUATION, result).says(
+        Deadline::Evaluation,
+        Awaited::Forces,
+        "forces",
+    );
+    it.gets(1.0);
+    it.ends_well(&[STATUS, &request()]);
+}
+
+/// Limits of zero take what is there, and send.
+fn limits_of_zero_take_what_is_there<S: Shim>() {
+    let zero = Duration::ZERO;
+    let deadlines = Deadlines::NONE
+        .message(zero)
+        .evaluation(zero)
+        .exchange(zero);
+    let peer = Peer::default().sends(0, READY).sends(5, reply(1.0));
+    let mut it = within::<S>(deadlines, Mode::Strict, peer.closes(9));
+    let mut calls = 0;
+    let status = loop {
+        match it.shim.run(it.server.status()) {
+            Ok(status) => break status,
+            Err(late) => assert_eq!(late.limit, zero),
+        }
+        calls += 1;
+        assert!(calls < 10, "the answer is there");
+    };
+    assert_eq!(status, Status::UP | Status::READY);
+    assert!(it.evaluate().is_err());
+    assert!(
+        it.shim.now() < Duration::from_secs(1),
+        "{:?}",
+        it.shim.now()
+    );
+}
+
 over_each! {
+    forces_that_came_while_nobody_looked
+    forces_are_waited_for_again_much_later
+    limits_of_zero_take_what_is_there
     the_first_answer_does_not_come
     the_first_answer_never_comes
     init_is_not_taken

@@ -5,13 +5,15 @@ use std::cell::Cell;
 use std::future::{pending, ready};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Awaited, Deadline, DeadlineTimer, Deadlines, Error, Exchange, Request, Server, Step, TimedOut,
-    asynch, blocking,
+    Awaited, Deadline, DeadlineTimer, Deadlines, Driver, Error, Exchange, Request, Server, Step,
+    TimedOut, asynch, blocking,
 };
 
 use crate::common::fake::{Failure, Fake};
@@ -110,8 +112,8 @@ impl embedded_io_async::ErrorType for Kept {
 }
 
 impl embedded_io_async::Read for Kept {
-    async fn read(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
-        panic!("it has not left yet")
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        ready(embedded_io::Read::read(&mut self.0, buffer)).await
     }
 }
 
@@ -126,6 +128,130 @@ impl embedded_io_async::Write for Kept {
         } else {
             Ok(())
         }
+    }
+}
+
+/// A stream that always has more, on a clock that goes on by a millisecond with each call.
+struct Flood<'a> {
+    clock: Rc<Cell<Duration>>,
+    bytes: std::iter::Cycle<std::slice::Iter<'a, u8>>,
+}
+
+impl Flood<'_> {
+    fn tick(&self) {
+        self.clock.set(self.clock.get() + Duration::from_millis(1));
+        assert!(self.clock.get().as_secs() < 1000, "it goes on for ever");
+    }
+}
+
+impl embedded_io::ErrorType for Flood<'_> {
+    type Error = Failure;
+}
+
+impl embedded_io::Read for Flood<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.tick();
+        for byte in &mut *buffer {
+            *byte = *self.bytes.next().unwrap();
+        }
+        Ok(buffer.len())
+    }
+}
+
+impl embedded_io::Write for Flood<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl embedded_io_async::Read for Flood<'_> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        embedded_io::Read::read(self, buffer)
+    }
+}
+
+impl embedded_io_async::Write for Flood<'_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Bytes that never stop coming are taken for as long again after the limit, and not for ever.
+#[test]
+fn a_flood_ends() {
+    let limit = Duration::from_secs(5);
+    let endless = [b"INIT        ".as_slice(), &[0; 4], &i32::MAX.to_le_bytes()].concat();
+    for (bytes, deadlines, deadline) in [
+        (STATUS, Deadlines::NONE.exchange(limit), Deadline::Exchange),
+        (&endless, Deadlines::NONE.message(limit), Deadline::Message),
+    ] {
+        for is_async in [false, true] {
+            let clock = Rc::new(Cell::new(Duration::ZERO));
+            let bytes = bytes.iter().cycle();
+            let flood = Flood {
+                clock: Rc::clone(&clock),
+                bytes,
+            };
+            let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+            let receive = driver.receive(&mut positions);
+            let result = if is_async {
+                let mut timed =
+                    asynch::WithDeadlines::new(flood, deadlines, Timer(Rc::clone(&clock)));
+                let mut run = pin!(asynch::run(&mut timed, receive));
+                loop {
+                    let polled = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    if let Poll::Ready(result) = polled {
+                        break result;
+                    }
+                }
+            } else {
+                let mut timed = blocking::WithDeadlines::new(flood, deadlines, || clock.get());
+                blocking::run(&mut timed, receive)
+            };
+            let Err(Error::TimedOut(late)) = result else {
+                panic!("{result:?}");
+            };
+            assert_eq!((late.deadline, late.limit), (deadline, limit));
+            let slack = Duration::from_millis(10);
+            assert!(clock.get() < 2 * limit + slack, "{:?}", clock.get());
+        }
+    }
+}
+
+/// Other tasks of the executor have their turn beside a stream that is always ready.
+#[test]
+fn a_flood_does_not_hold_up_the_executor() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let mut flood = Flood {
+        clock: Rc::clone(&clock),
+        bytes: STATUS.iter().cycle(),
+    };
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let mut receive = driver.receive(&mut positions);
+    for poll in 1..=100 {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let run = pin!(asynch::run(&mut flood, &mut receive));
+        assert!(run.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(clock.get() <= poll * Duration::from_millis(64));
+    }
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -162,15 +288,37 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
 }
 
+/// The first flush of a run has the deadline of a message too: READY of the run before is still kept.
+#[test]
+fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let limit = Duration::from_secs(5);
+    let deadlines = Deadlines::NONE.message(limit);
+    let stream = Kept(Fake::new(STATUS));
+    let mut timed = asynch::WithDeadlines::new(stream, deadlines, Timer(Rc::clone(&clock)));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let mut receive = driver.receive(&mut positions);
+    for runs in 1..=3 {
+        let run = pin!(asynch::run(&mut timed, &mut receive));
+        let Poll::Ready(result) = run.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for ever");
+        };
+        let Err(Error::TimedOut(late)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            (late.deadline, late.awaited),
+            (Deadline::Message, Awaited::Taken)
+        );
+        assert_eq!(clock.get(), runs * limit);
+    }
+}
+
 /// Of two deadlines that pass at the same moment the message's is told: the nearer cause.
 #[test]
 fn two_deadlines_at_once() {
-    let limit = Some(Duration::from_secs(7));
-    let mut watch = DeadlineTimer::new(Deadlines {
-        handshake: None,
-        message: limit,
-        evaluation: limit,
-    });
+    let limit = Duration::from_secs(7);
+    let mut watch = DeadlineTimer::new(Deadlines::NONE.message(limit).evaluation(limit));
     let mut server = Server::new();
     assert!(pour(server.status(), &mut { READY }).0.is_ok());
     let (cell, positions) = (water().cell(), water().positions);

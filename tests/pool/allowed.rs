@@ -9,17 +9,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use forcewire::net::{Address, LeftReason, Patience, PoolEvent, PoolOptions, connect_with};
+use forcewire::Deadlines;
+use forcewire::net::{Address, ConnectOptions, LeftReason, PoolEvent, PoolOptions, connect_with};
 
 use crate::common::{READY, STATUS};
 use crate::peers::{LIMIT, Server};
 
-const ONCE: Patience = Patience {
-    handshake: None,
-    connect: Duration::ZERO,
-    message: LIMIT,
-    idle: None,
-};
+const ONCE: ConnectOptions = ConnectOptions::new()
+    .connect(Duration::ZERO)
+    .deadlines(Deadlines::NONE.message(LIMIT));
 
 #[test]
 fn addresses_that_are_not_allowed_hear_nothing() {

@@ -198,11 +198,10 @@ fn positions(salt: usize) -> Vec<[f64; 3]> {
 fn day(seed: u64, mode: Mode) {
     let mut server = Server::new(PoolOptions {
         mode,
-        deadlines: Deadlines {
-            handshake: Some(LIMIT),
-            message: Some(Duration::from_millis(250)),
-            evaluation: Some(Duration::from_millis(250)),
-        },
+        deadlines: Deadlines::NONE
+            .handshake(LIMIT)
+            .message(Duration::from_millis(250))
+            .evaluation(Duration::from_millis(250)),
         ..PoolOptions::default()
     });
     let count = Arc::new(Count::default());

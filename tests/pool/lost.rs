@@ -17,11 +17,10 @@ const LONG: Duration = Duration::from_secs(3);
 
 fn options() -> PoolOptions {
     PoolOptions {
-        deadlines: Deadlines {
-            handshake: Some(SHORT),
-            message: Some(SHORT),
-            evaluation: Some(2 * SHORT),
-        },
+        deadlines: Deadlines::NONE
+            .handshake(SHORT)
+            .message(SHORT)
+            .evaluation(2 * SHORT),
         ..PoolOptions::default()
     }
 }
@@ -48,11 +47,7 @@ fn is_late(why: &LeftReason, expected: Deadline, limit: Duration) {
 #[test]
 fn a_connection_that_says_nothing() {
     let mut server = Server::new(PoolOptions {
-        deadlines: Deadlines {
-            handshake: Some(LONG),
-            message: Some(2 * LONG),
-            ..options().deadlines
-        },
+        deadlines: options().deadlines.handshake(LONG).message(2 * LONG),
         ..options()
     });
     let mut silent = server.play();
@@ -316,11 +311,7 @@ fn one_that_says_more_than_it_was_asked_for() {
 #[test]
 fn one_that_floods_us_keeps_no_one_waiting() {
     let mut server = Server::new(PoolOptions {
-        deadlines: Deadlines {
-            message: Some(LONG),
-            evaluation: Some(LONG),
-            ..options().deadlines
-        },
+        deadlines: options().deadlines.message(LONG).evaluation(LONG),
         ..options()
     });
     computing(&server, 2, |mut driver| {

@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 use core::task::Poll;
 
-use forcewire::smoltcp::{ConnectionLost, poll_by};
+use forcewire::smoltcp::{SocketError, poll_by};
 use forcewire::{Backoff, Deadlines, Error, Exchange, DeadlineTimer};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -177,13 +177,13 @@ impl<'a, D: Board> Network<'a, D> {
 }
 
 impl<D: Board> Link for Network<'_, D> {
-    type Error = ConnectionLost;
+    type Error = SocketError;
 
     fn now(&self) -> Instant {
         self.board.now()
     }
 
-    fn run<T: Exchange>(&mut self, mut transfer: T) -> Result<T::Output, Error<ConnectionLost>> {
+    fn run<T: Exchange>(&mut self, mut transfer: T) -> Result<T::Output, Error<SocketError>> {
         loop {
             let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);

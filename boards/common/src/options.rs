@@ -50,10 +50,7 @@ impl Default for Options<'_> {
             lj: [6.43452, 0.000379384, 16.0863],
             cutoff: Cutoff::Tail,
             patience: Duration::from_secs(30),
-            deadlines: Deadlines {
-                message: Deadlines::default().message,
-                ..Deadlines::NONE
-            },
+            deadlines: Deadlines::NONE.message(core::time::Duration::from_secs(60)),
             psk: None,
         }
     }

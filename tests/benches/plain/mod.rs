@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use forcewire::net::{Address, Patience, Stream};
+use forcewire::net::{Address, ConnectOptions, Stream};
 
 /// A blocking socket of either kind.
 pub enum Socket {
@@ -18,10 +18,10 @@ pub enum Socket {
 impl Socket {
     /// The same connection as forcewire's users have it.
     pub fn stream(self) -> Stream {
-        let patience = Patience::default();
+        let deadlines = ConnectOptions::new().deadlines;
         match self {
-            Self::Tcp(socket) => Stream::from_tcp(socket, patience),
-            Self::Unix(socket) => Stream::from_unix(socket, Address::unix("", "pair"), patience),
+            Self::Tcp(socket) => Stream::from_tcp(socket, deadlines),
+            Self::Unix(socket) => Stream::from_unix(socket, Address::unix("", "pair"), deadlines),
         }
         .expect("connected")
     }

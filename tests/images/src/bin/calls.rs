@@ -7,7 +7,7 @@ use core::task::Poll;
 
 use embedded_io::{Read, Write};
 use forcewire::blocking;
-use forcewire::smoltcp::{ConnectionLost, poll};
+use forcewire::smoltcp::{SocketError, poll};
 use forcewire::{
     Answer, AwaitGetForce, Drain, Driver, Error, Event, ServerExchange, Coalesced, CoalesceError, PotentialError,
     ProtocolError, Receive, Reply, Server, Status, Step, Storage, Exchange,
@@ -79,15 +79,15 @@ calls! {
     blocking_drain(socket: &mut Wire, it: &mut Drain<'static>) -> Result<(), Error<Fault>> = blocking::run(socket, it);
     blocking_await_getforce(socket: &mut Wire, it: &mut AwaitGetForce<'static>) -> Result<Option<Event>, Error<Fault>> = blocking::run(socket, it);
     blocking_status(socket: &mut Wire, it: &mut ServerExchange<'static, f64, Status>) -> Result<Status, Error<Fault>> = blocking::run(socket, it);
-    smoltcp_receive(socket: &mut Socket<'static>, it: &mut Receive<'static, f64>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_receive_f32(socket: &mut Socket<'static>, it: &mut Receive<'static, f32>) -> Result<Poll<Event>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_reply(socket: &mut Socket<'static>, it: &mut Reply<'static, f64>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_reply_f32(socket: &mut Socket<'static>, it: &mut Reply<'static, f32>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_exchange(socket: &mut Socket<'static>, it: &mut Ask<f64>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_exchange_f32(socket: &mut Socket<'static>, it: &mut Ask<f32>) -> Result<Poll<Answer>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_drain(socket: &mut Socket<'static>, it: &mut Drain<'static>) -> Result<Poll<()>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_await_getforce(socket: &mut Socket<'static>, it: &mut AwaitGetForce<'static>) -> Result<Poll<Option<Event>>, Error<ConnectionLost>> = poll(socket, it);
-    smoltcp_status(socket: &mut Socket<'static>, it: &mut ServerExchange<'static, f64, Status>) -> Result<Poll<Status>, Error<ConnectionLost>> = poll(socket, it);
+    smoltcp_receive(socket: &mut Socket<'static>, it: &mut Receive<'static, f64>) -> Result<Poll<Event>, Error<SocketError>> = poll(socket, it);
+    smoltcp_receive_f32(socket: &mut Socket<'static>, it: &mut Receive<'static, f32>) -> Result<Poll<Event>, Error<SocketError>> = poll(socket, it);
+    smoltcp_reply(socket: &mut Socket<'static>, it: &mut Reply<'static, f64>) -> Result<Poll<()>, Error<SocketError>> = poll(socket, it);
+    smoltcp_reply_f32(socket: &mut Socket<'static>, it: &mut Reply<'static, f32>) -> Result<Poll<()>, Error<SocketError>> = poll(socket, it);
+    smoltcp_exchange(socket: &mut Socket<'static>, it: &mut Ask<f64>) -> Result<Poll<Answer>, Error<SocketError>> = poll(socket, it);
+    smoltcp_exchange_f32(socket: &mut Socket<'static>, it: &mut Ask<f32>) -> Result<Poll<Answer>, Error<SocketError>> = poll(socket, it);
+    smoltcp_drain(socket: &mut Socket<'static>, it: &mut Drain<'static>) -> Result<Poll<()>, Error<SocketError>> = poll(socket, it);
+    smoltcp_await_getforce(socket: &mut Socket<'static>, it: &mut AwaitGetForce<'static>) -> Result<Poll<Option<Event>>, Error<SocketError>> = poll(socket, it);
+    smoltcp_status(socket: &mut Socket<'static>, it: &mut ServerExchange<'static, f64, Status>) -> Result<Poll<Status>, Error<SocketError>> = poll(socket, it);
     coalesce_read(it: &mut Kept, bytes: &mut [u8]) -> Result<usize, CoalesceError<Fault>> = Read::read(it, bytes);
     coalesce_write(it: &mut Kept, bytes: &[u8]) -> Result<usize, CoalesceError<Fault>> = Write::write(it, bytes);
     coalesce_flush(it: &mut Kept) -> Result<(), CoalesceError<Fault>> = Write::flush(it);

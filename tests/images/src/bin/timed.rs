@@ -12,11 +12,11 @@ use images::{Echo, Wire, unforeseen};
 #[unsafe(no_mangle)]
 extern "C" fn image() -> u32 {
     let seconds = || Duration::from_secs(unforeseen().into());
-    let deadlines = Deadlines {
-        handshake: Some(seconds()),
-        message: Some(seconds()),
-        evaluation: Some(seconds()),
-    };
+    let deadlines = Deadlines::NONE
+        .handshake(seconds())
+        .message(seconds())
+        .evaluation(seconds())
+        .exchange(seconds());
     let clock = || Duration::from_millis(unforeseen().into());
     let mut socket = WithDeadlines::new(Wire, deadlines, clock);
     match forcewire::serve::<64>(&mut socket, &mut Echo) {

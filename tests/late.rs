@@ -1,0 +1,216 @@
+//! Deadlines of a host's sockets: bytes that are there are never late, a call made again has its full limit, floods end.
+
+#![cfg(unix)]
+
+#[path = "common/example.rs"]
+mod example;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forcewire::net::Stream;
+use forcewire::{
+    Deadline, Deadlines, Driver, Error, Event, Exchange, Server, Status, TimedOut, blocking,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+const STATUS: &[u8] = b"STATUS      ";
+const READY: &[u8] = b"READY       ";
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// POSDATA of atoms in a cube of 10 bohr.
+fn posdata(natoms: usize) -> Vec<u8> {
+    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
+    let inverse = cube.map(|x| x / 100.0);
+    let mut bytes = b"POSDATA     ".to_vec();
+    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
+    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
+    let triple = [1.0_f64, 2.0, 3.0].map(f64::to_le_bytes);
+    bytes.extend(triple.concat().repeat(natoms));
+    bytes
+}
+
+/// Both ends of a connection, ours with these deadlines.
+fn pair(deadlines: Deadlines) -> (Stream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_nodelay(true).unwrap();
+    let ours = listener.accept().unwrap().0;
+    (Stream::from_tcp(ours, deadlines).unwrap(), peer)
+}
+
+/// Which deadline it was.
+fn late<T: std::fmt::Debug>(result: Result<T, Error<std::io::Error>>) -> TimedOut {
+    let Err(Error::Transport(error)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let late = std::error::Error::source(&error).unwrap();
+    *late.downcast_ref().unwrap()
+}
+
+#[test]
+fn a_message_that_came_while_nobody_looked() {
+    let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let message = posdata(1);
+    peer.write_all(&message[..100]).unwrap();
+    thread::sleep(LIMIT / 4);
+    let mut receive = driver.receive(&mut positions);
+    assert!(stream.poll(&mut receive).unwrap().is_pending());
+    assert!(receive.midway());
+    peer.write_all(&message[100..]).unwrap();
+    thread::sleep(3 * LIMIT);
+    let event = blocking::run(&mut stream, &mut receive).unwrap();
+    assert!(matches!(event, Event::Positions { natoms: 1, .. }));
+}
+
+/// Half of what is to come is there, the other half on its way: whoever looks late waits for that.
+#[test]
+fn a_message_that_came_in_part_while_nobody_looked() {
+    let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let message = posdata(1);
+    peer.write_all(&message[..50]).unwrap();
+    thread::sleep(LIMIT / 4);
+    let mut receive = driver.receive(&mut positions);
+    assert!(stream.poll(&mut receive).unwrap().is_pending());
+    peer.write_all(&message[50..170]).unwrap();
+    thread::sleep(3 * LIMIT);
+    let sender = thread::spawn(move || {
+        thread::sleep(LIMIT / 5);
+        peer.write_all(&message[170..]).unwrap();
+        peer
+    });
+    let event = blocking::run(&mut stream, &mut receive).unwrap();
+    assert!(matches!(event, Event::Positions { natoms: 1, .. }));
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_call_made_again_has_its_full_limit() {
+    let deadlines = Deadlines::NONE.message(LIMIT).evaluation(LIMIT);
+    let (mut stream, mut peer) = pair(deadlines);
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    let mut receive = driver.receive(&mut positions);
+    for piece in [&b""[..], &posdata(1)[..30]] {
+        peer.write_all(piece).unwrap();
+        for _ in 0..3 {
+            let start = Instant::now();
+            let late = late(blocking::run(&mut stream, &mut receive));
+            assert_eq!(late.moved, piece.len());
+            assert!(start.elapsed() >= LIMIT, "{:?}", start.elapsed());
+            thread::sleep(2 * LIMIT);
+        }
+    }
+}
+
+#[test]
+fn limits_of_zero_send_and_take_what_is_there() {
+    let zero = Duration::ZERO;
+    let deadlines = Deadlines::NONE.handshake(zero).message(zero);
+    let (mut stream, mut peer) = pair(deadlines.evaluation(zero).exchange(zero));
+    let mut server = Server::new();
+    let mut status = server.status();
+    let deadline = late(blocking::run(&mut stream, &mut status)).deadline;
+    assert_eq!(deadline, Deadline::Handshake);
+    let mut heard = [0; 12];
+    peer.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, STATUS);
+    peer.write_all(READY).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let known = blocking::run(&mut stream, &mut status).unwrap();
+    assert_eq!(known, Status::UP | Status::READY);
+}
+
+/// Sends STATUS and takes the answers until the other end has gone.
+fn flood(peer: TcpStream) {
+    let mut answers = peer.try_clone().unwrap();
+    thread::spawn(move || while answers.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
+    thread::spawn(move || {
+        let (mut peer, questions) = (peer, STATUS.repeat(100));
+        while peer.write_all(&questions).is_ok() {}
+    });
+}
+
+#[test]
+fn a_poll_ends_under_a_flood() {
+    let (mut stream, mut peer) = pair(Deadlines::NONE);
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    peer.write_all(&posdata(1)).unwrap();
+    blocking::run(&mut stream, driver.receive(&mut positions)).unwrap();
+    let pending = stream.poll(driver.await_getforce());
+    assert!(matches!(pending, Ok(Poll::Pending)) && !stream.must_poll_again());
+    flood(peer);
+    let start = Instant::now();
+    let mut stopped = 0;
+    while stopped < 100 {
+        let before = driver.traffic().received;
+        let pending = stream.poll(driver.await_getforce());
+        assert!(matches!(pending, Ok(Poll::Pending)), "{pending:?}");
+        let messages = (driver.traffic().received - before).div_ceil(12);
+        assert!(messages <= 65, "{messages}");
+        stopped += usize::from(stream.must_poll_again());
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
+    stream.shutdown().unwrap();
+}
+
+/// Nothing else would: every message comes in time.
+#[test]
+fn the_limit_of_an_exchange_ends_a_flood() {
+    let minute = Duration::from_secs(60);
+    let deadlines = Deadlines::NONE.message(minute).evaluation(minute);
+    let (mut stream, peer) = pair(deadlines.exchange(LIMIT));
+    let (mut driver, mut positions) = (Driver::new(), [[0.0; 3]; 1]);
+    flood(peer);
+    let start = Instant::now();
+    let late = late(blocking::run(&mut stream, driver.receive(&mut positions)));
+    assert_eq!((late.deadline, late.limit), (Deadline::Exchange, LIMIT));
+    // As long again, and a second at least, while bytes never stop coming.
+    let elapsed = start.elapsed();
+    assert!(elapsed >= LIMIT && elapsed < Duration::from_secs(30));
+    stream.shutdown().unwrap();
+}
+
+/// A driver that is stopped and continued in the middle of a message, as by a debugger or a batch system.
+#[test]
+fn a_process_that_was_stopped_goes_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut command = example::driver();
+    command.args(["-a", "127.0.0.1", "-m", "gas", "--init", "never"]);
+    command.args(["--patience", "1", "-p", &port.to_string()]);
+    let driver = command.stderr(Stdio::piped()).spawn().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.set_nodelay(true).unwrap();
+    // More than the kernel holds: the rest can only come once the driver reads.
+    const ATOMS: usize = 500_000;
+    let message = [&posdata(ATOMS), &b"GETFORCE    "[..]].concat();
+    peer.write_all(&message[..100]).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let signal = |signal| kill_process(Pid::from_child(&driver), signal).unwrap();
+    signal(Signal::STOP);
+    let mut writer = peer.try_clone().unwrap();
+    let writer = thread::spawn(move || writer.write_all(&message[100..]));
+    thread::sleep(Duration::from_millis(1800));
+    assert!(!writer.is_finished());
+    signal(Signal::CONT);
+    let mut reply = vec![0; 100 + 24 * ATOMS];
+    peer.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let heard = peer.read_exact(&mut reply);
+    if heard.is_ok() {
+        peer.write_all(b"EXIT        ").unwrap();
+    }
+    drop(peer);
+    let ended = driver.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(heard.is_ok() && ended.status.success(), "{said}");
+    writer.join().unwrap().unwrap();
+    assert!(reply.starts_with(b"FORCEREADY  "));
+}
