@@ -30,7 +30,7 @@ pub use storage::Storage;
 
 use crate::exchange::progress::{Gather, SCRATCH};
 use crate::fmt::{debug, trace};
-use crate::protocol::detect;
+use crate::protocol::detect::{self, Format};
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::BatchSize;
 use crate::protocol::layout::{self, ATOM, CELL, FRAME, INIT, INTEGER, MATRIX, REAL};
@@ -87,7 +87,8 @@ pub enum Event {
 pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
-    not_finite: bool,
+    /// Which numbers are let through: `NOT_FINITE`, `ANY_FORMAT`. A byte for both saves eight.
+    numbers: u8,
 
     state: State,
     phase: Phase,
@@ -182,6 +183,11 @@ struct Init {
     news: bool,
 }
 
+/// Infinite numbers and NaN.
+const NOT_FINITE: u8 = 1;
+/// Numbers that do not look like little-endian binary64.
+const ANY_FORMAT: u8 = 2;
+
 /// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many parameters.
 const INIT_TEXT: usize = 256;
 
@@ -204,7 +210,7 @@ impl Driver {
         Self {
             initialize: Initialize::Never,
             changing_atoms: false,
-            not_finite: false,
+            numbers: 0,
             state: State::Reading(Field::Header),
             phase: Phase::Ready,
             at: 0,
@@ -246,7 +252,17 @@ impl Driver {
     /// NaN into its trajectory without a word.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
-        self.not_finite = true;
+        self.numbers |= NOT_FINITE;
+        self
+    }
+
+    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look like
+    /// integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
+    ///
+    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever there.
+    #[must_use]
+    pub const fn trust_number_format(mut self) -> Self {
+        self.numbers |= ANY_FORMAT;
         self
     }
 
@@ -427,6 +443,10 @@ impl Driver {
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    const fn allows(&self, numbers: u8) -> bool {
+        self.numbers & numbers != 0
     }
 
     /// The phase of a driver that has nothing to do.
@@ -645,23 +665,23 @@ impl Driver {
         }
     }
 
-    /// Whether positions may begin with these bytes: the first atoms tell in which order their bytes came.
-    fn check_order(&self, sent: &[u8]) -> Result<(), ProtocolError> {
-        const { assert!(16 * ATOM <= SCRATCH) };
-        let sent = sent.get(..16 * ATOM).unwrap_or(sent);
-        if detect::is_big_endian(sent) && !self.not_finite {
-            return Err(ProtocolError::BigEndian(Quantity::Positions));
+    /// Whether positions may begin with these bytes.
+    fn check_positions(&self, sent: &[u8]) -> Result<(), ProtocolError> {
+        const { assert!(detect::JUDGED * REAL <= SCRATCH) };
+        if self.allows(ANY_FORMAT) {
+            Ok(())
+        } else {
+            Format::of(sent, Quantity::Positions).check(Quantity::Positions)
         }
-        Ok(())
     }
 
     /// Whether a structure may have this cell, of which these bytes came.
     fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
-        if self.not_finite {
-            Ok(())
-        } else if detect::is_big_endian(sent.get(..MATRIX).unwrap_or_default()) {
-            Err(ProtocolError::BigEndian(Quantity::Cell))
-        } else if cell.is_finite() {
+        if !self.allows(ANY_FORMAT) {
+            let h = sent.get(..MATRIX).unwrap_or_default();
+            Format::of(h, Quantity::Cell).check(Quantity::Cell)?;
+        }
+        if self.allows(NOT_FINITE) || cell.is_finite() {
             Ok(())
         } else {
             Err(ProtocolError::NotFinite(Quantity::Cell))
@@ -741,7 +761,7 @@ impl<T: Scalar> Receive<'_, T> {
             }
             Field::Reals(first) => {
                 if first == 0 {
-                    driver.check_order(bytes)?;
+                    driver.check_positions(bytes)?;
                 }
                 let values = self.positions.as_flattened_mut();
                 from_wire(bytes, values.get_mut(first..).unwrap_or_default());
@@ -757,8 +777,7 @@ impl<T: Scalar> Receive<'_, T> {
         let driver = &mut *self.driver;
         let len = driver.total().saturating_mul(ATOM);
         if len == 0 {
-            // Numbers that no one has seen yet can't be wrong.
-            let _ = self.received();
+            self.finish();
         } else if Self::is_wire() {
             driver.state = State::Positions;
             driver.at = 0;
@@ -791,15 +810,20 @@ impl<T: Scalar> Receive<'_, T> {
         let total = driver.total();
         let positions = self.positions.get_mut(..total).unwrap_or_default();
         if let Some(bytes) = T::as_wire_mut(positions.as_flattened_mut()) {
-            driver.check_order(bytes)?;
+            driver.check_positions(bytes)?;
         }
-        if !driver.not_finite && !T::all_finite(positions.as_flattened()) {
+        if !driver.allows(NOT_FINITE) && !T::all_finite(positions.as_flattened()) {
             return Err(ProtocolError::NotFinite(Quantity::Positions));
         }
-        driver.phase = Phase::HaveData;
-        driver.checked = false;
-        driver.expect_message();
+        self.finish();
         Ok(())
+    }
+
+    /// The structure is complete.
+    fn finish(&mut self) {
+        self.driver.phase = Phase::HaveData;
+        self.driver.checked = false;
+        self.driver.expect_message();
     }
 
     /// Whether the caller's arrays hold what was announced.
@@ -1015,7 +1039,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
             if i32::try_from(len).is_err() {
                 return Err(ProtocolError::TextTooLong(len));
             }
-            if self.driver.not_finite {
+            if self.driver.allows(NOT_FINITE) {
                 continue;
             }
             if !evaluation.energy.is_finite() {
@@ -1025,7 +1049,7 @@ impl<'a, T: Scalar> Reply<'a, T> {
                 return Err(ProtocolError::NotFinite(Quantity::Virial));
             }
         }
-        if !self.driver.not_finite && !T::all_finite(self.forces.as_flattened()) {
+        if !self.driver.allows(NOT_FINITE) && !T::all_finite(self.forces.as_flattened()) {
             return Err(ProtocolError::NotFinite(Quantity::Forces));
         }
         self.driver.checked = true;
