@@ -322,9 +322,9 @@ fn numbers_of_a_big_endian_server() {
     for atom in &mut swapped_positions.positions {
         *atom = reversed(*atom);
     }
-    // Of the first atoms only the last one tells.
+    // Only the last of the atoms that are judged is not at the origin.
     let mut told_late = cube(vec![[0.0; 3]; 16]);
-    told_late.positions[15] = reversed([1.0 / 3.0; 3]);
+    told_late.positions[15] = reversed([4.0 / 3.0, 1.2, 1.1]);
     for (structure, quantity) in [
         (&swapped_cell, Quantity::Cell),
         (&swapped_positions, Quantity::Positions),
@@ -340,6 +340,10 @@ fn numbers_of_a_big_endian_server() {
             let mut driver = Driver::new().allow_not_finite();
             script(&mut driver, split)
                 .hears(posdata(structure))
+                .refuses(ProtocolError::BigEndian(quantity));
+            let mut driver = Driver::new().allow_not_finite().trust_number_format();
+            script(&mut driver, split)
+                .hears(posdata(structure))
                 .tells(structure.event());
         });
     }
@@ -349,26 +353,83 @@ fn numbers_of_a_big_endian_server() {
     );
 }
 
-/// Large, small, noughts of both signs, and dice.
+/// NumPy arrays that are sent as they are: `np.array([[1, -2, 3], [0, 5, 0]])`, and one of objects.
+#[test]
+fn integers_and_objects_of_a_server() {
+    let bits = |numbers: [[u64; 3]; 2]| numbers.map(|atom| atom.map(f64::from_bits)).to_vec();
+    let integers = [[1, -2, 3], [0, 5, 0]].map(|atom| atom.map(i64::cast_unsigned));
+    let objects = [
+        [0x7f3a_1c04_5a90, 0x7f3a_1c04_5ab0, 0x55d0_92c1_e3f0],
+        [0x7f3a_1c04_5a90, 0x55d0_92c1_e3f0, 0x7f3a_1c04_5ad0],
+    ];
+    let mut cell = golden();
+    cell.h = [10, 0, 0, 0, 10, 0, 0, 0, 10].map(f64::from_bits);
+    for (structure, quantity) in [
+        (cube(bits(integers)), Quantity::Positions),
+        (cube(bits(objects)), Quantity::Positions),
+        (cell, Quantity::Cell),
+    ] {
+        at_every_split(|split| {
+            script(&mut Driver::new(), split)
+                .hears(posdata(&structure))
+                .refuses(ProtocolError::NotReals(quantity));
+            script_with_room::<f32>(&mut Driver::new(), split, 2, 1)
+                .hears(posdata(&structure))
+                .refuses(ProtocolError::NotReals(quantity));
+        });
+    }
+    says(
+        ProtocolError::NotReals(Quantity::Positions),
+        &["of the positions", "integers or objects", "astype('<f8')"],
+    );
+}
+
+/// A damped oscillator passes every size that a number can have.
+#[test]
+fn one_number_of_any_size_is_no_evidence() {
+    let mut x = 1.0;
+    for _ in 0..12_000 {
+        for position in [[x, 0.0, 0.0], [-x, x, -x]] {
+            // Three numbers are evidence once they are subnormal.
+            if position[1] == 0.0 || x >= f64::MIN_POSITIVE {
+                let structure = cube(vec![position]);
+                script(&mut Driver::new(), Split::Whole)
+                    .hears(posdata(&structure))
+                    .tells(structure.event());
+            }
+        }
+        x *= 0.9;
+    }
+}
+
+/// Typical numbers, short ones, zeros of both signs, and numbers of any size: one in a cell, two in positions.
 #[test]
 fn numbers_in_the_right_order_are_never_refused() {
     let mut dice = Dice::new(2);
     for round in 0..100_000 {
-        let mut number = || match dice.below(8) {
+        let random = |dice: &mut Dice, lowest: usize, sizes: usize| {
+            let exponent = (1023 + dice.below(sizes) - lowest) as u64;
+            f64::from_bits(dice.next() & 0x800f_ffff_ffff_ffff | exponent << 52)
+        };
+        let number = |dice: &mut Dice| match dice.below(8) {
             0 => 0.0,
             1 => -0.0,
-            2 => [10.0, 0.5, 1e-17, -3.0, 1e-40, 1e70][dice.below(6)],
-            // From 2^-256 to 2^257.
-            _ => {
-                let exponent = (1023 - 256 + dice.below(513)) as u64;
-                f64::from_bits(dice.next() & 0x800f_ffff_ffff_ffff | exponent << 52)
-            }
+            2 => [10.0, 0.5, -3.0][dice.below(3)],
+            // From 2^-32 to 2^33.
+            _ => random(dice, 32, 65),
         };
-        let structure = Structure {
-            h: std::array::from_fn(|_| number()),
-            positions: vec![[number(), number(), number()]; 1 + round % 3],
-            ..golden()
-        };
+        let mut structure = golden();
+        structure.h = std::array::from_fn(|_| number(&mut dice));
+        structure.positions = (0..1 + round % 3)
+            .map(|_| std::array::from_fn(|_| number(&mut dice)))
+            .collect();
+        // Any but subnormal ones.
+        structure.h[dice.below(9)] = random(&mut dice, 1022, 2046);
+        let positions = structure.positions.as_flattened_mut();
+        for _ in 0..2 {
+            let at = dice.below(positions.len());
+            positions[at] = random(&mut dice, 1022, 2046);
+        }
         script(&mut Driver::new(), Split::Whole)
             .hears(posdata(&structure))
             .tells(structure.event());

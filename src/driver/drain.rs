@@ -113,6 +113,7 @@ const fn refuses_positions(error: ProtocolError) -> bool {
             | ProtocolError::AtomsChanged { .. }
             | ProtocolError::UnannouncedBatch
             | ProtocolError::BigEndian(_)
+            | ProtocolError::NotReals(_)
             | ProtocolError::NotFinite(Quantity::Cell | Quantity::Positions)
     )
 }

@@ -38,15 +38,16 @@ pub use storage::Storage;
 pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::progress::{Gather, Progress, SCRATCH};
 use crate::exchange::{Awaited, Step, Traffic, Wait};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
+use crate::protocol::detect::{self, Format};
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::InitText;
 use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};
-use crate::protocol::{Header, Parameters, ProtocolError, Quantity, Scalar, detect};
+use crate::protocol::{Header, Parameters, ProtocolError, Quantity, Scalar};
 use reply::ExtrasOf;
 
 /// When a driver asks its server for INIT.
@@ -107,6 +108,7 @@ pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
     not_finite: bool,
+    any_format: bool,
 
     phase: Phase,
     state: State,
@@ -168,6 +170,7 @@ impl Driver {
             initialize: Initialize::Never,
             changing_atoms: false,
             not_finite: false,
+            any_format: false,
             phase: Phase::Ready,
             state: State::Idle,
             init: InitText::new(),
@@ -203,6 +206,16 @@ impl Driver {
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
+        self
+    }
+
+    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look like
+    /// integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
+    ///
+    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever there.
+    #[must_use]
+    pub const fn trust_number_format(mut self) -> Self {
+        self.any_format = true;
         self
     }
 
@@ -649,23 +662,23 @@ impl Driver {
         }
     }
 
-    /// Whether positions may begin with these bytes: the first atoms show in which order their bytes
-    /// came.
-    fn check_order(&self, sent: &[u8]) -> Result<(), ProtocolError> {
-        let sent = sent.get(..16 * ATOM).unwrap_or(sent);
-        if detect::is_big_endian(sent) && !self.not_finite {
-            return Err(ProtocolError::BigEndian(Quantity::Positions));
+    /// Whether positions may begin with these bytes.
+    fn check_positions(&self, sent: &[u8]) -> Result<(), ProtocolError> {
+        const { assert!(detect::JUDGED * REAL <= SCRATCH) };
+        if self.any_format {
+            Ok(())
+        } else {
+            Format::of(sent, Quantity::Positions).check(Quantity::Positions)
         }
-        Ok(())
     }
 
     /// Whether a structure may have this cell, which came as these bytes.
     fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
-        if self.not_finite {
-            Ok(())
-        } else if detect::is_big_endian(sent.get(..MATRIX).unwrap_or_default()) {
-            Err(ProtocolError::BigEndian(Quantity::Cell))
-        } else if cell.is_finite() {
+        if !self.any_format {
+            let h = sent.get(..MATRIX).unwrap_or_default();
+            Format::of(h, Quantity::Cell).check(Quantity::Cell)?;
+        }
+        if self.not_finite || cell.is_finite() {
             Ok(())
         } else {
             Err(ProtocolError::NotFinite(Quantity::Cell))

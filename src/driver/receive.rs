@@ -177,12 +177,12 @@ impl<'a, P: Destination> Receive<'a, P> {
             }
             Field::Positions if P::IS_WIRE => {
                 let total = driver.total();
-                driver.check_order(self.positions.wire(total))?;
+                driver.check_positions(self.positions.wire(total))?;
                 self.received()
             }
             Field::Positions => {
                 if place.index == 0 {
-                    driver.check_order(bytes)?;
+                    driver.check_positions(bytes)?;
                 }
                 let (end, not_finite) = (driver.progress.end, driver.not_finite);
                 let wire = driver.progress.scratch.0.get_mut(..end).unwrap_or_default();
@@ -203,6 +203,10 @@ impl<'a, P: Destination> Receive<'a, P> {
     fn expect_positions(&mut self, first: usize) -> Result<(), ProtocolError> {
         let driver = &mut *self.driver;
         let numbers = driver.total().saturating_mul(3);
+        if numbers == 0 {
+            self.finish();
+            return Ok(());
+        }
         if first >= numbers {
             return self.received();
         }
@@ -219,10 +223,15 @@ impl<'a, P: Destination> Receive<'a, P> {
         if !driver.not_finite && !self.positions.all_finite(driver.total()) {
             return Err(ProtocolError::NotFinite(Quantity::Positions));
         }
-        driver.expect_message();
-        driver.phase = Phase::HaveData;
-        driver.state = State::Received;
+        self.finish();
         Ok(())
+    }
+
+    /// The structure is complete.
+    fn finish(&mut self) {
+        self.driver.expect_message();
+        self.driver.phase = Phase::HaveData;
+        self.driver.state = State::Received;
     }
 
     /// What the exchange has ended with.

@@ -50,9 +50,14 @@ pub enum ProtocolError {
     /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
     /// did not ask for INIT.
     UnannouncedBatch,
-    /// The numbers are lengths with their bytes reversed, and as they came some are of no size, or NaN: the server sends
-    /// them big-endian.
+    /// The numbers are lengths only with their bytes reversed: the server sends them big-endian.
+    ///
+    /// [`Driver::trust_number_format`](crate::Driver::trust_number_format) switches this check off.
     BigEndian(Quantity),
+    /// All numbers are subnormal: the server sends integers or objects as if they were floats.
+    ///
+    /// [`Driver::trust_number_format`](crate::Driver::trust_number_format) switches this check off.
+    NotReals(Quantity),
     /// The peer announced a text, INIT's or extras, of a negative length.
     NegativeLength(i32),
     /// A number is infinite or NaN.
@@ -201,8 +206,13 @@ impl fmt::Display for ProtocolError {
             ),
             Self::BigEndian(quantity) => write!(
                 f,
-                "the numbers of the {quantity} make sense only with their bytes reversed: the server is to send \
-                 little-endian ones, as all computers of today have them (NumPy's '<f8')"
+                "the numbers of the {quantity} are lengths only with their bytes reversed: send \
+                 little-endian float64 (NumPy: positions.astype('<f8'))"
+            ),
+            Self::NotReals(quantity) => write!(
+                f,
+                "all numbers of the {quantity} are subnormal: integers or objects were sent as if they \
+                 were floats, send float64 (NumPy: positions.astype('<f8'))"
             ),
             Self::NegativeLength(announced) => write!(
                 f,

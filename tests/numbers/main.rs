@@ -1,4 +1,5 @@
-//! Every number that a peer can send where a number decides: counts, lengths, headers, and what is not finite.
+//! Every number that a peer can send where a number decides: counts, lengths, headers, numbers that are not finite, and
+//! numbers of another format.
 //!
 //! ```text
 //! cargo test --test numbers                                            edges, and a million between them
@@ -12,6 +13,7 @@ mod copy;
 
 mod cells;
 mod counts;
+mod format;
 mod headers;
 mod reals;
 

@@ -22,6 +22,7 @@ pub fn settings(choices: &mut Choices<'_>) -> DriverModel {
         not_finite: byte & 8 != 0,
         single: byte & 16 != 0,
         atoms: if byte & 32 != 0 { 2 } else { ATOMS },
+        any_format: byte & 128 != 0,
         structures: if byte & 64 != 0 { 0 } else { STRUCTURES },
     }
 }
@@ -34,6 +35,9 @@ pub fn driver(model: &DriverModel) -> Driver {
     }
     if model.not_finite {
         driver = driver.allow_not_finite();
+    }
+    if model.any_format {
+        driver = driver.trust_number_format();
     }
     driver
 }

@@ -92,17 +92,46 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
     }
 }
 
-/// Numbers that are noughts or between 2^-64 and 2^65 with their bytes reversed, and not all noughts or between 2^-256
-/// and 2^257 as they are, were sent the other way round.
-fn little_endian(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), ProtocolError> {
-    let within =
-        |x: f64, n: i32| x == 0.0 || (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
-    let reversed = |x: &f64| f64::from_bits(x.to_bits().swap_bytes());
-    let sense = reals.iter().all(|x| within(reversed(x), 64));
-    if not_finite || !sense || reals.iter().all(|&x| within(x, 256)) {
-        Ok(())
+/// Whether the first numbers, at most 48, are little-endian binary64.
+///
+/// Numbers other than zero that are all subnormal, or negative integers above 2^32 - 2^51, are refused if two are
+/// subnormal. Numbers that are all zero or between 2^-64 and 2^65 with their bytes reversed are refused as well if
+/// enough of them are between 2^-32 and 2^33 only then: three with different low halves, or any two of a cell or of
+/// such integers.
+fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
+    let within = |x: f64, n: i32| (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
+    let reversed = |x: f64| f64::from_bits(x.to_bits().swap_bytes());
+    let is_negative = |x: f64| ((1 << 32) - (1 << 51)..0).contains(&x.to_bits().cast_signed());
+
+    let numbers: Vec<_> = reals
+        .iter()
+        .take(48)
+        .copied()
+        .filter(|&x| x != 0.0)
+        .collect();
+    let subnormal = numbers.iter().filter(|x| x.is_subnormal()).count();
+    let integers = subnormal >= 2 && numbers.iter().all(|&x| x.is_subnormal() || is_negative(x));
+    let reversible = numbers
+        .iter()
+        .all(|&x| reversed(x) == 0.0 || within(reversed(x), 64));
+    let mut witnesses: Vec<_> = numbers
+        .iter()
+        .filter(|&&x| !within(x, 32) && within(reversed(x), 32))
+        .map(|x| x.to_bits() % (1 << 32))
+        .collect();
+    let enough = if integers || quantity == Quantity::Cell {
+        2
     } else {
+        witnesses.sort_unstable();
+        witnesses.dedup();
+        3
+    };
+    if reversible && witnesses.len() >= enough {
         Err(ProtocolError::BigEndian(quantity))
+    } else if integers {
+        Err(ProtocolError::NotReals(quantity))
+    } else {
+        Ok(())
     }
 }
 
@@ -119,6 +148,7 @@ pub struct DriverModel {
     pub initialize: Initialize,
     pub changing_atoms: bool,
     pub not_finite: bool,
+    pub any_format: bool,
     pub single: bool,
     /// Room for atoms, and for structures.
     pub atoms: usize,
@@ -248,7 +278,7 @@ impl DriverModel {
             self.room(natoms.saturating_mul(batch))?;
             for _ in 0..batch {
                 let cell = stream.reals::<18>()?;
-                little_endian(&cell[..9], Quantity::Cell, self.not_finite)?;
+                self.format(&cell[..9], Quantity::Cell)?;
                 finite(&cell[..9], Quantity::Cell, self.not_finite)?;
                 cells.extend(&cell[..9]);
             }
@@ -260,7 +290,7 @@ impl DriverModel {
             }
             let mut frame = Stream::new(frame);
             let cell = frame.reals::<18>()?;
-            little_endian(&cell[..9], Quantity::Cell, self.not_finite)?;
+            self.format(&cell[..9], Quantity::Cell)?;
             finite(&cell[..9], Quantity::Cell, self.not_finite)?;
             cells.extend(&cell[..9]);
             let natoms = self.natoms(frame.integer()?, before)?;
@@ -268,14 +298,21 @@ impl DriverModel {
             natoms
         };
         let bytes = stream.take(24 * natoms * batch)?;
-        let first: Vec<_> = (0..3 * (natoms * batch).min(16))
+        let sent: Vec<_> = (0..3 * natoms * batch)
             .map(|i| real(bytes, 8 * i))
             .collect();
-        little_endian(&first, Quantity::Positions, self.not_finite)?;
-        let reals = (0..3 * natoms * batch).map(|i| kept(real(bytes, 8 * i), self.single));
-        let positions: Vec<_> = reals.collect();
+        self.format(&sent, Quantity::Positions)?;
+        let positions: Vec<_> = sent.iter().map(|&x| kept(x, self.single)).collect();
         finite(&positions, Quantity::Positions, self.not_finite)?;
         Ok((cells, positions))
+    }
+
+    fn format(&self, sent: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
+        if self.any_format {
+            Ok(())
+        } else {
+            format(sent, quantity)
+        }
     }
 
     fn natoms(&self, announced: i32, before: &mut Option<usize>) -> Result<usize, ProtocolError> {
