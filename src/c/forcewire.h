@@ -300,8 +300,8 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 // After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
 // structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
 //
-// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
-// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
+// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What the server has sent
+// with the positions has been read by then: i-PI 3.3.1 hangs if a driver closes the connection with bytes unread.
 forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
                                           forcewire_potential_t potential,
                                           void *context,

@@ -3,7 +3,9 @@
 use core::ffi::c_char;
 use core::fmt;
 
-use forcewire::{Driver, Error, Exchange, Server, blocking};
+use embedded_io::{Error as _, ErrorKind};
+use forcewire::blocking::Transport;
+use forcewire::{Driver, Error, Exchange, Server, Step, blocking};
 
 use crate::guard::guard;
 use crate::link::{Link, forcewire_transport_t};
@@ -177,12 +179,25 @@ impl<M: Machine> Handle<M> {
         self.fail(Failure::Internal)
     }
 
-    pub fn take_failure(&mut self) -> Failure {
-        core::mem::replace(&mut self.failure, Failure::None)
-    }
-
     pub const fn failure(&self) -> &Failure {
         &self.failure
+    }
+}
+
+impl Handle<Driver> {
+    /// Reads what the server has sent with positions that will get no reply, before the connection is closed.
+    pub fn drain(&mut self) {
+        let mut drain = self.machine.drain();
+        let wait = drain.waits_for();
+        // As `blocking::run` does, without its writes and flushes.
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match self.link.read(bytes, &wait) {
+                Err(Error::Transport(fault)) if fault.kind() == ErrorKind::Interrupted => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                // It is late or has gone: nothing can be reset.
+                _ => break,
+            }
+        }
     }
 }
 

@@ -136,7 +136,11 @@ impl Failure {
                 It::NotFinite(_) => FORCEWIRE_NOT_FINITE,
                 It::EndOfStream { .. } => FORCEWIRE_BROKEN,
                 It::Unanswered(_) => FORCEWIRE_CLOSED,
-                It::NothingToReplyTo | It::InvalidStatus { .. } => FORCEWIRE_OUT_OF_TURN,
+                It::NothingToReplyTo
+                | It::InvalidStatus { .. }
+                | It::Unfinished(_)
+                | It::ReplyDue
+                | It::AnswerDue => FORCEWIRE_OUT_OF_TURN,
                 It::WrongLength { .. }
                 | It::TextTooLong(_)
                 | It::SingularCell
