@@ -174,6 +174,9 @@ module forcewire
       procedure :: send_positions => server_send_positions
       !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed.
       procedure :: get_forces => server_get_forces
+      !> discard([stat]): waits for the forces that the driver owes and drops them, so that another structure can be
+      !> evaluated after a time-out.
+      procedure :: discard => server_discard
       !> exit([stat]): tells the driver that it is no longer needed.
       procedure :: exit => server_exit
       procedure, private :: says => server_says
@@ -312,6 +315,10 @@ module forcewire
          integer(c_size_t), value :: natoms, extras_size
          type(c_answer), intent(inout) :: answer
          character(kind=c_char), intent(inout) :: extras(*)
+      end function
+      integer(c_int) function forcewire_server_discard(server) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
       end function
       integer(c_int) function forcewire_server_exit(server) bind(c)
          import
@@ -578,6 +585,14 @@ contains
       ! Not in take: gfortran 12 loses the length of extras on the way back.
       if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
       if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
+      call self%conclude(status, stat)
+   end subroutine
+
+   recursive subroutine server_discard(self, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(out), optional :: stat
+      integer :: status
+      status = forcewire_server_discard(self%memory)
       call self%conclude(status, stat)
    end subroutine
 

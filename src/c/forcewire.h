@@ -282,6 +282,11 @@ forcewire_status_t forcewire_server_get_forces(forcewire_server_t *server,
                                                void *extras,
                                                size_t extras_size);
 
+// Waits for the forces that the driver owes and drops them; does nothing if it owes none. After a time-out of
+// forcewire_server_evaluate() this makes way for another structure. FORCEWIRE_OUT_OF_TURN if the structure has been sent
+// only in part: evaluate the same one again, or close the connection.
+forcewire_status_t forcewire_server_discard(forcewire_server_t *server);
+
 // Tells the driver that it is no longer needed, and waits until it has closed the connection.
 forcewire_status_t forcewire_server_exit(forcewire_server_t *server);
 

@@ -264,6 +264,27 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
+/// Waits for the forces that the driver owes and drops them; does nothing if it owes none. After a time-out of
+/// forcewire_server_evaluate() this makes way for another structure. FORCEWIRE_OUT_OF_TURN if the structure has been sent
+/// only in part: evaluate the same one again, or close the connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_discard(
+    server: *mut forcewire_server_t,
+) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        match handle.run(Server::discard) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
+}
+
 /// Tells the driver that it is no longer needed, and waits until it has closed the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_exit(

@@ -368,6 +368,17 @@ fn a_server_in_fortran_goes_on_at_every_byte() {
     }
 }
 
+/// The answer to a structure is dropped after a time-out: that to the next one is its own.
+#[test]
+fn a_server_discards_an_answer() {
+    let all_is_well = |n, evaluations, status, text: &str| {
+        assert_eq!((evaluations, status), (2, OK), "byte {n}: {text}");
+    };
+    asks(C, "evaluate-discard", all_is_well);
+    asks(C, "classic-discard", all_is_well);
+    asks(Fortran, "discard", all_is_well);
+}
+
 /// Another structure after a time-out: the answer is its own, or there is none.
 #[test]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
