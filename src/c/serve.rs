@@ -18,15 +18,18 @@ use crate::status::forcewire_status_t::{self, *};
 use crate::unfinished::Arrays;
 use crate::unfinished::Task;
 
-/// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
-/// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
-/// library then allocates its own arrays, as large as they need to be, and understands batches.
+/// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
+/// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
+/// `capacity` atoms. On a host both may be NULL: the library then allocates its own arrays, as
+/// large as they need to be, and understands batches.
 ///
-/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
-/// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
+/// what is in them; no structure is computed twice. With other arrays it is refused
+/// (FORCEWIRE_OUT_OF_TURN).
 ///
-/// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What the server has sent
-/// with the positions has been read by then: i-PI 3.3.1 hangs if a driver closes the connection with bytes unread.
+/// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
+/// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
+/// closes the connection with bytes unread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_serve(
     driver: *mut forcewire_driver_t,
@@ -50,13 +53,13 @@ pub unsafe extern "C" fn forcewire_driver_serve(
             let mut arrays = kept.unwrap_or_else(|| Box::new(Arrays::new()));
             // SAFETY: the caller's handle and function.
             let status = unsafe { serve_batches(driver, potential, context, &mut arrays) };
-            // SAFETY: the caller's handle, to which no reference is left.
+            // SAFETY: the caller's handle, to which there is no reference.
             if let Some(handle) = unsafe { Handle::<Driver>::of(driver) } {
                 handle.kept.arrays = Some(arrays);
             }
             return status;
         }
-        // SAFETY: the caller's memory. No slice of it is used while the potential, which has it too, runs.
+        // SAFETY: the caller's memory. No slice of it is used while the potential runs.
         if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
             return handle.refuse("positions or forces is NULL");
         }
@@ -82,7 +85,7 @@ unsafe fn serve_one(
 ) -> forcewire_status_t {
     let mut event = forcewire_event_t::NONE;
     loop {
-        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -147,7 +150,7 @@ unsafe fn serve_batches(
     arrays: &mut Arrays,
 ) -> forcewire_status_t {
     loop {
-        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -247,8 +250,8 @@ unsafe fn compute_all(
     Ok(())
 }
 
-/// Ends serving with a status. If that is for the driver to close the connection, what the server has sent with the
-/// positions is read first.
+/// Ends serving with a status. If that is for the driver to close the connection, what the server
+/// has sent with the positions is read first.
 ///
 /// # Safety
 ///
@@ -281,7 +284,7 @@ fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     fits
 }
 
-/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
+/// The most atoms and structures of one exchange: an invalid count must not allocate all memory.
 #[cfg(feature = "std")]
 const MOST_ATOMS: usize = 10_000_000;
 #[cfg(feature = "std")]

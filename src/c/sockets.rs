@@ -512,7 +512,7 @@ fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &st
     let peer = peer(socket);
     if error == Errno::AGAIN {
         let text = format!(
-            "{peer} was waited for in vain, after {moved} of {len} bytes were {how}: is it still running?"
+            "{peer} sent or took nothing for too long, after {moved} of {len} bytes were {how}: is it still running?"
         );
         return (FORCEWIRE_TIMED_OUT, text);
     }
