@@ -20,24 +20,24 @@ pub const FORCEWIRE_INIT_ONCE: u32 = 1;
 /// Ask the server for INIT before every structure.
 pub const FORCEWIRE_INIT_EVERY_STEP: u32 = 2;
 
-/// What a driver was told.
+/// What a driver has received.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum forcewire_event_kind_t {
-    /// Positions are here: compute, then reply.
+    /// Positions have arrived: compute, then reply.
     FORCEWIRE_EVENT_POSITIONS = 0,
-    /// INIT has come: forcewire_driver_init_text(). Receive again.
+    /// INIT has arrived: forcewire_driver_init_text() returns its text. Receive again.
     FORCEWIRE_EVENT_INIT = 1,
     /// The server needs no more forces.
     FORCEWIRE_EVENT_EXIT = 2,
-    /// The server closed the connection between two messages, as ASE's does at its end. i-PI drops a driver so:
-    /// connecting again may be worth it.
+    /// The server closed the connection between two messages, as ASE's does at its end. i-PI drops
+    /// a driver so: connecting again may be worth it.
     FORCEWIRE_EVENT_CLOSED = 3,
 }
 
 use forcewire_event_kind_t::*;
 
-/// What a driver was told, and what belongs to it.
+/// What a driver has received, with its numbers.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_event_t {
@@ -49,9 +49,11 @@ pub struct forcewire_event_t {
     pub cell: forcewire_cell_t,
 }
 
-/// Makes a driver of the memory, connected to no one; flags are 0 or FORCEWIRE_INIT_ONCE and the like, added.
+/// Initializes a driver, which is not connected. Flags are 0, or a sum of FORCEWIRE_INIT_ONCE and
+/// the like.
 ///
-/// Without one of these two no server sends INIT or batches, and every server knows such drivers.
+/// Without FORCEWIRE_INIT_ONCE or FORCEWIRE_INIT_EVERY_STEP no server sends INIT or batches, and
+/// every server supports such drivers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_init(
     driver: *mut forcewire_driver_t,
@@ -82,7 +84,8 @@ pub unsafe extern "C" fn forcewire_driver_init(
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Connects the driver to functions of the caller's, with a new server at their other end.
+/// Connects the driver through the caller's functions, to a server to which nothing has been sent
+/// yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_attach(
     driver: *mut forcewire_driver_t,
@@ -96,8 +99,9 @@ pub unsafe extern "C" fn forcewire_driver_attach(
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
-/// have room for so many atoms; all of them are there, or the call fails.
+/// Answers the server until there is an event. Positions are in bohr, x y z of one atom after the
+/// other, with room for `capacity` atoms; either all of them have arrived or the call fails.
+/// Positions that wait for a reply are not received again (FORCEWIRE_OUT_OF_TURN).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_receive(
     driver: *mut forcewire_driver_t,
@@ -115,18 +119,18 @@ pub unsafe extern "C" fn forcewire_driver_receive(
         let (Some(positions), false) = (positions, event.is_null()) else {
             return handle.refuse("positions or event is NULL");
         };
-        let mut told = forcewire_event_t::NONE;
+        let mut received = forcewire_event_t::NONE;
         let status = match handle.run(|driver| driver.receive(positions)) {
             Ok(it) => {
                 match it {
                     Event::Positions { natoms, cell, .. } => {
-                        told.natoms = natoms;
-                        told.cell = forcewire_cell_t { h: *cell.h() };
+                        received.natoms = natoms;
+                        received.cell = forcewire_cell_t { h: *cell.h() };
                     }
-                    Event::Init { .. } => told.kind = FORCEWIRE_EVENT_INIT,
-                    Event::Exit => told.kind = FORCEWIRE_EVENT_EXIT,
+                    Event::Init { .. } => received.kind = FORCEWIRE_EVENT_INIT,
+                    Event::Exit => received.kind = FORCEWIRE_EVENT_EXIT,
                     _ => {
-                        told.kind = FORCEWIRE_EVENT_CLOSED;
+                        received.kind = FORCEWIRE_EVENT_CLOSED;
                         handle.fail(Failure::Closed);
                     }
                 }
@@ -136,22 +140,23 @@ pub unsafe extern "C" fn forcewire_driver_receive(
                 if let Some(ProtocolError::TooManyAtoms { announced, .. }) =
                     handle.failure().protocol()
                 {
-                    told.natoms = announced;
+                    received.natoms = announced;
                 }
                 status
             }
         };
-        told.replica = handle.machine.replica().unwrap_or(0);
+        received.replica = handle.machine.replica().unwrap_or(0);
         // SAFETY: the caller's memory, which is not NULL.
-        unsafe { event.write(told) };
+        unsafe { event.write(received) };
         status
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which may be NULL and 0;
-/// i-PI hangs on any that are no JSON object. Waits until the server asks; nothing leaves before all of it is here.
+/// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which
+/// may be NULL and 0. i-PI hangs on extras that are not a JSON object. The call waits until the
+/// server asks for the forces; nothing is sent before the whole reply has been checked.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_reply(
     driver: *mut forcewire_driver_t,
@@ -190,7 +195,8 @@ pub unsafe extern "C" fn forcewire_driver_reply(
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// The text of the last INIT and its size in bytes, without a NUL: 256 bytes of it at most. Stays until the next call.
+/// The text of the last INIT and its size in bytes, without a NUL; at most 256 bytes are kept.
+/// Valid until the next call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_init_text(
     driver: *const forcewire_driver_t,
@@ -202,15 +208,15 @@ pub unsafe extern "C" fn forcewire_driver_init_text(
         handle.map_or(&[][..], |handle| handle.machine.init_text())
     };
     let text = guard(text, || &[]);
-    // SAFETY: the caller's memory, unless it is NULL.
+    // SAFETY: the caller's memory, or NULL.
     if let Some(size) = unsafe { size.as_mut() } {
         *size = text.len();
     }
     text.as_ptr().cast()
 }
 
-/// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
-/// with the NUL, and returns the text.
+/// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
+/// to `text`, NUL included, and returns the text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_error(
     driver: *const forcewire_driver_t,
@@ -221,7 +227,8 @@ pub unsafe extern "C" fn forcewire_driver_error(
     unsafe { handle::error::<Driver, _>(driver, text, size) }
 }
 
-/// Ends the connection, gives its memory back and forgets what went wrong. The driver can be connected again.
+/// Ends the connection, frees its memory and clears the last error. The driver can be connected
+/// again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,

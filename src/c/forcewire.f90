@@ -11,7 +11,7 @@
 !> On the wire and in C a matrix is row after row; it is transposed here, so that no caller has to.
 !>
 !> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or what went wrong, of
-!> which %error() tells more. Without it a failure is said on the error output and ends the program.
+!> which %error() describes. Without it a failure is printed on the error output and ends the program.
 !>
 !> Drivers and servers must not be copied; one thread uses one at a time, and different ones have nothing in common.
 !> What they hold is given back by %close.
@@ -41,7 +41,7 @@ module forcewire
    integer, parameter, public :: FORCEWIRE_ATOMS_CHANGED = 12
    integer, parameter, public :: FORCEWIRE_INTERNAL = 13
 
-   ! What a driver was told: forcewire_event_kind_t.
+   ! What a driver has received: forcewire_event_kind_t.
    integer, parameter, public :: FORCEWIRE_EVENT_POSITIONS = 0
    integer, parameter, public :: FORCEWIRE_EVENT_INIT = 1
    integer, parameter, public :: FORCEWIRE_EVENT_EXIT = 2
@@ -70,7 +70,7 @@ module forcewire
    integer, parameter :: HANDLE = 192
    !> Bytes of a driver's extras that are kept.
    integer, parameter :: EXTRAS_ROOM = 65536
-   !> The most atoms that memory is taken for, so that a stream out of step does not ask for all of it.
+   !> The most atoms to allocate memory for: an invalid count must not allocate all of it.
    integer, parameter :: MOST_ATOMS = 10000000
    !> A status of ours: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
@@ -116,7 +116,7 @@ module forcewire
    end type
 
    abstract interface
-      !> The library's text of what went wrong, with a NUL behind it.
+      !> The library's text of the last error, ended by a NUL.
       subroutine says(self, text)
          import
          class(connection), intent(in) :: self
@@ -137,7 +137,7 @@ module forcewire
       !> serve(potential [, stat]): computes until the server has had enough. A server that only closes the connection,
       !> as ASE's does, is FORCEWIRE_CLOSED, and no failure without stat.
       procedure :: serve => driver_serve
-      !> receive(event, cell, positions [, stat]): answers the server until it has something to tell. Positions are
+      !> receive(event, cell, positions [, stat]): answers the server until there is an event. Positions are
       !> allocated anew if the number of atoms is another.
       procedure :: receive => driver_receive
       !> reply(energy, forces, virial [, extras, stat]): to the positions that were received. i-PI hangs on extras that
@@ -174,7 +174,10 @@ module forcewire
       procedure :: send_positions => server_send_positions
       !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed.
       procedure :: get_forces => server_get_forces
-      !> exit([stat]): tells the driver that it is no longer needed.
+      !> discard([stat]): waits for the forces that the driver owes and drops them, so that another structure can be
+      !> evaluated after a time-out.
+      procedure :: discard => server_discard
+      !> exit([stat]): sends EXIT to the driver and waits until it has closed the connection.
       procedure :: exit => server_exit
       procedure, private :: says => server_says
       !> Ends the connection. Another driver can be accepted.
@@ -313,6 +316,10 @@ module forcewire
          type(c_answer), intent(inout) :: answer
          character(kind=c_char), intent(inout) :: extras(*)
       end function
+      integer(c_int) function forcewire_server_discard(server) bind(c)
+         import
+         integer(c_int64_t), intent(inout) :: server(*)
+      end function
       integer(c_int) function forcewire_server_exit(server) bind(c)
          import
          integer(c_int64_t), intent(inout) :: server(*)
@@ -372,7 +379,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   !> A forcewire_potential_t, whose name is no one else's.
+   !> A forcewire_potential_t, without a name that could clash.
    recursive integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c, name="")
       type(c_ptr), value :: context, positions, forces
       real(c_double), intent(in) :: cell(3, 3)
@@ -581,6 +588,14 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
+   recursive subroutine server_discard(self, stat)
+      class(forcewire_server), intent(inout) :: self
+      integer, intent(out), optional :: stat
+      integer :: status
+      status = forcewire_server_discard(self%memory)
+      call self%conclude(status, stat)
+   end subroutine
+
    recursive subroutine server_exit(self, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(out), optional :: stat
@@ -671,7 +686,7 @@ contains
       allocate (character(len=room) :: self%buffer)
    end subroutine
 
-   !> What an answer says; NaN if there is none.
+   !> The numbers of an answer; NaN if there is none.
    recursive subroutine take(status, answer, energy, virial)
       integer, intent(in) :: status
       type(c_answer), intent(in) :: answer

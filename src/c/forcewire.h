@@ -18,11 +18,11 @@
 // Ask the server for INIT before every structure.
 #define FORCEWIRE_INIT_EVERY_STEP 2
 
-// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
-// together, as with i-PI today.
+// Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
+// GETFORCE are sent together, as by i-PI today.
 #define FORCEWIRE_CLASSIC 1
 
-// Speak classic, and not one STATUS more than that: ABINIT 9.6 and pysisyphus insist on it.
+// The same, with no other STATUS than these: ABINIT 9.6 and pysisyphus need that.
 #define FORCEWIRE_STRICT 2
 
 // Move atoms by whole lattice vectors into the cell before they are sent, which LAMMPS needs.
@@ -40,7 +40,7 @@
 // It has computed forces, which wait to be asked for.
 #define FORCEWIRE_HAS_DATA 8
 
-// It owes an answer: it computes, or has not said yet what it needs.
+// It owes an answer: it is computing, or has not answered STATUS yet.
 #define FORCEWIRE_BUSY 16
 
 // For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
@@ -60,90 +60,96 @@
 // Allow infinite numbers and NaN, in both directions.
 #define FORCEWIRE_NOT_FINITE_TOO 8
 
-// What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
-// and what can be done.
+// What a call returns. forcewire_driver_error() and the like return a text that names the peer and
+// what can be done.
 typedef enum {
-  // All is well.
+  // No error.
   FORCEWIRE_OK = 0,
-  // An argument makes no sense: NULL, a length that does not fit, a cell without a volume. Nothing was done.
+  // An argument is invalid: NULL, a length that does not fit, a cell without a volume. Nothing
+  // was done.
   FORCEWIRE_INVALID_ARGUMENT = 1,
-  // The handle is connected to no one.
+  // The handle is not connected.
   FORCEWIRE_NOT_CONNECTED = 2,
   // The peer closed the connection between two messages. ASE's server ends so.
   FORCEWIRE_CLOSED = 3,
   // The peer closed the connection in the middle of a message.
   FORCEWIRE_BROKEN = 4,
-  // The peer was waited for in vain. The call may be made again and goes on where it stopped.
+  // The peer sent or took nothing for too long. The same call with the same arguments continues
+  // where this one stopped.
   FORCEWIRE_TIMED_OUT = 5,
   // There is no connection, or it was lost.
   FORCEWIRE_CONNECTION = 6,
   // The peer does not keep to the protocol. Close the connection.
   FORCEWIRE_PROTOCOL = 7,
-  // The call is out of turn. Nothing was done.
+  // The call does not fit the state of the conversation, or an unfinished call has to be
+  // repeated first, with the arrays that it had. Nothing was done.
   FORCEWIRE_OUT_OF_TURN = 8,
-  // More atoms come than there is room for. Make the call again with longer arrays.
+  // The peer sends more atoms than there is room for. Repeat the call with longer arrays.
   FORCEWIRE_NO_ROOM = 9,
   // Infinite numbers or NaN.
   FORCEWIRE_NOT_FINITE = 10,
   // The potential failed. No reply was sent: close the connection.
   FORCEWIRE_POTENTIAL = 11,
-  // The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
+  // The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS
+  // would allow.
   FORCEWIRE_ATOMS_CHANGED = 12,
-  // The library has failed inside, which is a defect of forcewire's: please report it, with the lines on the error
-  // output. The connection is closed.
+  // The library failed internally. This is a defect of forcewire: please report it, with the
+  // lines on the error output. The connection is closed.
   FORCEWIRE_INTERNAL = 13,
 } forcewire_status_t;
 
-// What a driver was told.
+// What a driver has received.
 typedef enum {
-  // Positions are here: compute, then reply.
+  // Positions have arrived: compute, then reply.
   FORCEWIRE_EVENT_POSITIONS = 0,
-  // INIT has come: forcewire_driver_init_text(). Receive again.
+  // INIT has arrived: forcewire_driver_init_text() returns its text. Receive again.
   FORCEWIRE_EVENT_INIT = 1,
   // The server needs no more forces.
   FORCEWIRE_EVENT_EXIT = 2,
-  // The server closed the connection between two messages, as ASE's does at its end. i-PI drops a driver so:
-  // connecting again may be worth it.
+  // The server closed the connection between two messages, as ASE's does at its end. i-PI drops
+  // a driver so: connecting again may be worth it.
   FORCEWIRE_EVENT_CLOSED = 3,
 } forcewire_event_kind_t;
 
 // A driver: the side that computes forces, and its connection to a server.
 //
-// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
-// handle at a time; different handles share nothing. A handle must not be copied.
+// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+// one thread may use a handle at a time; different handles share nothing. A handle must not be
+// copied.
 typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_driver_t;
 
 // A connection that the caller has made: over a serial line, lwIP, TLS.
 //
-// `recv` and `send` move some bytes, at least one, and say how many those were. `recv` returns 0 when the peer has
-// closed its side. A negative number is an error, which ends the call that was under way with FORCEWIRE_CONNECTION,
-// or with FORCEWIRE_TIMED_OUT if it is -FORCEWIRE_TIMED_OUT; made again with the same arguments the call goes on
-// where it stopped.
+// `recv` and `send` move at least one byte and return how many they moved. `recv` returns 0 when
+// the peer has closed its side. A negative number is an error: the library's call then returns
+// FORCEWIRE_CONNECTION, or FORCEWIRE_TIMED_OUT if the number is -FORCEWIRE_TIMED_OUT. After
+// FORCEWIRE_TIMED_OUT the same call with the same arguments continues where it stopped.
 //
-// `owed` tells recv that the peer is late if it stays silent: it is in the middle of a message, or has been asked
-// something that it need not compute.
+// `owed` is true if a silent peer is late: it is in the middle of a message, or owes an answer
+// that needs no computation.
 //
-// `flush` may be NULL. Otherwise it is called, and returns 0, when a message is whole: `send` may keep the pieces
-// until then. Over TCP each piece is a segment of its own else, and i-PI drops a driver whose answer to STATUS comes
-// in two.
+// `flush` may be NULL. Otherwise the library calls it when a message is complete, and it returns
+// 0: `send` may keep the pieces until then. Without it each piece is a segment of its own over
+// TCP, and i-PI drops a driver whose answer to STATUS arrives in two.
 typedef struct {
-  // Is handed to the functions.
+  // Passed to the functions.
   void *context;
   ptrdiff_t (*recv)(void *context, void *bytes, size_t size, bool owed);
   ptrdiff_t (*send)(void *context, const void *bytes, size_t size);
   int (*flush)(void *context);
 } forcewire_transport_t;
 
-// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of vector j, as it is
-// on the wire, so that a point with fractional coordinates s is at r = h s. A box of 10 bohr is
-// {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI sends the upper triangle.
+// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of
+// vector j, as it is on the wire, so that a point with fractional coordinates s is at r = h s. A
+// box of 10 bohr is {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI
+// sends the upper triangle.
 typedef struct {
   double h[3][3];
 } forcewire_cell_t;
 
-// What a driver was told, and what belongs to it.
+// What a driver has received, with its numbers.
 typedef struct {
   forcewire_event_kind_t kind;
   // The replica (bead) that the last INIT named, 0 if none has.
@@ -157,14 +163,16 @@ typedef struct {
 typedef struct {
   // Hartree.
   double energy;
-  // W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
+  // W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the
+  // volume.
   double virial[3][3];
 } forcewire_evaluation_t;
 
 // A server: the side that asks for forces, and its connection to one driver.
 //
-// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
-// handle at a time; different handles share nothing. A handle must not be copied.
+// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+// one thread may use a handle at a time; different handles share nothing. A handle must not be
+// copied.
 typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_server_t;
@@ -175,12 +183,14 @@ typedef struct {
   double energy;
   // Hartree, made symmetric, not divided by the volume.
   double virial[3][3];
-  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there is room for.
+  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
+  // is room for.
   size_t extras_size;
 } forcewire_answer_t;
 
-// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are zeros at first; the
-// function fills them. If it returns anything but 0, forcewire_driver_serve() ends with FORCEWIRE_POTENTIAL.
+// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are
+// zeros at first; the function fills them. If it returns anything but 0, forcewire_driver_serve()
+// ends with FORCEWIRE_POTENTIAL.
 typedef int (*forcewire_potential_t)(void *context,
                                      const forcewire_cell_t *cell,
                                      const double (*positions)[3],
@@ -188,11 +198,13 @@ typedef int (*forcewire_potential_t)(void *context,
                                      size_t natoms,
                                      forcewire_evaluation_t *evaluation);
 
-// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
+// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute,
+// and for ever.
 typedef struct {
   // For the server to listen, or the driver to connect. 0 tries once.
   double connect;
-  // For the rest of a message once its beginning has come, and for the peer to take what is sent.
+  // For the rest of a message once its beginning has come, and for the peer to take what is
+  // sent.
   double message;
   // For the next message. 0 waits for ever.
   double idle;
@@ -202,26 +214,31 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
-// One sentence that says what a status means. Never NULL.
+// What a status means, in a few words. Never NULL.
 const char *forcewire_strerror(int status);
 
-// Makes a driver of the memory, connected to no one; flags are 0 or FORCEWIRE_INIT_ONCE and the like, added.
+// Initializes a driver, which is not connected. Flags are 0, or a sum of FORCEWIRE_INIT_ONCE and
+// the like.
 //
-// Without one of these two no server sends INIT or batches, and every server knows such drivers.
+// Without FORCEWIRE_INIT_ONCE or FORCEWIRE_INIT_EVERY_STEP no server sends INIT or batches, and
+// every server supports such drivers.
 forcewire_status_t forcewire_driver_init(forcewire_driver_t *driver, uint32_t flags);
 
-// Connects the driver to functions of the caller's, with a new server at their other end.
+// Connects the driver through the caller's functions, to a server to which nothing has been sent
+// yet.
 forcewire_status_t forcewire_driver_attach(forcewire_driver_t *driver, const forcewire_transport_t *transport);
 
-// Answers the server until it has something to tell. Positions come in bohr, x y z of one atom after the other, and
-// have room for so many atoms; all of them are there, or the call fails.
+// Answers the server until there is an event. Positions are in bohr, x y z of one atom after the
+// other, with room for `capacity` atoms; either all of them have arrived or the call fails.
+// Positions that wait for a reply are not received again (FORCEWIRE_OUT_OF_TURN).
 forcewire_status_t forcewire_driver_receive(forcewire_driver_t *driver,
                                             double (*positions)[3],
                                             size_t capacity,
                                             forcewire_event_t *event);
 
-// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which may be NULL and 0;
-// i-PI hangs on any that are no JSON object. Waits until the server asks; nothing leaves before all of it is here.
+// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which
+// may be NULL and 0. i-PI hangs on extras that are not a JSON object. The call waits until the
+// server asks for the forces; nothing is sent before the whole reply has been checked.
 forcewire_status_t forcewire_driver_reply(forcewire_driver_t *driver,
                                           const forcewire_evaluation_t *evaluation,
                                           const double (*forces)[3],
@@ -229,26 +246,33 @@ forcewire_status_t forcewire_driver_reply(forcewire_driver_t *driver,
                                           const void *extras,
                                           size_t extras_size);
 
-// The text of the last INIT and its size in bytes, without a NUL: 256 bytes of it at most. Stays until the next call.
+// The text of the last INIT and its size in bytes, without a NUL; at most 256 bytes are kept.
+// Valid until the next call.
 const char *forcewire_driver_init_text(const forcewire_driver_t *driver, size_t *size);
 
-// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
-// with the NUL, and returns the text.
+// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
+// to `text`, NUL included, and returns the text.
 const char *forcewire_driver_error(const forcewire_driver_t *driver, char *text, size_t size);
 
-// Ends the connection, gives its memory back and forgets what went wrong. The driver can be connected again.
+// Ends the connection, frees its memory and clears the last error. The driver can be connected
+// again.
 forcewire_status_t forcewire_driver_close(forcewire_driver_t *driver);
 
-// Makes a server of the memory, connected to no one; flags are 0 or FORCEWIRE_CLASSIC, FORCEWIRE_FOLD,
-// FORCEWIRE_CHANGING_ATOMS and the like, added.
+// Initializes a server, which is not connected. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
+// FORCEWIRE_FOLD, FORCEWIRE_CHANGING_ATOMS and the like.
 forcewire_status_t forcewire_server_init(forcewire_server_t *server, uint32_t flags);
 
-// Connects the server to functions of the caller's, with a new driver at their other end.
+// Connects the server through the caller's functions, to a driver to which nothing has been sent
+// yet.
 forcewire_status_t forcewire_server_attach(forcewire_server_t *server, const forcewire_transport_t *transport);
 
-// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT (replica 0, one blank)
-// if it wants that, sends the cell, upper triangular, and the positions, bohr, and takes the forces, hartree/bohr.
-// Extras may be NULL and 0. Forces and answer are worth something if the call returns FORCEWIRE_OK.
+// Lets the driver compute one structure: asks for its status, sends INIT (replica 0, one blank) if
+// the driver asks for it, sends the cell, upper triangular, and the positions, bohr, and receives
+// the forces, hartree/bohr. Extras may be NULL and 0. Forces and answer are only valid if the call
+// returns FORCEWIRE_OK.
+//
+// After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
+// forcewire_server_discard() before another one; another one at once is FORCEWIRE_OUT_OF_TURN.
 forcewire_status_t forcewire_server_evaluate(forcewire_server_t *server,
                                              const forcewire_cell_t *cell,
                                              const double (*positions)[3],
@@ -258,11 +282,12 @@ forcewire_status_t forcewire_server_evaluate(forcewire_server_t *server,
                                              void *extras,
                                              size_t extras_size);
 
-// Asks the driver for its status, or waits for the answer to a question that is open: FORCEWIRE_UP and the like,
-// added; 0 if it has gone.
+// Asks the driver for its status, or waits for the answer if it has been asked: a sum of
+// FORCEWIRE_UP and the like, 0 if the driver has gone.
 forcewire_status_t forcewire_server_status(forcewire_server_t *server, uint32_t *status);
 
-// Sends INIT to a driver that needs it: a replica's number and a text, one blank if there is none (NULL and 0).
+// Sends INIT to a driver that needs it: a replica's number and a text. NULL and 0 mean a text of
+// one blank.
 forcewire_status_t forcewire_server_initialize(forcewire_server_t *server,
                                                int32_t replica,
                                                const char *text,
@@ -274,7 +299,8 @@ forcewire_status_t forcewire_server_send_positions(forcewire_server_t *server,
                                                    const double (*positions)[3],
                                                    size_t natoms);
 
-// Waits until the driver has computed and takes what it found, as forcewire_server_evaluate() does.
+// Waits until the driver has computed and receives its answer, as forcewire_server_evaluate()
+// does.
 forcewire_status_t forcewire_server_get_forces(forcewire_server_t *server,
                                                double (*forces)[3],
                                                size_t natoms,
@@ -282,26 +308,35 @@ forcewire_status_t forcewire_server_get_forces(forcewire_server_t *server,
                                                void *extras,
                                                size_t extras_size);
 
-// Tells the driver that it is no longer needed, and waits until it has closed the connection.
+// Waits for the forces that the driver owes and drops them; does nothing if it owes none. After a
+// time-out of forcewire_server_evaluate() this makes way for another structure.
+// FORCEWIRE_OUT_OF_TURN if the structure has been sent only in part: evaluate the same one again,
+// or close the connection.
+forcewire_status_t forcewire_server_discard(forcewire_server_t *server);
+
+// Sends EXIT to the driver and waits until it has closed the connection.
 forcewire_status_t forcewire_server_exit(forcewire_server_t *server);
 
-// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
-// with the NUL, and returns the text.
+// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
+// to `text`, NUL included, and returns the text.
 const char *forcewire_server_error(const forcewire_server_t *server, char *text, size_t size);
 
-// Ends the connection, gives its memory back and forgets what went wrong. The server can be connected to another
-// driver.
+// Ends the connection, frees its memory and clears the last error. The server can be connected to
+// another driver.
 forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 
-// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
-// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
-// library then allocates its own arrays, as large as they need to be, and understands batches.
+// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
+// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
+// `capacity` atoms. On a host both may be NULL: the library then allocates its own arrays, as
+// large as they need to be, and understands batches.
 //
-// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
-// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
+// what is in them; no structure is computed twice. With other arrays it is refused
+// (FORCEWIRE_OUT_OF_TURN).
 //
-// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
-// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
+// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
+// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
+// closes the connection with bytes unread.
 forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
                                           forcewire_potential_t potential,
                                           void *context,
@@ -309,14 +344,16 @@ forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
                                           double (*forces)[3],
                                           size_t capacity);
 
-// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's
-// /tmp/ipi_NAME. Tries again while no one listens there. Not in libraries for firmware.
+// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash
+// means i-PI's /tmp/ipi_NAME. Tries again while nothing listens there. Not in libraries for
+// firmware.
 forcewire_status_t forcewire_driver_connect(forcewire_driver_t *driver,
                                             const char *address,
                                             const forcewire_patience_t *patience);
 
-// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
-// of many drivers accepts them itself and has a server adopt each. Not in libraries for firmware.
+// Listens at an address, written as for forcewire_driver_connect(), until one driver has
+// connected. A program with many drivers accepts them itself and calls forcewire_server_adopt()
+// for each. Not in libraries for firmware.
 forcewire_status_t forcewire_server_accept(forcewire_server_t *server,
                                            const char *address,
                                            const forcewire_patience_t *patience);

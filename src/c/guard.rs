@@ -7,7 +7,7 @@
 pub fn guard<T>(body: impl FnOnce() -> T, otherwise: impl FnOnce() -> T) -> T {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    // The panic has said on the error output what happened.
+    // The panic's message is on the error output already.
     let body = AssertUnwindSafe(|| {
         #[cfg(forcewire_panics)]
         panic_if_asked();
@@ -16,7 +16,7 @@ pub fn guard<T>(body: impl FnOnce() -> T, otherwise: impl FnOnce() -> T) -> T {
     match catch_unwind(body) {
         Ok(value) => value,
         Err(payload) => {
-            // To drop it could panic again.
+            // Dropping it could panic again.
             core::mem::forget(payload);
             otherwise()
         }

@@ -3,7 +3,9 @@
 use core::ffi::c_char;
 use core::fmt;
 
-use forcewire::{Driver, Error, Exchange, Server, blocking};
+use embedded_io::{Error as _, ErrorKind};
+use forcewire::blocking::Transport;
+use forcewire::{Driver, Error, Exchange, Server, Step, blocking};
 
 use crate::guard::guard;
 use crate::link::{Link, forcewire_transport_t};
@@ -17,8 +19,9 @@ pub const FORCEWIRE_HANDLE: usize = 192;
 
 /// A driver: the side that computes forces, and its connection to a server.
 ///
-/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
-/// handle at a time; different handles share nothing. A handle must not be copied.
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+/// one thread may use a handle at a time; different handles share nothing. A handle must not be
+/// copied.
 #[repr(C)]
 pub struct forcewire_driver_t {
     pub memory: [u64; FORCEWIRE_HANDLE],
@@ -26,8 +29,9 @@ pub struct forcewire_driver_t {
 
 /// A server: the side that asks for forces, and its connection to one driver.
 ///
-/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only one thread may use a
-/// handle at a time; different handles share nothing. A handle must not be copied.
+/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+/// one thread may use a handle at a time; different handles share nothing. A handle must not be
+/// copied.
 #[repr(C)]
 pub struct forcewire_server_t {
     pub memory: [u64; FORCEWIRE_HANDLE],
@@ -38,10 +42,10 @@ pub const FORCEWIRE_CHANGING_ATOMS: u32 = 4;
 /// Allow infinite numbers and NaN, in both directions.
 pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
 
-/// A machine, what it speaks through, and what went wrong last.
+/// A machine, its connection, and the last error.
 #[repr(C)]
 pub struct Handle<M: Machine> {
-    /// Tells a handle from zeroed memory, and from one of the other kind. Stands first.
+    /// Distinguishes a handle from zeroed memory and from a handle of the other kind. Comes first.
     mark: u32,
     link: Link,
     failure: Failure,
@@ -49,14 +53,14 @@ pub struct Handle<M: Machine> {
     pub kept: M::Kept,
 }
 
-/// A machine of the protocol's.
+/// A machine of the protocol: a driver or a server.
 pub trait Machine: Sized {
     const MARK: u32;
 
     /// What is kept between two calls, besides the machine.
     type Kept: Default;
 
-    /// Makes it new for the next connection.
+    /// Resets it for the next connection.
     fn renew(&mut self);
 }
 
@@ -90,7 +94,7 @@ impl<M: Machine> Handle<M> {
     ///
     /// # Safety
     ///
-    /// `memory` is NULL or points to a handle's memory, which no one else uses.
+    /// `memory` is NULL or points to a handle's memory, which nothing else uses.
     pub unsafe fn put<S>(memory: *mut S, machine: M) -> forcewire_status_t {
         const { Self::FITS };
         let memory = memory.cast::<Self>();
@@ -113,8 +117,8 @@ impl<M: Machine> Handle<M> {
     ///
     /// # Safety
     ///
-    /// `memory` is NULL or points to a handle's memory, which [`put`](Self::put) has filled or which is set to
-    /// anything else, and no one else uses it as long as the reference is used.
+    /// `memory` is NULL or points to a handle's memory, which [`put`](Self::put) has filled or
+    /// which is set to anything else, and nothing else uses it as long as the reference is used.
     pub unsafe fn of<'a, S>(memory: *mut S) -> Option<&'a mut Self> {
         let memory = memory.cast::<Self>();
         if memory.is_null() || !memory.is_aligned() {
@@ -128,7 +132,7 @@ impl<M: Machine> Handle<M> {
         Some(unsafe { &mut *memory })
     }
 
-    /// Speaks through this from now on, with a new peer.
+    /// Connects to a new peer through this.
     pub fn attach(&mut self, link: Link) {
         self.link = link;
         self.failure = Failure::None;
@@ -136,7 +140,7 @@ impl<M: Machine> Handle<M> {
         self.kept = M::Kept::default();
     }
 
-    /// Carries an exchange through.
+    /// Runs an exchange to its end.
     pub fn run<'a, T: Exchange>(
         &'a mut self,
         exchange: impl FnOnce(&'a mut M) -> T,
@@ -165,7 +169,7 @@ impl<M: Machine> Handle<M> {
         self.failure.status()
     }
 
-    /// The argument makes no sense.
+    /// An argument is invalid.
     pub fn refuse(&mut self, why: &'static str) -> forcewire_status_t {
         self.fail(Failure::InvalidArgument(why))
     }
@@ -177,16 +181,30 @@ impl<M: Machine> Handle<M> {
         self.fail(Failure::Internal)
     }
 
-    pub fn take_failure(&mut self) -> Failure {
-        core::mem::replace(&mut self.failure, Failure::None)
-    }
-
     pub const fn failure(&self) -> &Failure {
         &self.failure
     }
 }
 
-/// What went wrong last, with the peer's name.
+impl Handle<Driver> {
+    /// Reads what the server has sent with positions that will get no reply, before the connection
+    /// is closed.
+    pub fn drain(&mut self) {
+        let mut drain = self.machine.drain();
+        let wait = drain.waits_for();
+        // As `blocking::run` does, without its writes and flushes.
+        while let Ok(Step::Read(bytes)) = drain.step() {
+            match self.link.read(bytes, &wait) {
+                Err(Error::Transport(fault)) if fault.kind() == ErrorKind::Interrupted => {}
+                Ok(n) if n > 0 => drain.advance(n),
+                // The server is late or has gone: there is nothing to reset.
+                _ => break,
+            }
+        }
+    }
+}
+
+/// The last error, with the peer's name.
 impl<M: Machine> fmt::Display for Handle<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[cfg(feature = "std")]
@@ -199,7 +217,8 @@ impl<M: Machine> fmt::Display for Handle<M> {
     }
 }
 
-/// Runs the body of a call on a handle. If it panics, the connection is closed and the status is FORCEWIRE_INTERNAL.
+/// Runs the body of a call on a handle. If it panics, the connection is closed and the status is
+/// FORCEWIRE_INTERNAL.
 ///
 /// # Safety
 ///
@@ -215,7 +234,7 @@ pub unsafe fn guarded<M: Machine, S>(
     })
 }
 
-/// Speaks through functions of the caller's.
+/// Connects a handle through the caller's functions.
 ///
 /// # Safety
 ///
@@ -256,7 +275,7 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
     }
 }
 
-/// Says what went wrong last.
+/// Describes the last error.
 ///
 /// # Safety
 ///

@@ -20,20 +20,23 @@ use crate::memory::text;
 use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
 
-/// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute, and for ever.
+/// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute,
+/// and for ever.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_patience_t {
     /// For the server to listen, or the driver to connect. 0 tries once.
     pub connect: f64,
-    /// For the rest of a message once its beginning has come, and for the peer to take what is sent.
+    /// For the rest of a message once its beginning has come, and for the peer to take what is
+    /// sent.
     pub message: f64,
     /// For the next message. 0 waits for ever.
     pub idle: f64,
 }
 
-/// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash means i-PI's
-/// /tmp/ipi_NAME. Tries again while no one listens there. Not in libraries for firmware.
+/// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash
+/// means i-PI's /tmp/ipi_NAME. Tries again while nothing listens there. Not in libraries for
+/// firmware.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_connect(
     driver: *mut forcewire_driver_t,
@@ -52,8 +55,9 @@ pub unsafe extern "C" fn forcewire_driver_connect(
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Listens at an address, which is written as for forcewire_driver_connect(), until one driver has connected. A host
-/// of many drivers accepts them itself and has a server adopt each. Not in libraries for firmware.
+/// Listens at an address, written as for forcewire_driver_connect(), until one driver has
+/// connected. A program with many drivers accepts them itself and calls forcewire_server_adopt()
+/// for each. Not in libraries for firmware.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_accept(
     server: *mut forcewire_server_t,
@@ -102,7 +106,7 @@ pub unsafe extern "C" fn forcewire_server_adopt(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Makes a connection and has the handle speak through it.
+/// Opens a connection for a handle.
 ///
 /// # Safety
 ///
@@ -157,7 +161,7 @@ unsafe fn named(address: *const c_char) -> io::Result<Address> {
 
 /// # Safety
 ///
-/// `socket` is a descriptor that no one else closes, or none.
+/// `socket` is negative or a descriptor that nothing else closes.
 unsafe fn adopt(socket: c_int, deadlines: Deadlines) -> io::Result<Stream> {
     if socket < 0 {
         return Err(ErrorKind::InvalidInput.into());
@@ -198,7 +202,7 @@ fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> {
             let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
                 ErrorKind::AddrInUse => io::Error::new(
                     ErrorKind::AddrInUse,
-                    format!("can't listen on {address}: a server does, or has left the file behind: remove it"),
+                    format!("can't listen on {address}: a server does already, or did and the file remained: remove it"),
                 ),
                 _ => named(error),
             })?;

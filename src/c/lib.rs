@@ -1,7 +1,7 @@
 //! forcewire for C and Fortran.
 //!
-//! `forcewire.h` is generated from this crate's functions and their comments, which are written for its readers; a
-//! test compares it. `forcewire.f90` stands on the header.
+//! `forcewire.h` is generated from this crate's functions and their comments, which are written for
+//! its readers; a test compares it. `forcewire.f90` stands on the header.
 //!
 //! A file uses only files below it:
 //!
@@ -10,17 +10,18 @@
 //! host.rs                 connect, accept, adopt (std)
 //! driver.rs | server.rs   the calls of each role
 //! handle.rs               handles: their memory, and what the library keeps in it
-//! unfinished.rs           what the driver's loop has left to do
+//! unfinished.rs           what the driver's loop still has to do
 //! potential.rs            what is computed, and the caller's function
-//! link.rs                 what a handle speaks through: the caller's recv and send, or a socket
+//! link.rs                 the connection of a handle: the caller's functions, or a socket
 //! status.rs               what calls return, and why
 //! memory.rs               the caller's pointers
 //! guard.rs                the border to C, which no panic crosses
 //!
-//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std); uses the lowest three
+//! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std)
 //! ```
 //!
-//! Without `std` nothing here allocates, and what goes into an image of firmware is checked to reach no panic.
+//! Without `std` nothing here allocates, and what goes into an image of firmware is checked to
+//! reach no panic.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_op_in_unsafe_fn)]

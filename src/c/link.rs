@@ -1,4 +1,4 @@
-//! What a handle speaks through: functions of the caller's, or a socket.
+//! The connection of a handle: the caller's functions, or a socket.
 
 use core::ffi::{c_int, c_void};
 
@@ -9,21 +9,21 @@ use crate::status::Fault;
 
 /// A connection that the caller has made: over a serial line, lwIP, TLS.
 ///
-/// `recv` and `send` move some bytes, at least one, and say how many those were. `recv` returns 0 when the peer has
-/// closed its side. A negative number is an error, which ends the call that was under way with FORCEWIRE_CONNECTION,
-/// or with FORCEWIRE_TIMED_OUT if it is -FORCEWIRE_TIMED_OUT; made again with the same arguments the call goes on
-/// where it stopped.
+/// `recv` and `send` move at least one byte and return how many they moved. `recv` returns 0 when
+/// the peer has closed its side. A negative number is an error: the library's call then returns
+/// FORCEWIRE_CONNECTION, or FORCEWIRE_TIMED_OUT if the number is -FORCEWIRE_TIMED_OUT. After
+/// FORCEWIRE_TIMED_OUT the same call with the same arguments continues where it stopped.
 ///
-/// `owed` tells recv that the peer is late if it stays silent: it is in the middle of a message, or has been asked
-/// something that it need not compute.
+/// `owed` is true if a silent peer is late: it is in the middle of a message, or owes an answer
+/// that needs no computation.
 ///
-/// `flush` may be NULL. Otherwise it is called, and returns 0, when a message is whole: `send` may keep the pieces
-/// until then. Over TCP each piece is a segment of its own else, and i-PI drops a driver whose answer to STATUS comes
-/// in two.
+/// `flush` may be NULL. Otherwise the library calls it when a message is complete, and it returns
+/// 0: `send` may keep the pieces until then. Without it each piece is a segment of its own over
+/// TCP, and i-PI drops a driver whose answer to STATUS arrives in two.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_transport_t {
-    /// Is handed to the functions.
+    /// Passed to the functions.
     pub context: *mut c_void,
     pub recv: Option<
         unsafe extern "C" fn(
@@ -46,7 +46,7 @@ pub enum Link {
     Stream(std::boxed::Box<forcewire::net::Stream>),
 }
 
-/// What a function said of so many bytes.
+/// The result of a function that was given `size` bytes.
 fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     match usize::try_from(n) {
         Ok(n) if n <= size => Ok(n),
@@ -59,7 +59,7 @@ fn io(error: Error<std::io::Error>) -> Error<Fault> {
     error.map_transport(Fault::Io)
 }
 
-#[cfg_attr(not(feature = "std"), allow(unused_variables))] // functions of the caller's are told less
+#[cfg_attr(not(feature = "std"), allow(unused_variables))] // only sockets use all of `wait`
 impl Transport for Link {
     type Error = Fault;
 

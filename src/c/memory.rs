@@ -6,11 +6,12 @@ use core::ffi::c_char;
 use core::fmt::{self, Write};
 use core::slice;
 
-/// An array of the caller's. None if there is no such array: NULL, or longer than any can be.
+/// The caller's array. None if it is NULL, or longer than any array can be.
 ///
 /// # Safety
 ///
-/// If `array` is not NULL, `len` elements stand there for as long as the slice is used, and no one writes to them.
+/// If `array` is not NULL, it has `len` elements as long as the slice is used, and nothing writes
+/// to them.
 pub unsafe fn array<'a, T>(array: *const T, len: usize) -> Option<&'a [T]> {
     if len == 0 {
         return Some(&[]);
@@ -23,8 +24,8 @@ pub unsafe fn array<'a, T>(array: *const T, len: usize) -> Option<&'a [T]> {
 ///
 /// # Safety
 ///
-/// As for [`array`], and no one else reads them either. What stands there need not have been set, if its type has
-/// no bits that it can't have.
+/// As for [`array`], and nothing else reads them either. They need not be initialized if all bits
+/// are valid for the type.
 pub unsafe fn array_mut<'a, T>(array: *mut T, len: usize) -> Option<&'a mut [T]> {
     if len == 0 {
         return Some(&mut []);
@@ -40,11 +41,12 @@ fn is_array<T>(array: *const T, len: usize) -> bool {
     !array.is_null() && array.is_aligned() && fits
 }
 
-/// Writes a text as C has them, as much of it as there is room for, and gives it back: for `printf`.
+/// Writes a text as C has them, as much of it as there is room for, and gives it back: for
+/// `printf`.
 ///
 /// # Safety
 ///
-/// `text` is NULL or points to `size` bytes that no one else uses.
+/// `text` is NULL or points to `size` bytes that nothing else uses.
 pub unsafe fn print(text: *mut c_char, size: usize, what: impl fmt::Display) -> *const c_char {
     // SAFETY: the caller's word.
     let Some([room @ .., _]) = (unsafe { array_mut(text.cast::<u8>(), size) }) else {
@@ -53,7 +55,7 @@ pub unsafe fn print(text: *mut c_char, size: usize, what: impl fmt::Display) -> 
     let mut rest = Room(room);
     let _ = write!(rest, "{what}");
     let left = rest.0.len();
-    // SAFETY: `left` bytes and one more are left behind what was written.
+    // SAFETY: there is room for `left` bytes and one more after what was written.
     unsafe { text.add(size - 1 - left).write(0) };
     text
 }
@@ -63,7 +65,7 @@ struct Room<'a>(&'a mut [u8]);
 impl Write for Room<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut fits = text.len().min(self.0.len());
-        // Half a character is none.
+        // A character is not cut.
         while !text.is_char_boundary(fits) {
             fits -= 1;
         }
@@ -83,7 +85,7 @@ impl Write for Room<'_> {
 ///
 /// # Safety
 ///
-/// `text` is NULL, or a NUL ends it, and no one writes to it while the slice is used.
+/// `text` is NULL, or ends with a NUL, and nothing writes to it while the slice is used.
 #[cfg(feature = "std")]
 pub unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: it is not NULL; the caller vouches for the rest.

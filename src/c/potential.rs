@@ -6,9 +6,10 @@ use forcewire::{Cell, Evaluation, Virial};
 
 use crate::memory::array_mut;
 
-/// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of vector j, as it is
-/// on the wire, so that a point with fractional coordinates s is at r = h s. A box of 10 bohr is
-/// {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI sends the upper triangle.
+/// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of
+/// vector j, as it is on the wire, so that a point with fractional coordinates s is at r = h s. A
+/// box of 10 bohr is {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI
+/// sends the upper triangle.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_cell_t {
@@ -21,12 +22,14 @@ pub struct forcewire_cell_t {
 pub struct forcewire_evaluation_t {
     /// Hartree.
     pub energy: f64,
-    /// W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the volume.
+    /// W = -dU/de of a strain e, the sum of r_i f_j, hartree: all nine numbers, not divided by the
+    /// volume.
     pub virial: [[f64; 3]; 3],
 }
 
-/// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are zeros at first; the
-/// function fills them. If it returns anything but 0, forcewire_driver_serve() ends with FORCEWIRE_POTENTIAL.
+/// Computes one structure. Positions are in bohr. Forces, hartree/bohr, and the evaluation are
+/// zeros at first; the function fills them. If it returns anything but 0, forcewire_driver_serve()
+/// ends with FORCEWIRE_POTENTIAL.
 pub type forcewire_potential_t = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -42,7 +45,8 @@ pub type forcewire_potential_t = Option<
 ///
 /// # Safety
 ///
-/// The function is the caller's, and not NULL; there are `natoms` positions, and room for as many forces.
+/// The function is the caller's, and not NULL; there are `natoms` positions, and room for as many
+/// forces.
 pub unsafe fn compute(
     potential: forcewire_potential_t,
     context: *mut c_void,

@@ -3,9 +3,9 @@
 use core::ffi::{c_int, c_void};
 use core::ptr::null;
 
-use forcewire::{Awaited, Driver, Exchange, ProtocolError, Step, Wait};
+use forcewire::Driver;
 #[cfg(feature = "std")]
-use forcewire::{Cell, Evaluation, Event};
+use forcewire::{Cell, Evaluation, Event, ProtocolError};
 
 use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
@@ -18,15 +18,18 @@ use crate::status::forcewire_status_t::{self, *};
 use crate::unfinished::Arrays;
 use crate::unfinished::Task;
 
-/// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT, FORCEWIRE_CLOSED if the server
-/// only closed the connection. Positions and forces have room for `capacity` atoms. On a host both may be NULL: the
-/// library then allocates its own arrays, as large as they need to be, and understands batches.
+/// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
+/// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
+/// `capacity` atoms. On a host both may be NULL: the library then allocates its own arrays, as
+/// large as they need to be, and understands batches.
 ///
-/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and what is in them; no
-/// structure is computed twice. With other arrays it is refused (FORCEWIRE_OUT_OF_TURN).
+/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
+/// what is in them; no structure is computed twice. With other arrays it is refused
+/// (FORCEWIRE_OUT_OF_TURN).
 ///
-/// After FORCEWIRE_POTENTIAL and FORCEWIRE_NOT_FINITE close the connection. The request for these forces has been read
-/// by then, because i-PI 3.3.1 hangs if a driver closes the connection with that request unread.
+/// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
+/// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
+/// closes the connection with bytes unread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_serve(
     driver: *mut forcewire_driver_t,
@@ -50,13 +53,13 @@ pub unsafe extern "C" fn forcewire_driver_serve(
             let mut arrays = kept.unwrap_or_else(|| Box::new(Arrays::new()));
             // SAFETY: the caller's handle and function.
             let status = unsafe { serve_batches(driver, potential, context, &mut arrays) };
-            // SAFETY: the caller's handle, to which no reference is left.
+            // SAFETY: the caller's handle, to which there is no reference.
             if let Some(handle) = unsafe { Handle::<Driver>::of(driver) } {
                 handle.kept.arrays = Some(arrays);
             }
             return status;
         }
-        // SAFETY: the caller's memory. No slice of it is used while the potential, which has it too, runs.
+        // SAFETY: the caller's memory. No slice of it is used while the potential runs.
         if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
             return handle.refuse("positions or forces is NULL");
         }
@@ -82,7 +85,7 @@ unsafe fn serve_one(
 ) -> forcewire_status_t {
     let mut event = forcewire_event_t::NONE;
     loop {
-        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -100,11 +103,10 @@ unsafe fn serve_one(
                 match status {
                     FORCEWIRE_OK => continue,
                     // SAFETY: the caller's handle.
-                    _ => return unsafe { unsent(driver, status) },
+                    _ => return unsafe { end(driver, status) },
                 }
             }
-            // SAFETY: the caller's handle.
-            Task::Report(code) => return unsafe { report(driver, code) },
+            Task::Report(code) => return report(handle, code),
             _ => return handle.fail(Failure::OtherArrays),
         }
         // SAFETY: the caller's handle and memory.
@@ -114,7 +116,8 @@ unsafe fn serve_one(
             (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
             (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
             (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
-            (status, _) => return status,
+            // SAFETY: the caller's handle.
+            (status, _) => return unsafe { end(driver, status) },
         }
         let (cell, natoms) = (&event.cell, event.natoms);
         // SAFETY: the caller's function and memory, with room for as many atoms as have come.
@@ -147,7 +150,7 @@ unsafe fn serve_batches(
     arrays: &mut Arrays,
 ) -> forcewire_status_t {
     loop {
-        // SAFETY: the caller's handle. No reference to it is left when the potential runs, which may use it too.
+        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -163,12 +166,11 @@ unsafe fn serve_batches(
                 match sent {
                     Ok(()) => handle.kept.task = Task::Nothing,
                     // SAFETY: the caller's handle.
-                    Err(status) => return unsafe { unsent(driver, status) },
+                    Err(status) => return unsafe { end(driver, status) },
                 }
                 continue;
             }
-            // SAFETY: the caller's handle.
-            Task::Report(code) => return unsafe { report(driver, code) },
+            Task::Report(code) => return report(handle, code),
             Task::Reply { .. } => return handle.fail(Failure::OtherArrays),
         }
         let Arrays {
@@ -195,7 +197,8 @@ unsafe fn serve_batches(
                 {
                     continue;
                 }
-                _ => return status,
+                // SAFETY: the caller's handle.
+                _ => return unsafe { end(driver, status) },
             },
         };
         // SAFETY: the caller's function.
@@ -247,77 +250,26 @@ unsafe fn compute_all(
     Ok(())
 }
 
-/// A reply was not sent. If that is for its numbers, GETFORCE is still unread.
+/// Ends serving with a status. If that is for the driver to close the connection, what the server
+/// has sent with the positions is read first.
 ///
 /// # Safety
 ///
 /// That of [`Handle::of`].
-unsafe fn unsent(
-    driver: *mut forcewire_driver_t,
-    status: forcewire_status_t,
-) -> forcewire_status_t {
+unsafe fn end(driver: *mut forcewire_driver_t, status: forcewire_status_t) -> forcewire_status_t {
     // SAFETY: the caller's word.
-    match unsafe { Handle::<Driver>::of(driver) } {
-        Some(handle) if status == FORCEWIRE_NOT_FINITE => {
-            let failure = handle.take_failure();
-            read_getforce(handle);
-            handle.fail(failure)
-        }
-        _ => status,
+    if let Some(handle) = unsafe { Handle::<Driver>::of(driver) }
+        && let FORCEWIRE_NOT_FINITE | FORCEWIRE_ATOMS_CHANGED | FORCEWIRE_PROTOCOL = status
+    {
+        handle.drain();
     }
+    status
 }
 
 /// The potential has failed.
-///
-/// # Safety
-///
-/// That of [`Handle::of`].
-unsafe fn report(driver: *mut forcewire_driver_t, code: c_int) -> forcewire_status_t {
-    // SAFETY: the caller's word.
-    match unsafe { Handle::<Driver>::of(driver) } {
-        Some(handle) => {
-            read_getforce(handle);
-            handle.fail(Failure::Potential(code))
-        }
-        None => FORCEWIRE_INVALID_ARGUMENT,
-    }
-}
-
-/// Reads up to GETFORCE, which is all that the server sends before it has forces. What comes of that does not matter:
-/// the connection is of no use any more.
-fn read_getforce(handle: &mut Handle<Driver>) {
-    let _ = handle.run(|driver| Prompt(driver.await_getforce()));
-}
-
-/// An exchange for which the server is not given the time of a computation, but that of a message.
-struct Prompt<T>(T);
-
-impl<T: Exchange> Exchange for Prompt<T> {
-    type Output = T::Output;
-
-    fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError> {
-        self.0.step()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.0.advance(n);
-    }
-
-    fn end(&mut self) {
-        self.0.end();
-    }
-
-    fn midway(&self) -> bool {
-        self.0.midway()
-    }
-
-    fn waits_for(&self) -> Wait {
-        let mut wait = self.0.waits_for();
-        if wait.awaited == Awaited::Nothing {
-            wait.awaited = Awaited::Rest;
-        }
-        wait
-    }
+fn report(handle: &mut Handle<Driver>, code: c_int) -> forcewire_status_t {
+    handle.drain();
+    handle.fail(Failure::Potential(code))
 }
 
 /// Makes an array longer, if there is memory for that.
@@ -332,7 +284,7 @@ fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     fits
 }
 
-/// The most atoms and structures of one exchange, so that a stream out of step does not ask for all memory.
+/// The most atoms and structures of one exchange: an invalid count must not allocate all memory.
 #[cfg(feature = "std")]
 const MOST_ATOMS: usize = 10_000_000;
 #[cfg(feature = "std")]

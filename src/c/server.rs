@@ -12,10 +12,10 @@ use crate::memory::{array, array_mut};
 use crate::potential::forcewire_cell_t;
 use crate::status::forcewire_status_t::{self, *};
 
-/// Speak as i-PI did before 3.2, and ASE does: STATUS, POSDATA, STATUS, GETFORCE. Otherwise POSDATA and GETFORCE go
-/// together, as with i-PI today.
+/// Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
+/// GETFORCE are sent together, as by i-PI today.
 pub const FORCEWIRE_CLASSIC: u32 = 1;
-/// Speak classic, and not one STATUS more than that: ABINIT 9.6 and pysisyphus insist on it.
+/// The same, with no other STATUS than these: ABINIT 9.6 and pysisyphus need that.
 pub const FORCEWIRE_STRICT: u32 = 2;
 /// Move atoms by whole lattice vectors into the cell before they are sent, which LAMMPS needs.
 pub const FORCEWIRE_FOLD: u32 = 16;
@@ -28,7 +28,7 @@ pub const FORCEWIRE_READY: u32 = 2;
 pub const FORCEWIRE_NEEDS_INIT: u32 = 4;
 /// It has computed forces, which wait to be asked for.
 pub const FORCEWIRE_HAS_DATA: u32 = 8;
-/// It owes an answer: it computes, or has not said yet what it needs.
+/// It owes an answer: it is computing, or has not answered STATUS yet.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
 /// What came with the forces of a structure.
@@ -39,12 +39,13 @@ pub struct forcewire_answer_t {
     pub energy: f64,
     /// Hartree, made symmetric, not divided by the volume.
     pub virial: [[f64; 3]; 3],
-    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there is room for.
+    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
+    /// is room for.
     pub extras_size: usize,
 }
 
-/// Makes a server of the memory, connected to no one; flags are 0 or FORCEWIRE_CLASSIC, FORCEWIRE_FOLD,
-/// FORCEWIRE_CHANGING_ATOMS and the like, added.
+/// Initializes a server, which is not connected. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
+/// FORCEWIRE_FOLD, FORCEWIRE_CHANGING_ATOMS and the like.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_init(
     server: *mut forcewire_server_t,
@@ -78,7 +79,8 @@ pub unsafe extern "C" fn forcewire_server_init(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Connects the server to functions of the caller's, with a new driver at their other end.
+/// Connects the server through the caller's functions, to a driver to which nothing has been sent
+/// yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_attach(
     server: *mut forcewire_server_t,
@@ -92,9 +94,13 @@ pub unsafe extern "C" fn forcewire_server_attach(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT (replica 0, one blank)
-/// if it wants that, sends the cell, upper triangular, and the positions, bohr, and takes the forces, hartree/bohr.
-/// Extras may be NULL and 0. Forces and answer are worth something if the call returns FORCEWIRE_OK.
+/// Lets the driver compute one structure: asks for its status, sends INIT (replica 0, one blank) if
+/// the driver asks for it, sends the cell, upper triangular, and the positions, bohr, and receives
+/// the forces, hartree/bohr. Extras may be NULL and 0. Forces and answer are only valid if the call
+/// returns FORCEWIRE_OK.
+///
+/// After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
+/// forcewire_server_discard() before another one; another one at once is FORCEWIRE_OUT_OF_TURN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_evaluate(
     server: *mut forcewire_server_t,
@@ -129,14 +135,14 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
         let request = Request::new(&cell, positions);
         let result = handle.run(|server| server.evaluate(request, forces, extras));
         // SAFETY: the caller's memory.
-        unsafe { tell(result, answer) }
+        unsafe { hand_over(result, answer) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Asks the driver for its status, or waits for the answer to a question that is open: FORCEWIRE_UP and the like,
-/// added; 0 if it has gone.
+/// Asks the driver for its status, or waits for the answer if it has been asked: a sum of
+/// FORCEWIRE_UP and the like, 0 if the driver has gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_status(
     server: *mut forcewire_server_t,
@@ -171,7 +177,8 @@ pub unsafe extern "C" fn forcewire_server_status(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Sends INIT to a driver that needs it: a replica's number and a text, one blank if there is none (NULL and 0).
+/// Sends INIT to a driver that needs it: a replica's number and a text. NULL and 0 mean a text of
+/// one blank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_initialize(
     server: *mut forcewire_server_t,
@@ -231,7 +238,8 @@ pub unsafe extern "C" fn forcewire_server_send_positions(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Waits until the driver has computed and takes what it found, as forcewire_server_evaluate() does.
+/// Waits until the driver has computed and receives its answer, as forcewire_server_evaluate()
+/// does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_get_forces(
     server: *mut forcewire_server_t,
@@ -258,13 +266,35 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
         };
         let result = handle.run(|server| server.get_forces(forces, extras));
         // SAFETY: the caller's memory.
-        unsafe { tell(result, answer) }
+        unsafe { hand_over(result, answer) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Tells the driver that it is no longer needed, and waits until it has closed the connection.
+/// Waits for the forces that the driver owes and drops them; does nothing if it owes none. After a
+/// time-out of forcewire_server_evaluate() this makes way for another structure.
+/// FORCEWIRE_OUT_OF_TURN if the structure has been sent only in part: evaluate the same one again,
+/// or close the connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forcewire_server_discard(
+    server: *mut forcewire_server_t,
+) -> forcewire_status_t {
+    let call = || {
+        // SAFETY: the caller's handle.
+        let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
+            return FORCEWIRE_INVALID_ARGUMENT;
+        };
+        match handle.run(Server::discard) {
+            Ok(()) => FORCEWIRE_OK,
+            Err(status) => status,
+        }
+    };
+    // SAFETY: the caller's handle.
+    unsafe { handle::guarded::<Server, _>(server, call) }
+}
+
+/// Sends EXIT to the driver and waits until it has closed the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_exit(
     server: *mut forcewire_server_t,
@@ -283,8 +313,8 @@ pub unsafe extern "C" fn forcewire_server_exit(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Says what went wrong last, which peer it was and what can be done: writes it to the text, at most so many bytes
-/// with the NUL, and returns the text.
+/// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
+/// to `text`, NUL included, and returns the text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_error(
     server: *const forcewire_server_t,
@@ -295,8 +325,8 @@ pub unsafe extern "C" fn forcewire_server_error(
     unsafe { handle::error::<Server, _>(server, text, size) }
 }
 
-/// Ends the connection, gives its memory back and forgets what went wrong. The server can be connected to another
-/// driver.
+/// Ends the connection, frees its memory and clears the last error. The server can be connected to
+/// another driver.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_close(
     server: *mut forcewire_server_t,
@@ -309,12 +339,12 @@ pub unsafe extern "C" fn forcewire_server_close(
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Hands an answer over, unless the caller does not want it.
+/// Gives the answer to the caller, unless `answer` is NULL.
 ///
 /// # Safety
 ///
 /// `answer` is NULL or can be written to.
-unsafe fn tell(
+unsafe fn hand_over(
     result: Result<Answer, forcewire_status_t>,
     answer: *mut forcewire_answer_t,
 ) -> forcewire_status_t {

@@ -6,12 +6,11 @@
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -23,7 +22,7 @@ use std::{process, str, thread};
 
 use forcewire::net::Address;
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::guard::guard;
 use crate::memory::{array, array_mut, print};
@@ -256,12 +255,12 @@ type Failure = (forcewire_status_t, String);
 static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
 
 /// What descriptors were connected to.
-static PEERS: Mutex<BTreeMap<RawFd, String>> = Mutex::new(BTreeMap::new());
+static PEERS: Mutex<Vec<(RawFd, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// The first failure of this thread. Nothing in it is to be dropped, so that it can be used as long as the thread
     /// runs, in destructors too.
-    static FIRST: RefCell<Option<First>> = const { RefCell::new(None) };
+    static FIRST: Cell<Option<First>> = const { Cell::new(None) };
 }
 
 /// A failure that is remembered.
@@ -289,7 +288,12 @@ impl First {
 
 fn first<T>(look: impl FnOnce(&mut Option<First>) -> T) -> T {
     const { assert!(!core::mem::needs_drop::<First>()) };
-    FIRST.with_borrow_mut(look)
+    FIRST.with(|cell| {
+        let mut first = cell.take();
+        let result = look(&mut first);
+        cell.set(first);
+        result
+    })
 }
 
 /// Runs the body of a call that returns nothing.
@@ -365,7 +369,9 @@ unsafe fn open(
     report(connect(inet > 0, port, host, prefix).map(|(socket, peer)| {
         *descriptor = socket;
         let mut peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.insert(socket, peer);
+        // One that had this number has been closed.
+        peers.retain(|(number, _)| *number != socket);
+        peers.push((socket, peer));
     }));
 }
 
@@ -399,13 +405,13 @@ fn connect(
         let socket = TcpStream::connect((host, port))
             .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
             .map_err(|error| failed(&peer, error))?;
-        Ok((socket.into_raw_fd(), peer.to_string()))
+        Ok((socket.into_raw_fd(), format!("{peer}")))
     } else {
         let path = [prefix, host].concat();
         let peer = Path::new(OsStr::from_bytes(&path)).display();
         let socket =
             UnixStream::connect(OsStr::from_bytes(&path)).map_err(|error| failed(&peer, error))?;
-        Ok((socket.into_raw_fd(), peer.to_string()))
+        Ok((socket.into_raw_fd(), format!("{peer}")))
     }
 }
 
@@ -506,7 +512,7 @@ fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &st
     let peer = peer(socket);
     if error == Errno::AGAIN {
         let text = format!(
-            "{peer} was waited for in vain, after {moved} of {len} bytes were {how}: is it still running?"
+            "{peer} sent or took nothing for too long, after {moved} of {len} bytes were {how}: is it still running?"
         );
         return (FORCEWIRE_TIMED_OUT, text);
     }
@@ -522,13 +528,15 @@ fn peer(socket: BorrowedFd<'_>) -> String {
 
     let number = socket.as_raw_fd();
     let peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
-    peers.get(&number).cloned().unwrap_or_else(|| {
-        let address = getpeername(socket).ok().flatten();
-        match address.map(SocketAddr::try_from) {
-            Some(Ok(address)) => address.to_string(),
-            _ => format!("the peer at descriptor {number}"),
-        }
-    })
+    if let Some((_, peer)) = peers.iter().find(|(it, _)| *it == number) {
+        return peer.clone();
+    }
+    // Not rustix's getpeername, which asserts what an address looks like.
+    let copy = socket.try_clone_to_owned().map(TcpStream::from);
+    match copy.and_then(|copy| copy.peer_addr()) {
+        Ok(address) => format!("{address}"),
+        Err(_) => format!("the peer at descriptor {number}"),
+    }
 }
 
 /// A peer that has gone is an error and not the end of the program.

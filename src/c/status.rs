@@ -8,64 +8,68 @@ use forcewire::{Error, ProtocolError};
 
 use crate::guard::guard;
 
-/// What a call returns. The text that belongs to it, forcewire_driver_error() and the like, says which peer it was
-/// and what can be done.
+/// What a call returns. forcewire_driver_error() and the like return a text that names the peer and
+/// what can be done.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum forcewire_status_t {
-    /// All is well.
+    /// No error.
     FORCEWIRE_OK = 0,
-    /// An argument makes no sense: NULL, a length that does not fit, a cell without a volume. Nothing was done.
+    /// An argument is invalid: NULL, a length that does not fit, a cell without a volume. Nothing
+    /// was done.
     FORCEWIRE_INVALID_ARGUMENT = 1,
-    /// The handle is connected to no one.
+    /// The handle is not connected.
     FORCEWIRE_NOT_CONNECTED = 2,
     /// The peer closed the connection between two messages. ASE's server ends so.
     FORCEWIRE_CLOSED = 3,
     /// The peer closed the connection in the middle of a message.
     FORCEWIRE_BROKEN = 4,
-    /// The peer was waited for in vain. The call may be made again and goes on where it stopped.
+    /// The peer sent or took nothing for too long. The same call with the same arguments continues
+    /// where this one stopped.
     FORCEWIRE_TIMED_OUT = 5,
     /// There is no connection, or it was lost.
     FORCEWIRE_CONNECTION = 6,
     /// The peer does not keep to the protocol. Close the connection.
     FORCEWIRE_PROTOCOL = 7,
-    /// The call is out of turn. Nothing was done.
+    /// The call does not fit the state of the conversation, or an unfinished call has to be
+    /// repeated first, with the arrays that it had. Nothing was done.
     FORCEWIRE_OUT_OF_TURN = 8,
-    /// More atoms come than there is room for. Make the call again with longer arrays.
+    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays.
     FORCEWIRE_NO_ROOM = 9,
     /// Infinite numbers or NaN.
     FORCEWIRE_NOT_FINITE = 10,
     /// The potential failed. No reply was sent: close the connection.
     FORCEWIRE_POTENTIAL = 11,
-    /// The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS would allow.
+    /// The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS
+    /// would allow.
     FORCEWIRE_ATOMS_CHANGED = 12,
-    /// The library has failed inside, which is a defect of forcewire's: please report it, with the lines on the error
-    /// output. The connection is closed.
+    /// The library failed internally. This is a defect of forcewire: please report it, with the
+    /// lines on the error output. The connection is closed.
     FORCEWIRE_INTERNAL = 13,
 }
 
 use forcewire_status_t::*;
 
-/// What is said of a panic.
+/// The text of FORCEWIRE_INTERNAL.
 pub const INTERNAL: &CStr =
-    c"forcewire has failed inside, which is a defect of its own: please report it, with the \
+    c"forcewire failed internally, which is a defect of the library: please report it, with the \
     lines on the error output; the connection is closed";
 
-/// One sentence that says what a status means. Never NULL.
+/// What a status means, in a few words. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
     /// What each status means, by number.
     const MEANING: [&CStr; 14] = [
         c"all is well",
-        c"an argument makes no sense",
+        c"an argument is invalid",
         c"the handle is not connected",
         c"the peer closed the connection between two messages",
         c"the peer closed the connection in the middle of a message",
-        c"the peer was waited for in vain",
+        c"the peer sent or took nothing for too long",
         c"there is no connection, or it was lost",
         c"the peer does not keep to the protocol",
         c"the call is out of turn",
-        c"more atoms come than there is room for",
+        c"the peer sends more atoms than there is room for",
         c"there are infinite numbers or NaN",
         c"the potential failed",
         c"the number of atoms has changed",
@@ -74,7 +78,7 @@ pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
     let meaning = || {
         let index = usize::try_from(status).ok();
         let meaning = index.and_then(|index| MEANING.get(index));
-        meaning.map_or(c"this is not a status of forcewire's", |meaning| *meaning)
+        meaning.map_or(c"forcewire has no such status", |meaning| *meaning)
     };
     guard(meaning, || INTERNAL).as_ptr()
 }
@@ -91,19 +95,19 @@ pub enum Failure {
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
     Potential(c_int),
-    /// Another call has begun what this one was to go on with.
+    /// A call with other arrays has begun the reply.
     OtherArrays,
     /// The library has panicked.
     Internal,
 }
 
-/// What functions of the caller's return when they have waited in vain.
+/// What the caller's functions return after a time-out.
 const TIMED_OUT: isize = -(FORCEWIRE_TIMED_OUT as isize);
 
 /// Why a connection failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// A function of the caller's returned this.
+    /// The caller's function returned this.
     Code(isize),
     #[cfg(feature = "std")]
     Io(std::io::Error),
@@ -136,7 +140,11 @@ impl Failure {
                 It::NotFinite(_) => FORCEWIRE_NOT_FINITE,
                 It::EndOfStream { .. } => FORCEWIRE_BROKEN,
                 It::Unanswered(_) => FORCEWIRE_CLOSED,
-                It::NothingToReplyTo | It::InvalidStatus { .. } => FORCEWIRE_OUT_OF_TURN,
+                It::NothingToReplyTo
+                | It::InvalidStatus { .. }
+                | It::Unfinished(_)
+                | It::ReplyDue
+                | It::AnswerDue => FORCEWIRE_OUT_OF_TURN,
                 It::WrongLength { .. }
                 | It::TextTooLong(_)
                 | It::SingularCell
@@ -185,7 +193,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(TIMED_OUT) => {
-                f.write_str("the peer was waited for in vain: is it still running?")
+                f.write_str("the peer sent or took nothing for too long: is it still running?")
             }
             Self::Code(code) => write!(f, "the connection failed: its function returned {code}"),
             #[cfg(feature = "std")]

@@ -1,4 +1,5 @@
-//! What forcewire_driver_serve() has left to do when it returns before its end, and the arrays it needs for that.
+//! What forcewire_driver_serve() still has to do when it returns early, and the arrays it needs for
+//! that.
 
 use core::ffi::c_int;
 

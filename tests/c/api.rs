@@ -304,9 +304,8 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
             ends_with(how, k, &|server| {
                 say(server, &posdata(2, 1.0));
                 thread::sleep(Duration::from_millis(300));
+                // It is not answered: a classic i-PI asks for forces then, for ever.
                 say(server, STATUS);
-                hear(server, HAVEDATA);
-                say(server, GETFORCE);
             });
         }
     }

@@ -83,10 +83,11 @@ fn a_stream_that_is_reset_at_any_byte_never_succeeds() {
         for (end, (evaluations, status, text)) in ends(&driver.success()).into_iter().enumerate() {
             assert!(evaluations <= 2, "byte {end}: {text}");
             assert_eq!(status, CONNECTION, "byte {end}: {text}");
-            assert!(
-                text.starts_with(&format!("connection to localhost:{port} lost after ")),
-                "{text}"
-            );
+            let lost = text.starts_with(&format!("connection to localhost:{port} lost after "));
+            // On a busy machine the reset comes before the program's `connect` has returned.
+            let connecting =
+                end % 3 == 0 && text.starts_with(&format!("no connection to localhost:{port}: "));
+            assert!(lost || connecting, "{text}");
         }
     }
 }

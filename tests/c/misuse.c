@@ -70,6 +70,7 @@ static void handles(void)
     }
     assert(forcewire_server_status((forcewire_server_t *)&zeroed, &known) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_exit(NULL) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_discard(NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_close(NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_initialize(NULL, 0, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_send_positions(NULL, &cube, positions, 2) == FORCEWIRE_INVALID_ARGUMENT);
@@ -80,6 +81,7 @@ static void handles(void)
     assert(forcewire_driver_receive(&driver, room, 2, &event) == FORCEWIRE_NOT_CONNECTED);
     driver_says("connect or attach it");
     assert(forcewire_server_status(&server, &known) == FORCEWIRE_NOT_CONNECTED);
+    assert(forcewire_server_discard(&server) == FORCEWIRE_NOT_CONNECTED);
     assert(forcewire_server_status(&server, NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_evaluate(&server, &cube, positions, forces, 2, NULL, NULL, 0) == FORCEWIRE_NOT_CONNECTED);
     assert(forcewire_server_evaluate(&server, NULL, positions, forces, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);

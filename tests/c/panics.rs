@@ -1,6 +1,7 @@
 //! No panic of the library crosses the border to C: it would end the program.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::tempdir;
@@ -76,4 +77,106 @@ fn errors_are_remembered_to_the_end_of_a_thread() {
         call(&mut command),
         "1 there is no descriptor or no length\n"
     );
+}
+
+/// What std and what it is made of are called in the library.
+const STD: [&str; 15] = [
+    "std",
+    "core",
+    "alloc",
+    "compiler_builtins",
+    "panic_abort",
+    "unwind",
+    "gimli",
+    "addr2line",
+    "adler2",
+    "miniz_oxide",
+    "object",
+    "hashbrown",
+    "memchr",
+    "rustc_demangle",
+    "libc",
+];
+
+/// Functions of the standard library that panic, or end the program when there is no memory, to which these functions of
+/// the header refer, with all that they call outside of the standard library.
+fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
+    let linked = objects.join("linked");
+    let mut linker = Command::new("ld");
+    linker.args(["-r", "--gc-sections", "-o"]).arg(&linked);
+    linker.args(roots.iter().flat_map(|name| ["-u", name]));
+    for object in fs::read_dir(objects).unwrap() {
+        let path = object.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_std = STD.iter().any(|it| {
+            let rest = name.strip_prefix(it);
+            rest.is_some_and(|rest| rest.starts_with(['-', '.']))
+        });
+        if name.ends_with(".o") && !is_std {
+            linker.arg(&path);
+        }
+    }
+    call(&mut linker);
+    // Undefined symbols of functions that were thrown out are still in the table, but no relocation is.
+    let said = call(
+        Command::new("readelf")
+            .args(["-rW", "--demangle"])
+            .arg(&linked),
+    );
+    let words = [
+        "panic",
+        "unwrap_failed",
+        "expect_failed",
+        "assert_failed",
+        "_fail",
+        "handle_alloc_error",
+        "handle_error",
+        "capacity_overflow",
+    ];
+    let mut found: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(4))
+        .filter(|name| {
+            ["core::", "alloc::", "std::"]
+                .iter()
+                .any(|it| name.contains(it))
+        })
+        // Asks whether the thread is panicking, for a Mutex.
+        .filter(|name| words.iter().any(|it| name.contains(it)) && !name.contains("panic_count"))
+        .map(str::to_owned)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// As firmware is linked without a panic, so is the library for a host, as far as that goes: the standard library has
+/// panics of its own and is left out; so are the functions that connect, whose names and addresses the standard library
+/// and rustix make assertions about. In the rest only memory can run out.
+#[test]
+fn nothing_but_memory_fails_once_there_is_a_connection() {
+    let library = library_with("abort", "-C panic=abort -C codegen-units=1");
+    let directory = tempdir().unwrap();
+    call(
+        Command::new("ar")
+            .current_dir(directory.path())
+            .arg("x")
+            .arg(library.join("libforcewire.a")),
+    );
+    let connects = |name: &String| {
+        ["connect", "accept", "adopt", "open_socket", "shm_map"]
+            .iter()
+            .any(|it| name.contains(it))
+    };
+    let (connecting, rest): (Vec<_>, Vec<_>) = declared().into_iter().partition(connects);
+    let found = panics(directory.path(), &rest);
+    assert!(
+        found
+            .iter()
+            .all(|it| it.ends_with("::handle_alloc_error") || it.ends_with("::handle_error")),
+        "{found:?}"
+    );
+    // Or this test would see nothing.
+    assert!(!found.is_empty());
+    assert!(panics(directory.path(), &connecting).len() > found.len());
 }

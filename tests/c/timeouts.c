@@ -11,7 +11,8 @@
              server classic  the same with FORCEWIRE_CLASSIC
              server steps    forcewire_server_status, _initialize, _send_positions and _get_forces
 
-   After HOW may follow -other: the call that is made again has other arrays, and numbers that are not the same. */
+   After evaluate or classic may follow -discard: after a time-out the answer is discarded, and another structure
+   evaluated. After HOW may follow -other: the call that is made again has other arrays, and numbers that are not the same. */
 
 #include <forcewire.h>
 #include <stdbool.h>
@@ -71,7 +72,7 @@ static int wire_flush(void *context)
     return -FORCEWIRE_TIMED_OUT;
 }
 
-static bool other;
+static bool other, discards;
 static int evaluations;
 
 /* Forces are the positions. */
@@ -167,8 +168,17 @@ static forcewire_status_t ask(forcewire_server_t *server, const char *how)
             for (int k = 0; k < 2; k++)
                 positions[k][i / 3][i % 3] = 50 * structure + 1000 * k + i / 8.0 + 1;
         while ((status = evaluate(server, how, positions[which], forces[which], &answer, extras[which], 15)) ==
-               FORCEWIRE_TIMED_OUT)
+               FORCEWIRE_TIMED_OUT) {
             which = other;
+            if (!discards)
+                continue;
+            while ((status = forcewire_server_discard(server)) == FORCEWIRE_TIMED_OUT)
+                ;
+            /* A structure that has been sent in part is the one to go on with. */
+            if (status != FORCEWIRE_OK && status != FORCEWIRE_OUT_OF_TURN)
+                return status;
+            which = status == FORCEWIRE_OK;
+        }
         if (status != FORCEWIRE_OK)
             return status;
         if (answer.energy != 1.5 || memcmp(forces[which], positions[which], 48) || answer.extras_size != 11 ||
@@ -188,6 +198,7 @@ int main(int argc, char **argv)
     const bool drives = !strcmp(argv[1], "driver");
     const bool at_flush = strstr(argv[2], "-flush");
     other = strstr(argv[2], "-other");
+    discards = strstr(argv[2], "-discard");
     const char *how = strtok(argv[2], "-");
     const int inet = 1, port = atoi(argv[3]), times = atoi(argv[4]);
     for (int n = 0; n < times; n++) {

@@ -224,9 +224,23 @@ fn a_driver_goes_on_at_every_flush() {
     }
 }
 
+/// What `timeouts.c` replies with other arrays: an energy of -1, and forces of -1, -2 and so on.
+fn other_reply() -> Vec<u8> {
+    let mut reply = forceready(2, 0.0);
+    reply[12..20].copy_from_slice(&(-1.0_f64).to_le_bytes());
+    for (index, real) in reply[24..72].chunks_mut(8).enumerate() {
+        real.copy_from_slice(&(-1.0 - index as f64).to_le_bytes());
+    }
+    reply
+}
+
+fn replace(bytes: &[u8], part: &[u8], by: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(part.len()).position(|it| it == part).unwrap();
+    [&bytes[..at], by, &bytes[at + part.len()..]].concat()
+}
+
 /// With other arrays: nothing is ever answered that is not right.
 #[test]
-#[ignore = "the core goes on with other numbers"]
 fn a_driver_does_not_take_other_arrays_for_the_same() {
     for how in ["serve", "arrays", "steps"] {
         let first = if how == "serve" { NEEDINIT } else { READY };
@@ -236,10 +250,16 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
+            // A reply of which nothing has left is another reply if the call that is made again has other numbers.
+            let mut allowed = vec![conversation.hears.clone()];
+            if how.starts_with("steps") {
+                let replies = [1.0, 50.0].map(|start| forceready(2, start));
+                allowed.extend(replies.map(|it| replace(&conversation.hears, &it, &other_reply())));
+            }
             let ends = start(C, "driver", &how, times, |n, mut server| {
                 say(&mut server, &conversation.says);
                 let heard = close(server);
-                let right = conversation.hears.starts_with(&heard);
+                let right = allowed.iter().any(|it| it.starts_with(&heard));
                 assert!(right, "{how}, byte {n}: {}", heard.escape_ascii());
             });
             for (n, (evaluations, status, text)) in ends.into_iter().enumerate() {
@@ -348,9 +368,19 @@ fn a_server_in_fortran_goes_on_at_every_byte() {
     }
 }
 
+/// The answer to a structure is dropped after a time-out: that to the next one is its own.
+#[test]
+fn a_server_discards_an_answer() {
+    let all_is_well = |n, evaluations, status, text: &str| {
+        assert_eq!((evaluations, status), (2, OK), "byte {n}: {text}");
+    };
+    asks(C, "evaluate-discard", all_is_well);
+    asks(C, "classic-discard", all_is_well);
+    asks(Fortran, "discard", all_is_well);
+}
+
 /// Another structure after a time-out: the answer is its own, or there is none.
 #[test]
-#[ignore = "the core goes on with other numbers"]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
     for how in ["evaluate-other", "classic-other"] {
         asks(C, how, |n, evaluations, status, text| {
