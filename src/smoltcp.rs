@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use smoltcp::socket::tcp::{RecvError, SendError, Socket};
 
+use crate::fmt::debug_as_display;
 use crate::{DeadlineTimer, Error, Exchange, Step};
 
 /// Moves what can be moved now; [`Poll::Pending`] until the exchange is through.
@@ -74,7 +75,7 @@ pub fn poll_by<T: Exchange>(
 }
 
 /// The TCP connection was reset, closed on our side, or never made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLost;
 
 impl fmt::Display for ConnectionLost {
@@ -82,6 +83,8 @@ impl fmt::Display for ConnectionLost {
         f.write_str("the TCP connection was reset or is not open: connect again")
     }
 }
+
+debug_as_display!(ConnectionLost);
 
 impl core::error::Error for ConnectionLost {}
 

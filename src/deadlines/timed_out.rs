@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::Deadline;
 use crate::exchange::Awaited;
+use crate::fmt::debug_as_display;
 use crate::protocol::Header;
 
 /// A deadline has passed.
@@ -13,7 +14,7 @@ use crate::protocol::Header;
 /// it, such as a server's `exit`. Inside a message ([`is_midway`](Self::is_midway)) only the exchange that was under way can
 /// go on, made again with the same arguments; else the connection is of no more use and to be closed. Only a server's
 /// `exit` is possible while an answer is coming.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TimedOut {
     /// Which one.
@@ -94,5 +95,7 @@ impl fmt::Display for TimedOut {
         })
     }
 }
+
+debug_as_display!(TimedOut);
 
 impl core::error::Error for TimedOut {}

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::socket::{BUFFER, Socket, copy};
 use super::{Address, Patience};
 use crate::blocking::Transport;
+use crate::fmt::debug_as_display;
 use crate::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
@@ -237,7 +238,6 @@ impl Transport for Stream {
 }
 
 /// What a peer was waited for in vain, with the peer's name.
-#[derive(Debug)]
 struct Late {
     peer: Address,
     late: TimedOut,
@@ -248,6 +248,8 @@ impl fmt::Display for Late {
         write!(f, "{}: {}", self.peer, self.late)
     }
 }
+
+debug_as_display!(Late);
 
 impl core::error::Error for Late {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
