@@ -62,6 +62,7 @@ impl<S, const N: usize> Coalesced<S, N> {
 /// What went wrong below a [`Coalesced`] stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum CoalesceError<E> {
     /// The stream's own error.
     Stream(E),

@@ -45,6 +45,7 @@ use crate::{
 /// When a driver asks its server for INIT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Initialize {
     /// Never: answer READY from the start. Every server knows this (i-PI's Fortran driver, LAMMPS, ASE).
     #[default]

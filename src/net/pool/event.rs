@@ -95,6 +95,7 @@ impl core::error::Error for LeftReason {
 
 /// A job that can't be sent to any driver, given back.
 #[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Refused {
     /// The job.
     pub job: Box<Job>,
