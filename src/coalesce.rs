@@ -4,6 +4,8 @@ use core::fmt;
 
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
+use crate::fmt::debug_as_display;
+
 /// A stream that keeps what is written, up to `N` bytes, until it is flushed.
 ///
 /// A driver's status answers and its replies of up to 27 atoms are one write anyway; longer replies
@@ -60,8 +62,9 @@ impl<S, const N: usize> Coalesced<S, N> {
 }
 
 /// The error of a [`Coalesced`] stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum CoalesceError<E> {
     /// The stream's own error.
     Stream(E),
@@ -80,7 +83,9 @@ impl<E: fmt::Display> fmt::Display for CoalesceError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> core::error::Error for CoalesceError<E> {}
+debug_as_display!(CoalesceError<E>);
+
+impl<E: fmt::Display> core::error::Error for CoalesceError<E> {}
 
 impl<E: embedded_io::Error> embedded_io::Error for CoalesceError<E> {
     fn kind(&self) -> ErrorKind {

@@ -4,11 +4,12 @@
 use core::fmt;
 
 use crate::deadlines::TimedOut;
+use crate::fmt::debug_as_display;
 use crate::potential::PotentialError;
 use crate::protocol::ProtocolError;
 
 /// Why an exchange over a transport failed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Error<E> {
     /// The conversation went wrong.
@@ -70,7 +71,9 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
+debug_as_display!(Error<E>);
+
+impl<E: fmt::Display> core::error::Error for Error<E> {}
 
 #[cfg(feature = "defmt")]
 impl<E: defmt::Format> defmt::Format for Error<E> {

@@ -1,4 +1,4 @@
-//! Logging through `defmt` or `log`, whichever feature is on, or through nothing.
+//! Texts of errors, and logging through `defmt` or `log`, whichever feature is on, or through nothing.
 //!
 //! Normal traffic is `trace`, a refusal is `debug`; a library logs nothing louder.
 
@@ -30,4 +30,16 @@ macro_rules! debug {
     }};
 }
 
-pub(crate) use {debug, trace};
+/// Writes an error's `Debug` as its `Display`: a `main` that returns an error prints it so, and what happened and what
+/// to do is worth more there than the name of a variant.
+macro_rules! debug_as_display {
+    ($error:ident $(<$transport:ident>)?) => {
+        impl$(<$transport: ::core::fmt::Display>)? ::core::fmt::Debug for $error$(<$transport>)? {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+pub(crate) use {debug, debug_as_display, trace};

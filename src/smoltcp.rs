@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use smoltcp::socket::tcp::{RecvError, SendError, Socket, State};
 
+use crate::fmt::debug_as_display;
 use crate::protocol::header::HEADER;
 use crate::{DeadlineTimer, Error, Exchange, Step, Wait};
 
@@ -134,7 +135,7 @@ fn waits_for(socket: &Socket<'_>, exchange: &impl Exchange) -> Wait {
 }
 
 /// Why a socket can't carry an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SocketError {
@@ -154,6 +155,8 @@ impl fmt::Display for SocketError {
         })
     }
 }
+
+debug_as_display!(SocketError);
 
 impl core::error::Error for SocketError {}
 

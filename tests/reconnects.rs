@@ -50,11 +50,7 @@ fn nothing_is_left_behind() {
 fn drivers_that_come_and_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pool");
-    let mut pool = Pool::new(PoolOptions {
-        attempts: None,
-        ..PoolOptions::default()
-    })
-    .unwrap();
+    let mut pool = Pool::new(PoolOptions::default().attempts(None)).unwrap();
     pool.listen(&Address::Unix(path.clone())).unwrap();
     pool.submit(Job::new(Cell::orthorhombic([20.0; 3]), vec![[0.0; 3]; 64]))
         .unwrap();

@@ -146,10 +146,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut prefix = String::from(Address::PREFIX);
     let (mut drivers, mut wait) = (1, Duration::from_secs(60));
     let (mut mode, mut batch) = (None, None);
-    let mut options = PoolOptions {
-        attempts: Some(3),
-        ..PoolOptions::default()
-    };
+    let mut options = PoolOptions::default().attempts(Some(3));
     let mut evaluate = false;
     let mut plan = Plan {
         steps: 0,

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::Deadline;
 use crate::exchange::{Awaited, Wait};
+use crate::fmt::debug_as_display;
 use crate::protocol::Header;
 
 /// A deadline has passed.
@@ -16,7 +17,7 @@ use crate::protocol::Header;
 /// Between two messages another exchange may follow too, such as a server's `exit`. Inside a
 /// message ([`is_midway`](Self::is_midway)) only the exchange under way can go on; if it is given
 /// up, close the connection. The one exception is a server's `exit` while an answer comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TimedOut {
@@ -126,5 +127,7 @@ impl fmt::Display for TimedOut {
         })
     }
 }
+
+debug_as_display!(TimedOut);
 
 impl core::error::Error for TimedOut {}

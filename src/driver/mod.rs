@@ -53,6 +53,7 @@ use reply::ExtrasOf;
 /// When a driver asks its server for INIT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Initialize {
     /// Never: answer READY from the start. Every server understands this (i-PI's Fortran driver,
     /// LAMMPS and ASE do the same).

@@ -5,6 +5,8 @@ use core::str::FromStr;
 use std::path::PathBuf;
 use std::string::String;
 
+use crate::fmt::debug_as_display;
+
 /// Where a server listens.
 ///
 /// As text, `HOST:PORT` (an IPv6 address in brackets) or `unix:NAME`; a name without a slash means
@@ -62,7 +64,7 @@ impl fmt::Display for Address {
 }
 
 /// A text is no [`Address`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AddressError;
 
 impl fmt::Display for AddressError {
@@ -70,6 +72,8 @@ impl fmt::Display for AddressError {
         f.write_str("an address is HOST:PORT, [IPV6]:PORT or unix:NAME")
     }
 }
+
+debug_as_display!(AddressError);
 
 impl core::error::Error for AddressError {}
 

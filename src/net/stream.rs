@@ -17,6 +17,7 @@ use super::Address;
 use super::outbox::Outbox;
 use super::socket::{BUFFER, Socket, copy};
 use crate::blocking::Transport;
+use crate::fmt::debug_as_display;
 use crate::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
@@ -310,7 +311,6 @@ impl Transport for Stream {
 }
 
 /// A deadline that has passed, with the peer's name.
-#[derive(Debug)]
 struct Late {
     peer: Address,
     late: TimedOut,
@@ -321,6 +321,8 @@ impl fmt::Display for Late {
         write!(f, "{}: {}", self.peer, self.late)
     }
 }
+
+debug_as_display!(Late);
 
 impl core::error::Error for Late {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::fmt::debug_as_display;
+
 /// Addresses that begin alike: `192.168.1.0/24`, `fd00::/8`, or one alone.
 ///
 /// ```
@@ -36,7 +38,7 @@ impl From<IpAddr> for Subnet {
 }
 
 /// A text is no [`Subnet`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SubnetError;
 
 impl fmt::Display for SubnetError {
@@ -44,6 +46,8 @@ impl fmt::Display for SubnetError {
         f.write_str("a subnet is an address, alone or with the length of its prefix: 10.0.2.0/24")
     }
 }
+
+debug_as_display!(SubnetError);
 
 impl core::error::Error for SubnetError {}
 

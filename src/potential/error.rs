@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::fmt::debug_as_display;
+
 /// A potential could not be evaluated. The forces hold nothing useful then.
 ///
 /// ```
@@ -14,7 +16,7 @@ use core::fmt;
 /// assert_eq!(error, PotentialError::WrongAtomCount { expected: 1, actual: 2 });
 /// assert_eq!(error.to_string(), "the potential is for 1 atom(s) and was given 2");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PotentialError {
     /// The slices of positions and forces are of different lengths.
@@ -81,6 +83,8 @@ impl fmt::Display for PotentialError {
         }
     }
 }
+
+debug_as_display!(PotentialError);
 
 impl core::error::Error for PotentialError {}
 

@@ -4,13 +4,14 @@ use core::fmt;
 
 use super::header::{HEADER, Header, word};
 use super::status::Status;
+use crate::fmt::debug_as_display;
 
 /// The conversation can't go on, or the caller asked for what can't be done.
 ///
 /// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close it,
 /// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as it was, and
 /// the call can be repeated with better arguments.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// The peer sent a header that is not one of the protocol's.
@@ -289,6 +290,8 @@ impl fmt::Display for ProtocolError {
         }
     }
 }
+
+debug_as_display!(ProtocolError);
 
 impl core::error::Error for ProtocolError {}
 

@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use crate::fmt::debug_as_display;
+
 /// Builds a JSON object in a buffer of `N` bytes, to be sent as the extras of a reply.
 ///
 /// i-PI 3.3.1 parses extras in its poll thread, and anything but a UTF-8 JSON *object* without the key
@@ -26,7 +28,7 @@ pub struct Extras<const N: usize> {
 }
 
 /// Why a key was not added to [`Extras`]; they hold what they held before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ExtrasError {
@@ -47,6 +49,8 @@ impl fmt::Display for ExtrasError {
         })
     }
 }
+
+debug_as_display!(ExtrasError);
 
 impl core::error::Error for ExtrasError {}
 

@@ -13,7 +13,7 @@ use core::ops::BitOr;
 /// assert!(status.contains(Status::NEEDS_INIT) && !status.contains(Status::READY));
 /// assert_eq!(status.to_string(), "up, needs init");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status(u8);
 
 impl Status {
@@ -74,6 +74,12 @@ impl fmt::Display for Status {
     }
 }
 
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Status({self})")
+    }
+}
+
 #[cfg(feature = "defmt")]
 impl defmt::Format for Status {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -83,6 +89,7 @@ impl defmt::Format for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
     use std::string::ToString as _;
 
     use super::*;
@@ -96,9 +103,12 @@ mod tests {
         assert_eq!(all.to_string(), names);
         assert_eq!(Status::default().to_string(), "disconnected");
         assert_eq!((Status::UP | Status::BUSY).to_string(), "up, busy");
+        let debug = format!("{:?}", Status::UP | Status::BUSY);
+        assert_eq!(debug, "Status(up, busy)");
         assert_eq!(all | all, all);
         for (flag, name) in Status::NAMES {
             assert_eq!(flag.to_string(), name);
+            assert_eq!(format!("{flag:?}"), format!("Status({name})"));
             assert!(all.contains(flag) && !Status::DISCONNECTED.contains(flag));
         }
     }

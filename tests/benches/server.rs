@@ -182,10 +182,7 @@ fn many(drivers: usize, mode: Mode) {
         ours.push(thread::scope(|scope| {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let path = directory.path().join("pool");
-            let options = PoolOptions {
-                mode,
-                ..PoolOptions::default()
-            };
+            let options = PoolOptions::default().mode(mode);
             let mut pool = Pool::new(options).expect("descriptors");
             pool.listen(&Address::Unix(path.clone()))
                 .expect("a unix socket");

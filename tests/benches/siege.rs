@@ -122,13 +122,14 @@ fn main() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("pool");
     let limit = Duration::from_secs(2);
-    let mut pool = Pool::new(PoolOptions {
-        deadlines: Deadlines::NONE
-            .handshake(limit)
-            .message(limit)
-            .evaluation(limit),
-        ..PoolOptions::default()
-    })
+    let mut pool = Pool::new(
+        PoolOptions::default().deadlines(
+            Deadlines::NONE
+                .handshake(limit)
+                .message(limit)
+                .evaluation(limit),
+        ),
+    )
     .expect("descriptors");
     pool.listen(&Address::Unix(path.clone()))
         .expect("a unix socket");
@@ -157,10 +158,7 @@ fn main() {
         }
         for replica in 0..2 * BAD as i32 {
             let cell = Cell::orthorhombic([20.0; 3]);
-            let job = Job {
-                replica,
-                ..Job::new(cell, vec![[1.0; 3]; ATOMS])
-            };
+            let job = Job::new(cell, vec![[1.0; 3]; ATOMS]).replica(replica);
             pool.submit(job).expect("a good job");
         }
         let start = Instant::now();

@@ -117,10 +117,10 @@ pub trait Shim {
     fn said(&mut self) -> Vec<u8>;
 }
 
-fn only_late<T, E: fmt::Debug>(result: Result<T, Error<E>>) -> Result<T, TimedOut> {
+fn only_late<T, E: fmt::Display>(result: Result<T, Error<E>>) -> Result<T, TimedOut> {
     result.map_err(|error| match error {
         Error::TimedOut(late) => late,
-        error => panic!("{error:?}"),
+        error => panic!("{error}"),
     })
 }
 

@@ -111,12 +111,12 @@ struct Session {
 
 impl Session {
     fn start(driver: Driver, mode: Mode, transport: Transport, first: &Job) -> Self {
-        let mut pool = Pool::new(PoolOptions {
-            mode,
-            fold: driver.fold,
-            attempts: Some(1),
-            ..PoolOptions::default()
-        })
+        let mut pool = Pool::new(
+            PoolOptions::default()
+                .mode(mode)
+                .fold(driver.fold)
+                .attempts(Some(1)),
+        )
         .unwrap();
         let address = match transport {
             Tcp => Address::tcp("127.0.0.1", 0),

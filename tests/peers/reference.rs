@@ -211,10 +211,8 @@ pub fn strained(job: &Job, i: usize, j: usize, by: f64) -> Job {
     for k in 0..3 {
         rows[i][k] += by * row[k];
     }
-    let mut job = Job {
-        cell: Cell::from_rows(rows),
-        ..job.clone()
-    };
+    let mut job = job.clone();
+    job.cell = Cell::from_rows(rows);
     for r in &mut job.positions {
         r[i] += by * r[j];
     }

@@ -27,10 +27,7 @@ fn addresses_that_are_not_allowed_hear_nothing() {
         ("127.0.0.0/8", true),
         ("127.0.0.1", true),
     ] {
-        let mut server = Server::new(PoolOptions {
-            allow: vec![allow.parse().unwrap()],
-            ..PoolOptions::default()
-        });
+        let mut server = Server::new(PoolOptions::default().allow(vec![allow.parse().unwrap()]));
         let address = server.pool.listen(&Address::tcp("127.0.0.1", 0)).unwrap();
         let mut stream = TcpStream::connect(address.to_string()).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -59,10 +56,7 @@ fn a_socket_is_for_its_user_alone_unless_told_otherwise() {
     let mode = |server: &Server| fs::metadata(server.path()).unwrap().permissions().mode() & 0o777;
     let ours = Server::new(PoolOptions::default());
     assert_eq!(mode(&ours), 0o600);
-    let everyones = Server::new(PoolOptions {
-        any_user: true,
-        ..PoolOptions::default()
-    });
+    let everyones = Server::new(PoolOptions::default().any_user(true));
     assert_ne!(mode(&everyones), 0o600);
 }
 
@@ -104,10 +98,7 @@ fn another_user_is_not_let_in() {
     let script = "my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 3; sysread($s, my $b, 12) ? exit 0 : exit 4;";
     // Kept out by the file's mode, and where that fails by who he is.
     for (mode, any_user, status) in [(0o600, false, 3), (0o666, false, 4), (0o666, true, 0)] {
-        let mut server = Server::new(PoolOptions {
-            any_user,
-            ..PoolOptions::default()
-        });
+        let mut server = Server::new(PoolOptions::default().any_user(any_user));
         fs::set_permissions(server.path(), Permissions::from_mode(mode)).unwrap();
         let Some(mut stranger) = stranger(script, &server.path()) else {
             return;

@@ -196,14 +196,11 @@ fn positions(salt: usize) -> Vec<[f64; 3]> {
 
 /// One day. Every request is answered once, with its own numbers.
 fn day(seed: u64, mode: Mode) {
-    let mut server = Server::new(PoolOptions {
-        mode,
-        deadlines: Deadlines::NONE
-            .handshake(LIMIT)
-            .message(Duration::from_millis(250))
-            .evaluation(Duration::from_millis(250)),
-        ..PoolOptions::default()
-    });
+    let deadlines = Deadlines::NONE
+        .handshake(LIMIT)
+        .message(Duration::from_millis(250))
+        .evaluation(Duration::from_millis(250));
+    let mut server = Server::new(PoolOptions::default().mode(mode).deadlines(deadlines));
     let count = Arc::new(Count::default());
     let over = Arc::new(AtomicBool::new(false));
     let drivers: Vec<_> = (0..DRIVERS as u64)
@@ -220,10 +217,7 @@ fn day(seed: u64, mode: Mode) {
     while answered < REQUESTS {
         // Beads of a ring: always a few more than there are drivers.
         while submitted < REQUESTS && asked.len() < 32 {
-            let job = Job {
-                replica: (submitted % 32) as i32,
-                ..Job::new(CELL, positions(submitted))
-            };
+            let job = Job::new(CELL, positions(submitted)).replica((submitted % 32) as i32);
             asked.insert(server.pool.submit(job).unwrap(), submitted);
             submitted += 1;
         }

@@ -16,13 +16,12 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(3);
 
 fn options() -> PoolOptions {
-    PoolOptions {
-        deadlines: Deadlines::NONE
+    PoolOptions::default().deadlines(
+        Deadlines::NONE
             .handshake(SHORT)
             .message(SHORT)
             .evaluation(2 * SHORT),
-        ..PoolOptions::default()
-    }
+    )
 }
 
 /// While something is wrong with one driver, a good one goes on: before the deadline of the other.
@@ -46,10 +45,8 @@ fn is_late(why: &LeftReason, expected: Deadline, limit: Duration) {
 
 #[test]
 fn a_connection_that_says_nothing() {
-    let mut server = Server::new(PoolOptions {
-        deadlines: options().deadlines.handshake(LONG).message(2 * LONG),
-        ..options()
-    });
+    let deadlines = options().deadlines.handshake(LONG).message(2 * LONG);
+    let mut server = Server::new(options().deadlines(deadlines));
     let mut silent = server.play();
     let good = server.good();
     server.joined(1);
@@ -310,10 +307,8 @@ fn one_that_says_more_than_it_was_asked_for() {
 
 #[test]
 fn one_that_floods_us_keeps_no_one_waiting() {
-    let mut server = Server::new(PoolOptions {
-        deadlines: options().deadlines.message(LONG).evaluation(LONG),
-        ..options()
-    });
+    let deadlines = options().deadlines.message(LONG).evaluation(LONG);
+    let mut server = Server::new(options().deadlines(deadlines));
     computing(&server, 2, |mut driver| {
         let mut answer = plausible(2);
         let len = answer.len();
@@ -352,10 +347,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
 
 #[test]
 fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
-    let mut server = Server::new(PoolOptions {
-        mode: Mode::Batched(4),
-        ..options()
-    });
+    let mut server = Server::new(options().mode(Mode::Batched(4)));
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);
@@ -401,10 +393,7 @@ fn a_cancelled_job_of_a_lost_driver_goes_to_no_other() {
 
 #[test]
 fn a_job_that_costs_too_many_drivers_is_given_up() {
-    let mut server = Server::new(PoolOptions {
-        attempts: Some(3),
-        ..options()
-    });
+    let mut server = Server::new(options().attempts(Some(3)));
     let ticket = server.pool.submit(job(2, 3)).unwrap();
     for left in [1, 1, 0] {
         computing(&server, 2, drop);
@@ -427,10 +416,7 @@ fn a_job_that_costs_too_many_drivers_is_given_up() {
 
 #[test]
 fn no_more_connections_than_allowed_and_the_next_gets_in_when_one_leaves() {
-    let mut server = Server::new(PoolOptions {
-        clients: 2,
-        ..PoolOptions::default()
-    });
+    let mut server = Server::new(PoolOptions::default().clients(2));
     let mut first = server.play();
     let second = server.good();
     thread::spawn(move || {

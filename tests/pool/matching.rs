@@ -20,10 +20,7 @@ struct Drivers {
 
 impl Drivers {
     fn new(matching: Matching) -> Self {
-        let server = Server::new(PoolOptions {
-            matching,
-            ..PoolOptions::default()
-        });
+        let server = Server::new(PoolOptions::default().matching(matching));
         let (tell, given) = channel();
         Self {
             server,

@@ -115,10 +115,7 @@ pub fn positions(natoms: usize, salt: usize) -> Vec<[f64; 3]> {
 }
 
 pub fn job(natoms: usize, salt: usize) -> Job {
-    Job {
-        replica: i32::try_from(salt).unwrap(),
-        ..Job::new(CELL, positions(natoms, salt))
-    }
+    Job::new(CELL, positions(natoms, salt)).replica(i32::try_from(salt).unwrap())
 }
 
 /// What a driver that does its work finds for these positions.

@@ -37,10 +37,7 @@ fn answers(server: &mut Server, jobs: usize) {
 fn every_mode_and_every_need_of_init() {
     for mode in MODES {
         for initialize in [Initialize::Never, Initialize::Once, Initialize::EveryStep] {
-            let mut server = Server::new(PoolOptions {
-                mode,
-                ..PoolOptions::default()
-            });
+            let mut server = Server::new(PoolOptions::default().mode(mode));
             let driver = good(&server.address, initialize);
             answers(&mut server, 33);
             assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
@@ -107,10 +104,7 @@ fn large_arrays_go_both_ways() {
 
 #[test]
 fn a_strict_driver_hears_four_commands_and_nothing_else() {
-    let mut server = Server::new(PoolOptions {
-        mode: Mode::Strict,
-        ..PoolOptions::default()
-    });
+    let mut server = Server::new(PoolOptions::default().mode(Mode::Strict));
     let mut driver = server.play();
     let path = server.path();
     let player = std::thread::spawn(move || {
@@ -148,10 +142,7 @@ fn structure(salt: usize) -> crate::common::Structure {
 #[test]
 fn init_carries_the_replica_and_the_text() {
     for (text, sent) in [(&b""[..], &b" "[..]), (b"sigma : 3 ", b"sigma : 3 ")] {
-        let mut server = Server::new(PoolOptions {
-            init: text.into(),
-            ..PoolOptions::default()
-        });
+        let mut server = Server::new(PoolOptions::default().init(text.into()));
         let mut driver = server.play();
         let player = std::thread::spawn(move || {
             driver.hears(STATUS);
@@ -173,10 +164,7 @@ fn init_carries_the_replica_and_the_text() {
 
 #[test]
 fn atoms_are_folded_when_asked() {
-    let mut server = Server::new(PoolOptions {
-        fold: true,
-        ..PoolOptions::default()
-    });
+    let mut server = Server::new(PoolOptions::default().fold(true));
     let driver = server.good();
     let mut far = job(1, 0);
     far.positions = vec![[50.0, -1.0, 21.5]];
@@ -190,10 +178,7 @@ fn atoms_are_folded_when_asked() {
 
 #[test]
 fn extras_are_kept_up_to_a_limit() {
-    let mut server = Server::new(PoolOptions {
-        extras: 4,
-        ..PoolOptions::default()
-    });
+    let mut server = Server::new(PoolOptions::default().extras(4));
     let _driver = server.good();
     for salt in 0..2 {
         server.pool.submit(job(2, salt)).unwrap();
@@ -241,11 +226,7 @@ fn what_no_driver_can_compute_comes_back_at_once() {
 #[test]
 fn numbers_of_atoms_may_differ_when_allowed() {
     for mode in [Mode::Consolidated, Mode::Batched(3)] {
-        let mut server = Server::new(PoolOptions {
-            mode,
-            allow_changing_atoms: true,
-            ..PoolOptions::default()
-        });
+        let mut server = Server::new(PoolOptions::default().mode(mode).allow_changing_atoms(true));
         let _driver = good(&server.address, Initialize::Once);
         let mut asked = HashMap::new();
         for salt in 0..20 {

@@ -179,7 +179,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
     let expected = match when {
         Initialize::Never => 0,
         Initialize::Once => 1,
-        Initialize::EveryStep => 3,
+        _ => 3,
     };
     assert_eq!(inits.count(), expected, "{what:?}");
     assert_eq!(peer.events.len(), 3 + expected + 1, "{what:?}");

@@ -7,6 +7,7 @@ use std::io;
 use std::string::String;
 
 use super::{Answered, DriverId, Job, Ticket};
+use crate::fmt::debug_as_display;
 use crate::{ProtocolError, TimedOut};
 
 /// Something that happened in a pool.
@@ -45,7 +46,6 @@ pub enum PoolEvent {
 }
 
 /// Why a driver is no longer in a pool.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum LeftReason {
     /// It closed the connection while it had nothing to do.
@@ -80,6 +80,8 @@ impl fmt::Display for LeftReason {
     }
 }
 
+debug_as_display!(LeftReason);
+
 impl core::error::Error for LeftReason {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
@@ -92,7 +94,8 @@ impl core::error::Error for LeftReason {
 }
 
 /// A job that can't be sent to any driver, given back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Refused {
     /// The job.
     pub job: Box<Job>,
@@ -106,10 +109,11 @@ impl fmt::Display for Refused {
     }
 }
 
+debug_as_display!(Refused);
+
 impl core::error::Error for Refused {}
 
 /// Why [`Pool::evaluate`](crate::net::Pool::evaluate) has no answers.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum EvaluateError {
     /// No driver could be sent one of the jobs.
@@ -161,5 +165,7 @@ impl fmt::Display for EvaluateError {
         }
     }
 }
+
+debug_as_display!(EvaluateError);
 
 impl core::error::Error for EvaluateError {}

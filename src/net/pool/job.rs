@@ -10,6 +10,7 @@ use crate::{Cell, Virial};
 
 /// One structure to be computed. Comes back with its answer, and its memory can be used again.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Job {
     /// The replica (bead), for drivers that want to know and for [`Matching`](crate::net::Matching).
     pub replica: i32,
@@ -31,6 +32,13 @@ impl Job {
             positions,
             forces: Vec::new(),
         }
+    }
+
+    /// The same for another replica.
+    #[must_use]
+    pub fn replica(mut self, replica: i32) -> Self {
+        self.replica = replica;
+        self
     }
 }
 
@@ -69,6 +77,7 @@ pub(super) struct Task {
 
 /// A job and what a driver found.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Answered {
     /// What [`Pool::submit`](crate::net::Pool::submit) gave for it.
     pub ticket: Ticket,

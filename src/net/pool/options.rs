@@ -7,6 +7,7 @@ use crate::{Deadlines, Mode};
 
 /// How jobs are matched to drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Matching {
     /// The replica that a driver had last, which waits a moment if that driver has just computed it; then any to one that
     /// had none yet; then any, rather to a driver that has not stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
@@ -25,14 +26,13 @@ pub enum Matching {
 /// use forcewire::Mode;
 /// use forcewire::net::PoolOptions;
 ///
-/// let options = PoolOptions {
-///     mode: Mode::Batched(16),
-///     clients: 8,
-///     ..PoolOptions::default()
-/// };
+/// let options = PoolOptions::default()
+///     .mode(Mode::Batched(16))
+///     .clients(8);
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PoolOptions {
     /// How the pool speaks with its drivers.
     pub mode: Mode,
@@ -61,6 +61,92 @@ pub struct PoolOptions {
     pub allow_not_finite: bool,
     /// Lets jobs have different numbers of atoms ([`Server::allow_changing_atoms`](crate::Server::allow_changing_atoms)).
     pub allow_changing_atoms: bool,
+}
+
+impl PoolOptions {
+    /// How the pool speaks with its drivers. See the [field](Self#structfield.mode).
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Which driver gets which job. See the [field](Self#structfield.matching).
+    #[must_use]
+    pub fn matching(mut self, matching: Matching) -> Self {
+        self.matching = matching;
+        self
+    }
+
+    /// How long the pool waits for a driver. See the [field](Self#structfield.deadlines).
+    #[must_use]
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// How many connections there may be at a time. See the [field](Self#structfield.clients).
+    #[must_use]
+    pub fn clients(mut self, clients: usize) -> Self {
+        self.clients = clients;
+        self
+    }
+
+    /// Whose TCP connections are accepted. See the [field](Self#structfield.allow).
+    #[must_use]
+    pub fn allow(mut self, allow: Vec<Subnet>) -> Self {
+        self.allow = allow;
+        self
+    }
+
+    /// Whether processes of other users may connect to a unix socket. See the [field](Self#structfield.any_user).
+    #[must_use]
+    pub fn any_user(mut self, any_user: bool) -> Self {
+        self.any_user = any_user;
+        self
+    }
+
+    /// The text of INIT. See the [field](Self#structfield.init).
+    #[must_use]
+    pub fn init(mut self, init: Vec<u8>) -> Self {
+        self.init = init;
+        self
+    }
+
+    /// Bytes of extras that are kept of a reply. See the [field](Self#structfield.extras).
+    #[must_use]
+    pub fn extras(mut self, extras: usize) -> Self {
+        self.extras = extras;
+        self
+    }
+
+    /// How many drivers may be lost over a job. See the [field](Self#structfield.attempts).
+    #[must_use]
+    pub fn attempts(mut self, attempts: Option<u32>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Whether atoms are moved into the cell before they are sent. See the [field](Self#structfield.fold).
+    #[must_use]
+    pub fn fold(mut self, fold: bool) -> Self {
+        self.fold = fold;
+        self
+    }
+
+    /// Whether infinite numbers and NaN may pass. See the [field](Self#structfield.allow_not_finite).
+    #[must_use]
+    pub fn allow_not_finite(mut self, allow_not_finite: bool) -> Self {
+        self.allow_not_finite = allow_not_finite;
+        self
+    }
+
+    /// Whether jobs may have different numbers of atoms. See the [field](Self#structfield.allow_changing_atoms).
+    #[must_use]
+    pub fn allow_changing_atoms(mut self, allow_changing_atoms: bool) -> Self {
+        self.allow_changing_atoms = allow_changing_atoms;
+        self
+    }
 }
 
 impl Default for PoolOptions {

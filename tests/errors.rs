@@ -1,0 +1,93 @@
+//! What is printed of errors.
+
+use std::fmt::{Debug, Display};
+use std::io;
+use std::time::Duration;
+
+use forcewire::net::{Address, Subnet};
+use forcewire::smoltcp::SocketError;
+use forcewire::{
+    Awaited, CoalesceError, Deadline, DeadlineTimer, Deadlines, Driver, Error, Exchange, Extras,
+    PotentialError, ProtocolError, Quantity, Server, Step,
+};
+
+/// A server that waits for an answer to STATUS since time 0, and has waited too long.
+fn late() -> forcewire::TimedOut {
+    let mut server = Server::new();
+    let mut asking = server.status();
+    if let Ok(Step::Write(slice)) = asking.step() {
+        let n = slice.len();
+        asking.advance(n);
+    }
+    let deadlines = Deadlines::NONE.message(Duration::from_secs(1));
+    let mut watch = DeadlineTimer::new(deadlines);
+    watch.note(Duration::ZERO, &asking.waits_for());
+    let late = watch.check(Duration::from_secs(2)).unwrap_err();
+    assert_eq!(
+        (late.deadline, late.awaited),
+        (Deadline::Message, Awaited::Status)
+    );
+    late
+}
+
+/// `fn main() -> Result<(), E>` prints `Debug`, and so do `unwrap` and `expect`.
+#[test]
+fn debug_says_what_display_says() {
+    fn check<E: Debug + Display>(error: E, text: &str) {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(format!("{error:?}"), text);
+        assert_eq!(format!("{error:#?}"), text);
+    }
+    let protocol = ProtocolError::NotFinite(Quantity::Forces);
+    let text = "infinite numbers or NaN in the forces: nothing was computed from or answered with them, look at the \
+                step before";
+    check(protocol, text);
+    check(Error::<io::Error>::Protocol(protocol), text);
+    let potential = PotentialError::Failed("too hot");
+    check(potential, "too hot");
+    check(Error::<SocketError>::Potential(potential), "too hot");
+    check(
+        Error::Transport(io::Error::from_raw_os_error(104)),
+        "Connection reset by peer (os error 104)",
+    );
+    check(
+        CoalesceError::Stream(SocketError::ConnectionLost),
+        "the TCP connection was reset or is not open: connect again",
+    );
+    let text = "waited 1s for the driver's answer to STATUS: is it still running? The connection is still good";
+    check(late(), text);
+    check(Error::<io::Error>::TimedOut(late()), text);
+    let full = Extras::<2>::new().real("a", 1.0).unwrap_err();
+    check(full, "the buffer for extras is full: give it more bytes");
+    check(
+        "here".parse::<Address>().unwrap_err(),
+        "an address is HOST:PORT, [IPV6]:PORT or unix:NAME",
+    );
+    check(
+        "here".parse::<Subnet>().unwrap_err(),
+        "a subnet is an address, alone or with the length of its prefix: 10.0.2.0/24",
+    );
+    let mut driver = Driver::new();
+    let refused = driver.await_getforce().step().unwrap_err();
+    check(refused, "no structure waits for a reply: receive one first");
+}
+
+#[cfg(unix)]
+#[test]
+fn debug_of_a_pool_says_what_display_says() {
+    use forcewire::Cell;
+    use forcewire::net::{Job, Pool, PoolOptions};
+
+    let mut pool = Pool::new(PoolOptions::default()).unwrap();
+    let flat = Job::new(Cell::orthorhombic([1.0, 1.0, 0.0]), vec![[0.0; 3]]);
+    let text = "the vectors of the cell lie in one plane: give a box to a system that has none";
+    let refused = pool.submit(flat.clone()).unwrap_err();
+    assert_eq!([refused.to_string(), format!("{refused:?}")], [text, text]);
+    let error = pool.evaluate([flat], None, drop).unwrap_err();
+    assert_eq!([error.to_string(), format!("{error:?}")], [text, text]);
+    let job = Job::new(Cell::orthorhombic([1.0; 3]), vec![[0.0; 3]]);
+    let none = Duration::from_millis(1);
+    let error = pool.evaluate([job], Some(none), drop).unwrap_err();
+    let text = "waited 1ms for 1 evaluations and there is no driver: start one";
+    assert_eq!([error.to_string(), format!("{error:?}")], [text, text]);
+}
