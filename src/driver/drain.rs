@@ -1,6 +1,7 @@
 //! Reading what a server has sent before the connection is closed.
 
 use super::{Driver, Field, Phase, State};
+use crate::protocol::header::HEADER;
 use crate::{Awaited, Exchange, Header, ProtocolError, Step, Wait};
 
 impl Driver {
@@ -29,26 +30,9 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again to go on. One that is made anew is done at once.
+    /// The exchange may be dropped at any point; make it again to go on.
     pub const fn drain(&mut self) -> Drain<'_> {
-        let positions = matches!(self.within, Some(Header::PosData));
-        let have_data = matches!(self.phase, Phase::HaveData);
-        // Whether the server sends a command without waiting for anything of this driver.
-        let awaits = match self.state {
-            State::Reading(_) | State::Positions | State::Answering => positions || have_data,
-            State::Failed(_) => positions,
-            _ => false,
-        };
-        let begun = match self.state {
-            State::Reading(Field::Header) => self.at,
-            _ => 0,
-        };
-        Drain {
-            driver: self,
-            awaits,
-            begun,
-            rest: &[],
-        }
+        Drain { driver: self }
     }
 }
 
@@ -57,69 +41,99 @@ impl Driver {
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Drain<'a> {
     driver: &'a mut Driver,
-    /// The command has not come.
-    awaits: bool,
-    /// Bytes in the scratch that came before this exchange and may begin the command.
-    begun: usize,
-    /// What remains of the command that may have begun; empty if none has.
-    rest: &'static [u8],
 }
 
 impl Drain<'_> {
-    /// Looks for the command in the first bytes of the scratch.
-    fn look(&mut self, len: usize) {
-        for &byte in self.driver.scratch.get(..len).unwrap_or_default() {
-            // C programs may pad a header with NULs.
-            let byte = if byte == 0 { b' ' } else { byte };
-            self.rest = match self.rest {
-                [next] if *next == byte => {
-                    self.awaits = false;
-                    return;
-                }
-                [next, rest @ ..] if *next == byte => rest,
-                // A byte that does not fit may begin another one: none begins in the middle of itself or another, but
-                // for the second S of STATUS, with which numbers would have to end.
-                _ => match byte {
-                    b'G' => after_first(Header::GetForce),
-                    b'S' => after_first(Header::Status),
-                    b'E' => after_first(Header::Exit),
-                    _ => &[],
-                },
-            };
+    /// Leaves what the driver was doing, as far as it would go on with that.
+    fn begin(&mut self) {
+        let driver = &mut *self.driver;
+        match driver.state {
+            State::Answering => driver.expect_message(),
+            State::Reading(Field::Header) | State::Failed(_) | State::Closed | State::Exited => {}
+            // These positions are of no use to anyone any more.
+            _ => {
+                driver.state = State::Closed;
+                driver.at = 0;
+            }
         }
     }
-}
 
-const fn after_first(header: Header) -> &'static [u8] {
-    header.bytes().split_at(1).1
+    /// Whether the command is still to come: the server sends it without waiting for anything. What may be its beginning
+    /// is in the scratch, [`Driver::at`] bytes.
+    fn awaits(&self) -> bool {
+        match self.driver.state {
+            State::Reading(Field::Header) => self.driver.phase == Phase::HaveData,
+            State::Failed(_) | State::Closed => self.driver.within == Some(Header::PosData),
+            _ => false,
+        }
+    }
+
+    /// The conversation is over.
+    fn finish(&mut self) {
+        self.driver.within = None;
+        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
+            self.driver.state = State::Closed;
+        }
+    }
+
+    /// Looks for the command in this many bytes of the scratch, and keeps what may be the beginning of it.
+    fn look(&mut self, len: usize) {
+        let scratch = &mut self.driver.scratch;
+        let (mut command, mut matched) = (Header::Status.bytes(), 0);
+        for &byte in scratch.get(..len).unwrap_or_default() {
+            // C programs may pad a header with NULs.
+            let byte = if byte == 0 { b' ' } else { byte };
+            if command.get(matched) == Some(&byte) {
+                matched += 1;
+                if matched == HEADER {
+                    return self.finish();
+                }
+                continue;
+            }
+            // Another one may begin here; not inside of what has matched, but for the second S of STATUS, with which
+            // the numbers before would have to end.
+            matched = 1;
+            command = match byte {
+                b'S' => Header::Status.bytes(),
+                b'G' => Header::GetForce.bytes(),
+                b'E' => Header::Exit.bytes(),
+                _ => {
+                    matched = 0;
+                    command
+                }
+            };
+        }
+        for (kept, byte) in scratch.iter_mut().zip(command).take(matched) {
+            *kept = *byte;
+        }
+        self.driver.at = matched;
+        self.driver.end = HEADER;
+    }
 }
 
 impl Exchange for Drain<'_> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        // The conversation is over, whether this exchange comes to its end or not.
-        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
-            self.driver.state = State::Closed;
+        self.begin();
+        if !self.awaits() {
+            self.finish();
+            return Ok(Step::Done(()));
         }
-        self.driver.within = None;
-        let begun = core::mem::take(&mut self.begun);
-        self.look(begun);
-        if self.awaits {
-            Ok(Step::Read(&mut self.driver.scratch))
-        } else {
-            Ok(Step::Done(()))
-        }
+        let bytes = self.driver.scratch.get_mut(self.driver.at..);
+        Ok(Step::Read(bytes.unwrap_or_default()))
     }
 
     fn advance(&mut self, n: usize) {
-        self.driver.traffic.received += n as u64;
-        self.driver.message = self.driver.message.saturating_add(n);
-        self.look(n);
+        if self.awaits() {
+            self.driver.traffic.received += n as u64;
+            self.driver.message = self.driver.message.saturating_add(n);
+            self.look(self.driver.at.saturating_add(n));
+        }
     }
 
     fn end(&mut self) {
-        self.awaits = false;
+        self.finish();
     }
 
     fn midway(&self) -> bool {
@@ -129,7 +143,7 @@ impl Exchange for Drain<'_> {
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let wait = self.driver.waits_for(Awaited::Nothing);
-        if self.awaits {
+        if self.awaits() {
             // It has left the server already, so this takes no longer than a message does.
             Wait {
                 awaited: Awaited::Rest,

@@ -455,6 +455,7 @@ impl Driver {
     fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
         self.state = State::Failed(error);
+        self.at = 0; // of what is drained
     }
 
     /// Atoms of all structures of an exchange.
