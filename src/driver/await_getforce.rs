@@ -26,7 +26,7 @@ impl Exchange for AwaitGetForce<'_> {
         match self.driver.state {
             State::Failed(error) => return Err(error),
             State::Exited => return Ok(Step::Done(Some(Event::Exit))),
-            State::Closed => return Ok(Step::Done(Some(Event::Closed))),
+            State::Closed | State::Draining(_) => return Ok(Step::Done(Some(Event::Closed))),
             _ if self.driver.phase != Phase::HaveData => {
                 return Err(ProtocolError::NothingToReplyTo);
             }

@@ -1,6 +1,7 @@
 //! Reading what a server has sent before the connection is closed.
 
 use super::{Driver, Phase, State};
+use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
 use crate::protocol::{Header, ProtocolError, Quantity};
 
@@ -30,67 +31,62 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again to go on. One that is made anew is done at once.
+    /// The exchange may be dropped at any point; make it anew to continue.
     pub const fn drain(&mut self) -> Drain<'_> {
-        let have_data = matches!(self.phase, Phase::HaveData);
-        // Whether the server sends a command without waiting for anything of this driver.
-        let awaits = match self.state {
-            State::Receiving {
-                message: Header::PosData,
-                ..
-            }
-            | State::Received => true,
-            State::Idle | State::Receiving { .. } | State::Answering => have_data,
-            State::Failed(error) => refuses_positions(error) && !self.drained,
-            _ => false,
-        };
-        let begun = match self.state {
-            State::Idle => self.progress.at,
-            _ => 0,
-        };
-        Drain {
-            driver: self,
-            awaits,
-            begun,
-            rest: &[],
-        }
+        Drain { driver: self }
     }
 }
 
-/// The exchange that reads what the server has sent before the connection is closed; made by [`Driver::drain`].
+/// Reads what the server has sent before the connection is closed; made by [`Driver::drain`].
 #[derive(Debug)]
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Drain<'a> {
     driver: &'a mut Driver,
-    /// The command has not come.
-    awaits: bool,
-    /// Bytes in the scratch that came before this exchange and may begin the command.
-    begun: usize,
-    /// What remains of the command that may have begun; empty if none has.
-    rest: &'static [u8],
 }
 
 impl Drain<'_> {
-    /// Looks for the command in the first bytes of the scratch.
+    /// Gives up what the driver was doing. A command is to come if the server sends it without waiting
+    /// for anything of this driver.
+    fn begin(&mut self) {
+        let driver = &mut *self.driver;
+        let computing = driver.phase == Phase::HaveData;
+        let begun = match driver.state {
+            State::Draining(_) | State::Exited => return,
+            State::Failed(error) if !refuses_positions(error) => return,
+            State::Failed(_) | State::Received => 0,
+            State::Receiving {
+                message: Header::PosData,
+                ..
+            } => 0,
+            State::Idle if computing => driver.progress.at,
+            State::Receiving { .. } | State::Answering if computing => 0,
+            _ => {
+                driver.state = State::Closed;
+                return;
+            }
+        };
+        driver.state = State::Draining(&[]);
+        driver.progress.expect(SCRATCH);
+        self.look(begun);
+    }
+
+    /// Looks for the command in this many bytes of the scratch.
     fn look(&mut self, len: usize) {
-        for &byte in self
-            .driver
-            .progress
-            .scratch
-            .0
-            .get(..len)
-            .unwrap_or_default()
-        {
+        let driver = &mut *self.driver;
+        let State::Draining(mut rest) = driver.state else {
+            return;
+        };
+        for &byte in driver.progress.scratch.0.get(..len).unwrap_or_default() {
             // C programs may pad a header with NULs.
             let byte = if byte == 0 { b' ' } else { byte };
-            self.rest = match self.rest {
+            rest = match rest {
                 [next] if *next == byte => {
-                    self.awaits = false;
+                    driver.state = State::Closed;
                     return;
                 }
                 [next, rest @ ..] if *next == byte => rest,
-                // A byte that does not fit may begin another one: none begins in the middle of itself or another, but
-                // for the second S of STATUS, with which numbers would have to end.
+                // A byte that does not fit may begin another command. None begins inside itself or
+                // another, except with the second S of STATUS, with which numbers would have to end.
                 _ => match byte {
                     b'G' => after_first(Header::GetForce),
                     b'S' => after_first(Header::Status),
@@ -99,6 +95,7 @@ impl Drain<'_> {
                 },
             };
         }
+        driver.state = State::Draining(rest);
     }
 }
 
@@ -128,29 +125,25 @@ impl Exchange for Drain<'_> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        // The conversation is over, whether this exchange comes to its end or not.
-        self.driver.drained = true;
-        if !matches!(self.driver.state, State::Exited | State::Failed(_)) {
-            self.driver.state = State::Closed;
-        }
-        let begun = core::mem::take(&mut self.begun);
-        self.look(begun);
-        if self.awaits {
-            Ok(Step::Read(&mut self.driver.progress.scratch.0))
-        } else {
-            Ok(Step::Done(()))
+        self.begin();
+        match self.driver.state {
+            State::Draining(_) => Ok(Step::Read(&mut self.driver.progress.scratch.0)),
+            _ => Ok(Step::Done(())),
         }
     }
 
     fn advance(&mut self, n: usize) {
-        let progress = &mut self.driver.progress;
-        progress.traffic.received += n as u64;
-        progress.message = progress.message.saturating_add(n);
-        self.look(n);
+        if let State::Draining(_) = self.driver.state {
+            let progress = &mut self.driver.progress;
+            let n = n.min(SCRATCH);
+            progress.traffic.received += n as u64;
+            progress.message = progress.message.saturating_add(n);
+            self.look(n);
+        }
     }
 
     fn end(&mut self) {
-        self.awaits = false;
+        self.driver.ended();
     }
 
     fn midway(&self) -> bool {
@@ -159,16 +152,6 @@ impl Exchange for Drain<'_> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        let wait = self.driver.waits_for(Awaited::Nothing);
-        if self.awaits {
-            // It has left the server already, so this takes no longer than a message does.
-            Wait {
-                awaited: Awaited::Rest,
-                announced: None,
-                ..wait
-            }
-        } else {
-            wait.nothing()
-        }
+        self.driver.waits_for(Awaited::Nothing)
     }
 }

@@ -122,8 +122,6 @@ pub struct Driver {
     seal: Option<Fingerprint>,
     /// The server has sent a header.
     greeted: bool,
-    /// What it sent before the connection is closed has been read, or is being read.
-    drained: bool,
     cell: Cell,
     progress: Progress,
 }
@@ -149,6 +147,9 @@ enum State {
     Direct(Place),
     /// FORCEREADY has left, and its exchange has not ended.
     Replied,
+    /// The conversation is over, except for a command that is to be read: what remains of the one that
+    /// may have begun.
+    Draining(&'static [u8]),
     /// The conversation is over: with EXIT or without.
     Exited,
     Closed,
@@ -180,7 +181,6 @@ impl Driver {
             structures: 1,
             seal: None,
             greeted: false,
-            drained: false,
             cell: Cell::orthorhombic([0.0; 3]),
             progress: Progress::expecting(HEADER),
         }
@@ -229,7 +229,6 @@ impl Driver {
         self.natoms = None;
         self.structures = 1;
         self.greeted = false;
-        self.drained = false;
         self.expect_message();
     }
 
@@ -501,6 +500,10 @@ impl Driver {
     fn ended(&mut self) {
         let within = match self.state {
             State::Exited | State::Closed | State::Failed(_) => return,
+            State::Draining(_) => {
+                self.state = State::Closed;
+                return;
+            }
             State::Receiving { message, .. } => Some(message),
             State::Answering => Some(self.status()),
             State::Gathered(_) | State::Direct(_) => Some(Header::ForceReady),
@@ -524,6 +527,8 @@ impl Driver {
             State::Idle if self.progress.at == 0 => (next, None),
             State::Idle => (Awaited::Rest, None),
             State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
+            // It has left the server already: that takes no longer than a message.
+            State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
             State::Received
@@ -538,7 +543,9 @@ impl Driver {
             within,
             moved: self.progress.message,
             announced: match awaited {
-                Awaited::Rest => Some(self.announced()),
+                Awaited::Rest if !matches!(self.state, State::Draining(_)) => {
+                    Some(self.announced())
+                }
                 _ => None,
             },
             greeted: self.greeted,

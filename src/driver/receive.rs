@@ -269,7 +269,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
         match self.driver.state {
             State::Failed(error) => Err(error),
             State::Exited => Ok(Step::Done(Event::Exit)),
-            State::Closed => Ok(Step::Done(Event::Closed)),
+            State::Closed | State::Draining(_) => Ok(Step::Done(Event::Closed)),
             State::Received => {
                 self.driver.expect_message();
                 if self.driver.structures == 1

@@ -246,7 +246,7 @@ impl<F: Origin> Exchange for Reply<'_, F> {
         match self.driver.state {
             _ if self.stage == Stage::Ended => return Ok(Step::Done(())),
             State::Failed(error) => return Err(error),
-            State::Exited | State::Closed => return Ok(Step::Done(())),
+            State::Exited | State::Closed | State::Draining(_) => return Ok(Step::Done(())),
             _ if self.stage == Stage::Made => self.enter()?,
             _ => {}
         }
