@@ -122,6 +122,7 @@ pub trait Timer {
 ///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.energy,
 ///         result => result?.energy,
 ///     };
+///     drop(evaluate);
 ///     run(&mut socket, server.exit()).await?;
 ///     Ok(energy)
 /// }
