@@ -7,8 +7,10 @@
 mod bad;
 #[path = "common/example.rs"]
 mod example;
-#[path = "check/readme.rs"]
-mod readme;
+#[path = "check/manual.rs"]
+mod manual;
+#[path = "common/page.rs"]
+mod page;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -18,6 +18,8 @@ mod drivers;
 #[path = "../common/example.rs"]
 mod example;
 mod ipi;
+#[path = "../common/page.rs"]
+mod page;
 mod process;
 mod reference;
 mod simulation;
