@@ -4,7 +4,7 @@
 //! Each test is a mixture that an earlier version made. They use nothing but the machines and arrays, so that they can
 //! be run against that version.
 
-use forcewire::{Driver, Header, Initialize, Mode, ProtocolError, Quantity, Request, Server};
+use forcewire::{Cell, Driver, Header, Initialize, Mode, ProtocolError, Quantity, Request, Server};
 
 use crate::common::*;
 
@@ -334,5 +334,25 @@ fn initialize_with_another_replica_or_text() {
             sent.extend(rest);
             assert_eq!((result, &sent), (Ok(()), &all), "{left}");
         }
+    }
+}
+
+/// The replica that INIT names is the request's, in the middle of INIT as well.
+#[test]
+fn evaluate_for_another_replica_in_the_middle_of_init() {
+    let all = [&init(7, "k : 7"), STATUS].concat();
+    let (cell, positions): (Cell, _) = (water().cell(), water().positions);
+    for left in 1..all.len() {
+        let mut server = needs_init();
+        let request = Request::new(&cell, &positions).init(b"k : 7");
+        let (mut forces, mut extras) = ([[0.0; 3]; 3], []);
+        let evaluate = server.evaluate(request.replica(7), &mut forces, &mut extras);
+        let mut sent = pour_at_most(evaluate, &mut FINAL, left);
+        let evaluate = server.evaluate(request.replica(3), &mut forces, &mut extras);
+        let error = ProtocolError::Unfinished(Header::Init);
+        assert_eq!(pour(evaluate, &mut FINAL).0, Err(error), "{left}");
+        let evaluate = server.evaluate(request.replica(7), &mut forces, &mut extras);
+        sent.extend(pour_at_most(evaluate, &mut FINAL, all.len() - left));
+        assert_eq!(sent, all, "{left}");
     }
 }
