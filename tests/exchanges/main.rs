@@ -7,3 +7,6 @@
 mod common;
 
 mod mixtures;
+mod number;
+mod positions;
+mod replies;

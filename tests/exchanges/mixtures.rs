@@ -8,8 +8,6 @@ use forcewire::{Cell, Driver, Header, Initialize, Mode, ProtocolError, Quantity,
 
 use crate::common::*;
 
-const FINAL: &[u8] = b"";
-
 /// A server whose driver is ready.
 fn ready(mode: Mode) -> Server {
     let mut server = Server::new().mode(mode);
@@ -129,7 +127,7 @@ fn positions_are_not_returned_again_into_an_array_that_is_too_short() {
     let (result, _) = pour(driver.receive(&mut first), &mut message.as_slice());
     assert_eq!(result, Ok(water().event()));
     for _ in 0..2 {
-        let (result, _) = pour(driver.receive(&mut shorter), &mut FINAL);
+        let (result, _) = pour(driver.receive(&mut shorter), &mut &b""[..]);
         assert_eq!(result, Err(ProtocolError::ReplyDue));
     }
     let answer = answer(3, 1.0, b"");
@@ -299,12 +297,12 @@ fn two_send_positions() {
         for left in 1..=all.len() {
             let mut server = ready(mode);
             let send = server.send_positions(Request::new(&cell, &a));
-            let mut sent = pour_at_most(send, &mut FINAL, left);
+            let mut sent = pour_at_most(send, &mut &b""[..], left);
             let send = server.send_positions(Request::new(&cell, &b));
             let error = ProtocolError::Unfinished(Header::PosData);
-            assert_eq!(pour(send, &mut FINAL), (Err(error), vec![]), "{left}");
+            assert_eq!(pour(send, &mut &b""[..]), (Err(error), vec![]), "{left}");
             let send = server.send_positions(Request::new(&cell, &a));
-            let (result, rest) = pour(send, &mut FINAL);
+            let (result, rest) = pour(send, &mut &b""[..]);
             sent.extend(rest);
             assert_eq!((result, &sent), (Ok(()), &all), "{left}");
             // That has ended: the next one would be another message.
@@ -314,7 +312,7 @@ fn two_send_positions() {
                     command: Header::PosData,
                     status: forcewire::Status::UP | forcewire::Status::BUSY,
                 };
-                assert_eq!(pour(send, &mut FINAL), (Err(error), vec![]));
+                assert_eq!(pour(send, &mut &b""[..]), (Err(error), vec![]));
             }
         }
     }
@@ -326,11 +324,15 @@ fn initialize_with_another_replica_or_text() {
     for left in 1..=all.len() {
         for (replica, text) in [(3, "k : 7"), (7, "k : 3"), (7, "k : 77"), (7, "")] {
             let mut server = needs_init();
-            let mut sent = pour_at_most(server.initialize(7, b"k : 7"), &mut FINAL, left);
+            let mut sent = pour_at_most(server.initialize(7, b"k : 7"), &mut &b""[..], left);
             let initialize = server.initialize(replica, text.as_bytes());
             let error = ProtocolError::Unfinished(Header::Init);
-            assert_eq!(pour(initialize, &mut FINAL), (Err(error), vec![]), "{left}");
-            let (result, rest) = pour(server.initialize(7, b"k : 7"), &mut FINAL);
+            assert_eq!(
+                pour(initialize, &mut &b""[..]),
+                (Err(error), vec![]),
+                "{left}"
+            );
+            let (result, rest) = pour(server.initialize(7, b"k : 7"), &mut &b""[..]);
             sent.extend(rest);
             assert_eq!((result, &sent), (Ok(()), &all), "{left}");
         }
@@ -347,12 +349,12 @@ fn evaluate_for_another_replica_in_the_middle_of_init() {
         let request = Request::new(&cell, &positions).init(b"k : 7");
         let (mut forces, mut extras) = ([[0.0; 3]; 3], []);
         let evaluate = server.evaluate(request.replica(7), &mut forces, &mut extras);
-        let mut sent = pour_at_most(evaluate, &mut FINAL, left);
+        let mut sent = pour_at_most(evaluate, &mut &b""[..], left);
         let evaluate = server.evaluate(request.replica(3), &mut forces, &mut extras);
         let error = ProtocolError::Unfinished(Header::Init);
-        assert_eq!(pour(evaluate, &mut FINAL).0, Err(error), "{left}");
+        assert_eq!(pour(evaluate, &mut &b""[..]).0, Err(error), "{left}");
         let evaluate = server.evaluate(request.replica(7), &mut forces, &mut extras);
-        sent.extend(pour_at_most(evaluate, &mut FINAL, all.len() - left));
+        sent.extend(pour_at_most(evaluate, &mut &b""[..], all.len() - left));
         assert_eq!(sent, all, "{left}");
     }
 }
