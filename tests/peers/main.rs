@@ -17,6 +17,7 @@ mod check;
 mod drivers;
 #[path = "../common/example.rs"]
 mod example;
+mod front;
 mod ipi;
 #[path = "../common/page.rs"]
 mod page;
