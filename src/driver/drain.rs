@@ -57,7 +57,7 @@ impl Drain<'_> {
                 ..
             } => Some(0),
             State::Idle if computing => Some(self.driver.progress.at),
-            State::Receiving { .. } | State::Answering if computing => Some(0),
+            State::Receiving { .. } if computing => Some(0),
             _ => None,
         }
     }

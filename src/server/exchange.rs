@@ -6,7 +6,7 @@ use core::fmt;
 use super::request::{check_cell, check_length};
 use super::{Answer, Mode, Phase, Request, Server, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::{Exchange, Sealed, Step, Wait};
 use crate::geometry::Cell;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, Place, REAL};
@@ -710,11 +710,11 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        let wait = self.course.server.waits_for();
-        // A message that the exchange before has only looked at.
-        let looked =
-            self.course.stage == Stage::Made && wait.awaited == Awaited::Taken && wait.moved == 0;
-        if self.course.stage == Stage::Ended || looked {
+        let wait = self
+            .course
+            .server
+            .waits_for(self.course.stage == Stage::Made);
+        if self.course.stage == Stage::Ended {
             wait.nothing()
         } else {
             wait
