@@ -344,6 +344,9 @@ impl<T: Scalar> Course<'_, T> {
             State::Closed if self.server.phase != Phase::Leaving => {
                 return Err(ProtocolError::Unanswered(self.server.asked()));
             }
+            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
+                self.stage = Stage::Ended;
+            }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
                 self.stage = Stage::Ended;

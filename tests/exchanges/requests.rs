@@ -549,6 +549,23 @@ fn get_forces_takes_what_evaluate_has_begun() {
     for_both_types!(check);
 }
 
+/// Whatever was begun, `discard` makes room for another request, unless the rest of it is in an array.
+#[test]
+fn discard_drops_what_evaluate_has_begun() {
+    fn check<T: Number>() {
+        at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
+            if let Some(header) = stopped.needed {
+                stopped.refuses(ProtocolError::Unfinished(header), Stopped::discards);
+                return stopped.completes();
+            }
+            assert_eq!(stopped.discards(), Ok(()), "{:?}", stopped.at());
+            assert_eq!(stopped.discards(), Ok(()), "{:?}", stopped.at());
+            stopped.computes(&stopped.other());
+        });
+    }
+    for_both_types!(check);
+}
+
 /// A discard may stop at any byte as well.
 #[test]
 fn discard_goes_on_where_it_stopped() {
@@ -648,8 +665,10 @@ fn an_evaluation_that_was_forgotten_does_not_go_on() {
                     let mut arrays = stopped.arrays.clone();
                     stopped.evaluates(&asked, &mut arrays)
                 });
-                if stopped.needed.is_none() && !stopped.peer.is_in_init() {
+                if stopped.needed.is_none() {
                     assert_eq!(stopped.discards(), Ok(()));
+                }
+                if stopped.needed.is_none() && !stopped.peer.is_in_init() {
                     stopped.computes(&asked);
                 }
             }
