@@ -145,7 +145,7 @@ impl<T: Scalar> Course<'_, T> {
             (Send, _) if self.is_leaving(Header::PosData) || unreported(Send) => {
                 self.is_same_request(ProtocolError::Unfinished(Header::PosData))?;
             }
-            (Evaluate, _) if self.needs_request() => {
+            (Evaluate, _) if self.needs_request() || self.is_leaving(Header::Init) => {
                 self.is_same_request(ProtocolError::Unfinished(server.first))?;
             }
             (Evaluate, _) if server.owes_forces() => {
@@ -272,7 +272,11 @@ impl<T: Scalar> Course<'_, T> {
                     self.is_leaving(Header::Init) || server.unreported == Some(Initialize)
                 }
                 Send => self.is_leaving(Header::PosData) || server.unreported == Some(Send),
-                Evaluate => server.owes_forces() || server.unreported == Some(Goal::Forces),
+                Evaluate => {
+                    self.is_leaving(Header::Init)
+                        || server.owes_forces()
+                        || server.unreported == Some(Goal::Forces)
+                }
                 _ => false,
             };
         // What was proved once is proved: only the exchange that began a request has no proof yet.
@@ -339,6 +343,9 @@ impl<T: Scalar> Course<'_, T> {
             }
             State::Closed if self.server.phase != Phase::Leaving => {
                 return Err(ProtocolError::Unanswered(self.server.asked()));
+            }
+            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
+                self.stage = Stage::Ended;
             }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
