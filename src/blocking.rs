@@ -17,8 +17,8 @@ pub use crate::serve::blocking as serve;
 /// From server to driver the connection must hold at least 24 bytes that the driver has not read,
 /// and no flush may wait until the peer reads. A [`Server`](crate::Server) sends the next STATUS
 /// before it reads the forces, and perhaps EXIT after that. Over a connection that holds less, it
-/// and a [`Driver`] may block each other for good. 12 bytes are enough for a server that is
-/// [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP, unix
+/// and a [`Driver`](crate::Driver) may block each other for good. 12 bytes are enough for a server
+/// that is [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP, unix
 /// sockets and a UART with a buffer qualify; a pipe that hands over byte by byte does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no connection for `forcewire::blocking`",

@@ -10,7 +10,7 @@ use std::thread;
 
 use forcewire::{
     Answer, Cell, Driver, Error, Evaluation, Event, Initialize, Mode, Potential, PotentialError,
-    Request, Server, Virial, blocking,
+    ProtocolError, Request, Server, Virial, blocking,
 };
 
 /// The C programs; None where nothing compiles them.
@@ -355,16 +355,24 @@ impl embedded_io::Write for Recorded<'_> {
     }
 }
 
-/// The name of an error's variant.
-fn name<E: std::fmt::Debug>(error: Error<E>) -> String {
-    let text = match error {
-        Error::Protocol(error) => format!("{error:?}"),
-        error => format!("{error:?}"),
-    };
-    text.split(|char: char| !char.is_alphanumeric())
-        .next()
-        .unwrap()
-        .into()
+/// The name of an error's variant, as the C programs print it.
+fn name<E: std::fmt::Display>(error: Error<E>) -> String {
+    macro_rules! names {
+        ($($variant:ident)*) => {
+            match error {
+                Error::Transport(_) => "Transport".into(),
+                Error::Potential(_) => "Potential".into(),
+                $(Error::Protocol(ProtocolError::$variant { .. }) => stringify!($variant).into(),)*
+                error => error.to_string(),
+            }
+        };
+    }
+    // IPI_ERRORS of ipi.h.
+    names!(
+        EndOfStream UnknownHeader OutOfTurn NegativeAtoms AtomsChanged TooManyAtoms TooManyStructures
+        UnannouncedBatch BigEndian NegativeLength NotFinite NothingToReplyTo WrongLength TextTooLong
+        InvalidStatus UnexpectedAnswer Unanswered WrongAtoms SingularCell NotUpperTriangular
+    )
 }
 
 /// What a C program prints that is sent these bytes, and what it sends.

@@ -5,7 +5,7 @@
 
 use core::task::Poll;
 
-use forcewire::{Cell, Evaluation, Potential, PotentialError, Scalar};
+use forcewire::{Cell, Evaluation, Potential, PotentialError, Scalar, Sink, Source};
 
 unsafe extern "C" {
     /// Is defined nowhere: if the linker keeps the panic handler, it complains of this name.
@@ -135,5 +135,36 @@ impl Potential for Echo {
         }
         may_panic(forces);
         Ok(Evaluation::default())
+    }
+}
+
+/// An accelerator's window on its own memory, which holds any number of atoms.
+pub struct Window<T>(*mut [T; 3]);
+
+impl<T: Scalar> Sink for Window<T> {
+    type Real = T;
+
+    fn begin(&mut self, _: usize) -> bool {
+        unforeseen() > 0
+    }
+
+    fn put(&mut self, _: usize, atoms: &[[T; 3]]) {
+        for atom in atoms {
+            unsafe { self.0.write_volatile(*atom) }
+        }
+    }
+}
+
+impl<T: Scalar> Source for Window<T> {
+    type Real = T;
+
+    fn natoms(&self) -> usize {
+        unforeseen() as usize
+    }
+
+    fn get(&mut self, _: usize, atoms: &mut [[T; 3]]) {
+        for atom in atoms {
+            *atom = unsafe { self.0.read_volatile() };
+        }
     }
 }

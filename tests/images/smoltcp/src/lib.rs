@@ -16,8 +16,24 @@ pub mod socket {
         /// A device's register, as in the images.
         const WIRE: *mut u32 = 0x4000_0000 as *mut u32;
 
+        /// The transmit ring.
+        const MEMORY: *mut u8 = 0x2001_0000 as *mut u8;
+        const RING: usize = 4096;
+
         fn unforeseen() -> usize {
             unsafe { WIRE.read_volatile() as usize }
+        }
+
+        /// As in smoltcp, as far as the shim makes a difference between them.
+        pub enum State {
+            /// As in smoltcp.
+            Listen,
+            /// As in smoltcp.
+            SynSent,
+            /// As in smoltcp.
+            SynReceived,
+            /// As in smoltcp.
+            Established,
         }
 
         /// As in smoltcp.
@@ -50,8 +66,33 @@ pub mod socket {
             }
 
             /// As in smoltcp.
-            pub fn may_send(&self) -> bool {
-                unforeseen() != 0
+            pub fn send_capacity(&self) -> usize {
+                unforeseen()
+            }
+
+            /// As in smoltcp.
+            pub fn state(&self) -> State {
+                match unforeseen() {
+                    0 => State::Listen,
+                    1 => State::SynSent,
+                    2 => State::SynReceived,
+                    _ => State::Established,
+                }
+            }
+
+            /// As in smoltcp. The room is the ring's, up to its end.
+            pub fn send<R>(
+                &mut self,
+                f: impl FnOnce(&mut [u8]) -> (usize, R),
+            ) -> Result<R, SendError> {
+                // The ring is memory of the program's, which is no stack.
+                let room = match unforeseen() {
+                    n if n <= RING => unsafe { core::slice::from_raw_parts_mut(MEMORY, n) },
+                    _ => return Err(SendError::InvalidState),
+                };
+                let (n, result) = f(room);
+                unsafe { WIRE.write_volatile(n as u32) }
+                Ok(result)
             }
 
             /// As in smoltcp.

@@ -1,6 +1,6 @@
 //! A server over smoltcp.
 //!
-//! Its exchanges are made anew for every poll; the socket is the one beside these images, see there.
+//! Its exchanges are kept between polls; the socket is the one beside these images, see there.
 
 #![no_std]
 #![no_main]
@@ -20,19 +20,24 @@ extern "C" fn image() -> u32 {
     let mut forces = [[0.0; 3]; 64];
     loop {
         let request = Request::new(&cell, &positions);
-        match poll(
-            &mut socket,
-            &mut server.evaluate(request, &mut forces, &mut []),
-        ) {
+        let mut evaluate = server.evaluate(request, &mut forces, &mut []);
+        let polled = loop {
+            match poll(&mut socket, &mut evaluate) {
+                Ok(Poll::Pending) if unforeseen() > 0 => {}
+                polled => break polled,
+            }
+        };
+        drop(evaluate);
+        match polled {
             Ok(Poll::Ready(_)) => {
                 may_panic(&mut forces);
                 for (position, force) in positions.iter_mut().zip(&forces) {
                     *position = *force;
                 }
             }
-            Ok(Poll::Pending) if unforeseen() > 0 => {}
             Ok(Poll::Pending) => {
-                while let Ok(Poll::Pending) = poll(&mut socket, server.exit()) {}
+                let mut exit = server.exit();
+                while let Ok(Poll::Pending) = poll(&mut socket, &mut exit) {}
                 return unforeseen();
             }
             Err(_) => server.reset(),
