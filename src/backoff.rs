@@ -39,9 +39,13 @@ impl Backoff {
 
     /// An attempt has failed: the pause before the next.
     pub fn failed(&mut self) -> Duration {
-        let pause = self
-            .first
-            .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let mut pause = self.first;
+        for _ in 0..self.failures {
+            if pause >= self.longest {
+                break;
+            }
+            pause = pause.saturating_mul(2);
+        }
         self.failures = self.failures.saturating_add(1);
         pause.min(self.longest)
     }

@@ -209,7 +209,8 @@ pub fn run<S: Transport, T: Exchange>(
             flushed = true;
         }
         let wait = exchange.waits_for();
-        match exchange.step()? {
+        let step = exchange.step().inspect_err(|_| socket.exchange_done())?;
+        match step {
             Step::Write(bytes) => {
                 let wait = wait.taken();
                 match retry(|| socket.write(bytes, &wait))? {

@@ -79,13 +79,13 @@ impl<E: fmt::Display> core::error::Error for Error<E> {}
 impl<E: defmt::Format> defmt::Format for Error<E> {
     fn format(&self, f: defmt::Formatter<'_>) {
         match self {
-            Self::Protocol(error) => error.format(f),
-            Self::Transport(error) => error.format(f),
+            Self::Protocol(error) => defmt::write!(f, "{}", error),
+            Self::Transport(error) => defmt::write!(f, "{}", error),
             Self::WriteZero => {
                 defmt::write!(f, "the connection takes no more bytes: connect again")
             }
             Self::TimedOut(late) => defmt::write!(f, "{}", defmt::Display2Format(late)),
-            Self::Potential(error) => error.format(f),
+            Self::Potential(error) => defmt::write!(f, "{}", error),
         }
     }
 }

@@ -113,7 +113,7 @@ pub fn poll_by<T: Exchange>(
     }
     timer.note(now, &waits_for(socket, &exchange));
     timer.check_moving(now)?;
-    let polled = poll(socket, &mut exchange)?;
+    let polled = poll(socket, &mut exchange).inspect_err(|_| timer.end_exchange())?;
     if polled.is_pending() {
         timer.note(now, &waits_for(socket, &exchange));
         timer.check(now)?;

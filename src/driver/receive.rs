@@ -204,6 +204,8 @@ impl<'a, P: Destination> Receive<'a, P> {
         let driver = &mut *self.driver;
         let numbers = driver.total().saturating_mul(3);
         if numbers == 0 {
+            // There is always room for none, and a sink has to know.
+            let _ = self.positions.room(0);
             self.finish();
             return Ok(());
         }

@@ -61,6 +61,8 @@ const BUDGET: usize = 64;
 
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
+        // Runtimes hand out sockets that do not block, with which a wait would be a busy loop.
+        socket.set_nonblocking(false)?;
         socket.send_at_once()?;
         if let Some(limit) = shortest(&deadlines) {
             socket.set_write_timeout(tick(limit))?;
@@ -81,7 +83,7 @@ impl Stream {
         })
     }
 
-    /// Takes over a TCP connection, which must block.
+    /// Takes over a TCP connection, and has it block.
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ impl Stream {
         Self::new(Socket::Tcp(socket), peer, deadlines)
     }
 
-    /// Takes over a unix connection, which must block. `peer` is what errors call it.
+    /// Takes over a unix connection, and has it block. `peer` is what errors call it.
     ///
     /// # Errors
     ///

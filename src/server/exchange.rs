@@ -6,7 +6,7 @@ use core::fmt;
 use super::request::{check_cell, check_length};
 use super::{Answer, Mode, Phase, Request, Server, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::{Exchange, Sealed, Step, Wait};
 use crate::geometry::Cell;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, Place, REAL};
@@ -343,6 +343,9 @@ impl<T: Scalar> Course<'_, T> {
             }
             State::Closed if self.server.phase != Phase::Leaving => {
                 return Err(ProtocolError::Unanswered(self.server.asked()));
+            }
+            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
+                self.stage = Stage::Ended;
             }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
@@ -714,11 +717,11 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        let wait = self.course.server.waits_for();
-        // A message that the exchange before has only looked at.
-        let looked =
-            self.course.stage == Stage::Made && wait.awaited == Awaited::Taken && wait.moved == 0;
-        if self.course.stage == Stage::Ended || looked {
+        let wait = self
+            .course
+            .server
+            .waits_for(self.course.stage == Stage::Made);
+        if self.course.stage == Stage::Ended {
             wait.nothing()
         } else {
             wait

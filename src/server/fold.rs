@@ -20,7 +20,10 @@ pub(super) fn fold(cell: &Cell, inverse: &[[f64; 3]; 3], atoms: &mut [u8]) {
             boxes = libm::floor(boxes);
             for (vectors, real) in cell.h().iter().zip(reals.iter_mut()).take(k + 1) {
                 let moved = f64::from_le_bytes(*real) - vectors.get(k).unwrap_or(&0.0) * boxes;
-                *real = moved.to_le_bytes();
+                // An atom so far away that no number is its place in the cell stays where it is.
+                if moved.is_finite() {
+                    *real = moved.to_le_bytes();
+                }
             }
         }
     }

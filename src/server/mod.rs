@@ -541,22 +541,21 @@ impl Server {
         }
     }
 
-    /// What is awaited, whichever exchange does it. Inlined here and below: a call would remain in the
-    /// flash of programs that never ask.
+    /// What is awaited, whichever exchange does it; `anew` if it is one that will abandon a message of
+    /// which no byte has moved. Inlined here and below: a call would remain in the flash of programs that
+    /// never ask.
     #[inline(always)]
-    const fn waits_for(&self) -> Wait {
+    const fn waits_for(&self, anew: bool) -> Wait {
         let awaited = match self.state {
+            State::Gathered { .. } | State::Direct(_) if anew && self.progress.message == 0 => {
+                self.answer_awaited()
+            }
             State::Closed | State::Failed(_) => Awaited::Nothing,
             State::Leaving => Awaited::Close,
             State::Gathered { .. } | State::Direct(_) => Awaited::Taken,
             State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Awaited::Rest,
             State::Header if self.progress.message > 0 => Awaited::Rest,
-            State::Idle | State::Header => match self.phase {
-                Phase::Asked => Awaited::Status,
-                Phase::Initializing => Awaited::Init,
-                Phase::Computing | Phase::Awaiting => Awaited::Forces,
-                _ => Awaited::Nothing,
-            },
+            State::Idle | State::Header => self.answer_awaited(),
         };
         Wait {
             awaited,
@@ -578,6 +577,16 @@ impl Server {
             greeted: self.greeted,
             evaluating: self.owes_forces(),
             mark: self.progress.mark(),
+        }
+    }
+
+    /// The answer that the driver owes.
+    const fn answer_awaited(&self) -> Awaited {
+        match self.phase {
+            Phase::Asked => Awaited::Status,
+            Phase::Initializing => Awaited::Init,
+            Phase::Computing | Phase::Awaiting => Awaited::Forces,
+            _ => Awaited::Nothing,
         }
     }
 

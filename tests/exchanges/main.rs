@@ -8,5 +8,7 @@ mod common;
 
 mod mixtures;
 mod number;
+mod peer;
 mod positions;
 mod replies;
+mod requests;
