@@ -105,25 +105,26 @@ pub enum Event {
 /// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
 /// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
 /// has changed.
+#[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
     not_finite: bool,
     any_format: bool,
-
     phase: Phase,
-    state: State,
-    init: InitText,
+    /// The server has sent a header.
+    greeted: bool,
     /// INIT has come, and no event has been returned for it.
     init_unreported: bool,
+
+    state: State,
     natoms: Option<usize>,
     structures: usize,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
-    /// The server has sent a header.
-    greeted: bool,
-    cell: Cell,
     progress: Progress,
+    cell: Cell,
+    init: InitText,
 }
 
 /// Which message moves, and where in it the next byte is.

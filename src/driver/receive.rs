@@ -5,7 +5,7 @@ use core::fmt;
 use super::windows::Destination;
 use super::{Driver, Event, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::layout::{self, Field, MATRIX, Place, REAL};
 use crate::protocol::scalar::as_memory;
@@ -275,7 +275,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
                 if self.driver.structures == 1
                     && let Some(first) = self.cells.first_mut()
                 {
-                    *first = self.driver.cell;
+                    copy(first, &self.driver.cell);
                 }
                 self.stage = Stage::Positions;
                 Ok(self.event())

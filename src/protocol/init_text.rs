@@ -44,6 +44,7 @@ impl<'a> Iterator for Parameters<'a> {
 }
 
 /// INIT as a driver keeps it.
+#[repr(C)] // as `Driver`
 pub(crate) struct InitText {
     replica: Option<i32>,
     /// Bytes that were announced.

@@ -134,15 +134,9 @@ impl Mode {
 ///   [`discard`](Self::discard) drops them.
 ///
 /// After such an error the server is as it was.
+#[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Server {
-    mode: Mode,
-    /// A pointer, so that a server that never folds takes no flash for it.
-    fold: Option<Fold>,
-    changing_atoms: bool,
-    not_finite: bool,
-
     phase: Phase,
-    state: State,
     /// The message with which the write that is leaving, or left last, began.
     first: Header,
     /// What has ended without an exchange that returned it.
@@ -150,7 +144,13 @@ pub struct Server {
     timed_out: bool,
     /// The driver has sent a header.
     greeted: bool,
+    changing_atoms: bool,
+    not_finite: bool,
 
+    state: State,
+    mode: Mode,
+    /// A pointer, so that a server that never folds takes no flash for it.
+    fold: Option<Fold>,
     /// Structures that each message carries: 1, or as many as INIT announced.
     carried: usize,
     natoms: Option<usize>,
@@ -164,11 +164,11 @@ pub struct Server {
     /// dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
+    progress: Progress,
     /// The answer for the first structure.
     answer: Answer,
     /// Of the cell that is leaving, or by which atoms are folded.
     inverse: [[f64; 3]; 3],
-    progress: Progress,
 }
 
 /// Which message moves, and where in it the next byte is.
