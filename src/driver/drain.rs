@@ -52,8 +52,8 @@ impl Drain<'_> {
         let computing = driver.phase == Phase::HaveData;
         let begun = match driver.state {
             State::Draining(_) | State::Exited => return,
-            State::Failed(error) if !refuses_positions(error) => return,
-            State::Failed(_) | State::Received => 0,
+            State::Failed if !refuses_positions(driver.error) => return,
+            State::Failed | State::Received => 0,
             State::Receiving {
                 message: Header::PosData,
                 ..

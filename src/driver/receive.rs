@@ -256,7 +256,8 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
         match self.stage {
-            Stage::Made => self.enter()?,
+            Stage::Made if P::RESUMES => self.enter()?,
+            Stage::Made => self.stage = Stage::Entered,
             Stage::Entered => {}
             Stage::Init | Stage::Positions => return Ok(self.event()),
         }
@@ -267,7 +268,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
             return Ok(self.event());
         }
         match self.driver.state {
-            State::Failed(error) => Err(error),
+            State::Failed => Err(self.driver.error),
             State::Exited => Ok(Step::Done(Event::Exit)),
             State::Closed | State::Draining(_) => Ok(Step::Done(Event::Closed)),
             State::Received => {
@@ -342,7 +343,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
 impl<P: Destination> Drop for Receive<'_, P> {
     fn drop(&mut self) {
-        if self.stage == Stage::Entered && self.holds_something() {
+        if P::RESUMES && self.stage == Stage::Entered && self.holds_something() {
             self.driver.seal = self.fingerprint();
         }
     }

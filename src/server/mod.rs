@@ -164,6 +164,8 @@ pub struct Server {
     /// dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
+    /// Why it has failed, if it has.
+    error: ProtocolError,
     progress: Progress,
     /// The answer for the first structure.
     answer: Answer,
@@ -172,7 +174,7 @@ pub struct Server {
 }
 
 /// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Between messages.
     Idle,
@@ -194,7 +196,7 @@ enum State {
     /// EXIT has left; whatever comes until the driver closes is dropped.
     Leaving,
     Closed,
-    Failed(ProtocolError),
+    Failed,
 }
 
 /// What is known of the driver.
@@ -233,6 +235,7 @@ impl Server {
             surplus: 0,
             request: None,
             received: None,
+            error: ProtocolError::AnswerDue,
             answer: Answer::NONE,
             inverse: [[0.0; 3]; 3],
             progress: Progress::expecting(0),
@@ -444,7 +447,7 @@ impl Server {
     #[must_use]
     pub fn last_status(&self) -> Status {
         let status = match (self.state, self.phase) {
-            (State::Leaving | State::Closed | State::Failed(_), _) | (_, Phase::Leaving) => {
+            (State::Leaving | State::Closed | State::Failed, _) | (_, Phase::Leaving) => {
                 return Status::DISCONNECTED;
             }
             (_, Phase::Unknown) => Status::UP,
@@ -493,14 +496,16 @@ impl Server {
         self.answer
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
-        self.state = State::Failed(error);
+        self.error = error;
+        self.state = State::Failed;
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
-        if matches!(self.state, State::Idle | State::Closed | State::Failed(_)) {
+        if matches!(self.state, State::Idle | State::Closed | State::Failed) {
             return false;
         }
         let n = self.progress.count(n);
@@ -546,7 +551,7 @@ impl Server {
     #[inline(always)]
     const fn waits_for(&self) -> Wait {
         let awaited = match self.state {
-            State::Closed | State::Failed(_) => Awaited::Nothing,
+            State::Closed | State::Failed => Awaited::Nothing,
             State::Leaving => Awaited::Close,
             State::Gathered { .. } | State::Direct(_) => Awaited::Taken,
             State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Awaited::Rest,
@@ -632,7 +637,7 @@ impl Server {
     /// The driver has closed its side.
     fn ended(&mut self) {
         let within = match self.state {
-            State::Failed(_) => return,
+            State::Failed => return,
             State::Header if self.progress.at > 0 => None,
             State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Some(Header::ForceReady),
             _ => {
@@ -703,10 +708,12 @@ impl Default for Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = matches!(self.state, State::Failed);
         f.debug_struct("Server")
             .field("mode", &self.mode)
             .field("last_status", &self.last_status())
             .field("state", &self.state)
+            .field("error", &failed.then_some(self.error))
             .field("natoms", &self.natoms)
             .field("carried", &self.carried)
             .field("traffic", &self.progress.traffic)
