@@ -24,7 +24,7 @@ impl Exchange for AwaitGetForce<'_> {
 
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
         match self.driver.state {
-            State::Failed(error) => return Err(error),
+            State::Failed => return Err(self.driver.error),
             State::Exited => return Ok(Step::Done(Some(Event::Exit))),
             State::Closed | State::Draining(_) => return Ok(Step::Done(Some(Event::Closed))),
             _ if self.driver.phase != Phase::HaveData => {

@@ -105,29 +105,32 @@ pub enum Event {
 /// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
 /// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
 /// has changed.
+#[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
     not_finite: bool,
     any_format: bool,
-
     phase: Phase,
-    state: State,
-    init: InitText,
+    /// The server has sent a header.
+    greeted: bool,
     /// INIT has come, and no event has been returned for it.
     init_unreported: bool,
+
+    state: State,
     natoms: Option<usize>,
     structures: usize,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
-    /// The server has sent a header.
-    greeted: bool,
-    cell: Cell,
+    /// Why it has failed, if it has.
+    error: ProtocolError,
     progress: Progress,
+    cell: Cell,
+    init: InitText,
 }
 
 /// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Between two messages, with up to 11 bytes of the next header.
     Idle,
@@ -153,7 +156,7 @@ enum State {
     /// The conversation is over: with EXIT or without.
     Exited,
     Closed,
-    Failed(ProtocolError),
+    Failed,
 }
 
 /// What the driver would answer to STATUS.
@@ -180,6 +183,7 @@ impl Driver {
             natoms: None,
             structures: 1,
             seal: None,
+            error: ProtocolError::NothingToReplyTo,
             greeted: false,
             cell: Cell::orthorhombic([0.0; 3]),
             progress: Progress::expecting(HEADER),
@@ -455,6 +459,7 @@ impl Driver {
 
     /// Continues with the field at `place`, or with what of it fits into the scratch. Fields of no
     /// bytes are not expected.
+    #[inline(never)]
     fn expect(&mut self, message: Header, place: Place) {
         self.state = State::Receiving { message, place };
         let len = match place.field {
@@ -468,12 +473,15 @@ impl Driver {
         self.progress.expect(len);
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
-        self.state = State::Failed(error);
+        self.error = error;
+        self.state = State::Failed;
     }
 
     /// Atoms of all structures of an exchange.
+    #[inline(never)]
     const fn total(&self) -> usize {
         self.natoms().saturating_mul(self.structures)
     }
@@ -487,6 +495,7 @@ impl Driver {
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
+    #[inline(never)]
     fn moved(&mut self, n: usize) -> bool {
         let n = self.progress.count(n);
         match self.state {
@@ -497,9 +506,10 @@ impl Driver {
     }
 
     /// The server has closed its side.
+    #[inline(never)]
     fn ended(&mut self) {
         let within = match self.state {
-            State::Exited | State::Closed | State::Failed(_) => return,
+            State::Exited | State::Closed | State::Failed => return,
             State::Draining(_) => {
                 self.state = State::Closed;
                 return;
@@ -532,7 +542,7 @@ impl Driver {
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Asked | State::Exited | State::Closed | State::Failed(_) => {
+            State::Asked | State::Exited | State::Closed | State::Failed => {
                 (Awaited::Nothing, None)
             }
         };
@@ -700,10 +710,12 @@ impl Default for Driver {
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = matches!(self.state, State::Failed);
         f.debug_struct("Driver")
             .field("initialize", &self.initialize)
             .field("status", &self.status())
             .field("state", &self.state)
+            .field("error", &failed.then_some(self.error))
             .field("natoms", &self.natoms)
             .field("structures", &self.structures)
             .field("traffic", &self.progress.traffic)

@@ -5,7 +5,7 @@ use core::fmt;
 use super::windows::Destination;
 use super::{Driver, Event, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::layout::{self, Field, MATRIX, Place, REAL};
 use crate::protocol::scalar::as_memory;
@@ -258,7 +258,8 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
         match self.stage {
-            Stage::Made => self.enter()?,
+            Stage::Made if P::RESUMES => self.enter()?,
+            Stage::Made => self.stage = Stage::Entered,
             Stage::Entered => {}
             Stage::Init | Stage::Positions => return Ok(self.event()),
         }
@@ -269,7 +270,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
             return Ok(self.event());
         }
         match self.driver.state {
-            State::Failed(error) => Err(error),
+            State::Failed => Err(self.driver.error),
             State::Exited => Ok(Step::Done(Event::Exit)),
             State::Closed | State::Draining(_) => Ok(Step::Done(Event::Closed)),
             State::Received => {
@@ -277,7 +278,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
                 if self.driver.structures == 1
                     && let Some(first) = self.cells.first_mut()
                 {
-                    *first = self.driver.cell;
+                    copy(first, &self.driver.cell);
                 }
                 self.stage = Stage::Positions;
                 Ok(self.event())
@@ -344,7 +345,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
 impl<P: Destination> Drop for Receive<'_, P> {
     fn drop(&mut self) {
-        if self.stage == Stage::Entered && self.holds_something() {
+        if P::RESUMES && self.stage == Stage::Entered && self.holds_something() {
             self.driver.seal = self.fingerprint();
         }
     }

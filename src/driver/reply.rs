@@ -66,7 +66,7 @@ impl<'a, F: Origin> Reply<'a, F> {
     /// Continues what the exchange before it has begun, if it has the same numbers; else checks them.
     #[inline(never)] // what it compares would lie on the stack below everything that is sent
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        let left = self.has_left();
+        let left = F::RESUMES && self.has_left();
         if left && (self.driver.seal.is_none() || self.driver.seal != self.fingerprint()) {
             return Err(match self.driver.state {
                 State::Replied => ProtocolError::NothingToReplyTo,
@@ -251,16 +251,16 @@ impl<F: Origin> Exchange for Reply<'_, F> {
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
         match self.driver.state {
             _ if self.stage == Stage::Ended => return Ok(Step::Done(())),
-            State::Failed(error) => return Err(error),
+            State::Failed => return Err(self.driver.error),
             State::Exited | State::Closed | State::Draining(_) => return Ok(Step::Done(())),
             _ if self.stage == Stage::Made => self.enter()?,
             _ => {}
         }
-        if self.driver.state == State::Asked {
+        if matches!(self.driver.state, State::Asked) {
             self.gather(Place::HEADER);
         }
         match self.driver.state {
-            State::Failed(error) => Err(error),
+            State::Failed => Err(self.driver.error),
             State::Replied => {
                 self.driver.expect_message();
                 self.stage = Stage::Ended;
@@ -311,7 +311,7 @@ impl<F: Origin> Exchange for Reply<'_, F> {
 
 impl<F: Origin> Drop for Reply<'_, F> {
     fn drop(&mut self) {
-        if self.stage == Stage::Entered && self.has_left() {
+        if F::RESUMES && self.stage == Stage::Entered && self.has_left() {
             self.driver.seal = self.fingerprint();
         }
     }

@@ -117,6 +117,7 @@ impl<'a> Gather<'a> {
 
     /// Adds all of a piece, or nothing of it and returns false.
     #[must_use]
+    #[inline(never)]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
         let Some(room) = self.room().get_mut(..piece.len()) else {
             return false;
