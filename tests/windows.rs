@@ -256,7 +256,7 @@ fn a_sink_has_the_numbers_that_an_array_has() {
                 assert_eq!((inbox.len(), &cells_too), (0, &cells));
                 assert_eq!(bits(&sink.atoms), bits(&array), "{size:?}, {pieces:?}");
                 assert_eq!(bits(&sink.atoms), bits(&all::<T>(&structures)));
-                assert!(total == 0 || sink.begun == [total], "{size:?}");
+                assert_eq!(sink.begun, [total], "{size:?}");
             }
         }
     }
@@ -346,6 +346,43 @@ fn a_sink_without_room_refuses_and_another_one_may_take_them() {
         let (result, _) = run(receive, &mut inbox, Pieces::Of(7));
         assert_eq!(result, Ok(event(&structures)));
         assert_eq!((&sink.begun, sink.atoms), (&vec![total], all(&structures)));
+    }
+}
+
+/// A sink learns of a structure without atoms, and may refuse that as well.
+#[test]
+fn a_sink_begins_without_atoms() {
+    struct Refuses(bool);
+    impl Sink for Refuses {
+        type Real = f64;
+        fn begin(&mut self, natoms: usize) -> bool {
+            assert_eq!(natoms, 0);
+            !self.0
+        }
+        fn put(&mut self, _: usize, _: &[[f64; 3]]) {
+            panic!("there is nothing to put");
+        }
+    }
+    for size in [(1, 0), (2, 0)] {
+        let structures = structures(size);
+        let message = positions_of(&structures);
+        let (mut driver, mut inbox) = (driver(size.0), message.as_slice());
+        let mut cells = vec![UNTOUCHED_CELL; size.0];
+        for refuses in [true, true, false] {
+            let mut sink = Refuses(refuses);
+            let receive = driver.receive_into(&mut cells, &mut sink);
+            let (result, _) = run(receive, &mut inbox, Pieces::Of(7));
+            let error = ProtocolError::TooManyAtoms {
+                announced: 0,
+                capacity: 0,
+            };
+            let expected = if refuses {
+                Err(error)
+            } else {
+                Ok(event(&structures))
+            };
+            assert_eq!(result, expected, "{size:?}");
+        }
     }
 }
 
