@@ -632,6 +632,40 @@ fn a_reset_forgets_what_a_sink_or_a_source_has_begun() {
     );
 }
 
+#[test]
+fn the_stream_ends_at_each_byte_of_positions_for_a_sink() {
+    for size in [(1, 40), (2, 33)] {
+        let (message, total) = (positions_of(&structures(size)), size.0 * size.1);
+        for cut in 1..message.len() {
+            let (mut driver, mut sink) = (driver(size.0), Taken::<f32>::with_room(total));
+            let mut cells = vec![UNTOUCHED_CELL; size.0];
+            let receive = driver.receive_into(&mut cells, &mut sink);
+            let error = ProtocolError::EndOfStream {
+                within: (cut >= 12).then_some(Header::PosData),
+                after: cut,
+            };
+            let ended = pour(receive, &mut &message[..cut]);
+            assert_eq!(ended, (Err(error), vec![]), "{cut}");
+        }
+    }
+}
+
+/// A server that leaves in the middle of its question gets no reply.
+#[test]
+fn the_stream_ends_before_a_source_is_asked() {
+    let evaluations = [Evaluation::default()];
+    for cut in 1..GETFORCE.len() {
+        let (mut driver, mut source) = (computing((1, 33)), Given::new(vec![[1.0; 3]; 33]));
+        let reply = driver.reply_from(&evaluations, &mut source, &[]);
+        let error = ProtocolError::EndOfStream {
+            within: None,
+            after: cut,
+        };
+        assert_eq!(pour(reply, &mut &GETFORCE[..cut]), (Err(error), vec![]));
+        assert_eq!(source.next, 0);
+    }
+}
+
 // ---- over each transport ----
 
 const SIZE: (usize, usize) = (2, 33);
