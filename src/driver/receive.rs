@@ -113,25 +113,27 @@ impl<'a, P: Destination> Receive<'a, P> {
 
     /// Whether the caller's arrays have room for what was announced.
     fn room(&mut self) -> Result<(), ProtocolError> {
-        let State::Receiving { place, .. } = self.driver.state else {
-            return Ok(());
-        };
         let (announced, structures) = (self.driver.total(), self.driver.structures);
-        match place.field {
+        let field = match self.driver.state {
+            State::Receiving { place, .. } => place.field,
+            // A sink begins with no atoms as well.
+            State::Received if announced == 0 => Field::Positions,
+            _ => return Ok(()),
+        };
+        match field {
             Field::Cell if structures > 1 && self.cells.len() < structures => {
                 Err(ProtocolError::TooManyStructures {
                     announced: structures,
                     capacity: self.cells.len(),
                 })
             }
-            Field::Positions | Field::Cell if structures > 1 || place.field == Field::Positions => {
-                self.positions
-                    .room(announced)
-                    .map_err(|capacity| ProtocolError::TooManyAtoms {
-                        announced,
-                        capacity,
-                    })
-            }
+            Field::Positions | Field::Cell if structures > 1 || field == Field::Positions => self
+                .positions
+                .room(announced)
+                .map_err(|capacity| ProtocolError::TooManyAtoms {
+                    announced,
+                    capacity,
+                }),
             _ => Ok(()),
         }
     }

@@ -330,6 +330,9 @@ impl<S: Source> Origin for Chunks<'_, S> {
     ) -> Option<usize> {
         let room = message.room();
         let values = in_place::<S::Real>(room, (room.len() / ATOM * 3).min(most));
+        if values.is_empty() {
+            return Some(0);
+        }
         // What the source does not write must not be a part of another message.
         values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);
