@@ -250,7 +250,7 @@ impl Server {
     }
 
     /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021 folds by
-    /// two box lengths at most; atoms farther out silently give wrong energies there. The caller's
+    /// one box length at most; atoms farther out silently give wrong energies there. The caller's
     /// array stays as it is.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
