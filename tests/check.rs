@@ -7,6 +7,8 @@
 mod bad;
 #[path = "common/example.rs"]
 mod example;
+#[path = "common/layout.rs"]
+mod layout;
 #[path = "check/readme.rs"]
 mod readme;
 

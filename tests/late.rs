@@ -4,6 +4,8 @@
 
 #[path = "common/example.rs"]
 mod example;
+#[path = "common/layout.rs"]
+mod layout;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,20 +20,14 @@ use forcewire::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-const STATUS: &[u8] = b"STATUS      ";
-const READY: &[u8] = b"READY       ";
+use layout::{READY, STATUS};
+
 const LIMIT: Duration = Duration::from_millis(100);
 
 /// POSDATA of atoms in a cube of 10 bohr.
 fn posdata(natoms: usize) -> Vec<u8> {
-    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
-    let inverse = cube.map(|x| x / 100.0);
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
-    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
-    let triple = [1.0_f64, 2.0, 3.0].map(f64::to_le_bytes);
-    bytes.extend(triple.concat().repeat(natoms));
-    bytes
+    let positions = [1.0, 2.0, 3.0].repeat(natoms);
+    layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
 /// Both ends of a connection, ours with these deadlines.

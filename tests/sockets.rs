@@ -1,5 +1,8 @@
 //! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at every byte.
 
+#[path = "common/layout.rs"]
+mod layout;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
@@ -26,23 +29,16 @@ const MESSAGE: Duration = Duration::from_millis(200);
 
 /// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is i/8.
 fn posdata(natoms: usize) -> Vec<u8> {
-    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
-    let inverse = cube.map(|x| x / 100.0);
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
-    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
-    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64 / 8.0).to_le_bytes()));
-    bytes
+    layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &eighths(natoms))
+}
+
+fn eighths(natoms: usize) -> Vec<f64> {
+    (0..3 * natoms).map(|i| i as f64 / 8.0).collect()
 }
 
 /// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
 fn forceready(natoms: usize) -> Vec<u8> {
-    let mut bytes = b"FORCEREADY  ".to_vec();
-    bytes.extend(1.5_f64.to_le_bytes());
-    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
-    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64 / 8.0).to_le_bytes()));
-    bytes.extend([0; 72 + 4]);
-    bytes
+    layout::forceready(&[1.5], &eighths(natoms), &[0.0; 9], &[b""])
 }
 
 /// Serves positions as forces until the server has had enough; how many evaluations that were.

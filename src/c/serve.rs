@@ -11,7 +11,9 @@ use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
 use crate::handle::{self, Handle, forcewire_driver_t};
 use crate::memory::array;
-use crate::potential::{compute, forcewire_cell_t, forcewire_potential_t};
+#[cfg(feature = "std")]
+use crate::potential::forcewire_cell_t;
+use crate::potential::{compute, forcewire_potential_t};
 use crate::status::Failure;
 use crate::status::forcewire_status_t::{self, *};
 #[cfg(feature = "std")]

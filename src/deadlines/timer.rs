@@ -206,17 +206,16 @@ impl DeadlineTimer {
         };
         match self.overrun {
             Some(overrun) if overrun.deadline == deadline => {
-                if now.saturating_sub(overrun.since) < limit.max(LEAST_OVERRUN) {
+                if now < overrun.since.saturating_add(limit.max(LEAST_OVERRUN)) {
                     return Ok(());
                 }
                 Err(self.expire(deadline, limit))
             }
             _ => {
-                let late = now.saturating_sub(at);
                 self.overrun = Some(Overrun {
                     deadline,
                     since: now,
-                    neglected: late.saturating_add(late) > limit,
+                    neglected: now > at.saturating_add(limit / 2),
                     position: self.position(),
                 });
                 Ok(())

@@ -45,29 +45,34 @@ pub struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// Gives up what the driver was doing. A command is to come if the server sends it without waiting
-    /// for anything of this driver.
-    fn begin(&mut self) {
-        let driver = &mut *self.driver;
-        let computing = driver.phase == Phase::HaveData;
-        let begun = match driver.state {
-            State::Draining(_) | State::Exited => return,
-            State::Failed if !refuses_positions(driver.error) => return,
-            State::Failed | State::Received => 0,
-            State::Receiving {
+    /// Whether a command is to come: the server sends it without waiting for anything of this driver.
+    /// Returns how many bytes of the scratch may begin it.
+    const fn begins(&self) -> Option<usize> {
+        let computing = matches!(self.driver.phase, Phase::HaveData);
+        match self.driver.state {
+            State::Failed if refuses_positions(self.driver.error) => Some(0),
+            State::Received
+            | State::Receiving {
                 message: Header::PosData,
                 ..
-            } => 0,
-            State::Idle if computing => driver.progress.at,
-            State::Receiving { .. } | State::Answering if computing => 0,
-            _ => {
-                driver.state = State::Closed;
-                return;
+            } => Some(0),
+            State::Idle if computing => Some(self.driver.progress.at),
+            State::Receiving { .. } | State::Answering if computing => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Gives up what the driver was doing.
+    fn begin(&mut self) {
+        match (self.begins(), self.driver.state) {
+            (Some(begun), _) => {
+                self.driver.state = State::Draining(&[]);
+                self.driver.progress.expect(SCRATCH);
+                self.look(begun);
             }
-        };
-        driver.state = State::Draining(&[]);
-        driver.progress.expect(SCRATCH);
-        self.look(begun);
+            (None, State::Draining(_) | State::Exited | State::Failed) => {}
+            (None, _) => self.driver.state = State::Closed,
+        }
     }
 
     /// Looks for the command in this many bytes of the scratch.
@@ -152,6 +157,14 @@ impl Exchange for Drain<'_> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        self.driver.waits_for(Awaited::Nothing)
+        let wait = self.driver.waits_for(Awaited::Nothing);
+        if self.begins().is_none() {
+            return wait;
+        }
+        Wait {
+            awaited: Awaited::Rest,
+            announced: None,
+            ..wait
+        }
     }
 }

@@ -534,6 +534,7 @@ impl Driver {
     #[inline(always)]
     const fn waits_for(&self, next: Awaited) -> Wait {
         let (awaited, within) = match self.state {
+            State::Received | State::Replied => (next, None),
             State::Idle if self.progress.at == 0 => (next, None),
             State::Idle => (Awaited::Rest, None),
             State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
@@ -541,12 +542,9 @@ impl Driver {
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Received
-            | State::Asked
-            | State::Replied
-            | State::Exited
-            | State::Closed
-            | State::Failed => (Awaited::Nothing, None),
+            State::Asked | State::Exited | State::Closed | State::Failed => {
+                (Awaited::Nothing, None)
+            }
         };
         Wait {
             awaited,

@@ -163,7 +163,8 @@ impl<'a, F: Origin> Reply<'a, F> {
     /// leaves from where it is.
     fn gather(&mut self, mut place: Place) {
         let structures = self.driver.structures;
-        let numbers = self.forces.natoms().saturating_mul(3);
+        let numbers = self.driver.total().saturating_mul(3);
+        let not_finite = self.driver.not_finite;
         let natoms = i32::try_from(self.driver.natoms()).unwrap_or(i32::MAX);
         let mut message = Gather::after(&mut self.driver.progress.scratch, 0);
         while place.field != Field::End {
@@ -171,12 +172,17 @@ impl<'a, F: Origin> Reply<'a, F> {
             let evaluation = self.evaluations.get(place.index);
             let fits = match (place.field, evaluation) {
                 (Field::Header, _) => message.push(Header::ForceReady.bytes()),
-                (Field::Energy, Some(it)) => message.push(&it.energy.to_le_bytes()),
+                (Field::Energy, Some(evaluation)) => message.push(&evaluation.energy.to_le_bytes()),
                 (Field::Atoms, _) => message.push(&natoms.to_le_bytes()),
                 (Field::Forces, _) if place.index >= numbers => true,
                 (Field::Forces, _) => match self.forces.wire() {
                     Some(bytes) => message.push(bytes),
-                    None => match self.forces.push(place.index, &mut message) {
+                    None => match self.forces.push(
+                        place.index,
+                        numbers - place.index,
+                        not_finite,
+                        &mut message,
+                    ) {
                         Some(count) => {
                             next = place.at(place.index + count);
                             count > 0
@@ -187,9 +193,9 @@ impl<'a, F: Origin> Reply<'a, F> {
                         }
                     },
                 },
-                (Field::Virial, Some(it)) => {
+                (Field::Virial, Some(evaluation)) => {
                     let room = message.reserve(MATRIX);
-                    room.map(|room| layout::put_virial(&it.virial, room))
+                    room.map(|room| layout::put_virial(&evaluation.virial, room))
                         .is_some()
                 }
                 (Field::ExtrasLength, _) => {

@@ -130,10 +130,16 @@ pub trait Origin: Sealed {
     #[doc(hidden)]
     fn wire(&self) -> Option<&[u8]>;
 
-    /// Adds numbers from number `first` on, as many as there is room for, and returns how many. None if
-    /// they are not finite.
+    /// Adds numbers from number `first` on, at most `most` of them and as many as there is room for, and
+    /// returns how many. None if it refuses them because they are not finite.
     #[doc(hidden)]
-    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize>;
+    fn push(
+        &mut self,
+        first: usize,
+        most: usize,
+        not_finite: bool,
+        message: &mut Gather<'_>,
+    ) -> Option<usize>;
 
     /// As [`Destination::add_to`], of everything.
     #[doc(hidden)]
@@ -192,8 +198,14 @@ impl<A: Origin> Origin for Kept<A> {
         self.0.wire()
     }
 
-    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize> {
-        self.0.push(first, message)
+    fn push(
+        &mut self,
+        first: usize,
+        most: usize,
+        not_finite: bool,
+        message: &mut Gather<'_>,
+    ) -> Option<usize> {
+        self.0.push(first, most, not_finite, message)
     }
 
     fn add_to(&self, _: &mut Fingerprint) -> bool {
@@ -284,7 +296,7 @@ impl<T: Scalar> Origin for &[[T; 3]] {
         T::as_wire(self.as_flattened())
     }
 
-    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize> {
+    fn push(&mut self, first: usize, _: usize, _: bool, message: &mut Gather<'_>) -> Option<usize> {
         let rest = self.as_flattened().get(first..).unwrap_or_default();
         Some(message.push_atoms(rest))
     }
@@ -309,12 +321,19 @@ impl<S: Source> Origin for Chunks<'_, S> {
         None
     }
 
-    fn push(&mut self, first: usize, message: &mut Gather<'_>) -> Option<usize> {
+    fn push(
+        &mut self,
+        first: usize,
+        most: usize,
+        not_finite: bool,
+        message: &mut Gather<'_>,
+    ) -> Option<usize> {
         let room = message.room();
-        let natoms = (room.len() / ATOM).min(self.natoms() - first / 3);
-        let values = in_place::<S::Real>(room, natoms * 3);
+        let values = in_place::<S::Real>(room, (room.len() / ATOM * 3).min(most));
+        // What the source does not write must not be a part of another message.
+        values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);
-        if !S::Real::all_finite(values) {
+        if !not_finite && !S::Real::all_finite(values) {
             return None;
         }
         let count = values.len();

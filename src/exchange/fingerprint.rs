@@ -66,7 +66,7 @@ mod tests {
             seen.push(of(&[&array[..len], &array[len..]]));
         }
         let count = seen.len();
-        seen.sort_by_key(|it| (it.0, it.1));
+        seen.sort_by_key(|digest| (digest.0, digest.1));
         seen.dedup();
         assert_eq!(seen.len(), count);
     }

@@ -10,29 +10,38 @@ use core::slice;
 
 use crate::protocol::ProtocolError;
 
-/// What has to happen next in a [`Exchange`].
+/// What comes next in an [`Exchange`].
 #[derive(Debug)]
 pub enum Step<'a, T> {
     /// Fill this slice, or the beginning of it, with what the peer sends. Never empty.
     Read(&'a mut [u8]),
     /// Send this slice, or the beginning of it. Never empty.
     Write(&'a [u8]),
-    /// Nothing is left to move.
+    /// The exchange has ended with this.
     Done(T),
 }
 
-/// One exchange of the conversation: a sequence of slices to fill and to send, and a result.
+/// One exchange of the conversation: slices to fill and to send, and a result.
 ///
-/// The machine has no transport. Whoever has one asks [`step`](Self::step) which slice comes next, moves
-/// as many of its bytes as the transport takes, tells [`advance`](Self::advance) how many those were, and
-/// repeats. The slices are the caller's own arrays wherever their memory is already laid out as the wire
-/// is, so numbers are copied once.
+/// An exchange has no transport. A shim ([`blocking::run`](crate::blocking::run), `asynch::run`,
+/// `smoltcp::poll`, or your own) asks [`step`](Self::step) which slice comes next, moves as many of its
+/// bytes as the transport takes, passes their number to [`advance`](Self::advance), and repeats. The
+/// slices are the caller's own arrays wherever those have the layout of the wire, so that numbers are
+/// copied once.
 ///
-/// All progress lives in the machine behind the transfer ([`Driver`](crate::Driver), [`Server`](crate::Server)).
-/// Dropping a transfer loses nothing; making it again with the same arguments goes on where it stopped.
+/// # Interrupted exchanges
+///
+/// An exchange may stop at any byte: a time-out, an error of the transport that passes, a poll that
+/// returns `Pending`. Keep it, and run it again to continue. All progress is in the machine
+/// ([`Driver`](crate::Driver), [`Server`](crate::Server)), so it may also be dropped and made anew; in
+/// the middle of a message only with arrays that hold the same numbers, because the rest of a message
+/// belongs to what has moved of it. The machine checks that, and returns
+/// [`ProtocolError::Unfinished`] otherwise.
+///
+/// This trait is sealed.
 ///
 /// ```
-/// use forcewire::{Driver, Event, Step, Exchange};
+/// use forcewire::{Driver, Event, Exchange, Step};
 ///
 /// let mut driver = Driver::new();
 /// let mut positions = [[0.0; 3]; 8];
@@ -48,33 +57,34 @@ pub trait Exchange: Sealed {
     /// What the exchange ends with.
     type Output;
 
-    /// Looks at what comes next. Gives the same answer until [`advance`](Self::advance) is called.
+    /// Returns what comes next: the same until [`advance`](Self::advance) is called.
     ///
     /// # Errors
     ///
-    /// What the peer or the caller did wrong. An error of the peer's is final for the connection.
+    /// What the peer or the caller did wrong. An error of the peer is final for the connection.
     fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError>;
 
-    /// Says that the first `n` bytes of the slice that [`step`](Self::step) gave have moved.
+    /// Counts the first `n` bytes of the slice that [`step`](Self::step) returned as moved.
     fn advance(&mut self, n: usize);
 
-    /// Says that the peer has closed its side: nothing more will ever be read.
+    /// Notes that the peer has closed its side: nothing more will ever be read.
     ///
-    /// At a message boundary that is a clean end and the next step says so; inside a message the next
+    /// Between two messages that is a clean end, and the next step returns it; inside a message the next
     /// step is [`ProtocolError::EndOfStream`].
     fn end(&mut self);
 
-    /// Whether part of a message has moved and the rest of it has not.
+    /// Whether a message has moved in part.
     ///
-    /// Only then may a write join what is already queued. Otherwise what was written is whole, and to be flushed.
+    /// Only then may a write join what is already queued. Otherwise what was written is complete, and
+    /// should be flushed.
     fn midway(&self) -> bool;
 
-    /// What the exchange waits for, for [`DeadlineTimer`](crate::DeadlineTimer) and for people. Of an exchange that has not begun: what is
-    /// left of the one before.
+    /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people. An
+    /// exchange that has not begun returns what remains of the one before.
     fn waits_for(&self) -> Wait;
 }
 
-/// Keeps [`Exchange`] and the arrays' traits to this crate: what an exchange promises, the shims rely on.
+/// Keeps [`Exchange`] and the arrays' traits to this crate: the shims rely on what an exchange promises.
 pub trait Sealed {}
 
 impl<T: Sealed + ?Sized> Sealed for &mut T {}

@@ -4,6 +4,8 @@
 
 #[path = "../common/example.rs"]
 mod example;
+#[path = "../common/layout.rs"]
+mod layout;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -109,9 +111,7 @@ fn server(transport: &str, mode: &str) -> Calls {
 /// A driver whose forces are 0, until it is told to exit.
 fn compute(peer: &mut dyn Peer) {
     let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * ATOMS], false);
-    let mut reply = b"FORCEREADY  \0\0\0\0\0\0\0\0".to_vec();
-    reply.extend(i32::try_from(ATOMS).expect("few").to_le_bytes());
-    reply.resize(100 + 24 * ATOMS, 0);
+    let reply = layout::forceready(&[0.0], &[0.0; 3 * ATOMS], &[0.0; 9], &[b""]);
     loop {
         peer.read_exact(&mut header).expect("the server");
         match &header {
@@ -164,11 +164,8 @@ fn row(line: &str) -> Option<(String, usize)> {
 }
 
 fn converse(peer: &mut dyn Peer, mode: &str) {
-    let mut posdata = b"POSDATA     ".to_vec();
-    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
-    posdata.extend(cube.iter().chain(&cube).flat_map(|x| x.to_le_bytes()));
-    posdata.extend(i32::try_from(ATOMS).expect("few").to_le_bytes());
-    posdata.resize(posdata.len() + 24 * ATOMS, 0);
+    let cube = layout::cube(10.0);
+    let posdata = layout::posdata(&cube, &layout::cube(0.1), &[0.0; 3 * ATOMS]);
     let (mut status, mut reply) = ([0; 12], vec![0; 100 + 24 * ATOMS]);
     for _ in 0..EVALUATIONS {
         if mode == "classic" {

@@ -23,6 +23,8 @@ mod timeouts;
 mod tools;
 mod wire;
 
+#[path = "../common/layout.rs"]
+mod layout;
 #[allow(dead_code)] // its other users use more of it
 #[path = "../peers/process.rs"]
 mod process;

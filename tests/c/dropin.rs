@@ -203,8 +203,10 @@ fn ipv6_and_unix_sockets_are_connected_to() {
     command.args(["0", "0", "argon    ", &prefix, "2"]);
     let mut driver = Process::start(&mut command, "unix", directory.path());
     let (mut peer, _) = listener.accept().unwrap();
+    // Before the program connects again.
+    drop(listener);
     std::io::Write::write_all(&mut peer, EXIT).unwrap();
-    drop((listener, peer));
+    drop(peer);
     let said = driver.success();
     let ends = ends(&said);
     assert_eq!(ends[0].1, OK);

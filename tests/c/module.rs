@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
+use crate::layout;
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program, root};
 use crate::wire::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, accept, hear, listen, say};
@@ -20,50 +21,28 @@ fn start(watch: Watch, arguments: &[&str], directory: &std::path::Path) -> Proce
     Process::start(command.args(arguments), "module", directory)
 }
 
-fn reals(numbers: impl IntoIterator<Item = f64>) -> Vec<u8> {
-    numbers.into_iter().flat_map(f64::to_le_bytes).collect()
-}
-
 /// A cell whose vectors are (10, 0, 0), (2, 20, 0) and (3, 4, 30): on the wire they are columns, row after row.
 fn posdata(natoms: usize, first: f64) -> Vec<u8> {
     let h = [10.0, 2.0, 3.0, 0.0, 20.0, 4.0, 0.0, 0.0, 30.0];
-    [
-        b"POSDATA     ".to_vec(),
-        reals(h),
-        inverse(),
-        (natoms as i32).to_le_bytes().to_vec(),
-        reals((0..3 * natoms).map(|i| first + i as f64 / 8.0)),
-    ]
-    .concat()
+    layout::posdata(&h, &INVERSE, &eighths(natoms, first))
 }
 
-/// Worked out by hand: rows of 1/h.
-fn inverse() -> Vec<u8> {
-    reals([
-        0.1,
-        -0.01,
-        -26.0 / 3000.0,
-        0.0,
-        0.05,
-        -0.2 / 30.0,
-        0.0,
-        0.0,
-        1.0 / 30.0,
-    ])
+/// Rows of 1/h, worked out by hand.
+#[rustfmt::skip]
+const INVERSE: [f64; 9] = [
+    0.1, -0.01, -26.0 / 3000.0,
+    0.0, 0.05, -0.2 / 30.0,
+    0.0, 0.0, 1.0 / 30.0,
+];
+
+fn eighths(natoms: usize, first: f64) -> Vec<f64> {
+    (0..3 * natoms).map(|i| first + i as f64 / 8.0).collect()
 }
 
 /// What the programs reply: virial(i, j) is 10 i + j.
 fn forceready(natoms: usize, first: f64, extras: &str) -> Vec<u8> {
-    [
-        b"FORCEREADY  ".to_vec(),
-        reals([1.5]),
-        (natoms as i32).to_le_bytes().to_vec(),
-        reals((0..3 * natoms).map(|i| first + i as f64 / 8.0)),
-        reals([11, 12, 13, 21, 22, 23, 31, 32, 33].map(f64::from)),
-        (extras.len() as i32).to_le_bytes().to_vec(),
-        extras.into(),
-    ]
-    .concat()
+    let virial = [11, 12, 13, 21, 22, 23, 31, 32, 33].map(f64::from);
+    layout::forceready(&[1.5], &eighths(natoms, first), &virial, &[extras])
 }
 
 #[test]
@@ -162,7 +141,7 @@ fn structure(driver: &mut TcpStream) {
     hear(driver, &expected[..84]);
     let mut numbers = [0; 72];
     driver.read_exact(&mut numbers).unwrap();
-    for (heard, expected) in numbers.chunks(8).zip(inverse().chunks(8)) {
+    for (heard, expected) in numbers.chunks(8).zip(layout::reals(&INVERSE).chunks(8)) {
         let [heard, expected] =
             [heard, expected].map(|it| f64::from_le_bytes(it.try_into().unwrap()));
         assert!(

@@ -8,6 +8,7 @@ use std::thread;
 use tempfile::tempdir;
 
 use crate::ends::{OK, OUT_OF_TURN, ends};
+use crate::layout;
 use crate::process::Process;
 use crate::tools::{Watch, program};
 use crate::wire::{
@@ -316,15 +317,14 @@ fn answer(mut peer: TcpStream, needs_init: bool) {
             }
             b"GETFORCE    " => {
                 let forces = computed.take().unwrap();
-                let natoms = (forces.len() / 24) as i32;
-                let mut reply = b"FORCEREADY  ".to_vec();
-                reply.extend(1.5_f64.to_le_bytes());
-                reply.extend(natoms.to_le_bytes());
-                reply.extend(forces);
-                reply.extend([0; 72]);
-                reply.extend(11_i32.to_le_bytes());
-                reply.extend(b"{\"extra\":1}");
-                reply
+                let forces: Vec<_> = forces
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .copied()
+                    .map(f64::from_le_bytes)
+                    .collect();
+                layout::forceready(&[1.5], &forces, &[0.0; 9], &[b"{\"extra\":1}"])
             }
             b"EXIT        " => return,
             _ => panic!("{}", header.escape_ascii()),

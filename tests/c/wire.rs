@@ -5,11 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-pub const STATUS: &[u8] = b"STATUS      ";
-pub const READY: &[u8] = b"READY       ";
-pub const HAVEDATA: &[u8] = b"HAVEDATA    ";
-pub const GETFORCE: &[u8] = b"GETFORCE    ";
-pub const EXIT: &[u8] = b"EXIT        ";
+use crate::layout;
+pub use crate::layout::{EXIT, GETFORCE, HAVEDATA, READY, STATUS};
 
 /// No message takes longer, however slow what reads it is.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -19,27 +16,17 @@ pub const INIT: &[u8] = b"INIT        \x07\0\0\0\x03\0\0\0k:1";
 
 /// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is `start` + i/8.
 pub fn posdata(natoms: usize, start: f64) -> Vec<u8> {
-    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
-    let inverse = cube.map(|x| x / 100.0);
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
-    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
-    bytes.extend(coordinates(natoms, start));
-    bytes
+    let positions = coordinates(natoms, start);
+    layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
 /// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
 pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
-    let mut bytes = b"FORCEREADY  ".to_vec();
-    bytes.extend(1.5_f64.to_le_bytes());
-    bytes.extend(i32::try_from(natoms).unwrap().to_le_bytes());
-    bytes.extend(coordinates(natoms, start));
-    bytes.extend([0; 72 + 4]);
-    bytes
+    layout::forceready(&[1.5], &coordinates(natoms, start), &[0.0; 9], &[b""])
 }
 
-fn coordinates(natoms: usize, start: f64) -> impl Iterator<Item = u8> {
-    (0..3 * natoms).flat_map(move |i| (start + i as f64 / 8.0).to_le_bytes())
+fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
+    (0..3 * natoms).map(|i| start + i as f64 / 8.0).collect()
 }
 
 /// A listener on loopback, and its port.

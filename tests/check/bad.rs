@@ -2,6 +2,7 @@
 //!
 //! They are tests of this binary, which the kit starts anew as a program.
 
+use crate::layout;
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -209,15 +210,9 @@ fn driver() {
                 let noise = if way == "forgets" { count } else { 0.0 };
                 let size = |x: &f64| if x.is_finite() { x.abs() } else { 1.0 };
                 let energy = believed + noise + numbers.iter().map(size).sum::<f64>();
-                reply = b"FORCEREADY  ".to_vec();
-                reply.extend(energy.to_le_bytes());
-                reply.extend(&frame[144..]);
-                reply.extend(
-                    numbers
-                        .iter()
-                        .flat_map(|x| (if x.is_finite() { -x } else { 0.0 }).to_le_bytes()),
-                );
-                reply.extend([0; 72 + 4]);
+                let force = |x: &f64| if x.is_finite() { -x } else { 0.0 };
+                let forces: Vec<_> = numbers.iter().map(force).collect();
+                reply = layout::forceready(&[energy], &forces, &[0.0; 9], &[b""]);
                 has_data = true;
             }
             _ => wrong(&way, "what is this?"),
@@ -238,11 +233,8 @@ fn server() {
     for _ in 0..4 {
         let mut reply = [0; 124];
         loop {
-            let mut message = b"POSDATA     ".to_vec();
-            message.extend([0; 144]);
-            message.extend(1i32.to_le_bytes());
-            message.extend([x, 0.0, 0.0].iter().flat_map(|x| x.to_le_bytes()));
-            message.extend(b"GETFORCE    ");
+            let posdata = layout::posdata(&[0.0; 9], &[0.0; 9], &[x, 0.0, 0.0]);
+            let message = [&posdata[..], layout::GETFORCE].concat();
             let asked = driver.write_all(&message).is_ok();
             if asked && driver.read_exact(&mut reply).is_ok() {
                 break;

@@ -1,14 +1,9 @@
-//! The peers' bytes, written out. The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), held against what
-//! its own code wrote in `conversations.rs`.
+//! Structures and answers, and the messages that carry them.
 
 use forcewire::{Cell, Evaluation, Event, Virial};
 
-pub const STATUS: &[u8] = b"STATUS      ";
-pub const GETFORCE: &[u8] = b"GETFORCE    ";
-pub const EXIT: &[u8] = b"EXIT        ";
-pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
-pub const READY: &[u8] = b"READY       ";
-pub const HAVEDATA: &[u8] = b"HAVEDATA    ";
+use super::layout;
+pub use super::layout::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, init, integer, reals};
 
 /// POSDATA of [`golden`], written by i-PI 3.3.1.
 pub const GOLDEN_POSDATA: &str = "504f534441544120202020200000000000002440000000000000f03f0000000000000040000000000000\
@@ -35,16 +30,6 @@ pub fn hex(digits: &str) -> Vec<u8> {
         .iter()
         .map(|&[high, low]| digit(high) << 4 | digit(low))
         .collect()
-}
-
-/// Numbers as a little-endian peer sends them.
-pub fn reals(values: &[f64]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
-/// An integer as a little-endian peer sends it.
-pub fn integer(value: i32) -> [u8; 4] {
-    value.to_le_bytes()
 }
 
 /// What a server sends to be computed.
@@ -110,36 +95,18 @@ pub fn cube(positions: Vec<[f64; 3]>) -> Structure {
     }
 }
 
-pub fn init(replica: i32, text: impl AsRef<[u8]>) -> Vec<u8> {
-    let text = text.as_ref();
-    let len = i32::try_from(text.len()).unwrap();
-    [b"INIT        ", &integer(replica)[..], &integer(len), text].concat()
-}
-
 pub fn posdata(structure: &Structure) -> Vec<u8> {
-    let natoms = i32::try_from(structure.positions.len()).unwrap();
-    [
-        b"POSDATA     ",
-        &reals(&structure.h)[..],
-        &reals(&structure.inverse),
-        &integer(natoms),
-        &reals(structure.positions.as_flattened()),
-    ]
-    .concat()
+    let positions = structure.positions.as_flattened();
+    layout::posdata(&structure.h, &structure.inverse, positions)
 }
 
-/// POSDATA of a batch: the number of atoms comes first.
 pub fn posdata_batch(structures: &[Structure]) -> Vec<u8> {
-    let natoms = i32::try_from(structures[0].positions.len()).unwrap();
-    let mut bytes = [b"POSDATA     ", &integer(natoms)[..]].concat();
-    for structure in structures {
-        bytes.extend(reals(&structure.h));
-        bytes.extend(reals(&structure.inverse));
-    }
-    for structure in structures {
-        bytes.extend(reals(structure.positions.as_flattened()));
-    }
-    bytes
+    let cells: Vec<_> = structures.iter().map(|it| [it.h, it.inverse]).collect();
+    let positions: Vec<_> = structures
+        .iter()
+        .map(|it| it.positions.as_slice())
+        .collect();
+    layout::posdata_batch(&cells, positions.concat().as_flattened())
 }
 
 /// What a driver computed for one structure.
@@ -182,21 +149,14 @@ pub fn forceready(answer: &Answer) -> Vec<u8> {
 }
 
 pub fn forceready_batch(answers: &[Answer]) -> Vec<u8> {
-    let natoms = i32::try_from(answers[0].forces.len()).unwrap();
-    let mut bytes = b"FORCEREADY  ".to_vec();
-    for answer in answers {
-        bytes.extend(answer.evaluation.energy.to_le_bytes());
-    }
-    bytes.extend(integer(natoms));
-    for answer in answers {
-        bytes.extend(reals(answer.forces.as_flattened()));
-    }
-    for answer in answers {
-        bytes.extend(reals(answer.evaluation.virial.0.as_flattened()));
-    }
-    for answer in answers {
-        bytes.extend(integer(i32::try_from(answer.extras.len()).unwrap()));
-        bytes.extend(&answer.extras);
-    }
-    bytes
+    let energies: Vec<_> = answers.iter().map(|it| it.evaluation.energy).collect();
+    let forces: Vec<_> = answers.iter().map(|it| it.forces.as_slice()).collect();
+    let virials: Vec<_> = answers.iter().map(|it| it.evaluation.virial.0).collect();
+    let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();
+    layout::forceready(
+        &energies,
+        forces.concat().as_flattened(),
+        virials.as_flattened().as_flattened(),
+        &extras,
+    )
 }

@@ -7,6 +7,7 @@
 mod bytes;
 mod driver;
 pub mod fake;
+pub mod layout;
 pub mod network;
 pub mod server;
 pub mod slow;

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each bench uses its part
 
+#[path = "../../common/layout.rs"]
+mod layout;
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -107,20 +110,16 @@ pub fn clear() {
 
 /// POSDATA of atoms in a cube of 10 bohr; coordinate `i` is `i`.
 pub fn posdata(natoms: usize) -> Vec<u8> {
-    let cube = [10.0_f64, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 10.0];
-    let inverse = cube.map(|x| x / 100.0);
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(cube.iter().chain(&inverse).flat_map(|x| x.to_le_bytes()));
-    bytes.extend(i32::try_from(natoms).expect("few").to_le_bytes());
-    bytes.extend((0..3 * natoms).flat_map(|i| (i as f64).to_le_bytes()));
-    bytes
+    let positions: Vec<_> = (0..3 * natoms).map(|i| i as f64).collect();
+    layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
 /// FORCEREADY of so many structures, whose numbers are all 0, without extras.
 pub fn forceready(natoms: usize, structures: usize) -> Vec<u8> {
-    let mut bytes = b"FORCEREADY  ".to_vec();
-    bytes.resize(12 + 8 * structures, 0);
-    bytes.extend(i32::try_from(natoms).expect("few").to_le_bytes());
-    bytes.resize(16 + structures * (84 + 24 * natoms), 0);
-    bytes
+    layout::forceready(
+        &vec![0.0; structures],
+        &vec![0.0; 3 * natoms * structures],
+        &vec![0.0; 9 * structures],
+        &vec![b""; structures],
+    )
 }
