@@ -38,8 +38,8 @@ pub use storage::Storage;
 pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress, SCRATCH};
-use crate::exchange::{Awaited, Step, Traffic, Wait};
+use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::{Awaited, Refused, Step, Traffic, Wait};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
@@ -122,7 +122,7 @@ pub struct Driver {
     structures: usize,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
-    /// Why it has failed, if it has.
+    /// Why it has failed, or has refused what the caller asked for last.
     error: ProtocolError,
     progress: Progress,
     cell: Cell,
@@ -480,6 +480,13 @@ impl Driver {
         self.state = State::Failed;
     }
 
+    /// Refuses what the caller asks for. The conversation stays as it is.
+    #[inline(never)]
+    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
+        self.error = error;
+        Err(Refused)
+    }
+
     /// Atoms of all structures of an exchange.
     #[inline(never)]
     const fn total(&self) -> usize {
@@ -497,12 +504,16 @@ impl Driver {
     /// Counts bytes that have moved, and returns whether the slice is complete.
     #[inline(never)]
     fn moved(&mut self, n: usize) -> bool {
-        let n = self.progress.count(n);
+        let progress = &mut self.progress;
+        let n = progress.most(n);
         match self.state {
-            State::Idle | State::Receiving { .. } => self.progress.traffic.received += n,
-            _ => self.progress.traffic.sent += n,
+            State::Idle | State::Receiving { .. } => progress.traffic.received += n as u64,
+            State::Answering | State::Gathered(_) | State::Direct(_) => {
+                progress.traffic.sent += n as u64;
+            }
+            _ => return false,
         }
-        self.progress.at == self.progress.end
+        progress.count(n)
     }
 
     /// The server has closed its side.
@@ -580,37 +591,68 @@ impl Driver {
         })
     }
 
-    /// A header, or a field of INIT, has come: what every exchange understands.
-    fn complete(&mut self) {
-        let State::Receiving { message, place } = self.state else {
-            return self.header();
+    /// What is in the scratch has moved. The cells of a batch go into `cells`.
+    fn complete(&mut self, cells: &mut [Cell]) {
+        let place = match self.state {
+            State::Receiving { place, .. } => place,
+            State::Answering => return self.expect_message(),
+            _ => return self.header(),
         };
+        let mut bytes = self.progress.field();
         match place.field {
             Field::Replica => {
-                let mut bytes = self.progress.field();
                 let replica = layout::take_i32(&mut bytes);
                 let announced = layout::take_i32(&mut bytes);
                 match usize::try_from(announced) {
                     Ok(len) => {
                         self.init = InitText::announced(replica, len);
-                        self.text(message, Place::start(Field::Text));
+                        self.text(Place::start(Field::Text));
                     }
                     Err(_) => self.fail(ProtocolError::NegativeLength(announced)),
                 }
             }
             Field::Text => {
-                self.init.feed(self.progress.field());
+                self.init.feed(bytes);
                 let taken = place.index.saturating_add(self.progress.end);
-                self.text(message, place.at(taken));
+                self.text(place.at(taken));
+            }
+            Field::Atoms => {
+                let announced = layout::take_i32(&mut bytes);
+                self.take_atoms(announced, place);
+            }
+            Field::Cell => {
+                let single = self.structures == 1;
+                let batch = single && detect::is_batch(bytes);
+                let h = bytes.get(..MATRIX).unwrap_or_default();
+                let format = Format::of(h, Quantity::Cell);
+                // A missing slot has been refused: see `Receive::room`.
+                let cell = match cells.get_mut(place.index) {
+                    Some(slot) if !single => slot,
+                    _ => &mut self.cell,
+                };
+                layout::take_cell(&mut bytes, cell);
+                let announced = layout::take_i32(&mut bytes);
+                let finite = cell.is_finite();
+                if batch {
+                    self.fail(ProtocolError::UnannouncedBatch);
+                } else if !self.accepts(format, Quantity::Cell, finite) {
+                } else if single {
+                    self.take_atoms(announced, place.next(Header::PosData, 1));
+                } else {
+                    self.expect(
+                        Header::PosData,
+                        place.next(Header::PosData, self.structures),
+                    );
+                }
             }
             _ => {}
         }
     }
 
     /// Continues with INIT's text, or ends it.
-    fn text(&mut self, message: Header, place: Place) {
+    fn text(&mut self, place: Place) {
         if place.index < self.init.len() {
-            return self.expect(message, place);
+            return self.expect(Header::Init, place);
         }
         self.init_unreported = true;
         if self.phase == Phase::Uninit {
@@ -659,45 +701,45 @@ impl Driver {
         }
     }
 
-    /// Takes the number of atoms of this message.
-    fn atoms(&mut self, announced: i32) -> Result<(), ProtocolError> {
+    /// Takes the number of atoms of this message, and continues after it.
+    fn take_atoms(&mut self, announced: i32, place: Place) {
         let Ok(natoms) = usize::try_from(announced) else {
-            return Err(ProtocolError::NegativeAtoms(announced));
+            return self.fail(ProtocolError::NegativeAtoms(announced));
         };
         match self.natoms {
             Some(expected) if expected != natoms && !self.changing_atoms => {
-                Err(ProtocolError::AtomsChanged {
+                self.fail(ProtocolError::AtomsChanged {
                     announced: natoms,
                     expected,
-                })
+                });
             }
             _ => {
                 self.natoms = Some(natoms);
-                Ok(())
+                self.expect(
+                    Header::PosData,
+                    place.next(Header::PosData, self.structures),
+                );
             }
         }
     }
 
-    /// Whether positions may begin with these bytes.
-    fn check_positions(&self, sent: &[u8]) -> Result<(), ProtocolError> {
-        const { assert!(detect::JUDGED * REAL <= SCRATCH) };
-        if self.any_format {
-            Ok(())
-        } else {
-            Format::of(sent, Quantity::Positions).check(Quantity::Positions)
-        }
+    /// Whether the driver takes numbers that came in this format; fails otherwise.
+    fn accepts(&mut self, format: Format, quantity: Quantity, finite: bool) -> bool {
+        let error = match format {
+            Format::Reversed if !self.any_format => ProtocolError::BigEndian(quantity),
+            Format::Integers if !self.any_format => ProtocolError::NotReals(quantity),
+            _ if finite || self.not_finite => return true,
+            _ => ProtocolError::NotFinite(quantity),
+        };
+        self.fail(error);
+        false
     }
 
-    /// Whether a structure may have this cell, which came as these bytes.
-    fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
-        if !self.any_format {
-            let h = sent.get(..MATRIX).unwrap_or_default();
-            Format::of(h, Quantity::Cell).check(Quantity::Cell)?;
-        }
-        if self.not_finite || cell.is_finite() {
-            Ok(())
-        } else {
-            Err(ProtocolError::NotFinite(Quantity::Cell))
+    /// Where in a message the next byte comes.
+    const fn incoming(&self) -> Option<Place> {
+        match self.state {
+            State::Receiving { place, .. } => Some(place),
+            _ => None,
         }
     }
 }

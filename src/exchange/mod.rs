@@ -99,6 +99,11 @@ pub struct Traffic {
     pub sent: u64,
 }
 
+/// An exchange can't go on. Why is in its machine, where it is written once: an error of 16 bytes that
+/// many functions return is copied in each of them.
+#[derive(Debug)]
+pub(crate) struct Refused;
+
 /// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there anyway.
 pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
     slice::from_mut(to).copy_from_slice(slice::from_ref(from));

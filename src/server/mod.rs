@@ -508,14 +508,14 @@ impl Server {
         if matches!(self.state, State::Idle | State::Closed | State::Failed) {
             return false;
         }
-        let n = self.progress.count(n);
+        let n = self.progress.most(n);
         if self.is_sending() {
-            self.progress.traffic.sent += n;
+            self.progress.traffic.sent += n as u64;
         } else {
-            self.progress.traffic.received += n;
+            self.progress.traffic.received += n as u64;
             self.timed_out &= n == 0;
         }
-        self.progress.at == self.progress.end
+        self.progress.count(n)
     }
 
     /// The last question that the driver has not answered.
