@@ -60,12 +60,12 @@ fn blocking_loop<const N: usize>(
 ) -> Result<(), Error<ErrorKind>> {
     let mut storage = Storage::<_, N>::new();
     loop {
-        match blocking::run(socket, storage.receive(driver)).map_err(kind)? {
+        match blocking::run(socket, storage.receive_once(driver)).map_err(kind)? {
             Event::Positions {
                 natoms, structures, ..
             } => {
                 storage.evaluate(natoms, structures, potential)?;
-                blocking::run(socket, storage.reply(driver)).map_err(kind)?;
+                blocking::run(socket, storage.reply_once(driver)).map_err(kind)?;
             }
             Event::Init { .. } => {}
             Event::Exit | Event::Closed => return Ok(()),
@@ -114,7 +114,7 @@ async fn asynch_loop<const N: usize>(
 ) -> Result<(), Error<ErrorKind>> {
     let mut storage = Storage::<_, N>::new();
     loop {
-        match asynch::run(socket, storage.receive(driver))
+        match asynch::run(socket, storage.receive_once(driver))
             .await
             .map_err(kind)?
         {
@@ -122,7 +122,7 @@ async fn asynch_loop<const N: usize>(
                 natoms, structures, ..
             } => {
                 storage.evaluate(natoms, structures, potential)?;
-                asynch::run(socket, storage.reply(driver))
+                asynch::run(socket, storage.reply_once(driver))
                     .await
                     .map_err(kind)?;
             }

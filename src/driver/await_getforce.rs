@@ -23,20 +23,21 @@ impl Exchange for AwaitGetForce<'_> {
     type Output = Option<Event>;
 
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
-        match self.driver.state {
-            State::Failed(error) => return Err(error),
-            State::Exited => return Ok(Step::Done(Some(Event::Exit))),
-            State::Closed | State::Draining(_) => return Ok(Step::Done(Some(Event::Closed))),
-            _ if self.driver.phase != Phase::HaveData => {
+        let driver = &mut *self.driver;
+        Ok(Step::Done(match driver.state {
+            State::Failed => return Err(driver.error),
+            State::Exited => Some(Event::Exit),
+            State::Closed | State::Draining(_) => Some(Event::Closed),
+            _ if driver.phase != Phase::HaveData => {
                 return Err(ProtocolError::NothingToReplyTo);
             }
-            State::Received => self.driver.expect_message(),
-            _ => {}
-        }
-        match self.driver.state {
-            State::Idle | State::Receiving { .. } | State::Answering => Ok(self.driver.step()),
-            _ => Ok(Step::Done(None)),
-        }
+            State::Received => {
+                driver.expect_message();
+                return Ok(driver.step());
+            }
+            State::Idle | State::Receiving { .. } | State::Answering => return Ok(driver.step()),
+            _ => None,
+        }))
     }
 
     fn advance(&mut self, n: usize) {
@@ -66,12 +67,8 @@ impl Driver {
                 if self.phase == Phase::HaveData => {}
             _ => return,
         }
-        if !self.moved(n) {
-            return;
-        }
-        match self.state {
-            State::Answering => self.expect_message(),
-            _ => self.complete(),
+        if self.moved(n) {
+            self.complete(&mut []);
         }
     }
 }

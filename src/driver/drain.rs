@@ -50,7 +50,7 @@ impl Drain<'_> {
     const fn begins(&self) -> Option<usize> {
         let computing = matches!(self.driver.phase, Phase::HaveData);
         match self.driver.state {
-            State::Failed(error) if refuses_positions(error) => Some(0),
+            State::Failed if refuses_positions(self.driver.error) => Some(0),
             State::Received
             | State::Receiving {
                 message: Header::PosData,
@@ -70,7 +70,7 @@ impl Drain<'_> {
                 self.driver.progress.expect(SCRATCH);
                 self.look(begun);
             }
-            (None, State::Draining(_) | State::Exited | State::Failed(_)) => {}
+            (None, State::Draining(_) | State::Exited | State::Failed) => {}
             (None, _) => self.driver.state = State::Closed,
         }
     }

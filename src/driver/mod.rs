@@ -38,8 +38,8 @@ pub use storage::Storage;
 pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress, SCRATCH};
-use crate::exchange::{Awaited, Step, Traffic, Wait};
+use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::{Awaited, Refused, Step, Traffic, Wait};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
@@ -105,29 +105,32 @@ pub enum Event {
 /// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
 /// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
 /// has changed.
+#[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
     changing_atoms: bool,
     not_finite: bool,
     any_format: bool,
-
     phase: Phase,
-    state: State,
-    init: InitText,
+    /// The server has sent a header.
+    greeted: bool,
     /// INIT has come, and no event has been returned for it.
     init_unreported: bool,
+
+    state: State,
     natoms: Option<usize>,
     structures: usize,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
-    /// The server has sent a header.
-    greeted: bool,
-    cell: Cell,
+    /// Why it has failed, or has refused what the caller asked for last.
+    error: ProtocolError,
     progress: Progress,
+    cell: Cell,
+    init: InitText,
 }
 
 /// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Between two messages, with up to 11 bytes of the next header.
     Idle,
@@ -153,7 +156,7 @@ enum State {
     /// The conversation is over: with EXIT or without.
     Exited,
     Closed,
-    Failed(ProtocolError),
+    Failed,
 }
 
 /// What the driver would answer to STATUS.
@@ -180,6 +183,7 @@ impl Driver {
             natoms: None,
             structures: 1,
             seal: None,
+            error: ProtocolError::NothingToReplyTo,
             greeted: false,
             cell: Cell::orthorhombic([0.0; 3]),
             progress: Progress::expecting(HEADER),
@@ -455,6 +459,7 @@ impl Driver {
 
     /// Continues with the field at `place`, or with what of it fits into the scratch. Fields of no
     /// bytes are not expected.
+    #[inline(never)]
     fn expect(&mut self, message: Header, place: Place) {
         self.state = State::Receiving { message, place };
         let len = match place.field {
@@ -468,12 +473,22 @@ impl Driver {
         self.progress.expect(len);
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
-        self.state = State::Failed(error);
+        self.error = error;
+        self.state = State::Failed;
+    }
+
+    /// Refuses what the caller asks for. The conversation stays as it is.
+    #[inline(never)]
+    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
+        self.error = error;
+        Err(Refused)
     }
 
     /// Atoms of all structures of an exchange.
+    #[inline(never)]
     const fn total(&self) -> usize {
         self.natoms().saturating_mul(self.structures)
     }
@@ -487,19 +502,25 @@ impl Driver {
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
+    #[inline(never)]
     fn moved(&mut self, n: usize) -> bool {
-        let n = self.progress.count(n);
+        let progress = &mut self.progress;
+        let n = progress.most(n);
         match self.state {
-            State::Idle | State::Receiving { .. } => self.progress.traffic.received += n,
-            _ => self.progress.traffic.sent += n,
+            State::Idle | State::Receiving { .. } => progress.traffic.received += n as u64,
+            State::Answering | State::Gathered(_) | State::Direct(_) => {
+                progress.traffic.sent += n as u64;
+            }
+            _ => return false,
         }
-        self.progress.at == self.progress.end
+        progress.count(n)
     }
 
     /// The server has closed its side.
+    #[inline(never)]
     fn ended(&mut self) {
         let within = match self.state {
-            State::Exited | State::Closed | State::Failed(_) => return,
+            State::Exited | State::Closed | State::Failed => return,
             State::Draining(_) => {
                 self.state = State::Closed;
                 return;
@@ -532,7 +553,7 @@ impl Driver {
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Asked | State::Exited | State::Closed | State::Failed(_) => {
+            State::Asked | State::Exited | State::Closed | State::Failed => {
                 (Awaited::Nothing, None)
             }
         };
@@ -570,37 +591,68 @@ impl Driver {
         })
     }
 
-    /// A header, or a field of INIT, has come: what every exchange understands.
-    fn complete(&mut self) {
-        let State::Receiving { message, place } = self.state else {
-            return self.header();
+    /// What is in the scratch has moved. The cells of a batch go into `cells`.
+    fn complete(&mut self, cells: &mut [Cell]) {
+        let place = match self.state {
+            State::Receiving { place, .. } => place,
+            State::Answering => return self.expect_message(),
+            _ => return self.header(),
         };
+        let mut bytes = self.progress.field();
         match place.field {
             Field::Replica => {
-                let mut bytes = self.progress.field();
                 let replica = layout::take_i32(&mut bytes);
                 let announced = layout::take_i32(&mut bytes);
                 match usize::try_from(announced) {
                     Ok(len) => {
                         self.init = InitText::announced(replica, len);
-                        self.text(message, Place::start(Field::Text));
+                        self.text(Place::start(Field::Text));
                     }
                     Err(_) => self.fail(ProtocolError::NegativeLength(announced)),
                 }
             }
             Field::Text => {
-                self.init.feed(self.progress.field());
+                self.init.feed(bytes);
                 let taken = place.index.saturating_add(self.progress.end);
-                self.text(message, place.at(taken));
+                self.text(place.at(taken));
+            }
+            Field::Atoms => {
+                let announced = layout::take_i32(&mut bytes);
+                self.take_atoms(announced, place);
+            }
+            Field::Cell => {
+                let single = self.structures == 1;
+                let batch = single && detect::is_batch(bytes);
+                let h = bytes.get(..MATRIX).unwrap_or_default();
+                let format = Format::of(h, Quantity::Cell);
+                // A missing slot has been refused: see `Receive::room`.
+                let cell = match cells.get_mut(place.index) {
+                    Some(slot) if !single => slot,
+                    _ => &mut self.cell,
+                };
+                layout::take_cell(&mut bytes, cell);
+                let announced = layout::take_i32(&mut bytes);
+                let finite = cell.is_finite();
+                if batch {
+                    self.fail(ProtocolError::UnannouncedBatch);
+                } else if !self.accepts(format, Quantity::Cell, finite) {
+                } else if single {
+                    self.take_atoms(announced, place.next(Header::PosData, 1));
+                } else {
+                    self.expect(
+                        Header::PosData,
+                        place.next(Header::PosData, self.structures),
+                    );
+                }
             }
             _ => {}
         }
     }
 
     /// Continues with INIT's text, or ends it.
-    fn text(&mut self, message: Header, place: Place) {
+    fn text(&mut self, place: Place) {
         if place.index < self.init.len() {
-            return self.expect(message, place);
+            return self.expect(Header::Init, place);
         }
         self.init_unreported = true;
         if self.phase == Phase::Uninit {
@@ -649,45 +701,45 @@ impl Driver {
         }
     }
 
-    /// Takes the number of atoms of this message.
-    fn atoms(&mut self, announced: i32) -> Result<(), ProtocolError> {
+    /// Takes the number of atoms of this message, and continues after it.
+    fn take_atoms(&mut self, announced: i32, place: Place) {
         let Ok(natoms) = usize::try_from(announced) else {
-            return Err(ProtocolError::NegativeAtoms(announced));
+            return self.fail(ProtocolError::NegativeAtoms(announced));
         };
         match self.natoms {
             Some(expected) if expected != natoms && !self.changing_atoms => {
-                Err(ProtocolError::AtomsChanged {
+                self.fail(ProtocolError::AtomsChanged {
                     announced: natoms,
                     expected,
-                })
+                });
             }
             _ => {
                 self.natoms = Some(natoms);
-                Ok(())
+                self.expect(
+                    Header::PosData,
+                    place.next(Header::PosData, self.structures),
+                );
             }
         }
     }
 
-    /// Whether positions may begin with these bytes.
-    fn check_positions(&self, sent: &[u8]) -> Result<(), ProtocolError> {
-        const { assert!(detect::JUDGED * REAL <= SCRATCH) };
-        if self.any_format {
-            Ok(())
-        } else {
-            Format::of(sent, Quantity::Positions).check(Quantity::Positions)
-        }
+    /// Whether the driver takes numbers that came in this format; fails otherwise.
+    fn accepts(&mut self, format: Format, quantity: Quantity, finite: bool) -> bool {
+        let error = match format {
+            Format::Reversed if !self.any_format => ProtocolError::BigEndian(quantity),
+            Format::Integers if !self.any_format => ProtocolError::NotReals(quantity),
+            _ if finite || self.not_finite => return true,
+            _ => ProtocolError::NotFinite(quantity),
+        };
+        self.fail(error);
+        false
     }
 
-    /// Whether a structure may have this cell, which came as these bytes.
-    fn check_cell(&self, sent: &[u8], cell: &Cell) -> Result<(), ProtocolError> {
-        if !self.any_format {
-            let h = sent.get(..MATRIX).unwrap_or_default();
-            Format::of(h, Quantity::Cell).check(Quantity::Cell)?;
-        }
-        if self.not_finite || cell.is_finite() {
-            Ok(())
-        } else {
-            Err(ProtocolError::NotFinite(Quantity::Cell))
+    /// Where in a message the next byte comes.
+    const fn incoming(&self) -> Option<Place> {
+        match self.state {
+            State::Receiving { place, .. } => Some(place),
+            _ => None,
         }
     }
 }
@@ -700,10 +752,12 @@ impl Default for Driver {
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = matches!(self.state, State::Failed);
         f.debug_struct("Driver")
             .field("initialize", &self.initialize)
             .field("status", &self.status())
             .field("state", &self.state)
+            .field("error", &failed.then_some(self.error))
             .field("natoms", &self.natoms)
             .field("structures", &self.structures)
             .field("traffic", &self.progress.traffic)

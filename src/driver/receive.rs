@@ -5,11 +5,13 @@ use core::fmt;
 use super::windows::Destination;
 use super::{Driver, Event, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::progress::SCRATCH;
+use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
-use crate::protocol::layout::{self, Field, MATRIX, Place, REAL};
+use crate::protocol::detect::{Format, JUDGED};
+use crate::protocol::layout::{Field, Place, REAL};
 use crate::protocol::scalar::as_memory;
-use crate::protocol::{Header, ProtocolError, Quantity, detect};
+use crate::protocol::{Header, ProtocolError, Quantity};
 
 /// Ends with an [`Event`]; made by [`Driver::receive`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
@@ -20,15 +22,19 @@ pub struct Receive<'a, P: Destination> {
     stage: Stage,
 }
 
+const POSITIONS: Place = Place::start(Field::Positions);
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
     /// Nothing has been asked of it.
     Made,
     /// It is the exchange that moves the bytes.
     Entered,
-    /// It has ended with INIT, or with positions.
+    /// It has ended with this event.
     Init,
     Positions,
+    Exit,
+    Closed,
 }
 
 impl<'a, P: Destination> Receive<'a, P> {
@@ -42,26 +48,20 @@ impl<'a, P: Destination> Receive<'a, P> {
     }
 
     /// Continues what the exchange before it has begun, if the arrays are the same.
-    #[inline(never)]
-    fn enter(&mut self) -> Result<(), ProtocolError> {
+    fn enter(&mut self) -> Result<(), Refused> {
         if self.holds_something() {
             let seal = self.driver.seal;
             if seal.is_none() || seal != self.fingerprint() {
-                return Err(ProtocolError::Unfinished(Header::PosData));
+                return self
+                    .driver
+                    .refuse(ProtocolError::Unfinished(Header::PosData));
             }
             self.driver.seal = None;
         }
-        match self.driver.state {
-            State::Replied => self.driver.expect_message(),
-            // Perhaps with numbers of another type, which are not read into the same memory.
-            State::Receiving { place, .. }
-                if place == Place::start(Field::Positions) && self.driver.progress.at == 0 =>
-            {
-                self.expect_positions(0)?;
-            }
-            _ => {}
+        // Perhaps with numbers of another type, which are not read into the same memory.
+        if self.driver.progress.at == 0 && self.driver.incoming() == Some(POSITIONS) {
+            self.expect_positions(0);
         }
-        self.stage = Stage::Entered;
         Ok(())
     }
 
@@ -112,142 +112,122 @@ impl<'a, P: Destination> Receive<'a, P> {
     }
 
     /// Whether the caller's arrays have room for what was announced.
-    fn room(&mut self) -> Result<(), ProtocolError> {
-        let State::Receiving { place, .. } = self.driver.state else {
-            return Ok(());
-        };
+    fn room(&mut self) -> Result<(), Refused> {
         let (announced, structures) = (self.driver.total(), self.driver.structures);
-        match place.field {
+        let field = match (self.driver.incoming(), self.driver.state) {
+            (Some(place), _) => place.field,
+            // A sink begins with no atoms as well.
+            (None, State::Received) if announced == 0 => Field::Positions,
+            _ => return Ok(()),
+        };
+        let error = match field {
             Field::Cell if structures > 1 && self.cells.len() < structures => {
-                Err(ProtocolError::TooManyStructures {
+                ProtocolError::TooManyStructures {
                     announced: structures,
                     capacity: self.cells.len(),
-                })
+                }
             }
-            Field::Positions | Field::Cell if structures > 1 || place.field == Field::Positions => {
-                self.positions
-                    .room(announced)
-                    .map_err(|capacity| ProtocolError::TooManyAtoms {
+            Field::Positions | Field::Cell if structures > 1 || field == Field::Positions => {
+                match self.positions.room(announced) {
+                    Ok(()) => return Ok(()),
+                    Err(capacity) => ProtocolError::TooManyAtoms {
                         announced,
                         capacity,
-                    })
+                    },
+                }
             }
-            _ => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        self.driver.refuse(error)
     }
 
-    /// A field of POSDATA has come into the scratch.
-    fn complete(&mut self, message: Header, place: Place) -> Result<(), ProtocolError> {
+    /// Goes on as far as no byte has to move.
+    #[inline(never)] // so that it has the stack to itself
+    fn go_on(&mut self) -> Result<(), Refused> {
+        match self.stage {
+            Stage::Made => {
+                if P::RESUMES {
+                    self.enter()?;
+                }
+                if matches!(self.driver.state, State::Replied) {
+                    self.driver.expect_message();
+                }
+                self.stage = Stage::Entered;
+            }
+            Stage::Entered => {}
+            _ => return Ok(()),
+        }
+        self.room()?;
         let driver = &mut *self.driver;
-        let mut bytes = driver.progress.field();
-        match place.field {
-            Field::Cell if driver.structures == 1 => {
-                let (sent, batch) = (bytes, detect::is_batch(bytes));
-                layout::take_cell(&mut bytes, &mut driver.cell);
-                let announced = layout::take_i32(&mut bytes);
-                if batch {
-                    return Err(ProtocolError::UnannouncedBatch);
+        if driver.init_unreported {
+            driver.init_unreported = false;
+            self.stage = Stage::Init;
+            return Ok(());
+        }
+        match driver.state {
+            State::Failed => return Err(Refused),
+            State::Exited => self.stage = Stage::Exit,
+            State::Closed | State::Draining(_) => self.stage = Stage::Closed,
+            State::Received => {
+                driver.expect_message();
+                match self.cells.first_mut() {
+                    Some(first) if driver.structures == 1 => copy(first, &driver.cell),
+                    Some(first) => copy(&mut driver.cell, first),
+                    None => {}
                 }
-                driver.check_cell(sent, &driver.cell)?;
-                driver.atoms(announced)?;
-                self.expect_positions(0)
+                self.stage = Stage::Positions;
             }
-            Field::Atoms => {
-                let announced = layout::take_i32(&mut bytes);
-                driver.atoms(announced)?;
-                driver.expect(message, place.next(message, driver.structures));
-                Ok(())
+            _ if driver.phase == Phase::HaveData => return driver.refuse(ProtocolError::ReplyDue),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Positions from this number on have come, or all of them.
+    fn take_positions(&mut self, first: usize) {
+        const { assert!(JUDGED * REAL <= SCRATCH) };
+        let driver = &mut *self.driver;
+        if P::IS_WIRE {
+            let format = Format::of(self.positions.wire(driver.total()), Quantity::Positions);
+            return self.received(format);
+        }
+        let (end, not_finite) = (driver.progress.end, driver.not_finite);
+        if first == 0 {
+            let format = Format::of(driver.progress.field(), Quantity::Positions);
+            if !driver.accepts(format, Quantity::Positions, true) {
+                return;
             }
-            Field::Cell => {
-                // A missing slot has been refused: see `room`.
-                if let Some(cell) = self.cells.get_mut(place.index) {
-                    if place.index == 0 {
-                        layout::take_cell(&mut { bytes }, &mut driver.cell);
-                    }
-                    layout::take_cell(&mut { bytes }, cell);
-                    driver.check_cell(bytes.get(..MATRIX).unwrap_or_default(), cell)?;
-                }
-                match place.next(message, driver.structures) {
-                    next if next.field == Field::Cell => {
-                        driver.expect(message, next);
-                        Ok(())
-                    }
-                    _ => self.expect_positions(0),
-                }
-            }
-            Field::Positions if P::IS_WIRE => {
-                let total = driver.total();
-                driver.check_positions(self.positions.wire(total))?;
-                self.received()
-            }
-            Field::Positions => {
-                if place.index == 0 {
-                    driver.check_positions(bytes)?;
-                }
-                let (end, not_finite) = (driver.progress.end, driver.not_finite);
-                let wire = driver.progress.scratch.0.get_mut(..end).unwrap_or_default();
-                let finite = self.positions.put(place.index, wire, not_finite);
-                if !finite {
-                    return Err(ProtocolError::NotFinite(Quantity::Positions));
-                }
-                self.expect_positions(place.index.saturating_add(end / REAL))
-            }
-            _ => {
-                driver.complete();
-                Ok(())
-            }
+        }
+        let wire = driver.progress.scratch.0.get_mut(..end).unwrap_or_default();
+        if self.positions.put(first, wire, not_finite) {
+            self.expect_positions(first.saturating_add(end / REAL));
+        } else {
+            driver.fail(ProtocolError::NotFinite(Quantity::Positions));
         }
     }
 
     /// Continues with positions from this number on, or ends when there are no more.
-    fn expect_positions(&mut self, first: usize) -> Result<(), ProtocolError> {
+    fn expect_positions(&mut self, first: usize) {
         let driver = &mut *self.driver;
         let numbers = driver.total().saturating_mul(3);
-        if numbers == 0 {
-            // There is always room for none, and a sink has to know.
-            let _ = self.positions.room(0);
-            self.finish();
-            return Ok(());
-        }
         if first >= numbers {
-            return self.received();
+            return self.received(Format::Reals);
         }
-        driver.expect(Header::PosData, Place::start(Field::Positions).at(first));
+        driver.expect(Header::PosData, POSITIONS.at(first));
         if P::IS_WIRE {
             driver.progress.expect_array(numbers.saturating_mul(REAL));
         }
-        Ok(())
     }
 
     /// All positions are here.
-    fn received(&mut self) -> Result<(), ProtocolError> {
+    fn received(&mut self, format: Format) {
         let driver = &mut *self.driver;
-        if !driver.not_finite && !self.positions.all_finite(driver.total()) {
-            return Err(ProtocolError::NotFinite(Quantity::Positions));
+        let finite = driver.not_finite || self.positions.all_finite(driver.total());
+        if driver.accepts(format, Quantity::Positions, finite) {
+            driver.expect_message();
+            driver.phase = Phase::HaveData;
+            driver.state = State::Received;
         }
-        self.finish();
-        Ok(())
-    }
-
-    /// The structure is complete.
-    fn finish(&mut self) {
-        self.driver.expect_message();
-        self.driver.phase = Phase::HaveData;
-        self.driver.state = State::Received;
-    }
-
-    /// What the exchange has ended with.
-    fn event(&self) -> Step<'static, Event> {
-        Step::Done(match self.stage {
-            Stage::Init => Event::Init {
-                replica: self.driver.replica().unwrap_or(0),
-            },
-            _ => Event::Positions {
-                natoms: self.driver.natoms(),
-                structures: self.driver.structures,
-                cell: self.driver.cell,
-            },
-        })
     }
 }
 
@@ -257,69 +237,47 @@ impl<P: Destination> Exchange for Receive<'_, P> {
     type Output = Event;
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
-        match self.stage {
-            Stage::Made => self.enter()?,
-            Stage::Entered => {}
-            Stage::Init | Stage::Positions => return Ok(self.event()),
+        if self.go_on().is_err() {
+            return Err(self.driver.error);
         }
-        self.room()?;
-        if self.driver.init_unreported {
-            self.driver.init_unreported = false;
-            self.stage = Stage::Init;
-            return Ok(self.event());
-        }
-        match self.driver.state {
-            State::Failed(error) => Err(error),
-            State::Exited => Ok(Step::Done(Event::Exit)),
-            State::Closed | State::Draining(_) => Ok(Step::Done(Event::Closed)),
-            State::Received => {
-                self.driver.expect_message();
-                if self.driver.structures == 1
-                    && let Some(first) = self.cells.first_mut()
-                {
-                    *first = self.driver.cell;
-                }
-                self.stage = Stage::Positions;
-                Ok(self.event())
+        let driver = &mut *self.driver;
+        Ok(Step::Done(match self.stage {
+            Stage::Init => Event::Init {
+                replica: driver.replica().unwrap_or(0),
+            },
+            Stage::Positions => Event::Positions {
+                natoms: driver.natoms(),
+                structures: driver.structures,
+                cell: driver.cell,
+            },
+            Stage::Exit => Event::Exit,
+            Stage::Closed => Event::Closed,
+            Stage::Made | Stage::Entered => {
+                return Ok(match driver.incoming() {
+                    Some(place) if P::IS_WIRE && place.field == Field::Positions => {
+                        let total = driver.total();
+                        let rest = self.positions.wire(total).get_mut(driver.progress.at..);
+                        Step::Read(rest.unwrap_or_default())
+                    }
+                    _ => driver.step(),
+                });
             }
-            _ if self.driver.phase == Phase::HaveData => Err(ProtocolError::ReplyDue),
-            State::Receiving { place, .. } if P::IS_WIRE && place.field == Field::Positions => {
-                let total = self.driver.total();
-                let rest = self
-                    .positions
-                    .wire(total)
-                    .get_mut(self.driver.progress.at..);
-                Ok(Step::Read(rest.unwrap_or_default()))
-            }
-            _ => Ok(self.driver.step()),
-        }
+        }))
     }
 
     fn advance(&mut self, n: usize) {
         let driver = &mut *self.driver;
-        let moving = matches!(
-            driver.state,
-            State::Idle | State::Receiving { .. } | State::Answering
-        );
-        if self.stage != Stage::Entered || driver.phase == Phase::HaveData || !moving {
+        if self.stage != Stage::Entered || driver.phase == Phase::HaveData || !driver.moved(n) {
             return;
         }
-        if !driver.moved(n) {
-            return;
-        }
-        let result = match driver.state {
-            State::Receiving { message, place } => self.complete(message, place),
-            State::Answering => {
-                driver.expect_message();
-                Ok(())
-            }
+        match driver.incoming() {
+            Some(place) if place.field == Field::Positions => self.take_positions(place.index),
             _ => {
-                driver.complete();
-                Ok(())
+                driver.complete(self.cells);
+                if driver.incoming() == Some(POSITIONS) {
+                    self.expect_positions(0);
+                }
             }
-        };
-        if let Err(error) = result {
-            self.driver.fail(error);
         }
     }
 
@@ -334,7 +292,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let driver = &*self.driver;
-        let ended = matches!(self.stage, Stage::Init | Stage::Positions)
+        let ended = !matches!(self.stage, Stage::Made | Stage::Entered)
             || driver.init_unreported
             || driver.phase == Phase::HaveData;
         let wait = driver.waits_for(Awaited::Command);
@@ -344,7 +302,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
 impl<P: Destination> Drop for Receive<'_, P> {
     fn drop(&mut self) {
-        if self.stage == Stage::Entered && self.holds_something() {
+        if P::RESUMES && self.stage == Stage::Entered && self.holds_something() {
             self.driver.seal = self.fingerprint();
         }
     }

@@ -6,7 +6,7 @@ use super::windows::Origin;
 use super::{Driver, Initialize, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::Gather;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait};
 use crate::potential::Evaluation;
 use crate::protocol::layout::{self, Field, MATRIX, Place};
 use crate::protocol::scalar::as_memory;
@@ -64,36 +64,27 @@ impl<'a, F: Origin> Reply<'a, F> {
     }
 
     /// Continues what the exchange before it has begun, if it has the same numbers; else checks them.
-    #[inline(never)] // what it compares would lie on the stack below everything that is sent
-    fn enter(&mut self) -> Result<(), ProtocolError> {
-        let left = self.has_left();
-        if left && (self.driver.seal.is_none() || self.driver.seal != self.fingerprint()) {
-            return Err(match self.driver.state {
-                State::Replied => ProtocolError::NothingToReplyTo,
-                _ => ProtocolError::Unfinished(Header::ForceReady),
-            });
-        }
-        match self.driver.state {
-            State::Replied => {}
-            _ if self.driver.phase != Phase::HaveData => {
-                return Err(ProtocolError::NothingToReplyTo);
+    fn enter(&mut self) -> Result<(), Refused> {
+        if F::RESUMES && self.has_left() {
+            if self.driver.seal.is_none() || self.driver.seal != self.fingerprint() {
+                return self.driver.refuse(match self.driver.state {
+                    State::Replied => ProtocolError::NothingToReplyTo,
+                    _ => ProtocolError::Unfinished(Header::ForceReady),
+                });
             }
-            _ if left => {}
-            // Gathered by an exchange that was dropped before any of it left.
-            State::Gathered(_) | State::Direct(_) => {
-                self.check()?;
-                self.driver.state = State::Asked;
-            }
-            State::Received => {
-                self.check()?;
-                self.driver.expect_message();
-            }
-            _ => self.check()?,
-        }
-        if left {
             self.driver.seal = None;
+            return Ok(());
         }
-        self.stage = Stage::Entered;
+        if self.driver.phase != Phase::HaveData {
+            return self.driver.refuse(ProtocolError::NothingToReplyTo);
+        }
+        self.check()?;
+        match self.driver.state {
+            // Gathered by an exchange that was dropped before any of it left.
+            State::Gathered(_) | State::Direct(_) => self.driver.state = State::Asked,
+            State::Received => self.driver.expect_message(),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -118,43 +109,81 @@ impl<'a, F: Origin> Reply<'a, F> {
     }
 
     /// Whether the reply is one to the structures that came.
-    fn check(&self) -> Result<(), ProtocolError> {
-        let wrong = |quantity, given, expected| {
-            if given == expected {
-                Ok(())
-            } else {
-                Err(ProtocolError::WrongLength {
-                    quantity,
-                    given,
-                    expected,
-                })
-            }
-        };
-        let structures = self.driver.structures;
-        wrong(Quantity::Evaluations, self.evaluations.len(), structures)?;
-        wrong(Quantity::Forces, self.forces.natoms(), self.driver.total())?;
+    #[inline(never)]
+    fn check(&mut self) -> Result<(), Refused> {
+        let (structures, evaluations) = (self.driver.structures, self.evaluations.len());
+        self.check_length(Quantity::Evaluations, evaluations, structures)?;
+        let (forces, atoms) = (self.forces.natoms(), self.driver.total());
+        self.check_length(Quantity::Forces, forces, atoms)?;
         if let ExtrasOf::Each(extras) = self.extras
             && !extras.is_empty()
         {
-            wrong(Quantity::Extras, extras.len(), structures)?;
+            self.check_length(Quantity::Extras, extras.len(), structures)?;
         }
-        for (index, evaluation) in self.evaluations.iter().enumerate() {
-            let len = self.extras.get(index).len();
-            if i32::try_from(len).is_err() {
-                return Err(ProtocolError::TextTooLong(len));
+        let not_finite = self.driver.not_finite;
+        let error = 'wrong: {
+            for (index, evaluation) in self.evaluations.iter().enumerate() {
+                let len = self.extras.get(index).len();
+                if i32::try_from(len).is_err() {
+                    break 'wrong ProtocolError::TextTooLong(len);
+                }
+                if !not_finite && !evaluation.energy.is_finite() {
+                    break 'wrong ProtocolError::NotFinite(Quantity::Energy);
+                }
+                if !not_finite && !evaluation.virial.is_finite() {
+                    break 'wrong ProtocolError::NotFinite(Quantity::Virial);
+                }
             }
-            if self.driver.not_finite {
-                continue;
+            if not_finite || self.forces.all_finite() {
+                return Ok(());
             }
-            if !evaluation.energy.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Energy));
-            }
-            if !evaluation.virial.is_finite() {
-                return Err(ProtocolError::NotFinite(Quantity::Virial));
-            }
+            ProtocolError::NotFinite(Quantity::Forces)
+        };
+        self.driver.refuse(error)
+    }
+
+    fn check_length(
+        &mut self,
+        quantity: Quantity,
+        given: usize,
+        expected: usize,
+    ) -> Result<(), Refused> {
+        if given == expected {
+            return Ok(());
         }
-        if !self.driver.not_finite && !self.forces.all_finite() {
-            return Err(ProtocolError::NotFinite(Quantity::Forces));
+        self.driver.refuse(ProtocolError::WrongLength {
+            quantity,
+            given,
+            expected,
+        })
+    }
+
+    /// Goes on as far as no byte has to move.
+    #[inline(never)] // so that it has the stack to itself
+    fn go_on(&mut self) -> Result<(), Refused> {
+        match (self.stage, self.driver.state) {
+            (Stage::Ended, _) => return Ok(()),
+            (_, State::Failed) => return Err(Refused),
+            (_, State::Exited | State::Closed | State::Draining(_)) => {
+                self.stage = Stage::Ended;
+                return Ok(());
+            }
+            (Stage::Made, _) => {
+                self.enter()?;
+                self.stage = Stage::Entered;
+            }
+            (Stage::Entered, _) => {}
+        }
+        if matches!(self.driver.state, State::Asked) {
+            self.gather(Place::HEADER);
+        }
+        match self.driver.state {
+            State::Failed => return Err(Refused),
+            State::Replied => {
+                self.driver.expect_message();
+                self.stage = Stage::Ended;
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -249,47 +278,31 @@ impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        match self.driver.state {
-            _ if self.stage == Stage::Ended => return Ok(Step::Done(())),
-            State::Failed(error) => return Err(error),
-            State::Exited | State::Closed | State::Draining(_) => return Ok(Step::Done(())),
-            _ if self.stage == Stage::Made => self.enter()?,
-            _ => {}
+        if self.go_on().is_err() {
+            return Err(self.driver.error);
         }
-        if self.driver.state == State::Asked {
-            self.gather(Place::HEADER);
-        }
-        match self.driver.state {
-            State::Failed(error) => Err(error),
-            State::Replied => {
-                self.driver.expect_message();
-                self.stage = Stage::Ended;
-                Ok(Step::Done(()))
-            }
+        Ok(match self.driver.state {
+            _ if self.stage == Stage::Ended => Step::Done(()),
             State::Direct(place) => {
                 let rest = self.direct(place).get(self.driver.progress.at..);
-                Ok(Step::Write(rest.unwrap_or_default()))
+                Step::Write(rest.unwrap_or_default())
             }
-            _ => Ok(self.driver.step()),
-        }
+            _ => self.driver.step(),
+        })
     }
 
     fn advance(&mut self, n: usize) {
-        if self.stage != Stage::Entered {
+        let driver = &mut *self.driver;
+        if self.stage != Stage::Entered || driver.phase != Phase::HaveData || !driver.moved(n) {
             return;
         }
-        match self.driver.state {
-            State::Gathered(place) => {
-                if self.driver.moved(n) {
-                    self.gather(place);
-                }
-            }
+        match driver.state {
+            State::Gathered(place) => self.gather(place),
             State::Direct(place) => {
-                if self.driver.moved(n) {
-                    self.gather(place.next(Header::ForceReady, self.driver.structures));
-                }
+                let next = place.next(Header::ForceReady, driver.structures);
+                self.gather(next);
             }
-            _ => self.driver.listen(n),
+            _ => driver.complete(&mut []),
         }
     }
 
@@ -311,7 +324,7 @@ impl<F: Origin> Exchange for Reply<'_, F> {
 
 impl<F: Origin> Drop for Reply<'_, F> {
     fn drop(&mut self) {
-        if self.stage == Stage::Entered && self.has_left() {
+        if F::RESUMES && self.stage == Stage::Entered && self.has_left() {
             self.driver.seal = self.fingerprint();
         }
     }

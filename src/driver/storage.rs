@@ -1,5 +1,7 @@
 //! Ready-made arrays of fixed capacity for a driver that has no others.
 
+use super::reply::ExtrasOf;
+use super::windows::Kept;
 use super::{Driver, Receive, Reply};
 use crate::geometry::Cell;
 use crate::potential::{Evaluation, Potential, PotentialError};
@@ -60,6 +62,15 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
+    /// [`receive`](Self::receive) for a program that never makes an exchange anew.
+    pub(crate) fn receive_once<'a>(
+        &'a mut self,
+        driver: &'a mut Driver,
+    ) -> Receive<'a, Kept<&'a mut [[T; 3]]>> {
+        self.evaluations.clear();
+        Receive::new(driver, &mut self.cells, Kept(&mut self.positions))
+    }
+
     /// Evaluates the potential for every structure that was received: the numbers are those of
     /// [`Event::Positions`](crate::Event::Positions).
     ///
@@ -98,6 +109,15 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
     pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, &'a [[T; 3]]> {
         driver.reply_batch(&self.evaluations, &self.forces, &[])
+    }
+
+    /// [`reply`](Self::reply) for a program that never makes an exchange anew.
+    pub(crate) fn reply_once<'a>(
+        &'a self,
+        driver: &'a mut Driver,
+    ) -> Reply<'a, Kept<&'a [[T; 3]]>> {
+        let forces = Kept(self.forces.as_slice());
+        Reply::new(driver, &self.evaluations, forces, ExtrasOf::Each(&[]))
     }
 }
 

@@ -110,6 +110,10 @@ pub trait Destination: Sealed {
     /// Bytes in memory of each number.
     #[doc(hidden)]
     const REAL: usize;
+
+    /// Whether an exchange that was dropped may be made anew.
+    #[doc(hidden)]
+    const RESUMES: bool = true;
 }
 
 /// Where forces come from: an array, or a [`Source`]. Sealed.
@@ -140,6 +144,73 @@ pub trait Origin: Sealed {
     /// As [`Destination::add_to`], of everything.
     #[doc(hidden)]
     fn add_to(&self, fingerprint: &mut Fingerprint) -> bool;
+
+    /// As [`Destination::RESUMES`].
+    #[doc(hidden)]
+    const RESUMES: bool = true;
+}
+
+/// An array of a program that never makes an exchange anew: fingerprints would be a sixth of its
+/// flash.
+#[derive(Debug)]
+pub struct Kept<A>(pub(super) A);
+
+impl<A: Sealed> Sealed for Kept<A> {}
+
+impl<A: Destination> Destination for Kept<A> {
+    const IS_WIRE: bool = A::IS_WIRE;
+    const REAL: usize = A::REAL;
+    const RESUMES: bool = false;
+
+    fn room(&mut self, natoms: usize) -> Result<(), usize> {
+        self.0.room(natoms)
+    }
+
+    fn wire(&mut self, natoms: usize) -> &mut [u8] {
+        self.0.wire(natoms)
+    }
+
+    fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool {
+        self.0.put(first, wire, not_finite)
+    }
+
+    fn all_finite(&self, natoms: usize) -> bool {
+        self.0.all_finite(natoms)
+    }
+
+    fn add_to(&self, _: &mut Fingerprint, _: usize) -> bool {
+        false
+    }
+}
+
+impl<A: Origin> Origin for Kept<A> {
+    const RESUMES: bool = false;
+
+    fn natoms(&self) -> usize {
+        self.0.natoms()
+    }
+
+    fn all_finite(&self) -> bool {
+        self.0.all_finite()
+    }
+
+    fn wire(&self) -> Option<&[u8]> {
+        self.0.wire()
+    }
+
+    fn push(
+        &mut self,
+        first: usize,
+        most: usize,
+        not_finite: bool,
+        message: &mut Gather<'_>,
+    ) -> Option<usize> {
+        self.0.push(first, most, not_finite, message)
+    }
+
+    fn add_to(&self, _: &mut Fingerprint) -> bool {
+        false
+    }
 }
 
 impl<T: Scalar> Sealed for &mut [[T; 3]] {}
@@ -259,6 +330,9 @@ impl<S: Source> Origin for Chunks<'_, S> {
     ) -> Option<usize> {
         let room = message.room();
         let values = in_place::<S::Real>(room, (room.len() / ATOM * 3).min(most));
+        if values.is_empty() {
+            return Some(0);
+        }
         // What the source does not write must not be a part of another message.
         values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);

@@ -6,6 +6,8 @@ pub(crate) mod progress;
 
 pub use pending::{Awaited, Wait};
 
+use core::slice;
+
 use crate::protocol::ProtocolError;
 
 /// What comes next in an [`Exchange`].
@@ -95,6 +97,16 @@ pub struct Traffic {
     pub received: u64,
     /// To the peer.
     pub sent: u64,
+}
+
+/// An exchange can't go on. Why is in its machine, where it is written once: an error of 16 bytes that
+/// many functions return is copied in each of them.
+#[derive(Debug)]
+pub(crate) struct Refused;
+
+/// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there anyway.
+pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
+    slice::from_mut(to).copy_from_slice(slice::from_ref(from));
 }
 
 impl<T: Exchange + ?Sized> Exchange for &mut T {

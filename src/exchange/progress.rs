@@ -68,12 +68,16 @@ impl Progress {
             .unwrap_or_default()
     }
 
-    /// Counts bytes that have moved, and returns how many of `n` there were.
-    pub(crate) fn count(&mut self, n: usize) -> u64 {
-        let n = n.min(self.end - self.at);
+    /// Counts bytes of the slice that have moved, and returns whether it is complete.
+    pub(crate) fn count(&mut self, n: usize) -> bool {
         self.at += n;
         self.message = self.message.saturating_add(n);
-        n as u64
+        self.at == self.end
+    }
+
+    /// At most as many bytes as remain of the slice.
+    pub(crate) fn most(&self, n: usize) -> usize {
+        n.min(self.end - self.at)
     }
 
     /// Bytes that had moved before this message. Differs for every message of a machine's life.
@@ -117,6 +121,7 @@ impl<'a> Gather<'a> {
 
     /// Adds all of a piece, or nothing of it and returns false.
     #[must_use]
+    #[inline(never)]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
         let Some(room) = self.room().get_mut(..piece.len()) else {
             return false;

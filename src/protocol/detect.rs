@@ -62,7 +62,7 @@
 
 use core::cmp::Ordering;
 
-use super::error::{ProtocolError, Quantity};
+use super::error::Quantity;
 use super::layout::{REAL, take_i32};
 
 /// Whether `frame`, read as POSDATA of one structure, can only be the beginning of a batch.
@@ -116,16 +116,6 @@ impl Format {
             Self::Integers
         } else {
             Self::Reals
-        }
-    }
-
-    /// Refuses all but reals.
-    #[inline(always)]
-    pub(crate) const fn check(self, quantity: Quantity) -> Result<(), ProtocolError> {
-        match self {
-            Self::Reals => Ok(()),
-            Self::Reversed => Err(ProtocolError::BigEndian(quantity)),
-            Self::Integers => Err(ProtocolError::NotReals(quantity)),
         }
     }
 }
@@ -218,6 +208,7 @@ const fn exponent(high: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::geometry::Cell;
+    use crate::protocol::ProtocolError;
     use crate::protocol::layout::{CELL, INTEGER, put_cell};
 
     #[test]
@@ -257,7 +248,11 @@ mod tests {
         for (number, bytes) in numbers.iter().zip(bytes.as_chunks_mut().0) {
             *bytes = number.to_le_bytes();
         }
-        Format::of(&bytes[..8 * numbers.len()], quantity).check(quantity)
+        match Format::of(&bytes[..8 * numbers.len()], quantity) {
+            Format::Reals => Ok(()),
+            Format::Reversed => Err(ProtocolError::BigEndian(quantity)),
+            Format::Integers => Err(ProtocolError::NotReals(quantity)),
+        }
     }
 
     #[test]

@@ -64,10 +64,17 @@ impl Header {
     }
 
     /// Reads a header; trailing blanks and NULs (C drivers pad with them) are all the same.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
+        let mut padded = *bytes;
+        for byte in padded.iter_mut().rev() {
+            match byte {
+                0 | b' ' => *byte = b' ',
+                _ => break,
+            }
+        }
         Self::ALL
             .into_iter()
-            .find(|header| word(bytes) == word(header.bytes()))
+            .find(|header| padded == *header.bytes())
     }
 }
 

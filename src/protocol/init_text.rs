@@ -33,55 +33,100 @@ impl<'a> Iterator for Parameters<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.0.is_empty() {
-            let (pair, rest) = self.0.split_once(',').unwrap_or((self.0, ""));
+            let (pair, rest) = split_once(self.0, b',').unwrap_or((self.0, ""));
             self.0 = rest;
-            if let Some((key, value)) = pair.split_once(':') {
-                return Some((key.trim(), value.trim()));
+            if let Some((key, value)) = split_once(pair, b':') {
+                return Some((key.trim_ascii(), value.trim_ascii()));
             }
         }
         None
     }
 }
 
+/// What is before and after the first of these characters. The methods of `str` for it, and `trim`,
+/// know Unicode: 700 bytes of flash.
+fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
+    let before = text.bytes().position(|byte| byte == at)?;
+    Some((text.get(..before)?, text.get(before + 1..)?))
+}
+
 /// INIT as a driver keeps it.
+#[repr(C)] // as `Driver`
 pub(crate) struct InitText {
-    replica: Option<i32>,
     /// Bytes that were announced.
     len: usize,
-    batch_size: BatchSize,
-    text: heapless::Vec<u8, KEPT>,
+    /// Structures of each batch, found in the text as it passes, so that it need not be kept.
+    batch_size: usize,
+    replica: Option<i32>,
+    /// How many bytes of [`KEY`] have been seen, or one of the states after it.
+    seen: u8,
+    text: heapless::Vec<u8, KEPT, u16>,
 }
 
 /// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many parameters.
 const KEPT: usize = 256;
 
+const KEY: &[u8] = b"batch_size";
+/// Blanks after the key.
+const COLON: u8 = KEY.len() as u8;
+/// Blanks before the value.
+const VALUE: u8 = COLON + 1;
+const NUMBER: u8 = VALUE + 1;
+/// Blanks after the value.
+const END: u8 = NUMBER + 1;
+/// Another parameter.
+const OTHER: u8 = END + 1;
+
 impl InitText {
     /// No INIT has come.
     pub(crate) const fn new() -> Self {
         Self {
-            replica: None,
             len: 0,
-            batch_size: BatchSize::new(),
+            batch_size: 0,
+            replica: None,
+            seen: 0,
             text: heapless::Vec::new(),
         }
     }
 
     /// INIT for this replica, with a text of this many bytes to come.
     pub(crate) const fn announced(replica: i32, len: usize) -> Self {
-        Self {
-            replica: Some(replica),
-            len,
-            batch_size: BatchSize::new(),
-            text: heapless::Vec::new(),
-        }
+        let mut init = Self::new();
+        init.replica = Some(replica);
+        init.len = len;
+        init
     }
 
     /// Takes the next bytes of the text.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.batch_size.feed(bytes);
-        let room = self.text.capacity() - self.text.len();
-        let kept = bytes.get(..room).unwrap_or(bytes);
-        let _ = self.text.extend_from_slice(kept);
+        for &byte in bytes {
+            self.look_for_batches(byte);
+            let _ = self.text.push(byte); // as long as there is room
+        }
+    }
+
+    fn look_for_batches(&mut self, byte: u8) {
+        let expected = KEY.get(usize::from(self.seen));
+        self.seen = match (self.seen, byte) {
+            (_, b',') => 0,
+            (0 | COLON | VALUE | END, b' ') => self.seen,
+            (NUMBER, b' ') => END,
+            (VALUE | NUMBER, b'0'..=b'9') => {
+                let digit = usize::from(byte - b'0');
+                self.batch_size = self.batch_size.saturating_mul(10).saturating_add(digit);
+                NUMBER
+            }
+            (COLON, b':') => {
+                self.batch_size = 0;
+                VALUE
+            }
+            (VALUE | NUMBER | END, _) => {
+                self.batch_size = 0; // no number after all
+                OTHER
+            }
+            _ if expected == Some(&byte) => self.seen + 1,
+            _ => OTHER,
+        }
     }
 
     pub(crate) const fn replica(&self) -> Option<i32> {
@@ -98,7 +143,12 @@ impl InitText {
 
     /// Structures of each batch, if the server announced that it sends batches.
     pub(crate) const fn batch_size(&self) -> Option<usize> {
-        self.batch_size.announced()
+        // i-PI announces nothing for single structures (batch_size 1).
+        if self.batch_size > 1 {
+            Some(self.batch_size)
+        } else {
+            None
+        }
     }
 
     /// The parameters, without one that was cut off.
@@ -108,13 +158,7 @@ impl InitText {
             let whole = text.iter().rposition(|&byte| byte == b',').unwrap_or(0);
             text = text.get(..whole).unwrap_or_default();
         }
-        let valid = match core::str::from_utf8(text) {
-            Ok(text) => text,
-            Err(error) => {
-                let valid = text.get(..error.valid_up_to()).unwrap_or_default();
-                core::str::from_utf8(valid).unwrap_or_default()
-            }
-        };
+        let valid = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
         Parameters::new(valid)
     }
 }
@@ -188,78 +232,16 @@ const fn digits(mut n: usize) -> usize {
     digits
 }
 
-/// Finds `batch_size` in the text as it passes, so that the text need not be kept.
-#[derive(Clone, Copy, Debug)]
-struct BatchSize {
-    seen: Seen,
-    size: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Seen {
-    /// Blanks before a key, or this many of the key's letters.
-    Key(usize),
-    /// Blanks before a value.
-    Value,
-    Number,
-    /// Blanks after the value.
-    End,
-    Other,
-}
-
-const KEY: &[u8] = b"batch_size";
-
-impl BatchSize {
-    const fn new() -> Self {
-        Self {
-            seen: Seen::Key(0),
-            size: 0,
-        }
-    }
-
-    fn feed(&mut self, text: &[u8]) {
-        for &byte in text {
-            self.seen = match (self.seen, byte) {
-                (_, b',') | (Seen::Key(0), b' ') => Seen::Key(0),
-                (Seen::Key(at), _) if KEY.get(at) == Some(&byte) => Seen::Key(at + 1),
-                (Seen::Key(at), b' ') if at == KEY.len() => Seen::Key(at),
-                (Seen::Key(at), b':') if at == KEY.len() => {
-                    self.size = 0;
-                    Seen::Value
-                }
-                (Seen::Value, b' ') => Seen::Value,
-                (Seen::Number | Seen::End, b' ') => Seen::End,
-                (Seen::Value | Seen::Number, b'0'..=b'9') => {
-                    let digit = usize::from(byte - b'0');
-                    self.size = self.size.saturating_mul(10).saturating_add(digit);
-                    Seen::Number
-                }
-                (Seen::Value | Seen::Number | Seen::End, _) => {
-                    self.size = 0; // no number after all
-                    Seen::Other
-                }
-                _ => Seen::Other,
-            }
-        }
-    }
-
-    /// Structures a batch, if the server announced that it sends batches.
-    const fn announced(&self) -> Option<usize> {
-        // i-PI announces nothing for single structures (batch_size 1).
-        if self.size > 1 { Some(self.size) } else { None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn announced(text: &[u8]) -> Option<usize> {
-        let mut size = BatchSize::new();
+        let mut init = InitText::announced(0, text.len());
         for byte in text {
-            size.feed(core::slice::from_ref(byte));
+            init.feed(core::slice::from_ref(byte));
         }
-        size.announced()
+        init.batch_size()
     }
 
     #[test]

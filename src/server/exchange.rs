@@ -132,7 +132,7 @@ impl<T: Scalar> Course<'_, T> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
-        let unreported = |goal| server.state == State::Idle && server.unreported == Some(goal);
+        let unreported = |goal| server.is_idle() && server.unreported == Some(goal);
         match (self.goal, server.state) {
             _ if server.has_failed() => return Ok(()),
             (Exit, State::Gathered { .. }) if server.first == Header::Exit => return Ok(()),
@@ -298,7 +298,7 @@ impl<T: Scalar> Course<'_, T> {
         }
         // A complete answer that cannot be told to be this request's is forgotten: nothing is owed.
         if self.goal == Goal::Evaluate
-            && self.server.state == State::Idle
+            && self.server.is_idle()
             && self.server.unreported == Some(Goal::Forces)
             && self
                 .is_same_request(ProtocolError::AnswerDue)
@@ -315,12 +315,14 @@ impl<T: Scalar> Course<'_, T> {
             Goal::Exit if self.server.is_receiving() => self.server.between(Phase::Leaving),
             Goal::Discard => self.server.drop_answer(),
             // Perhaps with numbers of another type, which are not read into the same memory.
-            _ if self.server.state == State::Receiving(Place::start(Field::Forces))
-                && self.server.progress.at == 0 =>
-            {
-                self.forces_from(0);
+            _ => {
+                if let State::Receiving(place) = self.server.state
+                    && place == Place::start(Field::Forces)
+                    && self.server.progress.at == 0
+                {
+                    self.forces_from(0);
+                }
             }
-            _ => {}
         }
         self.stage = Stage::Entered;
         Ok(())
@@ -331,7 +333,7 @@ impl<T: Scalar> Course<'_, T> {
         let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
         match self.server.state {
             _ if self.stage == Stage::Ended => {}
-            State::Failed(error) => return Err(error),
+            State::Failed => return Err(self.server.error),
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
@@ -428,7 +430,7 @@ impl<T: Scalar> Course<'_, T> {
     /// Begins the next message if none is under way; whether the exchange may continue.
     #[inline(never)]
     fn begin(&mut self) -> bool {
-        let begun = if self.server.state == State::Idle && self.stage != Stage::Ended {
+        let begun = if self.server.is_idle() && self.stage != Stage::Ended {
             self.begin_next()
         } else {
             Ok(())
@@ -543,7 +545,7 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Whether positions are what leaves next.
     fn sends_next(&self) -> bool {
-        let between = self.server.state == State::Idle && self.stage != Stage::Ended;
+        let between = self.server.is_idle() && self.stage != Stage::Ended;
         let sends = matches!(self.goal, Goal::Send | Goal::Evaluate);
         between && sends && self.server.phase == Phase::Ready
     }
@@ -621,18 +623,19 @@ impl<T: Scalar> Course<'_, T> {
                 self.server.gather(Header::PosData, place);
             }
             State::Leaving => self.server.progress.at = 0,
-            State::Idle | State::Closed | State::Failed(_) => {}
+            State::Idle | State::Closed | State::Failed => {}
             _ => self.complete(),
         }
     }
 }
 
 impl Server {
+    const fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
     const fn has_failed(&self) -> bool {
-        matches!(
-            self.state,
-            State::Leaving | State::Closed | State::Failed(_)
-        )
+        matches!(self.state, State::Leaving | State::Closed | State::Failed)
     }
 
     /// Bytes of extras that are in the caller's buffer.

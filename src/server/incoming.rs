@@ -2,6 +2,7 @@
 
 use super::exchange::{Course, Goal};
 use super::{Answer, Mode, Phase, Server, State};
+use crate::exchange::copy;
 use crate::geometry::Virial;
 use crate::protocol::layout::{self, ATOM, Field, MATRIX, Place, REAL};
 use crate::protocol::scalar::from_wire;
@@ -203,7 +204,7 @@ impl<T: Scalar> Course<'_, T> {
         }
         let server = &mut *self.server;
         if let (0, Some(first)) = (index, self.answers.first_mut()) {
-            *first = server.answer;
+            copy(first, &server.answer);
         }
         server.surplus = len - kept;
         if kept > 0 {

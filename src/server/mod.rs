@@ -134,15 +134,9 @@ impl Mode {
 ///   [`discard`](Self::discard) drops them.
 ///
 /// After such an error the server is as it was.
+#[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Server {
-    mode: Mode,
-    /// A pointer, so that a server that never folds takes no flash for it.
-    fold: Option<Fold>,
-    changing_atoms: bool,
-    not_finite: bool,
-
     phase: Phase,
-    state: State,
     /// The message with which the write that is leaving, or left last, began.
     first: Header,
     /// What has ended without an exchange that returned it.
@@ -150,7 +144,13 @@ pub struct Server {
     timed_out: bool,
     /// The driver has sent a header.
     greeted: bool,
+    changing_atoms: bool,
+    not_finite: bool,
 
+    state: State,
+    mode: Mode,
+    /// A pointer, so that a server that never folds takes no flash for it.
+    fold: Option<Fold>,
     /// Structures that each message carries: 1, or as many as INIT announced.
     carried: usize,
     natoms: Option<usize>,
@@ -164,15 +164,17 @@ pub struct Server {
     /// dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
+    /// Why it has failed, if it has.
+    error: ProtocolError,
+    progress: Progress,
     /// The answer for the first structure.
     answer: Answer,
     /// Of the cell that is leaving, or by which atoms are folded.
     inverse: [[f64; 3]; 3],
-    progress: Progress,
 }
 
 /// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     /// Between messages.
     Idle,
@@ -194,7 +196,7 @@ enum State {
     /// EXIT has left; whatever comes until the driver closes is dropped.
     Leaving,
     Closed,
-    Failed(ProtocolError),
+    Failed,
 }
 
 /// What is known of the driver.
@@ -233,6 +235,7 @@ impl Server {
             surplus: 0,
             request: None,
             received: None,
+            error: ProtocolError::AnswerDue,
             answer: Answer::NONE,
             inverse: [[0.0; 3]; 3],
             progress: Progress::expecting(0),
@@ -444,7 +447,7 @@ impl Server {
     #[must_use]
     pub fn last_status(&self) -> Status {
         let status = match (self.state, self.phase) {
-            (State::Leaving | State::Closed | State::Failed(_), _) | (_, Phase::Leaving) => {
+            (State::Leaving | State::Closed | State::Failed, _) | (_, Phase::Leaving) => {
                 return Status::DISCONNECTED;
             }
             (_, Phase::Unknown) => Status::UP,
@@ -493,24 +496,26 @@ impl Server {
         self.answer
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
-        self.state = State::Failed(error);
+        self.error = error;
+        self.state = State::Failed;
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
-        if matches!(self.state, State::Idle | State::Closed | State::Failed(_)) {
+        if matches!(self.state, State::Idle | State::Closed | State::Failed) {
             return false;
         }
-        let n = self.progress.count(n);
+        let n = self.progress.most(n);
         if self.is_sending() {
-            self.progress.traffic.sent += n;
+            self.progress.traffic.sent += n as u64;
         } else {
-            self.progress.traffic.received += n;
+            self.progress.traffic.received += n as u64;
             self.timed_out &= n == 0;
         }
-        self.progress.at == self.progress.end
+        self.progress.count(n)
     }
 
     /// The last question that the driver has not answered.
@@ -550,7 +555,7 @@ impl Server {
             State::Gathered { .. } | State::Direct(_) if anew && self.progress.message == 0 => {
                 self.answer_awaited()
             }
-            State::Closed | State::Failed(_) => Awaited::Nothing,
+            State::Closed | State::Failed => Awaited::Nothing,
             State::Leaving => Awaited::Close,
             State::Gathered { .. } | State::Direct(_) => Awaited::Taken,
             State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Awaited::Rest,
@@ -641,7 +646,7 @@ impl Server {
     /// The driver has closed its side.
     fn ended(&mut self) {
         let within = match self.state {
-            State::Failed(_) => return,
+            State::Failed => return,
             State::Header if self.progress.at > 0 => None,
             State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Some(Header::ForceReady),
             _ => {
@@ -712,10 +717,12 @@ impl Default for Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = matches!(self.state, State::Failed);
         f.debug_struct("Server")
             .field("mode", &self.mode)
             .field("last_status", &self.last_status())
             .field("state", &self.state)
+            .field("error", &failed.then_some(self.error))
             .field("natoms", &self.natoms)
             .field("carried", &self.carried)
             .field("traffic", &self.progress.traffic)

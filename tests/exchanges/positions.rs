@@ -441,6 +441,27 @@ fn a_reset_forgets_positions_that_had_begun() {
     for_both_types!(check);
 }
 
+/// An error that left the driver as it was hides no end of the stream.
+#[test]
+fn the_stream_ends_after_an_exchange_was_refused() {
+    at_each_byte::<f64>(|mut stopped| {
+        let mut cleared = stopped.arrays.clone();
+        cleared.positions.fill([0.0; 3]);
+        if stopped.complete() || stopped.is_held_by(&cleared) {
+            return;
+        }
+        let error = ProtocolError::Unfinished(Header::PosData);
+        assert_eq!(stopped.receives(&mut cleared), Err(error));
+        let Arrays { cells, positions } = &mut stopped.arrays;
+        let receive = stopped.driver.receive_batch(cells, positions);
+        let error = ProtocolError::EndOfStream {
+            within: Some(Header::PosData),
+            after: stopped.cut,
+        };
+        assert_eq!(pour(receive, &mut &b""[..]).0, Err(error));
+    });
+}
+
 /// Each exchange is dropped after one byte, and its array copied to another place.
 #[test]
 fn positions_go_on_after_every_byte_in_an_array_that_moves_each_time() {

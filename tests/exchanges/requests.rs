@@ -2,7 +2,7 @@
 //!
 //! The driver's answer follows from every number that it is sent, so whatever is right came from one request.
 
-use forcewire::{Cell, Header, Mode, ProtocolError, Request, Server, Status};
+use forcewire::{Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status};
 
 use crate::common::Answer;
 use crate::number::{Number, blank, converted, for_both_types, numbers};
@@ -461,6 +461,61 @@ fn an_evaluation_does_not_go_on_with_numbers_of_another_type() {
         });
     }
     for_both_types!(check);
+}
+
+/// What has not left can be corrected, and what leaves is looked at again.
+#[test]
+fn nan_in_a_request_that_is_made_anew_never_leaves() {
+    fn check<T: Number>() {
+        at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
+            if stopped.moved > 0 && stopped.needed.is_none() && stopped.peer.is_in_init() {
+                // INIT goes on, and positions are looked at after it.
+                return stopped.completes();
+            }
+            let mut wrong = stopped.asked.clone();
+            let last = wrong.positions.len() - 1;
+            wrong.positions[last][2] = T::from_f64(f64::NAN);
+            let error = stopped.request_is_fixed();
+            let error = error.unwrap_or(ProtocolError::NotFinite(Quantity::Positions));
+            let mut arrays = stopped.arrays.clone();
+            assert_eq!(stopped.evaluates(&wrong, &mut arrays), Err(error));
+            assert_eq!(stopped.evaluates(&wrong, &mut arrays), Err(error));
+            stopped.completes();
+        });
+    }
+    for_both_types!(check);
+}
+
+/// The driver closes the connection inside of an answer that nobody wants.
+#[test]
+fn a_discard_never_ends_well_inside_of_an_answer() {
+    for case in CASES {
+        let sent = |n| Stopped::<f64>::begin(case, Begun::Send, n, false);
+        let len = (0..).map_while(sent).count() - 1;
+        for moved in 0.. {
+            let mut stopped = sent(len).unwrap();
+            let mut discard = stopped.server.discard();
+            if stopped.peer.serves(&mut discard, moved).is_some() {
+                break;
+            }
+            if stopped.peer.is_answered() {
+                assert_eq!(stopped.peer.serves(&mut discard, ALL), Some(Ok(())));
+                continue;
+            }
+            discard.end();
+            let result = stopped.peer.serves(&mut discard, ALL);
+            drop(discard);
+            let read = stopped.peer.read();
+            match result {
+                Some(Err(ProtocolError::EndOfStream { within, after })) if read >= 12 => {
+                    assert_eq!((within, after), (Some(Header::ForceReady), read));
+                }
+                Some(Err(ProtocolError::EndOfStream { within: None, .. })) if read < 12 => {}
+                Some(Err(ProtocolError::Unanswered(_))) if read == 0 => {}
+                other => panic!("{:?}, {read}: {other:?}", stopped.at()),
+            }
+        }
+    }
 }
 
 /// Part of the answer is in the arrays of the exchange before.

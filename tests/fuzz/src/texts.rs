@@ -31,7 +31,7 @@ pub fn parameters(bytes: &[u8]) {
     let valid = whole.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let expected = valid.split(',').filter_map(|pair| {
         let (key, value) = pair.split_once(':')?;
-        Some((key.trim(), value.trim()))
+        Some((key.trim_ascii(), value.trim_ascii()))
     });
     assert!(driver.parameters().eq(expected.clone()));
     assert!(Parameters::new(valid).eq(expected));
