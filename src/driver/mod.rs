@@ -39,7 +39,7 @@ pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
 use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::{Gather, Progress};
-use crate::exchange::{Awaited, Refused, Step, Traffic, Wait};
+use crate::exchange::{Awaited, Refused, Step, Traffic, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
@@ -474,10 +474,8 @@ impl Driver {
     }
 
     /// Refuses what the caller asks for. The conversation stays as it is.
-    #[inline(never)]
     fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
-        self.error = error;
-        Err(Refused)
+        refuse(&mut self.error, error)
     }
 
     /// Atoms of all structures of an exchange.

@@ -3,11 +3,10 @@
 use core::convert::Infallible;
 use core::fmt;
 
-use super::request::{check_cell, check_length};
+use super::request::check_cell;
 use super::{Answer, Mode, Phase, Request, Server, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
-use crate::geometry::Cell;
+use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, Place, REAL};
 use crate::protocol::scalar::as_memory;
@@ -43,8 +42,6 @@ pub(super) struct Course<'a, T: Scalar> {
     stage: Stage,
     /// Whoever makes this exchange anew owns its arrays and has not changed them.
     owned: bool,
-    /// Why the step under way can't be made.
-    refused: Option<ProtocolError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +74,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
-                refused: None,
             },
             output,
         }
@@ -114,55 +110,62 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 
     /// The slice that moves next, or what the exchange ends with.
     #[inline(never)]
-    fn look(&mut self) -> Result<Step<'_, O>, ProtocolError> {
+    fn look(&mut self) -> Step<'_, O> {
         if self.course.stage == Stage::Ended {
-            return Ok(self.outcome());
+            return self.outcome();
         }
-        Ok(match self.course.look()? {
+        match self.course.look() {
             Step::Read(bytes) => Step::Read(bytes),
             Step::Write(bytes) => Step::Write(bytes),
             Step::Done(never) => match never {},
-        })
+        }
     }
 }
 
 impl<T: Scalar> Course<'_, T> {
     /// Whether the exchange that this one follows may be continued by it. Changes nothing if not.
-    fn check_identity(&self) -> Result<(), ProtocolError> {
+    fn check_identity(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
+        let (first, owes) = (server.first, server.owes_forces());
         let unreported = |goal| server.is_idle() && server.unreported == Some(goal);
-        match (self.goal, server.state) {
+        let otherwise = match (self.goal, server.state) {
             _ if server.has_failed() => return Ok(()),
-            (Exit, State::Gathered { .. }) if server.first == Header::Exit => return Ok(()),
+            (Exit, State::Gathered { .. }) if first == Header::Exit => return Ok(()),
             (Exit | Status | Forces | Discard, _) if self.needs_request() => {
-                return Err(ProtocolError::Unfinished(server.first));
+                return self.server.refuse(ProtocolError::Unfinished(first));
             }
             (Initialize, _) if self.is_leaving(Header::Init) || unreported(Initialize) => {
-                self.is_same_request(ProtocolError::Unfinished(Header::Init))?;
+                Some(ProtocolError::Unfinished(Header::Init))
             }
             (Send, _) if self.is_leaving(Header::PosData) || unreported(Send) => {
-                self.is_same_request(ProtocolError::Unfinished(Header::PosData))?;
+                Some(ProtocolError::Unfinished(Header::PosData))
             }
-            (Evaluate, _) if self.needs_request() => {
-                self.is_same_request(ProtocolError::Unfinished(server.first))?;
-            }
-            (Evaluate, _) if server.owes_forces() => {
-                self.is_same_request(ProtocolError::AnswerDue)?;
-            }
-            _ => {}
+            (Evaluate, _) if self.needs_request() => Some(ProtocolError::Unfinished(first)),
+            (Evaluate, _) if owes => Some(ProtocolError::AnswerDue),
+            _ => None,
+        };
+        if let Some(error) = otherwise
+            && !self.is_same_request()
+        {
+            return self.server.refuse(error);
         }
-        match self.goal {
-            Forces | Evaluate if server.owes_forces() && server.structures == 0 => {
-                Err(ProtocolError::AnswerDue)
-            }
-            Forces | Evaluate if self.answer_has_begun() => {
-                self.check_room(server.natoms(), server.structures)?;
-                self.is_same_answer()
-            }
-            _ => Ok(()),
+        if !matches!(self.goal, Forces | Evaluate) {
+            return Ok(());
         }
+        if owes && self.server.structures == 0 {
+            return self.server.refuse(ProtocolError::AnswerDue);
+        }
+        if !self.answer_has_begun() {
+            return Ok(());
+        }
+        self.check_room(self.server.natoms(), self.server.structures)?;
+        if self.is_same_answer() {
+            return Ok(());
+        }
+        let error = ProtocolError::Unfinished(Header::ForceReady);
+        self.server.refuse(error)
     }
 
     /// Whether a write that began with this message is leaving, and has left in part.
@@ -202,20 +205,12 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    fn is_same_request(&self, otherwise: ProtocolError) -> Result<(), ProtocolError> {
-        if self.server.request.is_some() && self.server.request == Some(self.of_request()) {
-            Ok(())
-        } else {
-            Err(otherwise)
-        }
+    fn is_same_request(&self) -> bool {
+        self.server.request.is_some() && self.server.request == Some(self.of_request())
     }
 
-    fn is_same_answer(&self) -> Result<(), ProtocolError> {
-        if self.server.received.is_some() && self.server.received == Some(self.of_answer()) {
-            Ok(())
-        } else {
-            Err(ProtocolError::Unfinished(Header::ForceReady))
-        }
+    fn is_same_answer(&self) -> bool {
+        self.server.received.is_some() && self.server.received == Some(self.of_answer())
     }
 
     /// The fingerprint of what was begun with this request: of INIT, or of the positions.
@@ -285,7 +280,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Takes over from the exchange before.
-    fn take_over(&mut self) -> Result<(), ProtocolError> {
+    fn take_over(&mut self) -> Result<(), Refused> {
         // A message of which no byte has moved is abandoned.
         if self.server.progress.message == 0
             && (self.server.is_sending() || self.server.is_receiving())
@@ -296,10 +291,7 @@ impl<T: Scalar> Course<'_, T> {
         if self.goal == Goal::Evaluate
             && self.server.is_idle()
             && self.server.unreported == Some(Goal::Forces)
-            && self
-                .is_same_request(ProtocolError::AnswerDue)
-                .and_then(|()| self.is_same_answer())
-                .is_err()
+            && !(self.is_same_request() && self.is_same_answer())
         {
             self.server.unreported = None;
         }
@@ -325,11 +317,11 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the exchange can continue from here, or has nothing left to do.
-    fn check_state(&mut self) -> Result<(), ProtocolError> {
+    fn check_state(&mut self) -> Result<(), Refused> {
         let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
         match self.server.state {
             _ if self.stage == Stage::Ended => {}
-            State::Failed => return Err(self.server.error),
+            State::Failed => return Err(Refused),
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
@@ -340,7 +332,8 @@ impl<T: Scalar> Course<'_, T> {
                 self.stage = Stage::Ended;
             }
             State::Closed if self.server.phase != Phase::Leaving => {
-                return Err(ProtocolError::Unanswered(self.server.asked()));
+                let error = ProtocolError::Unanswered(self.server.asked());
+                return self.server.refuse(error);
             }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
@@ -353,87 +346,63 @@ impl<T: Scalar> Course<'_, T> {
 
     /// The slice that moves next.
     #[inline(never)]
-    fn look(&mut self) -> Result<Step<'_, Infallible>, ProtocolError> {
-        if let Some(error) = self.refused.take() {
-            return Err(error);
-        }
+    fn look(&mut self) -> Step<'_, Infallible> {
         let at = self.server.progress.at;
         match self.server.state {
             State::Direct(first) => {
                 let bytes = T::as_wire(self.request.numbers(first)).unwrap_or_default();
-                Ok(Step::Write(bytes.get(at..).unwrap_or_default()))
+                Step::Write(bytes.get(at..).unwrap_or_default())
             }
-            State::Gathered { .. } => Ok(Step::Write(self.server.progress.rest())),
+            State::Gathered { .. } => Step::Write(self.server.progress.rest()),
             State::Receiving(place) if place.field == Field::Forces && T::IS_WIRE => {
                 let bytes = T::as_wire_mut(self.forces.as_flattened_mut()).unwrap_or_default();
-                Ok(Step::Read(bytes.get_mut(at..).unwrap_or_default()))
+                Step::Read(bytes.get_mut(at..).unwrap_or_default())
             }
             State::Receiving(place) if place.field == Field::Extras => {
                 let (kept, end) = (self.server.kept, self.server.progress.end);
                 let room = self.extras.get_mut(kept..).unwrap_or_default();
                 let room = room.get_mut(..end).unwrap_or_default();
-                Ok(Step::Read(room.get_mut(at..).unwrap_or_default()))
+                Step::Read(room.get_mut(at..).unwrap_or_default())
             }
-            _ => Ok(Step::Read(self.server.progress.rest_mut())),
+            _ => Step::Read(self.server.progress.rest_mut()),
         }
-    }
-
-    /// Remembers why the step can't be made; whether it can.
-    fn allows(&mut self, result: Result<(), ProtocolError>) -> bool {
-        self.refused = result.err();
-        self.refused.is_none()
     }
 
     /// Takes over, and checks what is to be sent.
     #[inline(never)] // here and below, so that only one of them is on the stack
-    fn enter(&mut self) -> bool {
+    fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
-            let result = self.take_over();
-            if !self.allows(result) {
-                return false;
-            }
+            self.take_over()?;
         }
-        let result = if self.sends_next() {
-            self.check_request()
-        } else {
-            Ok(())
-        };
-        self.allows(result)
+        if self.sends_next() {
+            self.check_request()?;
+        }
+        Ok(())
     }
 
     /// Checks the cells that are to be sent.
     #[inline(always)]
-    fn check_cells(&mut self) -> bool {
+    fn check_cells(&mut self) -> Result<(), Refused> {
         if self.sends_next() {
             for cell in self.request.cells {
                 let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
-                if !self.check_cell(cell, inverted) {
-                    return false;
-                }
+                check_cell(&mut self.server.error, cell, inverted)?;
             }
         }
-        true
-    }
-
-    #[inline(never)]
-    fn check_cell(&mut self, cell: &Cell, inverted: bool) -> bool {
-        self.allows(check_cell(cell, inverted))
+        Ok(())
     }
 
     /// Begins the next message if none is under way; whether the exchange may continue.
     #[inline(never)]
-    fn begin(&mut self) -> bool {
-        let begun = if self.server.is_idle() && self.stage != Stage::Ended {
-            self.begin_next()
-        } else {
-            Ok(())
-        };
-        let result = begun.and_then(|()| self.check_state());
-        self.allows(result)
+    fn begin(&mut self) -> Result<(), Refused> {
+        if self.server.is_idle() && self.stage != Stage::Ended {
+            self.begin_next()?;
+        }
+        self.check_state()
     }
 
     /// Between messages: begins the next one, or finds that there is nothing left to do.
-    fn begin_next(&mut self) -> Result<(), ProtocolError> {
+    fn begin_next(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let (goal, phase) = (self.goal, self.server.phase);
@@ -471,7 +440,7 @@ impl<T: Scalar> Course<'_, T> {
                 let batch_size = self.server.mode.batch_size();
                 let len = self.request.announcement(batch_size).len();
                 if i32::try_from(len).is_err() {
-                    return Err(ProtocolError::TextTooLong(len));
+                    return self.server.refuse(ProtocolError::TextTooLong(len));
                 }
                 Header::Init
             }
@@ -480,7 +449,7 @@ impl<T: Scalar> Course<'_, T> {
                 self.check_room(self.server.natoms(), self.server.structures)?;
                 Header::GetForce
             }
-            (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
+            (Initialize | Send | Forces | Evaluate, _) => return self.out_of_turn(),
             (Discard, _) => return Ok(()),
         };
         self.server.unreported = None;
@@ -489,8 +458,8 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    fn out_of_turn(&self) -> ProtocolError {
-        ProtocolError::InvalidStatus {
+    fn out_of_turn(&mut self) -> Result<(), Refused> {
+        let error = ProtocolError::InvalidStatus {
             command: match self.goal {
                 Goal::Status => Header::Status,
                 Goal::Initialize => Header::Init,
@@ -499,11 +468,12 @@ impl<T: Scalar> Course<'_, T> {
                 Goal::Exit => Header::Exit,
             },
             status: self.server.last_status(),
-        }
+        };
+        self.server.refuse(error)
     }
 
     /// Whether it is this exchange's turn: what is leaving or coming is part of what it is for.
-    fn check_turn(&self) -> Result<(), ProtocolError> {
+    fn check_turn(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
@@ -522,18 +492,14 @@ impl<T: Scalar> Course<'_, T> {
                 | (Status | Discard, Phase::Computing)
                 | (Discard, Phase::Awaiting) => true,
                 (Forces | Evaluate, Phase::Computing | Phase::Awaiting) => {
-                    return self.check_room(server.natoms(), server.structures);
+                    return self.check_room(self.server.natoms(), self.server.structures);
                 }
                 _ => false,
             }
         } else {
             false
         };
-        if belongs {
-            Ok(())
-        } else {
-            Err(self.out_of_turn())
-        }
+        if belongs { Ok(()) } else { self.out_of_turn() }
     }
 
     /// Whether positions are what leaves next.
@@ -545,16 +511,16 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Whether the structures can be sent, except for their cells, and the arrays for the answers have
     /// the right lengths.
-    fn check_request(&self) -> Result<(), ProtocolError> {
-        let (server, request) = (&*self.server, &self.request);
+    fn check_request(&mut self) -> Result<(), Refused> {
+        let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
         let most = structures.min(server.carried);
-        check_length(Quantity::Structures, structures, most)?;
-        request.check_atoms(server.not_finite)?;
+        check_length(&mut server.error, Quantity::Structures, structures, most)?;
+        request.check_atoms(&mut server.error, server.not_finite)?;
         let natoms = request.natoms();
         match server.natoms {
             Some(expected) if expected != natoms && !server.changing_atoms => {
-                return Err(ProtocolError::AtomsChanged {
+                return server.refuse(ProtocolError::AtomsChanged {
                     announced: natoms,
                     expected,
                 });
@@ -568,13 +534,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the answers to this many structures have a place.
-    fn check_room(&self, natoms: usize, structures: usize) -> Result<(), ProtocolError> {
-        let forces = natoms.saturating_mul(structures);
-        check_length(Quantity::Forces, self.forces.len(), forces)?;
-        // A single answer is returned in any case.
-        if structures > 1 || !self.answers.is_empty() {
-            check_length(Quantity::Evaluations, self.answers.len(), structures)?;
-        }
+    fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
         let expected = match self.server.state {
             // Bytes that were announced and fitted into the buffer.
             State::Receiving(place) if place.field == Field::Extras => {
@@ -582,7 +542,20 @@ impl<T: Scalar> Course<'_, T> {
             }
             _ => self.server.filled(),
         };
-        check_length(Quantity::Extras, self.extras.len().min(expected), expected)
+        let reason = &mut self.server.error;
+        let forces = natoms.saturating_mul(structures);
+        check_length(reason, Quantity::Forces, self.forces.len(), forces)?;
+        // A single answer is returned in any case.
+        if structures > 1 || !self.answers.is_empty() {
+            check_length(
+                reason,
+                Quantity::Evaluations,
+                self.answers.len(),
+                structures,
+            )?;
+        }
+        let extras = self.extras.len().min(expected);
+        check_length(reason, Quantity::Extras, extras, expected)
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
@@ -686,10 +659,14 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
         // Whatever computes is called from here with next to nothing on the stack: where floating point
         // is software, it takes most of what a call may.
-        if self.course.enter() && self.course.check_cells() && self.course.begin() {
-            self.course.fill();
+        if self.course.enter().is_err()
+            || self.course.check_cells().is_err()
+            || self.course.begin().is_err()
+        {
+            return Err(self.course.server.error);
         }
-        self.look()
+        self.course.fill();
+        Ok(self.look())
     }
 
     fn advance(&mut self, n: usize) {
