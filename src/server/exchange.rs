@@ -44,6 +44,15 @@ pub(super) struct Course<'a, T: Scalar> {
     owned: bool,
 }
 
+/// What an exchange does between two messages.
+enum Turn {
+    Ends,
+    Reads,
+    Sends(Header),
+    /// It is not its turn.
+    Waits,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing has been asked of it.
@@ -403,59 +412,66 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Between messages: begins the next one, or finds that there is nothing left to do.
     fn begin_next(&mut self) -> Result<(), Refused> {
-        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
-
-        let (goal, phase) = (self.goal, self.server.phase);
-        let strict = self.server.mode == Mode::Strict;
-        let ended = match (self.server.unreported, goal, phase) {
-            (Some(Forces), Evaluate, _) => true,
-            (Some(unreported), ..) if unreported == goal => true,
-            (_, Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => true,
-            (_, Status, Phase::Ready | Phase::NeedsInit) => strict,
-            (_, Discard, Phase::Computing | Phase::HasData | Phase::Awaiting) => false,
-            (_, Discard, _) => true,
-            _ => false,
+        let turn = match self.server.unreported {
+            Some(goal) if goal == self.goal => Turn::Ends,
+            Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
+            _ => self.turn(),
         };
-        if ended {
-            if goal == Send {
-                // Whether the next call has the same positions is not known any more.
-                self.server.request = None;
+        match turn {
+            Turn::Ends => {
+                if self.goal == Goal::Send {
+                    // Whether the next call has the same positions is not known any more.
+                    self.server.request = None;
+                }
+                self.stage = Stage::Ended;
             }
-            self.server.unreported = None;
-            self.stage = Stage::Ended;
-            return Ok(());
-        }
-        let first = match (goal, phase) {
-            (Exit, _) => Header::Exit,
-            (Status | Evaluate, Phase::Asked | Phase::Initializing)
-            | (Status | Forces | Discard | Evaluate, Phase::Computing)
-            | (Forces | Discard | Evaluate, Phase::Awaiting) => {
-                self.server.unreported = None;
+            Turn::Reads => {
                 self.server.state = State::Header;
                 self.server.progress.expect(HEADER);
-                return Ok(());
             }
-            (Status, _) | (Evaluate, Phase::Unknown) => Header::Status,
-            (Initialize | Evaluate, Phase::NeedsInit) => {
-                let batch_size = self.server.mode.batch_size();
-                let len = self.request.announcement(batch_size).len();
-                if i32::try_from(len).is_err() {
-                    return self.server.refuse(ProtocolError::TextTooLong(len));
+            Turn::Sends(first) => {
+                if first == Header::Init {
+                    let batch_size = self.server.mode.batch_size();
+                    let len = self.request.announcement(batch_size).len();
+                    if i32::try_from(len).is_err() {
+                        return self.server.refuse(ProtocolError::TextTooLong(len));
+                    }
                 }
-                Header::Init
+                if first == Header::GetForce {
+                    self.check_room(self.server.natoms(), self.server.structures)?;
+                }
+                self.server.first = first;
+                self.server.gather(first, Place::HEADER);
             }
-            (Send | Evaluate, Phase::Ready) => Header::PosData,
-            (Forces | Discard | Evaluate, Phase::HasData) => {
-                self.check_room(self.server.natoms(), self.server.structures)?;
-                Header::GetForce
-            }
-            (Initialize | Send | Forces | Evaluate, _) => return self.out_of_turn(),
-            (Discard, _) => return Ok(()),
-        };
+            Turn::Waits => return self.out_of_turn(),
+        }
         self.server.unreported = None;
-        self.server.first = first;
-        self.server.gather(first, Place::HEADER);
         Ok(())
+    }
+
+    /// What this exchange does next with a driver of which this is known.
+    fn turn(&self) -> Turn {
+        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
+
+        match (self.goal, self.server.phase) {
+            (Exit, _) => Turn::Sends(Header::Exit),
+
+            (Status | Evaluate, Phase::Asked | Phase::Initializing)
+            | (Status | Forces | Discard | Evaluate, Phase::Computing)
+            | (Forces | Discard | Evaluate, Phase::Awaiting) => Turn::Reads,
+
+            (Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => Turn::Ends,
+            (Status, Phase::Ready | Phase::NeedsInit) if self.server.mode == Mode::Strict => {
+                Turn::Ends
+            }
+            (Status, _) | (Evaluate, Phase::Unknown) => Turn::Sends(Header::Status),
+
+            (Initialize | Evaluate, Phase::NeedsInit) => Turn::Sends(Header::Init),
+            (Send | Evaluate, Phase::Ready) => Turn::Sends(Header::PosData),
+            (Forces | Discard | Evaluate, Phase::HasData) => Turn::Sends(Header::GetForce),
+            (Discard, _) => Turn::Ends,
+            (Initialize | Send | Forces | Evaluate, _) => Turn::Waits,
+        }
     }
 
     fn out_of_turn(&mut self) -> Result<(), Refused> {
@@ -486,20 +502,16 @@ impl<T: Scalar> Course<'_, T> {
                 (Header::PosData | Header::GetForce, Forces | Discard) => true,
                 _ => false,
             }
-        } else if server.is_receiving() {
-            match (self.goal, server.phase) {
-                (Status | Evaluate, Phase::Asked | Phase::Initializing)
-                | (Status | Discard, Phase::Computing)
-                | (Discard, Phase::Awaiting) => true,
-                (Forces | Evaluate, Phase::Computing | Phase::Awaiting) => {
-                    return self.check_room(self.server.natoms(), self.server.structures);
-                }
-                _ => false,
-            }
         } else {
-            false
+            server.is_receiving() && matches!(self.turn(), Turn::Reads)
         };
-        if belongs { Ok(()) } else { self.out_of_turn() }
+        if !belongs {
+            return self.out_of_turn();
+        }
+        if matches!(self.goal, Forces | Evaluate) && server.is_receiving() && server.owes_forces() {
+            self.check_room(self.server.natoms(), self.server.structures)?;
+        }
+        Ok(())
     }
 
     /// Whether positions are what leaves next.
