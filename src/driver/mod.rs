@@ -39,7 +39,7 @@ pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
 use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::{Gather, Progress};
-use crate::exchange::{Awaited, Refused, Step, Traffic, Wait};
+use crate::exchange::{Awaited, Refused, Step, Traffic, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
@@ -450,6 +450,7 @@ impl Driver {
         }
     }
 
+    #[inline(never)]
     fn expect_message(&mut self) {
         self.state = State::Idle;
         self.seal = None;
@@ -457,20 +458,12 @@ impl Driver {
         self.progress.expect(HEADER);
     }
 
-    /// Continues with the field at `place`, or with what of it fits into the scratch. Fields of no
-    /// bytes are not expected.
+    /// Continues with the field at `place`. The length of text and positions is set by those who know
+    /// it.
     #[inline(never)]
     fn expect(&mut self, message: Header, place: Place) {
         self.state = State::Receiving { message, place };
-        let len = match place.field {
-            Field::Text => self.init.len() - place.index,
-            Field::Positions => self
-                .total()
-                .saturating_mul(ATOM)
-                .saturating_sub(place.index.saturating_mul(REAL)),
-            _ => place.fixed(message, self.structures),
-        };
-        self.progress.expect(len);
+        self.progress.expect(place.fixed(self.structures));
     }
 
     #[inline(never)]
@@ -481,10 +474,8 @@ impl Driver {
     }
 
     /// Refuses what the caller asks for. The conversation stays as it is.
-    #[inline(never)]
     fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
-        self.error = error;
-        Err(Refused)
+        refuse(&mut self.error, error)
     }
 
     /// Atoms of all structures of an exchange.
@@ -651,8 +642,10 @@ impl Driver {
 
     /// Continues with INIT's text, or ends it.
     fn text(&mut self, place: Place) {
-        if place.index < self.init.len() {
-            return self.expect(Header::Init, place);
+        let remaining = self.init.len() - place.index;
+        if remaining > 0 {
+            self.expect(Header::Init, place);
+            return self.progress.expect(remaining);
         }
         self.init_unreported = true;
         if self.phase == Phase::Uninit {

@@ -214,8 +214,11 @@ impl<'a, P: Destination> Receive<'a, P> {
             return self.received(Format::Reals);
         }
         driver.expect(Header::PosData, POSITIONS.at(first));
+        let len = (numbers - first).saturating_mul(REAL);
         if P::IS_WIRE {
-            driver.progress.expect_array(numbers.saturating_mul(REAL));
+            driver.progress.expect_array(len);
+        } else {
+            driver.progress.expect(len);
         }
     }
 

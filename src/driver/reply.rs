@@ -6,7 +6,7 @@ use super::windows::Origin;
 use super::{Driver, Initialize, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::Gather;
-use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait};
+use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::potential::Evaluation;
 use crate::protocol::layout::{self, Field, MATRIX, Place};
 use crate::protocol::scalar::as_memory;
@@ -112,13 +112,14 @@ impl<'a, F: Origin> Reply<'a, F> {
     #[inline(never)]
     fn check(&mut self) -> Result<(), Refused> {
         let (structures, evaluations) = (self.driver.structures, self.evaluations.len());
-        self.check_length(Quantity::Evaluations, evaluations, structures)?;
         let (forces, atoms) = (self.forces.natoms(), self.driver.total());
-        self.check_length(Quantity::Forces, forces, atoms)?;
+        let reason = &mut self.driver.error;
+        check_length(reason, Quantity::Evaluations, evaluations, structures)?;
+        check_length(reason, Quantity::Forces, forces, atoms)?;
         if let ExtrasOf::Each(extras) = self.extras
             && !extras.is_empty()
         {
-            self.check_length(Quantity::Extras, extras.len(), structures)?;
+            check_length(reason, Quantity::Extras, extras.len(), structures)?;
         }
         let not_finite = self.driver.not_finite;
         let error = 'wrong: {
@@ -140,22 +141,6 @@ impl<'a, F: Origin> Reply<'a, F> {
             ProtocolError::NotFinite(Quantity::Forces)
         };
         self.driver.refuse(error)
-    }
-
-    fn check_length(
-        &mut self,
-        quantity: Quantity,
-        given: usize,
-        expected: usize,
-    ) -> Result<(), Refused> {
-        if given == expected {
-            return Ok(());
-        }
-        self.driver.refuse(ProtocolError::WrongLength {
-            quantity,
-            given,
-            expected,
-        })
     }
 
     /// Goes on as far as no byte has to move.

@@ -8,7 +8,7 @@ pub use pending::{Awaited, Wait};
 
 use core::slice;
 
-use crate::protocol::ProtocolError;
+use crate::protocol::{ProtocolError, Quantity};
 
 /// What comes next in an [`Exchange`].
 #[derive(Debug)]
@@ -99,10 +99,34 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-/// An exchange can't go on. Why is in its machine, where it is written once: an error of 16 bytes that
-/// many functions return is copied in each of them.
+/// An exchange can't go on. The reason is in its machine, where it is written once: an error of 16
+/// bytes that many functions return is copied in each of them.
 #[derive(Debug)]
 pub(crate) struct Refused;
+
+/// Refuses for this reason.
+pub(crate) fn refuse(reason: &mut ProtocolError, error: ProtocolError) -> Result<(), Refused> {
+    *reason = error;
+    Err(Refused)
+}
+
+/// Refuses arrays of another length than this.
+pub(crate) fn check_length(
+    reason: &mut ProtocolError,
+    quantity: Quantity,
+    given: usize,
+    expected: usize,
+) -> Result<(), Refused> {
+    if given == expected {
+        return Ok(());
+    }
+    let error = ProtocolError::WrongLength {
+        quantity,
+        given,
+        expected,
+    };
+    refuse(reason, error)
+}
 
 /// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there anyway.
 pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {

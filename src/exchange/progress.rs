@@ -52,6 +52,7 @@ impl Progress {
     }
 
     /// What is in the scratch.
+    #[inline(never)]
     pub(crate) fn field(&self) -> &[u8] {
         self.scratch.0.get(..self.end).unwrap_or_default()
     }

@@ -18,7 +18,7 @@ mod virial;
 
 pub use cell::Cell;
 pub(crate) use cell::widths;
-pub(crate) use matrix::dot;
+pub(crate) use matrix::{are_finite, dot};
 pub(crate) use minimum_image::MinimumImage;
 pub use real::Real;
 pub use rotation::Rotation;

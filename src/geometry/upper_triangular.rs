@@ -11,7 +11,8 @@ impl Cell {
     #[must_use]
     pub fn is_upper_triangular(&self) -> bool {
         let [_, [yx, _, _], [zx, zy, _]] = *self.h();
-        [yx, zx, zy].iter().all(|&below| below == 0.0)
+        // By bits, because a device without floating point should not need soft float for it.
+        [yx, zx, zy].iter().all(|below| below.to_bits() << 1 == 0)
     }
 
     /// The same cell with h upper triangular, and the rotation that makes it so.
@@ -73,11 +74,20 @@ impl Cell {
     #[inline(never)]
     pub(crate) fn is_thick(&self) -> bool {
         let [[_, bx, cx], [_, by, cy], [_, _, cz]] = *self.h();
-        let (b, c) = (bx.abs().max(by.abs()), cx.abs().max(cy.abs()).max(cz.abs()));
+        let (b, c) = (largest(&[bx, by]), largest(&[cx, cy, cz]));
         let determinant = by / b * (cz / c);
-        determinant.abs() > SINGULAR
+        let bits = determinant.to_bits() & !SIGN;
+        SINGULAR.to_bits() < bits && bits < f64::INFINITY.to_bits()
     }
 }
+
+/// The largest absolute value; NaN if there is one. By bits, whose order is that of positive numbers.
+fn largest(numbers: &[f64]) -> f64 {
+    let bits = numbers.iter().map(|x| x.to_bits() & !SIGN);
+    f64::from_bits(bits.max().unwrap_or(0))
+}
+
+const SIGN: u64 = 1 << 63;
 
 // The functions below are not inlined: where floating point is soft, each then has only its own
 // numbers on the stack.

@@ -60,8 +60,6 @@
 //! | cubic, rounded to `f32` | 0 | 0 | 0 | 0 |
 //! | orthorhombic, multiples of 1/8 | 0 | 0 | 0 | 0 |
 
-use core::cmp::Ordering;
-
 use super::error::Quantity;
 use super::layout::{REAL, take_i32};
 
@@ -74,16 +72,19 @@ use super::layout::{REAL, take_i32};
 pub(crate) fn is_batch(mut frame: &[u8]) -> bool {
     let counted = take_i32(&mut frame) > 0;
     let (numbers, _) = frame.as_chunks();
-    let upper_triangular = (0..9).cycle().zip(numbers).take(18).all(|(at, number)| {
+    let upper_triangular = UPPER_TRIANGULAR.iter().zip(numbers).all(|(kind, number)| {
         let [low, high] = halves(*number);
-        match (at % 3).cmp(&(at / 3)) {
-            Ordering::Less => low | high << 1 == 0,
-            Ordering::Equal => is_possible(high),
-            Ordering::Greater => true,
+        match kind {
+            b'0' => low | high << 1 == 0,
+            b'1' => is_possible(high),
+            _ => true,
         }
     });
     counted && upper_triangular
 }
+
+/// What the numbers of h and its inverse are: zeros, lengths, or anything.
+const UPPER_TRIANGULAR: &[u8; 18] = b"1..01.0011..01.001";
 
 /// What numbers that should be lengths are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -184,53 +184,49 @@ impl<'a> Announcement<'a> {
 
     /// Bytes of the whole text.
     pub(crate) fn len(self) -> usize {
-        let added = match self.batch_size {
-            0 | 1 => 0,
-            size => self.separator().len() + BATCH_SIZE.len() + digits(size),
-        };
+        let (_, added) = self.addition();
         self.text().len().saturating_add(added)
     }
 
     /// Adds the announcement, or returns false if there is no room for all of it.
     pub(crate) fn put_batch_size(self, message: &mut Gather<'_>) -> bool {
-        if self.batch_size < 2 {
-            return true;
-        }
-        let (separator, digits) = (self.separator(), digits(self.batch_size));
-        let fits = message.room().len() >= separator.len() + BATCH_SIZE.len() + digits;
-        if !fits || !message.push(separator) || !message.push(BATCH_SIZE) {
-            return false;
-        }
-        // By hand, because `core::fmt` takes 2 KB of flash.
-        let mut rest = self.batch_size;
-        for digit in message.reserve(digits).into_iter().flatten().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        true
+        let (bytes, len) = self.addition();
+        message.push(bytes.get(MOST - len..).unwrap_or_default())
     }
 
-    fn separator(self) -> &'static [u8] {
-        if self.text().iter().all(u8::is_ascii_whitespace) {
-            b""
-        } else {
-            b","
+    /// What follows the text: at the end of this array, this many bytes. It begins with a comma if there
+    /// is more than blanks before it.
+    #[inline(never)]
+    fn addition(self) -> ([u8; MOST], usize) {
+        let mut bytes = [0; MOST];
+        let mut len = 0;
+        let mut put = |byte| {
+            len += 1;
+            if let Some(last) = bytes.iter_mut().nth_back(len - 1) {
+                *last = byte;
+            }
+        };
+        if self.batch_size > 1 {
+            // By hand, because `core::fmt` takes 2 KB of flash.
+            let mut rest = self.batch_size;
+            while rest > 0 {
+                put(b'0' + (rest % 10) as u8);
+                rest /= 10;
+            }
+            BATCH_SIZE.iter().rev().for_each(|&byte| put(byte));
+            if !self.text().iter().all(u8::is_ascii_whitespace) {
+                put(b',');
+            }
         }
+        (bytes, len)
     }
 }
 
 /// What precedes the number of structures where batches are announced.
 const BATCH_SIZE: &[u8] = b" batch_size:";
 
-/// How many digits a number has.
-const fn digits(mut n: usize) -> usize {
-    let mut digits = 1;
-    while n >= 10 {
-        n /= 10;
-        digits += 1;
-    }
-    digits
-}
+/// Bytes of an announcement with the largest number there is.
+const MOST: usize = BATCH_SIZE.len() + 21;
 
 #[cfg(test)]
 mod tests {

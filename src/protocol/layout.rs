@@ -14,7 +14,7 @@
 //! … repeats a field for each structure of a batch. Everything else is a header.
 
 use super::header::Header;
-use super::scalar::to_wire;
+use super::scalar::{from_wire, to_wire};
 use crate::geometry::{Cell, Virial};
 
 /// Bytes of an integer.
@@ -124,17 +124,18 @@ impl Place {
 
     /// Bytes that a reader takes at once from here: a field of a fixed length, with the count that
     /// follows it if one does. 0 for fields whose length was announced.
-    pub(crate) const fn fixed(self, message: Header, structures: usize) -> usize {
-        let len = match self.field {
-            Field::Replica | Field::TextLength | Field::Atoms | Field::ExtrasLength => INTEGER,
-            Field::Cell => CELL,
+    pub(crate) const fn fixed(self, structures: usize) -> usize {
+        let last = self.index + 1 >= structures;
+        match self.field {
+            Field::Atoms | Field::ExtrasLength => INTEGER,
+            Field::Replica => INTEGER + INTEGER,
+            Field::Cell if structures > 1 => CELL,
+            Field::Cell => CELL + INTEGER,
+            Field::Energy if last => REAL + INTEGER,
             Field::Energy => REAL,
+            Field::Virial if last => MATRIX + INTEGER,
             Field::Virial => MATRIX,
-            _ => return 0,
-        };
-        match self.next(message, structures).field {
-            Field::TextLength | Field::Atoms | Field::ExtrasLength => len + INTEGER,
-            _ => len,
+            _ => 0,
         }
     }
 }
@@ -154,9 +155,8 @@ pub(crate) fn take_cell(bytes: &mut &[u8], cell: &mut Cell) {
 /// Takes nine reals from the front, row by row. In place, because a returned matrix would be on the
 /// stack twice.
 pub(crate) fn take_matrix(bytes: &mut &[u8], rows: &mut [[f64; 3]; 3]) {
-    for value in rows.as_flattened_mut() {
-        *value = take_f64(bytes);
-    }
+    from_wire(bytes, rows.as_flattened_mut());
+    *bytes = bytes.get(MATRIX..).unwrap_or_default();
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
@@ -231,22 +231,20 @@ mod tests {
 
     #[test]
     fn a_count_is_read_with_the_field_before_it() {
-        use Message::{ForceReady, Init, PosData};
-
-        for (message, structures, field, index, expected) in [
-            (PosData, 1, Cell, 0, 148),
-            (PosData, 2, Atoms, 0, 4),
-            (PosData, 2, Cell, 1, 144),
-            (Init, 1, Replica, 0, 8),
-            (ForceReady, 1, Energy, 0, 12),
-            (ForceReady, 2, Energy, 0, 8),
-            (ForceReady, 2, Energy, 1, 12),
-            (ForceReady, 2, Virial, 1, 76),
-            (ForceReady, 2, ExtrasLength, 1, 4),
-            (ForceReady, 2, Extras, 0, 0),
+        for (structures, field, index, expected) in [
+            (1, Cell, 0, 148),
+            (2, Atoms, 0, 4),
+            (2, Cell, 1, 144),
+            (1, Replica, 0, 8),
+            (1, Energy, 0, 12),
+            (2, Energy, 0, 8),
+            (2, Energy, 1, 12),
+            (2, Virial, 1, 76),
+            (2, ExtrasLength, 1, 4),
+            (2, Extras, 0, 0),
         ] {
             let place = Place { field, index };
-            assert_eq!(place.fixed(message, structures), expected, "{place:?}");
+            assert_eq!(place.fixed(structures), expected, "{place:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either byte order.
 
 use super::layout::REAL;
+use crate::geometry::are_finite;
 use core::fmt::Debug;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
@@ -67,13 +68,7 @@ impl Scalar for f64 {
     }
 
     fn all_finite(values: &[Self]) -> bool {
-        // An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
-        // operations a number without a branch: vectors on a host, no soft float on a device.
-        let carries = values.iter().fold(0, |carries, value| {
-            let exponent = value.to_bits() & Self::INFINITY.to_bits();
-            carries | (exponent + (1 << (Self::MANTISSA_DIGITS - 1)))
-        });
-        carries >> 63 == 0
+        are_finite(values)
     }
 
     fn as_wire(values: &[Self]) -> Option<&[u8]> {
@@ -100,6 +95,7 @@ impl Scalar for f32 {
     }
 
     fn all_finite(values: &[Self]) -> bool {
+        // As `are_finite`.
         let carries = values.iter().fold(0, |carries, value| {
             let exponent = value.to_bits() & Self::INFINITY.to_bits();
             carries | (exponent + (1 << (Self::MANTISSA_DIGITS - 1)))

@@ -3,11 +3,10 @@
 use core::convert::Infallible;
 use core::fmt;
 
-use super::request::{check_cell, check_length};
+use super::request::check_cell;
 use super::{Answer, Mode, Phase, Request, Server, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Exchange, Sealed, Step, Wait};
-use crate::geometry::Cell;
+use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, Place, REAL};
 use crate::protocol::scalar::as_memory;
@@ -43,8 +42,15 @@ pub(super) struct Course<'a, T: Scalar> {
     stage: Stage,
     /// Whoever makes this exchange anew owns its arrays and has not changed them.
     owned: bool,
-    /// Why the step under way can't be made.
-    refused: Option<ProtocolError>,
+}
+
+/// What an exchange does between two messages.
+enum Turn {
+    Ends,
+    Reads,
+    Sends(Header),
+    /// It is not its turn.
+    Waits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
-                refused: None,
             },
             output,
         }
@@ -114,55 +119,64 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 
     /// The slice that moves next, or what the exchange ends with.
     #[inline(never)]
-    fn look(&mut self) -> Result<Step<'_, O>, ProtocolError> {
+    fn look(&mut self) -> Step<'_, O> {
         if self.course.stage == Stage::Ended {
-            return Ok(self.outcome());
+            return self.outcome();
         }
-        Ok(match self.course.look()? {
+        match self.course.look() {
             Step::Read(bytes) => Step::Read(bytes),
             Step::Write(bytes) => Step::Write(bytes),
             Step::Done(never) => match never {},
-        })
+        }
     }
 }
 
 impl<T: Scalar> Course<'_, T> {
     /// Whether the exchange that this one follows may be continued by it. Changes nothing if not.
-    fn check_identity(&self) -> Result<(), ProtocolError> {
+    fn check_identity(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
+        let (first, owes) = (server.first, server.owes_forces());
         let unreported = |goal| server.is_idle() && server.unreported == Some(goal);
-        match (self.goal, server.state) {
+        let otherwise = match (self.goal, server.state) {
             _ if server.has_failed() => return Ok(()),
-            (Exit, State::Gathered { .. }) if server.first == Header::Exit => return Ok(()),
+            (Exit, State::Gathered { .. }) if first == Header::Exit => return Ok(()),
             (Exit | Status | Forces | Discard, _) if self.needs_request() => {
-                return Err(ProtocolError::Unfinished(server.first));
+                return self.server.refuse(ProtocolError::Unfinished(first));
             }
             (Initialize, _) if self.is_leaving(Header::Init) || unreported(Initialize) => {
-                self.is_same_request(ProtocolError::Unfinished(Header::Init))?;
+                Some(ProtocolError::Unfinished(Header::Init))
             }
             (Send, _) if self.is_leaving(Header::PosData) || unreported(Send) => {
-                self.is_same_request(ProtocolError::Unfinished(Header::PosData))?;
+                Some(ProtocolError::Unfinished(Header::PosData))
             }
             (Evaluate, _) if self.needs_request() || self.is_leaving(Header::Init) => {
-                self.is_same_request(ProtocolError::Unfinished(server.first))?;
+                Some(ProtocolError::Unfinished(first))
             }
-            (Evaluate, _) if server.owes_forces() => {
-                self.is_same_request(ProtocolError::AnswerDue)?;
-            }
-            _ => {}
+            (Evaluate, _) if owes => Some(ProtocolError::AnswerDue),
+            _ => None,
+        };
+        if let Some(error) = otherwise
+            && !self.is_same_request()
+        {
+            return self.server.refuse(error);
         }
-        match self.goal {
-            Forces | Evaluate if server.owes_forces() && server.structures == 0 => {
-                Err(ProtocolError::AnswerDue)
-            }
-            Forces | Evaluate if self.answer_has_begun() => {
-                self.check_room(server.natoms(), server.structures)?;
-                self.is_same_answer()
-            }
-            _ => Ok(()),
+        if !matches!(self.goal, Forces | Evaluate) {
+            return Ok(());
         }
+        if owes && self.server.structures == 0 {
+            return self.server.refuse(ProtocolError::AnswerDue);
+        }
+        if !self.answer_has_begun() {
+            return Ok(());
+        }
+        self.check_room(self.server.natoms(), self.server.structures)?;
+        if self.is_same_answer() {
+            return Ok(());
+        }
+        let error = ProtocolError::Unfinished(Header::ForceReady);
+        self.server.refuse(error)
     }
 
     /// Whether a write that began with this message is leaving, and has left in part.
@@ -202,20 +216,12 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    fn is_same_request(&self, otherwise: ProtocolError) -> Result<(), ProtocolError> {
-        if self.server.request.is_some() && self.server.request == Some(self.of_request()) {
-            Ok(())
-        } else {
-            Err(otherwise)
-        }
+    fn is_same_request(&self) -> bool {
+        self.server.request.is_some() && self.server.request == Some(self.of_request())
     }
 
-    fn is_same_answer(&self) -> Result<(), ProtocolError> {
-        if self.server.received.is_some() && self.server.received == Some(self.of_answer()) {
-            Ok(())
-        } else {
-            Err(ProtocolError::Unfinished(Header::ForceReady))
-        }
+    fn is_same_answer(&self) -> bool {
+        self.server.received.is_some() && self.server.received == Some(self.of_answer())
     }
 
     /// The fingerprint of what was begun with this request: of INIT, or of the positions.
@@ -289,7 +295,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Takes over from the exchange before.
-    fn take_over(&mut self) -> Result<(), ProtocolError> {
+    fn take_over(&mut self) -> Result<(), Refused> {
         // A message of which no byte has moved is abandoned.
         if self.server.progress.message == 0
             && (self.server.is_sending() || self.server.is_receiving())
@@ -300,10 +306,7 @@ impl<T: Scalar> Course<'_, T> {
         if self.goal == Goal::Evaluate
             && self.server.is_idle()
             && self.server.unreported == Some(Goal::Forces)
-            && self
-                .is_same_request(ProtocolError::AnswerDue)
-                .and_then(|()| self.is_same_answer())
-                .is_err()
+            && !(self.is_same_request() && self.is_same_answer())
         {
             self.server.unreported = None;
         }
@@ -329,11 +332,11 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the exchange can continue from here, or has nothing left to do.
-    fn check_state(&mut self) -> Result<(), ProtocolError> {
+    fn check_state(&mut self) -> Result<(), Refused> {
         let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
         match self.server.state {
             _ if self.stage == Stage::Ended => {}
-            State::Failed => return Err(self.server.error),
+            State::Failed => return Err(Refused),
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
@@ -344,7 +347,8 @@ impl<T: Scalar> Course<'_, T> {
                 self.stage = Stage::Ended;
             }
             State::Closed if self.server.phase != Phase::Leaving => {
-                return Err(ProtocolError::Unanswered(self.server.asked()));
+                let error = ProtocolError::Unanswered(self.server.asked());
+                return self.server.refuse(error);
             }
             _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
                 self.stage = Stage::Ended;
@@ -360,144 +364,127 @@ impl<T: Scalar> Course<'_, T> {
 
     /// The slice that moves next.
     #[inline(never)]
-    fn look(&mut self) -> Result<Step<'_, Infallible>, ProtocolError> {
-        if let Some(error) = self.refused.take() {
-            return Err(error);
-        }
+    fn look(&mut self) -> Step<'_, Infallible> {
         let at = self.server.progress.at;
         match self.server.state {
             State::Direct(first) => {
                 let bytes = T::as_wire(self.request.numbers(first)).unwrap_or_default();
-                Ok(Step::Write(bytes.get(at..).unwrap_or_default()))
+                Step::Write(bytes.get(at..).unwrap_or_default())
             }
-            State::Gathered { .. } => Ok(Step::Write(self.server.progress.rest())),
+            State::Gathered { .. } => Step::Write(self.server.progress.rest()),
             State::Receiving(place) if place.field == Field::Forces && T::IS_WIRE => {
                 let bytes = T::as_wire_mut(self.forces.as_flattened_mut()).unwrap_or_default();
-                Ok(Step::Read(bytes.get_mut(at..).unwrap_or_default()))
+                Step::Read(bytes.get_mut(at..).unwrap_or_default())
             }
             State::Receiving(place) if place.field == Field::Extras => {
                 let (kept, end) = (self.server.kept, self.server.progress.end);
                 let room = self.extras.get_mut(kept..).unwrap_or_default();
                 let room = room.get_mut(..end).unwrap_or_default();
-                Ok(Step::Read(room.get_mut(at..).unwrap_or_default()))
+                Step::Read(room.get_mut(at..).unwrap_or_default())
             }
-            _ => Ok(Step::Read(self.server.progress.rest_mut())),
+            _ => Step::Read(self.server.progress.rest_mut()),
         }
-    }
-
-    /// Remembers why the step can't be made; whether it can.
-    fn allows(&mut self, result: Result<(), ProtocolError>) -> bool {
-        self.refused = result.err();
-        self.refused.is_none()
     }
 
     /// Takes over, and checks what is to be sent.
     #[inline(never)] // here and below, so that only one of them is on the stack
-    fn enter(&mut self) -> bool {
+    fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
-            let result = self.take_over();
-            if !self.allows(result) {
-                return false;
-            }
+            self.take_over()?;
         }
-        let result = if self.sends_next() {
-            self.check_request()
-        } else {
-            Ok(())
-        };
-        self.allows(result)
+        if self.sends_next() {
+            self.check_request()?;
+        }
+        Ok(())
     }
 
     /// Checks the cells that are to be sent.
     #[inline(always)]
-    fn check_cells(&mut self) -> bool {
+    fn check_cells(&mut self) -> Result<(), Refused> {
         if self.sends_next() {
             for cell in self.request.cells {
                 let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
-                if !self.check_cell(cell, inverted) {
-                    return false;
-                }
+                check_cell(&mut self.server.error, cell, inverted)?;
             }
         }
-        true
-    }
-
-    #[inline(never)]
-    fn check_cell(&mut self, cell: &Cell, inverted: bool) -> bool {
-        self.allows(check_cell(cell, inverted))
+        Ok(())
     }
 
     /// Begins the next message if none is under way; whether the exchange may continue.
     #[inline(never)]
-    fn begin(&mut self) -> bool {
-        let begun = if self.server.is_idle() && self.stage != Stage::Ended {
-            self.begin_next()
-        } else {
-            Ok(())
-        };
-        let result = begun.and_then(|()| self.check_state());
-        self.allows(result)
+    fn begin(&mut self) -> Result<(), Refused> {
+        if self.server.is_idle() && self.stage != Stage::Ended {
+            self.begin_next()?;
+        }
+        self.check_state()
     }
 
     /// Between messages: begins the next one, or finds that there is nothing left to do.
-    fn begin_next(&mut self) -> Result<(), ProtocolError> {
-        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
-
-        let (goal, phase) = (self.goal, self.server.phase);
-        let strict = self.server.mode == Mode::Strict;
-        let ended = match (self.server.unreported, goal, phase) {
-            (Some(Forces), Evaluate, _) => true,
-            (Some(unreported), ..) if unreported == goal => true,
-            (_, Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => true,
-            (_, Status, Phase::Ready | Phase::NeedsInit) => strict,
-            (_, Discard, Phase::Computing | Phase::HasData | Phase::Awaiting) => false,
-            (_, Discard, _) => true,
-            _ => false,
+    fn begin_next(&mut self) -> Result<(), Refused> {
+        let turn = match self.server.unreported {
+            Some(goal) if goal == self.goal => Turn::Ends,
+            Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
+            _ => self.turn(),
         };
-        if ended {
-            if goal == Send {
-                // Whether the next call has the same positions is not known any more.
-                self.server.request = None;
+        match turn {
+            Turn::Ends => {
+                if self.goal == Goal::Send {
+                    // Whether the next call has the same positions is not known any more.
+                    self.server.request = None;
+                }
+                self.stage = Stage::Ended;
             }
-            self.server.unreported = None;
-            self.stage = Stage::Ended;
-            return Ok(());
-        }
-        let first = match (goal, phase) {
-            (Exit, _) => Header::Exit,
-            (Status | Evaluate, Phase::Asked | Phase::Initializing)
-            | (Status | Forces | Discard | Evaluate, Phase::Computing)
-            | (Forces | Discard | Evaluate, Phase::Awaiting) => {
-                self.server.unreported = None;
+            Turn::Reads => {
                 self.server.state = State::Header;
                 self.server.progress.expect(HEADER);
-                return Ok(());
             }
-            (Status, _) | (Evaluate, Phase::Unknown) => Header::Status,
-            (Initialize | Evaluate, Phase::NeedsInit) => {
-                let batch_size = self.server.mode.batch_size();
-                let len = self.request.announcement(batch_size).len();
-                if i32::try_from(len).is_err() {
-                    return Err(ProtocolError::TextTooLong(len));
+            Turn::Sends(first) => {
+                if first == Header::Init {
+                    let batch_size = self.server.mode.batch_size();
+                    let len = self.request.announcement(batch_size).len();
+                    if i32::try_from(len).is_err() {
+                        return self.server.refuse(ProtocolError::TextTooLong(len));
+                    }
                 }
-                Header::Init
+                if first == Header::GetForce {
+                    self.check_room(self.server.natoms(), self.server.structures)?;
+                }
+                self.server.first = first;
+                self.server.gather(first, Place::HEADER);
             }
-            (Send | Evaluate, Phase::Ready) => Header::PosData,
-            (Forces | Discard | Evaluate, Phase::HasData) => {
-                self.check_room(self.server.natoms(), self.server.structures)?;
-                Header::GetForce
-            }
-            (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
-            (Discard, _) => return Ok(()),
-        };
+            Turn::Waits => return self.out_of_turn(),
+        }
         self.server.unreported = None;
-        self.server.first = first;
-        self.server.gather(first, Place::HEADER);
         Ok(())
     }
 
-    fn out_of_turn(&self) -> ProtocolError {
-        ProtocolError::InvalidStatus {
+    /// What this exchange does next with a driver of which this is known.
+    fn turn(&self) -> Turn {
+        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
+
+        match (self.goal, self.server.phase) {
+            (Exit, _) => Turn::Sends(Header::Exit),
+
+            (Status | Evaluate, Phase::Asked | Phase::Initializing)
+            | (Status | Forces | Discard | Evaluate, Phase::Computing)
+            | (Forces | Discard | Evaluate, Phase::Awaiting) => Turn::Reads,
+
+            (Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => Turn::Ends,
+            (Status, Phase::Ready | Phase::NeedsInit) if self.server.mode == Mode::Strict => {
+                Turn::Ends
+            }
+            (Status, _) | (Evaluate, Phase::Unknown) => Turn::Sends(Header::Status),
+
+            (Initialize | Evaluate, Phase::NeedsInit) => Turn::Sends(Header::Init),
+            (Send | Evaluate, Phase::Ready) => Turn::Sends(Header::PosData),
+            (Forces | Discard | Evaluate, Phase::HasData) => Turn::Sends(Header::GetForce),
+            (Discard, _) => Turn::Ends,
+            (Initialize | Send | Forces | Evaluate, _) => Turn::Waits,
+        }
+    }
+
+    fn out_of_turn(&mut self) -> Result<(), Refused> {
+        let error = ProtocolError::InvalidStatus {
             command: match self.goal {
                 Goal::Status => Header::Status,
                 Goal::Initialize => Header::Init,
@@ -506,11 +493,12 @@ impl<T: Scalar> Course<'_, T> {
                 Goal::Exit => Header::Exit,
             },
             status: self.server.last_status(),
-        }
+        };
+        self.server.refuse(error)
     }
 
     /// Whether it is this exchange's turn: what is leaving or coming is part of what it is for.
-    fn check_turn(&self) -> Result<(), ProtocolError> {
+    fn check_turn(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
@@ -523,24 +511,16 @@ impl<T: Scalar> Course<'_, T> {
                 (Header::PosData | Header::GetForce, Forces | Discard) => true,
                 _ => false,
             }
-        } else if server.is_receiving() {
-            match (self.goal, server.phase) {
-                (Status | Evaluate, Phase::Asked | Phase::Initializing)
-                | (Status | Discard, Phase::Computing)
-                | (Discard, Phase::Awaiting) => true,
-                (Forces | Evaluate, Phase::Computing | Phase::Awaiting) => {
-                    return self.check_room(server.natoms(), server.structures);
-                }
-                _ => false,
-            }
         } else {
-            false
+            server.is_receiving() && matches!(self.turn(), Turn::Reads)
         };
-        if belongs {
-            Ok(())
-        } else {
-            Err(self.out_of_turn())
+        if !belongs {
+            return self.out_of_turn();
         }
+        if matches!(self.goal, Forces | Evaluate) && server.is_receiving() && server.owes_forces() {
+            self.check_room(self.server.natoms(), self.server.structures)?;
+        }
+        Ok(())
     }
 
     /// Whether positions are what leaves next.
@@ -552,16 +532,16 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Whether the structures can be sent, except for their cells, and the arrays for the answers have
     /// the right lengths.
-    fn check_request(&self) -> Result<(), ProtocolError> {
-        let (server, request) = (&*self.server, &self.request);
+    fn check_request(&mut self) -> Result<(), Refused> {
+        let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
         let most = structures.min(server.carried);
-        check_length(Quantity::Structures, structures, most)?;
-        request.check_atoms(server.not_finite)?;
+        check_length(&mut server.error, Quantity::Structures, structures, most)?;
+        request.check_atoms(&mut server.error, server.not_finite)?;
         let natoms = request.natoms();
         match server.natoms {
             Some(expected) if expected != natoms && !server.changing_atoms => {
-                return Err(ProtocolError::AtomsChanged {
+                return server.refuse(ProtocolError::AtomsChanged {
                     announced: natoms,
                     expected,
                 });
@@ -575,13 +555,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the answers to this many structures have a place.
-    fn check_room(&self, natoms: usize, structures: usize) -> Result<(), ProtocolError> {
-        let forces = natoms.saturating_mul(structures);
-        check_length(Quantity::Forces, self.forces.len(), forces)?;
-        // A single answer is returned in any case.
-        if structures > 1 || !self.answers.is_empty() {
-            check_length(Quantity::Evaluations, self.answers.len(), structures)?;
-        }
+    fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
         let expected = match self.server.state {
             // Bytes that were announced and fitted into the buffer.
             State::Receiving(place) if place.field == Field::Extras => {
@@ -589,7 +563,20 @@ impl<T: Scalar> Course<'_, T> {
             }
             _ => self.server.filled(),
         };
-        check_length(Quantity::Extras, self.extras.len().min(expected), expected)
+        let reason = &mut self.server.error;
+        let forces = natoms.saturating_mul(structures);
+        check_length(reason, Quantity::Forces, self.forces.len(), forces)?;
+        // A single answer is returned in any case.
+        if structures > 1 || !self.answers.is_empty() {
+            check_length(
+                reason,
+                Quantity::Evaluations,
+                self.answers.len(),
+                structures,
+            )?;
+        }
+        let extras = self.extras.len().min(expected);
+        check_length(reason, Quantity::Extras, extras, expected)
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
@@ -693,10 +680,14 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
         // Whatever computes is called from here with next to nothing on the stack: where floating point
         // is software, it takes most of what a call may.
-        if self.course.enter() && self.course.check_cells() && self.course.begin() {
-            self.course.fill();
+        if self.course.enter().is_err()
+            || self.course.check_cells().is_err()
+            || self.course.begin().is_err()
+        {
+            return Err(self.course.server.error);
         }
-        self.look()
+        self.course.fill();
+        Ok(self.look())
     }
 
     fn advance(&mut self, n: usize) {

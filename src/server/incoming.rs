@@ -12,8 +12,7 @@ impl Server {
     /// Continues with this field of FORCEREADY.
     pub(super) fn expect(&mut self, place: Place) {
         self.state = State::Receiving(place);
-        self.progress
-            .expect(place.fixed(Header::ForceReady, self.carried));
+        self.progress.expect(place.fixed(self.carried));
     }
 
     /// Continues with forces of copies, or after them.

@@ -38,7 +38,7 @@ pub use request::Request;
 
 use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::{Progress, SCRATCH};
-use crate::exchange::{Awaited, Traffic, Wait};
+use crate::exchange::{Awaited, Refused, Traffic, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, INTEGER, MATRIX, Place, REAL};
@@ -164,7 +164,7 @@ pub struct Server {
     /// dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
-    /// Why it has failed, if it has.
+    /// Why it has failed, or has refused what the caller asked for last.
     error: ProtocolError,
     progress: Progress,
     /// The answer for the first structure.
@@ -501,6 +501,12 @@ impl Server {
         debug!("{}", error);
         self.error = error;
         self.state = State::Failed;
+    }
+
+    /// Refuses what the caller asks for. The conversation stays as it is.
+    #[inline(never)]
+    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
+        refuse(&mut self.error, error)
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.

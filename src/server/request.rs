@@ -1,5 +1,6 @@
 //! What a driver is to compute.
 
+use crate::exchange::{Refused, check_length, refuse};
 use crate::geometry::Cell;
 use crate::protocol::init_text::Announcement;
 use crate::protocol::{ProtocolError, Quantity, Scalar};
@@ -85,28 +86,34 @@ impl<'a, T> Request<'a, T> {
     where
         T: Scalar,
     {
-        self.check_atoms(not_finite)?;
+        let mut reason = ProtocolError::SingularCell;
+        let mut checked = self.check_atoms(&mut reason, not_finite);
         let mut inverse = [[0.0; 3]; 3];
-        self.cells.iter().try_for_each(|cell| {
+        for cell in self.cells {
             let inverted = cell.invert_upper(&mut inverse) && cell.is_thick();
-            check_cell(cell, inverted)
-        })
+            checked = checked.and_then(|()| check_cell(&mut reason, cell, inverted));
+        }
+        checked.map_err(|Refused| reason)
     }
 
     /// Whether a driver can be sent the atoms.
-    pub(super) fn check_atoms(&self, not_finite: bool) -> Result<(), ProtocolError>
+    pub(super) fn check_atoms(
+        &self,
+        reason: &mut ProtocolError,
+        not_finite: bool,
+    ) -> Result<(), Refused>
     where
         T: Scalar,
     {
         let structures = self.cells.len();
-        check_length(Quantity::Structures, structures, structures.max(1))?;
+        check_length(reason, Quantity::Structures, structures, structures.max(1))?;
         let natoms = self.natoms().min(MOST_ATOMS);
         let expected = natoms.saturating_mul(structures);
-        check_length(Quantity::Positions, self.positions.len(), expected)?;
+        check_length(reason, Quantity::Positions, self.positions.len(), expected)?;
         if not_finite || T::all_finite(self.positions.as_flattened()) {
             Ok(())
         } else {
-            Err(ProtocolError::NotFinite(Quantity::Positions))
+            refuse(reason, ProtocolError::NotFinite(Quantity::Positions))
         }
     }
 
@@ -150,30 +157,19 @@ const MOST_ATOMS: usize = i32::MAX as usize;
 
 /// Whether a driver can be sent this cell; `inverted` says whether it has an inverse.
 #[inline(never)]
-pub(super) fn check_cell(cell: &Cell, inverted: bool) -> Result<(), ProtocolError> {
-    if !cell.is_finite() {
-        Err(ProtocolError::NotFinite(Quantity::Cell))
+pub(super) fn check_cell(
+    reason: &mut ProtocolError,
+    cell: &Cell,
+    inverted: bool,
+) -> Result<(), Refused> {
+    let error = if !cell.is_finite() {
+        ProtocolError::NotFinite(Quantity::Cell)
     } else if !cell.is_upper_triangular() {
-        Err(ProtocolError::NotUpperTriangular)
+        ProtocolError::NotUpperTriangular
     } else if !inverted {
-        Err(ProtocolError::SingularCell)
+        ProtocolError::SingularCell
     } else {
-        Ok(())
-    }
-}
-
-pub(super) fn check_length(
-    quantity: Quantity,
-    given: usize,
-    expected: usize,
-) -> Result<(), ProtocolError> {
-    if given == expected {
-        Ok(())
-    } else {
-        Err(ProtocolError::WrongLength {
-            quantity,
-            given,
-            expected,
-        })
-    }
+        return Ok(());
+    };
+    refuse(reason, error)
 }
