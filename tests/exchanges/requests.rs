@@ -2,7 +2,9 @@
 //!
 //! The driver's answer follows from every number that it is sent, so whatever is right came from one request.
 
-use forcewire::{Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status};
+use forcewire::{
+    Awaited, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status,
+};
 
 use crate::common::Answer;
 use crate::number::{Number, blank, converted, for_both_types, numbers};
@@ -162,7 +164,10 @@ impl<T: Number> Stopped<T> {
     /// None if the exchange needs fewer bytes than these.
     fn new(case: Case, begun: Begun, moved: usize, forget: bool) -> Option<Self> {
         let mut stopped = Self::begin(case, begun, moved, forget)?;
-        // Only the status of another server tells, because a question moves this one.
+        if stopped.server.status().waits_for().awaited != Awaited::Taken {
+            return Some(stopped);
+        }
+        // Another server is asked, because a question moves this one.
         let mut probe = Self::begin(case, begun, moved, false)?;
         stopped.needed = match probe.peer.serves(&mut probe.server.status(), ALL) {
             Some(Err(ProtocolError::Unfinished(header))) => Some(header),
