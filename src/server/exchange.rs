@@ -454,6 +454,9 @@ impl<T: Scalar> Course<'_, T> {
             self.stage = Stage::Ended;
             return Ok(());
         }
+        if matches!(goal, Forces | Evaluate) && self.server.owes_forces() {
+            self.check_room(self.server.natoms(), self.server.structures)?;
+        }
         let first = match (goal, phase) {
             (Exit, _) => Header::Exit,
             (Status | Evaluate, Phase::Asked | Phase::Initializing)
@@ -474,10 +477,7 @@ impl<T: Scalar> Course<'_, T> {
                 Header::Init
             }
             (Send | Evaluate, Phase::Ready) => Header::PosData,
-            (Forces | Discard | Evaluate, Phase::HasData) => {
-                self.check_room(self.server.natoms(), self.server.structures)?;
-                Header::GetForce
-            }
+            (Forces | Discard | Evaluate, Phase::HasData) => Header::GetForce,
             (Initialize | Send | Forces | Evaluate, _) => return Err(self.out_of_turn()),
             (Discard, _) => return Ok(()),
         };
