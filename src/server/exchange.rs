@@ -426,6 +426,12 @@ impl<T: Scalar> Course<'_, T> {
             Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
             _ => self.turn(),
         };
+        if matches!(self.goal, Goal::Forces | Goal::Evaluate)
+            && !matches!(turn, Turn::Ends | Turn::Waits)
+            && self.server.owes_forces()
+        {
+            self.check_room(self.server.natoms(), self.server.structures)?;
+        }
         match turn {
             Turn::Ends => {
                 if self.goal == Goal::Send {
@@ -445,9 +451,6 @@ impl<T: Scalar> Course<'_, T> {
                     if i32::try_from(len).is_err() {
                         return self.server.refuse(ProtocolError::TextTooLong(len));
                     }
-                }
-                if first == Header::GetForce {
-                    self.check_room(self.server.natoms(), self.server.structures)?;
                 }
                 self.server.first = first;
                 self.server.gather(first, Place::HEADER);
