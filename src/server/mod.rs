@@ -26,76 +26,27 @@
 mod answer;
 mod exchange;
 mod fold;
+mod identity;
 mod incoming;
+mod mode;
 mod outgoing;
 mod request;
+mod state;
 
 use core::fmt;
 
 pub use answer::Answer;
 pub use exchange::ServerExchange;
+pub use mode::Mode;
 pub use request::Request;
 
+use crate::exchange::Traffic;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Progress, SCRATCH};
-use crate::exchange::{Awaited, Refused, Traffic, Wait, refuse};
-use crate::fmt::{debug, trace};
-use crate::protocol::header::HEADER;
-use crate::protocol::layout::{ATOM, Field, INTEGER, MATRIX, Place, REAL};
-use crate::protocol::{Header, ProtocolError, Quantity, Scalar, Status};
+use crate::exchange::progress::Progress;
+use crate::protocol::{Header, ProtocolError, Scalar, Status};
 use exchange::Goal;
 use fold::Fold;
-
-/// Which messages a server sends for an evaluation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Mode {
-    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI before
-    /// 3.2, ASE.
-    Classic,
-    /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
-    #[default]
-    Consolidated,
-    /// The four messages of [`Classic`](Self::Classic) and nothing else: each STATUS is followed by
-    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist on it.
-    Strict,
-    /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
-    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a time.
-    Batched(usize),
-}
-
-impl Mode {
-    /// The message that leaves in the same write, after this one.
-    const fn follower(self, message: Header) -> Option<Header> {
-        match (message, self) {
-            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Some(Header::GetForce),
-            (Header::Init | Header::PosData, _) => Some(Header::Status),
-            (Header::GetForce, Self::Strict) => None,
-            (Header::GetForce, _) => Some(Header::Status),
-            _ => None,
-        }
-    }
-
-    /// What is known of the driver when a write that began with this message has left.
-    const fn after(self, first: Header) -> Phase {
-        match (first, self) {
-            (Header::Init, _) => Phase::Initializing,
-            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Phase::Awaiting,
-            (Header::PosData, _) => Phase::Computing,
-            (Header::GetForce, _) => Phase::Awaiting,
-            (Header::Exit, _) => Phase::Leaving,
-            _ => Phase::Asked,
-        }
-    }
-
-    /// Structures of each batch that INIT announces.
-    const fn batch_size(self) -> usize {
-        match self {
-            Self::Batched(size) => size,
-            _ => 1,
-        }
-    }
-}
+use state::{Phase, State};
 
 /// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
 ///
@@ -171,46 +122,6 @@ pub struct Server {
     answer: Answer,
     /// Of the cell that is leaving, or by which atoms are folded.
     inverse: [[f64; 3]; 3],
-}
-
-/// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Between messages.
-    Idle,
-    /// What was gathered in the scratch is leaving; this place of this message comes after it.
-    Gathered {
-        message: Header,
-        place: Place,
-    },
-    /// Positions, from this number on, are leaving from the caller's array.
-    Direct(usize),
-    /// The header of an answer is coming.
-    Header,
-    /// A field of FORCEREADY is coming, into the scratch or the caller's array.
-    Receiving(Place),
-    /// So many bytes of forces of copies are coming, and are dropped.
-    Copies(usize),
-    /// Extras of this structure are coming for which there is no room.
-    Surplus(usize),
-    /// EXIT has left; whatever comes until the driver closes is dropped.
-    Leaving,
-    Closed,
-    Failed,
-}
-
-/// What is known of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Unknown,
-    Asked,
-    NeedsInit,
-    Initializing,
-    Ready,
-    Computing,
-    HasData,
-    Awaiting,
-    Leaving,
 }
 
 impl Server {
@@ -494,222 +405,6 @@ impl Server {
 
     fn first_answer(&self) -> Answer {
         self.answer
-    }
-
-    #[inline(never)]
-    fn fail(&mut self, error: ProtocolError) {
-        debug!("{}", error);
-        self.error = error;
-        self.state = State::Failed;
-    }
-
-    /// Refuses what the caller asks for. The conversation stays as it is.
-    #[inline(never)]
-    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
-        refuse(&mut self.error, error)
-    }
-
-    /// Counts bytes that have moved, and returns whether the slice is complete.
-    fn moved(&mut self, n: usize) -> bool {
-        if matches!(self.state, State::Idle | State::Closed | State::Failed) {
-            return false;
-        }
-        let n = self.progress.most(n);
-        if self.is_sending() {
-            self.progress.traffic.sent += n as u64;
-        } else {
-            self.progress.traffic.received += n as u64;
-            self.timed_out &= n == 0;
-        }
-        self.progress.count(n)
-    }
-
-    /// The last question that the driver has not answered.
-    const fn asked(&self) -> Header {
-        match self.phase {
-            Phase::Awaiting => Header::GetForce,
-            _ => Header::Status,
-        }
-    }
-
-    const fn is_sending(&self) -> bool {
-        matches!(self.state, State::Gathered { .. } | State::Direct(_))
-    }
-
-    const fn is_receiving(&self) -> bool {
-        matches!(
-            self.state,
-            State::Header | State::Receiving(_) | State::Copies(_) | State::Surplus(_)
-        )
-    }
-
-    /// Whether an answer to positions is owed, or is coming.
-    const fn owes_forces(&self) -> bool {
-        match self.phase {
-            _ if self.is_sending() => matches!(self.first, Header::PosData | Header::GetForce),
-            Phase::Computing | Phase::HasData | Phase::Awaiting => true,
-            _ => false,
-        }
-    }
-
-    /// What is awaited, whichever exchange does it; `anew` if it is one that will abandon a message of
-    /// which no byte has moved. Inlined here and below: a call would remain in the flash of programs that
-    /// never ask.
-    #[inline(always)]
-    const fn waits_for(&self, anew: bool) -> Wait {
-        let awaited = match self.state {
-            State::Gathered { .. } | State::Direct(_) if anew && self.progress.message == 0 => {
-                self.answer_awaited()
-            }
-            State::Closed | State::Failed => Awaited::Nothing,
-            State::Leaving => Awaited::Close,
-            State::Gathered { .. } | State::Direct(_) => Awaited::Taken,
-            State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Awaited::Rest,
-            State::Header if self.progress.message > 0 => Awaited::Rest,
-            State::Idle | State::Header => self.answer_awaited(),
-        };
-        Wait {
-            awaited,
-            within: match (awaited, self.state) {
-                (Awaited::Rest, State::Header) => None,
-                (Awaited::Rest, _) => Some(Header::ForceReady),
-                (Awaited::Taken, _) => Some(self.first),
-                _ => None,
-            },
-            moved: match awaited {
-                // What still comes then is dropped, and belongs to no message.
-                Awaited::Close => 0,
-                _ => self.progress.message,
-            },
-            announced: match awaited {
-                Awaited::Rest => self.announced(),
-                _ => None,
-            },
-            greeted: self.greeted,
-            evaluating: self.owes_forces(),
-            mark: self.progress.mark(),
-        }
-    }
-
-    /// The answer that the driver owes.
-    const fn answer_awaited(&self) -> Awaited {
-        match self.phase {
-            Phase::Asked => Awaited::Status,
-            Phase::Initializing => Awaited::Init,
-            Phase::Computing | Phase::Awaiting => Awaited::Forces,
-            _ => Awaited::Nothing,
-        }
-    }
-
-    /// Bytes of the message that is coming, as far as they are known.
-    const fn announced(&self) -> Option<usize> {
-        let structures = self.carried;
-        let each = self.natoms().saturating_mul(ATOM);
-        let each = each.saturating_add(REAL + MATRIX + INTEGER);
-        let whole = (HEADER + INTEGER).saturating_add(structures.saturating_mul(each));
-        match self.state {
-            State::Header => Some(HEADER),
-            State::Surplus(_)
-            | State::Receiving(Place {
-                field: Field::Extras,
-                ..
-            }) if structures == 1 => Some(whole.saturating_add(self.answer.extras_sent)),
-            State::Surplus(_)
-            | State::Receiving(Place {
-                field: Field::Extras | Field::ExtrasLength,
-                ..
-            }) => None,
-            _ => Some(whole),
-        }
-    }
-
-    /// A whole message has left or has come.
-    const fn between(&mut self, phase: Phase) {
-        self.state = State::Idle;
-        self.phase = phase;
-        self.progress.message = 0;
-    }
-
-    /// A whole write has left.
-    fn sent(&mut self) {
-        self.between(self.mode.after(self.first));
-        match self.first {
-            Header::Init => {
-                self.unreported = Some(Goal::Initialize);
-                if self.mode.batch_size() > 1 {
-                    self.carried = self.mode.batch_size();
-                }
-            }
-            Header::PosData => self.unreported = Some(Goal::Send),
-            Header::Exit => {
-                self.state = State::Leaving;
-                self.progress.expect(SCRATCH);
-            }
-            _ => {}
-        }
-    }
-
-    /// The driver has closed its side.
-    fn ended(&mut self) {
-        let within = match self.state {
-            State::Failed => return,
-            State::Header if self.progress.at > 0 => None,
-            State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Some(Header::ForceReady),
-            _ => {
-                self.state = State::Closed;
-                return;
-            }
-        };
-        let after = self.progress.message;
-        self.fail(ProtocolError::EndOfStream { within, after });
-    }
-
-    /// The header of an answer has come.
-    fn header(&mut self) {
-        let bytes = *self
-            .progress
-            .scratch
-            .0
-            .first_chunk()
-            .unwrap_or(&[0; HEADER]);
-        let Some(answer) = Header::parse(&bytes) else {
-            return self.fail(ProtocolError::UnknownHeader(bytes));
-        };
-        trace!("driver: {}", answer.name());
-        self.greeted = true;
-        let phase = match (self.phase, answer) {
-            (Phase::Asked | Phase::Initializing, Header::Ready) => Phase::Ready,
-            (Phase::Asked, Header::NeedInit) => Phase::NeedsInit,
-            (Phase::Computing, Header::HaveData) => Phase::HasData,
-            (Phase::Awaiting, Header::ForceReady) => {
-                return self.expect(Place::HEADER.next(answer, self.carried));
-            }
-            // HAVEDATA of a driver that was given nothing is data of another conversation, and one that
-            // asks for INIT again straight after it will do so for ever.
-            _ => {
-                let to = match (self.phase, answer) {
-                    (Phase::Initializing, Header::NeedInit) => Header::Init,
-                    _ => self.asked(),
-                };
-                return self.fail(ProtocolError::UnexpectedAnswer { answer, to });
-            }
-        };
-        self.between(phase);
-        self.unreported = Some(Goal::Status);
-    }
-
-    /// Atoms of all structures of the request under way.
-    const fn total(&self) -> usize {
-        self.natoms().saturating_mul(self.structures)
-    }
-
-    /// Whether these numbers of the driver's are accepted; fails otherwise.
-    fn accepts(&mut self, quantity: Quantity, finite: bool) -> bool {
-        let accepts = finite || self.not_finite;
-        if !accepts {
-            self.fail(ProtocolError::NotFinite(quantity));
-        }
-        accepts
     }
 }
 
