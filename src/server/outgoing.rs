@@ -4,7 +4,7 @@ use super::exchange::Course;
 use super::{Server, State};
 use crate::exchange::progress::Gather;
 use crate::geometry::Cell;
-use crate::protocol::layout::{self, CELL, Field, INTEGER, Place};
+use crate::protocol::layout::{self, CELL, Field, Place, length};
 use crate::protocol::{Header, Scalar};
 
 impl Server {
@@ -157,9 +157,4 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
         fits
     }
-}
-
-/// A length as it is announced.
-fn length(len: usize) -> [u8; INTEGER] {
-    i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
 }
