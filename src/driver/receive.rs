@@ -60,8 +60,12 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
         // Perhaps with numbers of another type, which are not read into the same memory.
         if self.driver.progress.at == 0 && self.driver.incoming() == Some(POSITIONS) {
-            self.expect_positions(0);
+            self.expect_numbers(0, self.driver.total().saturating_mul(3));
         }
+        if matches!(self.driver.state, State::Replied) {
+            self.driver.expect_message();
+        }
+        self.stage = Stage::Entered;
         Ok(())
     }
 
@@ -84,7 +88,10 @@ impl<'a, P: Destination> Receive<'a, P> {
     /// Bytes of the positions' memory that are filled.
     fn filled(&self) -> usize {
         match self.driver.state {
-            State::Received => self.driver.total().saturating_mul(3 * P::REAL),
+            // They were in an array.
+            State::Received => (self.driver.natoms())
+                .wrapping_mul(self.driver.structures)
+                .wrapping_mul(3 * P::REAL),
             State::Receiving { place, .. } if place.field == Field::Positions => {
                 if P::IS_WIRE {
                     self.driver.progress.at
@@ -145,15 +152,8 @@ impl<'a, P: Destination> Receive<'a, P> {
     #[inline(never)] // so that it has the stack to itself
     fn go_on(&mut self) -> Result<(), Refused> {
         match self.stage {
-            Stage::Made => {
-                if P::RESUMES {
-                    self.enter()?;
-                }
-                if matches!(self.driver.state, State::Replied) {
-                    self.driver.expect_message();
-                }
-                self.stage = Stage::Entered;
-            }
+            Stage::Made if P::RESUMES => self.enter()?,
+            Stage::Made => self.stage = Stage::Entered,
             Stage::Entered => {}
             _ => return Ok(()),
         }
@@ -183,7 +183,26 @@ impl<'a, P: Destination> Receive<'a, P> {
         Ok(())
     }
 
+    /// What the exchange has ended with.
+    fn event(&self) -> Step<'static, Event> {
+        let driver = &*self.driver;
+        // Each in its place: an event that is made first and then returned is on the stack twice.
+        match self.stage {
+            Stage::Init => Step::Done(Event::Init {
+                replica: driver.replica().unwrap_or(0),
+            }),
+            Stage::Exit => Step::Done(Event::Exit),
+            Stage::Closed => Step::Done(Event::Closed),
+            _ => Step::Done(Event::Positions {
+                natoms: driver.natoms(),
+                structures: driver.structures,
+                cell: driver.cell,
+            }),
+        }
+    }
+
     /// Positions from this number on have come, or all of them.
+    #[inline(never)]
     fn take_positions(&mut self, first: usize) {
         const { assert!(JUDGED * REAL <= SCRATCH) };
         let driver = &mut *self.driver;
@@ -208,11 +227,17 @@ impl<'a, P: Destination> Receive<'a, P> {
 
     /// Continues with positions from this number on, or ends when there are no more.
     fn expect_positions(&mut self, first: usize) {
-        let driver = &mut *self.driver;
-        let numbers = driver.total().saturating_mul(3);
-        if first >= numbers {
-            return self.received(Format::Reals);
+        let numbers = self.driver.total().saturating_mul(3);
+        if first < numbers {
+            self.expect_numbers(first, numbers);
+        } else {
+            self.received(Format::Reals);
         }
+    }
+
+    /// Continues with positions from number `first` of `numbers` on.
+    fn expect_numbers(&mut self, first: usize, numbers: usize) {
+        let driver = &mut *self.driver;
         driver.expect(Header::PosData, POSITIONS.at(first));
         let len = (numbers - first).saturating_mul(REAL);
         if P::IS_WIRE {
@@ -243,29 +268,17 @@ impl<P: Destination> Exchange for Receive<'_, P> {
         if self.go_on().is_err() {
             return Err(self.driver.error);
         }
+        if self.stage != Stage::Entered {
+            return Ok(self.event());
+        }
         let driver = &mut *self.driver;
-        Ok(Step::Done(match self.stage {
-            Stage::Init => Event::Init {
-                replica: driver.replica().unwrap_or(0),
-            },
-            Stage::Positions => Event::Positions {
-                natoms: driver.natoms(),
-                structures: driver.structures,
-                cell: driver.cell,
-            },
-            Stage::Exit => Event::Exit,
-            Stage::Closed => Event::Closed,
-            Stage::Made | Stage::Entered => {
-                return Ok(match driver.incoming() {
-                    Some(place) if P::IS_WIRE && place.field == Field::Positions => {
-                        let total = driver.total();
-                        let rest = self.positions.wire(total).get_mut(driver.progress.at..);
-                        Step::Read(rest.unwrap_or_default())
-                    }
-                    _ => driver.step(),
-                });
+        Ok(match driver.incoming() {
+            Some(place) if P::IS_WIRE && place.field == Field::Positions => {
+                let rest = self.positions.wire(driver.total());
+                Step::Read(rest.get_mut(driver.progress.at..).unwrap_or_default())
             }
-        }))
+            _ => driver.step(),
+        })
     }
 
     fn advance(&mut self, n: usize) {

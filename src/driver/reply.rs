@@ -8,7 +8,7 @@ use crate::exchange::fingerprint::Fingerprint;
 use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::potential::Evaluation;
-use crate::protocol::layout::{self, Field, MATRIX, Place};
+use crate::protocol::layout::{self, Field, MATRIX, Place, length};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
@@ -143,9 +143,9 @@ impl<'a, F: Origin> Reply<'a, F> {
         self.driver.refuse(error)
     }
 
-    /// Goes on as far as no byte has to move.
+    /// Takes over from the exchange before, if none has been checked.
     #[inline(never)] // so that it has the stack to itself
-    fn go_on(&mut self) -> Result<(), Refused> {
+    fn begin(&mut self) -> Result<(), Refused> {
         match (self.stage, self.driver.state) {
             (Stage::Ended, _) => return Ok(()),
             (_, State::Failed) => return Err(Refused),
@@ -159,82 +159,86 @@ impl<'a, F: Origin> Reply<'a, F> {
             }
             (Stage::Entered, _) => {}
         }
-        if matches!(self.driver.state, State::Asked) {
-            self.gather(Place::HEADER);
-        }
-        match self.driver.state {
-            State::Failed => return Err(Refused),
-            State::Replied => {
-                self.driver.expect_message();
-                self.stage = Stage::Ended;
-            }
-            _ => {}
-        }
         Ok(())
     }
 
     /// Puts what is small, from `place` on, into the scratch until it is full or an array comes that
     /// leaves from where it is.
-    fn gather(&mut self, mut place: Place) {
-        let structures = self.driver.structures;
-        let numbers = self.driver.total().saturating_mul(3);
-        let not_finite = self.driver.not_finite;
-        let natoms = i32::try_from(self.driver.natoms()).unwrap_or(i32::MAX);
-        let mut message = Gather::after(&mut self.driver.progress.scratch, 0);
-        while place.field != Field::End {
-            let mut next = place.next(Header::ForceReady, structures);
-            let evaluation = self.evaluations.get(place.index);
-            let fits = match (place.field, evaluation) {
-                (Field::Header, _) => message.push(Header::ForceReady.bytes()),
-                (Field::Energy, Some(evaluation)) => message.push(&evaluation.energy.to_le_bytes()),
-                (Field::Atoms, _) => message.push(&natoms.to_le_bytes()),
-                (Field::Forces, _) if place.index >= numbers => true,
-                (Field::Forces, _) => match self.forces.wire() {
-                    Some(bytes) => message.push(bytes),
-                    None => match self.forces.push(
-                        place.index,
-                        numbers - place.index,
-                        not_finite,
-                        &mut message,
-                    ) {
-                        Some(count) => {
-                            next = place.at(place.index + count);
-                            count > 0
-                        }
-                        None => {
-                            let error = ProtocolError::NotFinite(Quantity::Forces);
-                            return self.driver.fail(error);
-                        }
-                    },
-                },
-                (Field::Virial, Some(evaluation)) => {
-                    let room = message.reserve(MATRIX);
-                    room.map(|room| layout::put_virial(&evaluation.virial, room))
-                        .is_some()
-                }
-                (Field::ExtrasLength, _) => {
-                    let len = self.extras.get(place.index).len();
-                    message.push(&i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes())
-                }
-                (Field::Extras, _) => message.push(self.extras.get(place.index)),
-                _ => true,
-            };
-            if !fits {
-                break;
+    fn gather(&mut self, place: Place) {
+        self.driver.state = State::Gathered(place);
+        self.driver.progress.expect(0);
+        while match self.driver.state {
+            State::Gathered(place) if place.field == Field::Forces => self.put_forces(place),
+            State::Gathered(place) => self.put(place),
+            _ => false,
+        } {}
+        if let State::Gathered(place) = self.driver.state
+            && self.driver.progress.end == 0
+        {
+            if place.field == Field::End {
+                return self.sent();
             }
-            place = next;
-        }
-        let gathered = message.len();
-        if gathered > 0 {
-            self.driver.state = State::Gathered(place);
-            self.driver.progress.expect_array(gathered);
-        } else if place.field == Field::End {
-            self.sent();
-        } else {
             self.driver.state = State::Direct(place);
             let len = self.direct(place).len();
             self.driver.progress.expect_array(len);
         }
+    }
+
+    /// Adds a field, or returns that there is no room for it or nothing more.
+    #[inline(never)] // here and below, so that only one of them is on the stack
+    fn put(&mut self, place: Place) -> bool {
+        let driver = &mut *self.driver;
+        let mut message = Gather::after(&mut driver.progress.scratch, driver.progress.end);
+        let evaluation = self.evaluations.get(place.index);
+        let fits = match (place.field, evaluation) {
+            (Field::Header, _) => message.push(Header::ForceReady.bytes()),
+            (Field::Energy, Some(evaluation)) => message.push(&evaluation.energy.to_le_bytes()),
+            (Field::Atoms, _) => message.push(&length(driver.natoms.unwrap_or(0))),
+            (Field::Virial, Some(evaluation)) => {
+                let room = message.reserve(MATRIX);
+                room.map(|room| layout::put_virial(&evaluation.virial, room))
+                    .is_some()
+            }
+            (Field::ExtrasLength, _) => message.push(&length(self.extras.get(place.index).len())),
+            (Field::Extras, _) => message.push(self.extras.get(place.index)),
+            _ => false,
+        };
+        if fits {
+            driver.progress.end = message.len();
+            driver.state = State::Gathered(place.next(Header::ForceReady, driver.structures));
+        }
+        fits
+    }
+
+    /// Adds forces from this place on, as far as there is room; false if there is none.
+    #[inline(never)]
+    fn put_forces(&mut self, place: Place) -> bool {
+        let numbers = self.driver.total().saturating_mul(3);
+        let driver = &mut *self.driver;
+        let mut message = Gather::after(&mut driver.progress.scratch, driver.progress.end);
+        let mut next = place.next(Header::ForceReady, driver.structures);
+        let most = numbers.saturating_sub(place.index);
+        let fits = match self.forces.wire() {
+            _ if most == 0 => true,
+            Some(bytes) => message.push(bytes),
+            None => {
+                let not_finite = driver.not_finite;
+                let pushed = self
+                    .forces
+                    .push(place.index, most, not_finite, &mut message);
+                let Some(count) = pushed else {
+                    driver.fail(ProtocolError::NotFinite(Quantity::Forces));
+                    return false;
+                };
+                next = place.at(place.index + count);
+                count > 0
+            }
+        };
+        if fits {
+            driver.progress.end = message.len();
+            driver.state = State::Gathered(next);
+        }
+        fits
     }
 
     /// The memory of a field that leaves without being copied.
@@ -263,11 +267,20 @@ impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
-        if self.go_on().is_err() {
+        if self.begin().is_err() {
             return Err(self.driver.error);
+        }
+        if matches!(self.driver.state, State::Asked) {
+            self.gather(Place::HEADER);
         }
         Ok(match self.driver.state {
             _ if self.stage == Stage::Ended => Step::Done(()),
+            State::Failed => return Err(self.driver.error),
+            State::Replied => {
+                self.driver.expect_message();
+                self.stage = Stage::Ended;
+                Step::Done(())
+            }
             State::Direct(place) => {
                 let rest = self.direct(place).get(self.driver.progress.at..);
                 Step::Write(rest.unwrap_or_default())

@@ -65,16 +65,14 @@ impl Header {
 
     /// Reads a header; trailing blanks and NULs (C drivers pad with them) are all the same.
     pub(crate) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
-        let mut padded = *bytes;
-        for byte in padded.iter_mut().rev() {
-            match byte {
-                0 | b' ' => *byte = b' ',
-                _ => break,
-            }
-        }
-        Self::ALL
-            .into_iter()
-            .find(|header| padded == *header.bytes())
+        Self::ALL.into_iter().find(|header| {
+            let expected = header.bytes().iter();
+            // No word has a blank in it, so a NUL may stand for any.
+            (expected.zip(bytes)).all(|(&expected, &byte)| match expected {
+                b' ' => byte == b' ' || byte == 0,
+                _ => byte == expected,
+            })
+        })
     }
 }
 

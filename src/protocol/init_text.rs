@@ -184,49 +184,45 @@ impl<'a> Announcement<'a> {
 
     /// Bytes of the whole text.
     pub(crate) fn len(self) -> usize {
-        let (_, added) = self.addition();
-        self.text().len().saturating_add(added)
+        self.text().len().saturating_add(self.write(&mut []))
     }
 
     /// Adds the announcement, or returns false if there is no room for all of it.
     pub(crate) fn put_batch_size(self, message: &mut Gather<'_>) -> bool {
-        let (bytes, len) = self.addition();
-        message.push(bytes.get(MOST - len..).unwrap_or_default())
+        let room = message.reserve(self.write(&mut []));
+        room.map(|room| self.write(room)).is_some()
     }
 
-    /// What follows the text: at the end of this array, this many bytes. It begins with a comma if there
-    /// is more than blanks before it.
+    /// Writes what follows the text, from its end on, as far as there is room; returns its length. It
+    /// begins with a comma if there is more than blanks before it.
     #[inline(never)]
-    fn addition(self) -> ([u8; MOST], usize) {
-        let mut bytes = [0; MOST];
-        let mut len = 0;
+    fn write(self, room: &mut [u8]) -> usize {
+        if self.batch_size < 2 {
+            return 0;
+        }
+        let (mut len, mut room) = (0, room.iter_mut().rev());
         let mut put = |byte| {
             len += 1;
-            if let Some(last) = bytes.iter_mut().nth_back(len - 1) {
+            if let Some(last) = room.next() {
                 *last = byte;
             }
         };
-        if self.batch_size > 1 {
-            // By hand, because `core::fmt` takes 2 KB of flash.
-            let mut rest = self.batch_size;
-            while rest > 0 {
-                put(b'0' + (rest % 10) as u8);
-                rest /= 10;
-            }
-            BATCH_SIZE.iter().rev().for_each(|&byte| put(byte));
-            if !self.text().iter().all(u8::is_ascii_whitespace) {
-                put(b',');
-            }
+        // By hand, because `core::fmt` takes 2 KB of flash.
+        let mut rest = self.batch_size;
+        while rest > 0 {
+            put(b'0' + (rest % 10) as u8);
+            rest /= 10;
         }
-        (bytes, len)
+        BATCH_SIZE.iter().rev().for_each(|&byte| put(byte));
+        if !self.text().iter().all(u8::is_ascii_whitespace) {
+            put(b',');
+        }
+        len
     }
 }
 
 /// What precedes the number of structures where batches are announced.
 const BATCH_SIZE: &[u8] = b" batch_size:";
-
-/// Bytes of an announcement with the largest number there is.
-const MOST: usize = BATCH_SIZE.len() + 21;
 
 #[cfg(test)]
 mod tests {

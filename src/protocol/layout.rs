@@ -172,6 +172,11 @@ pub(crate) fn take_f64(bytes: &mut &[u8]) -> f64 {
     f64::from_le_bytes(take(bytes))
 }
 
+/// A number of atoms or bytes as it is sent. Larger ones have been refused.
+pub(crate) fn length(len: usize) -> [u8; INTEGER] {
+    i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
+}
+
 /// Writes a virial as it is sent: the full matrix, though i-PI reads its upper triangle only.
 pub(crate) fn put_virial(virial: &Virial, bytes: &mut [u8]) {
     to_wire(virial.0.as_flattened(), bytes);

@@ -11,38 +11,25 @@ use crate::protocol::{Header, ProtocolError, Scalar};
 impl<T: Scalar> Course<'_, T> {
     /// Whether the exchange that this one follows may be continued by it. Changes nothing if not.
     pub(super) fn check_identity(&mut self) -> Result<(), Refused> {
-        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
+        use Goal::{Evaluate, Forces, Initialize, Send};
 
-        let server = &*self.server;
-        let (first, owes) = (server.first, server.owes_forces());
-        let unreported = |goal| server.is_idle() && server.unreported == Some(goal);
-        let otherwise = match (self.goal, server.state) {
-            _ if server.has_failed() => return Ok(()),
-            (Exit, State::Gathered { .. }) if first == Header::Exit => return Ok(()),
-            (Exit | Status | Forces | Discard, _) if self.needs_request() => {
-                return self.server.refuse(ProtocolError::Unfinished(first));
-            }
-            (Initialize, _) if self.is_leaving(Header::Init) || unreported(Initialize) => {
-                Some(ProtocolError::Unfinished(Header::Init))
-            }
-            (Send, _) if self.is_leaving(Header::PosData) || unreported(Send) => {
-                Some(ProtocolError::Unfinished(Header::PosData))
-            }
-            (Evaluate, _) if self.needs_request() || self.is_leaving(Header::Init) => {
-                Some(ProtocolError::Unfinished(first))
-            }
-            (Evaluate, _) if owes => Some(ProtocolError::AnswerDue),
-            _ => None,
-        };
-        if let Some(error) = otherwise
-            && !self.is_same_request()
-        {
+        if self.server.has_failed() {
+            return Ok(());
+        }
+        let has_request = matches!(self.goal, Initialize | Send | Evaluate);
+        if self.is_bound() && !(has_request && self.is_same_request()) {
+            let owed = self.server.owes_forces() && !self.needs_request();
+            let error = if self.goal == Evaluate && owed {
+                ProtocolError::AnswerDue
+            } else {
+                ProtocolError::Unfinished(self.server.first)
+            };
             return self.server.refuse(error);
         }
         if !matches!(self.goal, Forces | Evaluate) {
             return Ok(());
         }
-        if owes && self.server.structures == 0 {
+        if self.server.owes_forces() && self.server.structures == 0 {
             return self.server.refuse(ProtocolError::AnswerDue);
         }
         if !self.answer_has_begun() {
@@ -56,10 +43,17 @@ impl<T: Scalar> Course<'_, T> {
         self.server.refuse(error)
     }
 
-    /// Whether a write that began with this message is leaving, and has left in part.
-    pub(super) fn is_leaving(&self, first: Header) -> bool {
+    /// Whether only the request that it was begun with continues what is under way.
+    pub(super) fn is_bound(&self) -> bool {
         let server = &*self.server;
-        server.is_sending() && server.progress.message > 0 && server.first == first
+        let leaving = server.is_sending() && server.progress.message > 0;
+        let first = |message| leaving && server.first == message;
+        match self.goal {
+            Goal::Initialize => first(Header::Init) || server.unreported == Some(self.goal),
+            Goal::Send => first(Header::PosData) || server.unreported == Some(self.goal),
+            Goal::Evaluate => self.needs_request() || first(Header::Init) || server.owes_forces(),
+            _ => self.needs_request(),
+        }
     }
 
     /// Whether the rest of what is leaving is in the caller's arrays.
@@ -143,30 +137,16 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Leaves what the next exchange needs to prove that it is the same.
     pub(super) fn leave(&mut self) {
-        use Goal::{Evaluate, Initialize, Send};
-
         if self.stage != Stage::Entered || self.server.has_failed() {
             return;
         }
-        let server = &*self.server;
-        let sends = self.needs_request()
-            || match self.goal {
-                Initialize => {
-                    self.is_leaving(Header::Init) || server.unreported == Some(Initialize)
-                }
-                Send => self.is_leaving(Header::PosData) || server.unreported == Some(Send),
-                Evaluate => {
-                    self.is_leaving(Header::Init)
-                        || server.owes_forces()
-                        || server.unreported == Some(Goal::Forces)
-                }
-                _ => false,
-            };
+        let answered = self.server.unreported == Some(Goal::Forces);
+        let sends = self.is_bound() || self.goal == Goal::Evaluate && answered;
         // What was proved once is proved: only the exchange that began a request has no proof yet.
-        if sends && server.request.is_none() {
+        if sends && self.server.request.is_none() {
             self.server.request = Some(self.of_request());
         }
-        if matches!(self.goal, Goal::Forces | Evaluate) && self.answer_has_begun() {
+        if matches!(self.goal, Goal::Forces | Goal::Evaluate) && self.answer_has_begun() {
             self.server.received = Some(self.of_answer());
         }
     }

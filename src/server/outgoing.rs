@@ -4,16 +4,8 @@ use super::exchange::Course;
 use super::{Server, State};
 use crate::exchange::progress::Gather;
 use crate::geometry::Cell;
-use crate::protocol::layout::{self, CELL, Field, Place};
+use crate::protocol::layout::{self, CELL, Field, Place, length};
 use crate::protocol::{Header, Scalar};
-
-/// What is gathered next: a cell, positions in this cell, anything else, or nothing.
-enum Next<'a> {
-    Cell(&'a Cell),
-    Positions(&'a Cell),
-    Words,
-    Nothing,
-}
 
 impl Server {
     /// Continues with this place of a message, or with the message after it, or ends the write.
@@ -37,46 +29,45 @@ impl<'a, T: Scalar> Course<'a, T> {
             return;
         }
         loop {
-            let from = self.server.progress.end;
-            let fits = match self.next() {
-                Next::Nothing => return,
-                Next::Words => self.put_words(),
-                Next::Cell(cell) => {
-                    cell.invert_upper(&mut self.server.inverse);
-                    self.put_cell(cell)
-                }
-                Next::Positions(cell) => {
-                    let fits = self.put_positions();
-                    if let Some(fold) = self.server.fold {
-                        cell.invert_upper(&mut self.server.inverse);
-                        let server = &mut *self.server;
-                        let end = server.progress.end;
-                        let atoms = server.progress.scratch.0.get_mut(from..end);
-                        fold(cell, &server.inverse, atoms.unwrap_or_default());
-                    }
-                    fits
-                }
-            };
-            if !fits {
+            let (from, cell) = (self.server.progress.end, self.cell());
+            if let Some(cell) = cell {
+                cell.invert_upper(&mut self.server.inverse);
+            }
+            let folds = self.is_at(Field::Positions);
+            if !self.put() {
                 break;
             }
+            if let (Some(fold), Some(cell), true) = (self.server.fold, cell, folds) {
+                let server = &mut *self.server;
+                let atoms = server.progress.scratch.0.get_mut(from..);
+                let atoms = atoms
+                    .unwrap_or_default()
+                    .get_mut(..server.progress.end - from);
+                fold(cell, &server.inverse, atoms.unwrap_or_default());
+            }
         }
-        self.send_directly();
+        if self.server.progress.end == 0 && self.is_at(Field::Positions) {
+            self.send_directly();
+        }
     }
 
-    /// What is gathered next.
+    /// Whether this field is gathered next.
+    fn is_at(&self, field: Field) -> bool {
+        matches!(self.server.state, State::Gathered { place, .. } if place.field == field)
+    }
+
+    /// The cell whose inverse is needed next: it is sent, or positions are folded into it.
     #[inline(never)]
-    fn next(&self) -> Next<'a> {
+    fn cell(&self) -> Option<&'a Cell> {
         match self.server.state {
             State::Gathered { place, .. } => match place.field {
-                Field::Cell => Next::Cell(self.request.cell(place.index)),
-                Field::Positions if place.index < self.numbers() => {
-                    let structure = self.request.structure(place.index);
-                    Next::Positions(self.request.cell(structure))
+                Field::Cell => Some(self.request.cell(place.index)),
+                Field::Positions if self.server.fold.is_some() => {
+                    Some(self.request.cell(self.request.structure(place.index)))
                 }
-                _ => Next::Words,
+                _ => None,
             },
-            _ => Next::Nothing,
+            _ => None,
         }
     }
 
@@ -86,85 +77,33 @@ impl<'a, T: Scalar> Course<'a, T> {
         self.server.carried.saturating_mul(each)
     }
 
-    /// If nothing could be gathered, positions leave from where they are.
+    /// Positions leave from where they are.
     #[inline(never)]
     fn send_directly(&mut self) {
-        if let (State::Gathered { place, .. }, 0) = (self.server.state, self.server.progress.end)
-            && place.field == Field::Positions
-        {
+        if let State::Gathered { place, .. } = self.server.state {
             let bytes = T::as_wire(self.request.numbers(place.index)).unwrap_or_default();
             self.server.state = State::Direct(place.index);
             self.server.progress.expect_array(bytes.len());
         }
     }
 
-    /// Adds a cell, which is inverted, or returns that there is no room.
+    /// Adds the next field, or what of it there is room for; false if that is nothing, or the write is
+    /// complete.
     #[inline(never)]
-    fn put_cell(&mut self, cell: &Cell) -> bool {
-        let server = &mut *self.server;
-        let State::Gathered { message, place } = server.state else {
-            return false;
-        };
-        let mut gather = Gather::after(&mut server.progress.scratch, server.progress.end);
-        let Some(room) = gather.reserve(CELL) else {
-            return false;
-        };
-        layout::put_cell(cell, &server.inverse, room);
-        server.progress.end += CELL;
-        let place = place.next(message, server.carried);
-        server.state = State::Gathered { message, place };
-        true
-    }
-
-    /// Adds positions as far as there is room; false if more of them are to come.
-    #[inline(never)]
-    fn put_positions(&mut self) -> bool {
+    fn put(&mut self) -> bool {
         let State::Gathered { message, place } = self.server.state else {
             return false;
         };
-        let as_they_are = self.server.fold.is_none() && T::IS_WIRE;
-        let rest = if as_they_are {
-            self.request.numbers(place.index)
-        } else {
-            self.request.numbers_of_structure(place.index)
-        };
+        let (numbers, request) = (self.numbers(), &self.request);
         let server = &mut *self.server;
-        let mut gather = Gather::after(&mut server.progress.scratch, server.progress.end);
-        let fit = match T::as_wire(rest) {
-            Some(bytes) if as_they_are => {
-                if gather.push(bytes) {
-                    rest.len()
-                } else {
-                    0
-                }
-            }
-            _ => gather.push_atoms(rest),
-        };
-        server.progress.end = gather.len();
-        let place = place.at(place.index + fit);
-        server.state = State::Gathered { message, place };
-        fit == rest.len()
-    }
-
-    /// Adds whatever else messages are made of, or returns that there is no room or nothing more.
-    #[inline(never)]
-    fn put_words(&mut self) -> bool {
-        let State::Gathered { message, place } = self.server.state else {
-            return false;
-        };
-        let (server, request) = (&mut *self.server, &self.request);
-        let natoms = i32::try_from(request.natoms()).unwrap_or(i32::MAX);
+        let as_they_are = server.fold.is_none() && T::IS_WIRE;
         let announcement = request.announcement(server.mode.batch_size());
-        let mut next = place.next(message, server.carried);
+        let (mut names, mut next) = (message, place.next(message, server.carried));
         let mut gather = Gather::after(&mut server.progress.scratch, server.progress.end);
-        let mut names = message;
         let fits = match place.field {
             Field::Header => gather.push(message.bytes()),
             Field::Replica => gather.push(&request.replica.to_le_bytes()),
-            Field::TextLength => {
-                let len = i32::try_from(announcement.len()).unwrap_or(i32::MAX);
-                gather.push(&len.to_le_bytes())
-            }
+            Field::TextLength => gather.push(&length(announcement.len())),
             Field::Text => match announcement.text().get(place.index..).unwrap_or_default() {
                 [] => announcement.put_batch_size(&mut gather),
                 rest => {
@@ -173,8 +112,34 @@ impl<'a, T: Scalar> Course<'a, T> {
                     fit > 0
                 }
             },
-            Field::Atoms => gather.push(&natoms.to_le_bytes()),
-            Field::Positions => true,
+            Field::Atoms => gather.push(&length(request.natoms())),
+            Field::Cell => match gather.reserve(CELL) {
+                Some(room) => {
+                    layout::put_cell(request.cell(place.index), &server.inverse, room);
+                    true
+                }
+                None => false,
+            },
+            Field::Positions if place.index >= numbers => true,
+            Field::Positions => {
+                let rest = if as_they_are {
+                    request.numbers(place.index)
+                } else {
+                    request.numbers_of_structure(place.index)
+                };
+                let fit = match T::as_wire(rest) {
+                    Some(bytes) if as_they_are => {
+                        if gather.push(bytes) {
+                            rest.len()
+                        } else {
+                            0
+                        }
+                    }
+                    _ => gather.push_atoms(rest),
+                };
+                next = place.at(place.index + fit);
+                fit > 0
+            }
             _ => match server.mode.follower(message) {
                 Some(follower) => {
                     (names, next) = (follower, Place::HEADER);
