@@ -626,6 +626,28 @@ fn discard_drops_what_evaluate_has_begun() {
     for_both_types!(check);
 }
 
+/// A driver that was sent EXIT owes nothing, whether it has closed the connection or not.
+#[test]
+fn discard_does_nothing_after_exit() {
+    for case in CASES {
+        for moved in [0, 11, 12, ALL] {
+            let mut stopped = Stopped::<f64>::begin(case, Begun::Evaluate, 0, false).unwrap();
+            let ended = {
+                let mut exit = stopped.server.exit();
+                stopped.peer.serves(&mut exit, moved)
+            };
+            assert_eq!(ended.is_some(), moved == ALL);
+            let before = stopped.server.traffic();
+            assert_eq!(
+                stopped.discards(),
+                Ok(()),
+                "{case:?}, {moved} bytes of EXIT"
+            );
+            assert_eq!(stopped.server.traffic(), before);
+        }
+    }
+}
+
 /// A discard may stop at any byte as well.
 #[test]
 fn discard_goes_on_where_it_stopped() {
