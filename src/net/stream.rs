@@ -349,9 +349,10 @@ fn tick(limit: Duration) -> Duration {
     (limit / 4).max(SHORTEST)
 }
 
-/// Linux returns `WouldBlock` when a time-out of a socket passes, other systems `TimedOut`.
+/// Unix returns `WouldBlock` when a time-out of a socket passes, and Windows `TimedOut`. On unix that
+/// is the network's own: the connection is lost.
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    error.kind() == ErrorKind::WouldBlock || cfg!(windows) && error.kind() == ErrorKind::TimedOut
 }
 
 /// The shortest time-out of a socket that every system has.

@@ -861,12 +861,12 @@ fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
 fn forget_looks(text: &mut Vec<u8>, begun: usize) {
     let shown = String::from_utf8_lossy(&text[begun..]).into_owned();
     let (before, state) = shown.split_once(", state: ").expect("the state");
-    let (state, after) = state.split_once(", natoms").expect("what follows it");
+    let (state, after) = state.split_once(", error").expect("what follows it");
     if ["Gathered", "Direct", "Header"]
         .iter()
         .any(|it| state.starts_with(it))
     {
-        let shown = format!("{before}, state: Idle, natoms{after}");
+        let shown = format!("{before}, state: Idle, error{after}");
         text.splice(begun.., shown.into_bytes());
     }
 }
