@@ -2,11 +2,12 @@
 
 use core::time::Duration;
 
-/// How long to pause before connecting again: twice as long after each failure in a row, up to a limit.
+/// How long to pause before connecting again: twice as long after each failure in a row, up to a
+/// limit.
 ///
-/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a driver that takes
-/// longer, with twice the time for the next: a board behind a slow line gets through if it comes back. The machine
-/// has no clock; whoever has one waits.
+/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a
+/// driver that takes longer, with twice the time for the next: a board behind a slow line gets
+/// through if it comes back. The machine has no clock; whoever has one waits.
 ///
 /// ```
 /// use core::time::Duration;
@@ -50,8 +51,8 @@ impl Backoff {
         pause.min(self.longest)
     }
 
-    /// A connection was of use. To be connected is not enough: a server that drops a driver at once would be called
-    /// without a pause.
+    /// A connection was of use. To be connected is not enough: a server that drops a driver at once
+    /// would be called without a pause.
     pub const fn succeeded(&mut self) {
         self.failures = 0;
     }

@@ -14,8 +14,8 @@
 //! | ask one driver for forces | [`Server`] |
 //! | ask any number of drivers, which come and go | [`net::Pool`] |
 //!
-//! A driver connects and a server listens. Firmware for 64 atoms, over any `embedded-io` stream that
-//! is connected to a server:
+//! A driver connects and a server listens. Firmware for 64 atoms, over any `embedded-io` stream
+//! that is connected to a server:
 //!
 //! ```
 //! use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
@@ -52,8 +52,8 @@
 //! # Units
 //!
 //! Atomic units throughout: positions and cells in bohr, energies in hartree, forces in
-//! hartree/bohr, virials in hartree and not divided by the volume. Arrays are `[[x, y, z]; natoms]`.
-//! The vectors of a [`Cell`] are the columns of h.
+//! hartree/bohr, virials in hartree and not divided by the volume. Arrays are `[[x, y, z];
+//! natoms]`. The vectors of a [`Cell`] are the columns of h.
 //!
 //! # Life of a connection
 //!
@@ -64,9 +64,9 @@
 //! 4. Run it: [`blocking::run`], [`asynch::run`], [`smoltcp::poll`]. Time limits are
 //!    [`Deadlines`], with your clock.
 //! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It goes on
-//!    at the byte where it stopped. One that is made anew goes on only if what has moved is still in
-//!    its arrays; otherwise it is [`ProtocolError::Unfinished`], [`ReplyDue`](ProtocolError::ReplyDue)
-//!    or [`AnswerDue`](ProtocolError::AnswerDue), and nothing has changed.
+//! at the byte where it stopped. One that is made anew goes on only if what has moved is still in
+//! its arrays; otherwise it is [`ProtocolError::Unfinished`], [`ReplyDue`](ProtocolError::ReplyDue)
+//! or [`AnswerDue`](ProtocolError::AnswerDue), and nothing has changed.
 //! 6. To give up between positions and forces, run [`Driver::drain`] before you close; [`serve`](serve()) does
 //!    so itself. i-PI hangs if a driver closes with bytes unread.
 //! 7. After an error of the peer's, close, [`reset`](Driver::reset) and connect again; [`Backoff`] paces

@@ -84,7 +84,8 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
+        // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now
+        // on.
         unsafe { open::<Driver, _>(driver, patience, |options| adopt(socket, options.deadlines)) }
     };
     // SAFETY: the caller's handle.

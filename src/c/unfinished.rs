@@ -12,8 +12,8 @@ use crate::potential::forcewire_evaluation_t;
 #[derive(Default)]
 pub struct Unfinished {
     pub task: Task,
-    /// Positions that have been received, and how many had been when the task was set: a reply is for
-    /// the structure that it was computed for, and for no later one.
+    /// Positions that have been received, and how many had been when the task was set: a reply is
+    /// for the structure that it was computed for, and for no later one.
     pub received: u64,
     of: u64,
     /// Taken out of the handle while a call uses them.
@@ -70,8 +70,8 @@ impl Unfinished {
         self.task
     }
 
-    /// Sets the task for the structure with this number; false if the potential has received another
-    /// one meanwhile.
+    /// Sets the task for the structure with this number; false if the potential has received
+    /// another one meanwhile.
     pub fn set(&mut self, task: Task, of: Option<u64>) -> bool {
         let same = of == Some(self.received);
         if same {

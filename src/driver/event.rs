@@ -11,8 +11,9 @@ pub enum Initialize {
     /// LAMMPS and ASE do the same).
     #[default]
     Never,
-    /// Once a connection, as i-PI's Python driver does. i-PI announces batches only to such a driver;
-    /// CP2K's and ASE's servers accept it, those of IPICalculator.jl, eOn and pysisyphus do not.
+    /// Once a connection, as i-PI's Python driver does. i-PI announces batches only to such a
+    /// driver; CP2K's and ASE's servers accept it, those of IPICalculator.jl, eOn and pysisyphus do
+    /// not.
     Once,
     /// Before every structure, as Quantum ESPRESSO does: INIT then names the replica of each.
     EveryStep,

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`];
-//! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that sends
-//! POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
+//! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that
+//! sends POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
 //! (classic) take the same path.
 //!
 //! After INIT has announced batches, POSDATA and FORCEREADY carry several structures, in another
@@ -53,17 +53,17 @@ use state::{Phase, State};
 
 /// The driver's side of one connection.
 ///
-/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and forces
-/// are the caller's. See the [crate's page](crate) for a whole program.
+/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and
+/// forces are the caller's. See the [crate's page](crate) for a whole program.
 ///
 /// # Interrupted exchanges
 ///
 /// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
 /// return an [`Exchange`](crate::Exchange) that may stop half-way: a time-out, a future that is
-/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be made
-/// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
-/// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
-/// has changed.
+/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be
+/// made anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only
+/// with arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and
+/// nothing has changed.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
@@ -119,8 +119,8 @@ impl Driver {
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise: no
-    /// real server changes it within a connection.
+    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
+    /// no real server changes it within a connection.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
@@ -135,10 +135,11 @@ impl Driver {
         self
     }
 
-    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look like
-    /// integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
+    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look
+    /// like integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
     ///
-    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever there.
+    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever
+    /// there.
     #[must_use]
     pub const fn trust_number_format(mut self) -> Self {
         self.any_format = true;
@@ -157,8 +158,8 @@ impl Driver {
         self.expect_message();
     }
 
-    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning of
-    /// `positions`, in bohr.
+    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning
+    /// of `positions`, in bohr.
     ///
     /// Receive again after an [`Event::Init`]; after [`Event::Positions`] it is time to
     /// [`reply`](Self::reply). The array may be longer than the system.
@@ -176,8 +177,8 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved or
-    /// not, as long as nobody has written to it.
+    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved
+    /// or not, as long as nobody has written to it.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
         positions: &'a mut [[T; 3]],
@@ -185,16 +186,16 @@ impl Driver {
         self.receive_batch(&mut [], positions)
     }
 
-    /// Like [`receive`](Self::receive), from a server that may send several structures at once (i-PI's
-    /// `batch_size`): their cells go into `cells`, their positions one after the other into
+    /// Like [`receive`](Self::receive), from a server that may send several structures at once
+    /// (i-PI's `batch_size`): their cells go into `cells`, their positions one after the other into
     /// `positions`.
     ///
     /// Servers only send batches to a driver that asks for INIT. One that doesn't fills one cell.
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before anything is
-    /// in either array.
+    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before
+    /// anything is in either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -204,13 +205,14 @@ impl Driver {
     }
 
     /// Like [`receive_batch`](Self::receive_batch), into a [`Sink`] that takes up to 32 atoms at a
-    /// time as they come, for structures larger than the memory and for accelerators that are fed by
-    /// DMA.
+    /// time as they come, for structures larger than the memory and for accelerators that are fed
+    /// by DMA.
     ///
     /// # Errors
     ///
-    /// Those of [`receive_batch`](Self::receive_batch). After [`NotFinite`](ProtocolError::NotFinite)
-    /// the sink has had the chunks before the one with the wrong number, and must not use them.
+    /// Those of [`receive_batch`](Self::receive_batch). After
+    /// [`NotFinite`](ProtocolError::NotFinite) the sink has had the chunks before the one with the
+    /// wrong number, and must not use them.
     ///
     /// # Cancel safety
     ///
@@ -224,12 +226,12 @@ impl Driver {
         Receive::new(self, cells, Chunks::new(sink))
     }
 
-    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with HAVEDATA,
-    /// then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
+    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with
+    /// HAVEDATA, then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
     ///
-    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and hangs
-    /// on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when all of
-    /// it is there.
+    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and
+    /// hangs on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when
+    /// all of it is there.
     ///
     /// If the server leaves instead of asking, the exchange ends too, and the next
     /// [`receive`](Self::receive) returns how it left.
@@ -243,8 +245,9 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it has
-    /// left, the new one may have other numbers, which are checked again; after that, only the same.
+    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it
+    /// has left, the new one may have other numbers, which are checked again; after that, only the
+    /// same.
     pub const fn reply<'a, T: Scalar>(
         &'a mut self,
         evaluation: &'a Evaluation,
@@ -255,8 +258,8 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::All(extras))
     }
 
-    /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces one
-    /// after the other, and either extras for each or none at all (an empty slice).
+    /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces
+    /// one after the other, and either extras for each or none at all (an empty slice).
     pub const fn reply_batch<'a, T: Scalar>(
         &'a mut self,
         evaluations: &'a [Evaluation],
@@ -266,8 +269,8 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::Each(extras))
     }
 
-    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up to
-    /// 32 atoms at a time, as they leave.
+    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up
+    /// to 32 atoms at a time, as they leave.
     ///
     /// # Errors
     ///
@@ -293,17 +296,17 @@ impl Driver {
         )
     }
 
-    /// Answers STATUS while forces are being computed, and ends when the server asks for them (`None`)
-    /// or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody waits for
-    /// can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
+    /// Answers STATUS while forces are being computed, and ends when the server asks for them
+    /// (`None`) or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody
+    /// waits for can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
     ///
     /// Works with a transport that never waits, polled now and then (`smoltcp::poll`, a host's
     /// `net::Stream::poll`), and with an interrupt, a task or a second core beside the computation.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the server
-    /// sends.
+    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the
+    /// server sends.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,5 @@
-//! The states of a driver, and what every one of its exchanges does in them: headers, INIT, cells, counts.
+//! The states of a driver, and what every one of its exchanges does in them: headers, INIT, cells,
+//! counts.
 
 use super::{Driver, Initialize};
 use crate::exchange::progress::Gather;
@@ -32,8 +33,8 @@ pub(super) enum State {
     Direct(Place),
     /// FORCEREADY has left, and its exchange has not ended.
     Replied,
-    /// The conversation is over, except for a command that is to be read: what remains of the one that
-    /// may have begun.
+    /// The conversation is over, except for a command that is to be read: what remains of the one
+    /// that may have begun.
     Draining(&'static [u8]),
     /// The conversation is over: with EXIT or without.
     Exited,
@@ -66,8 +67,8 @@ impl Driver {
         self.progress.expect(HEADER);
     }
 
-    /// Continues with the field at `place`. The length of text and positions is set by those who know
-    /// it.
+    /// Continues with the field at `place`. The length of text and positions is set by those who
+    /// know it.
     #[inline(never)]
     pub(super) fn expect(&mut self, message: Header, place: Place) {
         self.state = State::Receiving { message, place };
@@ -139,8 +140,8 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// What an exchange waits for that waits for `next` between two messages. Inlined here and below:
-    /// a call would remain in the flash of programs that never ask.
+    /// What an exchange waits for that waits for `next` between two messages. Inlined here and
+    /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {
         let (awaited, within) = match self.state {

@@ -101,8 +101,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the same
-    /// exchange anew for each piece that moves: no fingerprint is taken of them.
+    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
+    /// same exchange anew for each piece that moves: no fingerprint is taken of them.
     #[cfg(feature = "std")]
     pub(crate) const fn owned(mut self) -> Self {
         self.course.owned = true;
@@ -332,8 +332,8 @@ impl<T: Scalar> Course<'_, T> {
         between && sends && self.server.phase == Phase::Ready
     }
 
-    /// Whether the structures can be sent, except for their cells, and the arrays for the answers have
-    /// the right lengths.
+    /// Whether the structures can be sent, except for their cells, and the arrays for the answers
+    /// have the right lengths.
     fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
@@ -424,8 +424,8 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
-        // Whatever computes is called from here with next to nothing on the stack: where floating point
-        // is software, it takes most of what a call may.
+        // Whatever computes is called from here with next to nothing on the stack: where floating
+        // point is software, it takes most of what a call may.
         if self.course.enter().is_err()
             || self.course.check_cells().is_err()
             || self.course.begin().is_err()

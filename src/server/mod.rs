@@ -50,9 +50,9 @@ use state::{Phase, State};
 
 /// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
 ///
-/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the caller's.
-/// Each of its exchanges is an [`Exchange`](crate::Exchange); [`evaluate`](Self::evaluate) is all of
-/// them together.
+/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the
+/// caller's. Each of its exchanges is an [`Exchange`](crate::Exchange);
+/// [`evaluate`](Self::evaluate) is all of them together.
 ///
 /// ```no_run
 /// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
@@ -72,17 +72,17 @@ use state::{Phase, State};
 ///
 /// # Interrupted exchanges
 ///
-/// An exchange may stop half-way: a time-out, a future that is dropped, a poll that returns `Pending`.
-/// Keep it and run it again. One that was dropped can be made anew:
+/// An exchange may stop half-way: a time-out, a future that is dropped, a poll that returns
+/// `Pending`. Keep it and run it again. One that was dropped can be made anew:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
 /// - In the middle of a message, only the same exchange with the same numbers: the request's, and in
 ///   the caller's arrays what has come of an answer. Otherwise it is
 ///   [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
-///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
-///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its request.
-///   [`discard`](Self::discard) drops them.
+/// [`get_forces`](Self::get_forces). `evaluate` with other positions is
+/// [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its request.
+/// [`discard`](Self::discard) drops them.
 ///
 /// After such an error the server is as it was.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -105,8 +105,8 @@ pub struct Server {
     /// Structures that each message carries: 1, or as many as INIT announced.
     carried: usize,
     natoms: Option<usize>,
-    /// Structures of the request under way; the others of its batch are copies of the last. 0 while its
-    /// answer is being discarded.
+    /// Structures of the request under way; the others of its batch are copies of the last. 0 while
+    /// its answer is being discarded.
     structures: usize,
     /// Bytes of extras kept so far, and bytes of the current ones for which there is no room.
     kept: usize,
@@ -160,25 +160,25 @@ impl Server {
         self
     }
 
-    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021 folds by
-    /// one box length at most; atoms farther out silently give wrong energies there. The caller's
-    /// array stays as it is.
+    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021
+    /// folds by one box length at most; atoms farther out silently give wrong energies there. The
+    /// caller's array stays as it is.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
         self.fold = Some(fold::fold);
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise: few
-    /// real drivers support it.
+    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
+    /// few real drivers support it.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
         self
     }
 
-    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise. In a cell
-    /// they always are: it would have no inverse.
+    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise. In a
+    /// cell they always are: it would have no inverse.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
@@ -201,15 +201,16 @@ impl Server {
     }
 
     /// Asks the driver for its status. If a question is open, its answer is awaited instead: in a
-    /// classic conversation that of a driver that computes, which comes when the forces are there. In a
-    /// consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A driver that
-    /// has closed the connection, or was sent EXIT, is [disconnected](Status::DISCONNECTED). In
-    /// [`Mode::Strict`] a driver whose status is known is not asked again.
+    /// classic conversation that of a driver that computes, which comes when the forces are there.
+    /// In a consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A
+    /// driver that has closed the connection, or was sent EXIT, is
+    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver whose status is known is
+    /// not asked again.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if a message has left in part, the rest
-    /// of which only the exchange has that began it. Final for the connection:
+    /// With the server as it was: [`ProtocolError::Unfinished`] if a message has left in part, the
+    /// rest of which only the exchange has that began it. Final for the connection:
     /// [`UnknownHeader`](ProtocolError::UnknownHeader),
     /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer),
     /// [`EndOfStream`](ProtocolError::EndOfStream).
@@ -242,8 +243,8 @@ impl Server {
         )
     }
 
-    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and its
-    /// true inverse.
+    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and
+    /// its true inverse.
     ///
     /// # Errors
     ///
@@ -259,18 +260,20 @@ impl Server {
         ServerExchange::new(self, Goal::Send, nothing).with(request, &mut [], &mut [], &mut [])
     }
 
-    /// Waits until the driver has computed, and takes the result: forces into `forces`, hartree/bohr,
-    /// exactly as many as positions were sent; extras into `extras`, as far as there is room.
+    /// Waits until the driver has computed, and takes the result: forces into `forces`,
+    /// hartree/bohr, exactly as many as positions were sent; extras into `extras`, as far as there
+    /// is room.
     ///
     /// # Errors
     ///
     /// With the server as it was: [`ProtocolError::InvalidStatus`] unless positions have been sent,
-    /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if part of
-    /// the answer is in other arrays. Final for the connection:
-    /// [`WrongAtoms`](ProtocolError::WrongAtoms), [`NegativeLength`](ProtocolError::NegativeLength),
-    /// [`NotFinite`](ProtocolError::NotFinite), [`Unanswered`](ProtocolError::Unanswered),
-    /// [`EndOfStream`](ProtocolError::EndOfStream) and those of [`status`](Self::status); `forces` (and
-    /// `answers` of a batch) may then hold parts of an answer.
+    /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if
+    /// part of the answer is in other arrays. Final for the connection:
+    /// [`WrongAtoms`](ProtocolError::WrongAtoms),
+    /// [`NegativeLength`](ProtocolError::NegativeLength), [`NotFinite`](ProtocolError::NotFinite),
+    /// [`Unanswered`](ProtocolError::Unanswered), [`EndOfStream`](ProtocolError::EndOfStream) and
+    /// those of [`status`](Self::status); `forces` (and `answers` of a batch) may then hold parts
+    /// of an answer.
     pub const fn get_forces<'a, T: Scalar>(
         &'a mut self,
         forces: &'a mut [[T; 3]],
@@ -295,25 +298,25 @@ impl Server {
         )
     }
 
-    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For a
-    /// request that nobody is interested in any more, so that the driver can be given another.
+    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For
+    /// a request that nobody is interested in any more, so that the driver can be given another.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if the request has left only in part.
-    /// Final for the connection: those of [`get_forces`](Self::get_forces).
+    /// With the server as it was: [`ProtocolError::Unfinished`] if the request has left only in
+    /// part. Final for the connection: those of [`get_forces`](Self::get_forces).
     pub const fn discard(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Discard, nothing)
     }
 
-    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT if
-    /// the driver needs it, sends positions and takes the forces, as [`get_forces`](Self::get_forces)
-    /// does.
+    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT
+    /// if the driver needs it, sends positions and takes the forces, as
+    /// [`get_forces`](Self::get_forces) does.
     ///
     /// # Errors
     ///
-    /// Those of the exchanges that it consists of, and [`ProtocolError::AnswerDue`], with the server as
-    /// it was, if positions have been sent by another exchange.
+    /// Those of the exchanges that it consists of, and [`ProtocolError::AnswerDue`], with the
+    /// server as it was, if positions have been sent by another exchange.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -327,8 +330,9 @@ impl Server {
     /// `answers`, their forces one after the other, their extras one after the other in one buffer
     /// ([`Answer::extras`]).
     ///
-    /// Needs a driver that asks for INIT, which announces batches: see [`capacity`](Self::capacity). A
-    /// request with fewer structures is padded with copies of the last, whose results are dropped.
+    /// Needs a driver that asks for INIT, which announces batches: see
+    /// [`capacity`](Self::capacity). A request with fewer structures is padded with copies of the
+    /// last, whose results are dropped.
     pub const fn evaluate_batch<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -340,16 +344,16 @@ impl Server {
             .with(request, answers, forces, extras)
     }
 
-    /// Sends EXIT, and waits until the driver has closed the connection. What is still to come of an
-    /// answer is dropped.
+    /// Sends EXIT, and waits until the driver has closed the connection. What is still to come of
+    /// an answer is dropped.
     ///
-    /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error of
-    /// the transport after EXIT has left means no more than that.
+    /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error
+    /// of the transport after EXIT has left means no more than that.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::Unfinished`] if another message has left in part: nothing can be sent after it.
-    /// The error that the connection has failed with, if it has.
+    /// [`ProtocolError::Unfinished`] if another message has left in part: nothing can be sent after
+    /// it. The error that the connection has failed with, if it has.
     pub const fn exit(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Exit, nothing)
     }
@@ -377,12 +381,14 @@ impl Server {
     }
 
     /// Notes that a deadline of the caller's has passed: the driver's status includes
-    /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its own.
+    /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its
+    /// own.
     pub const fn mark_timed_out(&mut self) {
         self.timed_out = true;
     }
 
-    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has announced.
+    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has
+    /// announced.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.carried

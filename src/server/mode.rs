@@ -7,17 +7,19 @@ use crate::protocol::Header;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Mode {
-    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI before
-    /// 3.2, ASE.
+    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI
+    /// before 3.2, ASE.
     Classic,
     /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
     #[default]
     Consolidated,
     /// The four messages of [`Classic`](Self::Classic) and nothing else: each STATUS is followed by
-    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist on it.
+    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist
+    /// on it.
     Strict,
     /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
-    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a time.
+    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a
+    /// time.
     Batched(usize),
 }
 

@@ -106,9 +106,9 @@ impl Server {
         }
     }
 
-    /// What is awaited, whichever exchange does it; `anew` if it is one that will abandon a message of
-    /// which no byte has moved. Inlined here and below: a call would remain in the flash of programs that
-    /// never ask.
+    /// What is awaited, whichever exchange does it; `anew` if it is one that will abandon a message
+    /// of which no byte has moved. Inlined here and below: a call would remain in the flash of
+    /// programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, anew: bool) -> Wait {
         let awaited = match self.state {
@@ -238,8 +238,8 @@ impl Server {
             (Phase::Awaiting, Header::ForceReady) => {
                 return self.expect(Place::HEADER.next(answer, self.carried));
             }
-            // HAVEDATA of a driver that was given nothing is data of another conversation, and one that
-            // asks for INIT again straight after it will do so for ever.
+            // HAVEDATA of a driver that was given nothing is data of another conversation, and one
+            // that asks for INIT again straight after it will do so for ever.
             _ => {
                 let to = match (self.phase, answer) {
                     (Phase::Initializing, Header::NeedInit) => Header::Init,
