@@ -63,14 +63,15 @@
 //! 3. Make an [`Exchange`], such as [`Driver::receive`], which borrows the machine and your arrays.
 //! 4. Run it: [`blocking::run`], [`asynch::run`], [`smoltcp::poll`]. Time limits are
 //!    [`Deadlines`], with your clock.
-//! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It goes on
-//! at the byte where it stopped. One that is made anew goes on only if what has moved is still in
-//! its arrays; otherwise it is [`ProtocolError::Unfinished`], [`ReplyDue`](ProtocolError::ReplyDue)
-//! or [`AnswerDue`](ProtocolError::AnswerDue), and nothing has changed.
-//! 6. To give up between positions and forces, run [`Driver::drain`] before you close; [`serve`](serve()) does
-//!    so itself. i-PI hangs if a driver closes with bytes unread.
-//! 7. After an error of the peer's, close, [`reset`](Driver::reset) and connect again; [`Backoff`] paces
-//!    that.
+//! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It goes
+//!    on at the byte where it stopped. One that is made anew goes on only if what has moved is still
+//!    in its arrays; otherwise it is [`ProtocolError::Unfinished`],
+//!    [`ReplyDue`](ProtocolError::ReplyDue) or [`AnswerDue`](ProtocolError::AnswerDue), and nothing
+//!    has changed.
+//! 6. To give up between positions and forces, run [`Driver::drain`] before you close;
+//!    [`serve`](serve()) does so itself. i-PI hangs if a driver closes with bytes unread.
+//! 7. After an error of the peer's, close, [`reset`](Driver::reset) and connect again; [`Backoff`]
+//!    paces that.
 //!
 //! ```
 //! use forcewire::{Driver, Evaluation, Event, blocking};

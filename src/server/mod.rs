@@ -80,9 +80,9 @@ use state::{Phase, State};
 ///   the caller's arrays what has come of an answer. Otherwise it is
 ///   [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
-/// [`get_forces`](Self::get_forces). `evaluate` with other positions is
-/// [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its request.
-/// [`discard`](Self::discard) drops them.
+///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
+///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its
+///   request. [`discard`](Self::discard) drops them.
 ///
 /// After such an error the server is as it was.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions

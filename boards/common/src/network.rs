@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::task::Poll;
 
 use forcewire::smoltcp::{SocketError, poll_by};
-use forcewire::{Backoff, Deadlines, Error, Exchange, DeadlineTimer};
+use forcewire::{Backoff, DeadlineTimer, Deadlines, Error, Exchange};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};

@@ -9,8 +9,8 @@ use embedded_io::{Read, Write};
 use forcewire::blocking;
 use forcewire::smoltcp::{SocketError, poll};
 use forcewire::{
-    Answer, AwaitGetForce, Chunks, CoalesceError, Coalesced, Drain, Driver, Error, Event, Exchange, PotentialError,
-    ProtocolError, Server, ServerExchange, Status, Step, Storage,
+    Answer, AwaitGetForce, Chunks, CoalesceError, Coalesced, Drain, Driver, Error, Event, Exchange,
+    PotentialError, ProtocolError, Server, ServerExchange, Status, Step, Storage,
 };
 use images::{Echo, Fault, Window, Wire};
 use smoltcp::socket::tcp::Socket;

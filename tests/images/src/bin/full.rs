@@ -21,7 +21,9 @@ extern "C" fn image() -> u32 {
 fn connection(driver: &mut Driver, storage: &mut Storage<f64, 64, 8>) -> Result<(), Error<Fault>> {
     loop {
         match blocking::run(&mut Wire, storage.receive(driver))? {
-            Event::Positions { natoms, structures, .. } => {
+            Event::Positions {
+                natoms, structures, ..
+            } => {
                 storage.evaluate(natoms, structures, &mut Echo)?;
                 blocking::run(&mut Wire, storage.reply(driver))?;
             }

@@ -18,7 +18,9 @@ extern "C" fn image() -> u32 {
     let mut storage = Storage::<f64, 64>::new();
     loop {
         match poll(&mut socket, storage.receive(&mut driver)) {
-            Ok(Poll::Ready(Event::Positions { natoms, structures, .. })) => {
+            Ok(Poll::Ready(Event::Positions {
+                natoms, structures, ..
+            })) => {
                 let _ = storage.evaluate(natoms, structures, &mut Echo);
                 while let Ok(Poll::Pending) = poll(&mut socket, storage.reply(&mut driver)) {}
             }
