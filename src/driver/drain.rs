@@ -63,6 +63,7 @@ impl Drain<'_> {
     }
 
     /// Gives up what the driver was doing.
+    #[inline(never)]
     fn begin(&mut self) {
         match (self.begins(), self.driver.state) {
             (Some(begun), _) => {
