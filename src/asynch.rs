@@ -254,7 +254,8 @@ pub async fn run<S: Transport, T: Exchange>(
             flushed = passing(socket.flush(&wait.taken()).await)?.is_some();
             continue;
         }
-        match exchange.step()? {
+        let step = exchange.step().inspect_err(|_| socket.exchange_done())?;
+        match step {
             Step::Write(bytes) => {
                 match passing(socket.write(bytes, &wait.taken()).await)? {
                     Some(0) => return Err(Error::WriteZero),

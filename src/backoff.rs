@@ -2,11 +2,12 @@
 
 use core::time::Duration;
 
-/// How long to pause before connecting again: twice as long after each failure in a row, up to a limit.
+/// How long to pause before connecting again: twice as long after each failure in a row, up to a
+/// limit.
 ///
-/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a driver that takes
-/// longer, with twice the time for the next: a board behind a slow line gets through if it comes back. The machine
-/// has no clock; whoever has one waits.
+/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a
+/// driver that takes longer, with twice the time for the next: a board behind a slow line gets
+/// through if it comes back. The machine has no clock; whoever has one waits.
 ///
 /// ```
 /// use core::time::Duration;
@@ -39,15 +40,19 @@ impl Backoff {
 
     /// An attempt has failed: the pause before the next.
     pub fn failed(&mut self) -> Duration {
-        let pause = self
-            .first
-            .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let mut pause = self.first;
+        for _ in 0..self.failures {
+            if pause >= self.longest {
+                break;
+            }
+            pause = pause.saturating_mul(2);
+        }
         self.failures = self.failures.saturating_add(1);
         pause.min(self.longest)
     }
 
-    /// A connection was of use. To be connected is not enough: a server that drops a driver at once would be called
-    /// without a pause.
+    /// A connection was of use. To be connected is not enough: a server that drops a driver at once
+    /// would be called without a pause.
     pub const fn succeeded(&mut self) {
         self.failures = 0;
     }

@@ -17,9 +17,9 @@ pub use crate::serve::blocking as serve;
 /// From server to driver the connection must hold at least 24 bytes that the driver has not read,
 /// and no flush may wait until the peer reads. A [`Server`](crate::Server) sends the next STATUS
 /// before it reads the forces, and perhaps EXIT after that. Over a connection that holds less, it
-/// and a [`Driver`] may block each other for good. 12 bytes are enough for a server that is
-/// [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP, unix
-/// sockets and a UART with a buffer qualify; a pipe that hands over byte by byte does not.
+/// and a [`Driver`](crate::Driver) may block each other for good. 12 bytes are enough for a server
+/// that is [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP,
+/// unix sockets and a UART with a buffer qualify; a pipe that hands over byte by byte does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no connection for `forcewire::blocking`",
     label = "neither `forcewire::blocking::Transport` nor `Read + Write` of embedded-io 0.7",
@@ -209,7 +209,8 @@ pub fn run<S: Transport, T: Exchange>(
             flushed = true;
         }
         let wait = exchange.waits_for();
-        match exchange.step()? {
+        let step = exchange.step().inspect_err(|_| socket.exchange_done())?;
+        match step {
             Step::Write(bytes) => {
                 let wait = wait.taken();
                 match retry(|| socket.write(bytes, &wait))? {
@@ -249,6 +250,7 @@ fn is<E: embedded_io::Error>(error: &Error<E>, kind: ErrorKind) -> bool {
     matches!(error, Error::Transport(error) if error.kind() == kind)
 }
 
-// The error of `serve` is made to be logged; embedded-io's own feature makes its `ErrorKind` one that can be.
+// The error of `serve` is made to be logged; embedded-io's own feature makes its `ErrorKind` one
+// that can be.
 #[cfg(feature = "defmt")]
 const _: fn(&Error<ErrorKind>, defmt::Formatter<'_>) = defmt::Format::format;

@@ -16,13 +16,14 @@ pub enum Error<E> {
     Protocol(ProtocolError),
     /// The transport failed. After a time-out the exchange can be made again to go on.
     Transport(E),
-    /// The transport took none of the bytes offered, and says that it never will (a write of zero bytes).
+    /// The transport took none of the bytes offered, and says that it never will (a write of zero
+    /// bytes).
     WriteZero,
-    /// A deadline of the caller's has passed. The exchange can be made again to go on; what else can be done says
-    /// [`TimedOut`].
+    /// A deadline of the caller's has passed. The exchange can be made again to go on; what else
+    /// can be done says [`TimedOut`].
     TimedOut(TimedOut),
-    /// The potential could not be evaluated. The server waits for a reply that will not come: close the
-    /// connection.
+    /// The potential could not be evaluated. The server waits for a reply that will not come: close
+    /// the connection.
     Potential(PotentialError),
 }
 
@@ -79,13 +80,13 @@ impl<E: fmt::Display> core::error::Error for Error<E> {}
 impl<E: defmt::Format> defmt::Format for Error<E> {
     fn format(&self, f: defmt::Formatter<'_>) {
         match self {
-            Self::Protocol(error) => error.format(f),
-            Self::Transport(error) => error.format(f),
+            Self::Protocol(error) => defmt::write!(f, "{}", error),
+            Self::Transport(error) => defmt::write!(f, "{}", error),
             Self::WriteZero => {
                 defmt::write!(f, "the connection takes no more bytes: connect again")
             }
             Self::TimedOut(late) => defmt::write!(f, "{}", defmt::Display2Format(late)),
-            Self::Potential(error) => error.format(f),
+            Self::Potential(error) => defmt::write!(f, "{}", error),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Texts of errors, and logging through `defmt` or `log`, whichever feature is on, or through nothing.
+//! Texts of errors, and logging through `defmt` or `log`, whichever feature is on, or through
+//! nothing.
 //!
 //! Normal traffic is `trace`, a refusal is `debug`; a library logs nothing louder.
 
@@ -30,8 +31,8 @@ macro_rules! debug {
     }};
 }
 
-/// Writes an error's `Debug` as its `Display`: a `main` that returns an error prints it so, and what happened and what
-/// to do is worth more there than the name of a variant.
+/// Writes an error's `Debug` as its `Display`: a `main` that returns an error prints it so, and
+/// what happened and what to do is worth more there than the name of a variant.
 macro_rules! debug_as_display {
     ($error:ident $(<$transport:ident>)?) => {
         impl$(<$transport: ::core::fmt::Display>)? ::core::fmt::Debug for $error$(<$transport>)? {

@@ -7,12 +7,12 @@ use crate::asynch;
 use crate::fmt::debug;
 use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
 
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
-/// for `N` atoms: the whole firmware but its network.
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes,
+/// with room for `N` atoms: the whole firmware but its network.
 ///
-/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`. For
-/// batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the loop out;
-/// it is eight lines.
+/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`.
+/// For batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the
+/// loop out; it is eight lines.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,10 +27,10 @@ use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
 ///
 /// # Errors
 ///
-/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The conversation is over
-/// with each of them: close the connection. What the server has sent with the positions has been read by then
-/// ([`Driver::drain`]), so closing does not reset the connection. A program that is to survive a time-out keeps its
-/// [`Driver`].
+/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The
+/// conversation is over with each of them: close the connection. What the server has sent with the
+/// positions has been read by then ([`Driver::drain`]), so closing does not reset the connection. A
+/// program that is to survive a time-out keeps its [`Driver`].
 pub fn blocking<const N: usize>(
     socket: &mut impl blocking::Transport,
     potential: &mut impl Potential,
@@ -73,13 +73,13 @@ fn blocking_loop<const N: usize>(
     }
 }
 
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes, with room
-/// for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
+/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes,
+/// with room for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
 ///
 /// # Errors
 ///
-/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`]. What the server has sent with
-/// the positions has been read by then, as in [`blocking::serve`].
+/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`]. What the
+/// server has sent with the positions has been read by then, as in [`blocking::serve`].
 ///
 /// # Cancel safety
 ///

@@ -113,7 +113,7 @@ pub fn poll_by<T: Exchange>(
     }
     timer.note(now, &waits_for(socket, &exchange));
     timer.check_moving(now)?;
-    let polled = poll(socket, &mut exchange)?;
+    let polled = poll(socket, &mut exchange).inspect_err(|_| timer.end_exchange())?;
     if polled.is_pending() {
         timer.note(now, &waits_for(socket, &exchange));
         timer.check(now)?;
@@ -136,7 +136,6 @@ fn waits_for(socket: &Socket<'_>, exchange: &impl Exchange) -> Wait {
 
 /// Why a socket can't carry an exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SocketError {
     /// The TCP connection was reset, was closed on this side, or was never made.
@@ -159,6 +158,13 @@ impl fmt::Display for SocketError {
 debug_as_display!(SocketError);
 
 impl core::error::Error for SocketError {}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for SocketError {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
 
 impl From<SendError> for Error<SocketError> {
     fn from(_: SendError) -> Self {

@@ -9,8 +9,10 @@ mod bad;
 mod example;
 #[path = "common/layout.rs"]
 mod layout;
-#[path = "check/readme.rs"]
-mod readme;
+#[path = "check/manual.rs"]
+mod manual;
+#[path = "common/page.rs"]
+mod page;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

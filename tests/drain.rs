@@ -262,3 +262,12 @@ fn a_server_sees_a_clean_end_over_smoltcp() {
     assert_eq!(sent, message.len());
     assert_eq!(driver.traffic().received, message.len() as u64);
 }
+
+/// STATUS has been read while forces were computed, and its answer has not left: nothing more is to come.
+#[test]
+fn a_command_that_was_read_is_not_awaited_again() {
+    let mut driver = Driver::new();
+    receives::<f64>(&mut driver, &posdata(&golden()), 768);
+    pour_some(driver.await_getforce(), &mut &STATUS[..], 12);
+    assert_eq!(drains(&mut driver, b"", 1), (&b""[..], true));
+}

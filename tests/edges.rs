@@ -221,6 +221,10 @@ fn failures_in_a_row_are_forgotten_by_a_success() {
     backoff.succeeded();
     assert_eq!(backoff.failures(), 0);
     assert_eq!(backoff.failed(), seconds(1));
+    // However short the first pause is, the longest is reached.
+    let mut backoff = Backoff::new(std::time::Duration::from_nanos(1), seconds(60));
+    let longest = (0..50).map(|_| backoff.failed()).max();
+    assert_eq!(longest, Some(seconds(60)));
 }
 
 // ---- streams that fail ----

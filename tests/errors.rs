@@ -8,7 +8,7 @@ use forcewire::net::{Address, Subnet};
 use forcewire::smoltcp::SocketError;
 use forcewire::{
     Awaited, CoalesceError, Deadline, DeadlineTimer, Deadlines, Driver, Error, Exchange, Extras,
-    PotentialError, ProtocolError, Quantity, Server, Step,
+    Header, PotentialError, ProtocolError, Quantity, Server, Step,
 };
 
 /// A server that waits for an answer to STATUS since time 0, and has waited too long.
@@ -70,6 +70,34 @@ fn debug_says_what_display_says() {
     let mut driver = Driver::new();
     let refused = driver.await_getforce().step().unwrap_err();
     check(refused, "no structure waits for a reply: receive one first");
+}
+
+/// Each of them says what is unfinished, and what the caller can do.
+#[test]
+fn an_exchange_that_is_refused_says_what_to_do() {
+    for (error, words) in [
+        (
+            ProtocolError::Unfinished(Header::PosData),
+            ["POSDATA is unfinished", "run the exchange that began it"],
+        ),
+        (
+            ProtocolError::ReplyDue,
+            ["wait for a reply", "reply, or close"],
+        ),
+        (
+            ProtocolError::AnswerDue,
+            [
+                "forces of other positions",
+                "take them (get_forces), drop them (discard)",
+            ],
+        ),
+    ] {
+        let text = error.to_string();
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text:?}");
+        }
+        assert!(text.contains("close the connection"), "{text:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -15,8 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::net::Stream;
+use forcewire::potential::Harmonic;
 use forcewire::{
-    Deadline, Deadlines, Driver, Error, Event, Exchange, Server, Status, TimedOut, blocking,
+    Cell, Deadline, Deadlines, Driver, Error, Event, Exchange, ProtocolError, Quantity, Request,
+    Server, Status, TimedOut, blocking,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -209,4 +211,71 @@ fn a_process_that_was_stopped_goes_on() {
     assert!(heard.is_ok() && ended.status.success(), "{said}");
     writer.join().unwrap().unwrap();
     assert!(reply.starts_with(b"FORCEREADY  "));
+}
+
+/// A server sends positions that are refused and then nothing, or what is no command without a pause.
+#[test]
+fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_ever() {
+    for flood in [false, true] {
+        let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
+        let mut message = posdata(1);
+        message[160..168].copy_from_slice(&f64::NAN.to_le_bytes());
+        peer.write_all(&message).unwrap();
+        let sender = thread::spawn(move || while flood && peer.write_all(&[b'x'; 4096]).is_ok() {});
+        let error = forcewire::serve::<1>(&mut stream, &mut Harmonic::<f64>::new(1.0)).unwrap_err();
+        let not_finite = ProtocolError::NotFinite(Quantity::Positions);
+        assert!(
+            matches!(error, Error::Protocol(it) if it == not_finite),
+            "{error}"
+        );
+        drop(stream);
+        sender.join().unwrap();
+    }
+}
+
+/// What is refused before anything has moved is over: the time of the next exchange is its own.
+#[test]
+fn a_refused_exchange_takes_no_time_of_the_next() {
+    let (mut stream, mut peer) = pair(Deadlines::NONE.exchange(2 * LIMIT));
+    let mut server = Server::new();
+    peer.write_all(READY).unwrap();
+    blocking::run(&mut stream, server.status()).unwrap();
+    let cell = Cell::orthorhombic([10.0; 3]);
+    let (nan, right, mut forces) = ([[f64::NAN; 3]], [[1.0; 3]], [[0.0; 3]]);
+    let request = Request::new(&cell, &nan);
+    let refused = blocking::run(&mut stream, server.evaluate(request, &mut forces, &mut []));
+    assert!(matches!(
+        refused,
+        Err(Error::Protocol(ProtocolError::NotFinite(_)))
+    ));
+    thread::sleep(3 * LIMIT);
+    let driver = thread::spawn(move || {
+        thread::sleep(LIMIT / 2);
+        let answer = layout::forceready(&[1.5], &[0.0; 3], &[0.0; 9], &[b""]);
+        peer.write_all(&answer).unwrap();
+        peer
+    });
+    let request = Request::new(&cell, &right);
+    let answer = blocking::run(&mut stream, server.evaluate(request, &mut forces, &mut []));
+    assert_eq!(answer.unwrap().energy, 1.5);
+    driver.join().unwrap();
+}
+
+/// As runtimes hand them out.
+#[test]
+fn a_socket_that_does_not_block_is_made_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let ours = listener.accept().unwrap().0;
+    ours.set_nonblocking(true).unwrap();
+    let mut stream = Stream::from_tcp(ours.try_clone().unwrap(), Deadlines::NONE).unwrap();
+    let sender = thread::spawn(move || {
+        thread::sleep(LIMIT);
+        (&peer).write_all(b"EXIT        ").unwrap();
+        peer
+    });
+    let mut driver = Driver::new();
+    let event = blocking::run(&mut stream, driver.receive::<f64>(&mut []));
+    assert_eq!(event.unwrap(), Event::Exit);
+    sender.join().unwrap();
 }

@@ -314,7 +314,6 @@ fn storage_can_be_static() {
     assert!(size_of_val(&EMPTY) <= 1000 * 24 + 4 * 152 + 32);
 }
 
-/// README says so.
 #[test]
 fn a_driver_is_at_most_1264_bytes() {
     assert!(size_of::<Driver>() <= 1264);

@@ -124,6 +124,7 @@ pub unsafe extern "C" fn forcewire_driver_receive(
             Ok(it) => {
                 match it {
                     Event::Positions { natoms, cell, .. } => {
+                        handle.kept.received += 1;
                         received.natoms = natoms;
                         received.cell = forcewire_cell_t { h: *cell.h() };
                     }

@@ -3,7 +3,7 @@
 use core::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -83,8 +83,10 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
+    // SAFETY: the caller's descriptor, which is this call's from now on.
+    let socket = unsafe { owned(socket) };
     let call = || {
-        // SAFETY: the caller's handle and memory, and a descriptor that is the handle's from now on.
+        // SAFETY: the caller's handle and memory.
         unsafe { open::<Driver, _>(driver, patience, |options| adopt(socket, options.deadlines)) }
     };
     // SAFETY: the caller's handle.
@@ -98,6 +100,8 @@ pub unsafe extern "C" fn forcewire_server_adopt(
     socket: c_int,
     patience: *const forcewire_patience_t,
 ) -> forcewire_status_t {
+    // SAFETY: as above.
+    let socket = unsafe { owned(socket) };
     let call = || {
         // SAFETY: as above.
         unsafe { open::<Server, _>(server, patience, |options| adopt(socket, options.deadlines)) }
@@ -162,17 +166,18 @@ unsafe fn named(address: *const c_char) -> io::Result<Address> {
 /// # Safety
 ///
 /// `socket` is negative or a descriptor that nothing else closes.
-unsafe fn adopt(socket: c_int, deadlines: Deadlines) -> io::Result<Stream> {
-    if socket < 0 {
-        return Err(ErrorKind::InvalidInput.into());
-    }
+unsafe fn owned(socket: c_int) -> Option<OwnedFd> {
     // SAFETY: the caller's word.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(socket) };
-    if getsockname(&descriptor)?.address_family() == AddressFamily::UNIX {
-        let peer = Address::Unix(format!("descriptor {socket}").into());
-        Stream::from_unix(UnixStream::from(descriptor), peer, deadlines)
+    (socket >= 0).then(|| unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+fn adopt(socket: Option<OwnedFd>, deadlines: Deadlines) -> io::Result<Stream> {
+    let socket = socket.ok_or(ErrorKind::InvalidInput)?;
+    if getsockname(&socket)?.address_family() == AddressFamily::UNIX {
+        let peer = Address::Unix(format!("descriptor {}", socket.as_raw_fd()).into());
+        Stream::from_unix(UnixStream::from(socket), peer, deadlines)
     } else {
-        Stream::from_tcp(TcpStream::from(descriptor), deadlines)
+        Stream::from_tcp(TcpStream::from(socket), deadlines)
     }
 }
 

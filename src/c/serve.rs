@@ -3,9 +3,9 @@
 use core::ffi::{c_int, c_void};
 use core::ptr::null;
 
-use forcewire::Driver;
 #[cfg(feature = "std")]
-use forcewire::{Cell, Evaluation, Event, ProtocolError};
+use forcewire::{Cell, Evaluation, Event};
+use forcewire::{Driver, Error, ProtocolError};
 
 use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
@@ -91,7 +91,7 @@ unsafe fn serve_one(
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
-        match handle.kept.task {
+        match handle.kept.current() {
             Task::Nothing => {}
             Task::Reply {
                 evaluation,
@@ -102,11 +102,13 @@ unsafe fn serve_one(
                 let status = unsafe {
                     forcewire_driver_reply(driver, &evaluation, forces, natoms, null(), 0)
                 };
-                match status {
-                    FORCEWIRE_OK => continue,
-                    // SAFETY: the caller's handle.
-                    _ => return unsafe { end(driver, status) },
+                // SAFETY: the caller's handle.
+                let handle = unsafe { Handle::<Driver>::of(driver) };
+                if status == FORCEWIRE_OK || handle.is_some_and(Handle::has_left) {
+                    continue;
                 }
+                // SAFETY: the caller's handle.
+                return unsafe { end(driver, status) };
             }
             Task::Report(code) => return report(handle, code),
             _ => return handle.fail(Failure::OtherArrays),
@@ -122,13 +124,15 @@ unsafe fn serve_one(
             (status, _) => return unsafe { end(driver, status) },
         }
         let (cell, natoms) = (&event.cell, event.natoms);
+        // SAFETY: the caller's handle.
+        let of = unsafe { Handle::<Driver>::of(driver) }.map(|handle| handle.kept.received);
         // SAFETY: the caller's function and memory, with room for as many atoms as have come.
         let result = unsafe { compute(potential, context, cell, positions, forces, natoms) };
         // SAFETY: the caller's handle.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
-        handle.kept.task = match result {
+        let task = match result {
             Ok(evaluation) => Task::Reply {
                 evaluation,
                 forces,
@@ -136,6 +140,10 @@ unsafe fn serve_one(
             },
             Err(code) => Task::Report(code),
         };
+        if !handle.kept.set(task, of) {
+            let error = Error::Protocol(ProtocolError::NothingToReplyTo);
+            return handle.fail(Failure::Exchange(error));
+        }
     }
 }
 
@@ -156,7 +164,7 @@ unsafe fn serve_batches(
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
-        match handle.kept.task {
+        match handle.kept.current() {
             Task::Nothing => {}
             Task::Replies => {
                 let Arrays {
@@ -167,6 +175,7 @@ unsafe fn serve_batches(
                 let sent = handle.run(|driver| driver.reply_batch(evaluations, forces, &[]));
                 match sent {
                     Ok(()) => handle.kept.task = Task::Nothing,
+                    Err(_) if handle.has_left() => {}
                     // SAFETY: the caller's handle.
                     Err(status) => return unsafe { end(driver, status) },
                 }
@@ -203,16 +212,22 @@ unsafe fn serve_batches(
                 _ => return unsafe { end(driver, status) },
             },
         };
+        handle.kept.received += 1;
+        let of = Some(handle.kept.received);
         // SAFETY: the caller's function.
         let result = unsafe { compute_all(potential, context, arrays, natoms, structures) };
         // SAFETY: the caller's handle.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
-        handle.kept.task = match result {
+        let task = match result {
             Ok(()) => Task::Replies,
             Err(code) => Task::Report(code),
         };
+        if !handle.kept.set(task, of) {
+            let error = Error::Protocol(ProtocolError::NothingToReplyTo);
+            return handle.fail(Failure::Exchange(error));
+        }
     }
 }
 
@@ -250,6 +265,17 @@ unsafe fn compute_all(
         evaluations.push(Evaluation::from(result?));
     }
     Ok(())
+}
+
+impl Handle<Driver> {
+    /// Whether a reply has failed because it had left before. Forgets it then.
+    fn has_left(&mut self) -> bool {
+        let left = self.failure().protocol() == Some(ProtocolError::NothingToReplyTo);
+        if left {
+            self.kept.task = Task::Nothing;
+        }
+        left
+    }
 }
 
 /// Ends serving with a status. If that is for the driver to close the connection, what the server

@@ -55,9 +55,10 @@ pub unsafe extern "C" fn open_socket(
 ) {
     // SAFETY: the caller's memory.
     guarded(|| unsafe {
-        let host = fortran(host, LONGEST);
-        let prefix = fortran(prefix, LONGEST);
-        open(psockfd, inet, port, host, prefix);
+        // With four arguments there is none, only what a register held.
+        let unix = inet.as_ref().is_some_and(|&inet| inet <= 0);
+        let prefix = unix.then(|| fortran(prefix, LONGEST)).flatten();
+        open(psockfd, inet, port, fortran(host, LONGEST), prefix);
     });
 }
 

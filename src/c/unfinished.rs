@@ -12,6 +12,10 @@ use crate::potential::forcewire_evaluation_t;
 #[derive(Default)]
 pub struct Unfinished {
     pub task: Task,
+    /// Positions that have been received, and how many had been when the task was set: a reply is
+    /// for the structure that it was computed for, and for no later one.
+    pub received: u64,
+    of: u64,
     /// Taken out of the handle while a call uses them.
     #[cfg(feature = "std")]
     pub arrays: Option<std::boxed::Box<Arrays>>,
@@ -54,5 +58,25 @@ impl Arrays {
             forces: Vec::new(),
             evaluations: Vec::new(),
         }
+    }
+}
+
+impl Unfinished {
+    /// The task, unless positions have been received since it was set: then its reply has left.
+    pub fn current(&mut self) -> Task {
+        if self.of != self.received {
+            self.task = Task::Nothing;
+        }
+        self.task
+    }
+
+    /// Sets the task for the structure with this number; false if the potential has received
+    /// another one meanwhile.
+    pub fn set(&mut self, task: Task, of: Option<u64>) -> bool {
+        let same = of == Some(self.received);
+        if same {
+            (self.task, self.of) = (task, self.received);
+        }
+        same
     }
 }

@@ -6,23 +6,25 @@ use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
 use crate::protocol::{Header, ProtocolError, Quantity};
 
 impl Driver {
-    /// Reads what the server has sent with positions that will get no reply, so that the connection can be closed
-    /// without harm.
+    /// Reads what the server has sent with positions that will get no reply, so that the connection
+    /// can be closed without harm.
     ///
-    /// A socket that is closed with bytes unread is reset, and i-PI's poll thread does not survive a reset: the run
-    /// hangs for ever (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `_recv_forces_bulk` and `recvall` catch no
-    /// `ConnectionResetError`). Run this after a potential has failed, after a reply or positions were refused, and
-    /// whenever a driver gives up between positions and forces; then close. [`serve`](crate::serve()) does so itself.
+    /// A socket that is closed with bytes unread is reset, and i-PI's poll thread does not survive
+    /// a reset: the run hangs for ever (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `_recv_forces_bulk`
+    /// and `recvall` catch no `ConnectionResetError`). Run this after a potential has failed, after
+    /// a reply or positions were refused, and whenever a driver gives up between positions and
+    /// forces; then close. [`serve`](crate::serve()) does so itself.
     ///
-    /// Every server sends a command together with positions or straight after them: GETFORCE in consolidated
-    /// conversations, STATUS in classic ones. This exchange reads up to it, whatever is before it, and answers
-    /// nothing: a classic i-PI takes a driver that leaves a STATUS unanswered for a lost one, but asks for ever, in a
-    /// loop, once it has been answered HAVEDATA and has sent GETFORCE (`_recv_forceready` compares what it has read
-    /// with `""`, and that is bytes).
+    /// Every server sends a command together with positions or straight after them: GETFORCE in
+    /// consolidated conversations, STATUS in classic ones. This exchange reads up to it, whatever
+    /// is before it, and answers nothing: a classic i-PI takes a driver that leaves a STATUS
+    /// unanswered for a lost one, but asks for ever, in a loop, once it has been answered HAVEDATA
+    /// and has sent GETFORCE (`_recv_forceready` compares what it has read with `""`, and that is
+    /// bytes).
     ///
-    /// It is done at once if no command is to come: the server has left or waits for a reply that it has asked for,
-    /// no positions have begun, or the server does not keep to the protocol at all
-    /// ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is over:
+    /// It is done at once if no command is to come: the server has left or waits for a reply that
+    /// it has asked for, no positions have begun, or the server does not keep to the protocol at
+    /// all ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is over:
     /// [`reset`](Self::reset) the driver and connect again.
     ///
     /// # Errors
@@ -45,8 +47,8 @@ pub struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// Whether a command is to come: the server sends it without waiting for anything of this driver.
-    /// Returns how many bytes of the scratch may begin it.
+    /// Whether a command is to come: the server sends it without waiting for anything of this
+    /// driver. Returns how many bytes of the scratch may begin it.
     const fn begins(&self) -> Option<usize> {
         let computing = matches!(self.driver.phase, Phase::HaveData);
         match self.driver.state {
@@ -57,7 +59,7 @@ impl Drain<'_> {
                 ..
             } => Some(0),
             State::Idle if computing => Some(self.driver.progress.at),
-            State::Receiving { .. } | State::Answering if computing => Some(0),
+            State::Receiving { .. } if computing => Some(0),
             _ => None,
         }
     }
@@ -92,7 +94,8 @@ impl Drain<'_> {
                 }
                 [next, rest @ ..] if *next == byte => rest,
                 // A byte that does not fit may begin another command. None begins inside itself or
-                // another, except with the second S of STATUS, with which numbers would have to end.
+                // another, except with the second S of STATUS, with which numbers would have to
+                // end.
                 _ => match byte {
                     b'G' => after_first(Header::GetForce),
                     b'S' => after_first(Header::Status),

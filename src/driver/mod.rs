@@ -14,8 +14,8 @@
 //! ```
 //!
 //! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`];
-//! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that sends
-//! POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
+//! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that
+//! sends POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
 //! (classic) take the same path.
 //!
 //! After INIT has announced batches, POSDATA and FORCEREADY carry several structures, in another
@@ -23,8 +23,10 @@
 
 mod await_getforce;
 mod drain;
+mod event;
 mod receive;
 mod reply;
+mod state;
 mod storage;
 mod windows;
 
@@ -32,79 +34,36 @@ use core::fmt;
 
 pub use await_getforce::AwaitGetForce;
 pub use drain::Drain;
+pub use event::{Event, Initialize};
 pub use receive::Receive;
 pub use reply::Reply;
 pub use storage::Storage;
 pub use windows::{Chunks, Destination, Origin, Sink, Source};
 
+use crate::exchange::Traffic;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress};
-use crate::exchange::{Awaited, Refused, Step, Traffic, Wait, refuse};
-use crate::fmt::{debug, trace};
+use crate::exchange::progress::Progress;
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
-use crate::protocol::detect::{self, Format};
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::InitText;
-use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};
-use crate::protocol::{Header, Parameters, ProtocolError, Quantity, Scalar};
+use crate::protocol::{Header, Parameters, ProtocolError, Scalar};
 use reply::ExtrasOf;
-
-/// When a driver asks its server for INIT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Initialize {
-    /// Never: answer READY from the start. Every server understands this (i-PI's Fortran driver,
-    /// LAMMPS and ASE do the same).
-    #[default]
-    Never,
-    /// Once a connection, as i-PI's Python driver does. i-PI announces batches only to such a driver;
-    /// CP2K's and ASE's servers accept it, those of IPICalculator.jl, eOn and pysisyphus do not.
-    Once,
-    /// Before every structure, as Quantum ESPRESSO does: INIT then names the replica of each.
-    EveryStep,
-}
-
-/// What [`Driver::receive`] ended with.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Event {
-    /// The server has sent INIT; its text is at [`Driver::init_text`].
-    Init {
-        /// The replica (bead) that comes next. May be negative.
-        replica: i32,
-    },
-    /// Positions are in the caller's array: compute, then [`reply`](Driver::reply).
-    Positions {
-        /// Atoms of each structure.
-        natoms: usize,
-        /// Structures that came: 1, or those of a batch. Structure `i` begins at atom `i * natoms`.
-        structures: usize,
-        /// The cell, of the first structure in a batch.
-        cell: Cell,
-    },
-    /// The server sent EXIT: it needs no more forces.
-    Exit,
-    /// The server closed the connection between two messages. ASE's ends like this; i-PI closes
-    /// without EXIT only when it drops a driver, and connecting again may be worth it.
-    Closed,
-}
+use state::{Phase, State};
 
 /// The driver's side of one connection.
 ///
-/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and forces
-/// are the caller's. See the [crate's page](crate) for a whole program.
+/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and
+/// forces are the caller's. See the [crate's page](crate) for a whole program.
 ///
 /// # Interrupted exchanges
 ///
 /// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
 /// return an [`Exchange`](crate::Exchange) that may stop half-way: a time-out, a future that is
-/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be made
-/// anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only with
-/// arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and nothing
-/// has changed.
+/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be
+/// made anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only
+/// with arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and
+/// nothing has changed.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
@@ -127,44 +86,6 @@ pub struct Driver {
     progress: Progress,
     cell: Cell,
     init: InitText,
-}
-
-/// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Between two messages, with up to 11 bytes of the next header.
-    Idle,
-    Receiving {
-        message: Header,
-        place: Place,
-    },
-    /// Positions are complete, and no event has been returned for them.
-    Received,
-    /// An answer to STATUS is leaving.
-    Answering,
-    /// GETFORCE has come, and no byte of FORCEREADY has left.
-    Asked,
-    /// FORCEREADY is leaving: what was gathered in the scratch, up to this place, or the caller's
-    /// memory at this place.
-    Gathered(Place),
-    Direct(Place),
-    /// FORCEREADY has left, and its exchange has not ended.
-    Replied,
-    /// The conversation is over, except for a command that is to be read: what remains of the one that
-    /// may have begun.
-    Draining(&'static [u8]),
-    /// The conversation is over: with EXIT or without.
-    Exited,
-    Closed,
-    Failed,
-}
-
-/// What the driver would answer to STATUS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Uninit,
-    Ready,
-    HaveData,
 }
 
 impl Driver {
@@ -198,8 +119,8 @@ impl Driver {
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise: no
-    /// real server changes it within a connection.
+    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
+    /// no real server changes it within a connection.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
@@ -214,10 +135,11 @@ impl Driver {
         self
     }
 
-    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look like
-    /// integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
+    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look
+    /// like integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
     ///
-    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever there.
+    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever
+    /// there.
     #[must_use]
     pub const fn trust_number_format(mut self) -> Self {
         self.any_format = true;
@@ -236,8 +158,8 @@ impl Driver {
         self.expect_message();
     }
 
-    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning of
-    /// `positions`, in bohr.
+    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning
+    /// of `positions`, in bohr.
     ///
     /// Receive again after an [`Event::Init`]; after [`Event::Positions`] it is time to
     /// [`reply`](Self::reply). The array may be longer than the system.
@@ -255,8 +177,8 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved or
-    /// not, as long as nobody has written to it.
+    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved
+    /// or not, as long as nobody has written to it.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
         positions: &'a mut [[T; 3]],
@@ -264,16 +186,16 @@ impl Driver {
         self.receive_batch(&mut [], positions)
     }
 
-    /// Like [`receive`](Self::receive), from a server that may send several structures at once (i-PI's
-    /// `batch_size`): their cells go into `cells`, their positions one after the other into
+    /// Like [`receive`](Self::receive), from a server that may send several structures at once
+    /// (i-PI's `batch_size`): their cells go into `cells`, their positions one after the other into
     /// `positions`.
     ///
     /// Servers only send batches to a driver that asks for INIT. One that doesn't fills one cell.
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before anything is
-    /// in either array.
+    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before
+    /// anything is in either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -283,13 +205,14 @@ impl Driver {
     }
 
     /// Like [`receive_batch`](Self::receive_batch), into a [`Sink`] that takes up to 32 atoms at a
-    /// time as they come, for structures larger than the memory and for accelerators that are fed by
-    /// DMA.
+    /// time as they come, for structures larger than the memory and for accelerators that are fed
+    /// by DMA.
     ///
     /// # Errors
     ///
-    /// Those of [`receive_batch`](Self::receive_batch). After [`NotFinite`](ProtocolError::NotFinite)
-    /// the sink has had the chunks before the one with the wrong number, and must not use them.
+    /// Those of [`receive_batch`](Self::receive_batch). After
+    /// [`NotFinite`](ProtocolError::NotFinite) the sink has had the chunks before the one with the
+    /// wrong number, and must not use them.
     ///
     /// # Cancel safety
     ///
@@ -303,12 +226,12 @@ impl Driver {
         Receive::new(self, cells, Chunks::new(sink))
     }
 
-    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with HAVEDATA,
-    /// then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
+    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with
+    /// HAVEDATA, then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
     ///
-    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and hangs
-    /// on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when all of
-    /// it is there.
+    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and
+    /// hangs on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when
+    /// all of it is there.
     ///
     /// If the server leaves instead of asking, the exchange ends too, and the next
     /// [`receive`](Self::receive) returns how it left.
@@ -322,8 +245,9 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it has
-    /// left, the new one may have other numbers, which are checked again; after that, only the same.
+    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it
+    /// has left, the new one may have other numbers, which are checked again; after that, only the
+    /// same.
     pub const fn reply<'a, T: Scalar>(
         &'a mut self,
         evaluation: &'a Evaluation,
@@ -334,8 +258,8 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::All(extras))
     }
 
-    /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces one
-    /// after the other, and either extras for each or none at all (an empty slice).
+    /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces
+    /// one after the other, and either extras for each or none at all (an empty slice).
     pub const fn reply_batch<'a, T: Scalar>(
         &'a mut self,
         evaluations: &'a [Evaluation],
@@ -345,8 +269,8 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::Each(extras))
     }
 
-    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up to
-    /// 32 atoms at a time, as they leave.
+    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up
+    /// to 32 atoms at a time, as they leave.
     ///
     /// # Errors
     ///
@@ -372,17 +296,17 @@ impl Driver {
         )
     }
 
-    /// Answers STATUS while forces are being computed, and ends when the server asks for them (`None`)
-    /// or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody waits for
-    /// can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
+    /// Answers STATUS while forces are being computed, and ends when the server asks for them
+    /// (`None`) or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody
+    /// waits for can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
     ///
     /// Works with a transport that never waits, polled now and then (`smoltcp::poll`, a host's
     /// `net::Stream::poll`), and with an interrupt, a task or a second core beside the computation.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the server
-    /// sends.
+    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the
+    /// server sends.
     ///
     /// # Cancel safety
     ///
@@ -440,299 +364,6 @@ impl Driver {
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         self.progress.traffic
-    }
-
-    /// The phase of a driver that has nothing to do.
-    const fn idle(&self) -> Phase {
-        match self.initialize {
-            Initialize::Never => Phase::Ready,
-            Initialize::Once | Initialize::EveryStep => Phase::Uninit,
-        }
-    }
-
-    #[inline(never)]
-    fn expect_message(&mut self) {
-        self.state = State::Idle;
-        self.seal = None;
-        self.progress.message = 0;
-        self.progress.expect(HEADER);
-    }
-
-    /// Continues with the field at `place`. The length of text and positions is set by those who know
-    /// it.
-    #[inline(never)]
-    fn expect(&mut self, message: Header, place: Place) {
-        self.state = State::Receiving { message, place };
-        self.progress.expect(place.fixed(self.structures));
-    }
-
-    #[inline(never)]
-    fn fail(&mut self, error: ProtocolError) {
-        debug!("{}", error);
-        self.error = error;
-        self.state = State::Failed;
-    }
-
-    /// Refuses what the caller asks for. The conversation stays as it is.
-    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
-        refuse(&mut self.error, error)
-    }
-
-    /// Atoms of all structures of an exchange.
-    #[inline(never)]
-    const fn total(&self) -> usize {
-        self.natoms().saturating_mul(self.structures)
-    }
-
-    /// The slice that comes next, while everything is in the scratch.
-    fn step<T>(&mut self) -> Step<'_, T> {
-        match self.state {
-            State::Idle | State::Receiving { .. } => Step::Read(self.progress.rest_mut()),
-            _ => Step::Write(self.progress.rest()),
-        }
-    }
-
-    /// Counts bytes that have moved, and returns whether the slice is complete.
-    #[inline(never)]
-    fn moved(&mut self, n: usize) -> bool {
-        let progress = &mut self.progress;
-        let n = progress.most(n);
-        let traffic = match self.state {
-            State::Idle | State::Receiving { .. } => &mut progress.traffic.received,
-            State::Answering | State::Gathered(_) | State::Direct(_) => &mut progress.traffic.sent,
-            _ => return false,
-        };
-        *traffic += n as u64;
-        progress.count(n)
-    }
-
-    /// The server has closed its side.
-    #[inline(never)]
-    fn ended(&mut self) {
-        let within = match self.state {
-            State::Exited | State::Closed | State::Failed => return,
-            State::Draining(_) => {
-                self.state = State::Closed;
-                return;
-            }
-            State::Receiving { message, .. } => Some(message),
-            State::Answering => Some(self.status()),
-            State::Gathered(_) | State::Direct(_) => Some(Header::ForceReady),
-            _ => None,
-        };
-        match self.progress.message {
-            0 => self.state = State::Closed,
-            after => self.fail(ProtocolError::EndOfStream { within, after }),
-        }
-    }
-
-    const fn midway(&self) -> bool {
-        self.progress.message > 0
-    }
-
-    /// What an exchange waits for that waits for `next` between two messages. Inlined here and below:
-    /// a call would remain in the flash of programs that never ask.
-    #[inline(always)]
-    const fn waits_for(&self, next: Awaited) -> Wait {
-        let (awaited, within) = match self.state {
-            State::Received | State::Replied => (next, None),
-            State::Idle if self.progress.at == 0 => (next, None),
-            State::Idle => (Awaited::Rest, None),
-            State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
-            // It has left the server already: that takes no longer than a message.
-            State::Draining(_) => (Awaited::Rest, None),
-            State::Answering => (Awaited::Taken, Some(self.status())),
-            State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Asked | State::Exited | State::Closed | State::Failed => {
-                (Awaited::Nothing, None)
-            }
-        };
-        Wait {
-            awaited,
-            within,
-            moved: self.progress.message,
-            announced: match awaited {
-                Awaited::Rest if !matches!(self.state, State::Draining(_)) => {
-                    Some(self.announced())
-                }
-                _ => None,
-            },
-            greeted: self.greeted,
-            evaluating: false,
-            mark: self.progress.mark(),
-        }
-    }
-
-    /// Bytes of the message that is coming, as far as they are known.
-    const fn announced(&self) -> usize {
-        let before = self.progress.message.saturating_sub(self.progress.at);
-        let positions = self.total().saturating_mul(ATOM);
-        before.saturating_add(match self.state {
-            State::Receiving { place, .. } => match place.field {
-                Field::Text => self.init.len().saturating_sub(place.index),
-                Field::Cell if self.structures > 1 => {
-                    let cells = self.structures.saturating_sub(place.index);
-                    cells.saturating_mul(CELL).saturating_add(positions)
-                }
-                Field::Positions => positions.saturating_sub(place.index.saturating_mul(REAL)),
-                _ => self.progress.end,
-            },
-            _ => self.progress.end,
-        })
-    }
-
-    /// What is in the scratch has moved. The cells of a batch go into `cells`.
-    fn complete(&mut self, cells: &mut [Cell]) {
-        let place = match self.state {
-            State::Receiving { place, .. } => place,
-            State::Answering => return self.expect_message(),
-            _ => return self.header(),
-        };
-        let mut bytes = self.progress.field();
-        match place.field {
-            Field::Replica => {
-                let replica = layout::take_i32(&mut bytes);
-                let announced = layout::take_i32(&mut bytes);
-                match usize::try_from(announced) {
-                    Ok(len) => {
-                        self.init = InitText::announced(replica, len);
-                        self.text(Place::start(Field::Text));
-                    }
-                    Err(_) => self.fail(ProtocolError::NegativeLength(announced)),
-                }
-            }
-            Field::Text => {
-                self.init.feed(bytes);
-                let taken = place.index.saturating_add(self.progress.end);
-                self.text(place.at(taken));
-            }
-            Field::Atoms => {
-                let announced = layout::take_i32(&mut bytes);
-                self.take_atoms(announced, place);
-            }
-            Field::Cell => {
-                let single = self.structures == 1;
-                let batch = single && detect::is_batch(bytes);
-                let h = bytes.get(..MATRIX).unwrap_or_default();
-                let format = Format::of(h, Quantity::Cell);
-                // A missing slot has been refused: see `Receive::room`.
-                let cell = match cells.get_mut(place.index) {
-                    Some(slot) if !single => slot,
-                    _ => &mut self.cell,
-                };
-                layout::take_cell(&mut bytes, cell);
-                let announced = layout::take_i32(&mut bytes);
-                let finite = cell.is_finite();
-                if batch {
-                    self.fail(ProtocolError::UnannouncedBatch);
-                } else if !self.accepts(format, Quantity::Cell, finite) {
-                } else if single {
-                    self.take_atoms(announced, place.next(Header::PosData, 1));
-                } else {
-                    self.expect(
-                        Header::PosData,
-                        place.next(Header::PosData, self.structures),
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Continues with INIT's text, or ends it.
-    fn text(&mut self, place: Place) {
-        let remaining = self.init.len() - place.index;
-        if remaining > 0 {
-            self.expect(Header::Init, place);
-            return self.progress.expect(remaining);
-        }
-        self.init_unreported = true;
-        if self.phase == Phase::Uninit {
-            self.phase = Phase::Ready;
-        }
-        self.expect_message();
-    }
-
-    /// A header has come.
-    fn header(&mut self) {
-        let bytes = *self
-            .progress
-            .scratch
-            .0
-            .first_chunk()
-            .unwrap_or(&[0; HEADER]);
-        let Some(header) = Header::parse(&bytes) else {
-            return self.fail(ProtocolError::UnknownHeader(bytes));
-        };
-        trace!("server: {}", header.name());
-        self.greeted = true;
-        match (header, self.phase) {
-            (Header::Status, _) => {
-                self.state = State::Answering;
-                self.progress.message = 0;
-                let answer = self.status();
-                let mut message = Gather::after(&mut self.progress.scratch, 0);
-                let _ = message.push(answer.bytes());
-                let len = message.len();
-                self.progress.expect(len);
-            }
-            (Header::Init, _) => self.expect(header, Place::HEADER.next(header, 1)),
-            (Header::PosData, Phase::Ready) => {
-                self.structures = self.init.batch_size().unwrap_or(1);
-                self.expect(header, Place::HEADER.next(header, self.structures));
-            }
-            (Header::GetForce, Phase::HaveData) => {
-                self.progress.message = 0;
-                self.state = State::Asked;
-            }
-            (Header::Exit, _) => self.state = State::Exited,
-            _ => self.fail(ProtocolError::OutOfTurn {
-                command: header,
-                status: self.status(),
-            }),
-        }
-    }
-
-    /// Takes the number of atoms of this message, and continues after it.
-    fn take_atoms(&mut self, announced: i32, place: Place) {
-        let Ok(natoms) = usize::try_from(announced) else {
-            return self.fail(ProtocolError::NegativeAtoms(announced));
-        };
-        match self.natoms {
-            Some(expected) if expected != natoms && !self.changing_atoms => {
-                self.fail(ProtocolError::AtomsChanged {
-                    announced: natoms,
-                    expected,
-                });
-            }
-            _ => {
-                self.natoms = Some(natoms);
-                self.expect(
-                    Header::PosData,
-                    place.next(Header::PosData, self.structures),
-                );
-            }
-        }
-    }
-
-    /// Whether the driver takes numbers that came in this format; fails otherwise.
-    fn accepts(&mut self, format: Format, quantity: Quantity, finite: bool) -> bool {
-        let error = match format {
-            Format::Reversed if !self.any_format => ProtocolError::BigEndian(quantity),
-            Format::Integers if !self.any_format => ProtocolError::NotReals(quantity),
-            _ if finite || self.not_finite => return true,
-            _ => ProtocolError::NotFinite(quantity),
-        };
-        self.fail(error);
-        false
-    }
-
-    /// Where in a message the next byte comes.
-    const fn incoming(&self) -> Option<Place> {
-        match self.state {
-            State::Receiving { place, .. } => Some(place),
-            _ => None,
-        }
     }
 }
 

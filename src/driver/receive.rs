@@ -120,18 +120,21 @@ impl<'a, P: Destination> Receive<'a, P> {
 
     /// Whether the caller's arrays have room for what was announced.
     fn room(&mut self) -> Result<(), Refused> {
-        let Some(place) = self.driver.incoming() else {
-            return Ok(());
-        };
         let (announced, structures) = (self.driver.total(), self.driver.structures);
-        let error = match place.field {
+        let field = match (self.driver.incoming(), self.driver.state) {
+            (Some(place), _) => place.field,
+            // A sink begins with no atoms as well.
+            (None, State::Received) if announced == 0 => Field::Positions,
+            _ => return Ok(()),
+        };
+        let error = match field {
             Field::Cell if structures > 1 && self.cells.len() < structures => {
                 ProtocolError::TooManyStructures {
                     announced: structures,
                     capacity: self.cells.len(),
                 }
             }
-            Field::Positions | Field::Cell if structures > 1 || place.field == Field::Positions => {
+            Field::Positions | Field::Cell if structures > 1 || field == Field::Positions => {
                 match self.positions.room(announced) {
                     Ok(()) => return Ok(()),
                     Err(capacity) => ProtocolError::TooManyAtoms {

@@ -63,7 +63,8 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// Continues what the exchange before it has begun, if it has the same numbers; else checks them.
+    /// Continues what the exchange before it has begun, if it has the same numbers; else checks
+    /// them.
     fn enter(&mut self) -> Result<(), Refused> {
         if F::RESUMES && self.has_left() {
             if self.driver.seal.is_none() || self.driver.seal != self.fingerprint() {
@@ -161,8 +162,8 @@ impl<'a, F: Origin> Reply<'a, F> {
         Ok(())
     }
 
-    /// Puts what is small, from `place` on, into the scratch until it is full or an array comes that
-    /// leaves from where it is.
+    /// Puts what is small, from `place` on, into the scratch until it is full or an array comes
+    /// that leaves from where it is.
     fn gather(&mut self, place: Place) {
         self.driver.state = State::Gathered(place);
         self.driver.progress.expect(0);

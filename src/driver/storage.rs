@@ -9,8 +9,8 @@ use crate::protocol::{Header, Scalar};
 
 /// Room for `N` atoms, of at most `B` structures together; nothing is ever allocated.
 ///
-/// Takes `N` times 48 bytes (24 for `f32`) and `B` times 152. Can live in a `static`: [`new`](Self::new) is
-/// `const`.
+/// Takes `N` times 48 bytes (24 for `f32`) and `B` times 152. Can live in a `static`:
+/// [`new`](Self::new) is `const`.
 ///
 /// ```
 /// use forcewire::potential::Harmonic;
@@ -79,8 +79,8 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     ///
     /// # Errors
     ///
-    /// The potential's own, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or structures. No reply can
-    /// be made then: [drain](Driver::drain) and close the connection.
+    /// The potential's own, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or
+    /// structures. No reply can be made then: [drain](Driver::drain) and close the connection.
     pub fn evaluate<P>(
         &mut self,
         natoms: usize,

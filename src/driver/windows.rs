@@ -9,7 +9,8 @@ use crate::protocol::scalar::{
     as_memory, from_wire, from_wire_in_place, in_place, to_wire_in_place,
 };
 
-/// Takes positions as they come: into the memory of an accelerator, a file, a window of a DMA engine.
+/// Takes positions as they come: into the memory of an accelerator, a file, a window of a DMA
+/// engine.
 ///
 /// ```
 /// use forcewire::Sink;
@@ -42,15 +43,15 @@ pub trait Sink {
     /// How positions are stored: `f64` or `f32`.
     type Real: Scalar;
 
-    /// Announces `natoms` atoms, of all structures of a batch together; returns whether there is room
-    /// for them. If not, [`receive`](crate::Driver::receive_into) fails with `TooManyAtoms`, and may be
-    /// called again. Called once for each structure or batch, before its first [`put`](Self::put); again
-    /// if the exchange is dropped before that.
+    /// Announces `natoms` atoms, of all structures of a batch together; returns whether there is
+    /// room for them. If not, [`receive`](crate::Driver::receive_into) fails with `TooManyAtoms`,
+    /// and may be called again. Called once for each structure or batch, before its first
+    /// [`put`](Self::put); again if the exchange is dropped before that.
     fn begin(&mut self, natoms: usize) -> bool;
 
-    /// Takes the positions of up to 32 atoms, in bohr, from atom `first` on. Calls come in order and
-    /// without gaps. The numbers of each call are finite, unless the driver
-    /// [allows others](crate::Driver::allow_not_finite).
+    /// Takes the positions of up to 32 atoms, in bohr, from atom `first` on. Calls come in order
+    /// and without gaps. The numbers of each call are finite, unless the driver [allows
+    /// others](crate::Driver::allow_not_finite).
     fn put(&mut self, first: usize, atoms: &[[Self::Real; 3]]);
 }
 
@@ -62,8 +63,8 @@ pub trait Source {
     /// Atoms whose forces there are, of all structures of a batch together.
     fn natoms(&self) -> usize;
 
-    /// Writes forces, in hartree/bohr, of the atoms from `first` on; all of `atoms` is to be filled, up
-    /// to 32. Calls come in order and without gaps, each once.
+    /// Writes forces, in hartree/bohr, of the atoms from `first` on; all of `atoms` is to be
+    /// filled, up to 32. Calls come in order and without gaps, each once.
     fn get(&mut self, first: usize, atoms: &mut [[Self::Real; 3]]);
 }
 
@@ -94,12 +95,13 @@ pub trait Destination: Sealed {
     #[doc(hidden)]
     fn wire(&mut self, natoms: usize) -> &mut [u8];
 
-    /// Takes numbers from number `first` on; false if it refuses them because they are not finite. May use
-    /// their memory.
+    /// Takes numbers from number `first` on; false if it refuses them because they are not finite.
+    /// May use their memory.
     #[doc(hidden)]
     fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool;
 
-    /// Whether all numbers of this many atoms are finite, as far as [`put`](Self::put) has not looked.
+    /// Whether all numbers of this many atoms are finite, as far as [`put`](Self::put) has not
+    /// looked.
     #[doc(hidden)]
     fn all_finite(&self, natoms: usize) -> bool;
 
@@ -130,8 +132,8 @@ pub trait Origin: Sealed {
     #[doc(hidden)]
     fn wire(&self) -> Option<&[u8]>;
 
-    /// Adds numbers from number `first` on, at most `most` of them and as many as there is room for, and
-    /// returns how many. None if it refuses them because they are not finite.
+    /// Adds numbers from number `first` on, at most `most` of them and as many as there is room
+    /// for, and returns how many. None if it refuses them because they are not finite.
     #[doc(hidden)]
     fn push(
         &mut self,
@@ -330,6 +332,9 @@ impl<S: Source> Origin for Chunks<'_, S> {
     ) -> Option<usize> {
         let room = message.room();
         let values = in_place::<S::Real>(room, (room.len() / ATOM * 3).min(most));
+        if values.is_empty() {
+            return Some(0);
+        }
         // What the source does not write must not be a part of another message.
         values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);

@@ -1,5 +1,5 @@
-//! A digest of the caller's arrays, by which an exchange that is made anew proves that it is the one
-//! that was interrupted.
+//! A digest of the caller's arrays, by which an exchange that is made anew proves that it is the
+//! one that was interrupted.
 
 /// 64 bits that stand for the numbers and texts of an exchange.
 ///
@@ -9,9 +9,9 @@
 /// middle of a message, and again of the arrays that the next exchange brings. An exchange that is
 /// kept, or one that ends, never pays for it.
 ///
-/// Two lanes of 32 bits with a multiplication each: that is one instruction on a Cortex-M0, where 64
-/// bits would be a call. It guards against mistakes, not against an attacker: both arrays are the
-/// caller's.
+/// Two lanes of 32 bits with a multiplication each: that is one instruction on a Cortex-M0, where
+/// 64 bits would be a call. It guards against mistakes, not against an attacker: both arrays are
+/// the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u32, u32);
 

@@ -1,4 +1,5 @@
-//! What a protocol machine and its transport agree on: which bytes move next, and what they wait for.
+//! What a protocol machine and its transport agree on: which bytes move next, and what they wait
+//! for.
 
 pub(crate) mod fingerprint;
 mod pending;
@@ -24,18 +25,18 @@ pub enum Step<'a, T> {
 /// One exchange of the conversation: slices to fill and to send, and a result.
 ///
 /// An exchange has no transport. A shim ([`blocking::run`](crate::blocking::run), `asynch::run`,
-/// `smoltcp::poll`, or your own) asks [`step`](Self::step) which slice comes next, moves as many of its
-/// bytes as the transport takes, passes their number to [`advance`](Self::advance), and repeats. The
-/// slices are the caller's own arrays wherever those have the layout of the wire, so that numbers are
-/// copied once.
+/// `smoltcp::poll`, or your own) asks [`step`](Self::step) which slice comes next, moves as many of
+/// its bytes as the transport takes, passes their number to [`advance`](Self::advance), and
+/// repeats. The slices are the caller's own arrays wherever those have the layout of the wire, so
+/// that numbers are copied once.
 ///
 /// # Interrupted exchanges
 ///
 /// An exchange may stop at any byte: a time-out, an error of the transport that passes, a poll that
 /// returns `Pending`. Keep it, and run it again to continue. All progress is in the machine
-/// ([`Driver`](crate::Driver), [`Server`](crate::Server)), so it may also be dropped and made anew; in
-/// the middle of a message only with arrays that hold the same numbers, because the rest of a message
-/// belongs to what has moved of it. The machine checks that, and returns
+/// ([`Driver`](crate::Driver), [`Server`](crate::Server)), so it may also be dropped and made anew;
+/// in the middle of a message only with arrays that hold the same numbers, because the rest of a
+/// message belongs to what has moved of it. The machine checks that, and returns
 /// [`ProtocolError::Unfinished`] otherwise.
 ///
 /// This trait is sealed.
@@ -69,22 +70,23 @@ pub trait Exchange: Sealed {
 
     /// Notes that the peer has closed its side: nothing more will ever be read.
     ///
-    /// Between two messages that is a clean end, and the next step returns it; inside a message the next
-    /// step is [`ProtocolError::EndOfStream`].
+    /// Between two messages that is a clean end, and the next step returns it; inside a message the
+    /// next step is [`ProtocolError::EndOfStream`].
     fn end(&mut self);
 
     /// Whether a message has moved in part.
     ///
-    /// Only then may a write join what is already queued. Otherwise what was written is complete, and
-    /// should be flushed.
+    /// Only then may a write join what is already queued. Otherwise what was written is complete,
+    /// and should be flushed.
     fn midway(&self) -> bool;
 
-    /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people. An
-    /// exchange that has not begun returns what remains of the one before.
+    /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people.
+    /// An exchange that has not begun returns what remains of the one before.
     fn waits_for(&self) -> Wait;
 }
 
-/// Keeps [`Exchange`] and the arrays' traits to this crate: the shims rely on what an exchange promises.
+/// Keeps [`Exchange`] and the arrays' traits to this crate: the shims rely on what an exchange
+/// promises.
 pub trait Sealed {}
 
 impl<T: Sealed + ?Sized> Sealed for &mut T {}
@@ -128,7 +130,8 @@ pub(crate) fn check_length(
     refuse(reason, error)
 }
 
-/// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there anyway.
+/// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there
+/// anyway.
 pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
     slice::from_mut(to).copy_from_slice(slice::from_ref(from));
 }

@@ -44,12 +44,12 @@ pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
 }
 
 /// Whether no number is infinite or NaN.
-// Not inlined: one function for all arrays, and its callers don't hold its numbers on the stack while
-// they call soft float.
+// Not inlined: one function for all arrays, and its callers don't hold its numbers on the stack
+// while they call soft float.
 #[inline(never)]
 pub(crate) fn are_finite(numbers: &[f64]) -> bool {
-    // An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
-    // operations a number without a branch: vectors on a host, no soft float on a device.
+    // An exponent of ones, and no other, carries into the sign when one is added to it. Three
+    // integer operations a number without a branch: vectors on a host, no soft float on a device.
     let carries = numbers.iter().fold(0, |carries, number| {
         let exponent = number.to_bits() & f64::INFINITY.to_bits();
         carries | (exponent + (1 << (f64::MANTISSA_DIGITS - 1)))

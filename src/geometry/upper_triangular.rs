@@ -81,7 +81,8 @@ impl Cell {
     }
 }
 
-/// The largest absolute value; NaN if there is one. By bits, whose order is that of positive numbers.
+/// The largest absolute value; NaN if there is one. By bits, whose order is that of positive
+/// numbers.
 fn largest(numbers: &[f64]) -> f64 {
     let bits = numbers.iter().map(|x| x.to_bits() & !SIGN);
     f64::from_bits(bits.max().unwrap_or(0))

@@ -61,6 +61,8 @@ const BUDGET: usize = 64;
 
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
+        // Runtimes hand out sockets that do not block, with which a wait would be a busy loop.
+        socket.set_nonblocking(false)?;
         socket.send_at_once()?;
         if let Some(limit) = shortest(&deadlines) {
             socket.set_write_timeout(tick(limit))?;
@@ -81,7 +83,7 @@ impl Stream {
         })
     }
 
-    /// Takes over a TCP connection, which must block.
+    /// Takes over a TCP connection, and has it block.
     ///
     /// # Errors
     ///
@@ -92,7 +94,7 @@ impl Stream {
         Self::new(Socket::Tcp(socket), peer, deadlines)
     }
 
-    /// Takes over a unix connection, which must block. `peer` is what errors call it.
+    /// Takes over a unix connection, and has it block. `peer` is what errors call it.
     ///
     /// # Errors
     ///
@@ -347,9 +349,10 @@ fn tick(limit: Duration) -> Duration {
     (limit / 4).max(SHORTEST)
 }
 
-/// Linux returns `WouldBlock` when a time-out of a socket passes, other systems `TimedOut`.
+/// Unix returns `WouldBlock` when a time-out of a socket passes, and Windows `TimedOut`. On unix that
+/// is the network's own: the connection is lost.
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    error.kind() == ErrorKind::WouldBlock || cfg!(windows) && error.kind() == ErrorKind::TimedOut
 }
 
 /// The shortest time-out of a socket that every system has.

@@ -8,9 +8,9 @@ use crate::fmt::debug_as_display;
 
 /// The conversation can't go on, or the caller asked for what can't be done.
 ///
-/// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close it,
-/// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as it was, and
-/// the call can be repeated with better arguments.
+/// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close
+/// it, [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it
+/// as it was, and the call can be repeated with better arguments.
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -48,8 +48,8 @@ pub enum ProtocolError {
         /// Atoms of the structure before.
         expected: usize,
     },
-    /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this driver
-    /// did not ask for INIT.
+    /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this
+    /// driver did not ask for INIT.
     UnannouncedBatch,
     /// The numbers are lengths only with their bytes reversed: the server sends them big-endian.
     ///
@@ -72,9 +72,9 @@ pub enum ProtocolError {
     },
     /// The caller replied and no structure is waiting for a reply. The driver is as it was.
     NothingToReplyTo,
-    /// This message has moved in part, and the exchange does not have the arrays that it began with, or
-    /// they no longer hold what has moved. The machine is as it was: run the exchange that began it, or
-    /// close the connection.
+    /// This message has moved in part, and the exchange does not have the arrays that it began
+    /// with, or they no longer hold what has moved. The machine is as it was: run the exchange that
+    /// began it, or close the connection.
     Unfinished(Header),
     /// Positions were received and have not been replied to. The driver is as it was.
     ReplyDue,
@@ -82,7 +82,8 @@ pub enum ProtocolError {
     /// ([`Server::get_forces`](crate::Server::get_forces)), drop them
     /// ([`Server::discard`](crate::Server::discard)), or close the connection.
     AnswerDue,
-    /// The caller's arrays don't have the lengths that the structures need. The machine is as it was.
+    /// The caller's arrays don't have the lengths that the structures need. The machine is as it
+    /// was.
     WrongLength {
         /// What the array holds.
         quantity: Quantity,
@@ -91,7 +92,8 @@ pub enum ProtocolError {
         /// The length it should have.
         expected: usize,
     },
-    /// A text, INIT's or extras, is longer than the protocol can say (2^31 - 1 bytes). The machine is as it was.
+    /// A text, INIT's or extras, is longer than the protocol can say (2^31 - 1 bytes). The machine
+    /// is as it was.
     TextTooLong(usize),
     /// The server was told to send what its driver does not wait for. The server is as it was.
     InvalidStatus {
@@ -118,8 +120,8 @@ pub enum ProtocolError {
     },
     /// The vectors of a cell to be sent lie in one plane. The server is as it was.
     SingularCell,
-    /// A cell to be sent has numbers below its diagonal, which LAMMPS and others ignore. The server is as it
-    /// was; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular) rotates it.
+    /// A cell to be sent has numbers below its diagonal, which LAMMPS and others ignore. The server
+    /// is as it was; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular) rotates it.
     NotUpperTriangular,
 }
 

@@ -6,9 +6,10 @@ use crate::fmt::debug_as_display;
 
 /// Builds a JSON object in a buffer of `N` bytes, to be sent as the extras of a reply.
 ///
-/// i-PI 3.3.1 parses extras in its poll thread, and anything but a UTF-8 JSON *object* without the key
-/// `raw` kills that thread and hangs the simulation (`ipi/interfaces/utils.py`, `parse_extra`). What this
-/// builder holds is always a whole object that i-PI reads: each method adds one key or changes nothing.
+/// i-PI 3.3.1 parses extras in its poll thread, and anything but a UTF-8 JSON *object* without the
+/// key `raw` kills that thread and hangs the simulation (`ipi/interfaces/utils.py`, `parse_extra`).
+/// What this builder holds is always a whole object that i-PI reads: each method adds one key or
+/// changes nothing.
 ///
 /// i-PI knows `dipole`, `polarizability`, `friction`, `BEC` and `committee_pot`, `committee_force`,
 /// `committee_virial`, in atomic units; it keeps others for output.

@@ -63,7 +63,8 @@ pub(crate) struct InitText {
     text: heapless::Vec<u8, KEPT, u16>,
 }
 
-/// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many parameters.
+/// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many
+/// parameters.
 const KEPT: usize = 256;
 
 const KEY: &[u8] = b"batch_size";
@@ -173,8 +174,8 @@ pub(crate) struct Announcement<'a> {
 }
 
 impl<'a> Announcement<'a> {
-    /// The caller's text, or one blank. Quantum ESPRESSO 6.7 takes the length for a set of flags, and a
-    /// text of no bytes ends every driver built on i-PI's C `readbuffer`.
+    /// The caller's text, or one blank. Quantum ESPRESSO 6.7 takes the length for a set of flags,
+    /// and a text of no bytes ends every driver built on i-PI's C `readbuffer`.
     pub(crate) const fn text(self) -> &'a [u8] {
         match self.text {
             [] => b" ",
@@ -193,8 +194,8 @@ impl<'a> Announcement<'a> {
         room.map(|room| self.write(room)).is_some()
     }
 
-    /// Writes what follows the text, from its end on, as far as there is room; returns its length. It
-    /// begins with a comma if there is more than blanks before it.
+    /// Writes what follows the text, from its end on, as far as there is room; returns its length.
+    /// It begins with a comma if there is more than blanks before it.
     #[inline(never)]
     fn write(self, room: &mut [u8]) -> usize {
         if self.batch_size < 2 {

@@ -58,7 +58,8 @@ pub(crate) enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) field: Field,
-    /// What of the field is complete: structures, or numbers of positions or forces, or bytes of INIT's text.
+    /// What of the field is complete: structures, or numbers of positions or forces, or bytes of
+    /// INIT's text.
     pub(crate) index: usize,
 }
 
@@ -140,13 +141,14 @@ impl Place {
     }
 }
 
-/// Takes an integer from the front; zero if the bytes have run out, which the lengths above exclude.
+/// Takes an integer from the front; zero if the bytes have run out, which the lengths above
+/// exclude.
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> i32 {
     i32::from_le_bytes(take(bytes))
 }
 
-/// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the identity
-/// after it.
+/// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the
+/// identity after it.
 pub(crate) fn take_cell(bytes: &mut &[u8], cell: &mut Cell) {
     take_matrix(bytes, cell.h_mut());
     *bytes = bytes.get(MATRIX..).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either byte order.
+//! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either
+//! byte order.
 
 use super::layout::REAL;
 use crate::geometry::are_finite;
@@ -7,8 +8,9 @@ use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
 /// A real number as the caller stores it: `f64`, or `f32` to halve the memory.
 ///
-/// An `f64` on a little-endian CPU is laid out in memory as it is on the wire and is never converted: the
-/// transport reads into and writes from the caller's array. Everything else is converted by the chunk.
+/// An `f64` on a little-endian CPU is laid out in memory as it is on the wire and is never
+/// converted: the transport reads into and writes from the caller's array. Everything else is
+/// converted by the chunk.
 ///
 /// This trait is sealed.
 pub trait Scalar:

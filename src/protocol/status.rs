@@ -3,8 +3,8 @@
 use core::fmt;
 use core::ops::BitOr;
 
-/// What a [`Server`](crate::Server) knows of its driver: a set, as in i-PI (3.3.1 `ipi/interfaces/sockets.py`,
-/// `Status`).
+/// What a [`Server`](crate::Server) knows of its driver: a set, as in i-PI (3.3.1
+/// `ipi/interfaces/sockets.py`, `Status`).
 ///
 /// ```
 /// use forcewire::Status;
@@ -17,7 +17,8 @@ use core::ops::BitOr;
 pub struct Status(u8);
 
 impl Status {
-    /// The empty set: the driver has gone, or was never there. To be found with `==`, for it is part of every set.
+    /// The empty set: the driver has gone, or was never there. To be found with `==`, for it is
+    /// part of every set.
     pub const DISCONNECTED: Self = Self(0);
     /// It is connected.
     pub const UP: Self = Self(1);
@@ -29,8 +30,8 @@ impl Status {
     pub const HAS_DATA: Self = Self(8);
     /// It owes an answer: it computes, or has not said yet what it needs.
     pub const BUSY: Self = Self(16);
-    /// The caller's deadline has passed ([`Server::mark_timed_out`](crate::Server::mark_timed_out)) and nothing was heard
-    /// of it since.
+    /// The caller's deadline has passed ([`Server::mark_timed_out`](crate::Server::mark_timed_out))
+    /// and nothing was heard of it since.
     pub const TIMEOUT: Self = Self(32);
 
     const NAMES: [(Self, &'static str); 6] = [

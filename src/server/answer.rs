@@ -32,8 +32,8 @@ impl Answer {
         from.get(..self.extras_kept).unwrap_or_default()
     }
 
-    /// Bytes of extras that the driver sent; more than [`extras`](Self::extras) returns if there was no
-    /// room.
+    /// Bytes of extras that the driver sent; more than [`extras`](Self::extras) returns if there
+    /// was no room.
     #[must_use]
     pub const fn extras_sent(&self) -> usize {
         self.extras_sent

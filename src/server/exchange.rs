@@ -1,15 +1,13 @@
-//! What an exchange is for, whether it may continue what was begun, and what comes next in it.
+//! What an exchange is for, and what comes next in it.
 
 use core::convert::Infallible;
 use core::fmt;
 
 use super::request::check_cell;
 use super::{Answer, Mode, Phase, Request, Server, State};
-use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
+use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
-use crate::protocol::layout::{ATOM, Field, Place, REAL};
-use crate::protocol::scalar::as_memory;
+use crate::protocol::layout::{Field, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
 /// What an exchange is for.
@@ -39,9 +37,9 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) answers: &'a mut [Answer],
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
-    stage: Stage,
+    pub(super) stage: Stage,
     /// Whoever makes this exchange anew owns its arrays and has not changed them.
-    owned: bool,
+    pub(super) owned: bool,
 }
 
 /// What an exchange does between two messages.
@@ -54,7 +52,7 @@ enum Turn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Nothing has been asked of it.
     Made,
     /// It is the exchange that moves the bytes.
@@ -103,8 +101,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the same
-    /// exchange anew for each piece that moves: no fingerprint is taken of them.
+    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
+    /// same exchange anew for each piece that moves: no fingerprint is taken of them.
     #[cfg(feature = "std")]
     pub(crate) const fn owned(mut self) -> Self {
         self.course.owned = true;
@@ -131,185 +129,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// Whether the exchange that this one follows may be continued by it. Changes nothing if not.
-    fn check_identity(&mut self) -> Result<(), Refused> {
-        use Goal::{Evaluate, Forces, Initialize, Send};
-
-        if self.server.has_failed() {
-            return Ok(());
-        }
-        let has_request = matches!(self.goal, Initialize | Send | Evaluate);
-        if self.is_bound() && !(has_request && self.is_same_request()) {
-            let error = if self.goal == Evaluate && !self.needs_request() {
-                ProtocolError::AnswerDue
-            } else {
-                ProtocolError::Unfinished(self.server.first)
-            };
-            return self.server.refuse(error);
-        }
-        if !matches!(self.goal, Forces | Evaluate) {
-            return Ok(());
-        }
-        if self.server.owes_forces() && self.server.structures == 0 {
-            return self.server.refuse(ProtocolError::AnswerDue);
-        }
-        if !self.answer_has_begun() {
-            return Ok(());
-        }
-        self.check_room(self.server.natoms(), self.server.structures)?;
-        if self.is_same_answer() {
-            return Ok(());
-        }
-        let error = ProtocolError::Unfinished(Header::ForceReady);
-        self.server.refuse(error)
-    }
-
-    /// Whether only the request that it was begun with continues what is under way.
-    fn is_bound(&self) -> bool {
-        let server = &*self.server;
-        let message = match self.goal {
-            Goal::Initialize => Header::Init,
-            Goal::Send => Header::PosData,
-            Goal::Evaluate => return self.needs_request() || server.owes_forces(),
-            _ => return self.needs_request(),
-        };
-        let leaving = server.is_sending() && server.progress.message > 0;
-        leaving && server.first == message || server.unreported == Some(self.goal)
-    }
-
-    /// Whether the rest of what is leaving is in the caller's arrays.
-    #[inline(never)]
-    fn needs_request(&self) -> bool {
-        let server = &*self.server;
-        server.progress.message > 0
-            && match server.state {
-                State::Direct(_) => true,
-                State::Gathered { message, place } => {
-                    matches!(message, Header::Init | Header::PosData) && place.field != Field::End
-                }
-                _ => false,
-            }
-    }
-
-    /// Whether part of an answer is in the caller's arrays.
-    fn answer_has_begun(&self) -> bool {
-        let server = &*self.server;
-        match server.state {
-            State::Idle => server.unreported == Some(Goal::Forces),
-            State::Copies(_) | State::Surplus(_) => true,
-            State::Receiving(place) => {
-                server.structures > 1
-                    || match place.field {
-                        Field::Energy => false,
-                        Field::Forces => place.index > 0 || server.progress.at > 0,
-                        _ => true,
-                    }
-            }
-            _ => false,
-        }
-    }
-
-    fn is_same_request(&self) -> bool {
-        self.server.request.is_some() && self.server.request == Some(self.of_request())
-    }
-
-    fn is_same_answer(&self) -> bool {
-        self.server.received.is_some() && self.server.received == Some(self.of_answer())
-    }
-
-    /// The fingerprint of what was begun with this request: of INIT, or of the positions.
-    #[inline(never)]
-    fn of_request(&self) -> Fingerprint {
-        let mut fingerprint = Fingerprint::new();
-        if self.owned {
-            return fingerprint;
-        }
-        if self.server.first == Header::Init {
-            fingerprint.word(self.request.replica as u32);
-            fingerprint.bytes(self.request.text);
-            return fingerprint;
-        }
-        fingerprint.word(size_of::<T>() as u32);
-        for cell in self.request.cells {
-            fingerprint.bytes(as_memory(cell.h().as_flattened()));
-        }
-        fingerprint.bytes(as_memory(self.request.positions.as_flattened()));
-        fingerprint
-    }
-
-    /// The fingerprint of the arrays that an answer goes into.
-    #[inline(never)]
-    fn of_answer(&self) -> Fingerprint {
-        let mut fingerprint = Fingerprint::new();
-        if self.owned {
-            return fingerprint;
-        }
-        fingerprint.word(size_of::<T>() as u32);
-        for answer in &*self.answers {
-            fingerprint.bytes(as_memory(&[answer.energy]));
-            fingerprint.bytes(as_memory(answer.virial.0.as_flattened()));
-            for number in [answer.extras_at, answer.extras_kept, answer.extras_sent] {
-                fingerprint.word(number as u32);
-            }
-        }
-        fingerprint.bytes(as_memory(self.forces.as_flattened()));
-        fingerprint.bytes(self.extras.get(..self.server.filled()).unwrap_or_default());
-        fingerprint
-    }
-
-    /// Leaves what the next exchange needs to prove that it is the same.
-    fn leave(&mut self) {
-        if self.stage != Stage::Entered || self.server.has_failed() {
-            return;
-        }
-        let answered = self.server.unreported == Some(Goal::Forces);
-        let sends = self.is_bound() || self.goal == Goal::Evaluate && answered;
-        // What was proved once is proved: only the exchange that began a request has no proof yet.
-        if sends && self.server.request.is_none() {
-            self.server.request = Some(self.of_request());
-        }
-        if matches!(self.goal, Goal::Forces | Goal::Evaluate) && self.answer_has_begun() {
-            self.server.received = Some(self.of_answer());
-        }
-    }
-
-    /// Takes over from the exchange before.
-    fn take_over(&mut self) -> Result<(), Refused> {
-        // A message of which no byte has moved is abandoned.
-        if self.server.progress.message == 0
-            && (self.server.is_sending() || self.server.is_receiving())
-        {
-            self.server.state = State::Idle;
-        }
-        // A complete answer that cannot be told to be this request's is forgotten: nothing is owed.
-        if self.goal == Goal::Evaluate
-            && self.server.is_idle()
-            && self.server.unreported == Some(Goal::Forces)
-            && !(self.is_same_request() && self.is_same_answer())
-        {
-            self.server.unreported = None;
-        }
-        self.check_identity()?;
-        if matches!(self.goal, Goal::Forces | Goal::Evaluate | Goal::Discard) {
-            self.server.received = None;
-        }
-        match self.goal {
-            Goal::Exit if self.server.is_receiving() => self.server.between(Phase::Leaving),
-            Goal::Discard => self.server.drop_answer(),
-            // Perhaps with numbers of another type, which are not read into the same memory.
-            _ => {
-                if let State::Receiving(place) = self.server.state
-                    && place == Place::start(Field::Forces)
-                    && self.server.progress.at == 0
-                {
-                    self.forces_from(0);
-                }
-            }
-        }
-        self.stage = Stage::Entered;
-        Ok(())
-    }
-
     /// Whether the exchange can continue from here, or has nothing left to do.
     fn check_state(&mut self) -> Result<(), Refused> {
         let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
@@ -329,6 +148,9 @@ impl<T: Scalar> Course<'_, T> {
                 let error = ProtocolError::Unanswered(self.server.asked());
                 return self.server.refuse(error);
             }
+            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
+                self.stage = Stage::Ended;
+            }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
                 self.stage = Stage::Ended;
@@ -339,8 +161,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Goes on as far as no byte has to move.
-    // Whatever computes is called from here with next to nothing on the stack: where floating point is
-    // software, it takes most of what a call may.
+    // Whatever computes is called from here with next to nothing on the stack: where floating point
+    // is software, it takes most of what a call may.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
         self.enter()?;
@@ -426,6 +248,12 @@ impl<T: Scalar> Course<'_, T> {
             Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
             _ => self.turn(),
         };
+        if matches!(self.goal, Goal::Forces | Goal::Evaluate)
+            && !matches!(turn, Turn::Ends | Turn::Waits)
+            && self.server.owes_forces()
+        {
+            self.check_room(self.server.natoms(), self.server.structures)?;
+        }
         match turn {
             Turn::Ends => {
                 if self.goal == Goal::Send {
@@ -445,9 +273,6 @@ impl<T: Scalar> Course<'_, T> {
                     if i32::try_from(len).is_err() {
                         return self.server.refuse(ProtocolError::TextTooLong(len));
                     }
-                }
-                if first == Header::GetForce {
-                    self.check_room(self.server.natoms(), self.server.structures)?;
                 }
                 self.server.first = first;
                 self.server.gather(first, Place::HEADER);
@@ -531,8 +356,8 @@ impl<T: Scalar> Course<'_, T> {
         between && sends && self.server.phase == Phase::Ready
     }
 
-    /// Whether the structures can be sent, except for their cells, and the arrays for the answers have
-    /// the right lengths.
+    /// Whether the structures can be sent, except for their cells, and the arrays for the answers
+    /// have the right lengths.
     fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
@@ -556,7 +381,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the answers to this many structures have a place.
-    fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
+    pub(super) fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
         let expected = match self.server.state {
             // Bytes that were announced and fitted into the buffer.
             State::Receiving(place) if place.field == Field::Extras => {
@@ -616,62 +441,6 @@ impl<T: Scalar> Course<'_, T> {
     }
 }
 
-impl Server {
-    const fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
-    }
-
-    const fn has_failed(&self) -> bool {
-        matches!(self.state, State::Leaving | State::Closed | State::Failed)
-    }
-
-    /// Bytes of extras that are in the caller's buffer.
-    const fn filled(&self) -> usize {
-        match self.state {
-            State::Receiving(place) => match place.field {
-                Field::Extras => self.kept + self.progress.at,
-                Field::ExtrasLength => self.kept,
-                _ => 0,
-            },
-            State::Surplus(_) => self.kept,
-            State::Idle if matches!(self.unreported, Some(Goal::Forces)) => self.kept,
-            _ => 0,
-        }
-    }
-
-    /// Drops what is still to come of an answer, whatever arrays it was for.
-    fn drop_answer(&mut self) {
-        if !self.owes_forces() {
-            return;
-        }
-        let (at, end) = (self.progress.at, self.progress.end);
-        if let State::Receiving(place) = self.state {
-            match place.field {
-                Field::Forces => {
-                    let all = self
-                        .carried
-                        .saturating_mul(self.natoms())
-                        .saturating_mul(ATOM);
-                    let taken = place.index.saturating_mul(REAL).saturating_add(at);
-                    self.copies(all.saturating_sub(taken));
-                }
-                Field::Extras => {
-                    self.drop_extras(place.index, self.surplus.saturating_add(end - at))
-                }
-                _ => {}
-            }
-        }
-        self.structures = 0;
-        self.request = None;
-    }
-}
-
-impl<T: Scalar> Drop for Course<'_, T> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 impl<T: Scalar, O> Sealed for ServerExchange<'_, T, O> {}
 
 impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
@@ -698,11 +467,11 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        let wait = self.course.server.waits_for();
-        // A message that the exchange before has only looked at.
-        let looked =
-            self.course.stage == Stage::Made && wait.awaited == Awaited::Taken && wait.moved == 0;
-        if self.course.stage == Stage::Ended || looked {
+        let wait = self
+            .course
+            .server
+            .waits_for(self.course.stage == Stage::Made);
+        if self.course.stage == Stage::Ended {
             wait.nothing()
         } else {
             wait

@@ -122,8 +122,8 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes a virial that has come into the scratch to its place, if it has one, to be made symmetric
-    /// there.
+    /// Takes a virial that has come into the scratch to its place, if it has one, to be made
+    /// symmetric there.
     pub(super) fn take_virial(&mut self) -> Option<&mut Virial> {
         let State::Receiving(Place {
             field: Field::Virial,
@@ -146,7 +146,8 @@ impl<T: Scalar> Course<'_, T> {
         place(&mut self.server.answer, self.answers, index)
     }
 
-    /// Continues with the next energy, or with forces on as many atoms as were announced with the last.
+    /// Continues with the next energy, or with forces on as many atoms as were announced with the
+    /// last.
     fn expect_forces(&mut self, energy: Place, announced: i32) {
         let server = &mut *self.server;
         let expected = server.natoms();
@@ -219,8 +220,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 }
 
-/// Where the answer for this structure is: the first one is the machine's, and is copied to the caller's
-/// when it is complete.
+/// Where the answer for this structure is: the first one is the machine's, and is copied to the
+/// caller's when it is complete.
 fn place<'s>(
     first: &'s mut Answer,
     answers: &'s mut [Answer],

@@ -26,82 +26,33 @@
 mod answer;
 mod exchange;
 mod fold;
+mod identity;
 mod incoming;
+mod mode;
 mod outgoing;
 mod request;
+mod state;
 
 use core::fmt;
 
 pub use answer::Answer;
 pub use exchange::ServerExchange;
+pub use mode::Mode;
 pub use request::Request;
 
+use crate::exchange::Traffic;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Progress, SCRATCH};
-use crate::exchange::{Awaited, Refused, Traffic, Wait, refuse};
-use crate::fmt::{debug, trace};
-use crate::protocol::header::HEADER;
-use crate::protocol::layout::{ATOM, Field, INTEGER, MATRIX, Place, REAL};
-use crate::protocol::{Header, ProtocolError, Quantity, Scalar, Status};
+use crate::exchange::progress::Progress;
+use crate::protocol::{Header, ProtocolError, Scalar, Status};
 use exchange::Goal;
 use fold::Fold;
-
-/// Which messages a server sends for an evaluation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Mode {
-    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI before
-    /// 3.2, ASE.
-    Classic,
-    /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
-    #[default]
-    Consolidated,
-    /// The four messages of [`Classic`](Self::Classic) and nothing else: each STATUS is followed by
-    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist on it.
-    Strict,
-    /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
-    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a time.
-    Batched(usize),
-}
-
-impl Mode {
-    /// The message that leaves in the same write, after this one.
-    const fn follower(self, message: Header) -> Option<Header> {
-        match (message, self) {
-            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Some(Header::GetForce),
-            (Header::Init | Header::PosData, _) => Some(Header::Status),
-            (Header::GetForce, Self::Strict) => None,
-            (Header::GetForce, _) => Some(Header::Status),
-            _ => None,
-        }
-    }
-
-    /// What is known of the driver when a write that began with this message has left.
-    const fn after(self, first: Header) -> Phase {
-        match (first, self) {
-            (Header::Init, _) => Phase::Initializing,
-            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Phase::Awaiting,
-            (Header::PosData, _) => Phase::Computing,
-            (Header::GetForce, _) => Phase::Awaiting,
-            (Header::Exit, _) => Phase::Leaving,
-            _ => Phase::Asked,
-        }
-    }
-
-    /// Structures of each batch that INIT announces.
-    const fn batch_size(self) -> usize {
-        match self {
-            Self::Batched(size) => size,
-            _ => 1,
-        }
-    }
-}
+use state::{Phase, State};
 
 /// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
 ///
-/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the caller's.
-/// Each of its exchanges is an [`Exchange`](crate::Exchange); [`evaluate`](Self::evaluate) is all of
-/// them together.
+/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the
+/// caller's. Each of its exchanges is an [`Exchange`](crate::Exchange);
+/// [`evaluate`](Self::evaluate) is all of them together.
 ///
 /// ```no_run
 /// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
@@ -121,17 +72,17 @@ impl Mode {
 ///
 /// # Interrupted exchanges
 ///
-/// An exchange may stop half-way: a time-out, a future that is dropped, a poll that returns `Pending`.
-/// Keep it and run it again. One that was dropped can be made anew:
+/// An exchange may stop half-way: a time-out, a future that is dropped, a poll that returns
+/// `Pending`. Keep it and run it again. One that was dropped can be made anew:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
 /// - In the middle of a message, only the same exchange with the same numbers: the request's, and in
 ///   the caller's arrays what has come of an answer. Otherwise it is
 ///   [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
-///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
-///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its request.
-///   [`discard`](Self::discard) drops them.
+/// [`get_forces`](Self::get_forces). `evaluate` with other positions is
+/// [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its request.
+/// [`discard`](Self::discard) drops them.
 ///
 /// After such an error the server is as it was.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -154,8 +105,8 @@ pub struct Server {
     /// Structures that each message carries: 1, or as many as INIT announced.
     carried: usize,
     natoms: Option<usize>,
-    /// Structures of the request under way; the others of its batch are copies of the last. 0 while its
-    /// answer is being discarded.
+    /// Structures of the request under way; the others of its batch are copies of the last. 0 while
+    /// its answer is being discarded.
     structures: usize,
     /// Bytes of extras kept so far, and bytes of the current ones for which there is no room.
     kept: usize,
@@ -171,46 +122,6 @@ pub struct Server {
     answer: Answer,
     /// Of the cell that is leaving, or by which atoms are folded.
     inverse: [[f64; 3]; 3],
-}
-
-/// Which message moves, and where in it the next byte is.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// Between messages.
-    Idle,
-    /// What was gathered in the scratch is leaving; this place of this message comes after it.
-    Gathered {
-        message: Header,
-        place: Place,
-    },
-    /// Positions, from this number on, are leaving from the caller's array.
-    Direct(usize),
-    /// The header of an answer is coming.
-    Header,
-    /// A field of FORCEREADY is coming, into the scratch or the caller's array.
-    Receiving(Place),
-    /// So many bytes of forces of copies are coming, and are dropped.
-    Copies(usize),
-    /// Extras of this structure are coming for which there is no room.
-    Surplus(usize),
-    /// EXIT has left; whatever comes until the driver closes is dropped.
-    Leaving,
-    Closed,
-    Failed,
-}
-
-/// What is known of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Unknown,
-    Asked,
-    NeedsInit,
-    Initializing,
-    Ready,
-    Computing,
-    HasData,
-    Awaiting,
-    Leaving,
 }
 
 impl Server {
@@ -249,25 +160,25 @@ impl Server {
         self
     }
 
-    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021 folds by
-    /// two box lengths at most; atoms farther out silently give wrong energies there. The caller's
-    /// array stays as it is.
+    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021
+    /// folds by one box length at most; atoms farther out silently give wrong energies there. The
+    /// caller's array stays as it is.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
         self.fold = Some(fold::fold);
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise: few
-    /// real drivers support it.
+    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
+    /// few real drivers support it.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
         self
     }
 
-    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise. In a cell
-    /// they always are: it would have no inverse.
+    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise. In a
+    /// cell they always are: it would have no inverse.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
@@ -290,15 +201,16 @@ impl Server {
     }
 
     /// Asks the driver for its status. If a question is open, its answer is awaited instead: in a
-    /// classic conversation that of a driver that computes, which comes when the forces are there. In a
-    /// consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A driver that
-    /// has closed the connection, or was sent EXIT, is [disconnected](Status::DISCONNECTED). In
-    /// [`Mode::Strict`] a driver whose status is known is not asked again.
+    /// classic conversation that of a driver that computes, which comes when the forces are there.
+    /// In a consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A
+    /// driver that has closed the connection, or was sent EXIT, is
+    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver whose status is known is
+    /// not asked again.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if a message has left in part, the rest
-    /// of which only the exchange has that began it. Final for the connection:
+    /// With the server as it was: [`ProtocolError::Unfinished`] if a message has left in part, the
+    /// rest of which only the exchange has that began it. Final for the connection:
     /// [`UnknownHeader`](ProtocolError::UnknownHeader),
     /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer),
     /// [`EndOfStream`](ProtocolError::EndOfStream).
@@ -331,8 +243,8 @@ impl Server {
         )
     }
 
-    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and its
-    /// true inverse.
+    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and
+    /// its true inverse.
     ///
     /// # Errors
     ///
@@ -348,18 +260,20 @@ impl Server {
         ServerExchange::new(self, Goal::Send, nothing).with(request, &mut [], &mut [], &mut [])
     }
 
-    /// Waits until the driver has computed, and takes the result: forces into `forces`, hartree/bohr,
-    /// exactly as many as positions were sent; extras into `extras`, as far as there is room.
+    /// Waits until the driver has computed, and takes the result: forces into `forces`,
+    /// hartree/bohr, exactly as many as positions were sent; extras into `extras`, as far as there
+    /// is room.
     ///
     /// # Errors
     ///
     /// With the server as it was: [`ProtocolError::InvalidStatus`] unless positions have been sent,
-    /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if part of
-    /// the answer is in other arrays. Final for the connection:
-    /// [`WrongAtoms`](ProtocolError::WrongAtoms), [`NegativeLength`](ProtocolError::NegativeLength),
-    /// [`NotFinite`](ProtocolError::NotFinite), [`Unanswered`](ProtocolError::Unanswered),
-    /// [`EndOfStream`](ProtocolError::EndOfStream) and those of [`status`](Self::status); `forces` (and
-    /// `answers` of a batch) may then hold parts of an answer.
+    /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if
+    /// part of the answer is in other arrays. Final for the connection:
+    /// [`WrongAtoms`](ProtocolError::WrongAtoms),
+    /// [`NegativeLength`](ProtocolError::NegativeLength), [`NotFinite`](ProtocolError::NotFinite),
+    /// [`Unanswered`](ProtocolError::Unanswered), [`EndOfStream`](ProtocolError::EndOfStream) and
+    /// those of [`status`](Self::status); `forces` (and `answers` of a batch) may then hold parts
+    /// of an answer.
     pub const fn get_forces<'a, T: Scalar>(
         &'a mut self,
         forces: &'a mut [[T; 3]],
@@ -384,25 +298,25 @@ impl Server {
         )
     }
 
-    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For a
-    /// request that nobody is interested in any more, so that the driver can be given another.
+    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For
+    /// a request that nobody is interested in any more, so that the driver can be given another.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if the request has left only in part.
-    /// Final for the connection: those of [`get_forces`](Self::get_forces).
+    /// With the server as it was: [`ProtocolError::Unfinished`] if the request has left only in
+    /// part. Final for the connection: those of [`get_forces`](Self::get_forces).
     pub const fn discard(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Discard, nothing)
     }
 
-    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT if
-    /// the driver needs it, sends positions and takes the forces, as [`get_forces`](Self::get_forces)
-    /// does.
+    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT
+    /// if the driver needs it, sends positions and takes the forces, as
+    /// [`get_forces`](Self::get_forces) does.
     ///
     /// # Errors
     ///
-    /// Those of the exchanges that it consists of, and [`ProtocolError::AnswerDue`], with the server as
-    /// it was, if positions have been sent by another exchange.
+    /// Those of the exchanges that it consists of, and [`ProtocolError::AnswerDue`], with the
+    /// server as it was, if positions have been sent by another exchange.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -416,8 +330,9 @@ impl Server {
     /// `answers`, their forces one after the other, their extras one after the other in one buffer
     /// ([`Answer::extras`]).
     ///
-    /// Needs a driver that asks for INIT, which announces batches: see [`capacity`](Self::capacity). A
-    /// request with fewer structures is padded with copies of the last, whose results are dropped.
+    /// Needs a driver that asks for INIT, which announces batches: see
+    /// [`capacity`](Self::capacity). A request with fewer structures is padded with copies of the
+    /// last, whose results are dropped.
     pub const fn evaluate_batch<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -429,16 +344,16 @@ impl Server {
             .with(request, answers, forces, extras)
     }
 
-    /// Sends EXIT, and waits until the driver has closed the connection. What is still to come of an
-    /// answer is dropped.
+    /// Sends EXIT, and waits until the driver has closed the connection. What is still to come of
+    /// an answer is dropped.
     ///
-    /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error of
-    /// the transport after EXIT has left means no more than that.
+    /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error
+    /// of the transport after EXIT has left means no more than that.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::Unfinished`] if another message has left in part: nothing can be sent after it.
-    /// The error that the connection has failed with, if it has.
+    /// [`ProtocolError::Unfinished`] if another message has left in part: nothing can be sent after
+    /// it. The error that the connection has failed with, if it has.
     pub const fn exit(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Exit, nothing)
     }
@@ -466,12 +381,14 @@ impl Server {
     }
 
     /// Notes that a deadline of the caller's has passed: the driver's status includes
-    /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its own.
+    /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its
+    /// own.
     pub const fn mark_timed_out(&mut self) {
         self.timed_out = true;
     }
 
-    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has announced.
+    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has
+    /// announced.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.carried
@@ -494,215 +411,6 @@ impl Server {
 
     fn first_answer(&self) -> Answer {
         self.answer
-    }
-
-    #[inline(never)]
-    fn fail(&mut self, error: ProtocolError) {
-        debug!("{}", error);
-        self.error = error;
-        self.state = State::Failed;
-    }
-
-    /// Refuses what the caller asks for. The conversation stays as it is.
-    #[inline(never)]
-    fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
-        refuse(&mut self.error, error)
-    }
-
-    /// Counts bytes that have moved, and returns whether the slice is complete.
-    fn moved(&mut self, n: usize) -> bool {
-        if matches!(self.state, State::Idle | State::Closed | State::Failed) {
-            return false;
-        }
-        let n = self.progress.most(n);
-        let traffic = if self.is_sending() {
-            &mut self.progress.traffic.sent
-        } else {
-            self.timed_out &= n == 0;
-            &mut self.progress.traffic.received
-        };
-        *traffic += n as u64;
-        self.progress.count(n)
-    }
-
-    /// The last question that the driver has not answered.
-    const fn asked(&self) -> Header {
-        match self.phase {
-            Phase::Awaiting => Header::GetForce,
-            _ => Header::Status,
-        }
-    }
-
-    const fn is_sending(&self) -> bool {
-        matches!(self.state, State::Gathered { .. } | State::Direct(_))
-    }
-
-    const fn is_receiving(&self) -> bool {
-        matches!(
-            self.state,
-            State::Header | State::Receiving(_) | State::Copies(_) | State::Surplus(_)
-        )
-    }
-
-    /// Whether an answer to positions is owed, or is coming.
-    #[inline(never)]
-    const fn owes_forces(&self) -> bool {
-        match self.phase {
-            _ if self.is_sending() => matches!(self.first, Header::PosData | Header::GetForce),
-            Phase::Computing | Phase::HasData | Phase::Awaiting => true,
-            _ => false,
-        }
-    }
-
-    /// What is awaited, whichever exchange does it. Inlined here and below: a call would remain in the
-    /// flash of programs that never ask.
-    #[inline(always)]
-    const fn waits_for(&self) -> Wait {
-        let awaited = match self.state {
-            State::Closed | State::Failed => Awaited::Nothing,
-            State::Leaving => Awaited::Close,
-            State::Gathered { .. } | State::Direct(_) => Awaited::Taken,
-            State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Awaited::Rest,
-            State::Header if self.progress.message > 0 => Awaited::Rest,
-            State::Idle | State::Header => match self.phase {
-                Phase::Asked => Awaited::Status,
-                Phase::Initializing => Awaited::Init,
-                Phase::Computing | Phase::Awaiting => Awaited::Forces,
-                _ => Awaited::Nothing,
-            },
-        };
-        Wait {
-            awaited,
-            within: match (awaited, self.state) {
-                (Awaited::Rest, State::Header) => None,
-                (Awaited::Rest, _) => Some(Header::ForceReady),
-                (Awaited::Taken, _) => Some(self.first),
-                _ => None,
-            },
-            moved: match awaited {
-                // What still comes then is dropped, and belongs to no message.
-                Awaited::Close => 0,
-                _ => self.progress.message,
-            },
-            announced: match awaited {
-                Awaited::Rest => self.announced(),
-                _ => None,
-            },
-            greeted: self.greeted,
-            evaluating: self.owes_forces(),
-            mark: self.progress.mark(),
-        }
-    }
-
-    /// Bytes of the message that is coming, as far as they are known.
-    const fn announced(&self) -> Option<usize> {
-        let structures = self.carried;
-        let each = self.natoms().saturating_mul(ATOM);
-        let each = each.saturating_add(REAL + MATRIX + INTEGER);
-        let whole = (HEADER + INTEGER).saturating_add(structures.saturating_mul(each));
-        match self.state {
-            State::Header => Some(HEADER),
-            State::Surplus(_)
-            | State::Receiving(Place {
-                field: Field::Extras,
-                ..
-            }) if structures == 1 => Some(whole.saturating_add(self.answer.extras_sent)),
-            State::Surplus(_)
-            | State::Receiving(Place {
-                field: Field::Extras | Field::ExtrasLength,
-                ..
-            }) => None,
-            _ => Some(whole),
-        }
-    }
-
-    /// A whole message has left or has come.
-    const fn between(&mut self, phase: Phase) {
-        self.state = State::Idle;
-        self.phase = phase;
-        self.progress.message = 0;
-    }
-
-    /// A whole write has left.
-    fn sent(&mut self) {
-        self.between(self.mode.after(self.first));
-        match self.first {
-            Header::Init => {
-                self.unreported = Some(Goal::Initialize);
-                if self.mode.batch_size() > 1 {
-                    self.carried = self.mode.batch_size();
-                }
-            }
-            Header::PosData => self.unreported = Some(Goal::Send),
-            Header::Exit => {
-                self.state = State::Leaving;
-                self.progress.expect(SCRATCH);
-            }
-            _ => {}
-        }
-    }
-
-    /// The driver has closed its side.
-    fn ended(&mut self) {
-        let within = match self.state {
-            State::Failed => return,
-            State::Header if self.progress.at > 0 => None,
-            State::Receiving(_) | State::Copies(_) | State::Surplus(_) => Some(Header::ForceReady),
-            _ => {
-                self.state = State::Closed;
-                return;
-            }
-        };
-        let after = self.progress.message;
-        self.fail(ProtocolError::EndOfStream { within, after });
-    }
-
-    /// The header of an answer has come.
-    fn header(&mut self) {
-        let bytes = *self
-            .progress
-            .scratch
-            .0
-            .first_chunk()
-            .unwrap_or(&[0; HEADER]);
-        let Some(answer) = Header::parse(&bytes) else {
-            return self.fail(ProtocolError::UnknownHeader(bytes));
-        };
-        trace!("driver: {}", answer.name());
-        self.greeted = true;
-        let phase = match (self.phase, answer) {
-            (Phase::Asked | Phase::Initializing, Header::Ready) => Phase::Ready,
-            (Phase::Asked, Header::NeedInit) => Phase::NeedsInit,
-            (Phase::Computing, Header::HaveData) => Phase::HasData,
-            (Phase::Awaiting, Header::ForceReady) => {
-                return self.expect(Place::HEADER.next(answer, self.carried));
-            }
-            // HAVEDATA of a driver that was given nothing is data of another conversation, and one that
-            // asks for INIT again straight after it will do so for ever.
-            _ => {
-                let to = match (self.phase, answer) {
-                    (Phase::Initializing, Header::NeedInit) => Header::Init,
-                    _ => self.asked(),
-                };
-                return self.fail(ProtocolError::UnexpectedAnswer { answer, to });
-            }
-        };
-        self.between(phase);
-        self.unreported = Some(Goal::Status);
-    }
-
-    /// Atoms of all structures of the request under way.
-    const fn total(&self) -> usize {
-        self.natoms().saturating_mul(self.structures)
-    }
-
-    /// Whether these numbers of the driver's are accepted; fails otherwise.
-    fn accepts(&mut self, quantity: Quantity, finite: bool) -> bool {
-        let accepts = finite || self.not_finite;
-        if !accepts {
-            self.fail(ProtocolError::NotFinite(quantity));
-        }
-        accepts
     }
 }
 

@@ -21,8 +21,8 @@ impl Server {
 }
 
 impl<'a, T: Scalar> Course<'a, T> {
-    /// Puts what is small into the scratch until it is full or an array comes that leaves from where
-    /// it is.
+    /// Puts what is small into the scratch until it is full or an array comes that leaves from
+    /// where it is.
     #[inline(always)]
     pub(super) fn fill(&mut self) {
         if self.server.progress.at < self.server.progress.end {
@@ -87,8 +87,8 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
     }
 
-    /// Adds the next field, or what of it there is room for; false if that is nothing, or the write is
-    /// complete.
+    /// Adds the next field, or what of it there is room for; false if that is nothing, or the write
+    /// is complete.
     #[inline(never)]
     fn put(&mut self) -> bool {
         let State::Gathered { message, place } = self.server.state else {

@@ -55,10 +55,10 @@ impl<'a, T> Request<'a, T> {
         Self { replica, ..self }
     }
 
-    /// The text of INIT for a driver that asks for it. One blank by default, because Quantum ESPRESSO
-    /// 6.7 takes the length for a set of flags, and a text of no bytes ends every driver built on
-    /// i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check. `batch_size` is added
-    /// where batches are announced.
+    /// The text of INIT for a driver that asks for it. One blank by default, because Quantum
+    /// ESPRESSO 6.7 takes the length for a set of flags, and a text of no bytes ends every driver
+    /// built on i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check. `batch_size`
+    /// is added where batches are announced.
     #[must_use]
     pub const fn init(self, text: &'a [u8]) -> Self {
         Self { text, ..self }

@@ -1,11 +1,14 @@
 //! System calls of `examples/driver.rs` and `examples/server.rs` an evaluation, counted by strace.
 //!
-//! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
+//! `cargo bench --bench calls`; needs `strace` (Debian's package of that name). FORCEWIRE_OVERWRITE=1 writes the table
+//! into the manual.
 
 #[path = "../common/example.rs"]
 mod example;
 #[path = "../common/layout.rs"]
 mod layout;
+#[path = "../common/page.rs"]
+mod page;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,6 +16,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use page::Table;
 
 const EVALUATIONS: usize = 1000;
 const ATOMS: usize = 64;
@@ -30,7 +35,10 @@ fn main() {
         println!("strace is not installed: nothing was counted");
         return;
     }
-    println!("system calls an evaluation of {ATOMS} atoms, over {EVALUATIONS} of them");
+    let mut table = Table::new("src/manual/speed.md", "calls");
+    table.line(format!(
+        "system calls an evaluation of {ATOMS} atoms, over {EVALUATIONS} of them"
+    ));
     for (role, count) in [("driver", driver as Count), ("server", server)] {
         for transport in ["tcp", "unix"] {
             for mode in ["classic", "consolidated"] {
@@ -42,10 +50,13 @@ fn main() {
                     .collect();
                 let all = calls.values().sum::<usize>() as f64 / EVALUATIONS as f64;
                 let each = each.join(", ");
-                println!("{role} {transport:>5} {mode:>13} {all:>6.2}   {each}");
+                table.line(format!(
+                    "{role} {transport:>5} {mode:>13} {all:>6.2}   {each}"
+                ));
             }
         }
     }
+    table.end();
 }
 
 /// Calls by name that a program made.

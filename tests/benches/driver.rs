@@ -1,9 +1,11 @@
 //! What an evaluation costs through forcewire, as a ratio to plain sockets that move the same bytes.
 //!
-//! `taskset -c 0 cargo bench` puts both ends on one CPU, which leaves out the time that one
+//! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time that one
 //! CPU takes to wake another. Both are measured in turn in one run, because machines are noisy: the ratio
-//! is the median over the turns.
+//! is the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
+#[path = "../common/page.rs"]
+mod page;
 mod plain;
 
 use std::io::{Read, Write};
@@ -12,6 +14,7 @@ use std::thread;
 use forcewire::net::Stream;
 use forcewire::{Driver, Evaluation, Event, Virial, blocking};
 
+use page::Table;
 use plain::{Socket, clear, median, pair, posdata, progress, ratio, timed};
 
 const TURNS: usize = 15;
@@ -23,20 +26,22 @@ enum Mode {
 }
 
 fn main() {
-    println!(
+    let mut table = Table::new("src/manual/speed.md", "driver");
+    table.line(format!(
         "{:>7} {:>5} {:>13} {:>12} {:>13} {:>7}",
         "atoms", "", "", "plain", "forcewire", "ratio"
-    );
+    ));
     for natoms in [1, 64, 1000, 10_000, 100_000] {
         for transport in ["tcp", "unix"] {
             for mode in [Mode::Classic, Mode::Consolidated] {
-                report(natoms, transport, mode);
+                table.line(row(natoms, transport, mode));
             }
         }
     }
+    table.end();
 }
 
-fn report(natoms: usize, transport: &str, mode: Mode) {
+fn row(natoms: usize, transport: &str, mode: Mode) -> String {
     let steps = (200_000 / (natoms + 64)).max(20);
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
@@ -58,11 +63,11 @@ fn report(natoms: usize, transport: &str, mode: Mode) {
     } else {
         "consolidated"
     };
-    println!(
+    format!(
         "{natoms:>7} {transport:>5} {mode:>13} {:>9.1} µs {:>10.1} µs {ratio:>6.2}×",
         median(plain),
         median(ours),
-    );
+    )
 }
 
 /// Microseconds an evaluation, asked by plain sockets and answered by `driver`.

@@ -2,8 +2,10 @@
 //!
 //! The driver at the other end costs nothing: it knows how many bytes come and answers with bytes that it has. First
 //! one driver and [`Server`], then many and [`Pool`]. `taskset -c 0 cargo bench --bench server` puts both ends on one
-//! CPU; the ratio is the median over the turns.
+//! CPU; the ratio is the median over the turns. FORCEWIRE_OVERWRITE=1 writes the tables into the manual.
 
+#[path = "../common/page.rs"]
+mod page;
 mod plain;
 
 use std::io::{Read, Write};
@@ -13,33 +15,36 @@ use std::thread;
 use forcewire::net::{Address, Job, Pool, PoolEvent, PoolOptions};
 use forcewire::{Cell, Mode, Request, Server, blocking};
 
+use page::Table;
 use plain::{Socket, clear, forceready, median, pair, posdata, progress, ratio, timed};
 
 const TURNS: usize = 15;
 
 fn main() {
-    println!("one driver, time an evaluation");
-    println!(
+    let mut table = Table::new("src/manual/speed.md", "server");
+    table.line("one driver, time an evaluation");
+    table.line(format!(
         "{:>7} {:>5} {:>13} {:>12} {:>13} {:>7}",
         "atoms", "", "", "plain", "forcewire", "ratio"
-    );
+    ));
     for natoms in [1, 64, 1000, 10_000] {
         for transport in ["tcp", "unix"] {
             for mode in [Mode::Classic, Mode::Consolidated] {
-                one(natoms, transport, mode);
+                table.line(one(natoms, transport, mode));
             }
         }
     }
-    println!();
-    println!("a pool, 64 atoms over unix sockets, evaluations a second");
-    println!(
+    table.line("");
+    table.line("a pool, 64 atoms over unix sockets, evaluations a second");
+    table.line(format!(
         "{:>7} {:>13} {:>12} {:>13} {:>7}",
         "drivers", "", "plain", "forcewire", "ratio"
-    );
+    ));
     for drivers in [1, 8, 64] {
-        many(drivers, Mode::Consolidated);
+        table.line(many(drivers, Mode::Consolidated));
     }
-    many(8, Mode::Batched(16));
+    table.line(many(8, Mode::Batched(16)));
+    table.end();
 }
 
 /// The driver: reads messages of known lengths and answers each with what there is to say.
@@ -69,7 +74,7 @@ fn exchanges(natoms: usize, mode: Mode, last: &[u8]) -> Vec<(usize, &[u8])> {
     }
 }
 
-fn one(natoms: usize, transport: &str, mode: Mode) {
+fn one(natoms: usize, transport: &str, mode: Mode) -> String {
     let steps = (200_000 / (natoms + 64)).max(20);
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
@@ -116,12 +121,12 @@ fn one(natoms: usize, transport: &str, mode: Mode) {
     } else {
         "consolidated"
     };
-    println!(
+    format!(
         "{natoms:>7} {transport:>5} {mode:>13} {:>9.1} µs {:>10.1} µs {:>6.2}×",
         median(plain.clone()),
         median(ours.clone()),
         ratio(&ours, &plain),
-    );
+    )
 }
 
 /// Runs the asking side against such a driver.
@@ -142,7 +147,7 @@ fn against(natoms: usize, transport: &str, mode: Mode, ask: impl FnOnce(Socket) 
 
 const ATOMS: usize = 64;
 
-fn many(drivers: usize, mode: Mode) {
+fn many(drivers: usize, mode: Mode) -> String {
     let batch = if let Mode::Batched(size) = mode {
         size
     } else {
@@ -222,10 +227,10 @@ fn many(drivers: usize, mode: Mode) {
         _ => "consolidated".into(),
     };
     let rate = |time: &[f64]| (drivers * batch) as f64 * 1e6 / median(time.to_vec());
-    println!(
+    format!(
         "{drivers:>7} {what:>13} {:>12.0} {:>13.0} {:>6.2}×",
         rate(&plain),
         rate(&ours),
         1.0 / ratio(&ours, &plain),
-    );
+    )
 }

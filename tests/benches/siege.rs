@@ -1,8 +1,10 @@
 //! 64 bad drivers and one good one: what the good one's throughput is worth among them, and what they cost in memory.
 //!
 //! `cargo bench --bench siege` takes half a minute; `cargo bench --bench siege -- 600` goes on for as many seconds, with a
-//! row each half minute.
+//! row each half minute. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
+#[path = "../common/page.rs"]
+mod page;
 mod plain;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use forcewire::net::{Address, Job, LeftReason, Pool, PoolEvent, PoolOptions};
 use forcewire::{Cell, Deadlines};
 
+use page::Table;
 use plain::{clear, forceready, median, progress};
 
 const ATOMS: usize = 64;
@@ -138,11 +141,14 @@ fn main() {
         AtomicBool::new(false),
         AtomicU64::new(0),
     );
-    println!("one good driver, {BAD} bad ones now and then, {ATOMS} atoms over a unix socket");
-    println!(
+    let mut table = Table::new("src/manual/speed.md", "siege");
+    table.line(format!(
+        "one good driver, {BAD} bad ones now and then, {ATOMS} atoms over a unix socket"
+    ));
+    table.line(format!(
         "{:>6} {:>12} {:>12} {:>7} {:>9} {:>9} {:>12}",
         "s", "alone", "besieged", "ratio", "memory", "files", "bad drivers"
-    );
+    ));
     thread::scope(|scope| {
         scope.spawn(|| good(&path, &answered));
         for index in 0..BAD {
@@ -192,7 +198,7 @@ fn main() {
                 .iter()
                 .zip(&alone)
                 .map(|(with, without)| with / without);
-            println!(
+            table.line(format!(
                 "{:>6.0} {:>10.0}/s {:>10.0}/s {:>6.2}× {:>6} kB {:>9} {dropped:>12}",
                 start.elapsed().as_secs_f64(),
                 median(alone.clone()),
@@ -200,14 +206,15 @@ fn main() {
                 median(ratios.collect()),
                 resident(),
                 fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
-            );
+            ));
         }
         for (reason, count) in reasons {
-            println!("{count:>8}  {reason}");
+            table.line(format!("{count:>8}  {reason}"));
         }
         over.store(true, Ordering::Relaxed);
         drop(pool);
     });
+    table.end();
 }
 
 /// A reason without its numbers.

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     writebuffer(&closed, data, &eight);
     assert(failed("after 0 of 8 bytes were sent") == FORCEWIRE_CONNECTION);
 
-    open_socket(&sock, &inet, &port, "127.0.0.1   ", "ignored");
+    open_socket(&sock, &inet, &port, "127.0.0.1   ", (const char *)1); /* What a register held: four were passed. */
     assert(failed("all is well") == FORCEWIRE_OK && sock >= 0);
     readbuffer(&sock, NULL, &zero);
     writebuffer(&sock, NULL, &zero);

@@ -124,6 +124,13 @@ static void addresses(void)
     assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_driver_adopt(&driver, file, NULL) == FORCEWIRE_CONNECTION);
     assert(fcntl(file, F_GETFD) == -1);
+
+    /* Nor does one stay open that was refused for another reason. */
+    for (int i = 0; i < 2; i++) {
+        file = open("/dev/null", O_RDWR);
+        assert(forcewire_driver_adopt(i ? &driver : NULL, file, i ? &nan : NULL) == FORCEWIRE_INVALID_ARGUMENT);
+        assert(fcntl(file, F_GETFD) == -1);
+    }
     assert(forcewire_driver_receive(&driver, room, 2, &event) == FORCEWIRE_NOT_CONNECTED);
 }
 
@@ -256,11 +263,93 @@ static void failures(void)
     assert(!pthread_join(thread, NULL) && ended == FORCEWIRE_OK);
 }
 
+/* ---- serve, then receive, then serve ---- */
+
+static char asked[1000], told[1000];
+static size_t asked_len, asked_at, told_len;
+static bool full;
+
+static ptrdiff_t hears(void *context, void *bytes, size_t size, bool peek)
+{
+    (void)context, (void)peek;
+    size_t left = asked_len - asked_at, n = left < size ? left : size;
+    if (n == 0)
+        return -FORCEWIRE_TIMED_OUT;
+    memcpy(bytes, asked + asked_at, n);
+    asked_at += n;
+    return n;
+}
+
+static ptrdiff_t tells(void *context, const void *bytes, size_t n)
+{
+    (void)context;
+    if (told_len + n > sizeof told)
+        return -FORCEWIRE_CONNECTION;
+    memcpy(told + told_len, bytes, n);
+    told_len += n;
+    return n;
+}
+
+static int flushes(void *context)
+{
+    (void)context;
+    return full ? -FORCEWIRE_TIMED_OUT : 0;
+}
+
+static void asks(double x)
+{
+    const double words[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1}, at[3] = {x, 0, 0};
+    const int one = 1;
+    asked_at = asked_len = told_len = 0;
+    const struct {
+        const void *bytes;
+        size_t size;
+    } parts[] = {{"POSDATA     ", 12}, {words, sizeof words}, {&one, 4}, {at, sizeof at}, {"GETFORCE    ", 12}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        memcpy(asked + asked_len, parts[i].bytes, parts[i].size);
+        asked_len += parts[i].size;
+    }
+}
+
+static int minus(void *context, const forcewire_cell_t *cell, const double (*r)[3], double (*f)[3], size_t n,
+                 forcewire_evaluation_t *found)
+{
+    (void)context, (void)cell, (void)found;
+    for (size_t i = 0; i < n; i++)
+        f[i][0] = -r[i][0], f[i][1] = f[i][2] = 0;
+    return 0;
+}
+
+/* A reply that serve could not send in time is for its structure, not for one that the program received afterwards. */
+static void stale(void)
+{
+    const forcewire_transport_t wire = {NULL, hears, tells, flushes};
+    const double force[1][3] = {{-2, 0, 0}};
+    double at[1][3];
+    forcewire_evaluation_t found = {0};
+    close_both();
+    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
+    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
+    asks(1);
+    full = true;
+    assert(forcewire_driver_serve(&driver, minus, NULL, NULL, NULL, 0) == FORCEWIRE_TIMED_OUT);
+    full = false;
+    asks(2);
+    assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK && at[0][0] == 2);
+    assert(forcewire_driver_serve(&driver, minus, NULL, NULL, NULL, 0) == FORCEWIRE_OUT_OF_TURN);
+    assert(told_len == 0);
+    assert(forcewire_driver_reply(&driver, &found, force, 1, NULL, 0) == FORCEWIRE_OK);
+    double sent;
+    memcpy(&sent, told + 12 + 8 + 4, 8);
+    assert(!memcmp(told, "FORCEREADY  ", 12) && sent == -2);
+}
+
 int main(void)
 {
     handles();
     addresses();
     failures();
+    stale();
     close_both();
     return 0;
 }

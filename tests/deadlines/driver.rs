@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use forcewire::{Awaited, Deadline, Driver, Event, Exchange, Header, Initialize};
+use forcewire::{
+    Awaited, Deadline, Driver, Event, Exchange, Header, Initialize, ProtocolError, Sink,
+};
 
 use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
@@ -173,6 +175,54 @@ fn a_batch_stops<S: Shim>() {
         );
         let told = receive(&mut shim);
         assert!(matches!(told, Ok(Event::Positions { structures: 2, .. })));
+    }
+}
+
+/// A sink keeps nothing that could prove what has come: its exchange is kept.
+fn positions_for_a_sink_stop<S: Shim>() {
+    #[derive(Default)]
+    struct Atoms(Vec<[f64; 3]>);
+
+    impl Sink for Atoms {
+        type Real = f64;
+
+        fn begin(&mut self, _: usize) -> bool {
+            self.0.clear();
+            true
+        }
+
+        fn put(&mut self, _: usize, atoms: &[[f64; 3]]) {
+            self.0.extend(atoms);
+        }
+    }
+
+    let whole = posdata(&atoms(40));
+    for cut in [161, 160 + 767, 160 + 768, 1100] {
+        for keeps in [true, false] {
+            let peer = Peer::default().sends(1, &whole[..cut]);
+            let mut shim = S::new(Role::Driver, DEADLINES, peer.sends(9, &whole[cut..]));
+            let (mut driver, mut sink) = (Driver::new(), Atoms::default());
+            let mut receive = driver.receive_into(&mut [], &mut sink);
+            let result = shim.run(&mut receive);
+            late(&shim, 1 + MESSAGE, result).says_rest(
+                Deadline::Message,
+                Some(Header::PosData),
+                cut,
+                whole.len(),
+            );
+            if !keeps {
+                drop(receive);
+                receive = driver.receive_into(&mut [], &mut sink);
+                if cut >= 160 + 768 {
+                    let error = ProtocolError::Unfinished(Header::PosData);
+                    assert_eq!(receive.step().err(), Some(error));
+                    continue;
+                }
+            }
+            assert_eq!(shim.run(&mut receive), Ok(atoms(40).event()));
+            drop(receive);
+            assert_eq!(sink.0, atoms(40).positions);
+        }
     }
 }
 
@@ -354,6 +404,7 @@ over_each! {
     init_stops_and_dribbles
     a_long_init_stops
     a_batch_stops
+    positions_for_a_sink_stop
     positions_of_single_precision_stop
     positions_stop
     positions_dribble

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use forcewire::{
-    Awaited, Cell, Deadline, Deadlines, Header, Mode, Request, Server, Status, TimedOut,
+    Awaited, Cell, Deadline, Deadlines, Exchange, Header, Mode, ProtocolError, Request, Server,
+    Status, TimedOut,
 };
 
 use crate::common::*;
@@ -401,6 +402,47 @@ fn forces_are_waited_for_again_much_later<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
+/// A request that is given up: its forces are awaited as long as if they were wanted.
+fn forces_that_are_discarded_do_not_come<S: Shim>() {
+    for mode in [Mode::Classic, Mode::Consolidated] {
+        let peer = Peer::default().sends(1, READY);
+        let peer = match mode {
+            Mode::Classic => peer.sends(150, HAVEDATA),
+            _ => peer,
+        };
+        let peer = peer.sends(151, reply(1.0)).sends(151, READY);
+        let peer = match mode {
+            Mode::Classic => peer.sends(160, HAVEDATA),
+            _ => peer,
+        };
+        let peer = peer.sends(160, reply(2.0)).sends(160, READY);
+        let mut fixture = fixture::<S>(mode, peer.closes(162));
+        let result = fixture.evaluate();
+        let says = "forces";
+        late(&fixture.shim, 1 + EVALUATION, result).says(
+            Deadline::Evaluation,
+            Awaited::Forces,
+            says,
+        );
+        // The next request can't be made yet, and no time passes.
+        fixture.positions[1][1] += 1.0;
+        let request = Request::new(&fixture.cell, &fixture.positions);
+        let (forces, extras) = (&mut fixture.forces, &mut fixture.extras);
+        let mut evaluate = fixture.server.evaluate(request, forces, extras);
+        assert_eq!(evaluate.step().err(), Some(ProtocolError::AnswerDue));
+        drop(evaluate);
+        let result = fixture.shim.run(fixture.server.discard());
+        late(&fixture.shim, 1 + 2 * EVALUATION, result).says(
+            Deadline::Evaluation,
+            Awaited::Forces,
+            says,
+        );
+        assert_eq!(fixture.shim.run(fixture.server.discard()), Ok(()));
+        fixture.gets(2.0);
+        assert_eq!(fixture.shim.run(fixture.server.exit()), Ok(()));
+    }
+}
+
 /// Limits of zero take what is there, and send.
 fn limits_of_zero_take_what_is_there<S: Shim>() {
     let zero = Duration::ZERO;
@@ -431,6 +473,7 @@ fn limits_of_zero_take_what_is_there<S: Shim>() {
 over_each! {
     forces_that_came_while_nobody_looked
     forces_are_waited_for_again_much_later
+    forces_that_are_discarded_do_not_come
     limits_of_zero_take_what_is_there
     the_first_answer_does_not_come
     the_first_answer_never_comes

@@ -334,3 +334,51 @@ fn two_deadlines_at_once() {
         (Deadline::Message, Duration::from_secs(7))
     );
 }
+
+/// An exchange that follows one which did not end has its deadline from its first read on.
+#[test]
+fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
+    let time = Cell::new(Duration::ZERO);
+    let clock = || {
+        time.set(time.get() + Duration::from_millis(100));
+        assert!(time.get() < Duration::from_secs(100), "it goes on for ever");
+        time.get()
+    };
+    let deadlines = Deadlines::NONE
+        .message(DEADLINES.message.unwrap())
+        .evaluation(DEADLINES.evaluation.unwrap());
+    let late = |result: Result<(), Error<Failure>>| match result {
+        Err(Error::TimedOut(late)) => late.awaited,
+        other => panic!("{other:?}"),
+    };
+    // The last flush of a reply has failed, and the caller goes on.
+    let mut driver = Driver::new();
+    let (mut positions, answer) = ([[0.0; 3]; 1], golden_answer());
+    let mut heard = [&posdata(&golden()), GETFORCE].concat();
+    pour(driver.receive(&mut positions), &mut heard.as_slice())
+        .0
+        .unwrap();
+    heard = GETFORCE.to_vec();
+    let mut reply = driver.reply(&answer.evaluation, &answer.forces, b"");
+    pour_some(&mut reply, &mut heard.as_slice(), usize::MAX);
+    drop(reply);
+    let mut silent =
+        blocking::WithDeadlines::new(Failing(Call::Read, ErrorKind::TimedOut), deadlines, clock);
+    let result = blocking::run(&mut silent, driver.receive(&mut positions));
+    assert_eq!(late(result.map(drop)), Awaited::Command);
+
+    // EXIT was to leave and has not, and the caller asks for forces.
+    time.set(Duration::ZERO);
+    let mut server = Server::new();
+    pour(server.status(), &mut &READY[..]).0.unwrap();
+    let (cell, mut forces) = (golden().cell(), [[0.0; 3]; 1]);
+    let request = Request::new(&cell, &answer.forces);
+    pour(server.send_positions(request), &mut &b""[..])
+        .0
+        .unwrap();
+    assert!(matches!(server.exit().step(), Ok(Step::Write(_))));
+    let mut silent =
+        blocking::WithDeadlines::new(Failing(Call::Read, ErrorKind::TimedOut), deadlines, clock);
+    let result = blocking::run(&mut silent, server.get_forces(&mut forces, &mut []));
+    assert_eq!(late(result.map(drop)), Awaited::Forces);
+}

@@ -18,7 +18,7 @@ const HEADERS: [&[u8; 12]; 9] = [
     b"FORCEREADY  ",
 ];
 
-/// Which header these bytes are, as section 1 of `PROTOCOL.md` says it: blanks and NULs behind the word.
+/// Which header these bytes are (`src/manual/protocol.md`, section 1): blanks and NULs after the word.
 fn header(bytes: &[u8; 12]) -> Option<usize> {
     HEADERS.iter().position(|header| {
         let pairs = header.iter().zip(bytes);

@@ -1,9 +1,9 @@
-//! The conformance kit, `examples/check`, on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what README's
+//! The conformance kit, `examples/check`, on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what the manual's
 //! tables are made of. They are started as their users start them, with a time limit of two seconds where there is one.
 //!
 //! ```text
 //! FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY cargo test --test peers check -- --ignored
-//! FORCEWIRE_OVERWRITE=1 cargo test --test check readme
+//! FORCEWIRE_OVERWRITE=1 cargo test --test check manual
 //! ```
 
 use std::collections::BTreeMap;

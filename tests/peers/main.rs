@@ -17,7 +17,10 @@ mod check;
 mod drivers;
 #[path = "../common/example.rs"]
 mod example;
+mod front;
 mod ipi;
+#[path = "../common/page.rs"]
+mod page;
 mod process;
 mod reference;
 mod simulation;

@@ -1,11 +1,11 @@
-//! Who is tested: README's table is made of this, and the tests of drivers take what they need from it.
+//! Who is tested: the manual's table is made of this, and the tests of drivers take what they need from it.
 
-use std::env;
 use std::fs;
 
 use forcewire::Mode;
 
 use crate::drivers::{self, codes};
+use crate::page;
 
 use Mode::{Batched, Classic, Consolidated, Strict};
 use System::{Argon, Copper, Hydrogen, Silicon, Water};
@@ -294,7 +294,7 @@ impl Driver {
         *DRIVERS.iter().find(|driver| driver.key == key).unwrap()
     }
 
-    /// What README calls it.
+    /// What the manual calls it.
     pub fn title(&self) -> String {
         self.name.replace("{}", self.version)
     }
@@ -324,7 +324,7 @@ impl Driver {
     }
 }
 
-/// The lines of README.
+/// The lines of the manual.
 fn table() -> String {
     let row = |cells: [&str; 5]| format!("| {} |\n", cells.join(" | "));
     let header = row(["peer", "role", "conversations", "what is checked", "by"]);
@@ -377,20 +377,11 @@ fn assert_listed(environment: &str, package: &str, version: &str) {
 }
 
 #[test]
-fn readme_has_this_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(path).unwrap();
-    let (before, rest) = readme.split_once("## Peers\n\n").unwrap();
-    let (old, after) = rest.split_once("\n\n").unwrap();
-    let new = table();
-    if env::var_os("FORCEWIRE_OVERWRITE").is_some() {
-        fs::write(path, format!("{before}## Peers\n\n{new}\n{after}")).unwrap();
-    } else {
-        assert_eq!(
-            old,
-            new.trim_end(),
-            "README's table of peers is not that of tests/peers/table.rs; \
-             `FORCEWIRE_OVERWRITE=1 cargo test --test peers readme` writes it anew"
-        );
-    }
+fn the_manual_has_this_table() {
+    page::hold(
+        "src/manual/peers.md",
+        "peers",
+        &table(),
+        "cargo test --test peers manual",
+    );
 }

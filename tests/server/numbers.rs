@@ -209,6 +209,23 @@ fn an_atom_a_breath_outside_ends_on_a_face() {
     assert!((0.0..1e-14).contains(&z));
 }
 
+/// No number is the place of an atom that is 1e300 cells away: it is sent as it is, and not as NaN.
+#[test]
+fn an_atom_beyond_all_numbers_stays_finite() {
+    let cells = [
+        [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.5],
+        [1.0, 9.0, -9.0, 0.0, 1e-5, 7.0, 0.0, 0.0, 1e-5],
+    ];
+    for h in cells {
+        let far = [[1e308, -1e307, 1e306], [0.0, 1e307, -1e308]];
+        let folded = folded::<f64>(h, &far);
+        assert!(
+            folded.as_flattened().iter().all(|x| x.is_finite()),
+            "{folded:?}"
+        );
+    }
+}
+
 #[test]
 fn the_callers_own_positions_stay_where_they_are() {
     let (cell, positions) = (Cell::orthorhombic([20.0; 3]), [[25.0, -1.0, 0.0]]);

@@ -1,6 +1,6 @@
 //! Calls and answers out of turn: each state with each call, each question with each answer.
 
-use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
+use forcewire::{Answer, Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
 use super::{
     MODES, at_ready, at_work, busy, computes, has_data, needs_init, out_of_the_array, positions,
@@ -420,6 +420,38 @@ fn an_exchange_that_moved_nothing_leaves_no_trace() {
         let script = script(&mut server, Split::Whole).evaluates(&water());
         computes(script, mode, &water(), &answer);
     }
+}
+
+/// Positions that have left are reported by `send_positions`, even if forces were asked for meanwhile, in an array of
+/// another length.
+#[test]
+fn a_refusal_does_not_forget_what_has_been_sent() {
+    for mode in MODES {
+        let mut server = at_ready(server(mode));
+        let structure = golden();
+        let (cell, positions) = (structure.cell(), structure.positions.as_slice());
+        let mut send = server.send_positions(Request::new(&cell, positions));
+        while server_writes(&mut send) {}
+        drop(send);
+        let is_refused = |step: Result<Step<'_, Answer>, ProtocolError>| {
+            assert!(
+                matches!(step, Err(ProtocolError::WrongLength { .. })),
+                "{mode:?}"
+            );
+        };
+        is_refused(server.get_forces::<f64>(&mut [], &mut []).step());
+        let request = Request::new(&cell, positions);
+        is_refused(server.evaluate(request, &mut [], &mut []).step());
+        let mut send = server.send_positions(Request::new(&cell, positions));
+        assert!(matches!(send.step(), Ok(Step::Done(()))), "{mode:?}");
+    }
+}
+
+/// Takes a byte of a write that is not complete.
+fn server_writes(exchange: &mut impl Exchange) -> bool {
+    let writes = matches!(exchange.step(), Ok(Step::Write(_)));
+    exchange.advance(usize::from(writes));
+    writes && exchange.midway()
 }
 
 // ---- answers ----

@@ -5,8 +5,8 @@ use forcewire::{Driver, Event, Header, Initialize, ProtocolError};
 use crate::common::*;
 use crate::{MALFORMED, hears, table};
 
-/// `PROTOCOL.md`, sections 2 and 3, by hand. What the driver says; then, behind `:`, what it tells its caller; then,
-/// behind `>`, the status that it has afterwards, if that is another one.
+/// By hand from `src/manual/protocol.md`, sections 2 and 3. What the driver sends; after `:`, what it returns; after `>`,
+/// the status that it has then, if that is another one.
 ///
 /// In `replies`, `batch` and `again` the caller has replied, in `attends` it computes and listens. `again` wants INIT
 /// for every structure. A driver whose caller computes and does not listen hears nothing, nor does one that is about

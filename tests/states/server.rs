@@ -6,8 +6,9 @@ use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
 
 /// What each call does in each phase: what the server sends; `waits` if it sends nothing and reads, `done` if it does
-/// nothing at all, `turn` if it is refused, `due` if it is refused because forces are owed that it has not asked for. `PROTOCOL.md`, section 2, by hand; the STATUS behind GETFORCE is i-PI's
-/// probe. Classic: GETFORCE when the driver has said HAVEDATA.
+/// nothing at all, `turn` if it is refused, `due` if it is refused because forces are owed that it has not asked for. By
+/// hand from `src/manual/protocol.md`, section 2; the STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the
+/// driver has answered HAVEDATA.
 const CLASSIC: &str = "
            status   initialize   send            forces           evaluate         exit
 unknown    STATUS   turn         turn            turn             STATUS           EXIT

@@ -1,5 +1,5 @@
-//! The protocol, from `PROTOCOL.md`, as plainly as it can be written: one slice with everything that is heard, one
-//! vector for everything that is said.
+//! The protocol of `src/manual/protocol.md` as plainly as it can be written: one slice with everything that is received,
+//! one vector for everything that is sent.
 
 use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
 

@@ -250,9 +250,9 @@ impl Said {
         }
     }
 
-    /// What a driver accepts (`PROTOCOL.md`, sections 2 and 4): nothing before STATUS; GETFORCE behind POSDATA, once;
-    /// INIT and POSDATA only behind a STATUS; in strict mode STATUS before and between them; nothing behind EXIT; each
-    /// message whole, but for the last.
+    /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS; GETFORCE after POSDATA,
+    /// once; INIT and POSDATA only after a STATUS; in strict mode STATUS before and between them; nothing after EXIT; each
+    /// message whole, except the last.
     fn check(&self) {
         let mut rest = self.bytes.as_slice();
         // The message before, and whether GETFORCE is still to come; structures, once INIT has announced them.

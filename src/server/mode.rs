@@ -1,0 +1,57 @@
+//! Which messages a server sends for an evaluation, and which of them leave together.
+
+use super::state::Phase;
+use crate::protocol::Header;
+
+/// Which messages a server sends for an evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Mode {
+    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI
+    /// before 3.2, ASE.
+    Classic,
+    /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
+    #[default]
+    Consolidated,
+    /// The four messages of [`Classic`](Self::Classic) and nothing else: each STATUS is followed by
+    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist
+    /// on it.
+    Strict,
+    /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
+    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a
+    /// time.
+    Batched(usize),
+}
+
+impl Mode {
+    /// The message that leaves in the same write, after this one.
+    pub(super) const fn follower(self, message: Header) -> Option<Header> {
+        match (message, self) {
+            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Some(Header::GetForce),
+            (Header::Init | Header::PosData, _) => Some(Header::Status),
+            (Header::GetForce, Self::Strict) => None,
+            (Header::GetForce, _) => Some(Header::Status),
+            _ => None,
+        }
+    }
+
+    /// What is known of the driver when a write that began with this message has left.
+    pub(super) const fn after(self, first: Header) -> Phase {
+        match (first, self) {
+            (Header::Init, _) => Phase::Initializing,
+            (Header::PosData, Self::Consolidated | Self::Batched(_)) => Phase::Awaiting,
+            (Header::PosData, _) => Phase::Computing,
+            (Header::GetForce, _) => Phase::Awaiting,
+            (Header::Exit, _) => Phase::Leaving,
+            _ => Phase::Asked,
+        }
+    }
+
+    /// Structures of each batch that INIT announces.
+    pub(super) const fn batch_size(self) -> usize {
+        match self {
+            Self::Batched(size) => size,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,878 @@
+//! What a state of a server and its driver consists of, and how it goes on when nothing fails.
+
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::Hasher;
+use std::io::Write;
+
+use forcewire::{
+    Answer, Driver, Evaluation, Event, Exchange, ProtocolError, Request, Server, Sink, Source, Step,
+};
+
+use crate::copy::copy;
+use crate::numbers::{Book, FIRST, Question, Received, SECOND, Taken, Truth, Untouched};
+use crate::walk::Plan;
+
+/// What stays the same throughout a walk.
+pub struct Scene {
+    pub plan: Plan,
+    pub book: Book,
+    /// Arrays that no message has touched: those that exchanges begin with, and others.
+    pub usual: (Received, Taken),
+    pub other: (Received, Taken),
+    /// Two sets of arrays that exchanges are made with, at two addresses that never change.
+    desks: RefCell<[Desk; 2]>,
+}
+
+#[derive(Default)]
+struct Desk {
+    question: Question,
+    taken: Taken,
+    received: Received,
+    truth: Truth,
+}
+
+impl Scene {
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            book: Book::new(&plan),
+            usual: (
+                Untouched::Usual.received(&plan),
+                Untouched::Usual.taken(&plan),
+            ),
+            other: (
+                Untouched::Other.received(&plan),
+                Untouched::Other.taken(&plan),
+            ),
+            desks: RefCell::default(),
+        }
+    }
+}
+
+/// Everything that a state consists of.
+pub struct State {
+    pub server: Server,
+    pub driver: Driver,
+    pub down: Vec<u8>,
+    pub up: Vec<u8>,
+    pub asker: Asker,
+    pub worker: Worker,
+    /// The evaluation that the asker wants. Changes with each that is complete.
+    pub wanted: usize,
+    /// The evaluation whose positions have begun to leave, until its answer has been returned or discarded.
+    pub begun: Option<usize>,
+    /// What each side has of a message that is not whole, and what is in its arrays.
+    pub server_has: Partial,
+    pub driver_has: Partial,
+    pub taken: Taken,
+    pub received: Received,
+    /// The two halves of its identity, if they are known.
+    server_side: Cell<Option<u128>>,
+    driver_side: Cell<Option<u128>>,
+}
+
+/// The exchange that the server's side runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Evaluates,
+    /// The parts of an evaluation, each by itself.
+    Asks,
+    Initializes,
+    Sends,
+    Takes,
+    Discards,
+    Exits,
+    /// Has left the connection and waits for the next one.
+    Away,
+}
+
+/// What the driver's side does, for this evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worker {
+    Receives,
+    /// Answers STATUS meanwhile.
+    Computes(usize),
+    Replies(usize),
+    Away,
+}
+
+/// How much of a message has moved that is not whole, and a digest of that.
+#[derive(Clone, Copy, Default)]
+pub struct Partial {
+    moved: usize,
+    digest: u64,
+    first: u8,
+}
+
+/// How an exchange is made.
+#[derive(Clone, Copy, Default)]
+pub struct How {
+    /// At which of the two addresses its arrays are.
+    pub desk: usize,
+    /// Which of its arrays is too short, by one.
+    pub short: Option<Array>,
+    /// With numbers in single precision; looked at only.
+    pub single: bool,
+    /// With a sink or a source instead of an array; looked at only.
+    pub windows: bool,
+    /// Looked at only: nothing moves.
+    pub looks: bool,
+    /// A change of the reply.
+    pub reply: Option<ReplyChange>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Array {
+    Answers,
+    Forces,
+    Extras,
+    Cells,
+    Positions,
+}
+
+/// How a reply differs from the one that belongs to the positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyChange {
+    /// The reply to other positions.
+    All,
+    Energy,
+    FirstForce,
+    LastForce,
+    Virial,
+    Extras,
+    NanEnergy,
+    NanForce,
+    NanVirial,
+    OneForceTooFew,
+    OneEvaluationTooFew,
+}
+
+impl ReplyChange {
+    pub const fn is_an_error(self) -> bool {
+        matches!(
+            self,
+            Self::NanEnergy
+                | Self::NanForce
+                | Self::NanVirial
+                | Self::OneForceTooFew
+                | Self::OneEvaluationTooFew
+        )
+    }
+
+    fn change(self, truth: &mut Truth, other: &Truth, structures: usize) {
+        let last = structures - 1;
+        match self {
+            Self::All => truth.clone_from(other),
+            Self::Energy => truth.evaluations[last].energy = other.evaluations[last].energy,
+            Self::FirstForce => truth.forces[0][0] = other.forces[0][0],
+            Self::LastForce => {
+                let (to, from) = (truth.forces.last_mut(), other.forces.last());
+                to.expect("a force")[2] = from.expect("a force")[2];
+            }
+            Self::Virial => {
+                let number = other.evaluations[last].virial.0[2][2];
+                truth.evaluations[last].virial.0[2][2] = number;
+            }
+            Self::Extras => truth.extras[last] = other.extras[last],
+            Self::NanEnergy => truth.evaluations[last].energy = f64::NAN,
+            Self::NanForce => truth.forces.last_mut().expect("a force")[2] = f64::NAN,
+            Self::NanVirial => truth.evaluations[last].virial.0[2][2] = f64::NAN,
+            Self::OneForceTooFew => {
+                truth.forces.pop();
+            }
+            Self::OneEvaluationTooFew => {
+                truth.evaluations.pop();
+                truth.extras.pop();
+            }
+        }
+    }
+}
+
+/// What came of an exchange.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It waits for the other side, or looked only.
+    Blocked,
+    /// Bytes have moved, or one side has gone on.
+    Moved,
+    /// An evaluation is complete.
+    Complete,
+    Refused(ProtocolError),
+}
+
+/// What came of one step of an exchange.
+enum Carried<T> {
+    Blocked,
+    Moved,
+    Done(T),
+    Refused(ProtocolError),
+}
+
+impl<T> Carried<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Carried<U> {
+        match self {
+            Self::Blocked => Carried::Blocked,
+            Self::Moved => Carried::Moved,
+            Self::Done(output) => Carried::Done(f(output)),
+            Self::Refused(error) => Carried::Refused(error),
+        }
+    }
+}
+
+/// Where the bytes of an exchange come from and go to.
+struct Link<'a> {
+    piece: usize,
+    looks: bool,
+    inbox: &'a mut Vec<u8>,
+    /// None if nobody reads what is sent, and no more comes than what is in the inbox.
+    outbox: Option<(&'a mut Vec<u8>, usize)>,
+    has: &'a mut Partial,
+}
+
+impl Link<'_> {
+    /// Lets an exchange move a piece, or notice the end of the stream.
+    fn carry<T: Exchange>(self, mut exchange: T) -> Carried<T::Output> {
+        let has = self.has;
+        let alone = self.outbox.is_none();
+        let moved = match exchange.step() {
+            Ok(Step::Done(output)) => return Carried::Done(output),
+            Err(error) => return Carried::Refused(error),
+            Ok(_) if self.looks => return Carried::Blocked,
+            Ok(Step::Write(slice)) => {
+                let n = slice.len().min(self.piece);
+                let n = match self.outbox {
+                    Some((queue, room)) => {
+                        let n = n.min(room - queue.len());
+                        queue.extend(&slice[..n]);
+                        n
+                    }
+                    None => n,
+                };
+                if n == 0 {
+                    return Carried::Blocked;
+                }
+                has.add(&slice[..n]);
+                n
+            }
+            Ok(Step::Read(_)) if self.inbox.is_empty() && alone => {
+                exchange.end();
+                return Carried::Moved;
+            }
+            Ok(Step::Read(_)) if self.inbox.is_empty() => return Carried::Blocked,
+            Ok(Step::Read(slice)) => {
+                let n = slice.len().min(self.piece).min(self.inbox.len());
+                slice[..n].copy_from_slice(&self.inbox[..n]);
+                has.add(&slice[..n]);
+                self.inbox.drain(..n);
+                n
+            }
+        };
+        exchange.advance(moved);
+        Carried::Moved
+    }
+}
+
+impl Partial {
+    fn add(&mut self, bytes: &[u8]) {
+        if self.moved == 0 {
+            self.first = bytes[0];
+        }
+        self.moved += bytes.len();
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.digest);
+        hasher.write(bytes);
+        self.digest = hasher.finish();
+    }
+}
+
+/// A sink and a source that nothing goes through: exchanges with them are looked at only.
+struct Window(usize);
+
+impl Sink for Window {
+    type Real = f64;
+
+    fn begin(&mut self, natoms: usize) -> bool {
+        natoms <= self.0
+    }
+
+    fn put(&mut self, _: usize, _: &[[f64; 3]]) {
+        unreachable!("nothing has moved");
+    }
+}
+
+impl Source for Window {
+    type Real = f64;
+
+    fn natoms(&self) -> usize {
+        self.0
+    }
+
+    fn get(&mut self, _: usize, forces: &mut [[f64; 3]]) {
+        forces.fill([1.0; 3]);
+    }
+}
+
+/// Adds what an exchange would do next.
+fn look<T: Exchange>(mut exchange: T, text: &mut Vec<u8>) {
+    match exchange.step() {
+        Ok(Step::Read(slice)) => text.extend([0, slice.len() as u8]),
+        Ok(Step::Write(slice)) => text.extend(slice.iter()),
+        Ok(Step::Done(_)) => text.push(1),
+        Err(_) => text.push(2),
+    }
+    text.extend([
+        u8::from(exchange.midway()),
+        exchange.waits_for().owed().into(),
+    ]);
+}
+
+/// Two halves, so that chance makes no two states one.
+fn identity(text: &[u8]) -> u128 {
+    let half = |salt: u64| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(salt);
+        hasher.write(text);
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}
+
+impl State {
+    /// A new connection.
+    pub fn new(scene: &Scene, wanted: usize) -> Self {
+        let plan = &scene.plan;
+        Self {
+            server: Server::new().mode(plan.mode),
+            driver: Driver::new().initialize(plan.initialize),
+            down: Vec::new(),
+            up: Vec::new(),
+            asker: Asker::Evaluates,
+            worker: Worker::Receives,
+            wanted,
+            begun: None,
+            server_has: Partial::default(),
+            driver_has: Partial::default(),
+            taken: scene.usual.1.clone(),
+            received: scene.usual.0.clone(),
+            server_side: Cell::default(),
+            driver_side: Cell::default(),
+        }
+    }
+
+    pub fn copy(&self) -> Self {
+        Self {
+            server: copy(&self.server),
+            driver: copy(&self.driver),
+            down: self.down.clone(),
+            up: self.up.clone(),
+            taken: self.taken.clone(),
+            received: self.received.clone(),
+            server_side: self.server_side.clone(),
+            driver_side: self.driver_side.clone(),
+            ..*self
+        }
+    }
+
+    /// What tells this state from others. That it is enough is checked: whenever a state is met again, it must go on
+    /// as the first time.
+    pub fn identity(&self, scene: &Scene) -> u128 {
+        let mut text = Vec::with_capacity(4096);
+        let sides = [self.server_side(scene), self.driver_side(scene)];
+        text.extend(sides.map(u128::to_le_bytes).as_flattened());
+        for bytes in [&self.down, &self.up] {
+            text.extend(bytes.len().to_le_bytes());
+            text.extend(bytes);
+        }
+        identity(&text)
+    }
+
+    /// The same of the server and its caller.
+    pub fn server_side(&self, scene: &Scene) -> u128 {
+        let side = self.server_side.get();
+        let side = side.unwrap_or_else(|| self.describe_server(scene));
+        self.server_side.set(Some(side));
+        side
+    }
+
+    /// The same of the driver and its caller.
+    pub fn driver_side(&self, scene: &Scene) -> u128 {
+        let side = self.driver_side.get();
+        let side = side.unwrap_or_else(|| self.describe_driver(scene));
+        self.driver_side.set(Some(side));
+        side
+    }
+
+    /// To be called after a change that no move has made.
+    pub fn forget_identity(&self) {
+        self.server_side.set(None);
+        self.driver_side.set(None);
+    }
+
+    fn describe_server(&self, scene: &Scene) -> u128 {
+        let mut text = Vec::with_capacity(4096);
+        let parts = (self.asker, self.wanted, self.begun);
+        write!(text, "{parts:?}").expect("a Vec takes everything");
+        let begun = text.len();
+        describe(&self.server, &self.server_has, &mut text);
+        if !self.is_midway() {
+            forget_looks(&mut text, begun);
+        }
+        for answer in &self.taken.answers {
+            text.extend(answer.energy.to_le_bytes());
+            add_reals(answer.virial.0.as_flattened(), &mut text);
+            text.push(answer.extras(&[0; 64]).len() as u8);
+        }
+        add_reals(self.taken.forces.as_flattened(), &mut text);
+        text.extend(&self.taken.extras);
+        // What is not shown, in what it would do.
+        let request = |which: usize| {
+            let question: &Question = &scene.book.questions[which];
+            Request::batch(&question.cells, &question.positions)
+                .replica(question.replica)
+                .init(&question.text)
+        };
+        let natoms = scene.plan.natoms;
+        let structures = |which: usize| scene.book.questions[which].cells.len();
+        let mut taken = self.taken.clone();
+        look(copy(&self.server).status(), &mut text);
+        look(copy(&self.server).discard(), &mut text);
+        look(copy(&self.server).exit(), &mut text);
+        let (arrays, n) = (&mut taken, structures(self.begun.unwrap_or(self.wanted)));
+        let (answers, forces) = (&mut arrays.answers[..n], &mut arrays.forces[..n * natoms]);
+        let (mut server, extras) = (copy(&self.server), &mut arrays.extras);
+        look(server.get_forces_batch(answers, forces, extras), &mut text);
+        for which in [FIRST, SECOND] {
+            let question = &scene.book.questions[which];
+            let mut server = copy(&self.server);
+            look(
+                server.initialize(question.replica, &question.text),
+                &mut text,
+            );
+            let mut server = copy(&self.server);
+            look(server.send_positions(request(which)), &mut text);
+            taken.clone_from(&self.taken);
+            let (arrays, n) = (&mut taken, structures(which));
+            let (answers, forces) = (&mut arrays.answers[..n], &mut arrays.forces[..n * natoms]);
+            let (mut server, extras) = (copy(&self.server), &mut arrays.extras);
+            let evaluate = server.evaluate_batch(request(which), answers, forces, extras);
+            look(evaluate, &mut text);
+        }
+        identity(&text)
+    }
+
+    fn describe_driver(&self, scene: &Scene) -> u128 {
+        let mut text = Vec::with_capacity(4096);
+        write!(text, "{:?}{:?}", self.worker, self.driver.replica())
+            .expect("a Vec takes everything");
+        describe(&self.driver, &self.driver_has, &mut text);
+        text.extend(self.driver.init_text());
+        for cell in &self.received.cells {
+            add_reals(cell.h().as_flattened(), &mut text);
+        }
+        add_reals(self.received.positions.as_flattened(), &mut text);
+        for mut arrays in [self.received.clone(), scene.usual.0.clone()] {
+            let (cells, positions) = (&mut arrays.cells, &mut arrays.positions);
+            look(
+                copy(&self.driver).receive_batch(cells, positions),
+                &mut text,
+            );
+        }
+        look(copy(&self.driver).await_getforce(), &mut text);
+        let structures = self.driver.structures().min(2);
+        let atoms = structures * scene.plan.natoms;
+        for which in [FIRST, SECOND] {
+            let truth = &scene.book.truths[which];
+            let (evaluations, forces) = (&truth.evaluations[..structures], &truth.forces[..atoms]);
+            let extras = &truth.extras[..structures];
+            let mut driver = copy(&self.driver);
+            look(driver.reply_batch(evaluations, forces, extras), &mut text);
+        }
+        identity(&text)
+    }
+
+    /// Whether a message of the server's has moved in part.
+    pub fn is_midway(&self) -> bool {
+        copy(&self.server).status().midway()
+    }
+
+    /// The server closes the connection or restarts; what it has sent may still arrive.
+    pub fn server_leaves(&mut self, scene: &Scene) {
+        self.forget_identity();
+        self.server.reset();
+        self.server_has = Partial::default();
+        self.taken.clone_from(&scene.usual.1);
+        self.begun = None;
+        self.up.clear();
+        self.asker = Asker::Away;
+    }
+
+    pub fn driver_leaves(&mut self, scene: &Scene) {
+        self.forget_identity();
+        self.driver.reset();
+        self.driver_has = Partial::default();
+        self.received.clone_from(&scene.usual.0);
+        self.down.clear();
+        self.worker = Worker::Away;
+    }
+
+    /// Lets the server's exchange move a piece, and looks at what it ends with.
+    pub fn server_moves(&mut self, scene: &Scene, how: How) -> Outcome {
+        let plan = &scene.plan;
+        let alone = self.worker == Worker::Away;
+        let which = match self.asker {
+            Asker::Takes => self.begun.unwrap_or(self.wanted),
+            _ => self.wanted,
+        };
+        self.server_side.set(None);
+        let begins = self.server_has.moved == 0;
+        let mut desks = scene.desks.borrow_mut();
+        let desk = &mut desks[how.desk];
+        desk.question.clone_from(&scene.book.questions[self.wanted]);
+        desk.taken.clone_from(&self.taken);
+        let structures = scene.book.questions[which].cells.len();
+        let short = |array| usize::from(how.short == Some(array));
+        let Desk {
+            question, taken, ..
+        } = desk;
+        let answers = &mut taken.answers[..structures - short(Array::Answers)];
+        let forces = &mut taken.forces[..structures * plan.natoms - short(Array::Forces)];
+        let extras_len = taken.extras.len() - short(Array::Extras);
+        let extras = &mut taken.extras[..extras_len];
+        let request = Request::batch(&question.cells, &question.positions)
+            .replica(question.replica)
+            .init(&question.text);
+        let link = Link {
+            piece: plan.piece,
+            looks: how.looks || how.single,
+            inbox: &mut self.up,
+            outbox: (!alone).then_some((&mut self.down, plan.room.0)),
+            has: &mut self.server_has,
+        };
+        let nothing = |()| Answer::default();
+        let server = &mut self.server;
+        let carried = match self.asker {
+            Asker::Away => return Outcome::Blocked,
+            Asker::Exits => link.carry(server.exit()).map(nothing),
+            Asker::Asks => link.carry(server.status()).map(|_| Answer::default()),
+            Asker::Initializes => {
+                let initialize = server.initialize(question.replica, &question.text);
+                link.carry(initialize).map(nothing)
+            }
+            Asker::Discards => link.carry(server.discard()).map(nothing),
+            _ if how.single => {
+                let round = |it: &[f64; 3]| it.map(|x| x as f32);
+                let positions: Vec<_> = question.positions.iter().map(round).collect();
+                let mut forces: Vec<_> = forces.iter().map(round).collect();
+                let request = Request::batch(&question.cells, &positions)
+                    .replica(question.replica)
+                    .init(&question.text);
+                match self.asker {
+                    Asker::Sends => link.carry(server.send_positions(request)).map(nothing),
+                    Asker::Takes => {
+                        link.carry(server.get_forces_batch(answers, &mut forces, extras))
+                    }
+                    _ => link.carry(server.evaluate_batch(request, answers, &mut forces, extras)),
+                }
+            }
+            Asker::Sends => link.carry(server.send_positions(request)).map(nothing),
+            Asker::Takes => link.carry(server.get_forces_batch(answers, forces, extras)),
+            Asker::Evaluates => link.carry(server.evaluate_batch(request, answers, forces, extras)),
+        };
+        self.taken.clone_from(taken);
+        if self.server_has.moved > 0 {
+            match self.server_has.first {
+                b'P' if begins => self.begun = Some(self.wanted),
+                // STATUS and INIT leave, READY and NEEDINIT come, only if nothing is owed.
+                b'S' | b'I' | b'R' | b'N' => self.begun = None,
+                _ => {}
+            }
+            if self.server_has.first != b'F' {
+                // Nothing of an answer is there: what is in the arrays does not matter.
+                self.taken.clone_from(&scene.usual.1);
+            }
+        }
+        if !self.server.status().midway() {
+            self.server_has = Partial::default();
+        }
+        let answer = match carried {
+            Carried::Blocked => return Outcome::Blocked,
+            Carried::Moved => return Outcome::Moved,
+            Carried::Done(answer) => answer,
+            Carried::Refused(error) => {
+                let gone = matches!(
+                    error,
+                    ProtocolError::Unanswered(_) | ProtocolError::EndOfStream { .. }
+                );
+                // Nothing can be sent after half a message: only closing the connection remains.
+                let exits =
+                    self.asker == Asker::Exits && matches!(error, ProtocolError::Unfinished(_));
+                if (alone && gone) || exits {
+                    self.server_leaves(scene);
+                    return Outcome::Moved;
+                }
+                return Outcome::Refused(error);
+            }
+        };
+        match self.asker {
+            Asker::Exits => self.server_leaves(scene),
+            Asker::Sends => self.asker = Asker::Takes,
+            Asker::Discards => {
+                self.begun = None;
+                self.asker = Asker::Evaluates;
+            }
+            Asker::Evaluates | Asker::Takes => {
+                assert!(!how.single, "an answer in arrays of another type");
+                if self.asker == Asker::Takes {
+                    assert!(self.begun.is_some(), "an answer to nothing");
+                }
+                self.check_answers(scene, which, answer);
+                self.taken.clone_from(&scene.usual.1);
+                self.begun = None;
+                self.asker = Asker::Evaluates;
+                self.wanted = if self.wanted == FIRST { SECOND } else { FIRST };
+                return Outcome::Complete;
+            }
+            _ => {
+                drop(desks);
+                self.chooses(scene);
+            }
+        }
+        Outcome::Moved
+    }
+
+    /// What a caller does who does not know more than the server does: evaluates if that is possible, or takes what
+    /// is owed, or discards it.
+    fn chooses(&mut self, scene: &Scene) {
+        let looks = How {
+            looks: true,
+            ..How::default()
+        };
+        for asker in [Asker::Evaluates, Asker::Takes, Asker::Discards] {
+            self.asker = asker;
+            match self.copy().server_moves(scene, looks) {
+                Outcome::Refused(ProtocolError::AnswerDue) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Whether what is in the server's arrays is the answer to these positions.
+    fn check_answers(&self, scene: &Scene, which: usize, first: Answer) {
+        let (question, truth) = (&scene.book.questions[which], &scene.book.truths[which]);
+        let (natoms, taken) = (scene.plan.natoms, &self.taken);
+        let structures = question.cells.len();
+        assert_eq!(taken.answers[0], first, "the answer to {which}");
+        for structure in 0..structures {
+            let (answer, expected) = (taken.answers[structure], truth.evaluations[structure]);
+            assert_eq!(answer.energy, expected.energy, "the energy for {which}");
+            assert_eq!(answer.virial, expected.virial, "the virial for {which}");
+            let extras = answer.extras(&taken.extras);
+            assert_eq!(extras, truth.extras[structure], "the extras for {which}");
+        }
+        let atoms = ..structures * natoms;
+        assert_eq!(
+            taken.forces[atoms], truth.forces[atoms],
+            "the forces for {which}"
+        );
+    }
+
+    /// Lets the driver's exchange move a piece, and looks at what it ends with.
+    pub fn driver_moves(&mut self, scene: &Scene, how: How) -> Outcome {
+        let plan = &scene.plan;
+        let alone = self.asker == Asker::Away;
+        let mut desks = scene.desks.borrow_mut();
+        let desk = &mut desks[how.desk];
+        let link = Link {
+            piece: plan.piece,
+            looks: how.looks || how.single || how.windows || how.reply.is_some(),
+            inbox: &mut self.down,
+            outbox: (!alone).then_some((&mut self.up, plan.room.1)),
+            has: &mut self.driver_has,
+        };
+        let structures = self.driver.structures();
+        self.driver_side.set(None);
+        let driver = &mut self.driver;
+        // None: the caller asked for nothing more than to go on.
+        let carried = match self.worker {
+            Worker::Away => return Outcome::Blocked,
+            Worker::Computes(_) => link.carry(driver.await_getforce()),
+            Worker::Replies(which) => {
+                let truth = &mut desk.truth;
+                truth.clone_from(&scene.book.truths[which]);
+                truth.evaluations.truncate(structures);
+                truth.extras.truncate(structures);
+                truth.forces.truncate(structures * plan.natoms);
+                if let Some(change) = how.reply {
+                    let mut other = scene.book.truths[usize::from(which == FIRST)].clone();
+                    other.evaluations.truncate(structures);
+                    other.extras.truncate(structures);
+                    other.forces.truncate(structures * plan.natoms);
+                    change.change(truth, &other, structures);
+                }
+                let (evaluations, extras) = (&truth.evaluations, &truth.extras);
+                let carried = if how.single {
+                    let round = |it: &[f64; 3]| it.map(|x| x as f32);
+                    let forces: Vec<_> = truth.forces.iter().map(round).collect();
+                    link.carry(driver.reply_batch(evaluations, &forces, extras))
+                } else if how.windows {
+                    let mut source = Window(truth.forces.len());
+                    link.carry(driver.reply_from(evaluations, &mut source, extras))
+                } else {
+                    if how.reply.is_some() {
+                        leaves_as_it_is(driver, truth);
+                    }
+                    link.carry(driver.reply_batch(evaluations, &truth.forces, extras))
+                };
+                if let Carried::Done(()) = carried {
+                    // It also ends, and nothing leaves, when the server has left.
+                    let left = alone || self.asker == Asker::Exits;
+                    assert!(how.reply.is_none() || left, "another reply has left");
+                    self.worker = Worker::Receives;
+                    self.driver_has = Partial::default();
+                    return Outcome::Moved;
+                }
+                carried.map(|()| None)
+            }
+            Worker::Receives => {
+                let received = &mut desk.received;
+                received.clone_from(&self.received);
+                let short = |array| usize::from(how.short == Some(array));
+                let cells_len = received.cells.len() - short(Array::Cells);
+                let cells = &mut received.cells[..cells_len];
+                let len = received.positions.len() - short(Array::Positions);
+                let positions = &mut received.positions[..len];
+                let carried = if how.single {
+                    let round = |it: &[f64; 3]| it.map(|x| x as f32);
+                    let mut positions: Vec<_> = positions.iter().map(round).collect();
+                    link.carry(driver.receive_batch(cells, &mut positions))
+                } else if how.windows {
+                    link.carry(driver.receive_into(cells, &mut Window(positions.len())))
+                } else {
+                    link.carry(driver.receive_batch(cells, positions))
+                };
+                self.received.clone_from(received);
+                carried.map(Some)
+            }
+        };
+        if !self.driver.await_getforce().midway() {
+            self.driver_has = Partial::default();
+        }
+        let event = match carried {
+            Carried::Blocked => return Outcome::Blocked,
+            Carried::Moved => return Outcome::Moved,
+            // GETFORCE has come: the forces leave when they are there.
+            Carried::Done(None) => return Outcome::Blocked,
+            Carried::Done(Some(event)) => event,
+            Carried::Refused(ProtocolError::EndOfStream { .. }) if alone => {
+                self.driver_leaves(scene);
+                return Outcome::Moved;
+            }
+            Carried::Refused(error) => return Outcome::Refused(error),
+        };
+        match event {
+            Event::Init { .. } => {}
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                assert!(!how.single && !how.windows, "positions in other arrays");
+                assert_eq!(natoms, plan.natoms);
+                let which = self.received_question(scene, structures);
+                let which = which.expect("positions of one of the evaluations");
+                // Nothing of a connection before, and nothing that was computed already.
+                assert!(
+                    alone || self.begun == Some(which),
+                    "positions that nobody sent"
+                );
+                self.worker = Worker::Computes(which);
+            }
+            Event::Exit | Event::Closed => {
+                assert!(alone || self.asker == Asker::Exits, "{event:?}");
+                self.driver_leaves(scene);
+                return Outcome::Moved;
+            }
+            event => panic!("{event:?}"),
+        }
+        self.received.clone_from(&scene.usual.0);
+        Outcome::Moved
+    }
+
+    /// Which evaluation's positions are in the driver's arrays.
+    pub fn received_question(&self, scene: &Scene, structures: usize) -> Option<usize> {
+        let atoms = structures * scene.plan.natoms;
+        let (cells, positions) = (&self.received.cells, &self.received.positions);
+        scene
+            .book
+            .which(cells.get(..structures)?, positions.get(..atoms)?)
+    }
+
+    /// The forces are there.
+    pub fn computed(&mut self) -> Outcome {
+        match self.worker {
+            Worker::Computes(which) => {
+                self.forget_identity();
+                self.worker = Worker::Replies(which);
+                Outcome::Moved
+            }
+            _ => Outcome::Blocked,
+        }
+    }
+}
+
+/// If a reply may leave now, what leaves is this reply, all of it.
+fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
+    let mut driver = copy(driver);
+    let (extras, forces) = (&truth.extras, &truth.forces);
+    let mut reply = driver.reply_batch(&truth.evaluations, forces, extras);
+    let mut sent = Vec::new();
+    while let Ok(Step::Write(slice)) = reply.step() {
+        let n = slice.len();
+        sent.extend(slice.iter());
+        reply.advance(n);
+    }
+    if sent.starts_with(b"FORCEREADY  ") {
+        let natoms = forces.len() / truth.evaluations.len();
+        let answer = |(structure, evaluation): (usize, &Evaluation)| crate::common::Answer {
+            evaluation: *evaluation,
+            forces: forces[structure * natoms..(structure + 1) * natoms].to_vec(),
+            extras: extras[structure].to_vec(),
+        };
+        let answers: Vec<_> = truth.evaluations.iter().enumerate().map(answer).collect();
+        assert!(
+            sent == crate::common::forceready_batch(&answers),
+            "another reply leaves"
+        );
+    }
+}
+
+/// Adds what a machine shows of itself, and what has moved of its message.
+fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
+    text.extend(has.moved.to_le_bytes());
+    text.extend(has.digest.to_le_bytes());
+    // Bytes moved over all connections are no state, and come last.
+    let from = text.len();
+    write!(text, "{machine:?}").expect("a Vec takes everything");
+    let traffic = text[from..].windows(9).rposition(|it| it == b", traffic");
+    text.truncate(from + traffic.expect("the machine's traffic"));
+}
+
+/// A message of which nothing has moved is as good as none: the next exchange begins another one.
+fn forget_looks(text: &mut Vec<u8>, begun: usize) {
+    let shown = String::from_utf8_lossy(&text[begun..]).into_owned();
+    let (before, state) = shown.split_once(", state: ").expect("the state");
+    let (state, after) = state.split_once(", error").expect("what follows it");
+    if ["Gathered", "Direct", "Header"]
+        .iter()
+        .any(|it| state.starts_with(it))
+    {
+        let shown = format!("{before}, state: Idle, error{after}");
+        text.splice(begun.., shown.into_bytes());
+    }
+}
+
+fn add_reals(reals: &[f64], text: &mut Vec<u8>) {
+    for real in reals {
+        text.extend(real.to_le_bytes());
+    }
+}
