@@ -254,22 +254,25 @@ pub async fn run<S: Transport, T: Exchange>(
             flushed = passing(socket.flush(&wait.taken()).await)?.is_some();
             continue;
         }
-        let step = exchange.step().inspect_err(|_| socket.exchange_done())?;
-        match step {
-            Step::Write(bytes) => {
+        match exchange.step() {
+            Ok(Step::Write(bytes)) => {
                 match passing(socket.write(bytes, &wait.taken()).await)? {
                     Some(0) => return Err(Error::WriteZero),
                     moved => exchange.advance(moved.unwrap_or(0)),
                 }
                 flushed = false;
             }
-            Step::Read(bytes) => match passing(socket.read(bytes, &wait).await)? {
+            Ok(Step::Read(bytes)) => match passing(socket.read(bytes, &wait).await)? {
                 Some(0) => exchange.end(),
                 moved => exchange.advance(moved.unwrap_or(0)),
             },
-            Step::Done(output) => {
+            Ok(Step::Done(output)) => {
                 socket.exchange_done();
                 return Ok(output);
+            }
+            Err(error) => {
+                socket.exchange_done();
+                return Err(error.into());
             }
         }
     }

@@ -209,9 +209,8 @@ pub fn run<S: Transport, T: Exchange>(
             flushed = true;
         }
         let wait = exchange.waits_for();
-        let step = exchange.step().inspect_err(|_| socket.exchange_done())?;
-        match step {
-            Step::Write(bytes) => {
+        match exchange.step() {
+            Ok(Step::Write(bytes)) => {
                 let wait = wait.taken();
                 match retry(|| socket.write(bytes, &wait))? {
                     0 => return Err(Error::WriteZero),
@@ -219,13 +218,17 @@ pub fn run<S: Transport, T: Exchange>(
                 }
                 flushed = false;
             }
-            Step::Read(bytes) => match retry(|| socket.read(bytes, &wait))? {
+            Ok(Step::Read(bytes)) => match retry(|| socket.read(bytes, &wait))? {
                 0 => exchange.end(),
                 n => exchange.advance(n),
             },
-            Step::Done(output) => {
+            Ok(Step::Done(output)) => {
                 socket.exchange_done();
                 return Ok(output);
+            }
+            Err(error) => {
+                socket.exchange_done();
+                return Err(error.into());
             }
         }
     }

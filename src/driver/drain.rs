@@ -65,6 +65,7 @@ impl Drain<'_> {
     }
 
     /// Gives up what the driver was doing.
+    #[inline(never)]
     fn begin(&mut self) {
         match (self.begins(), self.driver.state) {
             (Some(begun), _) => {

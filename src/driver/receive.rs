@@ -202,7 +202,7 @@ impl<'a, P: Destination> Receive<'a, P> {
     }
 
     /// Positions from this number on have come, or all of them.
-    #[inline(never)]
+    #[inline(never)] // so that it is not on the stack below the others
     fn take_positions(&mut self, first: usize) {
         const { assert!(JUDGED * REAL <= SCRATCH) };
         let driver = &mut *self.driver;

@@ -110,7 +110,6 @@ impl<'a, F: Origin> Reply<'a, F> {
     }
 
     /// Whether the reply is one to the structures that came.
-    #[inline(never)]
     fn check(&mut self) -> Result<(), Refused> {
         let (structures, evaluations) = (self.driver.structures, self.evaluations.len());
         let (forces, atoms) = (self.forces.natoms(), self.driver.total());

@@ -106,13 +106,12 @@ impl Driver {
     pub(super) fn moved(&mut self, n: usize) -> bool {
         let progress = &mut self.progress;
         let n = progress.most(n);
-        match self.state {
-            State::Idle | State::Receiving { .. } => progress.traffic.received += n as u64,
-            State::Answering | State::Gathered(_) | State::Direct(_) => {
-                progress.traffic.sent += n as u64;
-            }
+        let traffic = match self.state {
+            State::Idle | State::Receiving { .. } => &mut progress.traffic.received,
+            State::Answering | State::Gathered(_) | State::Direct(_) => &mut progress.traffic.sent,
             _ => return false,
-        }
+        };
+        *traffic += n as u64;
         progress.count(n)
     }
 

@@ -52,21 +52,21 @@ impl Cell {
     ///
     /// Takes far less code and stack than [`inverse`](Self::inverse). The inverse is usable only if
     /// the cell also [is thick](Self::is_thick).
-    // `invert_upper` and `is_thick` are two functions, because each needs most of the 256 bytes of
-    // stack that a call may take.
+    // `invert_upper` and `is_thick` are two functions, so that only one of them is on the stack below
+    // soft float.
     #[inline(never)]
     pub(crate) fn invert_upper(&self, inverse: &mut [[f64; 3]; 3]) -> bool {
         let h = self.h();
         *inverse = [[0.0; 3]; 3];
-        invert_diagonal::<0>(h, inverse);
-        invert_diagonal::<1>(h, inverse);
-        invert_diagonal::<2>(h, inverse);
+        inverse[0][0] = 1.0 / h[0][0];
+        inverse[1][1] = 1.0 / h[1][1];
+        inverse[2][2] = 1.0 / h[2][2];
         // The order is that of i-PI 3.3.1 (`ipi/utils/mathtools.py`, `invert_ut3x3`), so that all
         // bits are the same, except the sign of zeros: here they are positive.
-        subtract_product::<0, 1>(h, inverse);
-        subtract_product::<1, 2>(h, inverse);
-        subtract_corner(h, inverse);
-        subtract_product::<0, 2>(h, inverse);
+        inverse[0][1] -= inverse[0][0] * h[0][1] * inverse[1][1];
+        inverse[1][2] -= inverse[1][1] * h[1][2] * inverse[2][2];
+        inverse[0][2] -= inverse[1][2] * h[0][1] * inverse[0][0];
+        inverse[0][2] -= inverse[0][0] * h[0][2] * inverse[2][2];
         self.is_finite() && is_finite(inverse)
     }
 
@@ -89,27 +89,6 @@ fn largest(numbers: &[f64]) -> f64 {
 }
 
 const SIGN: u64 = 1 << 63;
-
-// The functions below are not inlined: where floating point is soft, each then has only its own
-// numbers on the stack.
-
-#[inline(never)]
-fn invert_diagonal<const I: usize>(h: &[[f64; 3]; 3], inverse: &mut [[f64; 3]; 3]) {
-    inverse[I][I] = 1.0 / h[I][I];
-}
-
-#[inline(never)]
-fn subtract_product<const I: usize, const J: usize>(
-    h: &[[f64; 3]; 3],
-    inverse: &mut [[f64; 3]; 3],
-) {
-    inverse[I][J] -= inverse[I][I] * h[I][J] * inverse[J][J];
-}
-
-#[inline(never)]
-fn subtract_corner(h: &[[f64; 3]; 3], inverse: &mut [[f64; 3]; 3]) {
-    inverse[0][2] -= inverse[1][2] * h[0][1] * inverse[0][0];
-}
 
 #[cfg(test)]
 mod tests {

@@ -79,8 +79,7 @@ impl Virial {
     }
 
     /// [`symmetric`](Self::symmetric) in place.
-    // In place and not inlined: copies of the matrix would lie on the stack below soft float.
-    #[inline(never)]
+    // In place: copies of the matrix would lie on the stack below soft float.
     pub(crate) fn symmetrize(&mut self) {
         let [[_, xy, xz], [yx, _, yz], [zx, zy, _]] = &mut self.0;
         // Compares bits, so that a device without floating point needs no soft float for it.

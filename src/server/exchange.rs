@@ -110,7 +110,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
     }
 
     /// What the exchange ends with.
-    #[inline(never)] // it may be large
     fn outcome(&self) -> Step<'static, O> {
         Step::Done((self.output)(self.course.server))
     }
@@ -159,6 +158,31 @@ impl<T: Scalar> Course<'_, T> {
             _ => self.check_turn()?,
         }
         Ok(())
+    }
+
+    /// Goes on as far as no byte has to move.
+    // Whatever computes is called from here with next to nothing on the stack: where floating point
+    // is software, it takes most of what a call may.
+    #[inline(never)]
+    fn prepare(&mut self) -> Result<(), Refused> {
+        self.enter()?;
+        self.check_cells()?;
+        self.begin()?;
+        self.fill();
+        Ok(())
+    }
+
+    /// Takes bytes that have moved.
+    // From here, as in `prepare`.
+    #[inline(never)]
+    fn advance(&mut self, n: usize) {
+        if self.stage != Stage::Entered || !self.moved(n) {
+            return;
+        }
+        if let Some(virial) = self.take_virial() {
+            virial.symmetrize();
+        }
+        self.go_on();
     }
 
     /// The slice that moves next.
@@ -210,7 +234,6 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Begins the next message if none is under way; whether the exchange may continue.
-    #[inline(never)]
     fn begin(&mut self) -> Result<(), Refused> {
         if self.server.is_idle() && self.stage != Stage::Ended {
             self.begin_next()?;
@@ -326,6 +349,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether positions are what leaves next.
+    #[inline(never)]
     fn sends_next(&self) -> bool {
         let between = self.server.is_idle() && self.stage != Stage::Ended;
         let sends = matches!(self.goal, Goal::Send | Goal::Evaluate);
@@ -382,7 +406,6 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
-    #[inline(never)]
     fn moved(&mut self, n: usize) -> bool {
         let server = &mut *self.server;
         if server.is_sending() && server.progress.message == 0 && n > 0 {
@@ -424,27 +447,14 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
-        // Whatever computes is called from here with next to nothing on the stack: where floating
-        // point is software, it takes most of what a call may.
-        if self.course.enter().is_err()
-            || self.course.check_cells().is_err()
-            || self.course.begin().is_err()
-        {
-            return Err(self.course.server.error);
+        match self.course.prepare() {
+            Ok(()) => Ok(self.look()),
+            Err(Refused) => Err(self.course.server.error),
         }
-        self.course.fill();
-        Ok(self.look())
     }
 
     fn advance(&mut self, n: usize) {
-        if self.course.stage != Stage::Entered || !self.course.moved(n) {
-            return;
-        }
-        // From here, as in `step`.
-        if let Some(virial) = self.course.take_virial() {
-            virial.symmetrize();
-        }
-        self.course.go_on();
+        self.course.advance(n);
     }
 
     fn end(&mut self) {

@@ -57,6 +57,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Whether the rest of what is leaving is in the caller's arrays.
+    #[inline(never)]
     pub(super) fn needs_request(&self) -> bool {
         let server = &*self.server;
         server.progress.message > 0

@@ -10,12 +10,14 @@ use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
 impl Server {
     /// Continues with this field of FORCEREADY.
+    #[inline(never)]
     pub(super) fn expect(&mut self, place: Place) {
         self.state = State::Receiving(place);
         self.progress.expect(place.fixed(self.carried));
     }
 
     /// Continues with forces of copies, or after them.
+    #[inline(never)]
     pub(super) fn copies(&mut self, bytes: usize) {
         if bytes == 0 {
             self.expect(Place::start(Field::Virial));
@@ -122,7 +124,6 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Takes a virial that has come into the scratch to its place, if it has one, to be made
     /// symmetric there.
-    #[inline(never)]
     pub(super) fn take_virial(&mut self) -> Option<&mut Virial> {
         let State::Receiving(Place {
             field: Field::Virial,

@@ -57,7 +57,6 @@ impl<'a, T: Scalar> Course<'a, T> {
     }
 
     /// The cell whose inverse is needed next: it is sent, or positions are folded into it.
-    #[inline(never)]
     fn cell(&self) -> Option<&'a Cell> {
         match self.server.state {
             State::Gathered { place, .. } => match place.field {
@@ -72,6 +71,7 @@ impl<'a, T: Scalar> Course<'a, T> {
     }
 
     /// Numbers of the positions of a whole message, copies included.
+    #[inline(never)]
     pub(super) fn numbers(&self) -> usize {
         let each = self.request.natoms().saturating_mul(3);
         self.server.carried.saturating_mul(each)

@@ -69,12 +69,13 @@ impl Server {
             return false;
         }
         let n = self.progress.most(n);
-        if self.is_sending() {
-            self.progress.traffic.sent += n as u64;
+        let traffic = if self.is_sending() {
+            &mut self.progress.traffic.sent
         } else {
-            self.progress.traffic.received += n as u64;
             self.timed_out &= n == 0;
-        }
+            &mut self.progress.traffic.received
+        };
+        *traffic += n as u64;
         self.progress.count(n)
     }
 
@@ -98,6 +99,7 @@ impl Server {
     }
 
     /// Whether an answer to positions is owed, or is coming.
+    #[inline(never)]
     pub(super) const fn owes_forces(&self) -> bool {
         match self.phase {
             _ if self.is_sending() => matches!(self.first, Header::PosData | Header::GetForce),
