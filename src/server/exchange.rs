@@ -138,10 +138,8 @@ impl<T: Scalar> Course<'_, T> {
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
-            // One that was sent EXIT owes nothing.
-            State::Leaving | State::Closed
-                if self.goal == Goal::Discard && self.server.phase == Phase::Leaving =>
-            {
+            // Between two messages `begin_next` has seen that; one that was sent EXIT owes nothing either.
+            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
                 self.stage = Stage::Ended;
             }
             State::Closed if self.server.phase != Phase::Leaving => {

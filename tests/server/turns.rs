@@ -447,6 +447,42 @@ fn a_refusal_does_not_forget_what_has_been_sent() {
     }
 }
 
+/// Where nothing is owed, there is nothing to be dropped: in the middle of STATUS, of INIT and of their answers as well.
+#[test]
+fn discard_does_nothing_if_nothing_is_owed() {
+    for mode in MODES {
+        for (asked, moved) in [(&b""[..], 0), (b"", 5), (b"NEEDI", 12)] {
+            let mut server = server(mode);
+            let mut status = server.status();
+            for _ in 0..moved {
+                server_writes(&mut status);
+            }
+            for byte in asked {
+                if let Ok(Step::Read(slice)) = status.step() {
+                    slice[0] = *byte;
+                    status.advance(1);
+                }
+            }
+            let midway = status.midway();
+            drop(status);
+            let before = server.traffic();
+            assert!(
+                matches!(server.discard().step(), Ok(Step::Done(()))),
+                "{mode:?} {moved}"
+            );
+            assert_eq!(server.traffic(), before);
+            assert_eq!(server.status().midway(), midway);
+        }
+        let mut server = at_needs_init(mode);
+        assert!(server_writes(&mut server.initialize(0, b" ")));
+        assert!(
+            matches!(server.discard().step(), Ok(Step::Done(()))),
+            "{mode:?}"
+        );
+        assert!(server.status().midway());
+    }
+}
+
 /// Takes a byte of a write that is not complete.
 fn server_writes(exchange: &mut impl Exchange) -> bool {
     let writes = matches!(exchange.step(), Ok(Step::Write(_)));

@@ -128,6 +128,19 @@ impl Again {
         }
     }
 
+    /// Whether it changes what is in an array.
+    fn alters(self) -> bool {
+        matches!(
+            self,
+            Self::Other(_)
+                | Self::OtherMoved(_)
+                | Self::OtherAllOfServer
+                | Self::OtherAllOfDriver
+                | Self::FirstChanged(_)
+                | Self::LastChanged(_)
+        )
+    }
+
     /// The kind of this move, for a table.
     pub fn kind(self) -> &'static str {
         match self {
@@ -162,7 +175,18 @@ impl State {
             return Came::Nothing;
         };
         match outcome {
-            Outcome::Blocked | Outcome::Moved => Came::Accepted(Box::new(next), false),
+            Outcome::Blocked | Outcome::Moved => {
+                if again.alters() {
+                    let altered = &mut next.altered;
+                    *(if again.is_servers() {
+                        &mut altered.0
+                    } else {
+                        &mut altered.1
+                    }) = true;
+                    next.forget_identity();
+                }
+                Came::Accepted(Box::new(next), false)
+            }
             Outcome::Complete => Came::Accepted(Box::new(next), true),
             Outcome::Refused(error) => {
                 self.check_refusal(again, error);
@@ -201,7 +225,11 @@ impl State {
             Again::Other(array)
             | Again::OtherMoved(array)
             | Again::FirstChanged(array)
-            | Again::LastChanged(array) => self.is_touched(scene, array),
+            | Again::LastChanged(array) => {
+                !self.is_altered(scene, again.is_servers()) && self.is_touched(scene, array)
+            }
+            Again::OtherAllOfServer => !self.is_altered(scene, true),
+            Again::OtherAllOfDriver => !self.is_altered(scene, false),
             Again::Reply(_) => matches!(self.worker, Worker::Replies(_)),
             _ => true,
         }
@@ -493,6 +521,7 @@ impl State {
             Again::DriverSingle | Again::Window => unfinished || error == NothingToReplyTo,
             Again::OtherRequest | Again::ChangedRequest(_) => request,
             Again::NanRequest => request || matches!(error, NotFinite(_)),
+            Again::Asker(Asker::Discards) => unfinished,
             Again::Asker(_) => of_a_turn,
             Again::Receives => error == ReplyDue,
             Again::Awaits => error == NothingToReplyTo,

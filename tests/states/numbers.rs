@@ -152,14 +152,14 @@ fn truth(plan: &Plan, which: usize) -> Truth {
 }
 
 /// What is in a driver's arrays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Received {
     pub cells: Vec<Cell>,
     pub positions: Vec<[f64; 3]>,
 }
 
 /// What is in a server's arrays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taken {
     pub answers: Vec<Answer>,
     pub forces: Vec<[f64; 3]>,

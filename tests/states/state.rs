@@ -68,6 +68,8 @@ pub struct State {
     pub driver_has: Partial,
     pub taken: Taken,
     pub received: Received,
+    /// What was accepted in the arrays is not what a message has put there. Then they are not changed again.
+    pub altered: (bool, bool),
     /// The two halves of its identity, if they are known.
     server_side: Cell<Option<u128>>,
     driver_side: Cell<Option<u128>>,
@@ -356,6 +358,7 @@ impl State {
             driver_has: Partial::default(),
             taken: scene.usual.1.clone(),
             received: scene.usual.0.clone(),
+            altered: (false, false),
             server_side: Cell::default(),
             driver_side: Cell::default(),
         }
@@ -412,7 +415,12 @@ impl State {
 
     fn describe_server(&self, scene: &Scene) -> u128 {
         let mut text = Vec::with_capacity(4096);
-        let parts = (self.asker, self.wanted, self.begun);
+        let parts = (
+            self.asker,
+            self.wanted,
+            self.begun,
+            self.is_altered(scene, true),
+        );
         write!(text, "{parts:?}").expect("a Vec takes everything");
         let begun = text.len();
         describe(&self.server, &self.server_has, &mut text);
@@ -464,8 +472,12 @@ impl State {
 
     fn describe_driver(&self, scene: &Scene) -> u128 {
         let mut text = Vec::with_capacity(4096);
-        write!(text, "{:?}{:?}", self.worker, self.driver.replica())
-            .expect("a Vec takes everything");
+        let parts = (
+            self.worker,
+            self.driver.replica(),
+            self.is_altered(scene, false),
+        );
+        write!(text, "{parts:?}").expect("a Vec takes everything");
         describe(&self.driver, &self.driver_has, &mut text);
         text.extend(self.driver.init_text());
         for cell in &self.received.cells {
@@ -492,6 +504,16 @@ impl State {
         identity(&text)
     }
 
+    /// Whether the server's arrays, or the driver's, hold what no message has put there.
+    pub fn is_altered(&self, scene: &Scene, servers: bool) -> bool {
+        let (received, taken) = &scene.usual;
+        if servers {
+            self.altered.0 && self.taken != *taken
+        } else {
+            self.altered.1 && self.received != *received
+        }
+    }
+
     /// Whether a message of the server's has moved in part.
     pub fn is_midway(&self) -> bool {
         copy(&self.server).status().midway()
@@ -501,6 +523,7 @@ impl State {
     pub fn server_leaves(&mut self, scene: &Scene) {
         self.forget_identity();
         self.server.reset();
+        self.altered.0 = false;
         self.server_has = Partial::default();
         self.taken.clone_from(&scene.usual.1);
         self.begun = None;
@@ -511,6 +534,7 @@ impl State {
     pub fn driver_leaves(&mut self, scene: &Scene) {
         self.forget_identity();
         self.driver.reset();
+        self.altered.1 = false;
         self.driver_has = Partial::default();
         self.received.clone_from(&scene.usual.0);
         self.down.clear();

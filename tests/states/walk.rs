@@ -147,6 +147,7 @@ impl fmt::Display for Fault {
                         usual = 0;
                     }
                 }
+                let what = what.lines().next().unwrap_or_default();
                 write!(f, ", {usual} moves: {what}")
             }
         }

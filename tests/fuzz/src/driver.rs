@@ -1,11 +1,12 @@
 //! A driver that hears anything, and one whose caller does anything.
 
 use forcewire::{
-    Cell, Driver, Evaluation, Event, Header, Initialize, ProtocolError, Scalar, Virial,
+    Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar,
+    Sink, Source, Virial,
 };
 
 use super::choices::{Choices, Wire};
-use super::model::{DriverModel, HEADERS, Told, bits, header};
+use super::model::{DriverModel, HEADERS, Told, bits, header, kept};
 
 const ATOMS: usize = 40;
 const STRUCTURES: usize = 3;
@@ -136,67 +137,86 @@ pub fn converses<T: Scalar>(
     }
 }
 
-/// The caller calls anything in any order, with arrays of any length, and the server says anything. What the driver
-/// says is whole messages, each of them asked for; what it refuses changes nothing.
+/// The caller calls anything in any order, with arrays of any length and contents, and the server sends anything. What
+/// the driver sends is whole messages, each of them asked for, each reply with the numbers of one call; positions that it
+/// returns are those that one message has carried; what it refuses changes nothing.
 pub fn driver_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
     let mut driver = driver(&model);
     let mut heard = Vec::new();
     let mut said = Said::default();
-    let mut cells = [Cell::orthorhombic([1.0; 3]); STRUCTURES];
-    let (mut double, mut single) = ([[0.0; 3]; ATOMS], [[0.0_f32; 3]; ATOMS]);
+    let mut arrays = Arrays::new(ATOMS);
+    // Messages that the server has sent, and replies of which no two have a number in common.
+    let (mut messages, mut replies) = (0, 1);
     while !choices.is_empty() {
-        let (what, most) = (choices.below(12), 1 + 7 * usize::from(choices.byte() >> 3));
-        let now = |driver: &Driver| (driver.status(), driver.traffic(), driver.natoms());
-        let before = now(&driver);
+        let (what, most) = (choices.below(22), 1 + 7 * usize::from(choices.byte() >> 3));
+        let now = |driver: &mut Driver| {
+            let wait = driver.await_getforce().waits_for();
+            let known = (driver.status(), driver.replica());
+            let structures = (driver.natoms(), driver.structures());
+            (wait, known, structures, driver.traffic())
+        };
+        let (before, traffic) = (now(&mut driver), driver.traffic());
         let mut wire = Wire::new(&heard);
         wire.ended = false;
         let (natoms, structures) = (choices.below(ATOMS + 1), choices.below(STRUCTURES + 1));
-        let exact = driver.natoms().saturating_mul(driver.structures());
-        let evaluations = [Evaluation {
-            energy: 1.0,
-            virial: Virial::ZERO,
-        }; STRUCTURES];
+        let expected = (driver.natoms(), driver.structures().min(STRUCTURES));
+        let reply = Reply::new(replies, expected);
+        let mut event = None;
         // Whether the caller was refused for what it did itself.
         let refused = match what {
             0 => {
-                let mut receive = driver.receive(&mut double[..natoms]);
-                is_the_callers(wire.move_some(&mut receive, most))
+                let mut receive = driver.receive(&mut arrays.double[..natoms]);
+                returns(wire.move_some(&mut receive, most), &mut event)
             }
             1 => {
-                let mut receive = driver.receive_batch(&mut cells[..structures], &mut double);
-                is_the_callers(wire.move_some(&mut receive, most))
+                let cells = &mut arrays.cells[..structures];
+                let mut receive = driver.receive_batch(cells, &mut arrays.double);
+                returns(wire.move_some(&mut receive, most), &mut event)
             }
             2 => {
-                let mut receive = driver.receive_batch(&mut cells, &mut single);
-                is_the_callers(wire.move_some(&mut receive, most))
+                let mut receive = driver.receive_batch(&mut arrays.cells, &mut arrays.single);
+                let refused = returns(wire.move_some(&mut receive, most), &mut event);
+                drop(receive);
+                let atoms = expected.0.saturating_mul(expected.1).min(ATOMS);
+                if event.is_some() {
+                    for (to, from) in arrays.double[..atoms].iter_mut().zip(&arrays.single) {
+                        *to = from.map(f64::from);
+                    }
+                }
+                refused
             }
             3 => is_the_callers(wire.move_some(&mut driver.await_getforce(), most)),
             4 => {
-                let forces = double.get(..exact).unwrap_or(&double);
-                let structures = driver.structures().min(STRUCTURES);
-                let mut reply = driver.reply_batch(&evaluations[..structures], forces, &[]);
+                let mut reply = driver.reply_batch(&reply.evaluations, &reply.double, &[]);
                 is_the_callers(wire.move_some(&mut reply, most))
             }
             5 => {
-                let forces = single.get(..exact).unwrap_or(&single);
-                let mut reply = driver.reply(&evaluations[0], forces, &[b' '; ATOMS][..natoms]);
+                let extras = [reply.letter; ATOMS];
+                let extras = &extras[..natoms];
+                let evaluation = reply.evaluations[0];
+                let mut reply = driver.reply(&evaluation, &reply.single, extras);
                 is_the_callers(wire.move_some(&mut reply, most))
             }
             6 => {
-                let mut reply = driver.reply(&evaluations[0], &double[..natoms], b"{}");
+                // Of another length than is needed, mostly.
+                let reply = Reply::new(replies, (natoms, 1));
+                let extras = [reply.letter; 2];
+                let evaluation = Reply::new(replies, (0, 1)).evaluations[0];
+                let mut reply = driver.reply(&evaluation, &reply.double, &extras);
                 is_the_callers(wire.move_some(&mut reply, most))
             }
             7 | 8 => {
-                let message = message(&mut choices);
-                heard.extend(message);
+                messages += 1;
+                heard.extend(message(&mut choices, messages));
                 continue;
             }
             9 => {
                 wire.inbox = &[];
                 wire.ended = true;
-                is_the_callers(wire.move_some(&mut driver.receive(&mut double), most))
+                let mut receive = driver.receive(&mut arrays.double);
+                is_the_callers(wire.move_some(&mut receive, most))
             }
             10 => {
                 said.check();
@@ -205,10 +225,114 @@ pub fn driver_operations(bytes: &[u8]) {
                 (heard, said) = (Vec::new(), Said::default());
                 continue;
             }
+            12 => {
+                // Other arrays, and those go on if they are accepted.
+                let mut other = Arrays::new(ATOMS + 1);
+                let mut receive = driver.receive_batch(&mut other.cells, &mut other.double);
+                let refused = returns(wire.move_some(&mut receive, most), &mut event);
+                drop(receive);
+                if !refused {
+                    arrays = other;
+                }
+                refused
+            }
+            13 => {
+                // The same arrays, but one number changes.
+                let (atom, axis) = (natoms.min(ATOMS - 1), structures % 3);
+                let (double, single) = (
+                    &mut arrays.double[atom][axis],
+                    &mut arrays.single[atom][axis],
+                );
+                *double = f64::from_bits(double.to_bits() ^ 1);
+                *single = f32::from_bits(single.to_bits() ^ 1);
+                continue;
+            }
+            14 => {
+                let mut rows = *arrays.cells[structures % STRUCTURES].h();
+                let number = &mut rows[natoms % 3][structures % 3];
+                *number = f64::from_bits(number.to_bits() ^ 1);
+                arrays.cells[structures % STRUCTURES] = Cell::from_rows(rows);
+                continue;
+            }
+            15 => {
+                // The same numbers at another address.
+                arrays = arrays.clone();
+                continue;
+            }
+            16 => {
+                // Kept, as long as bytes come.
+                let mut sink = Collects::default();
+                let mut receive = driver.receive_into(&mut arrays.cells, &mut sink);
+                let mut refused = false;
+                for _ in 0..=natoms {
+                    let moved = wire.move_some(&mut receive, most);
+                    let stops = !matches!(moved, Ok(1..));
+                    refused = returns(moved, &mut event);
+                    if stops {
+                        break;
+                    }
+                }
+                drop(receive);
+                if event.is_some() {
+                    let (from, to) = (&sink.0, &mut arrays.double);
+                    to[..from.len()].copy_from_slice(from);
+                }
+                // What it was refused for may have come after something else.
+                refused && wire.inbox.len() == heard.len() && wire.said.is_empty()
+            }
+            17 => {
+                let mut source = Gives(&reply);
+                let mut reply = driver.reply_from(&reply.evaluations, &mut source, &[]);
+                let mut refused = false;
+                for _ in 0..=natoms {
+                    let moved = wire.move_some(&mut reply, most);
+                    let stops = !matches!(moved, Ok(1..));
+                    refused = is_the_callers(moved);
+                    if stops {
+                        break;
+                    }
+                }
+                drop(reply);
+                refused && wire.inbox.len() == heard.len() && wire.said.is_empty()
+            }
+            18 => {
+                replies = 1 + replies % 1000;
+                continue;
+            }
+            19 => {
+                // One number of the reply is another one.
+                let mut reply = reply;
+                let last = reply.evaluations.len() - 1;
+                let odd = if choices.bit() { f64::NAN } else { -1.0 };
+                match natoms % 3 {
+                    0 => reply.evaluations[last].energy = odd,
+                    1 => reply.evaluations[last].virial.0[2][structures % 3] = odd,
+                    _ => {
+                        if let Some(force) = reply.double.last_mut() {
+                            force[structures % 3] = odd;
+                        }
+                    }
+                }
+                // Looked at, and dropped before anything of it has left.
+                let mut exchange = driver.reply_batch(&reply.evaluations, &reply.double, &[]);
+                match exchange.step() {
+                    Err(error) => is_the_callers::<()>(Err(Err(error))),
+                    Ok(_) => false,
+                }
+            }
+            20 => is_the_callers(wire.move_some(&mut driver.drain(), most)),
+            21 => {
+                // Another kind of exchange than the one that is under way.
+                let _ = driver.receive(&mut arrays.double).step();
+                let _ = driver.await_getforce().step();
+                let _ = driver
+                    .reply(&reply.evaluations[0], &reply.single, b"")
+                    .step();
+                false
+            }
             _ => {
                 // Nothing has moved, whatever the slice.
-                use forcewire::Exchange;
-                driver.receive(&mut double).advance(0);
+                driver.receive(&mut arrays.double).advance(0);
                 driver.await_getforce().advance(0);
                 false
             }
@@ -216,25 +340,141 @@ pub fn driver_operations(bytes: &[u8]) {
         let left = wire.inbox.len();
         said.bytes.extend(wire.said);
         if refused {
-            assert_eq!(before, now(&driver));
+            assert_eq!(before, now(&mut driver));
         }
-        let received = driver.traffic().received - before.1.received;
+        let received = driver.traffic().received - traffic.received;
         if what != 9 {
             assert_eq!(received as usize, heard.len() - left);
             said.heard.extend(heard.drain(..received as usize));
+        }
+        if let Some(Event::Positions {
+            natoms,
+            structures,
+            cell,
+        }) = event
+        {
+            let single = what == 2;
+            let rows: Vec<_> = arrays.cells.iter().map(|it| *it.h()).collect();
+            let atoms = &arrays.double[..natoms * structures];
+            let carried = said.last_positions(natoms, structures, single);
+            assert_eq!(bits(cell.h().as_flattened()), bits(&carried.0[..9]));
+            if what != 0 && structures <= rows.len() && (structures > 1 || what != 1) {
+                let rows = &rows[..structures];
+                assert_eq!(bits(rows.as_flattened().as_flattened()), bits(&carried.0));
+            }
+            assert_eq!(bits(atoms.as_flattened()), bits(&carried.1));
         }
     }
     said.check();
 }
 
+/// The caller's arrays.
+#[derive(Clone)]
+struct Arrays {
+    cells: Vec<Cell>,
+    double: Vec<[f64; 3]>,
+    single: Vec<[f32; 3]>,
+}
+
+impl Arrays {
+    /// Room for this many atoms, with numbers that no message has.
+    fn new(atoms: usize) -> Self {
+        Self {
+            cells: vec![Cell::orthorhombic([-777.7; 3]); STRUCTURES],
+            double: vec![[-777.7; 3]; atoms],
+            single: vec![[-777.7; 3]; atoms],
+        }
+    }
+}
+
+/// A reply of which every number says which one it is.
+#[derive(Clone)]
+struct Reply {
+    evaluations: Vec<Evaluation>,
+    double: Vec<[f64; 3]>,
+    single: Vec<[f32; 3]>,
+    letter: u8,
+}
+
+impl Reply {
+    fn new(which: usize, (natoms, structures): (usize, usize)) -> Self {
+        let energy = which as f64;
+        let virial = Virial([[energy; 3]; 3]);
+        // All are exact in single precision.
+        let atoms = 0..natoms
+            .saturating_mul(structures)
+            .min(2 * ATOMS * STRUCTURES);
+        let double: Vec<_> = atoms.map(|atom| force(which, atom)).collect();
+        Self {
+            evaluations: vec![Evaluation { energy, virial }; structures],
+            single: double.iter().map(|it| it.map(|x| x as f32)).collect(),
+            double,
+            letter: letter(which),
+        }
+    }
+}
+
+fn force(which: usize, atom: usize) -> [f64; 3] {
+    [0, 1, 2].map(|axis| which as f64 + (3 * atom + axis) as f64 / 1024.0)
+}
+
+fn letter(which: usize) -> u8 {
+    b'a' + (which % 26) as u8
+}
+
+/// A sink that keeps everything.
+#[derive(Default)]
+struct Collects(Vec<[f64; 3]>);
+
+impl Sink for Collects {
+    type Real = f64;
+
+    fn begin(&mut self, natoms: usize) -> bool {
+        assert!(self.0.is_empty());
+        natoms <= ATOMS
+    }
+
+    fn put(&mut self, first: usize, atoms: &[[f64; 3]]) {
+        assert_eq!(first, self.0.len());
+        self.0.extend(atoms);
+    }
+}
+
+/// A source with the forces of a reply.
+struct Gives<'a>(&'a Reply);
+
+impl Source for Gives<'_> {
+    type Real = f64;
+
+    fn natoms(&self) -> usize {
+        self.0.double.len()
+    }
+
+    fn get(&mut self, first: usize, atoms: &mut [[f64; 3]]) {
+        atoms.copy_from_slice(&self.0.double[first..][..atoms.len()]);
+    }
+}
+
+/// The same as [`is_the_callers`], and what the exchange has ended with.
+fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Option<Event>) -> bool {
+    if let Err(Ok(it)) = &moved {
+        *event = Some(*it);
+    }
+    is_the_callers(moved)
+}
+
 /// Whether an exchange was refused for what its caller did, not its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     use ProtocolError::{
-        NothingToReplyTo, ReplyDue, TooManyAtoms, TooManyStructures, Unfinished, WrongLength,
+        NotFinite, NothingToReplyTo, ReplyDue, TooManyAtoms, TooManyStructures, Unfinished,
+        WrongLength,
     };
     matches!(
         moved,
         Err(Err(NothingToReplyTo
+            | NotFinite(
+                Quantity::Energy | Quantity::Forces | Quantity::Virial
+            )
             | ReplyDue
             | Unfinished(_)
             | TooManyAtoms { .. }
@@ -243,8 +483,8 @@ fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     )
 }
 
-/// A message of a server's, whole or not, right or wrong.
-pub fn message(choices: &mut Choices<'_>) -> Vec<u8> {
+/// A server's message, whole or not, right or wrong. No two have a number of positions in common.
+fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     let mut message = Vec::new();
     let natoms = choices.of([0, 1, 2, 2, 2, 33]);
     let batch = choices.of([1, 2, 3]);
@@ -260,7 +500,8 @@ pub fn message(choices: &mut Choices<'_>) -> Vec<u8> {
             }
             if command == Header::PosData {
                 let natoms_bytes = (natoms as i32).to_le_bytes();
-                let cell = [16.0, 1.0, 2.0, 0.0, 16.0, 3.0, 0.0, 0.0, 16.0, 0.0625];
+                let edge = 16.0 + serial as f64 / 1024.0;
+                let cell = [edge, 1.0, 2.0, 0.0, edge, 3.0, 0.0, 0.0, edge, 0.0625];
                 let zeros = [0.0; 8];
                 let reals = cell.into_iter().chain(zeros);
                 let bytes = reals.flat_map(f64::to_le_bytes).collect::<Vec<_>>();
@@ -271,7 +512,7 @@ pub fn message(choices: &mut Choices<'_>) -> Vec<u8> {
                     message.extend(natoms_bytes);
                     message.extend(bytes.repeat(batch));
                 }
-                let reals = (0..3 * natoms * batch).map(|i| i as f64);
+                let reals = (0..3 * natoms * batch).map(|i| (1024 * serial + i) as f64);
                 message.extend(reals.flat_map(f64::to_le_bytes));
             }
         }
@@ -316,21 +557,62 @@ impl Said {
         }
         assert!(answers <= count(b"STATUS      ") && replies <= count(b"GETFORCE    "));
     }
+
+    /// The cells and the positions of the message that has come last, as a caller keeps them.
+    fn last_positions(
+        &self,
+        natoms: usize,
+        structures: usize,
+        single: bool,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let len = 12 + 4 + structures * (144 + 24 * natoms);
+        let message = &self.heard[self.heard.len() - len..];
+        assert_eq!(message[..12], *header(Header::PosData));
+        // The number of atoms is in front of the cells of a batch, and after a single one.
+        let cells = if structures > 1 { 16 } else { 12 };
+        let reals = |at: usize, n: usize| (0..n).map(move |i| real(message, at + 8 * i));
+        let h = (0..structures).flat_map(|it| reals(cells + 144 * it, 9));
+        let positions = reals(16 + 144 * structures, 3 * natoms * structures);
+        (h.collect(), positions.map(|x| kept(x, single)).collect())
+    }
 }
 
-/// The length of a reply behind its header: of one structure, or of a batch, told by their energies, which are 1.
+fn real(bytes: &[u8], at: usize) -> f64 {
+    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
+}
+
+/// The length of a reply after its header, of one structure or of a batch. All of its numbers are those of one call.
 fn whole_reply(bytes: &[u8]) -> Option<usize> {
+    let energy = real(bytes.get(..8)?, 0);
     let (mut at, mut structures) = (0, 0);
-    while bytes.get(at..at + 8)? == 1_f64.to_le_bytes() && structures < STRUCTURES {
+    while bytes.get(at..at + 8)? == energy.to_le_bytes() && structures < STRUCTURES {
         (at, structures) = (at + 8, structures + 1);
     }
+    let which = energy as usize;
+    assert_eq!(which as f64, energy, "no call has this energy");
     let integer = |at: usize| -> Option<usize> {
         let bytes = bytes.get(at..at + 4)?.try_into().expect("4");
         usize::try_from(i32::from_le_bytes(bytes)).ok()
     };
-    at += 4 + 24 * integer(at)? * structures + 72 * structures;
-    for _ in 0..structures {
-        at += 4 + integer(at)?;
+    let natoms = integer(at)?;
+    at += 4;
+    for atom in 0..natoms * structures {
+        let sent = bytes.get(at..at + 24)?;
+        let sent = [0, 8, 16].map(|at| real(sent, at));
+        assert_eq!(sent, force(which, atom), "a force of another call");
+        at += 24;
     }
-    bytes.get(..at).map(<[u8]>::len)
+    for _ in 0..9 * structures {
+        let sent = real(bytes.get(at..at + 8)?, 0);
+        assert_eq!(sent, energy, "a virial of another call");
+        at += 8;
+    }
+    for _ in 0..structures {
+        let len = integer(at)?;
+        let extras = bytes.get(at + 4..at + 4 + len)?;
+        let all = extras.iter().all(|&it| it == letter(which));
+        assert!(all, "extras of another call");
+        at += 4 + len;
+    }
+    Some(at)
 }

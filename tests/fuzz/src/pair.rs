@@ -1,8 +1,9 @@
-//! A driver and a server over a connection that moves their bytes in any pieces and is cut at any time.
+//! A driver and a server over a connection that moves their bytes in any pieces and is cut at any time, with callers who
+//! change their minds and their arrays. Every answer is that to the positions of the call that returns it.
 
 use forcewire::{
-    Answer, Cell, Driver, Evaluation, Event, Initialize, Mode, ProtocolError, Request, Scalar,
-    Server, Virial,
+    Answer, Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, Mode, ProtocolError,
+    Quantity, Request, Scalar, Server, Step, Virial,
 };
 
 use super::choices::{Choices, Wire};
@@ -41,6 +42,10 @@ struct Pair<T> {
     /// The evaluation that is wanted, and how many are to be complete.
     wanted: usize,
     evaluations: usize,
+    /// How often the caller has wanted another one instead.
+    changes: usize,
+    /// The caller drops what the driver owes.
+    discards: bool,
     cells: Vec<Cell>,
     /// For each structure of the evaluation that is wanted, in double precision and as the server has it.
     positions: Vec<[f64; 3]>,
@@ -79,6 +84,8 @@ impl<T: Scalar> Pair<T> {
             natoms,
             wanted: 0,
             evaluations,
+            changes: 0,
+            discards: false,
             cells: Vec::new(),
             positions: Vec::new(),
             asked: Vec::new(),
@@ -96,7 +103,7 @@ impl<T: Scalar> Pair<T> {
     /// Makes what is wanted next: as many structures as the driver takes, up to so many as evaluations went before.
     fn ask(&mut self) {
         let structures = self.server.capacity().min(1 + self.wanted);
-        let salt = self.wanted as f64;
+        let salt = self.wanted as f64 + self.changes as f64 / 8.0;
         self.cells = vec![Cell::orthorhombic([16.0 + salt; 3]); structures];
         let atoms = 0..self.natoms * structures;
         let atom = |i: usize| [i as f64 / 3.0 + salt, -1.0 / (1.0 + i as f64), salt / 7.0];
@@ -123,6 +130,7 @@ impl<T: Scalar> Pair<T> {
             match which {
                 0 | 2 | 4 => self.server_moves(most),
                 7 if most > 28 => self.reconnect(),
+                6 if most > 24 => self.changes_its_mind(most),
                 _ => self.driver_moves(most),
             }
         }
@@ -139,10 +147,141 @@ impl<T: Scalar> Pair<T> {
         self.down.clear();
         self.up.clear();
         self.reply = None;
+        self.discards = false;
         self.ask();
     }
 
+    /// A caller makes its exchange again in another way. What is refused changes nothing, and is done as before.
+    fn changes_its_mind(&mut self, how: usize) {
+        match how - 25 {
+            0 => {
+                // Another evaluation, and if that is refused because forces are owed, those are dropped.
+                let (cells, asked) = (self.cells.clone(), self.asked.clone());
+                let (positions, answers) = (self.positions.clone(), self.answers.clone());
+                let forces = self.forces.clone();
+                self.changes += 1;
+                self.ask();
+                match self.looks() {
+                    Err(ProtocolError::AnswerDue) => self.discards = true,
+                    Err(ProtocolError::Unfinished(_)) => {
+                        (self.cells, self.asked, self.positions) = (cells, asked, positions);
+                        (self.answers, self.forces) = (answers, forces);
+                    }
+                    Err(error) => panic!("{error:?}"),
+                    Ok(()) => {}
+                }
+            }
+            1 => {
+                // Another array for the forces, and another one for the extras.
+                let other = vec![[-888.0; 3]; self.forces.len()];
+                let forces = std::mem::replace(&mut self.forces, other);
+                let extras = std::mem::replace(&mut self.extras, [b'%'; 64]);
+                if self.is_refused() {
+                    (self.forces, self.extras) = (forces, extras);
+                }
+            }
+            2 => {
+                // A force has changed, or an energy.
+                let forces = self.forces.clone();
+                let answers = self.answers.clone();
+                match self.forces.first_mut() {
+                    Some(force) => force[0] = f64::from_bits(force[0].to_bits() ^ 1),
+                    None => self.answers[0].energy += 1.0,
+                }
+                if self.is_refused() {
+                    (self.forces, self.answers) = (forces, answers);
+                }
+            }
+            3 => {
+                // The same numbers at another address.
+                (self.forces, self.answers) = (self.forces.clone(), self.answers.clone());
+                (self.asked, self.cells) = (self.asked.clone(), self.cells.clone());
+            }
+            4 => {
+                // A caller that has lost its interest.
+                self.discards = true;
+            }
+            5 | 6 if self.reply.is_none() => {
+                // Another array for the positions, or the same one in which a number has changed.
+                let (cells, positions) = (self.driver_cells, self.driver_positions);
+                if how == 30 {
+                    self.driver_positions = [[T::from_f64(-888.0); 3]; ATOMS];
+                    self.driver_cells = [Cell::orthorhombic([-888.0; 3]); 3];
+                } else {
+                    let first = &mut self.driver_positions[0][0];
+                    *first = T::from_f64(first.to_f64() + 1.0);
+                }
+                let (other, atoms) = (&mut self.driver_cells, &mut self.driver_positions);
+                let came = match self.driver.receive_batch(other, atoms).step() {
+                    Ok(Step::Done(event)) => Ok(Some(event)),
+                    Ok(_) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                match came {
+                    Ok(None) => {}
+                    Ok(Some(event)) => self.takes(event),
+                    Err(error) => {
+                        assert!(matches!(error, ProtocolError::Unfinished(_)), "{error:?}");
+                        (self.driver_cells, self.driver_positions) = (cells, positions);
+                    }
+                }
+            }
+            _ => {
+                // Another reply, or one with NaN, of which nothing leaves.
+                if let Some(reply) = &self.reply {
+                    let mut evaluations = reply.evaluations.clone();
+                    let nan = how == 31;
+                    evaluations[0].energy = if nan { f64::NAN } else { -1.0 };
+                    let refused = self
+                        .driver
+                        .reply_batch(&evaluations, &reply.forces, &reply.extras)
+                        .step()
+                        .err();
+                    let own = ProtocolError::NotFinite(Quantity::Energy);
+                    let due = ProtocolError::Unfinished(Header::ForceReady);
+                    match refused {
+                        None => assert!(!nan),
+                        Some(ProtocolError::NothingToReplyTo) => {}
+                        Some(error) => assert!(error == due || (nan && error == own)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the evaluation again and drops it before anything moves.
+    fn looks(&mut self) -> Result<(), ProtocolError> {
+        let request = Request::batch(&self.cells, &self.asked);
+        let (answers, forces) = (&mut self.answers, &mut self.forces);
+        let mut evaluate = self
+            .server
+            .evaluate_batch(request, answers, forces, &mut self.extras);
+        evaluate.step().map(|_| ())
+    }
+
+    /// The same, and whether it was refused because the arrays are not those that it was begun with.
+    fn is_refused(&mut self) -> bool {
+        match self.looks() {
+            Ok(()) => false,
+            Err(ProtocolError::Unfinished(_)) => true,
+            // It is not this evaluation that is owed.
+            Err(ProtocolError::AnswerDue) if self.discards => false,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
     fn server_moves(&mut self, most: usize) {
+        if self.discards {
+            let discard = self.server.discard();
+            match carry(discard, &mut self.up, &mut self.down, ROOM, most) {
+                None => {}
+                Some(Ok(())) => self.discards = false,
+                // The positions have left in part: only their own exchange has the rest.
+                Some(Err(ProtocolError::Unfinished(_))) => self.discards = false,
+                Some(Err(error)) => panic!("{error:?}"),
+            }
+            return;
+        }
         let request = Request::batch(&self.cells, &self.asked);
         let (answers, forces) = (&mut self.answers, &mut self.forces);
         let evaluate = self
@@ -194,10 +333,19 @@ impl<T: Scalar> Pair<T> {
             }
         };
         match told {
-            None | Some(Ok(Event::Init { replica: 0 })) => {}
-            Some(Ok(Event::Positions {
+            None => {}
+            Some(Ok(event)) => self.takes(event),
+            Some(Err(error)) => panic!("{error:?}"),
+        }
+    }
+
+    /// What the driver's caller does with an event.
+    fn takes(&mut self, event: Event) {
+        match event {
+            Event::Init { replica: 0 } => {}
+            Event::Positions {
                 natoms, structures, ..
-            })) => {
+            } => {
                 assert_eq!(natoms, self.natoms);
                 let mut reply = Reply {
                     evaluations: Vec::new(),
@@ -216,7 +364,7 @@ impl<T: Scalar> Pair<T> {
                 }
                 self.reply = Some(reply);
             }
-            Some(other) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -224,14 +372,13 @@ impl<T: Scalar> Pair<T> {
 const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
 
 /// Moves some bytes of a transfer from one queue and to another: what it ended with, if it did.
-fn carry<X: forcewire::Exchange>(
+fn carry<X: Exchange>(
     mut transfer: X,
     from: &mut Vec<u8>,
     to: &mut Vec<u8>,
     room: usize,
     most: usize,
 ) -> Option<Result<X::Output, ProtocolError>> {
-    use forcewire::Step;
     let moved = match transfer.step() {
         Ok(Step::Write(_)) if to.len() >= room => return None,
         Ok(Step::Write(slice)) => {

@@ -1,7 +1,8 @@
 //! A server that hears anything, and one whose caller does anything.
 
 use forcewire::{
-    Answer, Cell, Exchange, Header, Mode, ProtocolError, Request, Scalar, Server, Status,
+    Answer, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status,
+    Step,
 };
 
 use super::choices::{Choices, Wire};
@@ -116,57 +117,81 @@ fn evaluates<T: Scalar>(
     })
 }
 
-/// The caller calls anything in any order, with arrays of any length, and the driver says anything. What the server
-/// says is what a driver expects; what it refuses changes nothing.
+/// The caller calls anything in any order, with arrays of any length and contents, and the driver sends anything. What
+/// the server sends is what a driver expects; an answer that it returns is one message's, and to the positions of that
+/// very call if the driver keeps to the protocol; what it refuses changes nothing.
 pub fn server_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
     let mut server = server(&model);
     let mut heard = Vec::new();
     let mut said = Said::new(model.mode);
-    let cells = [Cell::orthorhombic([EDGE; 3]); STRUCTURES];
-    let (double, single) = ([[0.5; 3]; ATOMS], [[0.5_f32; 3]; ATOMS]);
-    let (mut forces, mut extras) = ([[0.0; 3]; ATOMS], [0; 40]);
-    let mut single_forces = [[0.0_f32; 3]; ATOMS];
-    let mut answers = [Answer::default(); STRUCTURES];
+    // Requests of which no two have a number in common.
+    let mut serial = 0;
+    let mut asked = Asked::new(serial);
+    let mut arrays = Arrays::new();
+    // Answers that the driver has sent, whether it has sent one that nobody had asked for, and whether it has sent
+    // anything that is no message.
+    let (mut answered, mut early, mut noise) = (0, false, false);
     while !choices.is_empty() {
-        let (what, most) = (choices.below(13), 1 + 7 * usize::from(choices.byte() >> 3));
-        let before = (server.last_status(), server.traffic(), server.natoms());
+        let (what, most) = (choices.below(22), 1 + 7 * usize::from(choices.byte() >> 3));
+        let now = |server: &mut Server| {
+            let midway = server.status().midway();
+            let known = (server.last_status(), server.capacity(), server.natoms());
+            (known, server.traffic(), midway)
+        };
+        let before = now(&mut server);
         let structures = server.capacity().min(1 + choices.below(STRUCTURES + 1));
+        let structures = structures.min(STRUCTURES);
         let atoms = (model.natoms * structures).min(ATOMS);
-        let request = Request::batch(&cells[..structures.min(STRUCTURES)], &double[..atoms]);
+        let request = asked.request(structures, atoms);
         let mut wire = Wire::new(&heard);
         wire.ended = false;
+        // The answer that a call has returned.
+        let mut came = None;
         let refused = match what {
             0 => is_the_callers(wire.move_some(&mut server.status(), most)),
             1 => is_the_callers(wire.move_some(&mut server.initialize(2, b"k:1"), most)),
             2 => is_the_callers(wire.move_some(&mut server.send_positions(request), most)),
             3 => {
-                let (forces, extras) = (&mut forces[..atoms], &mut extras[..model.extras]);
-                let answers = &mut answers[..structures];
+                let (answers, forces, extras) = arrays.slices(structures, atoms, model.extras);
                 let mut take = server.get_forces_batch(answers, forces, extras);
-                is_the_callers(wire.move_some(&mut take, most))
+                returns(wire.move_some(&mut take, most), &mut came)
             }
             4 | 5 => {
-                let (forces, extras) = (&mut forces[..atoms], &mut extras[..model.extras]);
-                let answers = &mut answers[..structures];
+                let (answers, forces, extras) = arrays.slices(structures, atoms, model.extras);
                 let mut evaluate = server.evaluate_batch(request, answers, forces, extras);
-                is_the_callers(wire.move_some(&mut evaluate, most))
+                returns(wire.move_some(&mut evaluate, most), &mut came)
             }
             6 => {
-                let request = Request::new(&cells[0], &single[..model.natoms]).init(b"other");
-                let forces = &mut single_forces[..model.natoms];
-                let mut evaluate = server.evaluate(request, forces, &mut extras[..1]);
-                is_the_callers(wire.move_some(&mut evaluate, most))
+                let (cells, positions) = (&asked.cells, &asked.single[..model.natoms]);
+                let request = Request::new(&cells[0], positions).init(b"other");
+                let forces = &mut arrays.single[..model.natoms];
+                let mut evaluate = server.evaluate(request, forces, &mut arrays.extras[..1]);
+                let refused = returns(wire.move_some(&mut evaluate, most), &mut came);
+                drop(evaluate);
+                for (to, from) in arrays.forces.iter_mut().zip(&arrays.single) {
+                    if came.is_some() {
+                        *to = from.map(f64::from);
+                    }
+                }
+                refused
             }
             7 => {
                 let wrong = choices.below(ATOMS);
-                let request = Request::new(&cells[0], &double[..wrong]);
+                let request = Request::new(&asked.cells[0], &asked.double[..wrong]);
                 is_the_callers(wire.move_some(&mut server.send_positions(request), most))
             }
             8 => is_the_callers(wire.move_some(&mut server.exit(), most)),
             9 | 10 => {
-                heard.extend(answer(&model, server.capacity(), &mut choices));
+                let capacity = server.capacity();
+                let last = said.last_request();
+                let (bytes, answers) = answer(&model, capacity, last, &mut choices);
+                answered += answers;
+                early |= answered > said.requests();
+                let bare = answers == 0 && bytes.starts_with(header(Header::ForceReady));
+                noise |= bare || bytes.len() < 12;
+                heard.extend(bytes);
                 continue;
             }
             11 => {
@@ -176,64 +201,252 @@ pub fn server_operations(bytes: &[u8]) {
                 is_the_callers(wire.move_some(&mut server.status(), most));
                 false
             }
+            13 => {
+                // Another request, in the same arrays.
+                serial = (serial + 1) % 1000;
+                asked.fill(serial);
+                continue;
+            }
+            14 if atoms == 0 => continue,
+            14 => {
+                // One number of the request is another one, or NaN, for this call only.
+                let mut odd = asked.clone();
+                let number = &mut odd.double[atoms - 1][2];
+                *number = if choices.bit() { f64::NAN } else { -1.0 };
+                let request = odd.request(structures, atoms);
+                let (answers, forces, extras) = arrays.slices(structures, atoms, model.extras);
+                let mut evaluate = server.evaluate_batch(request, answers, forces, extras);
+                match evaluate.step() {
+                    Ok(Step::Done(_)) => panic!("an answer to another request"),
+                    Ok(_) => false,
+                    Err(error) => is_the_callers::<()>(Err(Err(error))),
+                }
+            }
+            15 => {
+                // The same numbers at another address.
+                (asked, arrays) = (asked.clone(), arrays.clone());
+                continue;
+            }
+            16 | 17 => {
+                // Other arrays for the answer, and those go on if they are accepted.
+                let mut other = Arrays::new();
+                let (answers, forces, extras) = other.slices(structures, atoms, model.extras);
+                let refused = if what == 16 {
+                    let mut evaluate = server.evaluate_batch(request, answers, forces, extras);
+                    returns(wire.move_some(&mut evaluate, most), &mut came)
+                } else {
+                    let mut take = server.get_forces_batch(answers, forces, extras);
+                    returns(wire.move_some(&mut take, most), &mut came)
+                };
+                if !refused {
+                    arrays = other;
+                }
+                refused
+            }
+            18 => {
+                // A number of the arrays for the answer changes.
+                let which = choices.below(ATOMS);
+                let (force, answer) = (&mut arrays.forces[which][1], &mut arrays.answers);
+                *force = f64::from_bits(force.to_bits() ^ 1);
+                let energy = &mut answer[which % STRUCTURES].energy;
+                *energy = f64::from_bits(energy.to_bits() ^ u64::from(choices.bit()));
+                arrays.extras[which % 40] ^= u8::from(choices.bit());
+                continue;
+            }
+            19 | 20 => is_the_callers(wire.move_some(&mut server.discard(), most)),
+            21 => {
+                // Another kind of exchange than the one that is under way.
+                let _ = server.send_positions(request).step();
+                let _ = server.initialize(1, b"").step();
+                let _ = server.status().step();
+                false
+            }
             _ => {
                 said.check();
                 server.reset();
                 assert_eq!(server.last_status(), Status::UP);
                 (heard, said) = (Vec::new(), Said::new(model.mode));
+                (answered, early, noise) = (0, false, false);
                 continue;
             }
         };
         let left = wire.inbox.len();
         said.bytes.extend(wire.said);
         if refused {
-            assert_eq!(
-                before,
-                (server.last_status(), server.traffic(), server.natoms())
-            );
+            assert_eq!(before, now(&mut server));
         }
         if what != 11 {
             let received = (server.traffic().received - before.1.received) as usize;
             assert_eq!(received, heard.len() - left);
             heard.drain(..received);
         }
+        // A driver that answers before it is asked may say anything.
+        if let Some(first) = came
+            && !noise
+            && !early
+        {
+            let single = what == 6;
+            let structures = if single { 1 } else { structures };
+            let which = arrays.check(&model, first, structures, single);
+            let expected = match what {
+                3 | 17 => said.last_request(),
+                _ => Some(serial),
+            };
+            assert_eq!(Some(which), expected, "an answer to another request");
+        }
         server.status().advance(0);
     }
     said.check();
 }
 
+/// What the caller asks for.
+#[derive(Clone)]
+struct Asked {
+    cells: Vec<Cell>,
+    double: Vec<[f64; 3]>,
+    single: Vec<[f32; 3]>,
+}
+
+impl Asked {
+    fn new(serial: usize) -> Self {
+        let mut asked = Self {
+            cells: vec![Cell::orthorhombic([EDGE; 3]); STRUCTURES],
+            double: vec![[0.0; 3]; ATOMS],
+            single: vec![[0.0; 3]; ATOMS],
+        };
+        asked.fill(serial);
+        asked
+    }
+
+    /// With numbers that say which request it is. All are exact in single precision.
+    fn fill(&mut self, serial: usize) {
+        self.cells
+            .fill(Cell::orthorhombic([EDGE + serial as f64; 3]));
+        for (atom, (double, single)) in self.double.iter_mut().zip(&mut self.single).enumerate() {
+            *double = triple(serial, atom);
+            *single = double.map(|x| x as f32);
+        }
+    }
+
+    fn request(&self, structures: usize, atoms: usize) -> Request<'_, f64> {
+        Request::batch(&self.cells[..structures], &self.double[..atoms])
+    }
+}
+
+fn triple(which: usize, atom: usize) -> [f64; 3] {
+    [0, 1, 2].map(|axis| which as f64 + (1 + 3 * atom + axis) as f64 / 1024.0)
+}
+
+fn letter(which: usize) -> u8 {
+    b'a' + (which % 26) as u8
+}
+
+/// The caller's arrays for answers.
+#[derive(Clone)]
+struct Arrays {
+    answers: Vec<Answer>,
+    forces: Vec<[f64; 3]>,
+    single: Vec<[f32; 3]>,
+    extras: Vec<u8>,
+}
+
+impl Arrays {
+    fn new() -> Self {
+        Self {
+            answers: vec![Answer::default(); STRUCTURES],
+            forces: vec![[-777.7; 3]; ATOMS],
+            single: vec![[-777.7; 3]; ATOMS],
+            extras: vec![b'#'; 40],
+        }
+    }
+
+    fn slices(
+        &mut self,
+        structures: usize,
+        atoms: usize,
+        extras: usize,
+    ) -> (&mut [Answer], &mut [[f64; 3]], &mut [u8]) {
+        (
+            &mut self.answers[..structures],
+            &mut self.forces[..atoms],
+            &mut self.extras[..extras],
+        )
+    }
+
+    /// Which request the answer in the arrays is to. All of its numbers are of one message.
+    fn check(&self, model: &ServerModel, first: Answer, structures: usize, single: bool) -> usize {
+        let which = first.energy as usize;
+        for structure in 0..structures {
+            let answer = if single {
+                &first
+            } else {
+                &self.answers[structure]
+            };
+            assert_eq!(answer.energy, which as f64);
+            assert_eq!(answer.virial.0, [[which as f64; 3]; 3]);
+            let extras = answer.extras(&self.extras);
+            assert!(extras.iter().all(|&it| it == letter(which)));
+            for atom in structure * model.natoms..(structure + 1) * model.natoms {
+                assert_eq!(self.forces[atom], triple(which, atom));
+            }
+        }
+        which
+    }
+}
+
+/// The same as [`is_the_callers`], and what the exchange has ended with.
+fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Option<Answer>) -> bool {
+    if let Err(Ok(it)) = &moved {
+        *came = Some(*it);
+    }
+    is_the_callers(moved)
+}
+
 /// Whether an exchange was refused for what its caller did, not its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
-    use ProtocolError::{AnswerDue, AtomsChanged, InvalidStatus, Unfinished, WrongLength};
+    use ProtocolError::{
+        AnswerDue, AtomsChanged, InvalidStatus, NotFinite, Unfinished, WrongLength,
+    };
     matches!(
         moved,
         Err(Err(InvalidStatus { .. }
             | AnswerDue
             | Unfinished(_)
             | WrongLength { .. }
+            | NotFinite(Quantity::Positions)
             | AtomsChanged { .. }))
     )
 }
 
-/// Something that a driver may say, or may not.
-fn answer(model: &ServerModel, carried: usize, choices: &mut Choices<'_>) -> Vec<u8> {
-    match choices.below(10) {
+/// Something that a driver may send, or may not, and how many answers to `last` are in it.
+fn answer(
+    model: &ServerModel,
+    carried: usize,
+    last: Option<usize>,
+    choices: &mut Choices<'_>,
+) -> (Vec<u8>, usize) {
+    let bytes = match choices.below(10) {
         0..3 => header(Header::Ready).to_vec(),
         3 => header(Header::NeedInit).to_vec(),
         4 | 5 => header(Header::HaveData).to_vec(),
         6 | 7 => {
-            let carried = carried.min(STRUCTURES);
+            let (which, carried) = (last.unwrap_or(0), carried.min(STRUCTURES));
+            let real = |x: f64, n: usize| x.to_le_bytes().repeat(n);
             let mut reply = header(Header::ForceReady).to_vec();
-            reply.extend([0; 8].repeat(carried));
+            reply.extend(real(which as f64, carried));
             reply.extend((model.natoms as i32).to_le_bytes());
-            reply.extend([0; 24].repeat(model.natoms * carried));
-            reply.extend([0; 72].repeat(carried));
-            reply.extend([2, 0, 0, 0, b'{', b'}'].repeat(carried));
-            reply
+            for atom in 0..model.natoms * carried {
+                reply.extend(triple(which, atom).map(f64::to_le_bytes).as_flattened());
+            }
+            reply.extend(real(which as f64, 9 * carried));
+            let letter = letter(which);
+            reply.extend([2, 0, 0, 0, letter, letter].repeat(carried));
+            return (reply, 1);
         }
         8 => HEADERS[choices.below(9)].1.to_vec(),
         _ => vec![choices.byte(), choices.byte()],
-    }
+    };
+    (bytes, 0)
 }
 
 /// All that one connection's server has said.
@@ -248,6 +461,29 @@ impl Said {
             mode,
             bytes: Vec::new(),
         }
+    }
+
+    /// Requests of which enough has left to know their number, and the number of the last.
+    fn requests(&self) -> usize {
+        self.positions().count()
+    }
+
+    fn last_request(&self) -> Option<usize> {
+        self.positions().last()
+    }
+
+    /// For each POSDATA, the number of its request, which is in its first cell.
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        let word = header(Header::PosData).as_slice();
+        let starts = self.bytes.windows(12).enumerate();
+        let starts = starts.filter(move |it| it.1 == word).map(|it| it.0 + 12);
+        let batched = matches!(self.mode, Mode::Batched(_));
+        let announced = self.bytes.windows(10).any(|it| it == b"batch_size");
+        starts.filter_map(move |at| {
+            let at = at + if batched && announced { 4 } else { 0 };
+            let edge = self.bytes.get(at..at + 8)?.try_into().expect("8");
+            Some((f64::from_le_bytes(edge) - EDGE) as usize)
+        })
     }
 
     /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS; GETFORCE after POSDATA,
