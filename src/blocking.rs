@@ -198,6 +198,10 @@ pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
+    if let Err(error) = exchange.enter() {
+        socket.exchange_done();
+        return Err(error.into());
+    }
     // An earlier run may have been stopped between a write and its flush.
     let mut flushed = false;
     loop {

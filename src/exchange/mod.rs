@@ -58,6 +58,19 @@ pub trait Exchange: Sealed {
     /// What the exchange ends with.
     type Output;
 
+    /// Refuses an exchange that can't go on from here, before anything waits for the peer.
+    ///
+    /// [`step`](Self::step) does so too. A shim whose flush may fail calls this before it flushes
+    /// what an earlier exchange has written: the caller must not be told of a time-out where the
+    /// exchange was refused.
+    ///
+    /// # Errors
+    ///
+    /// What the caller did wrong.
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
     /// Returns what comes next: the same until [`advance`](Self::advance) is called.
     ///
     /// # Errors
@@ -138,6 +151,10 @@ pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
 
 impl<T: Exchange + ?Sized> Exchange for &mut T {
     type Output = T::Output;
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        (**self).enter()
+    }
 
     fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError> {
         (**self).step()

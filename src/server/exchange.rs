@@ -138,16 +138,13 @@ impl<T: Scalar> Course<'_, T> {
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
-            // Between two messages `begin_next` has seen that; one that was sent EXIT owes nothing either.
+            // Also in the middle of another message. A driver that was sent EXIT owes nothing.
             _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
                 self.stage = Stage::Ended;
             }
             State::Closed if self.server.phase != Phase::Leaving => {
                 let error = ProtocolError::Unanswered(self.server.asked());
                 return self.server.refuse(error);
-            }
-            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
-                self.stage = Stage::Ended;
             }
             // Forces are coming: there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
@@ -443,6 +440,10 @@ impl<T: Scalar, O> Sealed for ServerExchange<'_, T, O> {}
 
 impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        self.course.enter().map_err(|Refused| self.course.server.error)
+    }
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
         match self.course.prepare() {

@@ -363,3 +363,57 @@ fn a_batch_over_a_stream_that_fails() {
         assert_eq!(fake.said(), said.concat());
     });
 }
+
+/// A connection that hears READY, and whose flush fails while positions wait in it.
+struct Full {
+    heard: &'static [u8],
+    said: Vec<u8>,
+}
+
+impl embedded_io::ErrorType for Full {
+    type Error = ErrorKind;
+}
+
+impl embedded_io::Read for Full {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        embedded_io::Read::read(&mut self.heard, buffer).map_err(|error| match error {})
+    }
+}
+
+impl embedded_io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.said.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        if self.said.windows(12).any(|twelve| twelve == b"POSDATA     ") {
+            return Err(ErrorKind::TimedOut);
+        }
+        Ok(())
+    }
+}
+
+/// Told of a time-out, the caller would take the answer to A for that to B.
+#[test]
+fn another_request_is_refused_before_the_flush_of_the_first() {
+    let mut socket = Full {
+        heard: READY,
+        said: vec![],
+    };
+    let cell = golden().cell();
+    let (a, b) = ([[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]);
+    let mut forces = [[0.0; 3]];
+    let mut server = Server::new();
+    let mut evaluate = |positions| {
+        let request = Request::new(&cell, positions);
+        blocking::run(
+            &mut socket,
+            server.evaluate(request, &mut forces, &mut []),
+        )
+    };
+    let stuck = Err(Error::Transport(ErrorKind::TimedOut));
+    assert_eq!(evaluate(&a), stuck);
+    assert_eq!(evaluate(&b), Err(ProtocolError::AnswerDue.into()));
+    assert_eq!(evaluate(&a), stuck);
+}
