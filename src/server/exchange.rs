@@ -1,10 +1,11 @@
-//! What an exchange is for, and what comes next in it.
+//! The course of an exchange: what it is for, and what it does at each of its steps.
 
 use core::convert::Infallible;
 use core::fmt;
 
 use super::request::check_cell;
-use super::{Answer, Mode, Phase, Request, Server, State};
+use super::turn::Turn;
+use super::{Answer, Phase, Request, Server, State};
 use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{Field, Place, REAL};
@@ -40,15 +41,6 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) stage: Stage,
     /// Whoever makes this exchange anew owns its arrays and has not changed them.
     pub(super) owned: bool,
-}
-
-/// What an exchange does between two messages.
-enum Turn {
-    Ends,
-    Reads,
-    Sends(Header),
-    /// It is not its turn.
-    Waits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,32 +121,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// Whether the exchange can continue from here, or has nothing left to do.
-    fn check_state(&mut self) -> Result<(), Refused> {
-        let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
-        match self.server.state {
-            _ if self.stage == Stage::Ended => {}
-            State::Failed => return Err(Refused),
-            State::Leaving if leaving => {}
-            State::Closed if leaving => self.stage = Stage::Ended,
-            State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
-            // Also in the middle of another message. A driver that was sent EXIT owes nothing.
-            _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
-                self.stage = Stage::Ended;
-            }
-            State::Closed if self.server.phase != Phase::Leaving => {
-                let error = ProtocolError::Unanswered(self.server.asked());
-                return self.server.refuse(error);
-            }
-            // Forces are coming: there is nothing to ask.
-            _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
-                self.stage = Stage::Ended;
-            }
-            _ => self.check_turn()?,
-        }
-        Ok(())
-    }
-
     /// Goes on as far as no byte has to move.
     // Whatever computes is called from here with next to nothing on the stack: where floating point
     // is software, it takes most of what a call may.
@@ -278,71 +244,6 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// What this exchange does next with a driver of which this is known.
-    fn turn(&self) -> Turn {
-        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
-
-        match (self.goal, self.server.phase) {
-            (Exit, _) => Turn::Sends(Header::Exit),
-
-            (Status | Evaluate, Phase::Asked | Phase::Initializing)
-            | (Status | Forces | Discard | Evaluate, Phase::Computing)
-            | (Forces | Discard | Evaluate, Phase::Awaiting) => Turn::Reads,
-
-            (Status, Phase::Awaiting | Phase::HasData | Phase::Leaving) => Turn::Ends,
-            (Status, Phase::Ready | Phase::NeedsInit) if self.server.mode == Mode::Strict => {
-                Turn::Ends
-            }
-            (Status, _) | (Evaluate, Phase::Unknown) => Turn::Sends(Header::Status),
-
-            (Initialize | Evaluate, Phase::NeedsInit) => Turn::Sends(Header::Init),
-            (Send | Evaluate, Phase::Ready) => Turn::Sends(Header::PosData),
-            (Forces | Discard | Evaluate, Phase::HasData) => Turn::Sends(Header::GetForce),
-            (Discard, _) => Turn::Ends,
-            (Initialize | Send | Forces | Evaluate, _) => Turn::Waits,
-        }
-    }
-
-    fn out_of_turn(&mut self) -> Result<(), Refused> {
-        let error = ProtocolError::InvalidStatus {
-            command: match self.goal {
-                Goal::Status => Header::Status,
-                Goal::Initialize => Header::Init,
-                Goal::Send | Goal::Evaluate => Header::PosData,
-                Goal::Forces | Goal::Discard => Header::GetForce,
-                Goal::Exit => Header::Exit,
-            },
-            status: self.server.last_status(),
-        };
-        self.server.refuse(error)
-    }
-
-    /// Whether it is this exchange's turn: what is leaving or coming is part of what it is for.
-    fn check_turn(&mut self) -> Result<(), Refused> {
-        use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
-
-        let server = &*self.server;
-        let belongs = if server.is_sending() {
-            match (server.first, self.goal) {
-                // The rest of it needs no arguments, or this exchange has them.
-                (_, Status) | (Header::Exit, Exit) => true,
-                (Header::Exit, _) => false,
-                (_, Exit | Evaluate) | (Header::Init, Initialize) | (Header::PosData, Send) => true,
-                (Header::PosData | Header::GetForce, Forces | Discard) => true,
-                _ => false,
-            }
-        } else {
-            server.is_receiving() && matches!(self.turn(), Turn::Reads)
-        };
-        if !belongs {
-            return self.out_of_turn();
-        }
-        if matches!(self.goal, Forces | Evaluate) && server.is_receiving() && server.owes_forces() {
-            self.check_room(self.server.natoms(), self.server.structures)?;
-        }
-        Ok(())
-    }
-
     /// Whether positions are what leaves next.
     #[inline(never)]
     fn sends_next(&self) -> bool {
@@ -442,7 +343,9 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        self.course.enter().map_err(|Refused| self.course.server.error)
+        self.course
+            .enter()
+            .map_err(|Refused| self.course.server.error)
     }
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {

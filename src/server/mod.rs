@@ -32,6 +32,7 @@ mod mode;
 mod outgoing;
 mod request;
 mod state;
+mod turn;
 
 use core::fmt;
 

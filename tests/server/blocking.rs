@@ -387,7 +387,11 @@ impl embedded_io::Write for Full {
     }
 
     fn flush(&mut self) -> Result<(), ErrorKind> {
-        if self.said.windows(12).any(|twelve| twelve == b"POSDATA     ") {
+        if self
+            .said
+            .windows(12)
+            .any(|twelve| twelve == b"POSDATA     ")
+        {
             return Err(ErrorKind::TimedOut);
         }
         Ok(())
@@ -407,10 +411,7 @@ fn another_request_is_refused_before_the_flush_of_the_first() {
     let mut server = Server::new();
     let mut evaluate = |positions| {
         let request = Request::new(&cell, positions);
-        blocking::run(
-            &mut socket,
-            server.evaluate(request, &mut forces, &mut []),
-        )
+        blocking::run(&mut socket, server.evaluate(request, &mut forces, &mut []))
     };
     let stuck = Err(Error::Transport(ErrorKind::TimedOut));
     assert_eq!(evaluate(&a), stuck);
