@@ -129,7 +129,10 @@ impl<T: Scalar> Course<'_, T> {
         self.enter()?;
         self.check_cells()?;
         self.begin()?;
-        self.fill();
+        // Only with the arrays of the message that is under way.
+        if self.stage != Stage::Ended {
+            self.fill();
+        }
         Ok(())
     }
 
@@ -240,7 +243,10 @@ impl<T: Scalar> Course<'_, T> {
             }
             Turn::Waits => return self.out_of_turn(),
         }
-        self.server.unreported = None;
+        // Discard drops an answer, and not that something else is done.
+        if self.goal != Goal::Discard || self.server.unreported == Some(Goal::Forces) {
+            self.server.unreported = None;
+        }
         Ok(())
     }
 

@@ -52,6 +52,7 @@ impl<T: Scalar> Course<'_, T> {
             Goal::Initialize => first(Header::Init) || server.unreported == Some(self.goal),
             Goal::Send => first(Header::PosData) || server.unreported == Some(self.goal),
             Goal::Evaluate => self.needs_request() || first(Header::Init) || server.owes_forces(),
+            Goal::Discard => self.needs_request() && server.owes_forces(),
             _ => self.needs_request(),
         }
     }

@@ -614,8 +614,10 @@ fn get_forces_takes_what_evaluate_has_begun() {
 fn discard_drops_what_evaluate_has_begun() {
     fn check<T: Number>() {
         at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
-            if let Some(header) = stopped.needed {
-                stopped.refuses(ProtocolError::Unfinished(header), Stopped::discards);
+            // The rest of the positions is in the caller's array. INIT goes on as if nothing had been called.
+            if stopped.needed == Some(Header::PosData) {
+                let unfinished = ProtocolError::Unfinished(Header::PosData);
+                stopped.refuses(unfinished, Stopped::discards);
                 return stopped.completes();
             }
             assert_eq!(stopped.discards(), Ok(()), "{:?}", stopped.at());

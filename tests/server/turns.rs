@@ -483,6 +483,31 @@ fn discard_does_nothing_if_nothing_is_owed() {
     }
 }
 
+/// Nor does it go on with INIT, whose text it does not have.
+#[test]
+fn discard_leaves_the_text_of_init_to_the_exchange_that_has_it() {
+    for mode in MODES {
+        let text = vec![b'k'; 2000];
+        let mut server = at_needs_init(mode);
+        let mut said: Vec<u8> = vec![];
+        loop {
+            let mut initialize = server.initialize(7, &text);
+            match initialize.step() {
+                Ok(Step::Write(bytes)) => {
+                    said.extend(bytes);
+                    let n = bytes.len();
+                    initialize.advance(n);
+                }
+                Ok(Step::Done(())) => break,
+                other => panic!("{other:?}"),
+            }
+            drop(initialize);
+            assert!(matches!(server.discard().step(), Ok(Step::Done(()))));
+        }
+        assert!(said.windows(2000).any(|bytes| bytes == text), "{mode:?}");
+    }
+}
+
 /// Takes a byte of a write that is not complete.
 fn server_writes(exchange: &mut impl Exchange) -> bool {
     let writes = matches!(exchange.step(), Ok(Step::Write(_)));

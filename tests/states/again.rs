@@ -339,7 +339,18 @@ impl State {
                 if asker == Asker::Discards {
                     // For another evaluation than the one that is owed.
                     let not = self.begun.unwrap_or(self.wanted);
-                    next.wanted = if not == FIRST { SECOND } else { FIRST };
+                    let other = if not == FIRST { SECOND } else { FIRST };
+                    // The rest of INIT is that of the evaluation that has begun it.
+                    let mut evaluates = self.copy();
+                    (evaluates.asker, evaluates.wanted) = (Asker::Evaluates, other);
+                    let looks = How {
+                        looks: true,
+                        ..How::default()
+                    };
+                    match evaluates.server_moves(scene, looks) {
+                        Outcome::Refused(ProtocolError::Unfinished(Header::Init)) => {}
+                        _ => next.wanted = other,
+                    }
                     next.taken.clone_from(usual);
                 }
                 touched = true;
