@@ -1,0 +1,6 @@
+mod elements;
+mod number;
+mod sent;
+mod units;
+mod xyz;
+fn main() {}

@@ -1,0 +1,255 @@
+//! The comment of a frame: `key=value` pairs, and what Lattice and pbc say.
+
+use crate::number::real;
+
+/// A key with its value, if it has one. ASE takes a key alone for true.
+pub type Info = (String, Option<String>);
+
+/// The pairs of a comment, split as ASE 3.29 does (`ase/io/extxyz.py`, `key_val_str_to_dict`).
+pub struct Comment {
+    pairs: Vec<Info>,
+}
+
+/// Keys that say what the numbers of a frame are.
+const READ: [&str; 3] = ["Lattice", "Properties", "pbc"];
+
+impl Comment {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(pairs) = split(text.trim()) else {
+            let lower = text.to_ascii_lowercase();
+            if READ
+                .iter()
+                .any(|key| lower.contains(&key.to_ascii_lowercase()))
+            {
+                return Err("a quote or bracket in the comment is not closed".into());
+            }
+            // A sentence with an apostrophe.
+            return Ok(Self { pairs: Vec::new() });
+        };
+        for key in READ {
+            let mut named = pairs
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case(key));
+            let Some((name, value)) = named.next() else {
+                continue;
+            };
+            if name != key {
+                return Err(format!("{name} is spelled {key}"));
+            }
+            if value.is_none() && key != "pbc" {
+                return Err(format!("{key} has no value"));
+            }
+            if named.next().is_some() {
+                return Err(format!("{key} is given twice"));
+            }
+        }
+        Ok(Self { pairs })
+    }
+
+    /// The value of a key; of one that stands alone, T.
+    fn value(&self, key: &str) -> Option<&str> {
+        let pair = self.pairs.iter().find(|(name, _)| name == key);
+        pair.map(|(_, value)| value.as_deref().unwrap_or("T"))
+    }
+
+    pub fn properties(&self) -> Option<&str> {
+        self.value("Properties")
+    }
+
+    /// The three vectors, if the comment has them.
+    pub fn lattice(&self) -> Result<Option<[[f64; 3]; 3]>, String> {
+        let Some(text) = self.value("Lattice") else {
+            let ipi = |(name, _): &Info| {
+                ["CELL(", "CELL[", "CELL{"]
+                    .iter()
+                    .any(|cell| name.contains(cell))
+                    || name == "CELL"
+            };
+            if self.pairs.iter().any(ipi) {
+                let why = "a cell in i-PI's way, which is not read: write it as \
+                           Lattice=\"ax ay az bx by bz cx cy cz\"";
+                return Err(why.into());
+            }
+            return Ok(None);
+        };
+        let numbers: Option<Vec<f64>> = words(text).map(real).collect();
+        match numbers.as_deref() {
+            Some(&[ax, ay, az, bx, by, bz, cx, cy, cz]) => {
+                Ok(Some([[ax, ay, az], [bx, by, bz], [cx, cy, cz]]))
+            }
+            _ => Err(format!(
+                "Lattice=\"ax ay az bx by bz cx cy cz\" takes nine numbers, not {text:?}"
+            )),
+        }
+    }
+
+    /// Which directions are periodic, if the comment says so.
+    pub fn pbc(&self) -> Result<Option<[bool; 3]>, String> {
+        let Some(text) = self.value("pbc") else {
+            return Ok(None);
+        };
+        let flags: Option<Vec<bool>> = words(text)
+            .map(|word| match word {
+                "T" | "true" | "True" | "TRUE" | "1" => Some(true),
+                "F" | "false" | "False" | "FALSE" | "0" => Some(false),
+                _ => None,
+            })
+            .collect();
+        match flags.as_deref() {
+            Some(&[all]) => Ok(Some([all; 3])),
+            Some(&[a, b, c]) => Ok(Some([a, b, c])),
+            _ => Err(format!(
+                "pbc=\"T T F\" takes T or F three times, not {text:?}"
+            )),
+        }
+    }
+
+    /// What else the comment says, each key once: as in a dictionary, the last one counts.
+    pub fn into_rest(self) -> Vec<Info> {
+        let mut rest: Vec<Info> = Vec::new();
+        for (name, value) in self.pairs {
+            if READ.contains(&name.as_str()) || name.is_empty() {
+                continue;
+            }
+            match rest.iter_mut().find(|(it, _)| *it == name) {
+                Some(pair) => pair.1 = value,
+                None => rest.push((name, value)),
+            }
+        }
+        rest
+    }
+}
+
+/// Words between blanks and commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|word| !word.is_empty())
+}
+
+/// Keys and values; `None` if a quote is not closed.
+fn split(text: &str) -> Option<Vec<Info>> {
+    // Each pair is a list of texts that were joined by `=`, the last of which grows.
+    let mut pairs = vec![vec![String::new()]];
+    let mut closing = None;
+    let mut escaped = false;
+    // The last text is an empty one in quotes. ASE does not see it, and takes the next word for it.
+    let mut empty = false;
+    for c in text.chars() {
+        let pair = pairs.last_mut()?;
+        if escaped {
+            pair.last_mut()?.push(c);
+            escaped = false;
+        } else if c == '\\' {
+            escaped = true;
+        } else if let Some(end) = closing {
+            if c == end {
+                closing = None;
+                empty = pair.len() > 1 && pair.last()?.is_empty();
+            } else {
+                pair.last_mut()?.push(c);
+            }
+        } else if let Some(end) = closes(c) {
+            closing = Some(end);
+        } else if c.is_whitespace() {
+            if !pair.last()?.is_empty() || empty {
+                empty = false;
+                pairs.push(vec![String::new()]);
+            }
+        } else if c == '=' {
+            // Blanks before it have begun another pair.
+            if pairs.len() > 1 && pairs.last()?.iter().eq([""]) {
+                pairs.pop();
+            }
+            pairs.last_mut()?.push(String::new());
+        } else {
+            pair.last_mut()?.push(c);
+        }
+    }
+    if closing.is_some() {
+        return None;
+    }
+    let pairs = pairs.into_iter().map(|mut pair| {
+        let key = pair.remove(0);
+        let value = (!pair.is_empty()).then(|| pair.join("="));
+        (key, value)
+    });
+    Some(
+        pairs
+            .filter(|(key, value)| !key.is_empty() || value.is_some())
+            .collect(),
+    )
+}
+
+const fn closes(open: char) -> Option<char> {
+    match open {
+        '"' | '\'' => Some(open),
+        '{' => Some('}'),
+        '[' => Some(']'),
+        _ => None,
+    }
+}
+
+/// A key or a value as it is written: in quotes where it needs them. Empty ones become a blank,
+/// because ASE would take the next word for them.
+pub fn quoted(text: &str) -> String {
+    let text = if text.is_empty() { " " } else { text };
+    let needs = |c: char| c.is_whitespace() || "\"'{}[]=\\".contains(c);
+    if !text.contains(needs) {
+        return text.into();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> Vec<(String, String)> {
+        let comment = Comment::parse(text).unwrap();
+        let pairs = comment.pairs.into_iter();
+        pairs
+            .map(|(key, value)| (key, value.unwrap_or_else(|| "-".into())))
+            .collect()
+    }
+
+    #[test]
+    fn pairs_are_split_as_ase_splits_them() {
+        for (text, expected) in [
+            ("a=1 b", &[("a", "1"), ("b", "-")][..]),
+            ("a = 1  b= 2 c =3", &[("a", "1"), ("b", "2"), ("c", "3")]),
+            (
+                r#"a="x y" b='p "q"' c={1 2} d=[3, 4]"#,
+                &[("a", "x y"), ("b", "p \"q\""), ("c", "1 2"), ("d", "3, 4")],
+            ),
+            (
+                r#""a b"=1 c=x\ y d="\"z\"""#,
+                &[("a b", "1"), ("c", "x y"), ("d", "\"z\"")],
+            ),
+            ("a=b=c", &[("a", "b=c")]),
+            ("a=\"\" b='' c", &[("a", ""), ("b", ""), ("c", "-")]),
+            ("a=\tb\tc", &[("a", "b"), ("c", "-")]),
+        ] {
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect();
+            assert_eq!(pairs(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_read_back() {
+        for text in [
+            "plain",
+            " ",
+            "two words",
+            "it's \"x\"",
+            r"back\slash",
+            "a=b",
+            "{1}",
+        ] {
+            let line = format!("key={} other", quoted(text));
+            assert_eq!(pairs(&line)[0], ("key".into(), text.into()), "{line}");
+        }
+    }
+}

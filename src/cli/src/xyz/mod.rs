@@ -1,0 +1,24 @@
+//! Frames of extended XYZ files (<https://github.com/libAtoms/extxyz>), as `ase.io.read` reads them.
+//!
+//! ```text
+//! read.rs       frames of a file, one by one
+//! columns.rs    Properties, and an atom's line
+//! comment.rs    key=value pairs; Lattice and pbc
+//! lines.rs      lines with their numbers, whatever ends them
+//! write.rs      frames that ASE can read
+//! ```
+//!
+//! What is not understood is refused with its line. Where ASE guesses, drops or misreads, this
+//! reader refuses; `tests/xyz` has the table, and what ASE makes of it.
+
+mod columns;
+mod comment;
+mod lines;
+mod read;
+#[cfg(test)]
+mod table;
+mod write;
+
+pub use comment::Info;
+pub use read::{Frame, Frames, Motion};
+pub use write::Writer;
