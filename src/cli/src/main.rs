@@ -1,6 +1,63 @@
+//! The command `forcewire`: programs around the i-PI socket protocol.
+//!
+//! ```text
+//! driver/       forcewire driver: computes for a server
+//! arguments.rs  flags that several commands have
+//! xyz/          frames of extended XYZ files
+//! sent.rs       a frame as drivers get it
+//! say.rs        what is said, and how a command ends
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(unused_must_use)]
+
+mod arguments;
+mod driver;
 mod elements;
+mod generate;
 mod number;
+mod say;
 mod sent;
 mod units;
 mod xyz;
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Programs around the i-PI socket protocol, by which a server moves atoms and drivers compute
+/// forces
+#[derive(Parser, Debug)]
+#[command(
+    name = "forcewire",
+    version,
+    disable_help_subcommand = true,
+    after_help = "\
+Example: a simulation of argon, and the driver that computes its forces
+  forcewire md argon.xyz --steps 1000 --temperature 80 --output run &
+  forcewire driver -m lj -o 6.43452,0.000379384,16.0863
+
+Each command has its own --help."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Driver(driver::Arguments),
+    #[command(hide = true)]
+    Generate(generate::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Driver(arguments) => driver::run(arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

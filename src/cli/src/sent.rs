@@ -72,7 +72,7 @@ impl Sent {
 }
 
 /// The diagonal of the box around all positions.
-fn extent(positions: &[[f64; 3]]) -> f64 {
+pub fn extent(positions: &[[f64; 3]]) -> f64 {
     let edges = [0, 1, 2].map(|axis| {
         let along = positions.iter().map(|r| r[axis]);
         let (low, high) = along.fold((f64::MAX, f64::MIN), |(low, high), x| {

@@ -1,0 +1,320 @@
+//! Conversations with servers, one after the other.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::{
+    Backoff, Cell, Deadline, Driver, Error, Evaluation, Event, Initialize, Potential,
+    ProtocolError, Sink, TimedOut, blocking,
+};
+
+use super::Init;
+use crate::say::{Failure, counted, say};
+
+/// The most atoms and structures of one exchange. A stream that is out of step announces any number.
+const MOST_ATOMS: usize = 10_000_000;
+const MOST_STRUCTURES: usize = 10_000;
+
+/// Pauses between connections of which nothing came.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+type Result<T> = std::result::Result<T, Error<io::Error>>;
+
+pub struct Conversation {
+    address: Address,
+    potential: Box<dyn Potential<Real = f64>>,
+    init: Init,
+    options: ConnectOptions,
+    idle: Option<Duration>,
+    verbose: bool,
+    arrays: Arrays,
+    evaluations: u64,
+    computing: Duration,
+}
+
+/// How a conversation ended.
+enum End {
+    Exit,
+    /// The server closed the connection between two messages.
+    Closed,
+    /// The server closed the connection before its first message.
+    Unheard,
+    /// It sends batches, and has not been asked to announce them.
+    Batches,
+}
+
+/// The arrays of an exchange. They grow with what comes, not with what is announced.
+#[derive(Default)]
+struct Arrays {
+    positions: Vec<[f64; 3]>,
+    cells: Vec<Cell>,
+    forces: Vec<[f64; 3]>,
+    results: Vec<Evaluation>,
+}
+
+/// Positions as they come.
+struct Growing<'a>(&'a mut Vec<[f64; 3]>);
+
+impl Sink for Growing<'_> {
+    type Real = f64;
+
+    fn begin(&mut self, natoms: usize) -> bool {
+        self.0.clear();
+        natoms <= MOST_ATOMS
+    }
+
+    fn put(&mut self, _: usize, atoms: &[[f64; 3]]) {
+        self.0.extend_from_slice(atoms);
+    }
+}
+
+impl Conversation {
+    pub fn new(
+        address: Address,
+        potential: Box<dyn Potential<Real = f64>>,
+        init: Init,
+        verbose: bool,
+    ) -> Self {
+        Self {
+            address,
+            potential,
+            init,
+            options: ConnectOptions::new(),
+            idle: None,
+            verbose,
+            arrays: Arrays::default(),
+            evaluations: 0,
+            computing: Duration::ZERO,
+        }
+    }
+
+    /// How long to wait for a server and for the rest of a message, and for the next message.
+    pub fn limits(&mut self, patience: Duration, idle: Option<Duration>) {
+        let mut deadlines = self.options.deadlines.message(patience);
+        deadlines.evaluation = idle;
+        self.options = self.options.connect(patience).deadlines(deadlines);
+        self.idle = idle;
+    }
+
+    /// Computes for a server until that has had enough, and then for the next.
+    pub fn run(&mut self, reconnect: bool) -> std::result::Result<(), Failure> {
+        let mut initialize = match self.init {
+            Init::Auto | Init::Never => Initialize::Never,
+            Init::Once => Initialize::Once,
+            Init::Every => Initialize::EveryStep,
+        };
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            let before = self.evaluations;
+            let failure = match self.converse(initialize) {
+                Ok(End::Batches) => {
+                    say(
+                        "the server sends batches: connecting again to ask for INIT, which announces them",
+                    );
+                    initialize = Initialize::Once;
+                    continue;
+                }
+                Ok(End::Exit) => None,
+                Ok(End::Closed) => {
+                    let address = &self.address;
+                    say(format_args!(
+                        "note: {address} closed the connection without EXIT, as ASE does"
+                    ));
+                    None
+                }
+                Ok(End::Unheard) => {
+                    let address = &self.address;
+                    Some(format!(
+                        "{address} closed the connection before its first message: does it serve others?"
+                    ))
+                }
+                // The next server would send the same structure.
+                Err(error @ Error::Potential(_)) => return Err(Failure::Run(self.explain(error))),
+                Err(error) => Some(self.explain(error)),
+            };
+            match (failure, reconnect) {
+                (None, false) => return Ok(()),
+                (Some(text), false) => return Err(Failure::Run(text)),
+                (Some(text), true) => say(text),
+                (None, true) => {}
+            }
+            if self.evaluations > before {
+                backoff.succeeded();
+            }
+            thread::sleep(backoff.failed());
+            say("waiting for the next server");
+            self.options = self.options.connect(Duration::MAX);
+        }
+    }
+
+    /// One connection.
+    fn converse(&mut self, initialize: Initialize) -> Result<End> {
+        let mut stream = self.connect().map_err(Error::Transport)?;
+        let mut driver = Driver::new().initialize(initialize);
+        if self.verbose {
+            say(format_args!("connected to {}", self.address));
+        }
+        let start = Instant::now();
+        let (before, computing) = (self.evaluations, self.computing);
+        let result = self.serve(&mut stream, &mut driver);
+        if let Err(Error::Protocol(_) | Error::Potential(_)) = result {
+            // i-PI hangs if a connection is closed before what it has sent is read.
+            let _ = blocking::run(&mut stream, driver.drain());
+        }
+        if self.verbose {
+            let traffic = driver.traffic();
+            say(format_args!(
+                "{} in {:.3} s, {:.3} s of it computing; {} bytes received, {} sent",
+                counted(self.evaluations - before, "evaluation"),
+                start.elapsed().as_secs_f64(),
+                (self.computing - computing).as_secs_f64(),
+                traffic.received,
+                traffic.sent
+            ));
+        }
+        match result {
+            Ok(End::Closed) if driver.traffic().received == 0 => Ok(End::Unheard),
+            Err(Error::Protocol(ProtocolError::UnannouncedBatch)) if self.init == Init::Auto => {
+                Ok(End::Batches)
+            }
+            result => result,
+        }
+    }
+
+    fn connect(&self) -> io::Result<Stream> {
+        let mut silent = true;
+        let limit = self.options.connect;
+        connect_with(&self.address, self.options, |error, _| {
+            if !std::mem::take(&mut silent) {
+                return;
+            }
+            match limit {
+                Duration::MAX => say(format_args!("{error}; trying again")),
+                limit => say(format_args!(
+                    "{error}; trying again for {} s",
+                    limit.as_secs_f64()
+                )),
+            }
+        })
+    }
+
+    /// Takes part in the conversation until the server has had enough.
+    fn serve(&mut self, stream: &mut Stream, driver: &mut Driver) -> Result<End> {
+        self.arrays.cells.resize(1, Cell::orthorhombic([0.0; 3]));
+        loop {
+            let Arrays {
+                cells, positions, ..
+            } = &mut self.arrays;
+            match blocking::run(stream, driver.receive_into(cells, &mut Growing(positions))) {
+                Ok(Event::Positions {
+                    natoms, structures, ..
+                }) => {
+                    self.compute(natoms, structures)?;
+                    let Arrays {
+                        forces, results, ..
+                    } = &self.arrays;
+                    blocking::run(stream, driver.reply_batch(results, forces, &[]))?;
+                }
+                Ok(Event::Init { replica }) => {
+                    if self.verbose {
+                        let text = driver.init_text().escape_ascii();
+                        say(format_args!("INIT of replica {replica}: \"{text}\""));
+                    }
+                }
+                Ok(Event::Exit) => return Ok(End::Exit),
+                Ok(_) => return Ok(End::Closed),
+                // The exchange goes on once there is room.
+                Err(Error::Protocol(ProtocolError::TooManyStructures { announced, .. }))
+                    if announced <= MOST_STRUCTURES =>
+                {
+                    cells.resize(announced, Cell::orthorhombic([0.0; 3]));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn compute(&mut self, natoms: usize, structures: usize) -> Result<()> {
+        let start = Instant::now();
+        let Arrays {
+            positions,
+            cells,
+            forces,
+            results,
+        } = &mut self.arrays;
+        forces.resize(positions.len(), [0.0; 3]);
+        results.clear();
+        let mut of_each = positions
+            .chunks(natoms.max(1))
+            .zip(forces.chunks_mut(natoms.max(1)));
+        for cell in cells.iter().take(structures) {
+            let (positions, forces) = of_each.next().unwrap_or_default();
+            let result = self.potential.evaluate(cell, positions, forces);
+            results.push(result.map_err(Error::Potential)?);
+        }
+        self.evaluations += structures as u64;
+        self.computing += start.elapsed();
+        if self.verbose {
+            let energies: Vec<f64> = results.iter().map(|it| it.energy).collect();
+            say(format_args!("{natoms} atoms, energy {energies:?} hartree"));
+        }
+        Ok(())
+    }
+
+    /// What has happened and what can be done, in terms of flags.
+    fn explain(&self, error: Error<io::Error>) -> String {
+        let error = match error {
+            Error::Protocol(error) => error,
+            Error::Transport(error) => {
+                let late = error
+                    .get_ref()
+                    .and_then(|it| it.source())
+                    .and_then(|it| it.downcast_ref());
+                return match (late, self.idle) {
+                    (
+                        Some(TimedOut {
+                            deadline: Deadline::Evaluation,
+                            ..
+                        }),
+                        Some(limit),
+                    ) => format!(
+                        "{} has sent nothing for {} s (--idle)",
+                        self.address,
+                        limit.as_secs_f64()
+                    ),
+                    _ => error.to_string(),
+                };
+            }
+            error => return error.to_string(),
+        };
+        match error {
+            ProtocolError::UnannouncedBatch => {
+                "the server sends batches, which INIT has to announce: use --init auto or once"
+                    .into()
+            }
+            ProtocolError::OutOfTurn {
+                command: forcewire::Header::PosData,
+                status: forcewire::Header::NeedInit,
+            } => "the server sent positions and no INIT, which it was asked for: use --init never"
+                .into(),
+            ProtocolError::AtomsChanged {
+                announced,
+                expected,
+            } => format!(
+                "{announced} atoms after {expected}: their number is fixed within a connection, start a \
+                 driver for each system"
+            ),
+            ProtocolError::TooManyAtoms { announced, .. } => format!(
+                "the server announced {announced} atoms, more than {MOST_ATOMS}: is the stream out of step?"
+            ),
+            ProtocolError::TooManyStructures { announced, .. } => format!(
+                "the server announced batches of {announced} structures, more than {MOST_STRUCTURES}: lower \
+                 its batch_size"
+            ),
+            error => error.to_string(),
+        }
+    }
+}

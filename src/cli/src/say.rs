@@ -1,0 +1,54 @@
+//! What is said on the standard error. A log that can't be written never ends a run.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Writes a line, if anybody can read it.
+pub fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "forcewire: {text}");
+}
+
+/// Why a command has failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// A flag makes no sense: status 2.
+    Usage(String),
+    /// Something went wrong: status 1.
+    Run(String),
+}
+
+impl Failure {
+    pub fn report(self) -> ExitCode {
+        match self {
+            Self::Usage(text) => {
+                say(format_args!("{text} (--help lists the flags)"));
+                ExitCode::from(2)
+            }
+            Self::Run(text) => {
+                say(text);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Run(text)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Run(error.to_string())
+    }
+}
+
+/// "1 driver", "2 drivers".
+pub fn counted(count: impl Into<u64>, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}

@@ -1,0 +1,169 @@
+//! A server of a driver, byte by byte, and programs that end with their test.
+
+#![allow(dead_code)] // each test uses its own
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn forcewire(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forcewire"));
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// A program under way.
+pub struct Process(Option<Child>);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        let piped = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self(Some(piped.spawn().unwrap()))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let start = Instant::now();
+        let child = self.0.as_mut().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > PATIENCE {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.0.take().unwrap().wait_with_output().unwrap().into()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// The server's end of a connection.
+pub struct Server(pub TcpStream);
+
+pub fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, format!("-a 127.0.0.1 -p {port}"))
+}
+
+impl Server {
+    pub fn accept(listener: &TcpListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let start = Instant::now();
+        let stream = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) if start.elapsed() > PATIENCE => panic!("nobody came: {error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    pub fn says(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.write_all(bytes).unwrap();
+        self
+    }
+
+    pub fn hears(&mut self, bytes: &[u8]) -> &mut Self {
+        let mut heard = vec![0; bytes.len()];
+        self.0.read_exact(&mut heard).unwrap();
+        assert_eq!(
+            heard.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string()
+        );
+        self
+    }
+
+    /// A reply to one structure: energy, forces and virial.
+    pub fn hears_forces(&mut self, natoms: usize) -> (f64, Vec<f64>, Vec<f64>) {
+        self.hears(b"FORCEREADY  ");
+        let energy = self.numbers(1)[0];
+        assert_eq!(self.integer(), natoms as i32);
+        let (forces, virial) = (self.numbers(3 * natoms), self.numbers(9));
+        let extras = self.integer();
+        assert_eq!(extras, 0);
+        (energy, forces, virial)
+    }
+
+    pub fn numbers(&mut self, count: usize) -> Vec<f64> {
+        let mut bytes = vec![0; 8 * count];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|it| f64::from_le_bytes(*it))
+            .collect()
+    }
+
+    pub fn integer(&mut self) -> i32 {
+        let mut bytes = [0; 4];
+        self.0.read_exact(&mut bytes).unwrap();
+        i32::from_le_bytes(bytes)
+    }
+
+    pub fn ended(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{}", rest.escape_ascii());
+    }
+}
+
+/// POSDATA; the inverse cell is not sent right, as nobody should read it.
+pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
+    let mut bytes = b"POSDATA     ".to_vec();
+    for number in h.iter().chain(&[0.0; 9]) {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend((positions.len() as i32).to_le_bytes());
+    positions
+        .as_flattened()
+        .iter()
+        .for_each(|x| bytes.extend(x.to_le_bytes()));
+    bytes
+}
+
+pub const STATUS: &[u8] = b"STATUS      ";
+pub const READY: &[u8] = b"READY       ";
+pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
+pub const GETFORCE: &[u8] = b"GETFORCE    ";
+pub const EXIT: &[u8] = b"EXIT        ";
