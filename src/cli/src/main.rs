@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! driver/       forcewire driver: computes for a server
+//! evaluate/     forcewire evaluate: frames to drivers, results in their order
+//! pool.rs       the drivers of a server
+//! progress.rs   how far a run is
 //! arguments.rs  flags that several commands have
 //! xyz/          frames of extended XYZ files
 //! sent.rs       a frame as drivers get it
@@ -14,8 +17,14 @@
 mod arguments;
 mod driver;
 mod elements;
+#[cfg(unix)]
+mod evaluate;
 mod generate;
 mod number;
+#[cfg(unix)]
+mod pool;
+#[cfg(unix)]
+mod progress;
 mod say;
 mod sent;
 mod units;
@@ -47,6 +56,8 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Driver(driver::Arguments),
+    #[cfg(unix)]
+    Evaluate(evaluate::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -54,6 +65,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Driver(arguments) => driver::run(arguments),
+        #[cfg(unix)]
+        Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {

@@ -10,6 +10,10 @@ pub struct Lines {
     is_file: bool,
     /// The number of the last line, from 1.
     pub number: usize,
+    /// Where the last line ends, in bytes.
+    pub offset: u64,
+    /// The last line ends with an end of line, and not with the file.
+    pub has_end: bool,
     /// The last line ended with CR, so an LF after it is part of that end.
     after_cr: bool,
 }
@@ -30,6 +34,8 @@ impl Lines {
             source,
             is_file,
             number: 0,
+            offset: 0,
+            has_end: true,
             after_cr: false,
         }
     }
@@ -48,6 +54,7 @@ impl Lines {
             };
             if std::mem::take(&mut self.after_cr) && bytes.starts_with(b"\n") {
                 self.source.consume(1);
+                self.offset += 1;
                 continue;
             }
             let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
@@ -56,14 +63,21 @@ impl Lines {
             self.after_cr = end.is_some_and(|end| bytes[end] == b'\r');
             let used = end.map_or(bytes.len(), |end| end + 1);
             self.source.consume(used);
+            self.offset += used as u64;
         }
         self.number += 1;
+        self.has_end = ended;
         // A comment may be in any encoding.
         let mut text = String::from_utf8_lossy(&line).into_owned();
         if self.number == 1 && text.starts_with('\u{feff}') {
             text.remove(0);
         }
         Ok(Some(text))
+    }
+
+    /// Whether there is nothing more to read.
+    pub fn at_end(&mut self) -> bool {
+        self.source.fill_buf().is_ok_and(<[u8]>::is_empty)
     }
 
     /// Whether the next line begins like this, as far as that can be known without waiting.

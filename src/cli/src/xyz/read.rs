@@ -71,6 +71,21 @@ impl Frames {
         }
     }
 
+    /// Where the last frame ends, in bytes.
+    pub const fn offset(&self) -> u64 {
+        self.lines.offset
+    }
+
+    /// Whether the last line was written to its end.
+    pub const fn line_has_end(&self) -> bool {
+        self.lines.has_end
+    }
+
+    /// Whether there is nothing more to read.
+    pub fn at_end(&mut self) -> bool {
+        self.lines.at_end()
+    }
+
     fn line(&mut self) -> Result<Option<String>, String> {
         self.lines.next().map_err(|error| error.to_string())
     }

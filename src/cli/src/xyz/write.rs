@@ -1,5 +1,6 @@
 //! Frames that `ase.io.read` gives back, with their results in a calculator.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -28,20 +29,24 @@ pub struct Writer<'a> {
     comment: String,
     /// Vectors an atom, with the names of their columns.
     columns: Vec<(&'static str, &'a [[f64; 3]])>,
-    masses: Option<&'a [f64]>,
+    masses: Option<Cow<'a, [f64]>>,
     /// Å a unit of the frame.
     scale: f64,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(frame: &'a Frame, scale: f64) -> Self {
-        let isotopes = frame.species.iter().any(|it| elements::element(it) != it);
-        debug_assert!(!isotopes || frame.masses.is_some(), "isotopes have masses");
+        let mut masses = frame.masses.as_deref().map(Cow::Borrowed);
+        // ASE knows no isotopes: they become their elements, with masses.
+        if masses.is_none() && frame.species.iter().any(|it| elements::element(it) != it) {
+            let all = frame.species.iter().map(|it| elements::mass(it));
+            masses = all.collect::<Option<Vec<_>>>().map(Cow::Owned);
+        }
         Self {
             frame,
             comment: String::new(),
             columns: Vec::new(),
-            masses: frame.masses.as_deref(),
+            masses,
             scale,
         }
     }
@@ -111,7 +116,7 @@ impl<'a> Writer<'a> {
             for x in position {
                 let _ = write!(text, " {}", shortest(x * scale));
             }
-            if let Some(mass) = masses.and_then(|it| it.get(atom)) {
+            if let Some(mass) = masses.as_ref().and_then(|it| it.get(atom)) {
                 let _ = write!(text, " {}", shortest(*mass));
             }
             for (_, vectors) in &columns {

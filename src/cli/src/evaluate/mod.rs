@@ -1,0 +1,75 @@
+//! `forcewire evaluate`: the frames of a file go to drivers, and results come out in their order.
+
+mod output;
+mod run;
+mod survey;
+
+use clap::Args;
+
+use crate::arguments::{Meeting, positive};
+use crate::pool::Asking;
+use crate::sent::Vacuum;
+use crate::units::Units;
+
+pub use run::run;
+
+/// Have drivers evaluate the frames of an XYZ file
+#[derive(Args, Debug)]
+#[command(
+    disable_help_flag = true,
+    after_help = "\
+Without --output, a line of JSON a frame is printed, in atomic units: frame, energy,
+forces, virial, extras, driver, microseconds. Frames of several compositions are served
+group by group: drivers of one group are sent EXIT before the next is waited for.
+
+Example: forcewire evaluate frames.xyz --output results.xyz --drivers 4 -p 31415
+
+Status: 0 when all frames are done, 1 when something fails, 2 when a flag makes no sense."
+)]
+pub struct Arguments {
+    /// Frames, plain or extended XYZ; - is the standard input
+    file: String,
+    /// Results: extended XYZ in eV and Å as ASE reads them; .jsonl: JSON
+    #[arg(short = 'O', long, value_name = "FILE")]
+    output: Option<String>,
+    /// Go on with an --output that was begun
+    #[arg(long, requires = "output")]
+    resume: bool,
+    #[command(flatten)]
+    cell: CellArguments,
+    #[command(flatten)]
+    meeting: Meeting,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// What frames mean.
+#[derive(Args, Debug)]
+pub struct CellArguments {
+    /// Unit of lengths in FILE: angstrom or bohr
+    #[arg(
+        long,
+        default_value = "angstrom",
+        value_name = "UNIT",
+        hide_possible_values = true
+    )]
+    pub units: Units,
+    /// Length of the cell where it is not periodic [default: 1000 bohr]
+    #[arg(long, value_name = "EDGE", value_parser = positive)]
+    cell: Option<f64>,
+    /// Send each Lattice as it is, whatever pbc says
+    #[arg(long)]
+    as_periodic: bool,
+}
+
+/// The length of the cell along directions that are not periodic, bohr.
+pub const EDGE: f64 = 1000.0;
+
+impl CellArguments {
+    pub fn vacuum(&self) -> Vacuum {
+        Vacuum {
+            edge: self.cell.map_or(EDGE, |edge| edge * self.units.in_bohr()),
+            as_periodic: self.as_periodic,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Group by group, frame by frame.
+
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use forcewire::net::{Address, Job};
+
+use super::output::Output;
+use super::survey::{Survey, formula};
+use super::{Arguments, EDGE};
+use crate::pool::{Drivers, interruptions};
+use crate::progress::Progress;
+use crate::say::{Failure, counted, say};
+use crate::sent::{Sent, Vacuum};
+use crate::units::Units;
+use crate::xyz::{Frame, Frames};
+
+/// Frames for each driver, or each place in its batch, that are asked for and not written yet: more
+/// would fill the memory while the first of them takes its time.
+const AHEAD: usize = 8;
+
+/// How long drivers are served before we look for frames again, and the other way round.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A frame and its number in the file.
+type Item = Result<(usize, Frame), String>;
+
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let file = arguments.file.as_str();
+    let units = arguments.cell.units;
+    // What is wrong with a file is said before anybody waits.
+    let mut stdin = None;
+    let survey = if file == "-" {
+        if arguments.resume {
+            return Err(Failure::Usage(
+                "--resume needs a FILE, not the standard input".into(),
+            ));
+        }
+        let mut frames = Frames::open(file)?;
+        let first = frames
+            .next()
+            .ok_or_else(|| "stdin: there is no frame in it".to_owned())??;
+        let survey = Survey::of_first(&first);
+        stdin = Some(iter::once(Ok(first)).chain(frames));
+        survey
+    } else {
+        Survey::of(file)?
+    };
+    let total = stdin.is_none().then_some(survey.frames);
+    let output = arguments.output.as_deref();
+    let mut output = Output::open(output, arguments.resume, file, units)?;
+    if let Some(total) = total.filter(|total| output.done() >= *total) {
+        say(format_args!(
+            "all {} are in {}",
+            counted(total as u64, "frame"),
+            output.name()
+        ));
+        return Ok(());
+    }
+    if output.done() > 0 {
+        let done = counted(output.done() as u64, "frame");
+        say(format_args!("{done} are in {} already", output.name()));
+    }
+    if survey.open > 0 && !arguments.cell.as_periodic {
+        let edge = match arguments.cell.cell {
+            Some(edge) => format!("{edge} {units:?}").to_lowercase(),
+            None => format!("{EDGE} bohr"),
+        };
+        say(format_args!(
+            "{} of {} not periodic in all directions (pbc, or no Lattice): the cell that is sent is {edge} \
+             long there (--cell, --as-periodic)",
+            survey.open,
+            match survey.frames {
+                1 => "1 frame is".into(),
+                many => format!("{many} frames are"),
+            }
+        ));
+    }
+
+    let mut run = Run {
+        progress: Progress::new("frames", output.done() as u64, total.map(|it| it as u64)),
+        units,
+        vacuum: arguments.cell.vacuum(),
+        groups: survey.groups.len(),
+        output,
+    };
+    let before = run.output.done();
+    let mut address = arguments.meeting.address();
+    let result = run.groups(&arguments, &survey, stdin, &mut address);
+    let Run {
+        progress, output, ..
+    } = run;
+    let seconds = progress.seconds();
+    let done = progress.of(output.done() as u64);
+    drop(progress);
+    match result {
+        Ok(()) => {
+            let rate = (output.done() - before) as f64 / seconds;
+            say(format_args!(
+                "{done} in {seconds:.3} s, {rate:.1} evaluations/s"
+            ));
+            Ok(())
+        }
+        Err(Failure::Run(why)) => {
+            let resume = match output.is_stdout() {
+                true => "",
+                false => "; --resume goes on from there",
+            };
+            Err(Failure::Run(format!(
+                "{why}\nforcewire: {done} are done, in {}{resume}",
+                output.name()
+            )))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+struct Run {
+    output: Output,
+    progress: Progress,
+    units: Units,
+    vacuum: Vacuum,
+    groups: usize,
+}
+
+/// A frame that drivers have.
+struct Asked {
+    index: usize,
+    frame: Frame,
+    sent: Sent,
+}
+
+impl Run {
+    fn groups(
+        &mut self,
+        arguments: &Arguments,
+        survey: &Survey,
+        mut stdin: Option<impl Iterator<Item = Result<Frame, String>> + Send + 'static>,
+        address: &mut Address,
+    ) -> Result<(), Failure> {
+        let interrupted = interruptions()?;
+        let count = survey.groups.len();
+        let done = self.output.done();
+        for (group, (species, members)) in survey.groups.iter().enumerate() {
+            let frames = match stdin.take() {
+                Some(frames) => read_ahead(frames.enumerate().map(stdin_item(species.clone()))),
+                None => {
+                    let species = species.clone();
+                    let of_group = move |item: &Item| match item {
+                        Ok((index, frame)) => *index >= done && frame.species == species,
+                        Err(_) => true,
+                    };
+                    let frames = Frames::open(&arguments.file)?.enumerate();
+                    read_ahead(
+                        frames
+                            .map(|(index, frame)| frame.map(|it| (index, it)))
+                            .filter(of_group),
+                    )
+                }
+            };
+            // Nobody is waited for if an earlier run has done all of the group.
+            let Ok(first) = frames.recv() else {
+                continue;
+            };
+            let mut drivers =
+                Drivers::listen(&arguments.asking, address, &self.progress.bar, &interrupted)?;
+            address.clone_from(drivers.address());
+            if count > 1 {
+                let (number, formula) = (group + 1, formula(species));
+                let members = counted(*members as u64, "frame");
+                drivers.say(&format!(
+                    "group {number} of {count}: {members} of {formula}"
+                ));
+            }
+            let result = drivers.gather(&arguments.asking);
+            let result = result
+                .and_then(|()| self.group(first, &frames, &mut drivers, arguments.asking.batch()));
+            let closed = drivers.close();
+            result?;
+            closed?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates all frames that come, by drivers that take `batch` at once.
+    fn group(
+        &mut self,
+        first: Item,
+        frames: &Receiver<Item>,
+        drivers: &mut Drivers,
+        batch: usize,
+    ) -> Result<(), Failure> {
+        let mut asked: BTreeMap<_, Asked> = BTreeMap::new();
+        let mut first = Some(first);
+        let mut end = None;
+        loop {
+            let most = AHEAD
+                .saturating_mul(batch)
+                .saturating_mul(drivers.count().max(1));
+            while end.is_none() && asked.len() + self.held() < most {
+                let patience = if asked.is_empty() {
+                    TICK
+                } else {
+                    Duration::ZERO
+                };
+                let item = match first.take() {
+                    Some(first) => Ok(first),
+                    None => frames.recv_timeout(patience),
+                };
+                match item {
+                    Ok(Ok((index, frame))) => {
+                        let (job, one) = self.job(index, frame)?;
+                        asked.insert(drivers.submit(job)?, one);
+                    }
+                    Ok(Err(error)) => end = Some(Err(error)),
+                    Err(RecvTimeoutError::Disconnected) => end = Some(Ok(())),
+                    Err(RecvTimeoutError::Timeout) => break,
+                }
+            }
+            let limit = match (asked.is_empty(), &end) {
+                (true, Some(_)) => break,
+                (true, None) => Some(Duration::ZERO),
+                (false, None) if asked.len() + self.held() < most => Some(TICK),
+                (false, _) => None,
+            };
+            if let Some(outcome) = drivers.next(limit)?
+                && let Some(Asked { index, frame, sent }) = asked.remove(&outcome.ticket)
+            {
+                let line = frame.line;
+                let answer = outcome
+                    .answer
+                    .map_err(|why| format!("frame {index}, which begins in line {line}: {why}"))?;
+                self.output
+                    .put(index, &frame, &sent, &answer, &self.progress.bar)?;
+            }
+            let count = drivers.count();
+            self.progress.show(self.output.done() as u64, || {
+                counted(count as u64, "driver")
+            });
+        }
+        Ok(end.unwrap_or(Ok(()))?)
+    }
+
+    /// Results that wait for a frame that is under way. Those that wait for another group don't count.
+    fn held(&self) -> usize {
+        if self.groups == 1 {
+            self.output.held()
+        } else {
+            0
+        }
+    }
+
+    fn job(&self, index: usize, frame: Frame) -> Result<(Job, Asked), Failure> {
+        let sent = Sent::new(&frame, self.units, self.vacuum);
+        let sent = sent
+            .ok_or_else(|| format!("frame {index}, line {}: the cell has no volume", frame.line))?;
+        let job = Job::new(sent.cell, sent.positions(&frame, self.units));
+        Ok((job, Asked { index, frame, sent }))
+    }
+}
+
+/// Frames from the standard input can't be sorted by composition.
+fn stdin_item(species: Vec<String>) -> impl FnMut((usize, Result<Frame, String>)) -> Item {
+    move |(index, frame)| {
+        let frame = frame?;
+        if frame.species != species {
+            return Err(format!(
+                "stdin: the frame of line {} has other atoms than the first: give a FILE, whose frames are \
+                 served by composition",
+                frame.line
+            ));
+        }
+        Ok((index, frame))
+    }
+}
+
+/// Reads frames in a thread, so that no driver waits for a file, or a person at the standard input.
+fn read_ahead(frames: impl Iterator<Item = Item> + Send + 'static) -> Receiver<Item> {
+    let (sender, receiver) = mpsc::sync_channel(AHEAD);
+    thread::spawn(move || {
+        for frame in frames {
+            if sender.send(frame).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

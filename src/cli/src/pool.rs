@@ -1,0 +1,289 @@
+//! The drivers of a server: who joins and who leaves is said, and who does not come is waited for,
+//! within limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use forcewire::Mode;
+use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket};
+use indicatif::ProgressBar;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::arguments::seconds;
+use crate::say::{Failure, counted, say};
+
+/// How often the pool is left, to see whether the user still wants us or another limit has passed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long drivers have to close when they are sent EXIT.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// How drivers are asked.
+#[derive(Args, Debug)]
+pub struct Asking {
+    /// Drivers to wait for before the first evaluation; others may come and go
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    drivers: u64,
+    /// Seconds to wait for them, and for another when there is none
+    #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
+    wait: Duration,
+    /// Seconds for an evaluation, then the driver is dropped
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Drivers that may be lost over one structure
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: u32,
+    /// consolidated, classic, or strict (ABINIT)
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "consolidated",
+        hide_possible_values = true
+    )]
+    mode: Conversation,
+    /// Structures at once, for drivers that ask for INIT
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Text of INIT
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = " ",
+        hide_default_value = true
+    )]
+    init: String,
+    /// Move atoms into the cell first (LAMMPS of 2021)
+    #[arg(long)]
+    fold: bool,
+    /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
+    #[arg(long, value_name = "SUBNET")]
+    allow: Vec<Subnet>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Conversation {
+    Consolidated,
+    Classic,
+    Strict,
+}
+
+impl Asking {
+    fn options(&self) -> Result<PoolOptions, Failure> {
+        let mode = match (self.mode, self.batch) {
+            (Conversation::Consolidated, Some(size)) => Mode::Batched(size as usize),
+            (Conversation::Consolidated, None) => Mode::Consolidated,
+            (Conversation::Classic, None) => Mode::Classic,
+            (Conversation::Strict, None) => Mode::Strict,
+            (_, Some(_)) => {
+                return Err(Failure::Usage(
+                    "--batch is for --mode consolidated only".into(),
+                ));
+            }
+        };
+        let mut options = PoolOptions::default()
+            .mode(mode)
+            .attempts(Some(self.attempts))
+            .init(self.init.clone().into_bytes())
+            .fold(self.fold)
+            .allow(self.allow.clone());
+        options.deadlines.evaluation = self.timeout;
+        Ok(options)
+    }
+
+    /// Structures that a driver may have at a time.
+    pub fn batch(&self) -> usize {
+        self.batch.map_or(1, |size| size as usize)
+    }
+}
+
+/// What has become of a job: an answer, or why there is none.
+pub struct Outcome {
+    pub ticket: Ticket,
+    pub answer: Result<Answered, String>,
+}
+
+/// Signals that end a run, with what is done kept. The second one ends it at once.
+pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_shutdown(signal, 1, interrupted.clone())?;
+        flag::register(signal, interrupted.clone())?;
+    }
+    Ok(interrupted)
+}
+
+pub struct Drivers {
+    pool: Pool,
+    address: Address,
+    /// How long to wait for drivers.
+    wait: Duration,
+    /// Since when there is none.
+    alone: Option<Instant>,
+    bar: ProgressBar,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Drivers {
+    /// Listens, and says where.
+    pub fn listen(
+        asking: &Asking,
+        address: &Address,
+        bar: &ProgressBar,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        let mut pool = Pool::new(asking.options()?)?;
+        // The host as it was given: a name may be more than one address.
+        let address = match (pool.listen(address)?, address) {
+            (Address::Tcp { port, .. }, Address::Tcp { host, .. }) => Address::tcp(host, port),
+            (bound, _) => bound,
+        };
+        let drivers = Self {
+            pool,
+            address,
+            wait: asking.wait,
+            alone: None,
+            bar: bar.clone(),
+            interrupted: interrupted.clone(),
+        };
+        drivers.say(&format!("listening on {}", drivers.address));
+        Ok(drivers)
+    }
+
+    /// Where drivers find this server.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| say(text));
+    }
+
+    pub fn count(&self) -> usize {
+        self.pool.drivers()
+    }
+
+    /// Waits until as many have joined as were asked for.
+    pub fn gather(&mut self, asking: &Asking) -> Result<(), Failure> {
+        let start = Instant::now();
+        let wanted = counted(asking.drivers, "driver");
+        self.say(&format!("waiting up to {:?} for {wanted}", self.wait));
+        while (self.count() as u64) < asking.drivers {
+            let left = self.wait.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                let (wait, count, address) = (self.wait, self.count(), &self.address);
+                return Err(Failure::Run(format!(
+                    "waited {wait:?} for {wanted}, and {count} joined: start them while the server waits, at {address}"
+                )));
+            }
+            self.turn(left)?;
+        }
+        Ok(())
+    }
+
+    pub fn submit(&mut self, job: Job) -> Result<Ticket, Failure> {
+        self.pool
+            .submit(job)
+            .map_err(|refused| Failure::Run(refused.to_string()))
+    }
+
+    /// What has become of the next job, within a limit if there is one.
+    pub fn next(&mut self, limit: Option<Duration>) -> Result<Option<Outcome>, Failure> {
+        let start = Instant::now();
+        loop {
+            let mut left = limit.map_or(TICK, |limit| limit.saturating_sub(start.elapsed()));
+            let late = limit.is_some() && left.is_zero();
+            if self.count() > 0 {
+                self.alone = None;
+            } else {
+                if self.alone.is_none() {
+                    let wait = self.wait;
+                    self.say(&format!(
+                        "there is no driver; waiting up to {wait:?} for another"
+                    ));
+                }
+                let since = self.alone.get_or_insert_with(Instant::now);
+                left = left.min(self.wait.saturating_sub(since.elapsed()));
+            }
+            if let Some(outcome) = self.turn(left)? {
+                return Ok(Some(outcome));
+            }
+            if self.alone.is_some_and(|since| since.elapsed() >= self.wait) {
+                let wait = self.wait;
+                return Err(Failure::Run(format!(
+                    "there is no driver, and none has come within {wait:?}: see what ended them"
+                )));
+            }
+            if late {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Has one structure computed.
+    pub fn evaluate(&mut self, job: Job) -> Result<Answered, Failure> {
+        self.submit(job)?;
+        loop {
+            if let Some(outcome) = self.next(None)? {
+                return outcome.answer.map_err(Failure::Run);
+            }
+        }
+    }
+
+    /// The next thing that happens, if it does so soon.
+    fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Run("interrupted".into()));
+        }
+        match self.pool.next(Some(left.min(TICK)))? {
+            Some(PoolEvent::Answered(answer)) => {
+                return Ok(Some(Outcome {
+                    ticket: answer.ticket,
+                    answer: Ok(answer),
+                }));
+            }
+            Some(PoolEvent::GivenUp {
+                ticket, attempts, ..
+            }) => {
+                let drivers = counted(attempts, "driver");
+                let why =
+                    format!("{drivers} lost over one structure: see why, or allow more --attempts");
+                return Ok(Some(Outcome {
+                    ticket,
+                    answer: Err(why),
+                }));
+            }
+            Some(PoolEvent::Joined { driver, peer }) => {
+                self.say(&format!("driver {driver} ({peer}) joined"));
+            }
+            Some(PoolEvent::Left {
+                driver,
+                peer,
+                why,
+                requeued,
+            }) => {
+                let others = match requeued {
+                    0 => String::new(),
+                    1 => "; its 1 evaluation goes to another".into(),
+                    more => format!("; its {more} evaluations go to others"),
+                };
+                self.say(&format!("driver {driver} ({peer}) left: {why}{others}"));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.
+    pub fn close(self) -> Result<(), Failure> {
+        let Self { pool, bar, .. } = self;
+        let left = pool.close(PARTING)?;
+        if left > 0 {
+            let drivers = counted(left as u64, "driver");
+            bar.suspend(|| say(format_args!("{drivers} had not closed after {PARTING:?}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,453 @@
+//! `forcewire evaluate`, with drivers of `forcewire driver`.
+#![cfg(unix)]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::*;
+use serde_json::Value;
+
+/// A directory with a socket in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn at(&self) -> String {
+        format!("-u -a ipi -S {}/", self.0.path().display())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn driver(&self, arguments: &str) -> Process {
+        Process::start(&mut forcewire(&format!("driver {} {arguments}", self.at())))
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = forcewire(&format!("evaluate {} {arguments}", self.at()));
+        command.current_dir(self.0.path());
+        command
+    }
+
+    fn evaluate(&self, arguments: &str) -> Process {
+        Process::start(&mut self.command(arguments))
+    }
+}
+
+/// The energies and forces that were printed.
+fn energies(out: &str) -> Vec<f64> {
+    let lines = out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| line["energy"].as_f64().unwrap()).collect()
+}
+
+const LJ: &str = "-m lj -o 6.0,0.0004,7.5 --cutoff shifted";
+const PLAIN: &str = "Properties=species:S:1:pos:R:3";
+const BOHR: f64 = 0.529177210544;
+
+/// Argon 3 Å apart.
+fn dimer() -> f64 {
+    let u = |r: f64| 0.0016 * ((6.0 / r).powi(12) - (6.0 / r).powi(6));
+    u(3.0 / BOHR) - u(7.5)
+}
+
+#[test]
+fn help_fits_a_screen_and_has_an_example() {
+    let ended = Process::start(&mut forcewire("evaluate --help")).end();
+    let lines = ended.out.lines().count();
+    assert!((24..=50).contains(&lines), "{lines} lines");
+    assert!(ended.out.contains("Example: forcewire evaluate"));
+}
+
+/// What users' files say, and what was once made of it.
+#[test]
+fn files_mean_what_ase_reads_in_them() {
+    let cell = "Lattice=\"8 0 0 0 8 0 0 0 8\"";
+    let apart = "Ar 0 0 0\nAr 3 0 0\n";
+    for (name, text, expected) in [
+        (
+            "blanks",
+            format!(
+                "2\n{cell} Properties = species:S:1:forces:R:3:pos:R:3\nAr 9 9 9 0 0 0\nAr 8 8 8 3 0 0\n"
+            ),
+            dimer(),
+        ),
+        (
+            "blanks in Lattice",
+            format!("2\nLattice = \"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T T\"\n{apart}"),
+            dimer(),
+        ),
+        // 0.4 Å apart through the face, which is no face.
+        (
+            "not periodic",
+            format!("2\n{cell} {PLAIN} pbc=\"F F F\"\nAr 0.2 0 0\nAr 7.8 3.8 0\n"),
+            0.0,
+        ),
+        (
+            "no cell",
+            format!("2\nLattice=\"0 0 0 0 0 0 0 0 0\" pbc=\"F F F\" {PLAIN}\n{apart}"),
+            dimer(),
+        ),
+        (
+            "slab",
+            format!("2\nLattice=\"9 0 0 0 0 0 0 0 9\" pbc=\"T F T\" {PLAIN}\n{apart}"),
+            dimer(),
+        ),
+        (
+            "numbers",
+            "2\nProperties=label:S:1:Z:I:1:pos:R:3\n\"A 1\" 18 0 0 0\n\"A 2\" 18 3 0 0\n".into(),
+            dimer(),
+        ),
+    ] {
+        let place = Place::new();
+        place.write("frames.xyz", &text);
+        let driver = place.driver(LJ);
+        let ended = place.evaluate("frames.xyz").end();
+        assert_eq!(ended.status, Some(0), "{name}: {}", ended.err);
+        let energies = energies(&ended.out);
+        assert!(
+            (energies[0] - expected).abs() < 1e-15,
+            "{name}: {energies:?}, not {expected}"
+        );
+        assert_eq!(driver.end().status, Some(0));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_before_anybody_waits() {
+    for (text, says) in [
+        ("", "frames.xyz: there is no frame in it"),
+        (
+            "1\n\nAr 0 0 0\n2\n\nAr 0 0 0\n",
+            "frames.xyz:6: the file ends after 1 of 2 atoms",
+        ),
+        (
+            "1\nLattice=\"8 0 0 0 8 0 0 0 8\" pbc=\"yes\"\nAr 0 0 0\n",
+            "frames.xyz:2: pbc=",
+        ),
+    ] {
+        let place = Place::new();
+        place.write("frames.xyz", text);
+        let ended = place.evaluate("frames.xyz").end();
+        assert_eq!(ended.status, Some(1));
+        assert!(
+            ended.err.contains(says) && !ended.err.contains("listening"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+/// Frames of argon at distances of 3, 3.1, … Å, with a hydrogen molecule after each third one.
+fn mixed(count: usize) -> String {
+    let frame = |i: usize| {
+        let x = 3.0 + 0.1 * i as f64;
+        let name = if i % 3 == 2 { "H" } else { "Ar" };
+        format!("2\n{PLAIN} number={i}\n{name} 0 0 0\n{name} 0 0 {x}\n")
+    };
+    (0..count).map(frame).collect()
+}
+
+#[test]
+fn compositions_are_served_group_by_group_and_come_out_in_order() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(9));
+    let drivers = [
+        place.driver(&format!("{LJ} --reconnect")),
+        place.driver(&format!("{LJ} --reconnect")),
+    ];
+    let ended = place
+        .evaluate("frames.xyz --output results.xyz --drivers 2")
+        .end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    for says in [
+        "group 1 of 2: 6 frames of Ar2",
+        "group 2 of 2: 3 frames of H2",
+        "9 of 9 frames",
+    ] {
+        assert!(ended.err.contains(says), "{says}: {}", ended.err);
+    }
+    let results = place.read("results.xyz");
+    let numbers: Vec<_> = results
+        .lines()
+        .filter_map(|line| line.split("number=").nth(1))
+        .collect();
+    let expected: Vec<_> = (0..9).map(|i| format!("{i} pbc=\"F F F\"")).collect();
+    assert_eq!(numbers, expected);
+    drop(drivers);
+}
+
+/// Starts an evaluation that takes its time, waits until this many lines of results are there, and ends it
+/// with a signal.
+fn cut(place: &Place, arguments: &str, output: &str, lines: usize, signal: &str) -> Ended {
+    let _driver = place.driver("-m gas -o 0.05");
+    let process = place.evaluate(arguments);
+    let start = Instant::now();
+    while fs::read_to_string(place.path(output)).map_or(0, |it| it.lines().count()) < lines {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let kill = Command::new("kill")
+        .args([signal, &process.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    process.end()
+}
+
+#[test]
+fn resume_goes_on_after_any_signal() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(30).replace("H ", "Ar "));
+    let whole = {
+        let _driver = place.driver("-m gas");
+        assert_eq!(
+            place.evaluate("frames.xyz --output whole.xyz").end().status,
+            Some(0)
+        );
+        place.read("whole.xyz")
+    };
+    for (signal, output) in [
+        ("-KILL", "a.xyz"),
+        ("-INT", "b.xyz"),
+        ("-TERM", "c.xyz"),
+        ("-KILL", "d.jsonl"),
+    ] {
+        let arguments = format!("frames.xyz --output {output} --resume");
+        let each = if output.ends_with("xyz") { 4 } else { 1 };
+        let ended = cut(&place, &arguments, output, 3 * each, signal);
+        if signal != "-KILL" {
+            assert_eq!(ended.status, Some(1));
+            let words = format!("of 30 frames are done, in {output}; --resume goes on from there");
+            assert!(
+                ended.err.contains("interrupted") && ended.err.contains(&words),
+                "{}",
+                ended.err
+            );
+        }
+        let left = place.read(output).lines().count() / each;
+        assert!((3..30).contains(&left), "{left}");
+        // A frame that was cut in its last number.
+        let tail = if each == 4 {
+            whole
+                .lines()
+                .skip(4 * left)
+                .take(4)
+                .collect::<Vec<_>>()
+                .join("\n")
+        } else {
+            "{\"frame\":".into()
+        };
+        let tail = &tail[..tail.len() - 1];
+        let mut file = fs::File::options()
+            .append(true)
+            .open(place.path(output))
+            .unwrap();
+        file.write_all(tail.as_bytes()).unwrap();
+
+        let _driver = place.driver("-m gas");
+        let ended = place.evaluate(&arguments).end();
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+        assert!(
+            ended.err.contains("are in") && ended.err.contains("30 of 30 frames"),
+            "{}",
+            ended.err
+        );
+        let results = place.read(output);
+        if each == 4 {
+            assert_eq!(results, whole);
+        } else {
+            let frames: Vec<_> = results
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap()["frame"].clone())
+                .collect();
+            assert_eq!(frames, (0..30).map(Value::from).collect::<Vec<_>>());
+        }
+    }
+    // Nobody is waited for when nothing is left to do.
+    let ended = place.evaluate("frames.xyz --output a.xyz --resume").end();
+    assert_eq!(ended.status, Some(0));
+    assert!(
+        ended.err.contains("all 30 frames are in a.xyz"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(3));
+    place.write("other.xyz", &mixed(9).split_off(40));
+    for (arguments, says) in [
+        ("frames.xyz --output other.xyz", "is there already"),
+        ("frames.xyz --output other.xyz --resume", "other.xyz:"),
+        // Frames without results are not results.
+        (
+            "frames.xyz --output frames.xyz --resume",
+            "is not the result of frame 0",
+        ),
+    ] {
+        let before = place.read("other.xyz");
+        let ended = place.evaluate(arguments).end();
+        assert_eq!(ended.status, Some(1), "{arguments}");
+        assert!(ended.err.contains(says), "{arguments}: {}", ended.err);
+        assert_eq!(place.read("other.xyz"), before);
+    }
+}
+
+#[test]
+fn frames_of_the_standard_input_are_answered_as_they_come() {
+    let place = Place::new();
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    let mut command = place.command("-");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    for number in 0..3 {
+        input
+            .write_all(format!("2\n{PLAIN}\nAr 0 0 0\nAr 3 0 0\n").as_bytes())
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        assert!(
+            line.starts_with(&format!("{{\"frame\":{number},")),
+            "{line}"
+        );
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_is_full_loses_no_results() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(6));
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut child = place
+        .command("frames.xyz --output results.xyz")
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(place.read("results.xyz").lines().count(), 24);
+    // Results that can't be written are an error.
+    let mut command = place.command("frames.xyz");
+    let output = command
+        .stdout(full())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        err.contains("can't write to the standard output")
+            && err.contains("0 of 6 frames are done"),
+        "{err}"
+    );
+}
+
+/// On a terminal made by util-linux's `script`, if that is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_is_on_the_terminal_when_output_goes_to_a_file() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("no `script` on this machine: nothing is tested");
+        return;
+    }
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(20).replace("H ", "Ar "));
+    let _driver = place.driver("-m gas -o 0.05");
+    let program = env!("CARGO_BIN_EXE_forcewire");
+    let line = format!(
+        "{program} evaluate {} frames.xyz --output results.xyz",
+        place.at()
+    );
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(place.0.path());
+    let ended = Process::start(&mut script).end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(
+        ended.out.contains("of 20 frames, ") && ended.out.contains("1 driver"),
+        "{}",
+        ended.out
+    );
+    assert_eq!(place.read("results.xyz").lines().count(), 80);
+}
+
+/// Energies, forces and stress as `ase.io.read` gives them, and as ASE computes them itself.
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn ase_reads_results_and_computes_the_same() {
+    let peers = std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory");
+    let place = Place::new();
+    let frames = "Lattice=\"4 0 0 1 4.5 0 0 2 5\" PLAIN pbc=\"T T T\"\nAr 0.2 0 0\nAr 2.8 3.8 0.5\n2\n\
+                  Lattice=\"0 4 0 4.5 1 0 0 2 5\" PLAIN pbc=\"T T T\"\nAr 0.2 0 0\nAr 2.8 3.8 0.5\n2\n\
+                  Lattice=\"4 0 0 1 4.5 0 0 0 20\" PLAIN pbc=\"T T F\"\nAr 0.2 0 0\nAr 2.8 3.8 1\n2\n\
+                  Lattice=\"8 0 0 0 8 0 0 0 8\" PLAIN pbc=\"F F F\"\nAr 0.2 0 0\nAr 3.8 0.3 0\n1\nPLAIN\nD 0 0 0\n";
+    place.write(
+        "frames.xyz",
+        &format!("2\n{}", frames.replace("PLAIN", PLAIN)),
+    );
+    let _driver = place.driver("-m lj -o 6.4,0.0004,16 --cutoff shifted --reconnect");
+    let ended = place.evaluate("frames.xyz --output results.xyz").end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    let script = "
+import ase.io, numpy as np
+from ase.calculators.lj import LennardJones
+from ase.units import Bohr, Hartree
+frames = ase.io.read('results.xyz', ':')
+assert len(frames) == 5 and frames[4].get_masses()[0] > 2
+for atoms in frames:
+    own = atoms.copy()
+    own.calc = LennardJones(sigma=6.4 * Bohr, epsilon=0.0004 * Hartree, rc=16 * Bohr)
+    near = lambda a, b: np.allclose(a, b, rtol=1e-7, atol=1e-7 * np.abs(b).max() + 1e-12)
+    assert near(atoms.get_potential_energy(), own.get_potential_energy())
+    assert near(atoms.get_forces(), own.get_forces())
+    if atoms.pbc.any():
+        assert near(atoms.get_stress(), own.get_stress())
+";
+    ase(&peers, script, place.0.path());
+}
+
+fn ase(peers: &str, script: &str, directory: &Path) {
+    let mut python = Command::new(format!("{peers}/ase/bin/python"));
+    let output = python
+        .args(["-c", script])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
