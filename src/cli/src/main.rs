@@ -3,6 +3,7 @@
 //! ```text
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
+//! md/           forcewire md: molecular dynamics
 //! pool.rs       the drivers of a server
 //! progress.rs   how far a run is
 //! arguments.rs  flags that several commands have
@@ -20,6 +21,8 @@ mod elements;
 #[cfg(unix)]
 mod evaluate;
 mod generate;
+#[cfg(unix)]
+mod md;
 mod number;
 #[cfg(unix)]
 mod pool;
@@ -58,6 +61,8 @@ enum Command {
     Driver(driver::Arguments),
     #[cfg(unix)]
     Evaluate(evaluate::Arguments),
+    #[cfg(unix)]
+    Md(md::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Command::Driver(arguments) => driver::run(arguments),
         #[cfg(unix)]
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        #[cfg(unix)]
+        Command::Md(arguments) => md::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {

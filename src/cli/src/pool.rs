@@ -161,6 +161,11 @@ impl Drivers {
         self.bar.suspend(|| say(text));
     }
 
+    /// Does something to the terminal while there is no bar on it.
+    pub fn suspend<T>(&self, does: impl FnOnce() -> T) -> T {
+        self.bar.suspend(does)
+    }
+
     pub fn count(&self) -> usize {
         self.pool.drivers()
     }

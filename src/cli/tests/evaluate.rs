@@ -5,51 +5,10 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use common::*;
 use serde_json::Value;
-
-/// A directory with a socket in it.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn at(&self) -> String {
-        format!("-u -a ipi -S {}/", self.0.path().display())
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn driver(&self, arguments: &str) -> Process {
-        Process::start(&mut forcewire(&format!("driver {} {arguments}", self.at())))
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = forcewire(&format!("evaluate {} {arguments}", self.at()));
-        command.current_dir(self.0.path());
-        command
-    }
-
-    fn evaluate(&self, arguments: &str) -> Process {
-        Process::start(&mut self.command(arguments))
-    }
-}
 
 /// The energies and forces that were printed.
 fn energies(out: &str) -> Vec<f64> {
@@ -120,7 +79,7 @@ fn files_mean_what_ase_reads_in_them() {
         let place = Place::new();
         place.write("frames.xyz", &text);
         let driver = place.driver(LJ);
-        let ended = place.evaluate("frames.xyz").end();
+        let ended = place.start("evaluate", "frames.xyz").end();
         assert_eq!(ended.status, Some(0), "{name}: {}", ended.err);
         let energies = energies(&ended.out);
         assert!(
@@ -146,7 +105,7 @@ fn what_is_wrong_with_a_file_is_said_before_anybody_waits() {
     ] {
         let place = Place::new();
         place.write("frames.xyz", text);
-        let ended = place.evaluate("frames.xyz").end();
+        let ended = place.start("evaluate", "frames.xyz").end();
         assert_eq!(ended.status, Some(1));
         assert!(
             ended.err.contains(says) && !ended.err.contains("listening"),
@@ -175,7 +134,7 @@ fn compositions_are_served_group_by_group_and_come_out_in_order() {
         place.driver(&format!("{LJ} --reconnect")),
     ];
     let ended = place
-        .evaluate("frames.xyz --output results.xyz --drivers 2")
+        .start("evaluate", "frames.xyz --output results.xyz --drivers 2")
         .end();
     assert_eq!(ended.status, Some(0), "{}", ended.err);
     for says in [
@@ -199,16 +158,9 @@ fn compositions_are_served_group_by_group_and_come_out_in_order() {
 /// with a signal.
 fn cut(place: &Place, arguments: &str, output: &str, lines: usize, signal: &str) -> Ended {
     let _driver = place.driver("-m gas -o 0.05");
-    let process = place.evaluate(arguments);
-    let start = Instant::now();
-    while fs::read_to_string(place.path(output)).map_or(0, |it| it.lines().count()) < lines {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let kill = Command::new("kill")
-        .args([signal, &process.id().to_string()])
-        .status();
-    assert!(kill.unwrap().success());
+    let process = place.start("evaluate", arguments);
+    place.wait_for_lines(output, lines);
+    kill(&process, signal);
     process.end()
 }
 
@@ -219,7 +171,10 @@ fn resume_goes_on_after_any_signal() {
     let whole = {
         let _driver = place.driver("-m gas");
         assert_eq!(
-            place.evaluate("frames.xyz --output whole.xyz").end().status,
+            place
+                .start("evaluate", "frames.xyz --output whole.xyz")
+                .end()
+                .status,
             Some(0)
         );
         place.read("whole.xyz")
@@ -263,7 +218,7 @@ fn resume_goes_on_after_any_signal() {
         file.write_all(tail.as_bytes()).unwrap();
 
         let _driver = place.driver("-m gas");
-        let ended = place.evaluate(&arguments).end();
+        let ended = place.start("evaluate", &arguments).end();
         assert_eq!(ended.status, Some(0), "{}", ended.err);
         assert!(
             ended.err.contains("are in") && ended.err.contains("30 of 30 frames"),
@@ -282,7 +237,9 @@ fn resume_goes_on_after_any_signal() {
         }
     }
     // Nobody is waited for when nothing is left to do.
-    let ended = place.evaluate("frames.xyz --output a.xyz --resume").end();
+    let ended = place
+        .start("evaluate", "frames.xyz --output a.xyz --resume")
+        .end();
     assert_eq!(ended.status, Some(0));
     assert!(
         ended.err.contains("all 30 frames are in a.xyz"),
@@ -306,7 +263,7 @@ fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
         ),
     ] {
         let before = place.read("other.xyz");
-        let ended = place.evaluate(arguments).end();
+        let ended = place.start("evaluate", arguments).end();
         assert_eq!(ended.status, Some(1), "{arguments}");
         assert!(ended.err.contains(says), "{arguments}: {}", ended.err);
         assert_eq!(place.read("other.xyz"), before);
@@ -317,7 +274,7 @@ fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
 fn frames_of_the_standard_input_are_answered_as_they_come() {
     let place = Place::new();
     let _driver = place.driver(&format!("{LJ} --reconnect"));
-    let mut command = place.command("-");
+    let mut command = place.command("evaluate", "-");
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -349,14 +306,14 @@ fn a_log_that_is_full_loses_no_results() {
     let _driver = place.driver(&format!("{LJ} --reconnect"));
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let mut child = place
-        .command("frames.xyz --output results.xyz")
+        .command("evaluate", "frames.xyz --output results.xyz")
         .stderr(full())
         .spawn()
         .unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(place.read("results.xyz").lines().count(), 24);
     // Results that can't be written are an error.
-    let mut command = place.command("frames.xyz");
+    let mut command = place.command("evaluate", "frames.xyz");
     let output = command
         .stdout(full())
         .stderr(Stdio::piped())
@@ -407,7 +364,6 @@ fn progress_is_on_the_terminal_when_output_goes_to_a_file() {
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn ase_reads_results_and_computes_the_same() {
-    let peers = std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory");
     let place = Place::new();
     let frames = "Lattice=\"4 0 0 1 4.5 0 0 2 5\" PLAIN pbc=\"T T T\"\nAr 0.2 0 0\nAr 2.8 3.8 0.5\n2\n\
                   Lattice=\"0 4 0 4.5 1 0 0 2 5\" PLAIN pbc=\"T T T\"\nAr 0.2 0 0\nAr 2.8 3.8 0.5\n2\n\
@@ -418,7 +374,9 @@ fn ase_reads_results_and_computes_the_same() {
         &format!("2\n{}", frames.replace("PLAIN", PLAIN)),
     );
     let _driver = place.driver("-m lj -o 6.4,0.0004,16 --cutoff shifted --reconnect");
-    let ended = place.evaluate("frames.xyz --output results.xyz").end();
+    let ended = place
+        .start("evaluate", "frames.xyz --output results.xyz")
+        .end();
     assert_eq!(ended.status, Some(0), "{}", ended.err);
     let script = "
 import ase.io, numpy as np
@@ -435,19 +393,5 @@ for atoms in frames:
     if atoms.pbc.any():
         assert near(atoms.get_stress(), own.get_stress())
 ";
-    ase(&peers, script, place.0.path());
-}
-
-fn ase(peers: &str, script: &str, directory: &Path) {
-    let mut python = Command::new(format!("{peers}/ase/bin/python"));
-    let output = python
-        .args(["-c", script])
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ase(script, place.0.path());
 }

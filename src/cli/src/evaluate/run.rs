@@ -51,7 +51,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let total = stdin.is_none().then_some(survey.frames);
     let output = arguments.output.as_deref();
-    let mut output = Output::open(output, arguments.resume, file, units)?;
+    let output = Output::open(output, arguments.resume, file, units)?;
     if let Some(total) = total.filter(|total| output.done() >= *total) {
         say(format_args!(
             "all {} are in {}",

@@ -19,6 +19,5 @@ mod read;
 mod table;
 mod write;
 
-pub use comment::Info;
 pub use read::{Frame, Frames, Motion};
 pub use write::Writer;

@@ -2,8 +2,10 @@
 
 #![allow(dead_code)] // each test uses its own
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -167,3 +169,79 @@ pub const READY: &[u8] = b"READY       ";
 pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
 pub const GETFORCE: &[u8] = b"GETFORCE    ";
 pub const EXIT: &[u8] = b"EXIT        ";
+
+/// A directory with a socket in it.
+pub struct Place(pub tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn at(&self) -> String {
+        format!("-u -a ipi -S {}/", self.0.path().display())
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn driver(&self, arguments: &str) -> Process {
+        Process::start(&mut forcewire(&format!("driver {} {arguments}", self.at())))
+    }
+
+    pub fn command(&self, command: &str, arguments: &str) -> Command {
+        let mut command = forcewire(&format!("{command} {} {arguments}", self.at()));
+        command.current_dir(self.0.path());
+        command
+    }
+
+    pub fn start(&self, command: &str, arguments: &str) -> Process {
+        Process::start(&mut self.command(command, arguments))
+    }
+
+    /// Waits until a file has this many lines.
+    pub fn wait_for_lines(&self, name: &str, lines: usize) {
+        let start = Instant::now();
+        while fs::read_to_string(self.path(name)).map_or(0, |it| it.lines().count()) < lines {
+            assert!(start.elapsed() < PATIENCE, "{name} has not {lines} lines");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Sends a program a signal.
+pub fn kill(process: &Process, signal: &str) {
+    let kill = Command::new("kill")
+        .args([signal, &process.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+}
+
+/// The environments of peers, of which `tests/peers/install` makes `ase`.
+pub fn peers() -> String {
+    std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory")
+}
+
+/// Runs a script where ASE is.
+pub fn ase(script: &str, directory: &Path) {
+    let mut python = Command::new(format!("{}/ase/bin/python", peers()));
+    let output = python
+        .args(["-c", script])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

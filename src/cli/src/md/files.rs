@@ -1,0 +1,180 @@
+//! The files of a run, and what a restart needs of them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::integrator::{Atoms, Drift};
+
+/// The state after a step. JSON keeps every bit of its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub plan: Plan,
+    pub species: Vec<String>,
+    /// The file's, Å, and the one that is sent, bohr.
+    pub cells: [[[f64; 3]; 3]; 2],
+    pub step: u64,
+    pub atoms: Atoms,
+    pub potential: f64,
+    pub virial: [[f64; 3]; 3],
+    /// Energy that the thermostat has given, hartree.
+    pub given: f64,
+    pub drift: Drift,
+    /// Bytes of table and trajectory that are rows and frames of steps up to this one.
+    pub lengths: [u64; 2],
+}
+
+/// What must not change from one part of a run to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub timestep: f64,
+    pub temperature: f64,
+    pub langevin: Option<f64>,
+    pub seed: u64,
+    pub stride: u64,
+}
+
+impl Plan {
+    /// The flag that is not as it was.
+    pub fn differs(&self, before: &Self) -> Option<String> {
+        let changed = |flag: &str, was: String, is: String| {
+            (was != is).then(|| format!("{flag} is {is}, and was {was} when the run began"))
+        };
+        let tau = |plan: &Self| {
+            plan.langevin
+                .map_or_else(|| "off".into(), |tau| tau.to_string())
+        };
+        changed(
+            "--timestep",
+            before.timestep.to_string(),
+            self.timestep.to_string(),
+        )
+        .or_else(|| {
+            changed(
+                "--temperature",
+                before.temperature.to_string(),
+                self.temperature.to_string(),
+            )
+        })
+        .or_else(|| changed("--langevin", tau(before), tau(self)))
+        .or_else(|| changed("--seed", before.seed.to_string(), self.seed.to_string()))
+        .or_else(|| {
+            changed(
+                "--stride",
+                before.stride.to_string(),
+                self.stride.to_string(),
+            )
+        })
+    }
+}
+
+/// Table and trajectory.
+pub struct Files {
+    prefix: Option<String>,
+    table: Box<dyn Write>,
+    trajectory: Box<dyn Write>,
+    /// Bytes of both.
+    pub lengths: [u64; 2],
+}
+
+impl Files {
+    /// The files of a run that begins: none of them may be there.
+    pub fn begin(prefix: Option<String>) -> Result<Self, String> {
+        let Some(prefix) = prefix else {
+            return Ok(Self {
+                prefix: None,
+                table: Box::new(io::stdout()),
+                trajectory: Box::new(io::sink()),
+                lengths: [0; 2],
+            });
+        };
+        for end in ["out", "xyz", "restart"] {
+            let path = format!("{prefix}.{end}");
+            if fs::metadata(&path).is_ok_and(|it| it.len() > 0) {
+                return Err(format!(
+                    "{path} is there already: go on with --restart, choose another --output, or move it away"
+                ));
+            }
+        }
+        Self::go_on(prefix, [0; 2])
+    }
+
+    /// The files of a run that goes on, cut to these lengths.
+    pub fn go_on(prefix: String, lengths: [u64; 2]) -> Result<Self, String> {
+        let open = |end: &str, len: u64| -> Result<Box<dyn Write>, String> {
+            let path = format!("{prefix}.{end}");
+            let named = |error: io::Error| format!("{path}: {error}");
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .map_err(named)?;
+            if file.metadata().map_err(named)?.len() < len {
+                return Err(format!(
+                    "{path} is shorter than it was when the run was stopped"
+                ));
+            }
+            file.set_len(len).map_err(named)?;
+            Ok(Box::new(file))
+        };
+        let (table, trajectory) = (open("out", lengths[0])?, open("xyz", lengths[1])?);
+        Ok(Self {
+            prefix: Some(prefix),
+            table,
+            trajectory,
+            lengths,
+        })
+    }
+
+    /// Whether the table goes to the standard output.
+    pub const fn is_stdout(&self) -> bool {
+        self.prefix.is_none()
+    }
+
+    pub fn write(&mut self, row: &[u8], frame: &[u8]) -> io::Result<()> {
+        self.table.write_all(row)?;
+        self.table.flush()?;
+        self.trajectory.write_all(frame)?;
+        self.lengths[0] += row.len() as u64;
+        self.lengths[1] += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Replaces the checkpoint, so that there is a whole one at any time.
+    pub fn keep(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let Some(prefix) = &self.prefix else {
+            return Ok(());
+        };
+        let (new, path) = (format!("{prefix}.restart.new"), format!("{prefix}.restart"));
+        let write = || -> io::Result<()> {
+            let mut text = serde_json::to_vec(checkpoint)?;
+            text.push(b'\n');
+            let mut file = File::create(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|error| format!("can't write {path}: {error}"))
+    }
+
+    /// A file beside the others.
+    pub fn beside(&self, end: &str) -> Option<String> {
+        self.prefix.as_ref().map(|prefix| format!("{prefix}.{end}"))
+    }
+}
+
+/// What an earlier run has left; `None` if there was none.
+pub fn checkpoint(prefix: &str) -> Result<Option<Checkpoint>, String> {
+    let path = format!("{prefix}.restart");
+    match fs::read(&path) {
+        Ok(text) => {
+            let checkpoint = serde_json::from_slice(&text);
+            checkpoint
+                .map(Some)
+                .map_err(|error| format!("{path}: {error}"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{path}: {error}")),
+    }
+}
