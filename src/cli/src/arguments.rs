@@ -32,7 +32,7 @@ pub struct Meeting {
     #[arg(short = 'S', long, value_name = "PREFIX", default_value = Address::PREFIX)]
     sockets_prefix: String,
     /// Print this help
-    #[arg(long, action = clap::ArgAction::Help)]
+    #[arg(long, action = clap::ArgAction::Help, display_order = 1000)]
     help: Option<bool>,
 }
 

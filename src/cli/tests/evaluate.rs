@@ -4,7 +4,9 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use common::*;
@@ -296,6 +298,83 @@ fn frames_of_the_standard_input_are_answered_as_they_come() {
     }
     drop(input);
     assert!(child.wait().unwrap().success());
+}
+
+/// A pipe can be read once only.
+#[test]
+fn a_pipe_is_read_as_the_standard_input_is() {
+    let place = Place::new();
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    let made = Command::new("mkfifo").arg(place.path("pipe")).status();
+    assert!(made.unwrap().success());
+    let process = place.start("evaluate", "pipe");
+    fs::write(place.path("pipe"), mixed(2)).unwrap();
+    let ended = process.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    assert_eq!(energies(&ended.out).len(), 2);
+}
+
+/// Extras of any driver stay one line that ASE can read.
+#[test]
+fn extras_are_part_of_the_comment() {
+    for (sent, written) in [
+        (&b"\0"[..], ""),
+        (b"done", " extras=done"),
+        (
+            b"two\nlines \"q\"",
+            r#" extras="_JSON \"two\\nlines \\\"q\\\"\"""#,
+        ),
+        (b"{\"a\": [1, 2]}", r#" extras="_JSON {\"a\":[1,2]}""#),
+    ] {
+        let place = Place::new();
+        place.write("frames.xyz", "1\n\nAr 0 0 0\n");
+        let process = place.start("evaluate", "frames.xyz --output results.xyz");
+        let start = std::time::Instant::now();
+        let socket = loop {
+            match UnixStream::connect(place.path("ipi")) {
+                Ok(socket) => break socket,
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+            }
+        };
+        let mut driver = Driver(socket);
+        driver.hears(STATUS).says(READY).hears_positions(1);
+        driver
+            .says(b"FORCEREADY  ")
+            .says(&[0; 8])
+            .says(&1_i32.to_le_bytes())
+            .says(&[0; 96]);
+        driver.says(&(sent.len() as i32).to_le_bytes()).says(sent);
+        driver.0.shutdown(Shutdown::Write).unwrap();
+        let ended = process.end();
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+        let results = place.read("results.xyz");
+        let expected = format!("energy=0.0{written} pbc=");
+        assert!(results.contains(&expected), "{results}, not {expected}");
+        assert_eq!(results.lines().count(), 3);
+    }
+}
+
+/// The driver's end of a connection.
+struct Driver(UnixStream);
+
+impl Driver {
+    fn says(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.write_all(bytes).unwrap();
+        self
+    }
+
+    fn hears(&mut self, bytes: &[u8]) -> &mut Self {
+        let mut heard = vec![0; bytes.len()];
+        self.0.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, bytes);
+        self
+    }
+
+    fn hears_positions(&mut self, natoms: usize) {
+        self.0
+            .read_exact(&mut vec![0; 160 + 24 * natoms + 12])
+            .unwrap();
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -73,7 +73,9 @@ impl Output {
             },
         };
         // What was cut is computed anew.
-        file.set_len(end).map_err(named)?;
+        if end < len {
+            file.set_len(end).map_err(named)?;
+        }
         Ok(Self::new(format, units, Box::new(file), path, next))
     }
 
@@ -242,8 +244,11 @@ fn xyz(frame: &Frame, units: Units, sent: &Sent, answer: &Answered) -> io::Resul
     }
     match extras(&answer.extras) {
         Value::Null => {}
-        Value::String(text) => writer = writer.text("extras", &text),
-        object => writer = writer.text("extras", &format!("_JSON {object}")),
+        // A comment is one line.
+        Value::String(text) if !text.contains(char::is_control) => {
+            writer = writer.text("extras", &text);
+        }
+        value => writer = writer.text("extras", &format!("_JSON {value}")),
     }
     let mut out = Vec::new();
     writer.write(&mut out)?;

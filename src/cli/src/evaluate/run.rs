@@ -1,6 +1,7 @@
 //! Group by group, frame by frame.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::iter;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -32,24 +33,25 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let file = arguments.file.as_str();
     let units = arguments.cell.units;
     // What is wrong with a file is said before anybody waits.
-    let mut stdin = None;
-    let survey = if file == "-" {
+    let mut stream = None;
+    let is_file = fs::metadata(file).map_or(file != "-", |it| it.is_file());
+    let survey = if !is_file {
         if arguments.resume {
             return Err(Failure::Usage(
-                "--resume needs a FILE, not the standard input".into(),
+                "--resume needs a FILE that can be read twice".into(),
             ));
         }
         let mut frames = Frames::open(file)?;
         let first = frames
             .next()
-            .ok_or_else(|| "stdin: there is no frame in it".to_owned())??;
+            .ok_or_else(|| format!("{file}: there is no frame in it"))??;
         let survey = Survey::of_first(&first);
-        stdin = Some(iter::once(Ok(first)).chain(frames));
+        stream = Some(iter::once(Ok(first)).chain(frames));
         survey
     } else {
         Survey::of(file)?
     };
-    let total = stdin.is_none().then_some(survey.frames);
+    let total = stream.is_none().then_some(survey.frames);
     let output = arguments.output.as_deref();
     let output = Output::open(output, arguments.resume, file, units)?;
     if let Some(total) = total.filter(|total| output.done() >= *total) {
@@ -89,7 +91,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let before = run.output.done();
     let mut address = arguments.meeting.address();
-    let result = run.groups(&arguments, &survey, stdin, &mut address);
+    let result = run.groups(&arguments, &survey, stream, &mut address);
     let Run {
         progress, output, ..
     } = run;
@@ -138,15 +140,15 @@ impl Run {
         &mut self,
         arguments: &Arguments,
         survey: &Survey,
-        mut stdin: Option<impl Iterator<Item = Result<Frame, String>> + Send + 'static>,
+        mut stream: Option<impl Iterator<Item = Result<Frame, String>> + Send + 'static>,
         address: &mut Address,
     ) -> Result<(), Failure> {
         let interrupted = interruptions()?;
         let count = survey.groups.len();
         let done = self.output.done();
         for (group, (species, members)) in survey.groups.iter().enumerate() {
-            let frames = match stdin.take() {
-                Some(frames) => read_ahead(frames.enumerate().map(stdin_item(species.clone()))),
+            let frames = match stream.take() {
+                Some(frames) => read_ahead(frames.enumerate().map(stream_item(species.clone()))),
                 None => {
                     let species = species.clone();
                     let of_group = move |item: &Item| match item {
@@ -263,13 +265,13 @@ impl Run {
 }
 
 /// Frames from the standard input can't be sorted by composition.
-fn stdin_item(species: Vec<String>) -> impl FnMut((usize, Result<Frame, String>)) -> Item {
+fn stream_item(species: Vec<String>) -> impl FnMut((usize, Result<Frame, String>)) -> Item {
     move |(index, frame)| {
         let frame = frame?;
         if frame.species != species {
             return Err(format!(
-                "stdin: the frame of line {} has other atoms than the first: give a FILE, whose frames are \
-                 served by composition",
+                "the frame of line {} has other atoms than the first: give a FILE that can be read twice, whose \
+                 frames are served by composition",
                 frame.line
             ));
         }

@@ -110,12 +110,15 @@ impl Files {
                 .append(true)
                 .open(&path)
                 .map_err(named)?;
-            if file.metadata().map_err(named)?.len() < len {
+            let now = file.metadata().map_err(named)?.len();
+            if now < len {
                 return Err(format!(
                     "{path} is shorter than it was when the run was stopped"
                 ));
             }
-            file.set_len(len).map_err(named)?;
+            if now > len {
+                file.set_len(len).map_err(named)?;
+            }
             Ok(Box::new(file))
         };
         let (table, trajectory) = (open("out", lengths[0])?, open("xyz", lengths[1])?);

@@ -18,8 +18,10 @@ use crate::sent::Sent;
 use crate::units::{ANGSTROM, BOLTZMANN, DALTON, ELECTRONVOLT, FEMTOSECOND, Units, ase_momentum};
 use crate::xyz::{Frame, Frames, Motion, Writer};
 
-/// How often the checkpoint is written at most. A run that is killed repeats as much.
+/// How often the checkpoint is written at most, and for how much of the time. A run that is killed
+/// repeats what came after the last one.
 const KEEP: Duration = Duration::from_secs(1);
+const SHARE: u32 = 50;
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut simulation = Simulation::new(&arguments)?;
@@ -185,7 +187,7 @@ impl Simulation {
     ) -> Result<(), Failure> {
         let dt = self.state.plan.timestep * FEMTOSECOND;
         let stride = self.state.plan.stride;
-        let mut kept = Instant::now();
+        let (mut kept, mut pause) = (Instant::now(), KEEP);
         if !self.begun {
             self.compute(drivers)?;
             self.state.drift.add(self.conserved());
@@ -210,11 +212,12 @@ impl Simulation {
             if step.is_multiple_of(stride) {
                 self.row(drivers, "")?;
                 // A run that ends here or later goes on with the same bytes.
-                let keep = kept.elapsed() >= KEEP || step == steps;
+                let keep = kept.elapsed() >= pause || step == steps;
                 self.last = Some((self.state.clone(), keep));
                 if keep {
-                    self.files.keep(&self.state)?;
                     kept = Instant::now();
+                    self.files.keep(&self.state)?;
+                    pause = KEEP.max(SHARE * kept.elapsed());
                 }
             } else if step == steps {
                 // A row between two others is none of a run that goes on.
