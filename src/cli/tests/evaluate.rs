@@ -250,6 +250,66 @@ fn resume_goes_on_after_any_signal() {
     );
 }
 
+/// Of 12 frames the third is of another group, so nine results wait for it.
+#[test]
+fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(12));
+    let arguments = "frames.xyz --output results.xyz --resume";
+    for signal in ["-KILL", "-INT"] {
+        let ended = {
+            let _driver = place.driver("-m gas -o 0.05");
+            let process = place.start("evaluate", arguments);
+            place.wait_for_lines("results.xyz.part", if signal == "-KILL" { 2 } else { 4 });
+            kill(&process, signal);
+            process.end()
+        };
+        if signal == "-INT" {
+            assert!(
+                ended.err.contains(" of 12 frames are done, in results.xyz"),
+                "{}",
+                ended.err
+            );
+        }
+        assert_eq!(place.read("results.xyz").lines().count(), 8, "two frames");
+    }
+    let part = place.read("results.xyz.part");
+    let waiting = part.lines().count();
+    assert!((4..7).contains(&waiting), "{waiting}");
+    // One that was cut.
+    place.write("results.xyz.part", &format!("{part}{{\"frame\":10,\"res"));
+
+    // Frames of another file are not mixed with them.
+    let other = mixed(12).replace("0 0 0\n", "0 0 1\n");
+    let (_, other) = other.split_at(other.find("number=2").unwrap());
+    let frames = mixed(12);
+    let (head, _) = frames.split_at(frames.find("number=2").unwrap());
+    place.write("other.xyz", &format!("{head}{other}"));
+    let ended = place
+        .start("evaluate", "other.xyz --output results.xyz --resume")
+        .end();
+    assert_eq!(ended.status, Some(1));
+    assert!(
+        ended
+            .err
+            .contains("results.xyz.part has no result of frame 3 of other.xyz"),
+        "{}",
+        ended.err
+    );
+
+    let _driver = place.driver("-m gas --reconnect");
+    let ended = place.start("evaluate", arguments).end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    let words = format!("{} frames are in results.xyz already", 2 + waiting);
+    assert!(ended.err.contains(&words), "{words}: {}", ended.err);
+    assert!(!place.path("results.xyz.part").exists());
+    let ended = place
+        .start("evaluate", "frames.xyz --output whole.xyz")
+        .end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    assert_eq!(place.read("results.xyz"), place.read("whole.xyz"));
+}
+
 #[test]
 fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
     let place = Place::new();

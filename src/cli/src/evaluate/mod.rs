@@ -2,6 +2,7 @@
 
 mod output;
 mod run;
+mod spool;
 mod survey;
 
 use clap::Args;

@@ -1,6 +1,6 @@
 //! Results in the order of the frames, and what an earlier run has left of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 
@@ -9,9 +9,11 @@ use forcewire::{Cell, Virial};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
+use super::spool::Spool;
+use crate::elements;
 use crate::sent::Sent;
 use crate::units::{ANGSTROM, ELECTRONVOLT, Units};
-use crate::xyz::{Frame, Frames, Motion, Writer};
+use crate::xyz::{Frame, Frames, Lines, Motion, Writer};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -28,6 +30,7 @@ pub struct Output {
     /// The next frame to be written, and those that wait for it.
     next: usize,
     waiting: BTreeMap<usize, Vec<u8>>,
+    spool: Spool,
 }
 
 impl Output {
@@ -76,7 +79,15 @@ impl Output {
         if end < len {
             file.set_len(end).map_err(named)?;
         }
-        Ok(Self::new(format, units, Box::new(file), path, next))
+        let mut output = Self::new(format, units, Box::new(file), path, next);
+        let (spool, waiting) =
+            Spool::open(path, resume).map_err(|error| format!("{path}.part: {error}"))?;
+        output.spool = spool;
+        output.waiting = waiting;
+        output.waiting.retain(|index, _| *index >= next);
+        output.check_waiting(input)?;
+        output.advance(&ProgressBar::hidden())?;
+        Ok(output)
     }
 
     fn new(format: Format, units: Units, file: Box<dyn Write>, name: &str, next: usize) -> Self {
@@ -87,17 +98,28 @@ impl Output {
             name: name.into(),
             next,
             waiting: BTreeMap::new(),
+            spool: Spool::NONE,
         }
     }
 
+    /// Frames that need not be computed, besides those that are written.
+    pub fn computed(&self) -> BTreeSet<usize> {
+        self.waiting.keys().copied().collect()
+    }
+
     /// Frames that are written.
-    pub const fn done(&self) -> usize {
+    pub const fn written(&self) -> usize {
         self.next
     }
 
     /// Results that wait for those of earlier frames.
     pub fn held(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Frames that are computed.
+    pub fn done(&self) -> usize {
+        self.next + self.waiting.len()
     }
 
     pub fn name(&self) -> &str {
@@ -122,7 +144,16 @@ impl Output {
             Format::Xyz => xyz(frame, self.units, sent, answer),
         };
         let result = result.map_err(|error| format!("can't write frame {index}: {error}"))?;
+        if index != self.next {
+            let kept = self.spool.keep(index, &result);
+            kept.map_err(|error| format!("can't write to {}.part: {error}", self.name))?;
+        }
         self.waiting.insert(index, result);
+        self.advance(bar)
+    }
+
+    /// Writes what no longer waits.
+    fn advance(&mut self, bar: &ProgressBar) -> Result<(), String> {
         while let Some(result) = self.waiting.remove(&self.next) {
             // A frame at once, so that a run that is killed leaves whole ones, and one cut at most.
             let written = match self.is_stdout() {
@@ -132,6 +163,32 @@ impl Output {
             let written = written.and_then(|()| self.file.flush());
             written.map_err(|error| format!("can't write to {}: {error}", self.name))?;
             self.next += 1;
+        }
+        if self.waiting.is_empty() && !self.spool.is_empty() {
+            let cleared = self.spool.clear();
+            cleared.map_err(|error| format!("can't remove {}.part: {error}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Sees that what waits is of frames of the input.
+    fn check_waiting(&self, input: &str) -> Result<(), String> {
+        if self.waiting.is_empty() || self.format == Format::Json {
+            return Ok(());
+        }
+        for (index, frame) in Frames::open(input)?.enumerate() {
+            let frame = frame?;
+            let Some(result) = self.waiting.get(&index) else {
+                continue;
+            };
+            let source = Lines::stream(Box::new(io::Cursor::new(result.clone())));
+            let result = Frames::new(source, &self.name).next().transpose()?;
+            if !result.is_some_and(|it| is_result_of(&it, &frame, self.units)) {
+                let name = &self.name;
+                return Err(format!(
+                    "{name}.part has no result of frame {index} of {input}: move it away"
+                ));
+            }
         }
         Ok(())
     }
@@ -179,16 +236,8 @@ fn whole_frames(path: &str, input: &str, units: Units) -> Result<(usize, u64), S
         if !results.line_has_end() {
             break;
         }
-        let same = inputs.next().transpose()?.is_some_and(|frame| {
-            let has_energy = result.info.iter().any(|(key, _)| key == "energy");
-            let scale = units.in_angstrom();
-            let near = |(a, b): (&f64, &f64)| (a * scale - b).abs() < 1e-9;
-            let (a, b) = (
-                frame.positions.as_flattened(),
-                result.positions.as_flattened(),
-            );
-            has_energy && a.len() == b.len() && a.iter().zip(b).all(near)
-        });
+        let frame = inputs.next().transpose()?;
+        let same = frame.is_some_and(|frame| is_result_of(&result, &frame, units));
         if !same {
             let line = result.line;
             return Err(format!(
@@ -199,6 +248,25 @@ fn whole_frames(path: &str, input: &str, units: Units) -> Result<(usize, u64), S
         end = results.offset();
     }
     Ok((count, end))
+}
+
+/// Whether a frame has results, and is otherwise this frame of the input.
+fn is_result_of(result: &Frame, frame: &Frame, units: Units) -> bool {
+    let has_energy = result.info.iter().any(|(key, _)| key == "energy");
+    let scale = units.in_angstrom();
+    let near = |(a, b): (&f64, &f64)| (a * scale - b).abs() < 1e-9;
+    let elements = |frame: &Frame| -> Vec<String> {
+        frame
+            .species
+            .iter()
+            .map(|it| elements::element(it).to_owned())
+            .collect()
+    };
+    let (a, b) = (
+        frame.positions.as_flattened(),
+        result.positions.as_flattened(),
+    );
+    has_energy && elements(result) == elements(frame) && a.iter().zip(b).all(near)
 }
 
 /// What a driver found, in the frame's own axes and atomic units.

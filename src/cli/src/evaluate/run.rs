@@ -145,14 +145,19 @@ impl Run {
     ) -> Result<(), Failure> {
         let interrupted = interruptions()?;
         let count = survey.groups.len();
-        let done = self.output.done();
+        let (written, computed) = (self.output.written(), self.output.computed());
         for (group, (species, members)) in survey.groups.iter().enumerate() {
             let frames = match stream.take() {
                 Some(frames) => read_ahead(frames.enumerate().map(stream_item(species.clone()))),
                 None => {
                     let species = species.clone();
+                    let computed = computed.clone();
                     let of_group = move |item: &Item| match item {
-                        Ok((index, frame)) => *index >= done && frame.species == species,
+                        Ok((index, frame)) => {
+                            *index >= written
+                                && !computed.contains(index)
+                                && frame.species == species
+                        }
                         Err(_) => true,
                     };
                     let frames = Frames::open(&arguments.file)?.enumerate();

@@ -19,5 +19,6 @@ mod read;
 mod table;
 mod write;
 
+pub use lines::Lines;
 pub use read::{Frame, Frames, Motion};
 pub use write::Writer;
