@@ -1,5 +1,4 @@
-//! The drivers of a server: who joins and who leaves is said, and who does not come is waited for,
-//! within limits.
+//! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,7 @@ use signal_hook::flag;
 use crate::arguments::seconds;
 use crate::say::{Failure, counted, say};
 
-/// How often the pool is left, to see whether the user still wants us or another limit has passed.
+/// How often to look for a signal and at limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long drivers have to close when they are sent EXIT.
@@ -120,7 +119,7 @@ pub struct Drivers {
     address: Address,
     /// How long to wait for drivers.
     wait: Duration,
-    /// Since when there is none.
+    /// Since when there has been no driver.
     alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,

@@ -156,8 +156,7 @@ fn compositions_are_served_group_by_group_and_come_out_in_order() {
     drop(drivers);
 }
 
-/// Starts an evaluation that takes its time, waits until this many lines of results are there, and ends it
-/// with a signal.
+/// Starts a slow evaluation, waits for this many lines of results, and sends it a signal.
 fn cut(place: &Place, arguments: &str, output: &str, lines: usize, signal: &str) -> Ended {
     let _driver = place.driver("-m gas -o 0.05");
     let process = place.start("evaluate", arguments);

@@ -131,7 +131,7 @@ fn a_table_without_output_is_printed() {
     );
 }
 
-/// One run, and the same in parts: by --steps, by a signal that can be handled, and by one that can't.
+/// A run, and the same in parts: ended by --steps, by SIGINT and by SIGKILL.
 #[test]
 fn a_restart_is_the_same_bit_for_bit() {
     for ensemble in [

@@ -13,7 +13,8 @@ use forcewire::{
 use super::Init;
 use crate::say::{Failure, counted, say};
 
-/// The most atoms and structures of one exchange. A stream that is out of step announces any number.
+/// The most atoms and structures of one exchange: a stream that is out of step announces any
+/// number.
 const MOST_ATOMS: usize = 10_000_000;
 const MOST_STRUCTURES: usize = 10_000;
 

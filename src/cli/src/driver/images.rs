@@ -238,7 +238,7 @@ fn evaluate(
 mod tests {
     use super::*;
 
-    /// Energy, forces and virial of a dimer of argon in a cell, from the definition: over 21³ images.
+    /// Energy, forces and virial from the definition: a sum over 21³ images.
     fn by_definition(
         cell: &Cell,
         positions: &[[f64; 3]],

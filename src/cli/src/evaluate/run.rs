@@ -251,7 +251,7 @@ impl Run {
         Ok(end.unwrap_or(Ok(()))?)
     }
 
-    /// Results that wait for a frame that is under way. Those that wait for another group don't count.
+    /// Results that wait for a frame under way. Those that wait for another group don't count.
     fn held(&self) -> usize {
         if self.groups == 1 {
             self.output.held()

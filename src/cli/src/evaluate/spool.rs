@@ -22,7 +22,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Beside no file, when the output is none.
+    /// For the standard output: nothing is kept.
     pub const NONE: Self = Self {
         path: None,
         file: None,

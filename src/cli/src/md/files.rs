@@ -79,7 +79,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files of a run that begins: none of them may be there.
+    /// The files of a run that begins. Existing ones are not overwritten.
     pub fn begin(prefix: Option<String>) -> Result<Self, String> {
         let Some(prefix) = prefix else {
             return Ok(Self {

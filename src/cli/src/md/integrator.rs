@@ -40,8 +40,8 @@ impl Atoms {
 
 /// Langevin's thermostat: friction with a time constant, and noise that makes up for it at kT.
 ///
-/// Two half steps around velocity Verlet, as i-PI does it (OBABO; Bussi and Parrinello, Phys. Rev. E
-/// 75, 056707 (2007)).
+/// Two half steps around velocity Verlet, as in i-PI (OBABO; Bussi and Parrinello, Phys. Rev. E 75,
+/// 056707 (2007)).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Langevin {
     pub tau: f64,

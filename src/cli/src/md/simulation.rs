@@ -220,7 +220,7 @@ impl Simulation {
                     pause = KEEP.max(SHARE * kept.elapsed());
                 }
             } else if step == steps {
-                // A row between two others is none of a run that goes on.
+                // The row off the stride does not belong to a run that goes on.
                 self.files.keep(&self.state)?;
                 self.last = Some((self.state.clone(), true));
                 self.row(drivers, "")?;
@@ -237,13 +237,12 @@ impl Simulation {
         Ok(())
     }
 
-    /// Sees that the checkpoint of the last row is in its file; which step it is of.
+    /// Writes the checkpoint of the last row if that is not in its file; returns its step.
     fn kept(&mut self) -> Result<Option<u64>, String> {
+        if self.files.is_stdout() {
+            return Ok(None);
+        }
         match &mut self.last {
-            Some((last, _)) if self.files.is_stdout() => {
-                let _ = last;
-                Ok(None)
-            }
             Some((last, kept)) => {
                 if !*kept {
                     self.files.keep(last)?;
@@ -251,7 +250,7 @@ impl Simulation {
                 }
                 Ok(Some(last.step))
             }
-            None if self.begun && !self.files.is_stdout() => Ok(Some(self.state.step)),
+            None if self.begun => Ok(Some(self.state.step)),
             None => Ok(None),
         }
     }

@@ -16,11 +16,7 @@ const READ: [&str; 3] = ["Lattice", "Properties", "pbc"];
 impl Comment {
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some(pairs) = split(text.trim()) else {
-            let lower = text.to_ascii_lowercase();
-            if READ
-                .iter()
-                .any(|key| lower.contains(&key.to_ascii_lowercase()))
-            {
+            if READ.iter().any(|key| assigns(text, key)) {
                 return Err("a quote or bracket in the comment is not closed".into());
             }
             // A sentence with an apostrophe.
@@ -118,6 +114,13 @@ impl Comment {
         }
         rest
     }
+}
+
+/// Whether `key =` is anywhere in a text, in quotes or not.
+fn assigns(text: &str, key: &str) -> bool {
+    let (text, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
+    let mut after = text.split(&key).skip(1);
+    after.any(|rest| rest.trim_start().starts_with('='))
 }
 
 /// Words between blanks and commas.

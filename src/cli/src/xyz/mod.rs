@@ -1,4 +1,6 @@
-//! Frames of extended XYZ files (<https://github.com/libAtoms/extxyz>), as `ase.io.read` reads them.
+//! Frames of extended XYZ files, as `ase.io.read` reads them.
+//!
+//! The format is described at <https://github.com/libAtoms/extxyz>.
 //!
 //! ```text
 //! read.rs       frames of a file, one by one

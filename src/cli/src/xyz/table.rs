@@ -1,8 +1,8 @@
 //! Dialects of extended XYZ, and what ASE makes of them.
 //!
-//! A row is read as ASE reads it, or both refuse it. Where ASE misreads, drops or guesses, this reader
-//! refuses; where ASE refuses what can mean one thing only, this reader may read it. Each of these is
-//! in [`DIFFERENT`] with the reason.
+//! A row is read as ASE reads it, or both refuse it. Where ASE misreads, drops or guesses, this
+//! reader refuses; where ASE refuses what can mean one thing only, this reader may read it. Each of
+//! these is in [`DIFFERENT`] with the reason.
 
 use std::io;
 
@@ -64,7 +64,7 @@ impl From<Frame> for Structure {
 enum Ours {
     /// Refused, with these words.
     Refuses(&'static str),
-    /// Read, where ASE has an error or other numbers: x of each atom, the diagonal of the cell, pbc.
+    /// Reads, where ASE has an error or other numbers: x of each atom, the cell's diagonal, pbc.
     Reads(&'static [f64], [f64; 3], [bool; 3]),
 }
 use Ours::{Reads, Refuses};

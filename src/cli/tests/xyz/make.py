@@ -33,6 +33,7 @@ DIALECTS = {
     "plain": two("argon"),
     "plain, empty comment": two(""),
     "plain, an apostrophe in the comment": two("the dimer's bottom"),
+    "plain, an apostrophe, and words that are keys": two("the dimer's pbc and Lattice"),
     "plain, more columns": two("argon", "Ar 0 0 0 0.5 9 9 9\nAr 3 0 0 0.5 9 9 9\n"),
     "plain, an index first": two("argon", "1 2 3 0 0 0\n2 5 0 0 3 1\n"),
     "plain, atomic numbers": two("argon", "18 0 0 0\n18 3 0 0\n"),
