@@ -36,7 +36,10 @@ pub struct Images {
 }
 
 /// The most atoms of a repeated cell.
-const MOST_ATOMS: usize = 10_000_000;
+const MOST_ATOMS: usize = 2_000_000;
+const TOO_MANY: PotentialError = PotentialError::Failed(
+    "the cutoff reaches more than 2000000 images of atoms: choose a shorter one with -o",
+);
 
 impl Images {
     pub fn new(form: Form, cutoff: f64, at_cutoff: Cutoff) -> Self {
@@ -89,11 +92,12 @@ impl Potential for Images {
             .iter()
             .try_fold(1_usize, |all, it| all.checked_mul(*it));
         let atoms = copies.and_then(|copies| copies.checked_mul(positions.len()));
-        let (Some(copies), Some(atoms @ ..=MOST_ATOMS)) = (copies, atoms) else {
-            return Err(PotentialError::Failed(
-                "the cutoff reaches more than 10000000 images of atoms: choose a shorter one with -o",
-            ));
+        let (Some(copies), Some(atoms)) = (copies, atoms) else {
+            return Err(TOO_MANY);
         };
+        if copies > 1 && atoms > MOST_ATOMS {
+            return Err(TOO_MANY);
+        }
         self.storage.resize(storage_for(atoms), 0);
         if copies == 1 {
             let potential = (self.form, self.cutoff, at_cutoff, reference);

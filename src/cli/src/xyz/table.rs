@@ -236,6 +236,48 @@ fn dialects_are_read_as_the_installed_ase_reads_them() {
     check(std::str::from_utf8(&output.stdout).unwrap());
 }
 
+/// Bytes of the table's files are changed, dropped and repeated. Some line is refused, or the
+/// numbers are finite and as many as announced.
+#[test]
+fn no_bytes_make_the_reader_panic() {
+    let table = include_str!("../../tests/xyz/dialects.json");
+    let table: Table = serde_json::from_str(table).unwrap();
+    let mut random = 1_u64;
+    let mut below = |n: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % n.max(1)
+    };
+    let mut read = 0;
+    for row in &table.rows {
+        for _ in 0..200 {
+            let mut bytes = row.file.clone().into_bytes();
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                let some = b"\0\"'{}[]=:, \t\r\n\\0129-+.eDTFRISL\xc3\xff";
+                match below(4) {
+                    0 if !bytes.is_empty() => drop(bytes.remove(at)),
+                    1 => bytes.insert(at, some[below(some.len())]),
+                    2 if !bytes.is_empty() => bytes[at] = some[below(some.len())],
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            let lines = Lines::stream(Box::new(io::Cursor::new(bytes)));
+            for frame in Frames::new(lines, "FILE").flatten() {
+                read += 1;
+                let natoms = frame.species.len();
+                let positions = frame.positions.as_flattened().iter();
+                let mut numbers = positions.chain(frame.lattice.as_flattened());
+                assert!(numbers.all(|x| x.is_finite()));
+                assert_eq!(frame.positions.len(), natoms);
+                assert!(frame.masses.is_none_or(|it| it.len() == natoms));
+            }
+        }
+    }
+    assert!(read > 1000, "{read}");
+}
+
 fn stream(text: &str) -> Vec<Result<Frame, String>> {
     let source = io::Cursor::new(text.to_owned());
     Frames::new(Lines::stream(Box::new(source)), "FILE").collect()
