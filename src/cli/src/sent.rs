@@ -6,11 +6,15 @@ use forcewire::{Cell, Rotation};
 use crate::units::Units;
 use crate::xyz::Frame;
 
+/// The length of the cell along directions that are not periodic, bohr.
+pub const EDGE: f64 = 1000.0;
+
 /// What is done about directions that are not periodic.
 #[derive(Clone, Copy, Debug)]
 pub struct Vacuum {
-    /// The length of the cell along them, bohr. A structure longer than half of it gets more.
-    pub edge: f64,
+    /// The length of the cell along them, bohr, if the user has chosen one. Otherwise it is
+    /// [`EDGE`], and more for a structure that is longer than half of that.
+    pub edge: Option<f64>,
     /// Send the Lattice as it is, whatever pbc says.
     pub as_periodic: bool,
 }
@@ -30,13 +34,14 @@ impl Sent {
         let cell = if frame.pbc == [true; 3] || vacuum.as_periodic && whole.inverse().is_some() {
             whole
         } else {
-            let edge = vacuum.edge;
-            let extent = extent(&frame.positions) * scale;
-            let edge = if extent > 0.5 * edge {
-                edge + extent
-            } else {
-                edge
-            };
+            let edge = vacuum.edge.unwrap_or_else(|| {
+                let extent = extent(&frame.positions) * scale;
+                if extent > 0.5 * EDGE {
+                    EDGE + extent
+                } else {
+                    EDGE
+                }
+            });
             let periodic: Vec<_> = scaled
                 .iter()
                 .zip(frame.pbc)
@@ -111,4 +116,78 @@ fn cross([ax, ay, az]: [f64; 3], [bx, by, bz]: [f64; 3]) -> [f64; 3] {
 
 fn norm([x, y, z]: [f64; 3]) -> f64 {
     (x * x + y * y + z * z).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(lattice: [[f64; 3]; 3], pbc: [bool; 3], positions: &[[f64; 3]]) -> Frame {
+        Frame {
+            line: 1,
+            species: vec!["Ar".into(); positions.len()],
+            positions: positions.to_vec(),
+            lattice,
+            pbc,
+            masses: None,
+            motion: None,
+            info: Vec::new(),
+            others: (String::new(), Vec::new()),
+        }
+    }
+
+    fn sent(frame: &Frame, edge: Option<f64>, as_periodic: bool) -> Cell {
+        let vacuum = Vacuum { edge, as_periodic };
+        let sent = Sent::new(frame, Units::Bohr, vacuum).unwrap();
+        assert!(sent.cell.is_upper_triangular() && sent.cell.determinant() > 0.0);
+        sent.cell
+    }
+
+    #[test]
+    fn directions_that_are_not_periodic_are_long_and_at_right_angles() {
+        let lattice = [[4.0, 0.0, 0.0], [1.0, 5.0, 0.0], [2.0, 3.0, 20.0]];
+        for (pbc, edges) in [
+            ([false; 3], [1000.0; 3]),
+            ([true, false, false], [4.0, 1000.0, 1000.0]),
+            ([true, true, false], [4.0, 5.0, 1000.0]),
+            ([true, false, true], [4.0, 1000.0, 409_f64.sqrt()]),
+            ([true; 3], [4.0, 5.0, 20.0]),
+        ] {
+            let cell = sent(&frame(lattice, pbc, &[[0.0; 3]]), None, false);
+            let widths = cell.widths().unwrap();
+            for axis in (0..3).filter(|axis| !pbc[*axis]) {
+                assert!(
+                    (widths[axis] - edges[axis]).abs() < 1e-9,
+                    "{pbc:?}: {widths:?}"
+                );
+            }
+            for (axis, vector) in cell
+                .vectors()
+                .iter()
+                .enumerate()
+                .filter(|(axis, _)| pbc[*axis])
+            {
+                let length = lattice[axis].iter().map(|x| x * x).sum::<f64>();
+                let sent = vector.iter().map(|x| x * x).sum::<f64>();
+                assert!((length - sent).abs() < 1e-9, "{pbc:?}: {cell:?}");
+            }
+        }
+        let open = frame(lattice, [false; 3], &[[0.0; 3]]);
+        assert_eq!(
+            sent(&open, Some(30.0), false),
+            Cell::orthorhombic([30.0; 3])
+        );
+        assert_eq!(sent(&open, Some(30.0), true), Cell::from_vectors(lattice));
+    }
+
+    #[test]
+    fn a_long_structure_never_meets_its_image() {
+        let positions = [[0.0; 3], [0.0, 0.0, 900.0]];
+        let long = frame([[0.0; 3]; 3], [false; 3], &positions);
+        assert_eq!(sent(&long, None, false), Cell::orthorhombic([1900.0; 3]));
+        assert_eq!(
+            sent(&long, Some(910.0), false),
+            Cell::orthorhombic([910.0; 3])
+        );
+    }
 }

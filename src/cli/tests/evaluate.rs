@@ -158,7 +158,7 @@ fn compositions_are_served_group_by_group_and_come_out_in_order() {
 
 /// Starts a slow evaluation, waits for this many lines of results, and sends it a signal.
 fn cut(place: &Place, arguments: &str, output: &str, lines: usize, signal: &str) -> Ended {
-    let _driver = place.driver("-m gas -o 0.05");
+    let _driver = place.driver("-m gas -o 0.15");
     let process = place.start("evaluate", arguments);
     place.wait_for_lines(output, lines);
     kill(&process, signal);
@@ -249,6 +249,34 @@ fn resume_goes_on_after_any_signal() {
     );
 }
 
+#[test]
+fn a_file_that_changes_under_way_is_noticed() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(3));
+    let process = place.start("evaluate", "frames.xyz");
+    // The first group is read when the server listens.
+    let start = std::time::Instant::now();
+    while !place.path("ipi").exists() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    place.write("frames.xyz", &mixed(3).replace("H ", "He "));
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    let ended = process.end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("frames.xyz was changed while it was read"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("2 of 3 frames are done"),
+        "{}",
+        ended.err
+    );
+}
+
 /// Of 12 frames the third is of another group, so nine results wait for it.
 #[test]
 fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
@@ -257,7 +285,7 @@ fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
     let arguments = "frames.xyz --output results.xyz --resume";
     for signal in ["-KILL", "-INT"] {
         let ended = {
-            let _driver = place.driver("-m gas -o 0.05");
+            let _driver = place.driver("-m gas -o 0.2");
             let process = place.start("evaluate", arguments);
             place.wait_for_lines("results.xyz.part", if signal == "-KILL" { 2 } else { 4 });
             kill(&process, signal);

@@ -63,13 +63,10 @@ pub struct CellArguments {
     as_periodic: bool,
 }
 
-/// The length of the cell along directions that are not periodic, bohr.
-pub const EDGE: f64 = 1000.0;
-
 impl CellArguments {
     pub fn vacuum(&self) -> Vacuum {
         Vacuum {
-            edge: self.cell.map_or(EDGE, |edge| edge * self.units.in_bohr()),
+            edge: self.cell.map(|edge| edge * self.units.in_bohr()),
             as_periodic: self.as_periodic,
         }
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use forcewire::net::{Address, Job};
 
+use super::Arguments;
 use super::output::Output;
 use super::survey::{Survey, formula};
-use super::{Arguments, EDGE};
 use crate::pool::{Drivers, interruptions};
 use crate::progress::Progress;
 use crate::say::{Failure, counted, say};
-use crate::sent::{Sent, Vacuum};
+use crate::sent::{EDGE, Sent, Vacuum};
 use crate::units::Units;
 use crate::xyz::{Frame, Frames};
 
@@ -92,6 +92,12 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let before = run.output.done();
     let mut address = arguments.meeting.address();
     let result = run.groups(&arguments, &survey, stream, &mut address);
+    let result = result.and_then(|()| match total {
+        Some(total) if run.output.written() < total => Err(Failure::Run(format!(
+            "{file} was changed while it was read"
+        ))),
+        _ => Ok(()),
+    });
     let Run {
         progress, output, ..
     } = run;

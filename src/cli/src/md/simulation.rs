@@ -35,7 +35,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let interrupted = interruptions()?;
     let address = arguments.meeting.address();
     let mut drivers = Drivers::listen(&arguments.asking, &address, &progress.bar, &interrupted)?;
-    let result = simulation.with(&mut drivers, &arguments.asking, steps, progress);
+    let result = simulation.go(&mut drivers, &arguments.asking, steps, progress);
     let closed = drivers.close();
     match result {
         Ok(()) => {
@@ -150,7 +150,7 @@ impl Simulation {
     }
 
     /// Goes all the steps, and says how well energy was conserved.
-    fn with(
+    fn go(
         &mut self,
         drivers: &mut Drivers,
         asking: &Asking,
