@@ -9,7 +9,8 @@ use clap::Args;
 
 use crate::arguments::{Meeting, positive};
 use crate::pool::Asking;
-use crate::sent::Vacuum;
+use crate::say::say;
+use crate::sent::{EDGE, Vacuum};
 use crate::units::Units;
 
 pub use run::run;
@@ -64,6 +65,26 @@ pub struct CellArguments {
 }
 
 impl CellArguments {
+    /// Says what is done about frames that are not periodic in all directions.
+    pub fn note_open(&self, open: usize, frames: usize) {
+        if open == 0 || self.as_periodic {
+            return;
+        }
+        let edge = match (self.cell, self.units) {
+            (None, _) => format!("{EDGE} bohr"),
+            (Some(edge), Units::Angstrom) => format!("{edge} Å"),
+            (Some(edge), Units::Bohr) => format!("{edge} bohr"),
+        };
+        let frames = match frames {
+            1 => "the frame is".into(),
+            frames => format!("{open} of {frames} frames are"),
+        };
+        say(format_args!(
+            "{frames} not periodic in all directions (pbc, or no Lattice): the cell that is sent is {edge} \
+             long there (--cell, --as-periodic)"
+        ));
+    }
+
     pub fn vacuum(&self) -> Vacuum {
         Vacuum {
             edge: self.cell.map(|edge| edge * self.units.in_bohr()),

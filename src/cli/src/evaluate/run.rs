@@ -15,7 +15,7 @@ use super::survey::{Survey, formula};
 use crate::pool::{Drivers, interruptions};
 use crate::progress::Progress;
 use crate::say::{Failure, counted, say};
-use crate::sent::{EDGE, Sent, Vacuum};
+use crate::sent::{Sent, Vacuum};
 use crate::units::Units;
 use crate::xyz::{Frame, Frames};
 
@@ -66,21 +66,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         let done = counted(output.done() as u64, "frame");
         say(format_args!("{done} are in {} already", output.name()));
     }
-    if survey.open > 0 && !arguments.cell.as_periodic {
-        let edge = match arguments.cell.cell {
-            Some(edge) => format!("{edge} {units:?}").to_lowercase(),
-            None => format!("{EDGE} bohr"),
-        };
-        say(format_args!(
-            "{} of {} not periodic in all directions (pbc, or no Lattice): the cell that is sent is {edge} \
-             long there (--cell, --as-periodic)",
-            survey.open,
-            match survey.frames {
-                1 => "1 frame is".into(),
-                many => format!("{many} frames are"),
-            }
-        ));
-    }
+    arguments.cell.note_open(survey.open, survey.frames);
 
     let mut run = Run {
         progress: Progress::new("frames", output.done() as u64, total.map(|it| it as u64)),
@@ -113,13 +99,12 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Err(Failure::Run(why)) => {
-            let resume = match output.is_stdout() {
-                true => "",
-                false => "; --resume goes on from there",
+            let place = match output.is_stdout() {
+                true => String::new(),
+                false => format!(", in {}; --resume goes on from there", output.name()),
             };
             Err(Failure::Run(format!(
-                "{why}\nforcewire: {done} are done, in {}{resume}",
-                output.name()
+                "{why}\nforcewire: {done} are done{place}"
             )))
         }
         Err(failure) => Err(failure),

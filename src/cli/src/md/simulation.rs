@@ -82,6 +82,8 @@ impl Simulation {
         let frame = in_angstrom(frames.next().ok_or_else(none)??, units);
         let sent = Sent::new(&frame, Units::Angstrom, arguments.cell.vacuum());
         let sent = sent.ok_or_else(|| "the cell has no volume".to_owned())?;
+        let is_open = frame.pbc != [true; 3];
+        arguments.cell.note_open(usize::from(is_open), 1);
         let cells = [frame.lattice, *sent.cell.h()];
         let plan = Plan {
             timestep: arguments.timestep,

@@ -8,11 +8,12 @@ use crate::number::real;
 const PLAIN: &str = "species:S:1:pos:R:3";
 
 /// What ASE reads as results of a calculator. They belong to the calculation that wrote them.
-const RESULTS: [&str; 8] = [
+const RESULTS: [&str; 9] = [
     "forces",
     "force",
     "energies",
     "stresses",
+    "charge",
     "charges",
     "magmoms",
     "born_effective_charges",
