@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use forcewire::Mode;
 use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket};
 use indicatif::ProgressBar;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::arguments::seconds;
@@ -107,7 +107,8 @@ pub struct Outcome {
 /// Signals that end a run, with what is done kept. The second one ends it at once.
 pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    // Not SIGHUP: nohup has it ignored, which a handler would undo.
+    for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, 1, interrupted.clone())?;
         flag::register(signal, interrupted.clone())?;
     }

@@ -184,12 +184,13 @@ fn resume_goes_on_after_any_signal() {
         ("-KILL", "a.xyz"),
         ("-INT", "b.xyz"),
         ("-TERM", "c.xyz"),
-        ("-KILL", "d.jsonl"),
+        ("-HUP", "d.xyz"),
+        ("-KILL", "e.jsonl"),
     ] {
         let arguments = format!("frames.xyz --output {output} --resume");
         let each = if output.ends_with("xyz") { 4 } else { 1 };
         let ended = cut(&place, &arguments, output, 3 * each, signal);
-        if signal != "-KILL" {
+        if matches!(signal, "-INT" | "-TERM") {
             assert_eq!(ended.status, Some(1));
             let words = format!("of 30 frames are done, in {output}; --resume goes on from there");
             assert!(
@@ -335,6 +336,22 @@ fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
         .end();
     assert_eq!(ended.status, Some(0), "{}", ended.err);
     assert_eq!(place.read("results.xyz"), place.read("whole.xyz"));
+}
+
+#[test]
+fn nohup_outlives_its_terminal() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(10).replace("H ", "Ar "));
+    let _driver = place.driver("-m gas -o 0.1");
+    let command = place.command("evaluate", "frames.xyz --output results.xyz");
+    let mut nohup = Command::new("nohup");
+    nohup.arg(command.get_program()).args(command.get_args());
+    let process = Process::start(nohup.current_dir(place.0.path()));
+    place.wait_for_lines("results.xyz", 8);
+    kill(&process, "-HUP");
+    let ended = process.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    assert_eq!(place.read("results.xyz").lines().count(), 40);
 }
 
 #[test]
