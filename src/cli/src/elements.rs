@@ -28,6 +28,9 @@ pub fn symbol(number: u32) -> Option<&'static str> {
 /// The symbol as ASE writes it: `AR` and `ar` are Ar. `None` if it is neither an element nor an
 /// isotope nor X.
 pub fn known(species: &str) -> Option<String> {
+    if mass(species).is_some() {
+        return Some(species.into());
+    }
     let mut chars = species.chars();
     let first = chars.next()?.to_ascii_uppercase();
     let symbol = format!("{first}{}", chars.as_str().to_ascii_lowercase());
