@@ -4,6 +4,7 @@ mod files;
 mod integrator;
 mod plot;
 mod simulation;
+mod start;
 
 use clap::Args;
 
