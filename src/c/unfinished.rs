@@ -39,7 +39,7 @@ pub enum Task {
     Report(c_int),
 }
 
-/// Arrays of the library's own.
+/// Arrays that the library owns.
 #[cfg(feature = "std")]
 pub struct Arrays {
     pub cells: Vec<Cell>,

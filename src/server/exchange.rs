@@ -39,7 +39,7 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// Whoever makes this exchange anew owns its arrays and has not changed them.
+    /// The caller that makes this exchange anew owns its arrays, and has not changed them.
     pub(super) owned: bool,
 }
 

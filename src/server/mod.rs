@@ -299,8 +299,8 @@ impl Server {
         )
     }
 
-    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For
-    /// a request that nobody is interested in any more, so that the driver can be given another.
+    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. Use
+    /// it to give up a request and send another.
     ///
     /// # Errors
     ///
