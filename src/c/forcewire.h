@@ -183,8 +183,8 @@ typedef struct {
   double energy;
   // Hartree, made symmetric, not divided by the volume.
   double virial[3][3];
-  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
-  // is room for.
+  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
+  // room for when they came: a call that goes on inside them needs a buffer of the same size.
   size_t extras_size;
 } forcewire_answer_t;
 

@@ -79,6 +79,8 @@ pub struct Driver {
     state: State,
     natoms: Option<usize>,
     structures: usize,
+    /// POSDATA messages that have come whole, over all connections.
+    taken: u32,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
     /// Why it has failed, or has refused what the caller asked for last.
@@ -103,6 +105,7 @@ impl Driver {
             init_unreported: false,
             natoms: None,
             structures: 1,
+            taken: 0,
             seal: None,
             error: ProtocolError::NothingToReplyTo,
             greeted: false,

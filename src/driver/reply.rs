@@ -148,8 +148,8 @@ impl<'a, F: Origin> Reply<'a, F> {
     fn begin(&mut self) -> Result<(), Refused> {
         match (self.stage, self.driver.state) {
             (Stage::Ended, _) => return Ok(()),
-            (_, State::Failed) => return Err(Refused),
-            (_, State::Exited | State::Closed | State::Draining(_)) => {
+            (_, State::Failed | State::Draining(_) | State::Drained) => return Err(Refused),
+            (_, State::Exited | State::Closed) => {
                 self.stage = Stage::Ended;
                 return Ok(());
             }

@@ -309,17 +309,18 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
-        let server = &mut *self.server;
-        if server.is_sending() && server.progress.message == 0 && n > 0 {
-            if matches!(server.first, Header::Init | Header::PosData) {
-                server.request = None;
-            }
-            if server.first == Header::PosData {
-                server.natoms = Some(self.request.natoms());
-                server.structures = self.request.cells.len();
+        let begins = self.server.is_sending() && self.server.progress.message == 0 && n > 0;
+        if begins && matches!(self.server.first, Header::Init | Header::PosData) {
+            self.server.request = None;
+            self.server.init = None;
+            if self.server.first == Header::PosData {
+                self.server.natoms = Some(self.request.natoms());
+                self.server.structures = self.request.cells.len();
+            } else if self.goal == Goal::Evaluate {
+                self.server.init = Some(self.of_init());
             }
         }
-        server.moved(n)
+        self.server.moved(n)
     }
 
     /// All of a slice has moved.

@@ -344,12 +344,35 @@ static void stale(void)
     assert(!memcmp(told, "FORCEREADY  ", 12) && sent == -2);
 }
 
+/* Forces that have changed, or were freed and allocated again, are not those of the energy. */
+static void changed(void)
+{
+    const forcewire_transport_t wire = {NULL, hears, tells, flushes};
+    double at[1][3], force[1][3];
+    close_both();
+    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
+    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
+    asks(1);
+    full = true;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
+    full = false;
+    told_len = 0;
+    force[0][0] = 7;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_OUT_OF_TURN);
+    assert(told_len == 0);
+    force[0][0] = -1;
+    asked_len -= 12; /* GETFORCE comes later */
+    asked_at = asked_len;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
+}
+
 int main(void)
 {
     handles();
     addresses();
     failures();
     stale();
+    changed();
     close_both();
     return 0;
 }
