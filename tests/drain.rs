@@ -10,8 +10,8 @@ use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::blocking::WithDeadlines;
 use forcewire::{
-    Awaited, Deadlines, Driver, Error, Evaluation, Event, Exchange, Initialize, ProtocolError,
-    Scalar, Step, blocking,
+    Awaited, Deadlines, Driver, Error, Evaluation, Exchange, Initialize, ProtocolError, Scalar,
+    Step, blocking,
 };
 use smoltcp::socket::tcp::RecvError;
 
