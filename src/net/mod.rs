@@ -20,6 +20,8 @@ mod subnet;
 pub use address::{Address, AddressError};
 pub use connect::{ConnectOptions, connect, connect_with};
 #[cfg(unix)]
+pub use listener::accept;
+#[cfg(unix)]
 pub use pool::{
     Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
     Refused, Ticket,

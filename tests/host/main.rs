@@ -1,0 +1,8 @@
+//! Reaching a server and being one, on hosts that are set up in every way: name spaces of the kernel
+//! have the hosts files, addresses and ports that this machine has not.
+
+#![cfg(unix)]
+
+mod listening;
+mod name_space;
+mod starting;
