@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+mod connecting;
 mod listening;
 mod name_space;
 mod starting;
