@@ -183,7 +183,8 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(address, limit)?;
     // The system may choose the port of the server as ours, and connect the socket to itself
     // (a simultaneous open) where nobody listens.
-    if socket.local_addr()? == socket.peer_addr()? {
+    // One without a peer was reset just now, which its first message reports.
+    if socket.peer_addr().ok() == Some(socket.local_addr()?) {
         // Closed without waiting for stray packets, which would keep the port from its server.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         return Err(ErrorKind::ConnectionRefused.into());

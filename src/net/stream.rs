@@ -11,6 +11,8 @@ use std::time::Instant;
 use std::vec;
 
 #[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
 use super::Address;
@@ -90,8 +92,7 @@ impl Stream {
     /// Those of asking for the peer's address and of setting socket options.
     pub fn from_tcp(socket: TcpStream, deadlines: Deadlines) -> io::Result<Self> {
         let peer = socket.peer_addr()?;
-        let peer = Address::tcp(format!("{}", peer.ip()), peer.port());
-        Self::new(Socket::Tcp(socket), peer, deadlines)
+        Self::new(Socket::Tcp(socket), peer.into(), deadlines)
     }
 
     /// Takes over a unix connection, and has it block. `peer` is what errors call it.
@@ -257,6 +258,18 @@ impl Stream {
             ErrorKind::Interrupted => error,
             ErrorKind::WouldBlock if !self.waits => error,
             kind => io::Error::new(kind, format!("connection to {peer} lost: {error}")),
+        }
+    }
+}
+
+/// Gives up the connection, which blocks. What the stream has read ahead or kept is lost: between
+/// two messages that is nothing.
+#[cfg(unix)]
+impl From<Stream> for OwnedFd {
+    fn from(stream: Stream) -> Self {
+        match stream.socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
         }
     }
 }

@@ -28,7 +28,7 @@ int interrupted(void)
     return done;
 }
 
-/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's patience in these tests. */
+/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's limits in these tests. */
 static size_t room(size_t size)
 {
     if (done)
