@@ -1,13 +1,14 @@
 //! The host's side: connections over TCP and unix sockets.
 //!
-//! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one call: what
-//! has arrived is taken in one `recv`, what is small is gathered and leaves in one `send`, and large arrays
-//! move between the kernel and the caller's memory directly.
+//! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one
+//! call: what has arrived is taken in one `recv`, the pieces of a message leave in one `sendmsg`,
+//! and large arrays move between the kernel and the caller's memory directly.
 
 mod address;
 mod connect;
 #[cfg(unix)]
 mod credentials;
+mod inbox;
 #[cfg(unix)]
 mod listener;
 mod outbox;

@@ -4,6 +4,9 @@
 #![cfg(unix)]
 
 mod connecting;
+#[path = "../common/layout.rs"]
+mod layout;
 mod listening;
 mod name_space;
 mod starting;
+mod streams;
