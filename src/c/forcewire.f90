@@ -90,6 +90,9 @@ module forcewire
       real(c_double) :: evaluation = 0
       !> For a call as a whole. By default without a limit.
       real(c_double) :: exchange = 0
+      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By default five
+      !> minutes.
+      real(c_double) :: keep_alive = 0
    end type
 
    !> What computes: extend it with the parameters that it needs.

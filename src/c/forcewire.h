@@ -215,6 +215,9 @@ typedef struct {
   double evaluation;
   // For a call as a whole. By default without a limit.
   double exchange;
+  // For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+  // default five minutes.
+  double keep_alive;
 } forcewire_options_t;
 
 #ifdef __cplusplus

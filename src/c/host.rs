@@ -37,6 +37,9 @@ pub struct forcewire_options_t {
     pub evaluation: f64,
     /// For a call as a whole. By default without a limit.
     pub exchange: f64,
+    /// For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+    /// default five minutes.
+    pub keep_alive: f64,
 }
 
 /// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash
@@ -88,7 +91,7 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
     let socket = unsafe { owned(socket) };
     let call = || {
         // SAFETY: the caller's handle and memory.
-        unsafe { open::<Driver, _>(driver, options, |options| adopt(socket, options.deadlines)) }
+        unsafe { open::<Driver, _>(driver, options, |options| adopt(socket, options)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
@@ -105,7 +108,7 @@ pub unsafe extern "C" fn forcewire_server_adopt(
     let socket = unsafe { owned(socket) };
     let call = || {
         // SAFETY: as above.
-        unsafe { open::<Server, _>(server, options, |options| adopt(socket, options.deadlines)) }
+        unsafe { open::<Server, _>(server, options, |options| adopt(socket, options)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
@@ -154,6 +157,7 @@ impl forcewire_options_t {
         deadlines.message = limit(self.message, default.message)?;
         deadlines.evaluation = limit(self.evaluation, default.evaluation)?;
         deadlines.exchange = limit(self.exchange, default.exchange)?;
+        options.keep_alive = limit(self.keep_alive, options.keep_alive)?;
         Some(options.deadlines(deadlines))
     }
 }
@@ -193,12 +197,16 @@ unsafe fn owned(socket: c_int) -> Option<OwnedFd> {
     (socket >= 0).then(|| unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
-fn adopt(socket: Option<OwnedFd>, deadlines: Deadlines) -> io::Result<Stream> {
-    let socket = socket.ok_or(ErrorKind::InvalidInput)?;
+fn adopt(socket: Option<OwnedFd>, options: ConnectOptions) -> io::Result<Stream> {
+    let (socket, deadlines) = (socket.ok_or(ErrorKind::InvalidInput)?, options.deadlines);
     if getsockname(&socket)?.address_family() == AddressFamily::UNIX {
         let peer = Address::Unix(format!("descriptor {}", socket.as_raw_fd()).into());
         Stream::from_unix(UnixStream::from(socket), peer, deadlines)
     } else {
-        Stream::from_tcp(TcpStream::from(socket), deadlines)
+        let stream = Stream::from_tcp(TcpStream::from(socket), deadlines)?;
+        if let Some(limit) = options.keep_alive {
+            stream.keep_alive(limit)?;
+        }
+        Ok(stream)
     }
 }

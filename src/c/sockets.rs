@@ -401,7 +401,8 @@ fn connect(
     // Once, as sockets.c does, and without deadlines: the calls that follow have none.
     let options = ConnectOptions::new()
         .connect(Duration::ZERO)
-        .deadlines(Deadlines::NONE);
+        .deadlines(Deadlines::NONE)
+        .keep_alive(None);
     match connect_with(&address, options, |_, _| {}) {
         Ok(stream) => Ok((OwnedFd::from(stream).into_raw_fd(), address.to_string())),
         Err(error) => {

@@ -35,18 +35,22 @@ pub struct ConnectOptions {
     pub connect: Duration,
     /// How long to wait for the peer of a connection.
     pub deadlines: Deadlines,
+    /// How long the peer's host may be gone without a word before a TCP connection is lost
+    /// ([`Stream::keep_alive`]). `None` leaves that to the deadlines.
+    pub keep_alive: Option<Duration>,
 }
 
 impl ConnectOptions {
     /// A minute for the server to listen, a minute for a message, no limit between messages and
     /// before the first: a server may accept connections long before it begins, and compute for
-    /// hours between two steps.
+    /// hours between two steps. Five minutes for a host that is gone.
     #[must_use]
     pub const fn new() -> Self {
         let minute = Duration::from_secs(60);
         Self {
             connect: minute,
             deadlines: Deadlines::NONE.message(minute),
+            keep_alive: Some(minute.saturating_mul(5)),
         }
     }
 
@@ -63,6 +67,24 @@ impl ConnectOptions {
     #[must_use]
     pub const fn deadlines(self, deadlines: Deadlines) -> Self {
         Self { deadlines, ..self }
+    }
+
+    /// Sets [`keep_alive`](Self#structfield.keep_alive).
+    #[must_use]
+    pub const fn keep_alive(self, limit: Option<Duration>) -> Self {
+        Self {
+            keep_alive: limit,
+            ..self
+        }
+    }
+
+    /// A stream of this socket.
+    pub(super) fn stream(self, socket: Socket, peer: Address) -> io::Result<Stream> {
+        let stream = Stream::new(socket, peer, self.deadlines)?;
+        if let Some(limit) = self.keep_alive {
+            stream.keep_alive(limit)?;
+        }
+        Ok(stream)
     }
 }
 
@@ -115,7 +137,7 @@ pub fn connect_with(
             false => remaining.clamp(least, most),
         };
         let error = match attempt(address, limit) {
-            Ok(socket) => return Stream::new(socket, address.clone(), options.deadlines),
+            Ok(socket) => return options.stream(socket, address.clone()),
             Err(error) => error,
         };
         let repeats = !remaining.is_zero() && is_worth_repeating(&error);

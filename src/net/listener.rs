@@ -48,7 +48,7 @@ pub fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> 
                         Origin::Address(address) => address.into(),
                         Origin::Process(_) => address.clone(),
                     };
-                    return Stream::new(socket, peer, options.deadlines);
+                    return options.stream(socket, peer);
                 }
                 // One of another user, or one that has left again before it was let in.
                 Ok(_) => {}

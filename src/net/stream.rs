@@ -106,6 +106,19 @@ impl Stream {
         Self::new(Socket::Unix(socket), peer, deadlines)
     }
 
+    /// Ends a TCP connection whose peer's host is gone without a word: switched off, or its network.
+    /// While nothing moves, the system asks that host after half of `limit` and then four times
+    /// more in the rest of it, in whole seconds (`SO_KEEPALIVE`). The read that waits fails then
+    /// ([`TimedOut`](ErrorKind::TimedOut), as an error of the transport). A host that is there
+    /// answers for as long as its program computes. Does nothing to a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn keep_alive(&self, limit: Duration) -> io::Result<()> {
+        self.socket.keep_alive(limit)
+    }
+
     /// Closes the connection in both directions, for the peer too, without waiting.
     ///
     /// # Errors

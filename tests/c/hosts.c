@@ -49,7 +49,7 @@ int main(int argc, char **argv)
     assert(argc == 2);
     const char *directory = argv[1];
     const forcewire_options_t zeros = {0}, soon = {.connect = 0.2};
-    const forcewire_options_t never = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY};
+    const forcewire_options_t never = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY};
     struct stat file;
     assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK && forcewire_server_init(&server, 0) == FORCEWIRE_OK);
 

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, ConnectOptions, connect_with};
+use forcewire::{Deadlines, Driver, Error, blocking};
 
 use crate::name_space::{add_host, inside};
 
@@ -169,4 +171,28 @@ fn a_symbolic_link_is_not_followed() {
     let error = connect_with(&Address::Unix(link), LONG, |error, _| panic!("{error}")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(fs::symlink_metadata(&path).is_ok());
+}
+
+/// A server whose host is switched off: nothing comes from it any more, and nobody has closed the
+/// connection. Only its silence tells, and a server that computes is silent too.
+#[test]
+fn a_server_whose_host_is_gone_is_given_up() {
+    if inside("connecting::a_server_whose_host_is_gone_is_given_up", "") {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::from(server.local_addr().unwrap());
+        let options = LONG
+            .deadlines(Deadlines::NONE)
+            .keep_alive(Some(Duration::from_secs(2)));
+        let mut stream = connect_with(&address, options, |_, _| {}).unwrap();
+        let _silent = server.accept().unwrap();
+        let mut receive = || blocking::run(&mut stream, Driver::new().receive(&mut [[0.0; 3]; 1]));
+        let cut = Command::new("ip")
+            .args(["link", "set", "lo", "down"])
+            .status();
+        assert!(cut.unwrap().success());
+        match receive().unwrap_err() {
+            Error::Transport(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
+            error => panic!("{error}"),
+        }
+    }
 }
