@@ -9,6 +9,7 @@
 //! | to | use |
 //! |---|---|
 //! | compute forces with a [`Potential`] and fixed arrays | [`serve`](serve()), [`asynch::serve`] |
+//! | compute forces on a host, for structures and batches of any size | [`net::serve`](net::serve()) |
 //! | compute forces, with the loop and the arrays in your hands | [`Driver`], perhaps with [`Storage`] |
 //! | take positions and give forces by the chunk, for accelerators | [`Driver::receive_into`] with a [`Sink`], [`Driver::reply_from`] with a [`Source`] |
 //! | ask one driver for forces | [`Server`] |

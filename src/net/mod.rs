@@ -5,6 +5,7 @@
 //! and large arrays move between the kernel and the caller's memory directly.
 
 mod address;
+mod arrays;
 mod connect;
 #[cfg(unix)]
 mod credentials;
@@ -14,11 +15,13 @@ mod listener;
 mod outbox;
 #[cfg(unix)]
 mod pool;
+mod serve;
 mod socket;
 mod stream;
 mod subnet;
 
 pub use address::{Address, AddressError};
+pub use arrays::Arrays;
 pub use connect::{ConnectOptions, connect, connect_with};
 #[cfg(unix)]
 pub use listener::accept;
@@ -27,5 +30,6 @@ pub use pool::{
     Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
     Refused, Ticket,
 };
+pub use serve::{Calculator, serve, serve_with};
 pub use stream::Stream;
 pub use subnet::{Subnet, SubnetError};

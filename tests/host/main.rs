@@ -8,5 +8,6 @@ mod connecting;
 mod layout;
 mod listening;
 mod name_space;
+mod serving;
 mod starting;
 mod streams;
