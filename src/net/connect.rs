@@ -5,10 +5,19 @@ use std::format;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 #[cfg(unix)]
+use std::os::fd::AsFd;
+#[cfg(unix)]
 use std::path::Path;
 use std::time::Instant;
 
+#[cfg(unix)]
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use socket2::SockRef;
+#[cfg(unix)]
+use socket2::{Domain, Type};
 
 use super::address::resolve;
 #[cfg(unix)]
@@ -202,6 +211,9 @@ fn attempt(address: &Address, limit: Duration) -> io::Result<Socket> {
 }
 
 fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    #[cfg(unix)]
+    let socket = connect_within(address, limit)?;
+    #[cfg(not(unix))]
     let socket = TcpStream::connect_timeout(address, limit)?;
     // The system may choose the port of the server as ours, and connect the socket to itself
     // (a simultaneous open) where nobody listens.
@@ -212,6 +224,38 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
         return Err(ErrorKind::ConnectionRefused.into());
     }
     Ok(socket)
+}
+
+/// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
+/// has failed: a server that drops a driver is not one that isn't there.
+#[cfg(unix)]
+fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let start = Instant::now();
+    let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&(*address).into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    loop {
+        let remaining = limit.saturating_sub(start.elapsed());
+        let mut descriptors = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
+        match poll(&mut descriptors, timeout) {
+            Ok(0) if remaining < Duration::from_millis(1) => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "it does not answer"));
+            }
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match socket.take_error()? {
+        Some(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error),
+        _ => {}
+    }
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
 }
 
 #[cfg(unix)]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, ConnectOptions, connect_with};
-use forcewire::{Deadlines, Driver, Error, blocking};
+use forcewire::{Deadlines, Driver, Error, Event, blocking};
 
 use crate::name_space::{add_host, inside};
 
@@ -150,6 +150,29 @@ fn mio_connect(address: &Address) -> std::io::Result<rustix::fd::OwnedFd> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
+}
+
+/// Reset as soon as it was made, as by a server that has enough drivers: the first message says so.
+#[test]
+fn a_server_that_drops_its_driver_at_once_is_there() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::from(server.local_addr().unwrap());
+    const TIMES: usize = 1000;
+    thread::spawn(move || {
+        for _ in 0..TIMES {
+            let (socket, _) = server.accept().unwrap();
+            let now = Some(Duration::ZERO);
+            socket2::SockRef::from(&socket).set_linger(now).unwrap();
+        }
+    });
+    for _ in 0..TIMES {
+        let once = LONG.connect(Duration::ZERO);
+        let mut stream = connect_with(&address, once, |_, _| {}).unwrap();
+        match blocking::run(&mut stream, Driver::new().receive(&mut [[0.0; 3]; 1])) {
+            Ok(Event::Closed) | Err(Error::Transport(_)) => {}
+            result => panic!("{result:?}"),
+        }
+    }
 }
 
 #[test]
