@@ -9,6 +9,7 @@
 //! | to | use |
 //! |---|---|
 //! | compute forces with a [`Potential`] and fixed arrays | [`serve`](serve()), [`asynch::serve`] |
+//! | compute forces on a host, for structures and batches of any size | [`net::serve`] |
 //! | compute forces, with the loop and the arrays in your hands | [`Driver`], perhaps with [`Storage`] |
 //! | take positions and give forces by the chunk, for accelerators | [`Driver::receive_into`] with a [`Sink`], [`Driver::reply_from`] with a [`Source`] |
 //! | ask one driver for forces | [`Server`] |
@@ -118,6 +119,8 @@
 #![cfg_attr(not(feature = "std"), doc = "[`net`]: #modules")]
 #![cfg_attr(not(feature = "std"), doc = "[`net::connect`]: #modules")]
 #![cfg_attr(not(feature = "std"), doc = "[`net::Pool`]: #modules")]
+#![cfg_attr(not(feature = "std"), doc = "[`net::serve`]: #modules")]
+#![cfg_attr(feature = "std", doc = "[`net::serve`]: net::serve()")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -312,6 +312,10 @@ impl<F: Origin> Exchange for Reply<'_, F> {
         self.driver.midway()
     }
 
+    fn lent(&self) -> &[u8] {
+        self.forces.wire().unwrap_or_default()
+    }
+
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let wait = self.driver.waits_for(Awaited::GetForce);

@@ -374,6 +374,10 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
         self.course.server.progress.message > 0
     }
 
+    fn lent(&self) -> &[u8] {
+        T::as_wire(self.course.request.numbers(0)).unwrap_or_default()
+    }
+
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let wait = self

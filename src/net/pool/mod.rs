@@ -524,7 +524,8 @@ impl Pool {
         let id = DriverId(self.drivers);
         let allowed = match from {
             Origin::Address(it) => {
-                options.allow.is_empty() || options.allow.iter().any(|subnet| subnet.contains(it))
+                options.allow.is_empty()
+                    || options.allow.iter().any(|subnet| subnet.contains(it.ip()))
             }
             Origin::Process(it) => options.any_user || it.is_ours(),
         };
