@@ -80,7 +80,7 @@ fn figures_are_those_of_the_manual() {
     let stack: [usize; 3] = numbers(&sizes, "blocking::run");
     let calls = cell(
         &page::block(SPEED, "calls"),
-        "driver   tcp  consolidated",
+        "driver     64   tcp  consolidated",
         0,
     );
     let ratio = cell(
