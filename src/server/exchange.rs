@@ -40,6 +40,9 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) stage: Stage,
     /// Whoever makes this exchange anew owns its arrays and has not changed them.
     pub(super) owned: bool,
+    /// Bytes of extras for which the caller makes room when they have been announced.
+    #[cfg(feature = "std")]
+    pub(super) growing: usize,
 }
 
 /// What an exchange does between two messages.
@@ -81,6 +84,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
+                #[cfg(feature = "std")]
+                growing: 0,
             },
             output,
         }
@@ -103,9 +108,14 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 
     /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
     /// same exchange anew for each piece that moves: no fingerprint is taken of them.
+    ///
+    /// Up to `extras` bytes of extras are kept. If the buffer is too short for those that the
+    /// driver has announced, the exchange is refused with the length that it must have, and goes on
+    /// with a buffer of that length.
     #[cfg(feature = "std")]
-    pub(crate) const fn owned(mut self) -> Self {
+    pub(crate) const fn owned(mut self, extras: usize) -> Self {
         self.course.owned = true;
+        self.course.growing = extras;
         self
     }
 
