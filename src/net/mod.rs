@@ -21,8 +21,8 @@ pub use address::{Address, AddressError};
 pub use connect::{ConnectOptions, connect, connect_with};
 #[cfg(unix)]
 pub use pool::{
-    Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
-    Refused, Ticket,
+    Answered, Counters, DriverId, EvaluateError, EvaluateFailure, Job, Latencies, LeftReason, Loss,
+    Matching, Pool, PoolEvent, PoolOptions, Refused, Ticket,
 };
 pub use stream::Stream;
 pub use subnet::{Subnet, SubnetError};

@@ -3,11 +3,15 @@
 #![cfg(unix)]
 
 mod allowed;
+mod away;
 mod bad_day;
+mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
+mod fair;
 mod listening;
 mod lost;
 mod matching;
 mod peers;
+mod proved;
 mod work;

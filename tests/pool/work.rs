@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use forcewire::net::{Address, Job, PoolEvent, PoolOptions};
+use forcewire::net::{Address, EvaluateFailure, Job, PoolEvent, PoolOptions};
 use forcewire::{Cell, Initialize, Mode, ProtocolError, Quantity};
 
 use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
@@ -363,11 +363,36 @@ fn evaluations_without_a_driver_end_with_patience() {
         "{text}"
     );
     assert_eq!(server.pool.queued(), 0);
+    assert_eq!(error.jobs, [job(2, 1), job(2, 2)]);
 
-    let jobs = [job(2, 1), job(3, 2)];
+    let jobs = [job(2, 1), job(3, 2), job(2, 4)];
     let error = server.pool.evaluate(jobs, None, drop).unwrap_err();
     assert!(error.to_string().contains("3 atoms after 2"), "{error}");
     assert_eq!(server.pool.queued(), 0);
+    assert_eq!(error.jobs, [job(2, 1), job(2, 4)]);
+    let EvaluateFailure::Refused(refused) = error.why else {
+        panic!("{error}")
+    };
+    assert_eq!(*refused.job, job(3, 2));
+}
+
+#[test]
+fn late_evaluations_give_back_answers_and_jobs() {
+    let mut server = Server::new(PoolOptions::default());
+    crate::peers::computing(&server, 2, |mut driver| {
+        driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
+        // The second one takes too long.
+        let _ = std::io::Read::read_to_end(&mut driver.0, &mut Vec::new());
+    });
+    server.joined(1);
+    let jobs = (1..=3).map(|salt| job(2, salt));
+    let short = Duration::from_millis(300);
+    let error = server.pool.evaluate(jobs, Some(short), drop).unwrap_err();
+    assert_eq!(error.answered.len(), 1);
+    check(&error.answered[0], 2, 1);
+    let positions: Vec<_> = error.jobs.iter().map(|job| &job.positions).collect();
+    assert_eq!(positions, [&job(2, 2).positions, &job(2, 3).positions]);
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 1));
 }
 
 #[test]

@@ -69,10 +69,44 @@ impl fmt::Display for DriverId {
 pub(super) struct Task {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
-    /// Drivers that were lost over it.
+    /// Drivers that were lost over it, alone or in a batch.
     pub(super) attempts: u32,
-    /// No one waits for it any more.
+    /// Those that had nothing else to compute.
+    pub(super) losses: u32,
+    /// What these weigh against the job.
+    pub(super) blame: u32,
+    /// Nobody waits for it any more.
     pub(super) cancelled: bool,
+}
+
+impl Task {
+    pub(super) const fn new(ticket: Ticket, job: Job) -> Self {
+        Self {
+            ticket,
+            job,
+            attempts: 0,
+            losses: 0,
+            blame: 0,
+            cancelled: false,
+        }
+    }
+
+    /// The same for another driver.
+    pub(super) fn twin(&self) -> Self {
+        Self {
+            job: self.job.clone(),
+            ..*self
+        }
+    }
+
+    /// Counts the loss of a driver that had it, and what it weighs if the driver had nothing else.
+    pub(super) const fn lost(&mut self, blame: Option<u32>) {
+        self.attempts = self.attempts.saturating_add(1);
+        if let Some(blame) = blame {
+            self.losses = self.losses.saturating_add(1);
+            self.blame = self.blame.saturating_add(blame);
+        }
+    }
 }
 
 /// A job and what a driver found.

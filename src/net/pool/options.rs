@@ -1,5 +1,6 @@
 //! What is settled before a pool begins.
 
+use core::time::Duration;
 use std::vec::Vec;
 
 use crate::net::Subnet;
@@ -53,8 +54,19 @@ pub struct PoolOptions {
     pub init: Vec<u8>,
     /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest is dropped.
     pub extras: usize,
-    /// How many drivers may be lost over a job before it is given up; never, if `None`.
+    /// How many drivers that had answered before may be lost over a job, while they compute nothing
+    /// else, until it is given up; never, if `None`. Four losses of drivers that had not answered
+    /// count as one if others from the same address, or of the same user, had. Other newcomers say
+    /// nothing about a job.
     pub attempts: Option<u32>,
+    /// How long a driver waits for a job at most, if others from the same address, or of the same
+    /// user, were lost over their first jobs: 50 ms after the first of them, twice as long after each
+    /// other. Zero: they never wait.
+    pub hold_back: Duration,
+    /// Gives jobs to a second driver that have been computed for at least this long while a driver
+    /// that has answered before is idle and nothing waits; never, if `None`. The first answer
+    /// counts, and the other one is dropped.
+    pub stragglers: Option<Duration>,
     /// Moves atoms into the cell before they are sent ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS of 2021 needs it.
     pub fold: bool,
     /// Lets infinite numbers and NaN through ([`Server::allow_not_finite`](crate::Server::allow_not_finite)).
@@ -127,6 +139,20 @@ impl PoolOptions {
         self
     }
 
+    /// How long a driver may have to wait for a job. See the [field](Self#structfield.hold_back).
+    #[must_use]
+    pub fn hold_back(mut self, longest: Duration) -> Self {
+        self.hold_back = longest;
+        self
+    }
+
+    /// After how long a job is given twice. See the [field](Self#structfield.stragglers).
+    #[must_use]
+    pub fn stragglers(mut self, after: Option<Duration>) -> Self {
+        self.stragglers = after;
+        self
+    }
+
     /// Whether atoms are moved into the cell before they are sent. See the [field](Self#structfield.fold).
     #[must_use]
     pub fn fold(mut self, fold: bool) -> Self {
@@ -162,6 +188,8 @@ impl Default for PoolOptions {
             init: Vec::new(),
             extras: 1024 * 1024,
             attempts: None,
+            hold_back: Duration::from_secs(5),
+            stragglers: None,
             fold: false,
             allow_not_finite: false,
             allow_changing_atoms: false,
