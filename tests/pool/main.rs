@@ -8,6 +8,7 @@ mod bad_day;
 mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
 mod fair;
 mod listening;
 mod lost;
