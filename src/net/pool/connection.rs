@@ -1,6 +1,7 @@
 //! One driver of the pool: its connection, its conversation and what it computes.
 
 use core::time::Duration;
+use std::boxed::Box;
 use std::io::{self, ErrorKind};
 use std::string::String;
 use std::time::Instant;
@@ -99,7 +100,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn fill(&mut self, tasks: &[Task]) {
+    fn fill(&mut self, tasks: &[Box<Task>]) {
         self.cells.clear();
         self.cells.extend(tasks.iter().map(|task| task.job.cell));
         self.positions.clear();
@@ -141,7 +142,7 @@ pub(super) struct Connection {
     server: Server,
     mode: Mode,
     /// What it computes: nothing, a task, or the tasks of a batch.
-    work: Vec<Task>,
+    work: Vec<Box<Task>>,
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
@@ -384,7 +385,7 @@ impl Connection {
     }
 
     /// Gives it something to compute. It is sent in its [turn](Self::take_turn).
-    pub(super) fn assign(&mut self, tasks: Vec<Task>, shared: &mut Shared) {
+    pub(super) fn assign(&mut self, tasks: Vec<Box<Task>>, shared: &mut Shared) {
         self.work = tasks;
         if let Some(task) = self.work.last() {
             let replica = task.job.replica;
@@ -404,7 +405,7 @@ impl Connection {
     }
 
     /// The tasks that it has.
-    pub(super) fn work(&self) -> &[Task] {
+    pub(super) fn work(&self) -> &[Box<Task>] {
         &self.work
     }
 
@@ -414,7 +415,7 @@ impl Connection {
     }
 
     /// What it was to compute and has not.
-    pub(super) fn take_back(&mut self) -> Vec<Task> {
+    pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
         core::mem::take(&mut self.work)
     }
 
@@ -590,7 +591,8 @@ impl Connection {
         self.since = now;
         let mut batch = self.batch.take();
         let mut first = 0;
-        for (index, mut task) in self.work.drain(..).enumerate() {
+        for (index, task) in self.work.drain(..).enumerate() {
+            let mut task = *task;
             let (answer, extras) = match &mut batch {
                 None => {
                     // All that came is this answer's.

@@ -1,8 +1,10 @@
 //! What waits to be computed, who is free, and who gets what.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::boxed::Box;
+use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
+use super::job::Map;
 use super::{DriverId, Matching, Task, Ticket};
 
 /// Tasks that wait. Those that no driver was lost over are apart from those that one was.
@@ -15,22 +17,22 @@ pub(super) struct Queue {
 /// Tasks in the order of their losses, then in the order in which they were submitted.
 #[derive(Debug, Default)]
 struct Lane {
-    tasks: BTreeMap<Place, Task>,
-    by_replica: HashMap<i32, BTreeSet<Place>>,
+    tasks: BTreeMap<Place, Box<Task>>,
+    by_replica: Map<i32, BTreeSet<Place>>,
 }
 
 /// The drivers that a task was lost by, computing nothing else, and the task's ticket.
 type Place = (u32, Ticket);
 
 impl Lane {
-    fn insert(&mut self, task: Task) {
+    fn insert(&mut self, task: Box<Task>) {
         let place = (task.losses, task.ticket);
         let replica = self.by_replica.entry(task.job.replica).or_default();
         replica.insert(place);
         self.tasks.insert(place, task);
     }
 
-    fn remove(&mut self, place: Place) -> Option<Task> {
+    fn remove(&mut self, place: Place) -> Option<Box<Task>> {
         let task = self.tasks.remove(&place)?;
         if let Some(places) = self.by_replica.get_mut(&task.job.replica) {
             places.remove(&place);
@@ -70,7 +72,7 @@ impl Queue {
         self.len() == 0
     }
 
-    pub(super) fn insert(&mut self, task: Task) {
+    pub(super) fn insert(&mut self, task: Box<Task>) {
         let lane = match task.attempts {
             0 => &mut self.fresh,
             _ => &mut self.lost,
@@ -78,7 +80,7 @@ impl Queue {
         lane.insert(task);
     }
 
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Task> {
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Box<Task>> {
         if let Some(task) = self.fresh.remove((0, ticket)) {
             return Some(task);
         }
@@ -95,7 +97,11 @@ impl Queue {
 
     /// A task that can go into a batch with one of this many atoms: of this replica, if there is
     /// one. A task that was lost is tried alone.
-    pub(super) fn take_companion(&mut self, natoms: usize, replica: Option<i32>) -> Option<Task> {
+    pub(super) fn take_companion(
+        &mut self,
+        natoms: usize,
+        replica: Option<i32>,
+    ) -> Option<Box<Task>> {
         let place = match replica {
             Some(replica) => self.fresh.first_of(replica)?,
             None => *self.fresh.tasks.first_key_value()?.0,
@@ -107,20 +113,20 @@ impl Queue {
         self.fresh.remove(place)
     }
 
-    fn take_replica(&mut self, replica: i32) -> Option<Task> {
+    fn take_replica(&mut self, replica: i32) -> Option<Box<Task>> {
         let (fresh, lost) = (self.fresh.first_of(replica), self.lost.first_of(replica));
         self.take_older(fresh, lost)
     }
 
     /// The next task for a driver that has answered before.
-    fn take_any(&mut self, claimed: &BTreeSet<i32>) -> Option<Task> {
+    fn take_any(&mut self, claimed: &BTreeSet<i32>) -> Option<Box<Task>> {
         let (fresh, lost) = (self.fresh.first_but(claimed), self.lost.first_but(claimed));
         self.take_older(fresh, lost)
     }
 
     /// The next task for a driver that has not answered yet. It gets the chance to answer one that
     /// nobody was lost over before it gets one of the others.
-    fn take_first(&mut self, claimed: &BTreeSet<i32>, lost: bool) -> Option<Task> {
+    fn take_first(&mut self, claimed: &BTreeSet<i32>, lost: bool) -> Option<Box<Task>> {
         if let Some(place) = self.fresh.first_but(claimed) {
             return self.fresh.remove(place);
         }
@@ -128,7 +134,7 @@ impl Queue {
         self.lost.remove(place)
     }
 
-    fn take_older(&mut self, fresh: Option<Place>, lost: Option<Place>) -> Option<Task> {
+    fn take_older(&mut self, fresh: Option<Place>, lost: Option<Place>) -> Option<Box<Task>> {
         let ticket = |place: Option<Place>| place.map(|place| place.1);
         match (fresh, lost) {
             (Some(place), _) if lost.is_none() || ticket(fresh) < ticket(lost) => {
@@ -156,7 +162,7 @@ pub(super) struct Idle {
     new: BTreeSet<DriverId>,
     loose: BTreeMap<DriverId, i32>,
     settled: BTreeMap<DriverId, i32>,
-    by_replica: HashMap<i32, BTreeSet<DriverId>>,
+    by_replica: Map<i32, BTreeSet<DriverId>>,
 }
 
 impl Idle {
@@ -238,7 +244,7 @@ pub(super) fn distribute(
     queue: &mut Queue,
     idle: &mut Idle,
     mut situation: Situation,
-) -> Vec<(DriverId, Task)> {
+) -> Vec<(DriverId, Box<Task>)> {
     let mut matched = Matched {
         queue,
         idle,
@@ -268,11 +274,11 @@ pub(super) fn distribute(
 struct Matched<'a> {
     queue: &'a mut Queue,
     idle: &'a mut Idle,
-    pairs: Vec<(DriverId, Task)>,
+    pairs: Vec<(DriverId, Box<Task>)>,
 }
 
 impl Matched<'_> {
-    fn pair(&mut self, id: DriverId, task: Task) {
+    fn pair(&mut self, id: DriverId, task: Box<Task>) {
         self.idle.remove(id);
         self.pairs.push((id, task));
     }
@@ -285,7 +291,7 @@ impl Matched<'_> {
                 || queue.lost.by_replica.contains_key(replica)
         };
         let replicas = queue.fresh.by_replica.len() + queue.lost.by_replica.len();
-        let both: BTreeSet<i32> = if idle.len() < replicas {
+        let both: Vec<i32> = if idle.len() < replicas {
             idle.keys().copied().filter(waits).collect()
         } else {
             let fresh = queue.fresh.by_replica.keys();

@@ -26,7 +26,7 @@ mod reactor;
 
 use core::time::Duration;
 use std::boxed::Box;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::string::ToString;
 use std::time::Instant;
@@ -38,8 +38,8 @@ use self::admission::{Admission, Arrival};
 use self::connection::{Connection, Shared, Stage};
 pub use self::counters::{Counters, Latencies, Loss};
 pub use self::event::{EvaluateError, EvaluateFailure, LeftReason, PoolEvent, Refused};
-use self::job::Task;
 pub use self::job::{Answered, DriverId, Job, Ticket};
+use self::job::{Map, Task};
 use self::matching::{Idle, Queue, Situation};
 pub use self::options::{Matching, PoolOptions};
 use self::reactor::{Limit, Reactor, TICK, Woken};
@@ -81,14 +81,14 @@ pub struct Pool {
     admission: Admission,
     /// Others wait to be accepted in the next round.
     crowded: bool,
-    connections: HashMap<DriverId, Connection>,
+    connections: Map<DriverId, Box<Connection>>,
     idle: Idle,
     /// Drivers that get no job before this time.
     held: BTreeSet<(Duration, DriverId)>,
     /// Drivers that have answered and have not said yet that they are ready.
     asked: BTreeSet<DriverId>,
     /// Which driver has which replica, for [`Matching::Locked`].
-    owners: HashMap<i32, DriverId>,
+    owners: Map<i32, DriverId>,
     queue: Queue,
     /// Jobs that have been given to two drivers.
     twins: BTreeSet<Ticket>,
@@ -125,11 +125,11 @@ impl Pool {
             reactor: Reactor::new()?,
             admission: Admission::default(),
             crowded: false,
-            connections: HashMap::new(),
+            connections: Map::default(),
             idle: Idle::default(),
             held: BTreeSet::new(),
             asked: BTreeSet::new(),
-            owners: HashMap::new(),
+            owners: Map::default(),
             queue: Queue::default(),
             twins: BTreeSet::new(),
             events: VecDeque::new(),
@@ -669,7 +669,7 @@ impl Pool {
     /// has sent was not looked at.
     fn judge(&mut self) {
         let now = self.reactor.now();
-        let is_due = |(id, it): (&DriverId, &Connection)| it.is_due(now).then_some(*id);
+        let is_due = |(id, it): (&DriverId, &Box<Connection>)| it.is_due(now).then_some(*id);
         let due: Vec<_> = self.connections.iter().filter_map(is_due).collect();
         for id in due {
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -697,9 +697,9 @@ impl Pool {
         let mut slow: Vec<_> = self.connections.values().collect();
         slow.retain(|connection| connection.computes_for() >= Some(after));
         slow.sort_by_key(|connection| core::cmp::Reverse(connection.computes_for()));
-        let tasks = slow.iter().flat_map(|connection| connection.work());
+        let tasks = slow.iter().flat_map(|connection| connection.work().iter());
         let tasks = tasks.filter(|task| !task.cancelled && !self.twins.contains(&task.ticket));
-        let tasks: Vec<_> = tasks.take(idle).map(Task::twin).collect();
+        let tasks: Vec<_> = tasks.take(idle).map(|task| task.twin()).collect();
         for task in tasks {
             self.counters.given_twice += 1;
             self.twins.insert(task.ticket);
@@ -766,7 +766,7 @@ impl Pool {
                 peer: connection.peer.clone(),
             });
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Box::new(connection));
         self.turn(id);
     }
 
@@ -831,7 +831,7 @@ impl Pool {
     /// The replicas of drivers that will be idle soon.
     fn soon_free(&mut self) -> BTreeSet<i32> {
         let connections = &self.connections;
-        let soon = |id: &DriverId| connections.get(id).and_then(Connection::soon_free);
+        let soon = |id: &DriverId| connections.get(id).and_then(|it| it.soon_free());
         self.asked.retain(|id| soon(id).is_some());
         self.asked.iter().filter_map(soon).collect()
     }
