@@ -252,41 +252,76 @@ fn waiting_ends_in_time_when_nothing_happens() {
     assert!(start.elapsed() >= short);
 }
 
-#[test]
-fn more_drivers_than_a_set_of_descriptors_holds() {
-    // select(2) ends at 1024; each driver here takes two.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
+/// Allows as many descriptors as this process may have.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+/// This many drivers connect, each answers once, and all hear EXIT.
+fn drivers_that_answer_once(path: &std::path::Path, count: usize) {
+    let mut drivers: Vec<_> = (0..count)
+        .map(|_| crate::peers::Played::connect(path))
+        .collect();
+    for driver in &mut drivers {
+        driver.hears(STATUS);
+        driver.says(READY);
+    }
+    for driver in &mut drivers {
+        let mut message = vec![0; 160 + 24 * 2 + 24];
+        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+        let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
+        let answer = forceready(&truth(&positions(2, salt as usize)));
+        driver.says([&answer[..], READY].concat());
+    }
+    for mut driver in drivers {
+        driver.hears(EXIT);
+    }
+}
+
+#[test]
+fn more_drivers_than_a_set_of_descriptors_holds() {
+    // select(2) ends at 1024; each driver here takes two.
+    raise_descriptors();
     let count = 1100;
     let mut server = Server::new(PoolOptions::default());
     let path = server.path();
-    let drivers = std::thread::spawn(move || {
-        let mut drivers: Vec<_> = (0..count)
-            .map(|_| crate::peers::Played::connect(&path))
-            .collect();
-        for driver in &mut drivers {
-            driver.hears(STATUS);
-            driver.says(READY);
-        }
-        for driver in &mut drivers {
-            let mut message = vec![0; 160 + 24 * 2 + 24];
-            std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
-            let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
-            let answer = forceready(&truth(&positions(2, salt as usize)));
-            driver.says([&answer[..], READY].concat());
-        }
-        for mut driver in drivers {
-            driver.hears(EXIT);
-        }
-    });
+    let drivers = std::thread::spawn(move || drivers_that_answer_once(&path, count));
     server.joined(count);
     answers(&mut server, count);
     assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
     drivers.join().unwrap();
+}
+
+#[test]
+#[ignore = "takes 10 000 descriptors in each of two processes"]
+fn ten_thousand_drivers_answer_once() {
+    const PATH: &str = "FORCEWIRE_TEN_THOUSAND";
+    let count = 10_000;
+    raise_descriptors();
+    if let Some(path) = std::env::var_os(PATH) {
+        return drivers_that_answer_once(path.as_ref(), count);
+    }
+    let mut server = Server::new(PoolOptions::default().clients(count));
+    let mut drivers = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["ten_thousand_drivers_answer_once", "--ignored"])
+        .env(PATH, server.path())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    server.joined(count);
+    let joined = start.elapsed();
+    answers(&mut server, count);
+    let answered = start.elapsed() - joined;
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    assert!(drivers.wait().unwrap().success());
+    eprintln!("{count} drivers joined within {joined:?} and answered within {answered:?}");
 }
 
 #[test]
