@@ -80,7 +80,7 @@ fn a_process_that_was_stopped_has_its_answers_all_the_same() {
 #[test]
 fn what_comes_while_a_send_is_blocked_is_not_lost() {
     let natoms = 100_000;
-    let mut server = Server::new(options().mode(Mode::Strict));
+    let mut server = Server::new(PoolOptions::default().mode(Mode::Strict));
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);
@@ -99,7 +99,7 @@ fn what_comes_while_a_send_is_blocked_is_not_lost() {
     check(&server.answer(), natoms, 3);
     player.join().unwrap();
 
-    let mut server = Server::new(options());
+    let mut server = Server::new(PoolOptions::default());
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);

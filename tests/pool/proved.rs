@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
-use crate::common::READY;
-use crate::peers::{Server, check, job};
+use crate::common::{READY, forceready};
+use crate::peers::{Server, check, computing, job, positions, truth};
 
 /// Says READY, takes a job and closes; and comes again at once, until it is dropped.
 struct Flapping {
@@ -109,4 +109,32 @@ fn one_flapping_driver_does_not_end_a_run() {
     }
     let _driver = server.good();
     check(&server.answer(), 2, 1);
+}
+
+#[test]
+fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
+    let mut server = Server::new(PoolOptions::default().hold_back(Duration::ZERO));
+    // It has answered, and computes the next one for ever.
+    server.pool.submit(job(2, 1)).unwrap();
+    computing(&server, 2, |mut driver| {
+        driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
+        let _ = driver.0.read_to_end(&mut Vec::new());
+    });
+    check(&server.answer(), 2, 1);
+    server.pool.submit(job(2, 2)).unwrap();
+    assert!(
+        server
+            .pool
+            .next(Some(Duration::from_millis(50)))
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(server.pool.running(), 1);
+    server.pool.submit(job(2, 3)).unwrap();
+    computing(&server, 2, drop);
+    server.left();
+    let _good = server.good();
+    let answer = server.answer();
+    check(&answer, 2, 3);
+    assert_eq!(answer.attempts, 2);
 }

@@ -1,7 +1,6 @@
 //! One driver of the pool: its connection, its conversation and what it computes.
 
 use core::time::Duration;
-use std::boxed::Box;
 use std::io::{self, ErrorKind};
 use std::string::String;
 use std::time::Instant;
@@ -100,7 +99,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn fill(&mut self, tasks: &[Box<Task>]) {
+    fn fill(&mut self, tasks: &[Task]) {
         self.cells.clear();
         self.cells.extend(tasks.iter().map(|task| task.job.cell));
         self.positions.clear();
@@ -142,7 +141,7 @@ pub(super) struct Connection {
     server: Server,
     mode: Mode,
     /// What it computes: nothing, a task, or the tasks of a batch.
-    work: Vec<Box<Task>>,
+    work: Vec<Task>,
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
@@ -385,7 +384,7 @@ impl Connection {
     }
 
     /// Gives it something to compute. It is sent in its [turn](Self::take_turn).
-    pub(super) fn assign(&mut self, tasks: Vec<Box<Task>>, shared: &mut Shared) {
+    pub(super) fn assign(&mut self, tasks: Vec<Task>, shared: &mut Shared) {
         self.work = tasks;
         if let Some(task) = self.work.last() {
             let replica = task.job.replica;
@@ -405,7 +404,7 @@ impl Connection {
     }
 
     /// The tasks that it has.
-    pub(super) fn work(&self) -> &[Box<Task>] {
+    pub(super) fn work(&self) -> &[Task] {
         &self.work
     }
 
@@ -415,7 +414,7 @@ impl Connection {
     }
 
     /// What it was to compute and has not.
-    pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
+    pub(super) fn take_back(&mut self) -> Vec<Task> {
         core::mem::take(&mut self.work)
     }
 
@@ -591,8 +590,7 @@ impl Connection {
         self.since = now;
         let mut batch = self.batch.take();
         let mut first = 0;
-        for (index, task) in self.work.drain(..).enumerate() {
-            let mut task = *task;
+        for (index, mut task) in self.work.drain(..).enumerate() {
             let (answer, extras) = match &mut batch {
                 None => {
                     // All that came is this answer's.

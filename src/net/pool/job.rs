@@ -107,6 +107,8 @@ pub(super) struct Task {
     pub(super) losses: u32,
     /// What these weigh against the job.
     pub(super) blame: u32,
+    /// When the last one was lost, on the pool's clock.
+    pub(super) lost_at: Duration,
     /// Nobody waits for it any more.
     pub(super) cancelled: bool,
 }
@@ -119,6 +121,7 @@ impl Task {
             attempts: 0,
             losses: 0,
             blame: 0,
+            lost_at: Duration::ZERO,
             cancelled: false,
         })
     }
@@ -132,7 +135,8 @@ impl Task {
     }
 
     /// Counts the loss of a driver that had it, and what it weighs if the driver had nothing else.
-    pub(super) const fn lost(&mut self, blame: Option<u32>) {
+    pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>) {
+        self.lost_at = now;
         self.attempts = self.attempts.saturating_add(1);
         if let Some(blame) = blame {
             self.losses = self.losses.saturating_add(1);

@@ -1,5 +1,6 @@
 //! What waits to be computed, who is free, and who gets what.
 
+use core::time::Duration;
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
@@ -126,11 +127,15 @@ impl Queue {
 
     /// The next task for a driver that has not answered yet. It gets the chance to answer one that
     /// nobody was lost over before it gets one of the others.
-    fn take_first(&mut self, claimed: &BTreeSet<i32>, lost: bool) -> Option<Box<Task>> {
+    fn take_first(&mut self, claimed: &BTreeSet<i32>, lost_before: Duration) -> Option<Box<Task>> {
         if let Some(place) = self.fresh.first_but(claimed) {
             return self.fresh.remove(place);
         }
-        let place = self.lost.first_but(claimed).filter(|_| lost)?;
+        let place = self.lost.first_but(claimed)?;
+        let task = self.lost.tasks.get(&place)?;
+        if task.lost_at > lost_before {
+            return None;
+        }
         self.lost.remove(place)
     }
 
@@ -232,13 +237,13 @@ pub(super) struct Situation {
     pub(super) claimed: BTreeSet<i32>,
     /// Drivers that have not answered yet and compute.
     pub(super) trials: usize,
-    /// Whether a driver is connected that has answered.
-    pub(super) proved: bool,
+    /// Tasks that were lost after this are for drivers that have answered.
+    pub(super) lost_before: Duration,
 }
 
 /// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
-/// exceptions for drivers that have not answered yet: a task that was lost goes to one that has,
-/// and while one that has is idle, they are tried one at a time. Otherwise drivers that come, take
+/// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
+/// that has, and while one that has is idle, they are tried one at a time. Otherwise drivers that come, take
 /// a task and leave would be given every task.
 pub(super) fn distribute(
     queue: &mut Queue,
@@ -264,7 +269,7 @@ pub(super) fn distribute(
         }
         Matching::Locked => {
             matched.same_replica();
-            now.proved = false; // it could not be given the task
+            now.lost_before = Duration::MAX; // the others have replicas
             matched.newcomers(now, false);
         }
     }
@@ -315,7 +320,7 @@ impl Matched<'_> {
             if on_trial && self.idle.proved() > 0 && now.trials > 0 {
                 return;
             }
-            let Some(task) = self.queue.take_first(&now.claimed, !now.proved) else {
+            let Some(task) = self.queue.take_first(&now.claimed, now.lost_before) else {
                 return;
             };
             if now.matching == Matching::Locked {

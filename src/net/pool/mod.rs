@@ -110,6 +110,10 @@ pub struct Pool {
 /// Drivers that are given a job even if the caller's time is over.
 const LEAST_GIVEN: usize = 64;
 
+/// How long a job that was lost waits for a driver that has answered, if there is one, before any
+/// other may have it.
+const RESERVED: Duration = Duration::from_secs(1);
+
 /// What a loss by a driver that had answered weighs, where one by a driver that had not weighs 1.
 const BLAME: u32 = 4;
 
@@ -627,7 +631,7 @@ impl Pool {
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            task.lost(blame);
+            task.lost(self.reactor.now(), blame);
             let most = self.options.attempts;
             if most.is_some_and(|most| task.blame >= most.saturating_mul(BLAME)) {
                 given_up.push(PoolEvent::GivenUp {
@@ -637,7 +641,7 @@ impl Pool {
                 });
             } else {
                 requeued += 1;
-                self.queue.insert(task);
+                self.queue.insert(Box::new(task));
             }
         }
         self.counters.requeued += requeued as u64;
@@ -669,8 +673,8 @@ impl Pool {
     /// has sent was not looked at.
     fn judge(&mut self) {
         let now = self.reactor.now();
-        let is_due = |(id, it): (&DriverId, &Box<Connection>)| it.is_due(now).then_some(*id);
-        let due: Vec<_> = self.connections.iter().filter_map(is_due).collect();
+        let due = self.connections.values().filter(|it| it.is_due(now));
+        let due: Vec<_> = due.map(|connection| connection.id).collect();
         for id in due {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.woken(false);
@@ -796,7 +800,10 @@ impl Pool {
                 Matching::Locked | Matching::Any => BTreeSet::new(),
             },
             trials: self.trials,
-            proved: self.proved > 0,
+            lost_before: match self.proved {
+                0 => Duration::MAX,
+                _ => self.reactor.now().saturating_sub(RESERVED),
+            },
         };
         let matched = matching::distribute(&mut self.queue, &mut self.idle, situation);
         for (given, (id, task)) in matched.into_iter().enumerate() {
@@ -805,14 +812,15 @@ impl Pool {
                 continue;
             };
             let replica = task.job.replica;
-            let mut tasks = std::vec![task];
+            let mut tasks = std::vec![*task];
             if let [task] = tasks.as_slice()
                 && task.attempts == 0
             {
                 let natoms = task.job.positions.len();
                 let same = (matching == Matching::Locked).then_some(replica);
                 let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
-                tasks.extend(companions.take(connection.capacity().saturating_sub(1)));
+                let companions = companions.take(connection.capacity().saturating_sub(1));
+                tasks.extend(companions.map(|task| *task));
             }
             self.running += tasks.len();
             self.trials += usize::from(!connection.proved);
