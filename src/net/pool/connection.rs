@@ -215,20 +215,19 @@ impl Line<'_> {
         Ok(n)
     }
 
-    /// Sends, unless the turn is over.
-    fn send<T>(
+    /// Sends, unless the turn is over. The call returns how many bytes that were.
+    fn send(
         &mut self,
-        bytes: usize,
-        call: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> Result<T, Error<io::Error>> {
+        call: impl FnOnce(&mut Self) -> io::Result<usize>,
+    ) -> Result<usize, Error<io::Error>> {
         if self.turn.is_over() {
             return Err(Error::Transport(ErrorKind::WouldBlock.into()));
         }
-        self.turn.count(bytes);
         let result = call(self);
         if let Err(error) = &result {
             *self.blocked = error.kind() == ErrorKind::WouldBlock;
         }
+        self.turn.count(*result.as_ref().unwrap_or(&0));
         result.map_err(Error::Transport)
     }
 }
@@ -245,14 +244,15 @@ impl Transport for Line<'_> {
         if self.outbox.fits(bytes) {
             return Ok(self.outbox.keep(bytes));
         }
-        self.send(bytes.len(), |line| line.outbox.write(line.socket, bytes))
+        self.send(|line| line.outbox.write(line.socket, bytes))
     }
 
     fn flush(&mut self, _: &Wait) -> Result<(), Error<io::Error>> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        self.send(0, |line| line.outbox.flush(line.socket))
+        let flush = |line: &mut Self| line.outbox.flush(line.socket).map(|()| 0);
+        self.send(flush).map(|_| ())
     }
 }
 
