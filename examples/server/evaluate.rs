@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::drivers::{Drivers, counted};
 use crate::xyz::Frame;
 
-/// Frames for each driver, or each place in its batch, that are asked for and not printed yet: more would fill the
-/// memory while the first of them takes its time.
+/// Frames for each driver, or each place in its batch, that are asked for and not printed yet: more
+/// would fill the memory while the first of them takes its time.
 const AHEAD: usize = 8;
 
 /// How long drivers are served before we look for frames again, and the other way round.
@@ -176,7 +176,7 @@ fn print(line: String) -> Result<(), String> {
     result.map_err(|error| format!("can't print a result: {error}"))
 }
 
-/// Reads frames in a thread of its own, so that no driver waits for a file, or a person at the standard input.
+/// Reads frames in another thread: no driver waits for a file, or a person at the standard input.
 fn read_ahead(frames: impl Iterator<Item = Item> + Send + 'static) -> Receiver<Item> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     thread::spawn(move || {

@@ -2,7 +2,8 @@
 //!
 //! The drivers cost nothing: they know how many bytes come and answer with bytes that they have.
 //! `taskset -c 0 cargo bench --bench pool` puts both ends on one CPU; the ratio is the median over
-//! the turns. `-- 8` measures only 8 drivers, `-- 16` batches of 16. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
+//! the turns. `-- 8` measures only 8 drivers, `-- 16` batches of 16. FORCEWIRE_OVERWRITE=1 writes
+//! the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;

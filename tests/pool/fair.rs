@@ -1,4 +1,4 @@
-//! Peers that come, talk and go without end keep no one waiting: neither the drivers nor the caller.
+//! Peers that come, talk and go without end keep neither the drivers nor the caller waiting.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! Who is let in, and who has to wait for a job.
+//! Accepting connections, and how long newcomers wait for a job.
 
 use core::time::Duration;
 use std::collections::HashMap;

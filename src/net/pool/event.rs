@@ -15,7 +15,8 @@ use crate::{ProtocolError, TimedOut};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
-    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has connected.
+    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has
+    /// connected.
     Joined {
         /// Its number.
         driver: DriverId,

@@ -15,13 +15,15 @@ use crate::{Cell, Virial};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Job {
-    /// The replica (bead), for drivers that want to know and for [`Matching`](crate::net::Matching).
+    /// The replica (bead), for drivers that want to know and for
+    /// [`Matching`](crate::net::Matching).
     pub replica: i32,
     /// The cell, bohr, upper triangular ([`Cell::to_upper_triangular`]).
     pub cell: Cell,
     /// Bohr, one triple an atom.
     pub positions: Vec<[f64; 3]>,
-    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not matter.
+    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not
+    /// matter.
     pub forces: Vec<[f64; 3]>,
 }
 
@@ -157,13 +159,15 @@ pub struct Answered {
     pub energy: f64,
     /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
     pub virial: Virial,
-    /// What else the driver sent, as far as [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
+    /// What else the driver sent, as far as
+    /// [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
     pub extras: Vec<u8>,
     /// Bytes of extras that it sent.
     pub extras_sent: usize,
     /// Who computed it.
     pub driver: DriverId,
-    /// From the first byte of the positions to the last of the forces; of the whole batch, if it was in one.
+    /// From the first byte of the positions to the last of the forces; of the whole batch, if it
+    /// was in one.
     pub took: Duration,
     /// Drivers that had it, this one included: 1 unless some were lost.
     pub attempts: u32,

@@ -1,4 +1,4 @@
-//! What waits to be computed, who is free, and who gets what.
+//! The queue of tasks, the idle drivers, and the matching of both.
 
 use core::time::Duration;
 use std::boxed::Box;
@@ -243,8 +243,8 @@ pub(super) struct Situation {
 
 /// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
 /// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
-/// that has, and while one that has is idle, they are tried one at a time. Otherwise drivers that come, take
-/// a task and leave would be given every task.
+/// that has, and while one that has is idle, they are tried one at a time. Otherwise drivers that
+/// come, take a task and leave would be given every task.
 pub(super) fn distribute(
     queue: &mut Queue,
     idle: &mut Idle,
@@ -304,7 +304,8 @@ impl Matched<'_> {
             all.filter(|replica| idle.contains_key(replica)).collect()
         };
         for replica in both {
-            while let Some(&id) = self.idle.by_replica.get(&replica).and_then(BTreeSet::first) {
+            let idle = |it: &Self| it.idle.by_replica.get(&replica)?.first().copied();
+            while let Some(id) = idle(self) {
                 let Some(task) = self.queue.take_replica(replica) else {
                     break;
                 };

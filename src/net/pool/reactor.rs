@@ -67,7 +67,7 @@ impl Clock {
     }
 }
 
-/// Which sockets have something, and whose turn it is.
+/// The poll, the queue for turns and the clock.
 #[derive(Debug)]
 pub(super) struct Reactor {
     poll: Poll,
@@ -78,7 +78,7 @@ pub(super) struct Reactor {
     judged: Duration,
 }
 
-/// Whom an event of a socket is for.
+/// The recipient of an event.
 pub(super) enum Woken {
     /// A driver, and whether nothing more comes from it.
     Driver(DriverId, bool),
@@ -147,8 +147,8 @@ impl Reactor {
         self.turns.len()
     }
 
-    /// Whose turn it is; nobody's, if the caller's time is over. `taken` turns have been taken in
-    /// this round.
+    /// The driver whose turn it is; `None` if the caller's time is over. `taken` turns have been
+    /// taken in this round.
     pub(super) fn next_turn(&mut self, taken: usize, limit: &Limit) -> Option<DriverId> {
         if taken >= LEAST_TURNS && limit.is_over() {
             return None;
