@@ -1,9 +1,9 @@
 //! 64 bad drivers and one good one: what of its throughput the good one keeps among them, and what
 //! they cost in memory.
 //!
-//! `cargo bench --bench siege` takes half a minute; `-- 600` goes on for as many seconds, with a row
-//! each half minute. It fails if the good one keeps less than 90 %. FORCEWIRE_OVERWRITE=1 writes the
-//! table into the manual.
+//! `cargo bench --bench siege` takes half a minute; `-- 600` goes on for as many seconds, with a
+//! row each half minute. It fails if the good one keeps less than 90 %. FORCEWIRE_OVERWRITE=1 writes
+//! the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -29,8 +29,8 @@ const BAD: usize = 64;
 /// A turn without them and one with them; rows of so many turns.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: u32 = 15;
-/// Before a bad driver comes back. They run on the same CPUs, where coming and going costs more than
-/// being bad.
+/// Before a bad driver comes back. They run on the same CPUs, where coming and going costs more
+/// than being bad.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a bad driver does with its connection.
