@@ -27,8 +27,8 @@ pub use connect::{ConnectOptions, connect, connect_with};
 pub use listener::accept;
 #[cfg(unix)]
 pub use pool::{
-    Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
-    Refused, Ticket,
+    Answered, Counters, DriverId, EvaluateError, EvaluateFailure, Job, Latencies, LeftReason, Loss,
+    Matching, Pool, PoolEvent, PoolOptions, Refused, Ticket,
 };
 pub use serve::{Calculator, serve, serve_with};
 pub use stream::Stream;
