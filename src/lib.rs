@@ -104,6 +104,7 @@
 //! | [`blocking`] | | exchanges over a connection that blocks |
 //! | [`asynch`] | `async` | the same for futures, with the same names |
 //! | [`smoltcp`] | `smoltcp` | exchanges over a smoltcp socket, polled |
+//! | [`line`](mod@line) | | frames with a checksum over a serial line |
 //! | [`net`] | `std` | TCP and unix sockets of a host; on unix systems the pool |
 //! | [`potential`] | | potentials with known answers, for tests |
 //! | [`manual`] | | how it works, the protocol, sizes, speed, peers |
@@ -132,6 +133,7 @@ extern crate std;
 #[cfg(feature = "async")]
 pub mod asynch;
 pub mod blocking;
+pub mod line;
 #[cfg(any(doc, doctest))]
 pub mod manual;
 #[cfg(feature = "std")]
