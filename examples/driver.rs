@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::net::{Address, Arrays, Calculator, ConnectOptions, connect_with, serve_with};
 use forcewire::potential::{
     Cutoff, Harmonic, Harmonic1d, IdealGas, LennardJones, Morse, SilveraGoldman, storage_for,
 };
-use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Potential, PotentialError, blocking};
+use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Potential, PotentialError};
 
 const HELP: &str = "\
 A driver for i-PI and every other server that speaks its socket protocol.
@@ -102,9 +102,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         eprintln!("driver: connected to {address}");
     }
     let mut driver = Driver::new().initialize(initialize);
-    let mut work = Work::new(model);
+    let mut arrays = Arrays::new().at_most(MOST_ATOMS, MOST_STRUCTURES);
+    let mut work = Work::new(model, verbose);
     let start = Instant::now();
-    let result = serve(&mut stream, &mut driver, &mut work, verbose);
+    let end = serve_with(&mut stream, &mut driver, &mut arrays, &mut work);
     if verbose {
         let traffic = driver.traffic();
         eprintln!(
@@ -116,114 +117,63 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             traffic.sent
         );
     }
-    result
-}
-
-/// Takes part in the conversation until the server has had enough.
-fn serve(
-    stream: &mut Stream,
-    driver: &mut Driver,
-    work: &mut Work,
-    verbose: bool,
-) -> Result<(), Box<dyn Error>> {
-    use forcewire::Error::Protocol;
-    use forcewire::ProtocolError::{TooManyAtoms, TooManyStructures};
-
-    loop {
-        let receive = driver.receive_batch(&mut work.cells, &mut work.positions);
-        match blocking::run(stream, receive) {
-            Ok(Event::Positions {
-                natoms, structures, ..
-            }) => {
-                let result = work
-                    .evaluate(natoms, structures)
-                    .map_err(forcewire::Error::Potential)
-                    .and_then(|()| {
-                        let reply = driver.reply_batch(&work.evaluations, &work.forces, &[]);
-                        blocking::run(stream, reply)
-                    });
-                if let Err(error) = result {
-                    return Err(give_up(stream, driver, error));
-                }
-                if verbose {
-                    let energies: Vec<f64> = work.evaluations.iter().map(|it| it.energy).collect();
-                    eprintln!("driver: {natoms} atoms, energy {energies:?} hartree");
-                }
-            }
-            Ok(Event::Init { replica }) if verbose => {
-                let text = driver.init_text().escape_ascii();
-                eprintln!("driver: replica {replica}, \"{text}\"");
-            }
-            Ok(Event::Init { .. }) => {}
-            Ok(Event::Exit) => return Ok(()),
-            Ok(_) => {
-                let text = format!("{} closed the connection without EXIT", stream.peer());
-                return Err(text.into());
-            }
-            // The exchange goes on once there is room.
-            Err(Protocol(TooManyAtoms { announced, .. })) if announced <= MOST_ATOMS => {
-                work.positions.resize(announced, [0.0; 3]);
-            }
-            Err(Protocol(TooManyStructures { announced, .. })) if announced <= MOST_STRUCTURES => {
-                work.cells.resize(announced, Cell::orthorhombic([0.0; 3]));
-            }
-            Err(error) => return Err(give_up(stream, driver, error)),
-        }
+    match end {
+        Ok(Event::Exit) => Ok(()),
+        Ok(_) => Err(format!("{address} closed the connection without EXIT").into()),
+        Err(forcewire::Error::TimedOut(late)) => Err(format!("{address}: {late}").into()),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Reads what the server has sent if the connection still works: i-PI hangs on one that is closed before.
-fn give_up(
-    stream: &mut Stream,
-    driver: &mut Driver,
-    error: forcewire::Error<std::io::Error>,
-) -> Box<dyn Error> {
-    if let forcewire::Error::Protocol(_) | forcewire::Error::Potential(_) = error {
-        let _ = blocking::run(stream, driver.drain());
-    }
-    error.into()
-}
-
-/// The arrays of an exchange, as long as the server's structures need, and what has been done with them.
+/// What is computed, and what has been.
 struct Work {
     model: Model,
     potential: Option<Box<dyn Potential<Real = f64>>>,
-    cells: Vec<Cell>,
-    positions: Vec<[f64; 3]>,
-    forces: Vec<[f64; 3]>,
-    evaluations: Vec<Evaluation>,
+    verbose: bool,
     count: usize,
     computing: Duration,
 }
 
 impl Work {
-    fn new(model: Model) -> Self {
+    const fn new(model: Model, verbose: bool) -> Self {
         Self {
             model,
             potential: None,
-            cells: vec![Cell::orthorhombic([0.0; 3])],
-            positions: Vec::new(),
-            forces: Vec::new(),
-            evaluations: Vec::new(),
+            verbose,
             count: 0,
             computing: Duration::ZERO,
         }
     }
+}
 
-    fn evaluate(&mut self, natoms: usize, structures: usize) -> Result<(), PotentialError> {
-        let start = Instant::now();
-        self.forces.resize(natoms * structures, [0.0; 3]);
-        self.evaluations.clear();
-        for (index, cell) in self.cells.iter().take(structures).enumerate() {
-            let atoms = index * natoms..(index + 1) * natoms;
-            let (positions, forces) = (&self.positions[atoms.clone()], &mut self.forces[atoms]);
-            let potential = self.potential.get_or_insert_with(|| (self.model)(cell));
-            self.evaluations
-                .push(potential.evaluate(cell, positions, forces)?);
+impl Calculator for Work {
+    type Real = f64;
+
+    fn initialize(&mut self, driver: &Driver) -> Result<(), PotentialError> {
+        if self.verbose {
+            let replica = driver.replica().unwrap_or_default();
+            let text = driver.init_text().escape_ascii();
+            eprintln!("driver: replica {replica}, \"{text}\"");
         }
-        self.count += structures;
-        self.computing += start.elapsed();
         Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        cell: &Cell,
+        positions: &[[f64; 3]],
+        forces: &mut [[f64; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        let start = Instant::now();
+        let potential = self.potential.get_or_insert_with(|| (self.model)(cell));
+        let evaluation = potential.evaluate(cell, positions, forces)?;
+        self.count += 1;
+        self.computing += start.elapsed();
+        if self.verbose {
+            let (natoms, energy) = (positions.len(), evaluation.energy);
+            eprintln!("driver: {natoms} atoms, energy {energy} hartree");
+        }
+        Ok(evaluation)
     }
 }
 

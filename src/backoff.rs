@@ -7,7 +7,7 @@ use core::time::Duration;
 ///
 /// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a
 /// driver that takes longer, with twice the time for the next: a board behind a slow line gets
-/// through if it comes back. The machine has no clock; whoever has one waits.
+/// through if it comes back. The machine has no clock; the caller waits.
 ///
 /// ```
 /// use core::time::Duration;

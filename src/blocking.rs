@@ -55,6 +55,25 @@ pub trait Transport {
     /// As [`read`](Self::read).
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>>;
 
+    /// Whether this array is sent by the [`flush_with`](Self::flush_with) that ends the message,
+    /// after what has been written so far and before what is written after this. Until then it
+    /// counts as taken.
+    ///
+    /// Only asked for a whole array, of which [`flush_with`](Self::flush_with) is given the memory.
+    #[doc(hidden)]
+    fn lends(&mut self, array: &[u8]) -> bool {
+        let _ = array;
+        false
+    }
+
+    /// As [`flush`](Self::flush), with the array of [`lends`](Self::lends). After an error the
+    /// connection has taken what it has not sent.
+    #[doc(hidden)]
+    fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<Self::Error>> {
+        let _ = array;
+        self.flush(wait)
+    }
+
     /// Called when an exchange is done. A connection that limits the time of an exchange stops its
     /// clock.
     fn exchange_done(&mut self) {}
@@ -209,11 +228,17 @@ pub fn run<S: Transport, T: Exchange>(
         // to an error.
         if !flushed && !exchange.midway() {
             let wait = exchange.waits_for().taken();
-            retry(|| socket.flush(&wait))?;
+            retry(|| socket.flush_with(exchange.lent(), &wait))?;
             flushed = true;
         }
         let wait = exchange.waits_for();
+        let lent = core::ptr::from_ref(exchange.lent());
         match exchange.step() {
+            Ok(Step::Write(bytes)) if core::ptr::eq(bytes, lent) && socket.lends(bytes) => {
+                let n = bytes.len();
+                exchange.advance(n);
+                flushed = false;
+            }
             Ok(Step::Write(bytes)) => {
                 let wait = wait.taken();
                 match retry(|| socket.write(bytes, &wait))? {

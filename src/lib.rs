@@ -9,6 +9,7 @@
 //! | to | use |
 //! |---|---|
 //! | compute forces with a [`Potential`] and fixed arrays | [`serve`](serve()), [`asynch::serve`] |
+//! | compute forces on a host, for structures and batches of any size | [`net::serve`] |
 //! | compute forces, with the loop and the arrays in your hands | [`Driver`], perhaps with [`Storage`] |
 //! | take positions and give forces by the chunk, for accelerators | [`Driver::receive_into`] with a [`Sink`], [`Driver::reply_from`] with a [`Source`] |
 //! | ask one driver for forces | [`Server`] |
@@ -103,6 +104,7 @@
 //! | [`blocking`] | | exchanges over a connection that blocks |
 //! | [`asynch`] | `async` | the same for futures, with the same names |
 //! | [`smoltcp`] | `smoltcp` | exchanges over a smoltcp socket, polled |
+//! | [`line`](mod@line) | | frames with a checksum over a serial line |
 //! | [`net`] | `std` | TCP and unix sockets of a host; on unix systems the pool |
 //! | [`potential`] | | potentials with known answers, for tests |
 //! | [`manual`] | | how it works, the protocol, sizes, speed, peers |
@@ -118,6 +120,8 @@
 #![cfg_attr(not(feature = "std"), doc = "[`net`]: #modules")]
 #![cfg_attr(not(feature = "std"), doc = "[`net::connect`]: #modules")]
 #![cfg_attr(not(feature = "std"), doc = "[`net::Pool`]: #modules")]
+#![cfg_attr(not(feature = "std"), doc = "[`net::serve`]: #modules")]
+#![cfg_attr(feature = "std", doc = "[`net::serve`]: net::serve()")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -129,6 +133,7 @@ extern crate std;
 #[cfg(feature = "async")]
 pub mod asynch;
 pub mod blocking;
+pub mod line;
 #[cfg(any(doc, doctest))]
 pub mod manual;
 #[cfg(feature = "std")]

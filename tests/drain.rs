@@ -10,7 +10,8 @@ use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::blocking::WithDeadlines;
 use forcewire::{
-    Awaited, Deadlines, Driver, Error, Event, Exchange, Initialize, Scalar, Step, blocking,
+    Awaited, Deadlines, Driver, Error, Evaluation, Exchange, Initialize, ProtocolError, Scalar,
+    Step, blocking,
 };
 use smoltcp::socket::tcp::RecvError;
 
@@ -90,8 +91,11 @@ fn it_ends_with_the_command_that_follows_positions() {
                     let (rest, ended) = drains(&mut driver, &message[first..], piece);
                     assert!(rest.is_empty() && ended, "{first} {piece}");
                     let mut none = [[0.0; 3]; 0];
-                    let mut receive = driver.receive(&mut none);
-                    assert!(matches!(receive.step(), Ok(Step::Done(Event::Closed))));
+                    let again = driver.receive(&mut none).step().err();
+                    assert_eq!(again, Some(ProtocolError::Drained));
+                    let sum = Evaluation::default();
+                    let reply = driver.reply(&sum, &none, b"").step().err();
+                    assert_eq!(reply, Some(ProtocolError::Drained));
                 }
             }
         }
@@ -119,11 +123,8 @@ fn it_ends_with_the_command_that_follows_refused_positions() {
         let error = result.unwrap_err();
         let sent = [rest, GETFORCE].concat();
         assert_eq!(drains(&mut driver, &sent, 5), (&[][..], true), "{error}");
-        let over = driver
-            .receive(&mut room)
-            .step()
-            .map(|it| matches!(it, Step::Done(Event::Closed)));
-        assert_eq!(over, Ok(true), "{error}");
+        assert_eq!(driver.receive(&mut room).step().err(), Some(error));
+        assert_eq!(drains(&mut driver, b"", 5), (&[][..], true), "{error}");
         driver.reset();
         receives::<f64>(&mut driver, STATUS, 12);
     }

@@ -7,7 +7,7 @@ mod example;
 #[path = "common/layout.rs"]
 mod layout;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::task::Poll;
@@ -43,12 +43,10 @@ fn pair(deadlines: Deadlines) -> (Stream, TcpStream) {
 
 /// Which deadline it was.
 fn late<T: std::fmt::Debug>(result: Result<T, Error<std::io::Error>>) -> TimedOut {
-    let Err(Error::Transport(error)) = result else {
-        panic!("{result:?}");
-    };
-    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-    let late = std::error::Error::source(&error).unwrap();
-    *late.downcast_ref().unwrap()
+    match result {
+        Err(Error::TimedOut(late)) => late,
+        result => panic!("{result:?}"),
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn figures_are_those_of_the_manual() {
     let stack: [usize; 3] = numbers(&sizes, "blocking::run");
     let calls = cell(
         &page::block(SPEED, "calls"),
-        "driver   tcp  consolidated",
+        "driver     64   tcp  consolidated",
         0,
     );
     let ratio = cell(
@@ -88,7 +88,7 @@ fn figures_are_those_of_the_manual() {
         "     64   tcp  consolidated",
         4,
     );
-    let pool = cell(&page::block(SPEED, "server"), "     64  consolidated", 1);
+    let pool = cell(&page::block(SPEED, "pool"), "     64  consolidated", 1);
     let driver = size_of::<Driver>();
     let rows = [
         (
@@ -121,7 +121,7 @@ fn figures_are_those_of_the_manual() {
         (
             "evaluations a second of a pool of 64 drivers on one CPU, theirs included".into(),
             pool,
-            "taskset -c 0 cargo bench --bench server",
+            "taskset -c 0 cargo bench --bench pool",
         ),
     ];
     let mut block = String::from("| | | printed by |\n|---|---|---|\n");

@@ -157,17 +157,13 @@ fn a_peer_that_stalls_inside_a_message_runs_out_of_patience() {
         |stream| {
             let start = Instant::now();
             let error = serve(stream, 2).unwrap_err();
-            let Error::Transport(error) = error else {
+            let text = error.to_string();
+            let Error::TimedOut(late) = error else {
                 panic!("{error}")
             };
-            assert_eq!(error.kind(), ErrorKind::TimedOut);
-            let text = error.to_string();
             let what = "for the rest of POSDATA, 100 of 160 bytes have moved";
             assert!(text.contains(what), "{text}");
-            let late = std::error::Error::source(&error).unwrap();
-            let late: &forcewire::TimedOut = late.downcast_ref().unwrap();
             assert!(late.is_midway() && late.limit == MESSAGE);
-            assert!(text.contains(&stream.peer().to_string()), "{text}");
             assert!(start.elapsed() >= MESSAGE);
             stream.shutdown().unwrap();
         },
@@ -189,10 +185,7 @@ fn a_message_that_dribbles_has_one_deadline() {
         },
         |stream| {
             let error = serve(stream, 2).unwrap_err();
-            assert!(
-                matches!(&error, Error::Transport(it) if it.kind() == ErrorKind::TimedOut),
-                "{error}"
-            );
+            assert!(matches!(&error, Error::TimedOut(_)), "{error}");
             stream.shutdown().unwrap();
         },
     );
@@ -268,9 +261,7 @@ fn an_exchange_that_timed_out_can_be_made_again() {
             let mut timeouts = 0;
             let event = loop {
                 match blocking::run(stream, driver.receive(&mut positions)) {
-                    Err(Error::Transport(error)) if error.kind() == ErrorKind::TimedOut => {
-                        timeouts += 1
-                    }
+                    Err(Error::TimedOut(_)) => timeouts += 1,
                     result => break result.unwrap(),
                 }
             };

@@ -318,3 +318,30 @@ fn storage_can_be_static() {
 fn a_driver_is_at_most_1264_bytes() {
     assert!(size_of::<Driver>() <= 1264);
 }
+
+/// Positions that went elsewhere are not answered with what was evaluated here before.
+#[test]
+fn a_reply_is_for_the_structure_that_was_evaluated() {
+    let mut driver = Driver::new().allow_changing_atoms();
+    let mut storage = Storage::<f64, 9>::new();
+    let mut pull = Pull::new();
+    let _ = run(storage.receive(&mut driver), &posdata(&water()));
+    storage.evaluate(3, 1, &mut pull).unwrap();
+    let (sent, _) = run(storage.reply(&mut driver), GETFORCE);
+    assert_eq!(sent, Ok(()));
+
+    let mut elsewhere = [[0.0; 3]; 3];
+    let _ = run(driver.receive(&mut elsewhere), &posdata(&atoms(3)));
+    let (refused, said) = run(storage.reply(&mut driver), b"");
+    let error = ProtocolError::WrongLength {
+        quantity: Quantity::Evaluations,
+        given: 0,
+        expected: 1,
+    };
+    assert_eq!((refused, said), (Err(error), vec![]));
+    let (sent, _) = run(
+        driver.reply(&Evaluation::default(), &elsewhere, b""),
+        GETFORCE,
+    );
+    assert_eq!(sent, Ok(()));
+}

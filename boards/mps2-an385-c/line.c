@@ -1,41 +1,131 @@
 #include "line.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #include "clock.h"
 #include "uart.h"
 
-enum { END = 0xc0, ESCAPE = 0xdb, ESCAPED_END = 0xdc, ESCAPED_ESCAPE = 0xdd };
+// The first byte of a frame. What begins with OPENED, and so on, is said by the host alone.
+enum kind { OPEN = 1, OPENED, CLOSE, PROBE, ANSWER, PART, LAST };
+enum { DONE = 0, FAULT = 1 }; // the data of CLOSE
 
-// What follows ESCAPE, as numbers that are no byte.
-enum { MARK = 0x100, OPENED = MARK | 0x01, CLOSED = MARK | 0x04 };
+enum { END = 0, HEADER = 1, DATA = 4, CHECK = 4 }; // offsets in a frame, and the length of its checksum
 
-// What recv returns, and -FORCEWIRE_TIMED_OUT. forcewire_driver_error() tells them.
-enum { OVERRUN = -101, NONSENSE = -102 };
+// Milliseconds.
+enum { FRAME_LIMIT = 1000, SILENCE = 10000, REPEAT = 1000 };
 
-static void put_mark(int mark)
+// CRC-32C, as iSCSI's.
+static uint32_t checksum(const uint8_t *bytes, size_t size)
 {
-    uart_put(ESCAPE);
-    uart_put((uint8_t)mark);
+    uint32_t crc = 0xffffffff;
+    while (size-- > 0) {
+        crc ^= *bytes++;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (0x82f63b78 & -(crc & 1));
+    }
+    return ~crc;
 }
 
-// A byte of the stream, a mark, or what went wrong.
-static int get(uint32_t patience)
+// Sends a frame around `size` bytes of data that are at frame[DATA].
+static void put_frame(const line_t *line, uint8_t *frame, enum kind kind, uint8_t number, size_t size)
 {
-    int byte = uart_get(patience);
-    if (byte == ESCAPE) {
-        byte = uart_get(patience);
-        switch (byte) {
-        case ESCAPED_END: return END;
-        case ESCAPED_ESCAPE: return ESCAPE;
-        case OPENED & ~MARK: return OPENED;
-        case CLOSED & ~MARK: return CLOSED;
+    frame[HEADER] = (uint8_t)kind;
+    frame[HEADER + 1] = line->session;
+    frame[HEADER + 2] = number;
+    const size_t end = DATA + size;
+    const uint32_t crc = checksum(frame + HEADER, end - HEADER);
+    for (size_t i = 0; i < CHECK; i++)
+        frame[end + i] = (uint8_t)(crc >> 8 * i);
+
+    // Instead of each zero, how far it is to the next.
+    uint8_t distance = 1;
+    for (size_t i = end + CHECK - 1; i >= HEADER; i--, distance++)
+        if (frame[i] == END) {
+            frame[i] = distance;
+            distance = 0;
         }
-        if (byte >= 0)
-            return NONSENSE;
-    }
-    switch (byte) {
-    case UART_SILENT: return -FORCEWIRE_TIMED_OUT;
-    case UART_OVERRUN: return OVERRUN;
-    default: return byte;
+    frame[0] = distance;
+
+    // An empty frame ends what a program before this one may have begun.
+    if (kind == OPEN || kind == CLOSE)
+        uart_put(END);
+    for (size_t i = 0; i < end + CHECK; i++)
+        uart_put(frame[i]);
+    uart_put(END);
+}
+
+static void put_control(const line_t *line, enum kind kind, uint8_t number, int reason)
+{
+    uint8_t frame[DATA + 1 + CHECK];
+    frame[DATA] = (uint8_t)reason;
+    put_frame(line, frame, kind, number, kind == CLOSE);
+}
+
+// The kind of the frame that has come, or 0 if it was damaged. Its data are at in[DATA] then.
+static int unpack(line_t *line)
+{
+    uint8_t *frame = line->in, distance = frame[0];
+    for (size_t i = HEADER; i < line->filled; i++)
+        if (--distance == 0) {
+            distance = frame[i];
+            frame[i] = END;
+        }
+    if (distance != 1 || line->overlong || line->filled < DATA + CHECK)
+        return 0;
+    const size_t end = line->filled - CHECK, size = end - DATA;
+    uint32_t crc = 0;
+    for (size_t i = 0; i < CHECK; i++)
+        crc |= (uint32_t)frame[end + i] << 8 * i;
+    if (crc != checksum(frame + HEADER, end - HEADER))
+        return 0;
+    const int kind = frame[HEADER];
+    const bool right = kind == PART || kind == LAST ? size > 0 : size == (kind == CLOSE);
+    return kind >= OPEN && kind <= LAST && right ? kind : 0;
+}
+
+static int fail(line_t *line, int fault)
+{
+    line->open = false;
+    line->fault = fault;
+    put_control(line, CLOSE, line->leaving, FAULT);
+    return fault;
+}
+
+// The kind of the next frame (0 if it was damaged), the UART's or the line's fault, or -FORCEWIRE_TIMED_OUT after so
+// many milliseconds (0: never).
+static int next_frame(line_t *line, uint32_t limit)
+{
+    const uint32_t start = clock_now();
+    for (;;) {
+        const uint32_t waited = clock_now() - start;
+        if (limit > 0 && waited >= limit)
+            return -FORCEWIRE_TIMED_OUT;
+        const uint32_t silence = line->filled > 0 ? FRAME_LIMIT : SILENCE;
+        const bool is_nearer = limit > 0 && limit - waited < silence;
+        const int byte = uart_get(is_nearer ? limit - waited : silence);
+        if (byte == UART_SILENT && is_nearer)
+            return -FORCEWIRE_TIMED_OUT;
+        if (byte == UART_SILENT)
+            return line->filled > 0 ? LINE_CUT : LINE_SILENT;
+        if (byte == UART_OVERRUN)
+            return LINE_OVERRUN;
+        if (byte != END) {
+            if (line->filled < LINE_FRAME)
+                line->in[line->filled++] = (uint8_t)byte;
+            else
+                line->overlong = true;
+        } else if (line->filled == 0) {
+            line->blank = true;
+        } else {
+            const int kind = unpack(line);
+            line->data_end = (uint16_t)(line->filled - CHECK);
+            // An empty frame is right before one that opens or closes. Between others it is a byte too many.
+            const bool right = !line->blank || kind == OPENED || kind == CLOSE;
+            line->filled = 0;
+            line->blank = line->overlong = false;
+            return right ? kind : 0;
+        }
     }
 }
 
@@ -43,13 +133,27 @@ bool line_open(line_t *line, uint32_t patience)
 {
     line->received = line->sent = 0;
     line->fault = 0;
-    line->begun = line->open = false;
-    put_mark(OPENED);
+    line->open = false;
+    line->filled = line->data = line->data_end = line->gathered = 0;
+    line->session = line->coming = line->leaving = 0;
+    line->overlong = line->blank = false;
+    line->opening++;
     const uint32_t start = clock_now();
-    uint32_t waited = 0;
+    uint32_t waited = 0, repeat = 0;
     // What comes before the answer belongs to the connection before.
     while (!line->open && waited < patience) {
-        line->open = get(patience - waited) == OPENED;
+        if (waited >= repeat) {
+            put_control(line, OPEN, line->opening, 0);
+            repeat = waited + REPEAT;
+        }
+        const uint32_t until = repeat < patience ? repeat : patience;
+        const int kind = next_frame(line, until - waited);
+        if (kind == LINE_CUT)
+            line->filled = 0;
+        if (kind == OPENED && line->in[HEADER + 2] == line->opening) {
+            line->session = line->in[HEADER + 1];
+            line->open = true;
+        }
         waited = clock_now() - start;
     }
     return line->open;
@@ -57,56 +161,100 @@ bool line_open(line_t *line, uint32_t patience)
 
 void line_close(line_t *line)
 {
-    put_mark(CLOSED);
+    if (line->open)
+        put_control(line, CLOSE, line->leaving, DONE);
     line->open = false;
+}
+
+// Reads frames until there are data, the connection ends, or so many milliseconds have passed (0: any number).
+static int wait_for_data(line_t *line, uint32_t limit)
+{
+    const uint32_t start = clock_now();
+    while (line->data == line->data_end || line->data == 0) {
+        const uint32_t waited = clock_now() - start;
+        if (limit > 0 && waited >= limit)
+            return -FORCEWIRE_TIMED_OUT;
+        line->data = 0;
+        const int kind = next_frame(line, limit > 0 ? limit - waited : 0);
+        const uint8_t session = line->in[HEADER + 1], number = line->in[HEADER + 2];
+        switch (kind) {
+        case OPENED:
+            if (session != line->session)
+                return fail(line, LINE_RESTARTED);
+            break; // the answer to an opening that was sent twice
+        case CLOSE:
+            if (line->in[DATA] != DONE) {
+                line->open = false;
+                return line->fault = LINE_REPORTED;
+            }
+            if (number != line->coming)
+                return fail(line, LINE_LOST);
+            line->open = false;
+            return 0;
+        case PROBE:
+        case PART:
+        case LAST:
+            if (session != line->session)
+                return fail(line, LINE_RESTARTED);
+            if (number != line->coming)
+                return fail(line, LINE_LOST);
+            if (kind == PROBE) {
+                put_control(line, ANSWER, line->leaving, 0);
+            } else {
+                line->coming++;
+                line->data = DATA;
+            }
+            break;
+        case -FORCEWIRE_TIMED_OUT:
+            return kind;
+        default:
+            return fail(line, kind < 0 ? kind : LINE_DAMAGED);
+        }
+    }
+    return 0;
 }
 
 static ptrdiff_t receive(void *context, void *bytes, size_t size, bool owed)
 {
     line_t *line = context;
-    uint8_t *to = bytes;
-    size_t n = 0;
-    while (n < size && line->open && line->fault == 0) {
-        const int byte = get(owed || n > 0 ? line->patience : 0);
-        if (byte == -FORCEWIRE_TIMED_OUT) {
-            // What has come is not lost: the call may be made again.
-            if (n == 0)
-                return byte;
-            break;
-        } else if (byte == CLOSED || byte == OPENED) {
-            line->open = false;
-        } else if (byte < 0) {
-            line->fault = byte;
-        } else {
-            to[n++] = (uint8_t)byte;
-            line->received++;
-        }
-    }
-    return n > 0 ? (ptrdiff_t)n : line->fault;
+    if (!line->open)
+        return line->fault;
+    const int status = wait_for_data(line, owed ? line->patience : 0);
+    if (status != 0 || !line->open)
+        return status;
+    const size_t here = (size_t)(line->data_end - line->data), n = size < here ? size : here;
+    memcpy(bytes, line->in + line->data, n);
+    line->data = (uint16_t)(line->data + n);
+    line->received += (uint32_t)n;
+    return (ptrdiff_t)n;
+}
+
+static void put_data(line_t *line, enum kind kind)
+{
+    put_frame(line, line->out, kind, line->leaving++, line->gathered);
+    line->gathered = 0;
 }
 
 static ptrdiff_t transmit(void *context, const void *bytes, size_t size)
 {
     line_t *line = context;
-    const uint8_t *from = bytes;
-    for (size_t i = 0; i < size; i++)
-        switch (from[i]) {
-        case END: put_mark(ESCAPED_END); break;
-        case ESCAPE: put_mark(ESCAPED_ESCAPE); break;
-        default: uart_put(from[i]);
-        }
-    line->sent += size;
-    line->begun = true;
-    return (ptrdiff_t)size;
+    if (line->fault != 0)
+        return line->fault;
+    if (line->gathered == LINE_DATA)
+        put_data(line, PART);
+    const size_t room = (size_t)(LINE_DATA - line->gathered), n = size < room ? size : room;
+    memcpy(line->out + DATA + line->gathered, bytes, n);
+    line->gathered = (uint16_t)(line->gathered + n);
+    line->sent += (uint32_t)n;
+    return (ptrdiff_t)n;
 }
 
 static int flush(void *context)
 {
     line_t *line = context;
-    if (line->begun)
-        uart_put(END);
-    line->begun = false;
-    return 0;
+    if (line->gathered > 0 && line->open)
+        put_data(line, LAST);
+    return line->fault;
 }
 
 forcewire_transport_t line_transport(line_t *line)

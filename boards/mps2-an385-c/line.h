@@ -1,14 +1,9 @@
-// A serial line as forcewire's transport, with `bridge` at its other end.
+// A serial line as forcewire's transport: the board's end of forcewire::line, whose documentation
+// (src/line/mod.rs) says what is on the line and why. At the other end is examples/bridge.
 //
-// A UART moves bytes and nothing else. But a server must get a message whole (i-PI drops a driver whose answer to
-// STATUS comes in two TCP segments), and a driver must know that its server has gone, or it takes what the next one
-// says for the rest of a message. So there are marks between the bytes, escaped as in SLIP (RFC 1055):
-//
-//     C0       from the board: the message is whole, send it
-//     DB DC    the byte C0
-//     DB DD    the byte DB
-//     DB 01    from the board: connect to a server, and hang up before if there is one; from the bridge: done
-//     DB 04    from either: the connection is closed
+// A UART moves bytes and may lose or change some; it has no connection and no end of a message.
+// The line brings these in frames with a checksum. What is damaged or lost ends the connection with
+// a fault, on both sides, within a second if both read.
 
 #ifndef LINE_H
 #define LINE_H
@@ -18,19 +13,42 @@
 
 #include "forcewire.h"
 
+// What ends a connection; recv and send return it, and forcewire_driver_error() shows it.
+enum {
+    LINE_OVERRUN = -101,   // the UART has lost a byte
+    LINE_DAMAGED = -102,   // a checksum is wrong, or what came is no frame
+    LINE_LOST = -103,      // a whole frame was lost
+    LINE_CUT = -104,       // a frame stopped halfway
+    LINE_SILENT = -105,    // nothing came for ten seconds; the host sends something every second
+    LINE_RESTARTED = -106, // the host has begun another connection
+    LINE_REPORTED = -107,  // the host has found a fault, or has started again
+};
+
+enum { LINE_DATA = 240, LINE_FRAME = 1 + 3 + LINE_DATA + 4 };
+
 typedef struct {
     // How long the peer may be silent when it owes something, in milliseconds.
     uint32_t patience;
     // Bytes of the protocol since the line was opened.
     uint32_t received, sent;
-    // Private: 0, or what recv returns from now on; and whether a message has begun that no END has ended.
+    // Private: a fault, or 0.
     int fault;
-    bool open, begun;
+    bool open;
+    // Which connection this is; which frames come and leave next.
+    uint8_t opening, session, coming, leaving;
+    // The frame that comes, without its end, and what of its data has not been read.
+    uint8_t in[LINE_FRAME];
+    uint16_t filled, data, data_end;
+    bool overlong, blank;
+    // The frame that grows.
+    uint8_t out[LINE_FRAME];
+    uint16_t gathered;
 } line_t;
 
-// Has the bridge connect to a server, and waits for that so many milliseconds.
+// Has the host connect to a server, and waits for that so many milliseconds.
 bool line_open(line_t *line, uint32_t patience);
 
+// Ends the connection; the host hangs up.
 void line_close(line_t *line);
 
 // What forcewire_driver_attach() wants. The line must stay where it is.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::iter;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use forcewire::net::{Address, PoolOptions};
 use forcewire::{Cell, Mode};
 
-use crate::drivers::Drivers;
+use crate::drivers::{Drivers, Ended, log};
 use crate::dynamics::{Plan, Simulation};
 use crate::evaluate::evaluate;
 use crate::units::Units;
@@ -41,7 +42,10 @@ how they are asked:
                     others may come and go at any time
   --wait S          seconds to wait for them, and for another when none is left (default: 60)
   --timeout S       seconds for an evaluation, before the driver is dropped (default: no limit)
-  --attempts N      drivers that may be lost over one structure (default: 3)
+  --attempts N      drivers that had answered before and may be lost over one structure
+                    (default: 3)
+  --stragglers S    give a structure to a second driver after S seconds, if that driver has
+                    nothing else to do; the first answer counts
   --mode MODE       consolidated (default), classic, or strict (ABINIT 9.6)
   --batch N         up to N structures at once, for drivers that ask for INIT
   --init TEXT       the text of INIT (default: one blank)
@@ -49,6 +53,8 @@ how they are asked:
 
 --evaluate prints a line of JSON for each frame, in their order: frame, energy (hartree), forces
 (hartree/bohr), virial (hartree), extras, driver and microseconds.
+  --keep-going      a frame that can't be computed has a line too, with its number and an error,
+                    and the others are computed
 
 --steps runs molecular dynamics at constant energy, from the first frame:
   --timestep FS     of each step (default: 1)
@@ -64,7 +70,8 @@ its values at all steps, and with its largest deviation from the first; both an 
 
 What happens is told on the standard error; the first line says where the server listens. It
 ends with 0 when all is done, with 1 and the reason when something failed, with 2 when a flag
-makes no sense. Drivers are told to EXIT.
+makes no sense. Drivers are told to EXIT. After SIGTERM or SIGHUP it waits for what is being
+computed, prints it, and ends with 143 or 129; a second signal ends it at once.
 ";
 
 /// The edge of the cube for frames without a cell, bohr.
@@ -78,6 +85,7 @@ struct Arguments {
     options: PoolOptions,
     drivers: usize,
     wait: Duration,
+    keep_going: bool,
     /// Frames are evaluated if there is none.
     plan: Option<Plan>,
 }
@@ -86,19 +94,26 @@ pub fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
+            // A pager that has seen enough closes the pipe.
+            return match io::stdout().write_all(HELP.as_bytes()) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    log(&format!("can't print the help: {error}"));
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
         Err(error) => {
-            eprintln!("server: {error} (--help lists the flags)");
+            log(&format!("{error} (--help lists the flags)"));
             return ExitCode::from(2);
         }
     };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("server: {error}");
-            ExitCode::FAILURE
+            log(&error.to_string());
+            let ended = error.downcast_ref::<Ended>();
+            ended.map_or(ExitCode::FAILURE, |ended| ExitCode::from(ended.status()))
         }
     }
 }
@@ -112,6 +127,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         options,
         drivers: count,
         wait,
+        keep_going,
         plan,
     } = arguments;
     let edge = cell.map_or(EDGE, |edge| edge * units.in_bohr());
@@ -130,7 +146,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     let result = drivers.gather(count).and_then(|()| match simulation {
         Some(simulation) => simulation.run(&mut drivers),
-        None => evaluate(iter::once(Ok(first)).chain(frames), &mut drivers, batch),
+        None => {
+            let frames = iter::once(Ok(first)).chain(frames);
+            evaluate(frames, &mut drivers, batch, keep_going)
+        }
     });
     let closed = drivers.close();
     result?;
@@ -147,7 +166,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let (mut drivers, mut wait) = (1, Duration::from_secs(60));
     let (mut mode, mut batch) = (None, None);
     let mut options = PoolOptions::default().attempts(Some(3));
-    let mut evaluate = false;
+    let (mut evaluate, mut keep_going) = (false, false);
     let mut plan = Plan {
         steps: 0,
         timestep: 1.0,
@@ -190,6 +209,10 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                 options.deadlines.evaluation = Some(seconds(name, &text(&mut flags)?)?);
             }
             Long("attempts") => options.attempts = Some(count(name, &text(&mut flags)?)?),
+            Long("stragglers") => {
+                options.stragglers = Some(seconds(name, &text(&mut flags)?)?);
+            }
+            Long("keep-going") => keep_going = true,
             Long("mode") => mode = Some(one_of(name, MODES, &text(&mut flags)?)?),
             Long("batch") => batch = Some(count(name, &text(&mut flags)?)?),
             Long("init") => options.init = text(&mut flags)?.into_bytes(),
@@ -228,6 +251,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
             return Err(format!("{flag} is for molecular dynamics, not for --evaluate").into());
         }
         _ if evaluate => None,
+        _ if keep_going => return Err("--keep-going is for --evaluate".into()),
         _ if plan.steps == 0 => return Err("--evaluate or --steps N is missing".into()),
         _ => Some(plan),
     };
@@ -244,6 +268,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
         options,
         drivers,
         wait,
+        keep_going,
         plan,
     }))
 }

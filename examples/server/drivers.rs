@@ -2,14 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::fs;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Ticket};
 use indicatif::ProgressBar;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 /// How often the pool is left, to see whether the user still wants us or another limit has passed.
@@ -17,6 +18,36 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long drivers have to close when they are told EXIT.
 const PARTING: Duration = Duration::from_secs(5);
+
+/// The process was asked to end by this signal, and nothing is computed any more.
+#[derive(Debug)]
+pub struct Ended {
+    signal: usize,
+}
+
+impl Ended {
+    /// What shells report of a process that a signal has ended.
+    pub fn status(&self) -> u8 {
+        u8::try_from(128 + self.signal).unwrap_or(1)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match i32::try_from(self.signal) {
+            Ok(SIGHUP) => "SIGHUP",
+            _ => "SIGTERM",
+        };
+        write!(f, "ended by {name}, after what was being computed")
+    }
+}
+
+impl Error for Ended {}
+
+/// Writes a line to the standard error. A log that can't be written is no reason to lose work.
+pub fn log(text: &str) {
+    let _ = io::stderr().write_all(format!("server: {text}\n").as_bytes());
+}
 
 /// So many drivers were lost over a job that it has no answer.
 #[derive(Debug)]
@@ -51,6 +82,12 @@ pub struct Drivers {
     alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
+    /// The signal by which the process was asked to end, or 0.
+    ending: Arc<AtomicUsize>,
+    /// Drivers get nothing more to compute.
+    drained: bool,
+    /// Nothing has happened in the last turn.
+    quiet: bool,
 }
 
 impl Drivers {
@@ -61,10 +98,24 @@ impl Drivers {
         wait: Duration,
     ) -> Result<Self, Box<dyn Error>> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        let ending = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // With nohup the run outlives its terminal.
+            if signal == SIGHUP && ignores_hangups() {
+                continue;
+            }
             // The second one ends us at once.
-            flag::register_conditional_shutdown(signal, 1, interrupted.clone())?;
-            flag::register(signal, interrupted.clone())?;
+            flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())?;
+            flag::register(signal, asked.clone())?;
+            match usize::try_from(signal) {
+                Ok(number) if signal != SIGINT => {
+                    flag::register_usize(signal, ending.clone(), number)?;
+                }
+                _ => {
+                    flag::register(signal, interrupted.clone())?;
+                }
+            }
         }
         let mut pool = Pool::new(options)?;
         // The host as it was given: a name may be more than one address.
@@ -78,6 +129,9 @@ impl Drivers {
             alone: None,
             bar: ProgressBar::hidden(),
             interrupted,
+            ending,
+            drained: false,
+            quiet: false,
         };
         drivers.say(&format!("listening on {bound}"));
         Ok(drivers)
@@ -89,7 +143,7 @@ impl Drivers {
     }
 
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("server: {text}"));
+        self.bar.suspend(|| log(text));
     }
 
     pub fn count(&self) -> usize {
@@ -103,7 +157,8 @@ impl Drivers {
         self.say(&format!("waiting up to {:?} for {wanted}", self.wait));
         while self.count() < count {
             let left = self.wait.saturating_sub(start.elapsed());
-            if left.is_zero() {
+            // One that has connected may still answer.
+            if left.is_zero() && self.pool.connections() <= self.count() {
                 return Err(format!(
                     "waited {:?} for {wanted}, and {} joined: start them while the server waits, with its address",
                     self.wait,
@@ -112,8 +167,18 @@ impl Drivers {
                 .into());
             }
             self.turn(left)?;
+            self.check_ending()?;
         }
         Ok(())
+    }
+
+    /// Fails if the process was asked to end and all that was being computed has been answered.
+    fn check_ending(&self) -> Result<(), Ended> {
+        let signal = self.ending.load(Ordering::Relaxed);
+        match self.drained && self.quiet && self.pool.running() == 0 {
+            true => Err(Ended { signal }),
+            false => Ok(()),
+        }
     }
 
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Box<dyn Error>> {
@@ -126,7 +191,7 @@ impl Drivers {
         loop {
             let mut left = limit.map_or(TICK, |limit| limit.saturating_sub(start.elapsed()));
             let late = left.is_zero();
-            if self.count() > 0 {
+            if self.count() > 0 || self.drained {
                 self.alone = None;
             } else {
                 if self.alone.is_none() {
@@ -138,17 +203,21 @@ impl Drivers {
                 let since = self.alone.get_or_insert_with(Instant::now);
                 left = left.min(self.wait.saturating_sub(since.elapsed()));
             }
-            match self.turn(left)? {
-                Some(outcome) => return Ok(Some(outcome)),
-                None if self.alone.is_some_and(|since| since.elapsed() >= self.wait) => {
-                    return Err(format!(
-                        "no driver is left, and none has come within {:?}: see what ended them",
-                        self.wait
-                    )
-                    .into());
-                }
-                None if late => return Ok(None),
-                None => {}
+            if let Some(outcome) = self.turn(left)? {
+                return Ok(Some(outcome));
+            }
+            self.check_ending()?;
+            let waited = self.alone.is_some_and(|since| since.elapsed() >= self.wait);
+            // One that has connected may still answer.
+            if waited && self.pool.connections() == 0 {
+                return Err(format!(
+                    "no driver is left, and none has come within {:?}: see what ended them",
+                    self.wait
+                )
+                .into());
+            }
+            if late {
+                return Ok(None);
             }
         }
     }
@@ -168,12 +237,21 @@ impl Drivers {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err("interrupted".into());
         }
-        match self.pool.next(Some(left.min(TICK)))? {
+        if self.ending.load(Ordering::Relaxed) != 0 && !self.drained {
+            self.drained = true;
+            let running = counted(self.pool.running(), "evaluation");
+            self.say(&format!("asked to end: waiting for {running}"));
+            self.pool.drain();
+        }
+        let event = self.pool.next(Some(left.min(TICK)))?;
+        self.quiet = event.is_none();
+        match event {
             Some(PoolEvent::Answered(answer)) => return Ok(Some(Ok(answer))),
             Some(PoolEvent::GivenUp {
                 ticket, attempts, ..
             }) => return Ok(Some(Err(GivenUp { ticket, attempts }))),
             Some(PoolEvent::Joined { driver, peer }) => {
+                self.alone = None; // it may have left again already
                 self.say(&format!("driver {driver} ({peer}) joined"));
             }
             Some(PoolEvent::Left {
@@ -199,10 +277,20 @@ impl Drivers {
         let left = self.pool.close(PARTING)?;
         if left > 0 {
             let drivers = counted(left, "driver");
-            eprintln!("server: {drivers} had not closed after {PARTING:?}");
+            log(&format!("{drivers} had not closed after {PARTING:?}"));
         }
         Ok(())
     }
+}
+
+/// Whether the process was started with SIGHUP ignored, as nohup does. Only Linux reports that.
+fn ignores_hangups() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 pub fn counted(count: usize, what: &str) -> String {

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::Rotation;
-use forcewire::net::{Answered, Job};
+use forcewire::net::{Answered, Job, Ticket};
 use serde_json::{Value, json};
 
 use crate::drivers::{Drivers, counted};
 use crate::xyz::Frame;
 
-/// Frames for each driver, or each place in its batch, that are asked for and not printed yet: more would fill the
-/// memory while the first of them takes its time.
+/// Frames for each driver, or each place in its batch, that are asked for and not printed yet: more
+/// would fill the memory while the first of them takes its time.
 const AHEAD: usize = 8;
 
 /// How long drivers are served before we look for frames again, and the other way round.
@@ -30,77 +31,152 @@ struct Asked {
     rotation: Rotation,
 }
 
-/// Evaluates all frames, by drivers that take `batch` at once.
+/// Evaluates all frames, by drivers that take `batch` at once. A frame that can't be computed ends
+/// it, or has a line that says so if it is to `keep_going`.
 pub fn evaluate(
     frames: impl Iterator<Item = Item> + Send + 'static,
     drivers: &mut Drivers,
     batch: usize,
+    keep_going: bool,
 ) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
-    let frames = read_ahead(frames);
-    let mut out = io::stdout().lock();
-    let mut asked = BTreeMap::new();
-    // Lines that wait for those before them.
-    let mut lines = BTreeMap::new();
-    let (mut submitted, mut printed) = (0, 0);
-    let mut end = None;
-    loop {
-        let most = AHEAD
-            .saturating_mul(batch)
-            .saturating_mul(drivers.count().max(1));
-        while end.is_none() && submitted - printed < most {
-            let patience = if asked.is_empty() {
-                TICK
-            } else {
-                Duration::ZERO
-            };
-            match frames.recv_timeout(patience) {
-                Ok(Ok(frame)) => {
-                    let (job, one) = job(frame, submitted);
-                    asked.insert(drivers.submit(job)?, one);
-                    submitted += 1;
-                }
-                Ok(Err(error)) => end = Some(Err(error)),
-                Err(RecvTimeoutError::Disconnected) => end = Some(Ok(())),
-                Err(RecvTimeoutError::Timeout) => break,
-            }
-        }
-        let limit = match (asked.is_empty(), &end) {
-            (true, Some(_)) => break,
-            (true, None) => Some(Duration::ZERO),
-            (false, None) if submitted - printed < most => Some(TICK),
-            (false, _) => None,
-        };
-        match drivers.next(limit)? {
-            Some(Ok(answer)) => {
-                if let Some(one) = asked.remove(&answer.ticket) {
-                    lines.insert(one.index, line(&one, &answer)?);
-                }
-            }
-            Some(Err(why)) => {
-                let one = asked.get(&why.ticket);
-                let (index, line) = one.map_or((0, 0), |one: &Asked| (one.index, one.line));
-                return Err(format!("frame {index}, which begins in line {line}: {why}").into());
-            }
-            None => {}
-        }
-        while let Some(line) = lines.remove(&printed) {
-            // The line and its end at once: a pipe would be written to twice.
-            out.write_all((line + "\n").as_bytes())
-                .map_err(|error| format!("can't print a result: {error}"))?;
-            printed += 1;
-        }
-    }
+    let mut evaluation = Evaluation {
+        keep_going,
+        asked: BTreeMap::new(),
+        lines: BTreeMap::new(),
+        submitted: 0,
+        printed: 0,
+        failed: 0,
+    };
+    let result = evaluation.run(&read_ahead(frames), drivers, batch);
+    // What has been computed is not lost with what has not.
+    let printed = evaluation.print_all();
     let seconds = start.elapsed().as_secs_f64();
-    let frames = counted(printed, "frame");
-    let rate = printed as f64 / seconds;
+    let frames = counted(evaluation.printed, "frame");
+    let rate = evaluation.printed as f64 / seconds;
     drivers.say(&format!(
         "{frames} in {seconds:.3} s, {rate:.1} evaluations/s"
     ));
-    Ok(end.unwrap_or(Ok(()))?)
+    result?;
+    printed?;
+    match evaluation.failed {
+        0 => Ok(()),
+        failed => Err(format!("{} can't be computed", counted(failed, "frame")).into()),
+    }
 }
 
-/// Reads frames in a thread of its own, so that no driver waits for a file, or a person at the standard input.
+struct Evaluation {
+    keep_going: bool,
+    /// Frames that drivers have.
+    asked: BTreeMap<Ticket, Asked>,
+    /// Lines that wait for those before them.
+    lines: BTreeMap<usize, String>,
+    submitted: usize,
+    printed: usize,
+    failed: usize,
+}
+
+impl Evaluation {
+    fn run(
+        &mut self,
+        frames: &Receiver<Item>,
+        drivers: &mut Drivers,
+        batch: usize,
+    ) -> Result<(), Box<dyn Error>> {
+        let mut end = None;
+        loop {
+            let most = AHEAD
+                .saturating_mul(batch)
+                .saturating_mul(drivers.count().max(1));
+            while end.is_none() && self.submitted - self.printed < most {
+                let patience = if self.asked.is_empty() {
+                    TICK
+                } else {
+                    Duration::ZERO
+                };
+                match frames.recv_timeout(patience) {
+                    Ok(Ok(frame)) => self.submit(frame, drivers)?,
+                    Ok(Err(error)) => end = Some(Err(error)),
+                    Err(RecvTimeoutError::Disconnected) => end = Some(Ok(())),
+                    Err(RecvTimeoutError::Timeout) => break,
+                }
+            }
+            self.print()?;
+            let limit = match (self.asked.is_empty(), &end) {
+                (true, Some(_)) => break,
+                (true, None) => Some(Duration::ZERO),
+                (false, None) if self.submitted - self.printed < most => Some(TICK),
+                (false, _) => None,
+            };
+            match drivers.next(limit)? {
+                Some(Ok(answer)) => {
+                    if let Some(one) = self.asked.remove(&answer.ticket) {
+                        self.lines.insert(one.index, line(&one, &answer)?);
+                    }
+                }
+                Some(Err(why)) => {
+                    if let Some(one) = self.asked.remove(&why.ticket) {
+                        self.fail(&one, &why)?;
+                    }
+                }
+                None => {}
+            }
+            self.print()?;
+        }
+        Ok(end.unwrap_or(Ok(()))?)
+    }
+
+    fn submit(&mut self, frame: Frame, drivers: &mut Drivers) -> Result<(), Box<dyn Error>> {
+        let (job, one) = job(frame, self.submitted);
+        self.submitted += 1;
+        match drivers.submit(job) {
+            Ok(ticket) => {
+                self.asked.insert(ticket, one);
+                Ok(())
+            }
+            Err(why) => self.fail(&one, &*why),
+        }
+    }
+
+    /// A frame can't be computed.
+    fn fail(&mut self, one: &Asked, why: &dyn fmt::Display) -> Result<(), Box<dyn Error>> {
+        if !self.keep_going {
+            let Asked { index, line, .. } = one;
+            return Err(format!("frame {index}, which begins in line {line}: {why}").into());
+        }
+        let error = json!(why.to_string());
+        let line = format!(r#"{{"frame":{},"error":{error}}}"#, one.index);
+        self.lines.insert(one.index, line);
+        self.failed += 1;
+        Ok(())
+    }
+
+    /// Prints the lines that wait for none before them.
+    fn print(&mut self) -> Result<(), String> {
+        while let Some(line) = self.lines.remove(&self.printed) {
+            print(line)?;
+            self.printed += 1;
+        }
+        Ok(())
+    }
+
+    /// Prints the lines that there are.
+    fn print_all(&mut self) -> Result<(), String> {
+        while let Some((_, line)) = self.lines.pop_first() {
+            print(line)?;
+            self.printed += 1;
+        }
+        Ok(())
+    }
+}
+
+fn print(line: String) -> Result<(), String> {
+    // The line and its end at once: a pipe would be written to twice.
+    let result = io::stdout().lock().write_all((line + "\n").as_bytes());
+    result.map_err(|error| format!("can't print a result: {error}"))
+}
+
+/// Reads frames in another thread: no driver waits for a file, or a person at the standard input.
 fn read_ahead(frames: impl Iterator<Item = Item> + Send + 'static) -> Receiver<Item> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     thread::spawn(move || {

@@ -117,7 +117,7 @@ pub unsafe extern "C" fn forcewire_driver_receive(
             return FORCEWIRE_INVALID_ARGUMENT;
         };
         let (Some(positions), false) = (positions, event.is_null()) else {
-            return handle.refuse("positions or event is NULL");
+            return handle.refuse("positions or event is NULL, or longer than memory");
         };
         let mut received = forcewire_event_t::NONE;
         let status = match handle.run(|driver| driver.receive(positions)) {
@@ -181,7 +181,7 @@ pub unsafe extern "C" fn forcewire_driver_reply(
             return FORCEWIRE_INVALID_ARGUMENT;
         };
         let (Some(evaluation), Some(forces), Some(extras)) = (evaluation, forces, extras) else {
-            return handle.refuse("evaluation, forces or extras is NULL");
+            return handle.refuse("evaluation, forces or extras is NULL, or longer than memory");
         };
         let evaluation = Evaluation::from(*evaluation);
         match handle.run(|driver| driver.reply(&evaluation, forces, extras)) {

@@ -75,14 +75,24 @@ module forcewire
    !> A status of ours: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
 
-   !> How long to wait for what, in seconds.
-   type, bind(c), public :: forcewire_patience
-      !> For the server to listen, or the driver to connect. 0 tries once.
-      real(c_double) :: connect = 60
-      !> For the rest of a message once its beginning has come, and for the peer to take what is sent.
-      real(c_double) :: message = 60
-      !> For the next message. 0 waits for ever.
-      real(c_double) :: idle = 0
+   !> How to connect, and how long to wait for what, in seconds. 0 stands for the default in each. Infinity
+   !> (ieee_arithmetic) waits without a limit. Everything else is a limit; less than a microsecond tries once.
+   type, bind(c), public :: forcewire_options
+      !> For the server to listen, or the driver to connect. By default a minute.
+      real(c_double) :: connect = 0
+      !> From the connection to the peer's first message. By default without a limit.
+      real(c_double) :: handshake = 0
+      !> For each message from its first byte to its last, in both directions, and for what a peer answers without
+      !> computing. By default a minute.
+      real(c_double) :: message = 0
+      !> For what the peer computes: until the forces are here, or the server's next message. By default without a
+      !> limit.
+      real(c_double) :: evaluation = 0
+      !> For a call as a whole. By default without a limit.
+      real(c_double) :: exchange = 0
+      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By default five
+      !> minutes.
+      real(c_double) :: keep_alive = 0
    end type
 
    !> What computes: extend it with the parameters that it needs.
@@ -129,10 +139,10 @@ module forcewire
       private
       integer(c_int32_t) :: bead = 0
    contains
-      !> connect(address [, flags, patience, stat]): to a server at HOST:PORT, [IPV6]:PORT or unix:NAME. Without
+      !> connect(address [, flags, options, stat]): to a server at HOST:PORT, [IPV6]:PORT or unix:NAME. Without
       !> FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
       procedure :: connect => driver_connect
-      !> adopt(socket [, flags, patience, stat]): takes over the descriptor of a connected socket.
+      !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => driver_adopt
       !> serve(potential [, stat]): computes until the server has had enough. A server that only closes the connection,
       !> as ASE's does, is FORCEWIRE_CLOSED, and no failure without stat.
@@ -158,9 +168,9 @@ module forcewire
       !> Where extras go: the same memory in a call that is made again, because some of them may be here.
       character(len=:), allocatable :: buffer
    contains
-      !> accept(address [, flags, patience, stat]): listens until one driver has connected.
+      !> accept(address [, flags, options, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
-      !> adopt(socket [, flags, patience, stat]): takes over the descriptor of a connected socket.
+      !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => server_adopt
       !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute one structure,
       !> whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i > j. Of extras the first 64 KiB are
@@ -214,17 +224,17 @@ module forcewire
          integer(c_int64_t), intent(out) :: driver(*)
          integer(c_int32_t), value :: flags
       end function
-      integer(c_int) function forcewire_driver_connect(driver, address, patience) bind(c)
+      integer(c_int) function forcewire_driver_connect(driver, address, options) bind(c)
          import
          integer(c_int64_t), intent(inout) :: driver(*)
          character(kind=c_char), intent(in) :: address(*)
-         type(forcewire_patience), intent(in) :: patience
+         type(forcewire_options), intent(in) :: options
       end function
-      integer(c_int) function forcewire_driver_adopt(driver, socket, patience) bind(c)
+      integer(c_int) function forcewire_driver_adopt(driver, socket, options) bind(c)
          import
          integer(c_int64_t), intent(inout) :: driver(*)
          integer(c_int), value :: socket
-         type(forcewire_patience), intent(in) :: patience
+         type(forcewire_options), intent(in) :: options
       end function
       integer(c_int) function forcewire_driver_serve(driver, potential, context, positions, forces, capacity) bind(c)
          import
@@ -268,17 +278,17 @@ module forcewire
          integer(c_int64_t), intent(out) :: server(*)
          integer(c_int32_t), value :: flags
       end function
-      integer(c_int) function forcewire_server_accept(server, address, patience) bind(c)
+      integer(c_int) function forcewire_server_accept(server, address, options) bind(c)
          import
          integer(c_int64_t), intent(inout) :: server(*)
          character(kind=c_char), intent(in) :: address(*)
-         type(forcewire_patience), intent(in) :: patience
+         type(forcewire_options), intent(in) :: options
       end function
-      integer(c_int) function forcewire_server_adopt(server, socket, patience) bind(c)
+      integer(c_int) function forcewire_server_adopt(server, socket, options) bind(c)
          import
          integer(c_int64_t), intent(inout) :: server(*)
          integer(c_int), value :: socket
-         type(forcewire_patience), intent(in) :: patience
+         type(forcewire_options), intent(in) :: options
       end function
       integer(c_int) function forcewire_server_evaluate(server, cell, positions, forces, natoms, answer, extras, &
                                                         extras_size) bind(c)
@@ -340,30 +350,30 @@ contains
 
    ! ---- the side that computes ----
 
-   recursive subroutine driver_connect(self, address, flags, patience, stat)
+   recursive subroutine driver_connect(self, address, flags, options, stat)
       class(forcewire_driver), intent(inout) :: self
       character(len=*), intent(in) :: address
       integer, intent(in), optional :: flags
-      type(forcewire_patience), intent(in), optional :: patience
+      type(forcewire_options), intent(in), optional :: options
       integer, intent(out), optional :: stat
       integer :: status
       call self%close
       status = forcewire_driver_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) &
-         status = forcewire_driver_connect(self%memory, trim(address)//c_null_char, given_patience(patience))
+         status = forcewire_driver_connect(self%memory, trim(address)//c_null_char, given_options(options))
       call self%conclude(status, stat)
    end subroutine
 
-   recursive subroutine driver_adopt(self, socket, flags, patience, stat)
+   recursive subroutine driver_adopt(self, socket, flags, options, stat)
       class(forcewire_driver), intent(inout) :: self
       integer, intent(in) :: socket
       integer, intent(in), optional :: flags
-      type(forcewire_patience), intent(in), optional :: patience
+      type(forcewire_options), intent(in), optional :: options
       integer, intent(out), optional :: stat
       integer :: status
       call self%close
       status = forcewire_driver_init(self%memory, given(flags))
-      if (status == FORCEWIRE_OK) status = forcewire_driver_adopt(self%memory, int(socket, c_int), given_patience(patience))
+      if (status == FORCEWIRE_OK) status = forcewire_driver_adopt(self%memory, int(socket, c_int), given_options(options))
       call self%conclude(status, stat)
    end subroutine
 
@@ -483,30 +493,30 @@ contains
 
    ! ---- the side that asks ----
 
-   recursive subroutine server_accept(self, address, flags, patience, stat)
+   recursive subroutine server_accept(self, address, flags, options, stat)
       class(forcewire_server), intent(inout) :: self
       character(len=*), intent(in) :: address
       integer, intent(in), optional :: flags
-      type(forcewire_patience), intent(in), optional :: patience
+      type(forcewire_options), intent(in), optional :: options
       integer, intent(out), optional :: stat
       integer :: status
       call self%close
       status = forcewire_server_init(self%memory, given(flags))
       if (status == FORCEWIRE_OK) &
-         status = forcewire_server_accept(self%memory, trim(address)//c_null_char, given_patience(patience))
+         status = forcewire_server_accept(self%memory, trim(address)//c_null_char, given_options(options))
       call self%conclude(status, stat)
    end subroutine
 
-   recursive subroutine server_adopt(self, socket, flags, patience, stat)
+   recursive subroutine server_adopt(self, socket, flags, options, stat)
       class(forcewire_server), intent(inout) :: self
       integer, intent(in) :: socket
       integer, intent(in), optional :: flags
-      type(forcewire_patience), intent(in), optional :: patience
+      type(forcewire_options), intent(in), optional :: options
       integer, intent(out), optional :: stat
       integer :: status
       call self%close
       status = forcewire_server_init(self%memory, given(flags))
-      if (status == FORCEWIRE_OK) status = forcewire_server_adopt(self%memory, int(socket, c_int), given_patience(patience))
+      if (status == FORCEWIRE_OK) status = forcewire_server_adopt(self%memory, int(socket, c_int), given_options(options))
       call self%conclude(status, stat)
    end subroutine
 
@@ -670,10 +680,10 @@ contains
       if (present(flags)) given = int(flags, c_int32_t)
    end function
 
-   recursive type(forcewire_patience) function given_patience(patience)
-      type(forcewire_patience), intent(in), optional :: patience
-      given_patience = forcewire_patience()
-      if (present(patience)) given_patience = patience
+   recursive type(forcewire_options) function given_options(options)
+      type(forcewire_options), intent(in), optional :: options
+      given_options = forcewire_options()
+      if (present(options)) given_options = options
    end function
 
    recursive subroutine make_room(self, room)

@@ -183,8 +183,8 @@ typedef struct {
   double energy;
   // Hartree, made symmetric, not divided by the volume.
   double virial[3][3];
-  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
-  // is room for.
+  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
+  // room for when they came: a call that goes on inside them needs a buffer of the same size.
   size_t extras_size;
 } forcewire_answer_t;
 
@@ -198,17 +198,27 @@ typedef int (*forcewire_potential_t)(void *context,
                                      size_t natoms,
                                      forcewire_evaluation_t *evaluation);
 
-// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute,
-// and for ever.
+// How to connect, and how long to wait for what, in seconds.
+//
+// 0 stands for the default in each field, as NULL does for all of them. INFINITY waits without a
+// limit. Everything else is a limit, and less than a microsecond tries once.
 typedef struct {
-  // For the server to listen, or the driver to connect. 0 tries once.
+  // For the server to listen, or the driver to connect. By default a minute.
   double connect;
-  // For the rest of a message once its beginning has come, and for the peer to take what is
-  // sent.
+  // From the connection to the peer's first message. By default without a limit.
+  double handshake;
+  // For each message from its first byte to its last, in both directions, and for what a peer
+  // answers without computing. By default a minute.
   double message;
-  // For the next message. 0 waits for ever.
-  double idle;
-} forcewire_patience_t;
+  // For what the peer computes: until the forces are here, or the server's next message. By
+  // default without a limit.
+  double evaluation;
+  // For a call as a whole. By default without a limit.
+  double exchange;
+  // For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+  // default five minutes.
+  double keep_alive;
+} forcewire_options_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -349,32 +359,33 @@ forcewire_status_t forcewire_driver_serve(forcewire_driver_t *driver,
 // firmware.
 forcewire_status_t forcewire_driver_connect(forcewire_driver_t *driver,
                                             const char *address,
-                                            const forcewire_patience_t *patience);
+                                            const forcewire_options_t *options);
 
 // Listens at an address, written as for forcewire_driver_connect(), until one driver has
 // connected. A program with many drivers accepts them itself and calls forcewire_server_adopt()
 // for each. Not in libraries for firmware.
 forcewire_status_t forcewire_server_accept(forcewire_server_t *server,
                                            const char *address,
-                                           const forcewire_patience_t *patience);
+                                           const forcewire_options_t *options);
 
 // Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
-forcewire_status_t forcewire_driver_adopt(forcewire_driver_t *driver,
-                                          int socket,
-                                          const forcewire_patience_t *patience);
+forcewire_status_t forcewire_driver_adopt(forcewire_driver_t *driver, int socket, const forcewire_options_t *options);
 
 // Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
-forcewire_status_t forcewire_server_adopt(forcewire_server_t *server,
-                                          int socket,
-                                          const forcewire_patience_t *patience);
+forcewire_status_t forcewire_server_adopt(forcewire_server_t *server, int socket, const forcewire_options_t *options);
 
-// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, over TCP (IPv4 or IPv6, no
+// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten seconds an address; a
+// unix socket must belong to a process of the same user or of root, and not be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no
 // Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
 // ends either text; blanks at their ends do not count.
 //
 // Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
 // sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
-void open_socket(int *psockfd, const int *inet, const int *port, const char *host, const char *prefix);
+void open_socket(int *psockfd,
+                 const int *inet,
+                 const int *port,
+                 const char *host,
+                 const char *prefix);
 
 // open_socket() with i-PI's usual prefix, /tmp/ipi_.
 void forcewire_open_socket_4(int *psockfd, const int *inet, const int *port, const char *host);

@@ -2,16 +2,14 @@
 
 use core::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::time::{Duration, Instant};
-use std::{fs, str};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::str;
+use std::time::Duration;
 
-use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::net::{Address, ConnectOptions, Stream, accept, connect_with};
 use forcewire::{Deadlines, Driver, Server};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, getsockname};
 
 use crate::handle::{self, Handle, Machine, forcewire_driver_t, forcewire_server_t};
@@ -20,18 +18,28 @@ use crate::memory::text;
 use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
 
-/// How long to wait for what, in seconds. Where one may be given, NULL means a minute, a minute,
-/// and for ever.
+/// How to connect, and how long to wait for what, in seconds.
+///
+/// 0 stands for the default in each field, as NULL does for all of them. INFINITY waits without a
+/// limit. Everything else is a limit, and less than a microsecond tries once.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct forcewire_patience_t {
-    /// For the server to listen, or the driver to connect. 0 tries once.
+pub struct forcewire_options_t {
+    /// For the server to listen, or the driver to connect. By default a minute.
     pub connect: f64,
-    /// For the rest of a message once its beginning has come, and for the peer to take what is
-    /// sent.
+    /// From the connection to the peer's first message. By default without a limit.
+    pub handshake: f64,
+    /// For each message from its first byte to its last, in both directions, and for what a peer
+    /// answers without computing. By default a minute.
     pub message: f64,
-    /// For the next message. 0 waits for ever.
-    pub idle: f64,
+    /// For what the peer computes: until the forces are here, or the server's next message. By
+    /// default without a limit.
+    pub evaluation: f64,
+    /// For a call as a whole. By default without a limit.
+    pub exchange: f64,
+    /// For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+    /// default five minutes.
+    pub keep_alive: f64,
 }
 
 /// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash
@@ -41,12 +49,12 @@ pub struct forcewire_patience_t {
 pub unsafe extern "C" fn forcewire_driver_connect(
     driver: *mut forcewire_driver_t,
     address: *const c_char,
-    patience: *const forcewire_patience_t,
+    options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     let call = || {
         // SAFETY: the caller's handle and memory.
         unsafe {
-            open::<Driver, _>(driver, patience, |options| {
+            open::<Driver, _>(driver, options, |options| {
                 connect_with(&named(address)?, options, |_, _| {})
             })
         }
@@ -62,15 +70,11 @@ pub unsafe extern "C" fn forcewire_driver_connect(
 pub unsafe extern "C" fn forcewire_server_accept(
     server: *mut forcewire_server_t,
     address: *const c_char,
-    patience: *const forcewire_patience_t,
+    options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     let call = || {
         // SAFETY: the caller's handle and memory.
-        unsafe {
-            open::<Server, _>(server, patience, |options| {
-                accept(&named(address)?, options)
-            })
-        }
+        unsafe { open::<Server, _>(server, options, |options| accept(&named(address)?, options)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
@@ -81,13 +85,13 @@ pub unsafe extern "C" fn forcewire_server_accept(
 pub unsafe extern "C" fn forcewire_driver_adopt(
     driver: *mut forcewire_driver_t,
     socket: c_int,
-    patience: *const forcewire_patience_t,
+    options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     // SAFETY: the caller's descriptor, which is this call's from now on.
     let socket = unsafe { owned(socket) };
     let call = || {
         // SAFETY: the caller's handle and memory.
-        unsafe { open::<Driver, _>(driver, patience, |options| adopt(socket, options.deadlines)) }
+        unsafe { open::<Driver, _>(driver, options, |options| adopt(socket, options)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
@@ -98,13 +102,13 @@ pub unsafe extern "C" fn forcewire_driver_adopt(
 pub unsafe extern "C" fn forcewire_server_adopt(
     server: *mut forcewire_server_t,
     socket: c_int,
-    patience: *const forcewire_patience_t,
+    options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     // SAFETY: as above.
     let socket = unsafe { owned(socket) };
     let call = || {
         // SAFETY: as above.
-        unsafe { open::<Server, _>(server, patience, |options| adopt(socket, options.deadlines)) }
+        unsafe { open::<Server, _>(server, options, |options| adopt(socket, options)) }
     };
     // SAFETY: the caller's handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
@@ -114,19 +118,19 @@ pub unsafe extern "C" fn forcewire_server_adopt(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`]; `patience` is NULL or can be read.
+/// That of [`Handle::of`]; `options` is NULL or can be read.
 unsafe fn open<M: Machine, S>(
     memory: *mut S,
-    patience: *const forcewire_patience_t,
+    options: *const forcewire_options_t,
     connection: impl FnOnce(ConnectOptions) -> io::Result<Stream>,
 ) -> forcewire_status_t {
     // SAFETY: the caller's word.
-    let (Some(handle), patience) = (unsafe { (Handle::<M>::of(memory), patience.as_ref()) }) else {
+    let (Some(handle), options) = (unsafe { (Handle::<M>::of(memory), options.as_ref()) }) else {
         return FORCEWIRE_INVALID_ARGUMENT;
     };
-    let Some(options) = patience.map_or(Some(ConnectOptions::new()), forcewire_patience_t::read)
+    let Some(options) = options.map_or(Some(ConnectOptions::new()), forcewire_options_t::read)
     else {
-        return handle.refuse("patience is no number of seconds");
+        return handle.refuse("the options are no numbers of seconds");
     };
     match connection(options) {
         Ok(stream) => {
@@ -141,13 +145,35 @@ unsafe fn open<M: Machine, S>(
     }
 }
 
-impl forcewire_patience_t {
+impl forcewire_options_t {
+    /// The same for Rust; None if a field is negative or NaN.
     fn read(&self) -> Option<ConnectOptions> {
-        let seconds = |seconds| Duration::try_from_secs_f64(seconds).ok();
-        let mut deadlines = Deadlines::NONE.message(seconds(self.message)?);
-        deadlines.evaluation = Some(seconds(self.idle)?).filter(|idle| !idle.is_zero());
-        let options = ConnectOptions::new().connect(seconds(self.connect)?);
+        let mut options = ConnectOptions::new();
+        let connect = limit(self.connect, Some(options.connect))?;
+        options.connect = connect.unwrap_or(Duration::MAX);
+        let default = options.deadlines;
+        let mut deadlines = Deadlines::NONE;
+        deadlines.handshake = limit(self.handshake, default.handshake)?;
+        deadlines.message = limit(self.message, default.message)?;
+        deadlines.evaluation = limit(self.evaluation, default.evaluation)?;
+        deadlines.exchange = limit(self.exchange, default.exchange)?;
+        options.keep_alive = limit(self.keep_alive, options.keep_alive)?;
         Some(options.deadlines(deadlines))
+    }
+}
+
+/// What a field means.
+fn limit(seconds: f64, default: Option<Duration>) -> Option<Option<Duration>> {
+    if seconds == 0.0 {
+        Some(default)
+    } else if seconds == f64::INFINITY {
+        Some(None)
+    } else {
+        // More than a Duration holds is without a limit, too.
+        match Duration::try_from_secs_f64(seconds) {
+            Err(_) if seconds > 0.0 => Some(None),
+            limit => limit.ok().map(Some),
+        }
     }
 }
 
@@ -171,78 +197,16 @@ unsafe fn owned(socket: c_int) -> Option<OwnedFd> {
     (socket >= 0).then(|| unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
-fn adopt(socket: Option<OwnedFd>, deadlines: Deadlines) -> io::Result<Stream> {
-    let socket = socket.ok_or(ErrorKind::InvalidInput)?;
+fn adopt(socket: Option<OwnedFd>, options: ConnectOptions) -> io::Result<Stream> {
+    let (socket, deadlines) = (socket.ok_or(ErrorKind::InvalidInput)?, options.deadlines);
     if getsockname(&socket)?.address_family() == AddressFamily::UNIX {
         let peer = Address::Unix(format!("descriptor {}", socket.as_raw_fd()).into());
         Stream::from_unix(UnixStream::from(socket), peer, deadlines)
     } else {
-        Stream::from_tcp(TcpStream::from(socket), deadlines)
-    }
-}
-
-/// Waits for a driver.
-fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> {
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
-    };
-    match address {
-        Address::Tcp { host, port } => {
-            // `localhost` may be two addresses, of which a driver tries either first.
-            let bound: Vec<_> = (host.as_str(), *port)
-                .to_socket_addrs()
-                .map_err(named)?
-                .map(TcpListener::bind)
-                .collect();
-            let listens = bound.iter().any(Result::is_ok);
-            let (listeners, errors): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
-            if let (false, Some(Err(error))) = (listens, errors.into_iter().next()) {
-                return Err(named(error));
-            }
-            let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-            let (socket, _) = wait(&listeners, address, options.connect)?.accept()?;
-            Stream::from_tcp(socket, options.deadlines)
+        let stream = Stream::from_tcp(TcpStream::from(socket), deadlines)?;
+        if let Some(limit) = options.keep_alive {
+            stream.keep_alive(limit)?;
         }
-        Address::Unix(path) => {
-            let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
-                ErrorKind::AddrInUse => io::Error::new(
-                    ErrorKind::AddrInUse,
-                    format!("can't listen on {address}: a server does already, or did and the file remained: remove it"),
-                ),
-                _ => named(error),
-            })?;
-            // Drivers of other users have no business here.
-            let waited = fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-                .and_then(|()| wait(&[&listener], address, options.connect).map(drop));
-            let socket = waited.and_then(|_| listener.accept());
-            let _ = fs::remove_file(path);
-            Stream::from_unix(socket?.0, address.clone(), options.deadlines)
-        }
-    }
-}
-
-/// The first of these to which a driver has connected.
-fn wait<'a, L: AsFd>(listeners: &'a [L], address: &Address, limit: Duration) -> io::Result<&'a L> {
-    let start = Instant::now();
-    loop {
-        let mut descriptors: Vec<_> = listeners
-            .iter()
-            .map(|it| PollFd::new(it, PollFlags::IN))
-            .collect();
-        let left = limit.saturating_sub(start.elapsed());
-        match poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()) {
-            Ok(0) => {
-                let text = format!("waited {limit:?} for a driver at {address}: was it started?");
-                return Err(io::Error::new(ErrorKind::TimedOut, text));
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            result => {
-                result?;
-                let mut pairs = listeners.iter().zip(&descriptors);
-                if let Some((first, _)) = pairs.find(|(_, it)| !it.revents().is_empty()) {
-                    return Ok(first);
-                }
-            }
-        }
+        Ok(stream)
     }
 }

@@ -54,9 +54,17 @@ fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     }
 }
 
+/// The same error, with the peer's name.
 #[cfg(feature = "std")]
-fn io(error: Error<std::io::Error>) -> Error<Fault> {
-    error.map_transport(Fault::Io)
+fn io(stream: &forcewire::net::Stream, error: Error<std::io::Error>) -> Error<Fault> {
+    match error {
+        Error::TimedOut(late) => {
+            let text = std::format!("{}: {late}", stream.peer());
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
+            Error::Transport(Fault::Io(error))
+        }
+        error => error.map_transport(Fault::Io),
+    }
 }
 
 #[cfg_attr(not(feature = "std"), allow(unused_variables))] // only sockets use all of `wait`
@@ -76,7 +84,7 @@ impl Transport for Link {
                 moved(n, size).map_err(Error::Transport)
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.read(buffer, wait).map_err(io),
+            Self::Stream(stream) => stream.read(buffer, wait).map_err(|error| io(stream, error)),
             _ => Err(Error::Transport(Fault::Code(0))),
         }
     }
@@ -94,7 +102,7 @@ impl Transport for Link {
                 moved(n, size).map_err(Error::Transport)
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.write(bytes, wait).map_err(io),
+            Self::Stream(stream) => stream.write(bytes, wait).map_err(|error| io(stream, error)),
             _ => Err(Error::Transport(Fault::Code(0))),
         }
     }
@@ -113,8 +121,26 @@ impl Transport for Link {
                 }
             }
             #[cfg(feature = "std")]
-            Self::Stream(stream) => stream.flush(wait).map_err(io),
+            Self::Stream(stream) => stream.flush(wait).map_err(|error| io(stream, error)),
             _ => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn lends(&mut self, array: &[u8]) -> bool {
+        match self {
+            Self::Stream(stream) => stream.lends(array),
+            _ => false,
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<Fault>> {
+        match self {
+            Self::Stream(stream) => stream
+                .flush_with(array, wait)
+                .map_err(|error| io(stream, error)),
+            _ => self.flush(wait),
         }
     }
 

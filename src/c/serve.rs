@@ -18,7 +18,7 @@ use crate::status::Failure;
 use crate::status::forcewire_status_t::{self, *};
 #[cfg(feature = "std")]
 use crate::unfinished::Arrays;
-use crate::unfinished::Task;
+use crate::unfinished::{Task, digest};
 
 /// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
 /// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn forcewire_driver_serve(
         }
         // SAFETY: the caller's memory. No slice of it is used while the potential runs.
         if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
-            return handle.refuse("positions or forces is NULL");
+            return handle.refuse("positions or forces is NULL, or longer than memory");
         }
         // SAFETY: the caller's handle, function and memory.
         unsafe { serve_one(driver, potential, context, positions, forces, capacity) }
@@ -97,15 +97,27 @@ unsafe fn serve_one(
                 evaluation,
                 forces: begun,
                 natoms,
+                digest: of,
             } if core::ptr::eq(begun, forces) && natoms <= capacity => {
+                // SAFETY: the caller's memory, with room for as many atoms as have come.
+                let digest = || unsafe { array(forces, natoms) }.map(digest);
+                if of.is_some() && of != digest() {
+                    return handle.fail(Failure::OtherArrays);
+                }
                 // SAFETY: the caller's handle and memory.
                 let status = unsafe {
                     forcewire_driver_reply(driver, &evaluation, forces, natoms, null(), 0)
                 };
                 // SAFETY: the caller's handle.
                 let handle = unsafe { Handle::<Driver>::of(driver) };
-                if status == FORCEWIRE_OK || handle.is_some_and(Handle::has_left) {
+                let Some(handle) = handle else {
+                    return FORCEWIRE_INVALID_ARGUMENT;
+                };
+                if status == FORCEWIRE_OK || handle.has_left() {
                     continue;
+                }
+                if let Task::Reply { digest: of, .. } = &mut handle.kept.task {
+                    *of = digest();
                 }
                 // SAFETY: the caller's handle.
                 return unsafe { end(driver, status) };
@@ -137,6 +149,7 @@ unsafe fn serve_one(
                 evaluation,
                 forces,
                 natoms,
+                digest: None,
             },
             Err(code) => Task::Report(code),
         };

@@ -129,7 +129,8 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
         let (Some(cell), Some(positions), Some(forces), Some(extras)) =
             (cell, positions, forces, extras)
         else {
-            return handle.refuse("cell, positions, forces or extras is NULL");
+            return handle
+                .refuse("cell, positions, forces or extras is NULL, or longer than memory");
         };
         let cell = Cell::from(*cell);
         let request = Request::new(&cell, positions);

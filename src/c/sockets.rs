@@ -8,19 +8,17 @@ use core::mem::MaybeUninit;
 use core::ptr::{null, null_mut};
 use std::cell::Cell;
 use std::ffi::OsStr;
-use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{process, str, thread};
 
-use forcewire::net::Address;
+use forcewire::Deadlines;
+use forcewire::net::{Address, ConnectOptions, connect_with};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -39,7 +37,8 @@ pub const FORCEWIRE_CONTINUE: c_int = 1;
 /// Bytes of a header, which is read by itself: a stream that ends here ends between two messages.
 const HEADER: usize = 12;
 
-/// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, over TCP (IPv4 or IPv6, no
+/// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten seconds an address; a
+/// unix socket must belong to a process of the same user or of root, and not be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no
 /// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
 /// ends either text; blanks at their ends do not count.
 ///
@@ -188,7 +187,12 @@ pub extern "C" fn forcewire_clear_error() {
 /// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn c_sleep(seconds: f64) {
-    guarded(|| thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()));
+    guarded(|| {
+        thread::sleep(match Duration::try_from_secs_f64(seconds) {
+            Err(_) if seconds > 0.0 => Duration::MAX,
+            duration => duration.unwrap_or_default(),
+        })
+    });
 }
 
 /// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
@@ -383,36 +387,35 @@ fn connect(
     host: &[u8],
     prefix: &[u8],
 ) -> Result<(RawFd, String), Failure> {
-    let failed = |peer: &dyn Display, error: io::Error| {
-        let status = match error.kind() {
-            ErrorKind::InvalidInput => FORCEWIRE_INVALID_ARGUMENT,
-            ErrorKind::TimedOut => FORCEWIRE_TIMED_OUT,
-            _ => FORCEWIRE_CONNECTION,
-        };
-        let hint = match error.kind() {
-            ErrorKind::ConnectionRefused | ErrorKind::NotFound => ": start the server first",
-            _ => "",
-        };
-        (status, format!("no connection to {peer}: {error}{hint}"))
-    };
-    if inet {
+    let address = if inet {
         let (Ok(host), Ok(port)) = (str::from_utf8(host), u16::try_from(port)) else {
             let host = host.escape_ascii();
             return Err(invalid(&format!(
                 "no connection to {host}, port {port}: there is no such port or name"
             )));
         };
-        let peer = Address::tcp(host, port);
-        let socket = TcpStream::connect((host, port))
-            .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
-            .map_err(|error| failed(&peer, error))?;
-        Ok((socket.into_raw_fd(), format!("{peer}")))
+        Address::tcp(host, port)
     } else {
-        let path = [prefix, host].concat();
-        let peer = Path::new(OsStr::from_bytes(&path)).display();
-        let socket =
-            UnixStream::connect(OsStr::from_bytes(&path)).map_err(|error| failed(&peer, error))?;
-        Ok((socket.into_raw_fd(), format!("{peer}")))
+        Address::Unix(OsStr::from_bytes(&[prefix, host].concat()).into())
+    };
+    // Once, as sockets.c does, and without deadlines: the calls that follow have none.
+    let options = ConnectOptions::new()
+        .connect(Duration::ZERO)
+        .deadlines(Deadlines::NONE)
+        .keep_alive(None);
+    match connect_with(&address, options, |_, _| {}) {
+        Ok(stream) => Ok((OwnedFd::from(stream).into_raw_fd(), address.to_string())),
+        Err(error) => {
+            let (status, hint) = match error.kind() {
+                ErrorKind::InvalidInput => (FORCEWIRE_INVALID_ARGUMENT, ""),
+                ErrorKind::TimedOut => (FORCEWIRE_TIMED_OUT, ""),
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
+                    (FORCEWIRE_CONNECTION, ": start the server first")
+                }
+                _ => (FORCEWIRE_CONNECTION, ""),
+            };
+            Err((status, format!("{error}{hint}")))
+        }
     }
 }
 

@@ -144,6 +144,7 @@ impl Failure {
                 | It::InvalidStatus { .. }
                 | It::Unfinished(_)
                 | It::ReplyDue
+                | It::Drained
                 | It::AnswerDue => FORCEWIRE_OUT_OF_TURN,
                 It::WrongLength { .. }
                 | It::TextTooLong(_)
@@ -177,8 +178,8 @@ impl fmt::Display for Failure {
             ),
             Self::Exchange(error) => error.fmt(f),
             Self::OtherArrays => f.write_str(
-                "a reply was begun with other arrays: make the call again with those, or call \
-                 forcewire_driver_reply(), or close the connection",
+                "a reply was begun with other arrays, or the forces have changed: make the call again with \
+                 those, or call forcewire_driver_reply(), or close the connection",
             ),
             Self::Internal => f.write_str(INTERNAL.to_str().unwrap_or_default()),
             Self::Potential(code) => write!(

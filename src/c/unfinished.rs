@@ -31,6 +31,8 @@ pub enum Task {
         evaluation: forcewire_evaluation_t,
         forces: *const [f64; 3],
         natoms: usize,
+        /// Of the forces, once the call that had them has returned.
+        digest: Option<u64>,
     },
     /// To send the reply that is in the library's arrays.
     #[cfg(feature = "std")]
@@ -39,7 +41,7 @@ pub enum Task {
     Report(c_int),
 }
 
-/// Arrays of the library's own.
+/// Arrays that the library owns.
 #[cfg(feature = "std")]
 pub struct Arrays {
     pub cells: Vec<Cell>,
@@ -79,4 +81,16 @@ impl Unfinished {
         }
         same
     }
+}
+
+/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the same.
+pub fn digest(forces: &[[f64; 3]]) -> u64 {
+    forces
+        .as_flattened()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |digest, force| {
+            (digest ^ force.to_bits())
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(29)
+        })
 }

@@ -25,9 +25,9 @@ impl Exchange for AwaitGetForce<'_> {
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
         let driver = &mut *self.driver;
         Ok(Step::Done(match driver.state {
-            State::Failed => return Err(driver.error),
+            State::Failed | State::Draining(_) | State::Drained => return Err(driver.error),
             State::Exited => Some(Event::Exit),
-            State::Closed | State::Draining(_) => Some(Event::Closed),
+            State::Closed => Some(Event::Closed),
             _ if driver.phase != Phase::HaveData => {
                 return Err(ProtocolError::NothingToReplyTo);
             }

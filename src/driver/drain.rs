@@ -24,8 +24,9 @@ impl Driver {
     ///
     /// It is done at once if no command is to come: the server has left or waits for a reply that
     /// it has asked for, no positions have begun, or the server does not keep to the protocol at
-    /// all ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is over:
-    /// [`reset`](Self::reset) the driver and connect again.
+    /// all ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is over,
+    /// and every other exchange returns what the driver had failed with, or
+    /// [`Drained`](ProtocolError::Drained): [`reset`](Self::reset) the driver and connect again.
     ///
     /// # Errors
     ///
@@ -68,13 +69,21 @@ impl Drain<'_> {
     #[inline(never)]
     fn begin(&mut self) {
         match (self.begins(), self.driver.state) {
-            (Some(begun), _) => {
+            (None, State::Idle | State::Answering | State::Asked | State::Replied)
+            | (None, State::Receiving { .. } | State::Gathered(_) | State::Direct(_)) => {
+                self.driver.error = ProtocolError::Drained;
+                self.driver.state = State::Drained;
+            }
+            (None, _) => {}
+            (Some(begun), state) => {
+                // What it has failed with says more.
+                if !matches!(state, State::Failed) {
+                    self.driver.error = ProtocolError::Drained;
+                }
                 self.driver.state = State::Draining(&[]);
                 self.driver.progress.expect(SCRATCH);
                 self.look(begun);
             }
-            (None, State::Draining(_) | State::Exited | State::Failed) => {}
-            (None, _) => self.driver.state = State::Closed,
         }
     }
 
@@ -89,7 +98,7 @@ impl Drain<'_> {
             let byte = if byte == 0 { b' ' } else { byte };
             rest = match rest {
                 [next] if *next == byte => {
-                    driver.state = State::Closed;
+                    driver.state = State::Drained;
                     return;
                 }
                 [next, rest @ ..] if *next == byte => rest,

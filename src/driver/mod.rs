@@ -79,6 +79,8 @@ pub struct Driver {
     state: State,
     natoms: Option<usize>,
     structures: usize,
+    /// POSDATA messages that have come whole, over all connections.
+    taken: u32,
     /// Of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
     /// Why it has failed, or has refused what the caller asked for last.
@@ -103,6 +105,7 @@ impl Driver {
             init_unreported: false,
             natoms: None,
             structures: 1,
+            taken: 0,
             seal: None,
             error: ProtocolError::NothingToReplyTo,
             greeted: false,
@@ -178,7 +181,7 @@ impl Driver {
     /// # Cancel safety
     ///
     /// The exchange may be kept and run again, or dropped and made anew with the same array, moved
-    /// or not, as long as nobody has written to it.
+    /// or not, as long as it was not written to.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
         positions: &'a mut [[T; 3]],
@@ -217,7 +220,7 @@ impl Driver {
     /// # Cancel safety
     ///
     /// Keep the exchange and run it again. Once the sink has taken atoms, one made anew is
-    /// [`ProtocolError::Unfinished`], because nobody can know what the sink holds.
+    /// [`ProtocolError::Unfinished`], because what the sink holds is not known.
     pub const fn receive_into<'a, S: Sink>(
         &'a mut self,
         cells: &'a mut [Cell],

@@ -165,9 +165,9 @@ impl<'a, P: Destination> Receive<'a, P> {
             return Ok(());
         }
         match driver.state {
-            State::Failed => return Err(Refused),
+            State::Failed | State::Draining(_) | State::Drained => return Err(Refused),
             State::Exited => self.stage = Stage::Exit,
-            State::Closed | State::Draining(_) => self.stage = Stage::Closed,
+            State::Closed => self.stage = Stage::Closed,
             State::Received => {
                 driver.expect_message();
                 match self.cells.first_mut() {
@@ -255,6 +255,7 @@ impl<'a, P: Destination> Receive<'a, P> {
             driver.expect_message();
             driver.phase = Phase::HaveData;
             driver.state = State::Received;
+            driver.taken = driver.taken.wrapping_add(1);
         }
     }
 }

@@ -148,8 +148,8 @@ impl<'a, F: Origin> Reply<'a, F> {
     fn begin(&mut self) -> Result<(), Refused> {
         match (self.stage, self.driver.state) {
             (Stage::Ended, _) => return Ok(()),
-            (_, State::Failed) => return Err(Refused),
-            (_, State::Exited | State::Closed | State::Draining(_)) => {
+            (_, State::Failed | State::Draining(_) | State::Drained) => return Err(Refused),
+            (_, State::Exited | State::Closed) => {
                 self.stage = Stage::Ended;
                 return Ok(());
             }
@@ -310,6 +310,10 @@ impl<F: Origin> Exchange for Reply<'_, F> {
 
     fn midway(&self) -> bool {
         self.driver.midway()
+    }
+
+    fn lent(&self) -> &[u8] {
+        self.forces.wire().unwrap_or_default()
     }
 
     #[inline(always)]

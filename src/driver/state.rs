@@ -36,6 +36,7 @@ pub(super) enum State {
     /// The conversation is over, except for a command that is to be read: what remains of the one
     /// that may have begun.
     Draining(&'static [u8]),
+    Drained,
     /// The conversation is over: with EXIT or without.
     Exited,
     Closed,
@@ -119,9 +120,9 @@ impl Driver {
     #[inline(never)]
     pub(super) fn ended(&mut self) {
         let within = match self.state {
-            State::Exited | State::Closed | State::Failed => return,
+            State::Exited | State::Closed | State::Failed | State::Drained => return,
             State::Draining(_) => {
-                self.state = State::Closed;
+                self.state = State::Drained;
                 return;
             }
             State::Receiving { message, .. } => Some(message),
@@ -152,7 +153,7 @@ impl Driver {
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
-            State::Asked | State::Exited | State::Closed | State::Failed => {
+            State::Asked | State::Exited | State::Closed | State::Failed | State::Drained => {
                 (Awaited::Nothing, None)
             }
         };

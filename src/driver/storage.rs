@@ -39,6 +39,8 @@ pub struct Storage<T, const N: usize, const B: usize = 1> {
     /// As long as the structures of this exchange need.
     forces: heapless::Vec<[T; 3], N>,
     evaluations: heapless::Vec<Evaluation, B>,
+    /// Which of the driver's structures are evaluated here.
+    of: u32,
 }
 
 impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
@@ -50,6 +52,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
             positions: [[T::ZERO; 3]; N],
             forces: heapless::Vec::new(),
             evaluations: heapless::Vec::new(),
+            of: 0,
         }
     }
 
@@ -58,6 +61,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         // A reply that is still due is not lost by receiving too early.
         if driver.status() != Header::HaveData {
             self.evaluations.clear();
+            self.of = driver.taken.wrapping_add(1);
         }
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
@@ -107,8 +111,15 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     }
 
     /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
+    /// There are no evaluations to send if the driver has received other positions since, into
+    /// other arrays ([`WrongLength`](crate::ProtocolError::WrongLength)).
     pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, &'a [[T; 3]]> {
-        driver.reply_batch(&self.evaluations, &self.forces, &[])
+        let evaluations = if driver.taken == self.of {
+            self.evaluations.as_slice()
+        } else {
+            &[]
+        };
+        driver.reply_batch(evaluations, &self.forces, &[])
     }
 
     /// [`reply`](Self::reply) for a program that never makes an exchange anew.

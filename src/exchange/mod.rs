@@ -93,6 +93,14 @@ pub trait Exchange: Sealed {
     /// and should be flushed.
     fn midway(&self) -> bool;
 
+    /// The caller's array that leaves from where it is, if the exchange sends one: for a transport
+    /// that sends a whole message in one call
+    /// ([`Transport::lends`](crate::blocking::Transport::lends)).
+    #[doc(hidden)]
+    fn lent(&self) -> &[u8] {
+        &[]
+    }
+
     /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people.
     /// An exchange that has not begun returns what remains of the one before.
     fn waits_for(&self) -> Wait;
@@ -170,6 +178,10 @@ impl<T: Exchange + ?Sized> Exchange for &mut T {
 
     fn midway(&self) -> bool {
         (**self).midway()
+    }
+
+    fn lent(&self) -> &[u8] {
+        (**self).lent()
     }
 
     fn waits_for(&self) -> Wait {

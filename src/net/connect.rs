@@ -3,9 +3,23 @@
 use core::time::Duration;
 use std::format;
 use std::io::{self, ErrorKind};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::fd::AsFd;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::Instant;
 
+#[cfg(unix)]
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use socket2::SockRef;
+#[cfg(unix)]
+use socket2::{Domain, Type};
+
+use super::address::resolve;
 #[cfg(unix)]
 use super::credentials::Credentials;
 use super::socket::Socket;
@@ -25,22 +39,27 @@ use crate::{Backoff, Deadlines};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// How long to wait for the server to listen. Zero tries once.
+    /// How long to wait for the server to listen, and for a driver to connect. Zero tries once,
+    /// for at most ten seconds an address. Looking up a name is not counted.
     pub connect: Duration,
     /// How long to wait for the peer of a connection.
     pub deadlines: Deadlines,
+    /// How long the peer's host may be gone without a word before a TCP connection is lost
+    /// ([`Stream::keep_alive`]). `None` leaves that to the deadlines.
+    pub keep_alive: Option<Duration>,
 }
 
 impl ConnectOptions {
     /// A minute for the server to listen, a minute for a message, no limit between messages and
     /// before the first: a server may accept connections long before it begins, and compute for
-    /// hours between two steps.
+    /// hours between two steps. Five minutes for a host that is gone.
     #[must_use]
     pub const fn new() -> Self {
         let minute = Duration::from_secs(60);
         Self {
             connect: minute,
             deadlines: Deadlines::NONE.message(minute),
+            keep_alive: Some(minute.saturating_mul(5)),
         }
     }
 
@@ -58,6 +77,24 @@ impl ConnectOptions {
     pub const fn deadlines(self, deadlines: Deadlines) -> Self {
         Self { deadlines, ..self }
     }
+
+    /// Sets [`keep_alive`](Self#structfield.keep_alive).
+    #[must_use]
+    pub const fn keep_alive(self, limit: Option<Duration>) -> Self {
+        Self {
+            keep_alive: limit,
+            ..self
+        }
+    }
+
+    /// A stream of this socket.
+    pub(super) fn stream(self, socket: Socket, peer: Address) -> io::Result<Stream> {
+        let stream = Stream::new(socket, peer, self.deadlines)?;
+        if let Some(limit) = self.keep_alive {
+            stream.keep_alive(limit)?;
+        }
+        Ok(stream)
+    }
 }
 
 impl Default for ConnectOptions {
@@ -70,6 +107,9 @@ impl Default for ConnectOptions {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An attempt lasts at least and at most this long: a host that swallows packets must not use up
+/// the time of others with the same name.
+const ATTEMPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Connects to a server with the default [`ConnectOptions`].
 ///
@@ -90,7 +130,7 @@ pub fn connect(address: &Address) -> io::Result<Stream> {
 /// # Errors
 ///
 /// The last attempt's, with the address in its text: when `options.connect` is over, or at once if
-/// trying again won't help (an unknown name, a path too long, no permission).
+/// trying again won't help at any address (an unknown name, a path too long, no permission).
 pub fn connect_with(
     address: &Address,
     options: ConnectOptions,
@@ -100,16 +140,18 @@ pub fn connect_with(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let remaining = options.connect.saturating_sub(start.elapsed());
-        // A host that swallows packets must not use up the time of others behind the same name.
-        let error = match attempt(
-            address,
-            remaining.clamp(Duration::from_secs(1), Duration::from_secs(10)),
-        ) {
-            Ok(socket) => return Stream::new(socket, address.clone(), options.deadlines),
+        let (least, most) = ATTEMPT;
+        let limit = match options.connect.is_zero() {
+            true => most,
+            false => remaining.clamp(least, most),
+        };
+        let error = match attempt(address, limit) {
+            Ok(socket) => return options.stream(socket, address.clone()),
             Err(error) => error,
         };
+        let repeats = !remaining.is_zero() && is_worth_repeating(&error);
         let error = io::Error::new(error.kind(), format!("no connection to {address}: {error}"));
-        if remaining.is_zero() || !worth_repeating(error.kind()) {
+        if !repeats {
             return Err(error);
         }
         let pause = backoff.failed().min(remaining);
@@ -118,13 +160,19 @@ pub fn connect_with(
     }
 }
 
-/// Whether this error may pass when a server starts.
-fn worth_repeating(kind: ErrorKind) -> bool {
+/// Whether this error may pass when a server starts, or a network.
+fn is_worth_repeating(error: &io::Error) -> bool {
+    // std has no kind for it: the host has no IPv6, for instance.
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) {
+        return true;
+    }
     matches!(
-        kind,
+        error.kind(),
         ErrorKind::ConnectionRefused
             | ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
+            | ErrorKind::AddrNotAvailable
             | ErrorKind::NotFound
             | ErrorKind::TimedOut
             | ErrorKind::WouldBlock
@@ -135,33 +183,103 @@ fn worth_repeating(kind: ErrorKind) -> bool {
     )
 }
 
-fn attempt(address: &Address, longest: Duration) -> io::Result<Socket> {
+fn attempt(address: &Address, limit: Duration) -> io::Result<Socket> {
     match address {
         Address::Tcp { host, port } => {
-            let mut last = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
-            for address in (host.as_str(), *port).to_socket_addrs()? {
-                match TcpStream::connect_timeout(&address, longest) {
+            let mut first = None;
+            for address in resolve(host, *port)? {
+                match tcp(&address, limit) {
                     Ok(socket) => return Ok(Socket::Tcp(socket)),
-                    Err(error) => last = error,
+                    // One address that is worth another try is enough.
+                    Err(error) => match &first {
+                        Some(kept) if is_worth_repeating(kept) || !is_worth_repeating(&error) => {}
+                        _ => first = Some(error),
+                    },
                 }
             }
-            Err(last)
+            let none = || io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
+            Err(first.unwrap_or_else(none))
         }
         #[cfg(unix)]
-        Address::Unix(path) => {
-            // Anyone who may write into a directory like /tmp could lead us elsewhere.
-            if path.is_symlink() {
-                let text = "it is a symbolic link, name the socket itself";
-                return Err(io::Error::new(ErrorKind::PermissionDenied, text));
-            }
-            let socket = std::os::unix::net::UnixStream::connect(path)?;
-            Credentials::of(&socket)?.check()?;
-            Ok(Socket::Unix(socket))
-        }
+        Address::Unix(path) => unix(path, limit),
         #[cfg(not(unix))]
         Address::Unix(_) => Err(io::Error::new(
             ErrorKind::Unsupported,
             "no unix sockets on this system",
         )),
     }
+}
+
+fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    #[cfg(unix)]
+    let socket = connect_within(address, limit)?;
+    #[cfg(not(unix))]
+    let socket = TcpStream::connect_timeout(address, limit)?;
+    // The system may choose the port of the server as ours, and connect the socket to itself
+    // (a simultaneous open) where nobody listens.
+    // One without a peer was reset just now, which its first message reports.
+    if socket.peer_addr().ok() == Some(socket.local_addr()?) {
+        // Closed without waiting for stray packets, which would keep the port from its server.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(socket)
+}
+
+/// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
+/// has failed: a server that drops a driver is not one that isn't there.
+#[cfg(unix)]
+fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let start = Instant::now();
+    let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&(*address).into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    loop {
+        let remaining = limit.saturating_sub(start.elapsed());
+        let mut descriptors = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX);
+        match poll(&mut descriptors, timeout) {
+            Ok(0) if remaining < Duration::from_millis(1) => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "it does not answer"));
+            }
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match socket.take_error()? {
+        Some(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error),
+        _ => {}
+    }
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
+#[cfg(unix)]
+fn unix(path: &Path, limit: Duration) -> io::Result<Socket> {
+    // Anyone who may write into a directory like /tmp could lead us elsewhere.
+    if path.is_symlink() {
+        let text = "it is a symbolic link, name the socket itself";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, text));
+    }
+    let start = Instant::now();
+    let socket = loop {
+        // Does not wait, unlike std's, which no time-out ends while the server's queue is full.
+        match mio::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if start.elapsed() >= limit {
+                    let text = "the server accepts nobody, and its queue is full";
+                    return Err(io::Error::new(ErrorKind::TimedOut, text));
+                }
+                std::thread::sleep(FIRST_PAUSE.min(limit));
+            }
+            result => break result?,
+        }
+    };
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    Credentials::of(&socket)?.check()?;
+    Ok(Socket::Unix(socket))
 }

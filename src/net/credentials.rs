@@ -37,6 +37,11 @@ impl Credentials {
         }
     }
 
+    /// The user's number.
+    pub(super) fn user(self) -> u32 {
+        self.user.as_raw()
+    }
+
     /// Whether it belongs to our user, or to one who may do everything anyway.
     pub(super) fn is_ours(self) -> bool {
         self.user == geteuid() || self.user.is_root()

@@ -1,28 +1,35 @@
 //! The host's side: connections over TCP and unix sockets.
 //!
-//! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one call: what
-//! has arrived is taken in one `recv`, what is small is gathered and leaves in one `send`, and large arrays
-//! move between the kernel and the caller's memory directly.
+//! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one
+//! call: what has arrived is taken in one `recv`, the pieces of a message leave in one `sendmsg`,
+//! and large arrays move between the kernel and the caller's memory directly.
 
 mod address;
+mod arrays;
 mod connect;
 #[cfg(unix)]
 mod credentials;
+mod inbox;
 #[cfg(unix)]
 mod listener;
 mod outbox;
 #[cfg(unix)]
 mod pool;
+mod serve;
 mod socket;
 mod stream;
 mod subnet;
 
 pub use address::{Address, AddressError};
+pub use arrays::Arrays;
 pub use connect::{ConnectOptions, connect, connect_with};
 #[cfg(unix)]
+pub use listener::accept;
+#[cfg(unix)]
 pub use pool::{
-    Answered, DriverId, EvaluateError, Job, LeftReason, Matching, Pool, PoolEvent, PoolOptions,
-    Refused, Ticket,
+    Answered, Counters, DriverId, EvaluateError, EvaluateFailure, Job, Latencies, LeftReason, Loss,
+    Matching, Pool, PoolEvent, PoolOptions, Refused, Ticket,
 };
+pub use serve::{Calculator, serve, serve_with};
 pub use stream::Stream;
 pub use subnet::{Subnet, SubnetError};

@@ -1,4 +1,4 @@
-//! What is on its way out: small pieces gathered until a message is whole.
+//! What is on its way out: the pieces of a message, gathered until it is whole.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::vec::Vec;
@@ -9,19 +9,32 @@ use super::socket::{BUFFER, Socket, append};
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
-    /// What of them has left.
+    /// An array that is not among them: the caller's memory, passed to each call that sends.
+    lent: Option<Lent>,
+    /// What of all that has left.
     sent: usize,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    /// Bytes that leave before it.
+    at: usize,
+    len: usize,
+}
+
+/// An array of so many bytes is lent, and smaller ones are copied. A copy costs less than the
+/// kernel's look at three pieces.
+const LENT: usize = 4 * 1024;
+
 impl Outbox {
-    /// Takes some bytes, at least one: keeps them, or sends them behind what is kept when they are too many to be
-    /// copied.
+    /// Takes some bytes, at least one: keeps them, or sends them after what is kept when they are
+    /// too many to be copied.
     pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
         if self.fits(bytes) {
             return Ok(self.keep(bytes));
         }
         loop {
-            if let Some(n) = self.push(socket, bytes)? {
+            if let Some(n) = self.push(socket, bytes, true)? {
                 return Ok(n);
             }
         }
@@ -30,18 +43,19 @@ impl Outbox {
     /// Sends what is kept.
     pub(super) fn flush(&mut self, socket: &Socket) -> io::Result<()> {
         while !self.is_empty() {
-            self.push(socket, &[])?;
+            self.send(socket, &[], true)?;
         }
         Ok(())
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.lent.is_none()
     }
 
-    /// Whether these are few enough to be copied.
+    /// Whether these are few enough to be copied, or must be: nothing may leave before an array
+    /// that is lent.
     pub(super) const fn fits(&self, bytes: &[u8]) -> bool {
-        self.bytes.len() + bytes.len() <= BUFFER
+        self.lent.is_some() || self.bytes.len() + bytes.len() <= BUFFER
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8]) -> usize {
@@ -49,33 +63,80 @@ impl Outbox {
         bytes.len()
     }
 
-    /// Sends what is kept and these bytes behind it, in one call that may take some of it; how many of these it took, if
-    /// it came to them.
-    pub(super) fn push(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let kept = self.kept();
+    /// Takes note of an array that leaves next, if it is worth it.
+    pub(super) fn lend(&mut self, array: &[u8]) -> bool {
+        if array.len() < LENT || self.lent.is_some() || self.sent > 0 {
+            return false;
+        }
+        self.lent = Some(Lent {
+            at: self.bytes.len(),
+            len: array.len(),
+        });
+        true
+    }
+
+    /// Sends what is kept and these bytes after it, in one call that may take some of it; how many
+    /// of these it took, if it came to them.
+    pub(super) fn push(
+        &mut self,
+        socket: &Socket,
+        bytes: &[u8],
+        waits: bool,
+    ) -> io::Result<Option<usize>> {
+        let kept = self.bytes.get(self.sent..).unwrap_or_default();
         let before = kept.len();
-        let n = if bytes.is_empty() {
-            match socket.write(kept)? {
-                0 => return Err(ErrorKind::WriteZero.into()),
-                n => n,
-            }
-        } else {
-            socket.write_vectored(&[IoSlice::new(kept), IoSlice::new(bytes)])?
-        };
+        let n = socket.send(&[IoSlice::new(kept), IoSlice::new(bytes)], waits)?;
         self.left(n.min(before));
         Ok((n > before || n == 0).then_some(n.saturating_sub(before)))
     }
 
-    fn kept(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
+    /// Sends what is kept, with the array that is lent, in one call that may take some of it.
+    pub(super) fn send(&mut self, socket: &Socket, array: &[u8], waits: bool) -> io::Result<()> {
+        let pieces = self.pieces(array)?.map(IoSlice::new);
+        match socket.send(&pieces, waits)? {
+            0 => Err(ErrorKind::WriteZero.into()),
+            n => {
+                self.left(n);
+                Ok(())
+            }
+        }
+    }
+
+    /// Copies what has not left of the array that is lent: the caller may change it from now on.
+    pub(super) fn take_over(&mut self, array: &[u8]) {
+        if self.lent.is_some()
+            && let Ok(pieces) = self.pieces(array)
+        {
+            self.bytes = pieces.concat();
+            (self.lent, self.sent) = (None, 0);
+        }
+    }
+
+    /// What has not left.
+    fn pieces<'a>(&'a self, array: &'a [u8]) -> io::Result<[&'a [u8]; 3]> {
+        let (at, len) = self.lent.map_or((0, 0), |lent| (lent.at, lent.len));
+        let array = match self.lent {
+            Some(_) if array.len() != len => {
+                return Err(io::Error::other("the array of a message is missing"));
+            }
+            Some(_) => array,
+            None => &[],
+        };
+        let (before, after) = self.bytes.split_at_checked(at).unwrap_or_default();
+        let mut sent = self.sent;
+        Ok([before, array, after].map(|piece| {
+            let n = sent.min(piece.len());
+            sent -= n;
+            piece.get(n..).unwrap_or_default()
+        }))
     }
 
     /// Counts bytes that have left.
     fn left(&mut self, n: usize) {
         self.sent += n;
-        if self.sent >= self.bytes.len() {
+        if self.sent >= self.bytes.len() + self.lent.map_or(0, |lent| lent.len) {
             self.bytes.clear();
-            self.sent = 0;
+            (self.lent, self.sent) = (None, 0);
         }
     }
 }

@@ -1,35 +1,33 @@
 //! A connection that costs one system call a message.
 
-use core::fmt;
 use core::task::Poll;
 use core::time::Duration;
-use std::boxed::Box;
 use std::format;
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::Instant;
-use std::vec;
 
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
 use super::Address;
+use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::socket::{BUFFER, Socket, copy};
+use super::socket::Socket;
 use crate::blocking::Transport;
-use crate::fmt::debug_as_display;
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, Wait};
+use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message
-/// until it is flushed.
+/// and sends them in one call when it is complete.
 ///
-/// When one of the [`Deadlines`] passes, the error is of the kind
-/// [`TimedOut`](ErrorKind::TimedOut), and its `source` is the [`TimedOut`](crate::TimedOut) that
-/// says what was waited for and what can still be done. Nothing that came is lost: keep the
-/// exchange and run it again to wait for as long again. The kernel wakes a waiting call four times
-/// within the shortest limit, so an exchange may time out a quarter of that late.
+/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which says what was
+/// waited for and what can still be done. Nothing that came is lost: keep the exchange and run it
+/// again to wait for as long again. The kernel wakes a waiting call four times within the shortest
+/// limit, so an exchange may time out a quarter of that late.
 ///
 /// The socket is tried before the clock is judged: bytes that have arrived are never late, even if
 /// this process was stopped meanwhile, and a limit of zero takes and sends what the socket allows
@@ -38,18 +36,17 @@ use crate::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, Wait};
 pub struct Stream {
     socket: Socket,
     peer: Address,
-    input: Box<[u8]>,
-    /// What of `input` came from the kernel, and what of that has been served.
-    filled: usize,
-    served: usize,
-    output: Outbox,
+    inbox: Inbox,
+    outbox: Outbox,
     /// When the clock of `timer` began.
     connected: Instant,
     timer: DeadlineTimer,
-    /// After which time the kernel wakes a read to look at the clock.
+    /// After which time the kernel wakes a call to look at the clock.
     tick: Option<Duration>,
     /// Whether a call may wait at all.
     waits: bool,
+    /// The peer sends with Nagle's algorithm.
+    delays: bool,
     /// What the poll under way may still do: messages to begin, and calls of the kernel.
     budget: usize,
     /// The last poll stopped because its budget was used up.
@@ -59,25 +56,31 @@ pub struct Stream {
 /// Messages that one [`Stream::poll`] begins, and times that it reads from the kernel.
 const BUDGET: usize = 64;
 
+/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
+/// acknowledged, and the kernel delays that by 40 ms or more. Who waits for this long for what is
+/// owed has such a peer, or a slow network.
+const DELAYED: Duration = Duration::from_millis(20);
+
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
-        // Runtimes hand out sockets that do not block, with which a wait would be a busy loop.
+        // Runtimes hand out sockets that do not block, with which a wait would take two calls.
         socket.set_nonblocking(false)?;
         socket.send_at_once()?;
-        if let Some(limit) = shortest(&deadlines) {
-            socket.set_write_timeout(tick(limit))?;
+        // Once for all messages: to set it for each costs more than to wake now and then.
+        let tick = shortest(&deadlines).map(tick);
+        if let Some(tick) = tick {
+            socket.set_timeouts(tick)?;
         }
         Ok(Self {
             socket,
             peer,
-            input: vec![0; BUFFER].into_boxed_slice(),
-            filled: 0,
-            served: 0,
-            output: Outbox::default(),
+            inbox: Inbox::new(),
+            outbox: Outbox::default(),
             connected: Instant::now(),
             timer: DeadlineTimer::new(deadlines),
-            tick: None,
+            tick,
             waits: true,
+            delays: false,
             budget: 0,
             stopped: false,
         })
@@ -90,8 +93,7 @@ impl Stream {
     /// Those of asking for the peer's address and of setting socket options.
     pub fn from_tcp(socket: TcpStream, deadlines: Deadlines) -> io::Result<Self> {
         let peer = socket.peer_addr()?;
-        let peer = Address::tcp(format!("{}", peer.ip()), peer.port());
-        Self::new(Socket::Tcp(socket), peer, deadlines)
+        Self::new(Socket::Tcp(socket), peer.into(), deadlines)
     }
 
     /// Takes over a unix connection, and has it block. `peer` is what errors call it.
@@ -102,6 +104,19 @@ impl Stream {
     #[cfg(unix)]
     pub fn from_unix(socket: UnixStream, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
         Self::new(Socket::Unix(socket), peer, deadlines)
+    }
+
+    /// Ends a TCP connection whose peer's host is gone without a word: switched off, or its network.
+    /// While nothing moves, the system asks that host after half of `limit` and then four times
+    /// more in the rest of it, in whole seconds (`SO_KEEPALIVE`). The read that waits fails then
+    /// ([`TimedOut`](ErrorKind::TimedOut), as an error of the transport). A host that is there
+    /// answers for as long as its program computes. Does nothing to a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn keep_alive(&self, limit: Duration) -> io::Result<()> {
+        self.socket.keep_alive(limit)
     }
 
     /// Closes the connection in both directions, for the peer too, without waiting.
@@ -135,9 +150,8 @@ impl Stream {
         self.budget = BUDGET;
         self.stopped = false;
         self.waits = false;
-        let result = self.without_waiting(|stream| Ok(crate::blocking::run(stream, exchange)));
+        let result = crate::blocking::run(self, exchange);
         self.waits = true;
-        let result = result.map_err(Error::Transport)?;
         match result {
             Err(Error::Transport(error)) if error.kind() == ErrorKind::WouldBlock => {
                 Ok(Poll::Pending)
@@ -151,17 +165,6 @@ impl Stream {
     #[must_use]
     pub const fn must_poll_again(&self) -> bool {
         self.stopped
-    }
-
-    /// Does this with a socket that does not block.
-    fn without_waiting<T>(
-        &mut self,
-        call: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> io::Result<T> {
-        self.socket.set_nonblocking(true)?;
-        let result = call(self);
-        self.socket.set_nonblocking(false)?;
-        result
     }
 
     /// Takes one of what a poll may do, or ends the poll.
@@ -181,12 +184,14 @@ impl Stream {
         }
     }
 
-    /// Makes a call of the kernel, again until it has done something or a deadline has passed.
+    /// Makes a call of the kernel, again until it has done something or a deadline has passed. The
+    /// call is told whether it may wait.
     fn within<T>(
         &mut self,
         wait: &Wait,
-        mut call: impl FnMut(&mut Self) -> io::Result<Option<T>>,
-    ) -> io::Result<T> {
+        direction: Direction,
+        mut call: impl FnMut(&mut Self, bool) -> io::Result<Option<T>>,
+    ) -> Result<T, Error<io::Error>> {
         // No clock is read where no deadline applies.
         let timed = self.timer.limit(wait).is_some();
         if !timed {
@@ -202,52 +207,63 @@ impl Stream {
             let mut is_due = false;
             if timed {
                 self.timer.note(now, wait);
-                let result = self.timer.check_moving(now);
-                result.map_err(|late| self.late(late))?;
+                self.timer.check_moving(now)?;
                 is_due = self.timer.due().is_some_and(|at| at <= now);
             }
-            let result = if is_due && self.waits {
-                self.without_waiting(&mut call)
-            } else {
-                call(self)
-            };
-            match result {
+            match call(self, self.waits && !is_due) {
                 Ok(Some(value)) => return Ok(value),
                 Ok(None) => {}
                 Err(error) if is_timeout(&error) => {
                     if timed {
-                        let result = self.timer.check(now);
-                        result.map_err(|late| self.late(late))?;
+                        self.timer.check(now)?;
                     }
                     if !self.waits {
-                        return Err(error);
+                        return Err(Error::Transport(error));
                     }
+                    self.rest(direction).map_err(Error::Transport)?;
                 }
-                Err(error) => return Err(self.named(error)),
+                Err(error) => return Err(Error::Transport(self.named(error))),
             }
         }
     }
 
-    /// Reads from the kernel, into `buffer` or, if there is none, into the stream's own; waits
-    /// until a deadline passes.
-    fn receive(&mut self, mut buffer: Option<&mut [u8]>, wait: &Wait) -> io::Result<usize> {
-        self.spend()?;
-        // No timer runs where none is needed: between two messages that come whole.
-        let tick = self.timer.limit(wait).map(tick);
-        if self.waits && self.tick != tick {
-            self.socket.set_read_timeout(tick)?;
-            self.tick = tick;
-        }
-        self.within(wait, |stream| {
-            let buffer = buffer.as_deref_mut().unwrap_or(&mut stream.input);
-            stream.socket.read(buffer).map(Some)
-        })
+    /// Waits where the kernel did not.
+    #[cfg_attr(not(unix), allow(clippy::unused_self, clippy::unnecessary_wraps))]
+    fn rest(&self, direction: Direction) -> io::Result<()> {
+        #[cfg(unix)]
+        self.socket.wait_if_nonblocking(direction, self.tick)?;
+        #[cfg(not(unix))]
+        let Direction = direction;
+        Ok(())
     }
 
-    /// The error for a deadline that has passed.
-    fn late(&self, late: TimedOut) -> io::Error {
-        let peer = self.peer.clone();
-        io::Error::new(ErrorKind::TimedOut, Late { peer, late })
+    /// Reads from the kernel, into `buffer` or ahead of it; waits until a deadline passes.
+    fn receive(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
+        self.spend().map_err(Error::Transport)?;
+        let owed = wait.owed() && self.socket.is_tcp();
+        if owed && self.delays {
+            // The kernel forgets it soon.
+            self.socket.acknowledge_at_once();
+        }
+        let begin = (owed && self.waits && !self.delays).then(Instant::now);
+        let result = self.within(wait, READING, |stream, waits| {
+            let socket = &stream.socket;
+            let n = stream.inbox.fill(buffer, |slices| match slices {
+                [ahead] => socket.receive(ahead, waits),
+                slices => socket.receive_vectored(slices, waits),
+            })?;
+            Ok(Some(n))
+        });
+        let is_held_back = match begin {
+            Some(begin) => begin.elapsed() >= DELAYED,
+            // A poll does not wait: it can't know.
+            None => owed && !self.waits && result.is_err(),
+        };
+        if is_held_back && !self.delays {
+            self.delays = self.waits;
+            self.socket.acknowledge_at_once();
+        }
+        result
     }
 
     /// The same error with the peer's name in it.
@@ -261,6 +277,18 @@ impl Stream {
     }
 }
 
+/// Gives up the connection, which blocks. What the stream has read ahead or kept is lost: between
+/// two messages that is nothing.
+#[cfg(unix)]
+impl From<Stream> for OwnedFd {
+    fn from(stream: Stream) -> Self {
+        match stream.socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
+        }
+    }
+}
+
 impl Transport for Stream {
     type Error = io::Error;
 
@@ -268,43 +296,42 @@ impl Transport for Stream {
         if wait.moved == 0 {
             self.spend().map_err(Error::Transport)?;
         }
-        if self.served == self.filled {
-            if buffer.len() >= BUFFER {
-                return self.receive(Some(buffer), wait).map_err(Error::Transport);
-            }
-            // A peer without TCP_NODELAY holds the rest back until the beginning is acknowledged.
-            // The kernel delays that by 40 ms unless it is asked each time not to. An array of more
-            // than a buffer comes in full segments, which no peer holds back.
-            if wait.owed() {
-                self.socket.acknowledge_at_once();
-            }
-            self.filled = self.receive(None, wait).map_err(Error::Transport)?;
-            self.served = 0;
+        if self.inbox.is_empty() {
+            return self.receive(buffer, wait);
         }
-        let fresh = self.input.get(self.served..self.filled).unwrap_or_default();
-        let n = copy(fresh, buffer);
-        self.served += n;
-        Ok(n)
+        Ok(self.inbox.serve(buffer))
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
-        if self.output.fits(bytes) {
-            return Ok(self.output.keep(bytes));
+        if self.outbox.fits(bytes) {
+            return Ok(self.outbox.keep(bytes));
         }
-        let sent = self.within(wait, |stream| stream.output.push(&stream.socket, bytes));
-        sent.map_err(Error::Transport)
+        self.within(wait, WRITING, |stream, waits| {
+            stream.outbox.push(&stream.socket, bytes, waits)
+        })
     }
 
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<io::Error>> {
-        if self.output.is_empty() {
+        self.flush_with(&[], wait)
+    }
+
+    fn lends(&mut self, array: &[u8]) -> bool {
+        self.outbox.lend(array)
+    }
+
+    fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<io::Error>> {
+        if self.outbox.is_empty() {
             return Ok(());
         }
         let wait = wait.taken();
-        let sent = self.within(&wait, |stream| {
-            stream.output.push(&stream.socket, &[])?;
-            Ok(stream.output.is_empty().then_some(()))
+        let sent = self.within(&wait, WRITING, |stream, waits| {
+            stream.outbox.send(&stream.socket, array, waits)?;
+            Ok(stream.outbox.is_empty().then_some(()))
         });
-        sent.map_err(Error::Transport)
+        if sent.is_err() {
+            self.outbox.take_over(array);
+        }
+        sent
     }
 
     fn exchange_done(&mut self) {
@@ -312,25 +339,22 @@ impl Transport for Stream {
     }
 }
 
-/// A deadline that has passed, with the peer's name.
-struct Late {
-    peer: Address,
-    late: TimedOut,
-}
+/// What a call waits for.
+#[cfg(unix)]
+type Direction = nix::poll::PollFlags;
+#[cfg(unix)]
+const READING: Direction = Direction::POLLIN;
+#[cfg(unix)]
+const WRITING: Direction = Direction::POLLOUT;
 
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.peer, self.late)
-    }
-}
-
-debug_as_display!(Late);
-
-impl core::error::Error for Late {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.late)
-    }
-}
+/// What a call waits for, which nobody asks.
+#[cfg(not(unix))]
+#[derive(Clone, Copy)]
+struct Direction;
+#[cfg(not(unix))]
+const READING: Direction = Direction;
+#[cfg(not(unix))]
+const WRITING: Direction = Direction;
 
 /// The shortest of the limits.
 fn shortest(deadlines: &Deadlines) -> Option<Duration> {

@@ -2,13 +2,17 @@
 
 use core::fmt;
 use core::str::FromStr;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::fmt::debug_as_display;
 
 /// Addresses that begin alike: `192.168.1.0/24`, `fd00::/8`, or one alone.
+///
+/// IPv4 addresses mapped into IPv6 (`::ffff:10.0.2.15`), as a server that listens on `::` sees
+/// them, are IPv4 addresses, in a subnet's text too: `::ffff:10.0.2.0/120` is `10.0.2.0/24`. No
+/// larger subnet of IPv6 contains them, not even `::/0`.
 ///
 /// ```
 /// use forcewire::net::Subnet;
@@ -23,17 +27,31 @@ use crate::fmt::debug_as_display;
 pub struct Subnet(IpNet);
 
 impl Subnet {
-    /// Whether an address is one of them. An IPv4 address that comes in IPv6's clothes (`::ffff:10.0.2.15`) is the
-    /// IPv4 address.
+    /// Whether an address is one of them.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// The subnet itself, without the bits after its prefix.
+    fn new(net: IpNet) -> Self {
+        let mapped = match (net.addr().to_canonical(), net) {
+            (IpAddr::V4(address), IpNet::V6(_)) => mapped(address, net.prefix_len()),
+            _ => None,
+        };
+        Self(mapped.unwrap_or(net).trunc())
+    }
+}
+
+/// The IPv4 subnet of an address and a prefix that are mapped into IPv6.
+fn mapped(address: Ipv4Addr, prefix: u8) -> Option<IpNet> {
+    let prefix = prefix.checked_sub(96)?;
+    Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
 }
 
 impl From<IpAddr> for Subnet {
     fn from(address: IpAddr) -> Self {
-        Self(address.into())
+        Self::new(address.into())
     }
 }
 
@@ -58,7 +76,7 @@ impl FromStr for Subnet {
         let alone = text.parse::<IpAddr>().map(IpNet::from);
         alone
             .or_else(|_| text.parse())
-            .map(Self)
+            .map(Self::new)
             .map_err(|_| SubnetError)
     }
 }
@@ -66,5 +84,49 @@ impl FromStr for Subnet {
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    fn subnet(text: &str) -> Subnet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_on_either_side() {
+        let plain: IpAddr = "10.0.2.15".parse().unwrap();
+        let mapped: IpAddr = "::ffff:10.0.2.15".parse().unwrap();
+        for text in [
+            "10.0.2.15",
+            "10.0.2.0/24",
+            "0.0.0.0/0",
+            "::ffff:10.0.2.15",
+            "::ffff:10.0.2.0/120",
+            "::ffff:0:0/96",
+        ] {
+            assert!(subnet(text).contains(plain), "{text}");
+            assert!(subnet(text).contains(mapped), "{text}");
+        }
+        assert!(Subnet::from(mapped).contains(plain));
+        assert!(!subnet("::/0").contains(mapped));
+        assert!(!subnet("::ffff:10.0.3.0/120").contains(plain));
+    }
+
+    #[test]
+    fn equal_subnets_are_equal() {
+        assert_eq!(subnet("10.0.2.15/24"), subnet("10.0.2.0/24"));
+        assert_eq!(subnet("::ffff:10.0.2.15/120").to_string(), "10.0.2.0/24");
+        assert_eq!(subnet("fd00::1/8").to_string(), "fd00::/8");
+    }
+
+    #[test]
+    fn what_is_no_subnet_is_refused() {
+        for text in ["", "10.0.2", "10.0.2.0/33", "::/129", "host", "10.0.2.0/"] {
+            assert_eq!(text.parse::<Subnet>(), Err(SubnetError), "{text}");
+        }
     }
 }

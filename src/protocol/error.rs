@@ -78,6 +78,8 @@ pub enum ProtocolError {
     Unfinished(Header),
     /// Positions were received and have not been replied to. The driver is as it was.
     ReplyDue,
+    /// The driver has given the conversation up ([`Driver::drain`](crate::Driver::drain)).
+    Drained,
     /// The driver still owes the forces of other positions. The server is as it was: take them
     /// ([`Server::get_forces`](crate::Server::get_forces)), drop them
     /// ([`Server::discard`](crate::Server::discard)), or close the connection.
@@ -243,6 +245,10 @@ impl fmt::Display for ProtocolError {
             Self::ReplyDue => f.write_str(
                 "positions were received and wait for a reply: reply, or close the connection",
             ),
+            Self::Drained => f.write_str(
+                "the driver has given the conversation up (drain): close the connection, reset the driver \
+                 and connect again",
+            ),
             Self::AnswerDue => f.write_str(
                 "the driver still owes the forces of other positions: take them (get_forces), drop them \
                  (discard), or close the connection",
@@ -260,8 +266,8 @@ impl fmt::Display for ProtocolError {
             ),
             Self::InvalidStatus { command, status } => write!(
                 f,
-                "{} is out of turn, the driver's status is \"{status}\": ask for its status and do what it \
-                 needs first",
+                "{} is out of turn, the driver's last status is \"{status}\": end what was begun, ask for \
+                 its status and do what it needs first",
                 command.name()
             ),
             Self::UnexpectedAnswer { answer, to } => write!(

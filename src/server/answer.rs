@@ -24,8 +24,8 @@ impl Answer {
         extras_sent: 0,
     };
 
-    /// The extras, as many bytes as `buffer` had room for; it must be the one that was given to the
-    /// exchange. Empty, one blank, a NUL, or text; often JSON.
+    /// The extras, as many bytes as `buffer` had room for when the first of them came; it must be
+    /// the one that was given to the exchange. Empty, one blank, a NUL, or text; often JSON.
     #[must_use]
     pub fn extras<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
         let from = buffer.get(self.extras_at..).unwrap_or_default();

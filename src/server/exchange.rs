@@ -39,8 +39,11 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// Whoever makes this exchange anew owns its arrays and has not changed them.
+    /// The caller that makes this exchange anew owns its arrays, and has not changed them.
     pub(super) owned: bool,
+    /// Bytes of extras for which the caller makes room when they have been announced.
+    #[cfg(feature = "std")]
+    pub(super) growing: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
+                #[cfg(feature = "std")]
+                growing: 0,
             },
             output,
         }
@@ -94,10 +99,16 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
     }
 
     /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is taken of them.
+    /// same exchange anew for each piece that moves: no fingerprint is taken of them. The request
+    /// has been [checked](Request::check).
+    ///
+    /// Up to `extras` bytes of extras are kept. If the buffer is too short for those that the
+    /// driver has announced, the exchange is refused with the length that it must have, and goes on
+    /// with a buffer of that length.
     #[cfg(feature = "std")]
-    pub(crate) const fn owned(mut self) -> Self {
+    pub(crate) const fn owned(mut self, extras: usize) -> Self {
         self.course.owned = true;
+        self.course.growing = extras;
         self
     }
 
@@ -188,7 +199,7 @@ impl<T: Scalar> Course<'_, T> {
     /// Checks the cells that are to be sent.
     #[inline(always)]
     fn check_cells(&mut self) -> Result<(), Refused> {
-        if self.sends_next() {
+        if self.sends_next() && !self.owned {
             for cell in self.request.cells {
                 let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
                 check_cell(&mut self.server.error, cell, inverted)?;
@@ -265,7 +276,8 @@ impl<T: Scalar> Course<'_, T> {
         let structures = request.cells.len();
         let most = structures.min(server.carried);
         check_length(&mut server.error, Quantity::Structures, structures, most)?;
-        request.check_atoms(&mut server.error, server.not_finite)?;
+        // The pool has looked at the numbers when it took the job.
+        request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
         match server.natoms {
             Some(expected) if expected != natoms && !server.changing_atoms => {
@@ -309,17 +321,18 @@ impl<T: Scalar> Course<'_, T> {
 
     /// Counts bytes that have moved, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
-        let server = &mut *self.server;
-        if server.is_sending() && server.progress.message == 0 && n > 0 {
-            if matches!(server.first, Header::Init | Header::PosData) {
-                server.request = None;
-            }
-            if server.first == Header::PosData {
-                server.natoms = Some(self.request.natoms());
-                server.structures = self.request.cells.len();
+        let begins = self.server.is_sending() && self.server.progress.message == 0 && n > 0;
+        if begins && matches!(self.server.first, Header::Init | Header::PosData) {
+            self.server.request = None;
+            self.server.init = None;
+            if self.server.first == Header::PosData {
+                self.server.natoms = Some(self.request.natoms());
+                self.server.structures = self.request.cells.len();
+            } else if self.goal == Goal::Evaluate {
+                self.server.init = Some(self.of_init());
             }
         }
-        server.moved(n)
+        self.server.moved(n)
     }
 
     /// All of a slice has moved.
@@ -371,6 +384,10 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     fn midway(&self) -> bool {
         self.course.server.progress.message > 0
+    }
+
+    fn lent(&self) -> &[u8] {
+        T::as_wire(self.course.request.numbers(0)).unwrap_or_default()
     }
 
     #[inline(always)]

@@ -29,8 +29,15 @@ impl<T: Scalar> Course<'_, T> {
         if !matches!(self.goal, Forces | Evaluate) {
             return Ok(());
         }
+        // INIT names the replica of the positions that follow it.
+        let announced = self.server.init.filter(|_| self.goal == Evaluate);
+        if announced.is_some_and(|init| init != self.of_init()) {
+            return self.server.refuse(ProtocolError::Unfinished(Header::Init));
+        }
+        // Only another discard continues one that has begun.
         if self.server.owes_forces() && self.server.structures == 0 {
-            return self.server.refuse(ProtocolError::AnswerDue);
+            let error = ProtocolError::Unfinished(Header::ForceReady);
+            return self.server.refuse(error);
         }
         if !self.answer_has_begun() {
             return Ok(());
@@ -97,16 +104,23 @@ impl<T: Scalar> Course<'_, T> {
         self.server.received.is_some() && self.server.received == Some(self.of_answer())
     }
 
-    /// The fingerprint of what was begun with this request: of INIT, or of the positions.
+    /// The fingerprint of what INIT says with this request.
+    #[inline(never)]
+    pub(super) fn of_init(&self) -> Fingerprint {
+        let mut fingerprint = Fingerprint::new();
+        fingerprint.word(self.request.replica as u32);
+        fingerprint.bytes(self.request.text);
+        fingerprint
+    }
+
+    /// The fingerprint of what was begun with this request: of INIT, or of all of it.
     #[inline(never)]
     pub(super) fn of_request(&self) -> Fingerprint {
-        let mut fingerprint = Fingerprint::new();
         if self.owned {
-            return fingerprint;
+            return Fingerprint::new();
         }
+        let mut fingerprint = self.of_init();
         if self.server.first == Header::Init {
-            fingerprint.word(self.request.replica as u32);
-            fingerprint.bytes(self.request.text);
             return fingerprint;
         }
         fingerprint.word(size_of::<T>() as u32);
@@ -134,6 +148,10 @@ impl<T: Scalar> Course<'_, T> {
         }
         fingerprint.bytes(as_memory(self.forces.as_flattened()));
         fingerprint.bytes(self.extras.get(..self.server.filled()).unwrap_or_default());
+        // How many bytes are kept is decided when the first of them comes.
+        if self.server.has_extras() {
+            fingerprint.word(self.extras.len() as u32);
+        }
         fingerprint
     }
 
@@ -198,6 +216,15 @@ impl Server {
 
     pub(super) const fn has_failed(&self) -> bool {
         matches!(self.state, State::Leaving | State::Closed | State::Failed)
+    }
+
+    /// Whether extras of the answer have begun to come, or all of it has come.
+    const fn has_extras(&self) -> bool {
+        match self.state {
+            State::Receiving(place) => matches!(place.field, Field::Extras | Field::ExtrasLength),
+            State::Surplus(_) | State::Idle => true,
+            _ => false,
+        }
     }
 
     /// Bytes of extras that are in the caller's buffer.

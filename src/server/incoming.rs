@@ -192,7 +192,10 @@ impl<T: Scalar> Course<'_, T> {
             return self.server.fail(ProtocolError::NegativeLength(announced));
         };
         let at = self.server.kept;
-        let room = self.extras.len().saturating_sub(at);
+        let room = self.extras.len();
+        #[cfg(feature = "std")]
+        let room = room.max(self.growing);
+        let room = room.saturating_sub(at);
         let kept = if index < self.server.structures {
             len.min(room)
         } else {

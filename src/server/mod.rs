@@ -84,6 +84,8 @@ use state::{Phase, State};
 ///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
 ///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its
 ///   request. [`discard`](Self::discard) drops them.
+/// - Between INIT and the positions, `evaluate` with the same replica and text. INIT has told the
+///   driver whose positions will come.
 ///
 /// After such an error the server is as it was.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -116,6 +118,8 @@ pub struct Server {
     /// dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
+    /// Of INIT that an evaluation has sent, until its positions leave.
+    init: Option<Fingerprint>,
     /// Why it has failed, or has refused what the caller asked for last.
     error: ProtocolError,
     progress: Progress,
@@ -147,6 +151,7 @@ impl Server {
             surplus: 0,
             request: None,
             received: None,
+            init: None,
             error: ProtocolError::AnswerDue,
             answer: Answer::NONE,
             inverse: [[0.0; 3]; 3],
@@ -154,10 +159,14 @@ impl Server {
         }
     }
 
-    /// Chooses the messages of an evaluation.
+    /// Chooses the messages of an evaluation. Once anything has been sent over a connection this
+    /// changes nothing until [`reset`](Self::reset): a driver that has been told the size of its
+    /// batches, or computes, keeps to the mode that it knows.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        if self.progress.message == 0 && matches!(self.phase, Phase::Unknown) && !self.greeted {
+            self.mode = mode;
+        }
         self
     }
 
@@ -199,6 +208,7 @@ impl Server {
         self.natoms = None;
         self.request = None;
         self.received = None;
+        self.init = None;
     }
 
     /// Asks the driver for its status. If a question is open, its answer is awaited instead: in a
@@ -269,7 +279,8 @@ impl Server {
     ///
     /// With the server as it was: [`ProtocolError::InvalidStatus`] unless positions have been sent,
     /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if
-    /// part of the answer is in other arrays. Final for the connection:
+    /// part of the answer is in other arrays, or the buffer for extras has another length than when
+    /// the first of them came. Final for the connection:
     /// [`WrongAtoms`](ProtocolError::WrongAtoms),
     /// [`NegativeLength`](ProtocolError::NegativeLength), [`NotFinite`](ProtocolError::NotFinite),
     /// [`Unanswered`](ProtocolError::Unanswered), [`EndOfStream`](ProtocolError::EndOfStream) and
@@ -299,8 +310,10 @@ impl Server {
         )
     }
 
-    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. For
-    /// a request that nobody is interested in any more, so that the driver can be given another.
+    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. Use
+    /// it to give up a request and send another. Once it has begun, the answer can't be taken any
+    /// more: [`get_forces`](Self::get_forces) and [`evaluate`](Self::evaluate) are
+    /// [`Unfinished`](ProtocolError::Unfinished) until the answer has been dropped.
     ///
     /// # Errors
     ///
@@ -431,6 +444,7 @@ impl fmt::Debug for Server {
             .field("last_status", &self.last_status())
             .field("state", &self.state)
             .field("error", &failed.then_some(self.error))
+            .field("initialized", &self.init.is_some())
             .field("natoms", &self.natoms)
             .field("carried", &self.carried)
             .field("traffic", &self.progress.traffic)

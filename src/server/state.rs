@@ -235,7 +235,10 @@ impl Server {
         self.greeted = true;
         let phase = match (self.phase, answer) {
             (Phase::Asked | Phase::Initializing, Header::Ready) => Phase::Ready,
-            (Phase::Asked, Header::NeedInit) => Phase::NeedsInit,
+            (Phase::Asked, Header::NeedInit) => {
+                self.init = None;
+                Phase::NeedsInit
+            }
             (Phase::Computing, Header::HaveData) => Phase::HasData,
             (Phase::Awaiting, Header::ForceReady) => {
                 return self.expect(Place::HEADER.next(answer, self.carried));

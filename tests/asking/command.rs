@@ -1,6 +1,7 @@
 //! The command line: help, nonsense, files that can't be read, and drivers that don't come.
 
-use std::process::Output;
+use std::fs::File;
+use std::process::{Output, Stdio};
 
 use crate::example;
 use crate::process::Place;
@@ -129,6 +130,8 @@ fn help_names_every_flag() {
         "--wait",
         "--timeout",
         "--attempts",
+        "--stragglers",
+        "--keep-going",
         "--mode",
         "--batch",
         "--init",
@@ -142,6 +145,87 @@ fn help_names_every_flag() {
         assert!(text.contains(&format!("\n  {flag}")), "{flag}");
     }
     assert!(text.contains("FILE --evaluate") && text.contains("FILE --steps N"));
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// A pipe that nobody reads.
+fn broken() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn help_that_cant_be_printed_is_no_panic() {
+    for (stdout, code) in [(full().into(), 1), (broken(), 0)] {
+        let mut command = example::server();
+        let status = command.arg("--help").stdout(stdout).status().unwrap();
+        assert_eq!(status.code(), Some(code));
+    }
+    for stderr in [full().into(), broken()] {
+        let mut command = example::server();
+        let status = command.arg("--nonsense").stderr(stderr).status().unwrap();
+        assert_eq!(status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_log_that_cant_be_written_costs_no_result() {
+    let place = Place::new();
+    let file = place.file("three.xyz", &ONE.repeat(3));
+    let driver = example::driver;
+    driver();
+    for stderr in [full().into(), broken()] {
+        let prefix = place.path("ipi_");
+        let prefix = prefix.to_str().unwrap();
+        let mut command = example::server();
+        command
+            .args([&file, "--evaluate", "-u", "-a", "water", "-S", prefix])
+            .stdout(Stdio::piped())
+            .stderr(stderr);
+        let server = command.spawn().unwrap();
+        let mut command = driver();
+        let socket = place.path("ipi_water");
+        command
+            .args(["-u", "-S", "", "-a", socket.to_str().unwrap(), "-m", "gas"])
+            .stderr(Stdio::null());
+        let mut driver = command.spawn().unwrap();
+        let output = server.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 3);
+        assert!(driver.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn results_that_cant_be_printed_are_the_reason_of_the_end() {
+    let place = Place::new();
+    let file = place.file("three.xyz", &ONE.repeat(3));
+    for arguments in [&["--evaluate"][..], &["--steps", "3"]] {
+        let prefix = place.path("ipi_");
+        let mut command = example::server();
+        let socket = place.path("ipi_water");
+        command
+            .args([&file, "-u", "-a", "water", "-S", prefix.to_str().unwrap()])
+            .args(arguments)
+            .stdout(broken())
+            .stderr(Stdio::piped());
+        let server = command.spawn().unwrap();
+        let mut command = example::driver();
+        command
+            .args(["-u", "-S", "", "-a", socket.to_str().unwrap(), "-m", "gas"])
+            .stderr(Stdio::null());
+        let mut driver = command.spawn().unwrap();
+        let output = server.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let log = String::from_utf8(output.stderr).unwrap();
+        let last = log.lines().last().unwrap();
+        assert!(last.contains("Broken pipe"), "{log}");
+        assert!(driver.wait().unwrap().success(), "it was told to exit");
+    }
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! `--evaluate`: frames in, JSON out.
 
 use std::io::{self, PipeWriter, Write};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use forcewire::Cell;
+use forcewire::net::{ConnectOptions, connect_with};
+use forcewire::{Cell, Driver, Event, Initialize, blocking};
 use serde_json::{Value, json};
 
 use crate::process::Transport::{Tcp, Unix};
-use crate::process::{Place, springs, within};
+use crate::process::{Place, Server, springs, within};
 
 const K: f64 = 0.125;
 const SPRINGS: &[&str] = &["-m", "harm3d", "-o", "0.125"];
@@ -292,18 +294,147 @@ fn a_frame_that_ends_drivers_is_named() {
     assert!(reason.starts_with(expected), "{reason}");
 }
 
+/// Leaves over these frames, and comes again.
+fn afraid_of(server: &Server, frames: &'static [usize]) -> thread::JoinHandle<()> {
+    let address = server.address.clone();
+    let bad: Vec<_> = frames.iter().map(|frame| positions(*frame)).collect();
+    thread::spawn(move || {
+        while let Ok(mut stream) = connect_with(&address, ONCE, |_, _| {}) {
+            let mut driver = Driver::new().initialize(Initialize::Once);
+            let mut cells = [Cell::orthorhombic([0.0; 3]); 8];
+            let mut all = vec![[0.0; 3]; 64];
+            loop {
+                let receive = driver.receive_batch(&mut cells, &mut all);
+                let (natoms, structures) = match blocking::run(&mut stream, receive) {
+                    Ok(Event::Positions {
+                        natoms, structures, ..
+                    }) => (natoms, structures),
+                    Ok(Event::Init { .. }) => continue,
+                    Ok(_) => return,
+                    Err(_) => break,
+                };
+                let chunks = || all.chunks(natoms).take(structures);
+                if chunks().any(|it| bad.iter().any(|bad| bad == it)) {
+                    break;
+                }
+                let replies: Vec<_> = chunks().map(|it| springs(K, it)).collect();
+                let evaluations: Vec<_> = replies.iter().map(|it| it.evaluation).collect();
+                let forces: Vec<_> = replies.iter().flat_map(|it| &it.forces).copied().collect();
+                let extras = vec![&b""[..]; structures];
+                let reply = driver.reply_batch(&evaluations, &forces, &extras);
+                if blocking::run(&mut stream, reply).is_err() {
+                    break;
+                }
+            }
+        }
+    })
+}
+
+const ONCE: ConnectOptions = ConnectOptions::new().connect(Duration::ZERO);
+
+#[test]
+fn it_keeps_going_after_a_frame_that_ends_drivers() {
+    for batch in ["1", "4"] {
+        let place = Place::new();
+        let file = place.file("frames.xyz", &frames(10));
+        let server = place.server(
+            Unix,
+            &[
+                &file,
+                "--evaluate",
+                "--units",
+                "bohr",
+                "--attempts",
+                "1",
+                "--batch",
+                batch,
+                "--keep-going",
+            ],
+        );
+        let driver = afraid_of(&server, &[2, 9]);
+        let ended = server.ends();
+        driver.join().unwrap();
+        assert_eq!(ended.code, Some(1));
+        assert!(
+            ended.log.ends_with("server: 2 frames can't be computed\n"),
+            "{}",
+            ended.log
+        );
+        let lines = lines(&ended.out);
+        assert_eq!(lines.len(), 10);
+        for (frame, line) in lines.iter().enumerate() {
+            if [2, 9].contains(&frame) {
+                assert_eq!(line["frame"], json!(frame));
+                let error = line["error"].as_str().unwrap();
+                assert!(error.contains("lost over one structure"), "{error}");
+            } else {
+                check(line, frame, &positions(frame), 1e-15);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_finishes_what_runs() {
+    type Ask = fn(&Server);
+    for (ask, code) in [(Server::terminate as Ask, 143), (Server::hang_up, 129)] {
+        let place = Place::new();
+        let file = place.file("frames.xyz", &frames(20));
+        let server = place.server(Unix, &[&file, "--evaluate", "--units", "bohr"]);
+        let ((go, wait), (tell, told)) = (channel::<()>(), channel());
+        let slow = server.thread(move |positions| {
+            tell.send(()).unwrap();
+            wait.recv().unwrap();
+            Some(springs(K, positions))
+        });
+        told.recv().unwrap();
+        // It computes as many as may wait for the first.
+        let quick = server.driver(SPRINGS);
+        server.says("driver 2 ");
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(server.out(), "");
+        ask(&server);
+        server.says("asked to end: waiting for 1 evaluation");
+        quick.was_dismissed();
+        go.send(()).unwrap();
+        slow.join().unwrap();
+        let ended = server.ends();
+        assert_eq!(ended.code, Some(code), "{}", ended.log);
+        assert!(!place.path("ipi_water").exists());
+        let lines = lines(&ended.out);
+        assert_eq!(lines.len(), 16, "{}", ended.out);
+        for line in &lines {
+            let frame = line["frame"].as_u64().unwrap() as usize;
+            check(line, frame, &positions(frame), 1e-15);
+        }
+    }
+}
+
+#[test]
+fn it_waits_while_drivers_come_and_go() {
+    let place = Place::new();
+    let file = place.file("frames.xyz", &frames(2));
+    let arguments = [&file, "--evaluate", "--units", "bohr", "--wait", "0.6"];
+    let server = place.server(Unix, &arguments);
+    for _ in 0..8 {
+        server.thread(|_| None).join().unwrap();
+        thread::sleep(Duration::from_millis(200));
+    }
+    let driver = server.driver(SPRINGS);
+    let ended = server.succeeds();
+    driver.was_dismissed();
+    assert_eq!(lines(&ended.out).len(), 2);
+}
+
 #[test]
 fn a_driver_that_takes_too_long_is_dropped() {
     let place = Place::new();
     let file = place.file("frames.xyz", &frames(1));
-    let arguments = [&file, "--evaluate", "--timeout", "0.2", "--attempts", "1"];
+    let arguments = [&file, "--evaluate", "--timeout", "0.2", "--wait", "0.2"];
     let server = place.server(Tcp, &arguments);
     let driver = server.driver(&["-m", "gas", "-o", "600"]);
     server.says("left: waited 200ms for the driver's forces: is it still computing?");
     let reason = server.fails();
-    assert!(
-        reason.contains("frame 0, which begins in line 1: 1 driver was lost"),
-        "{reason}"
-    );
+    assert!(reason.contains("no driver is left"), "{reason}");
     driver.kill();
 }

@@ -191,6 +191,16 @@ impl Server {
         within(text, || self.log().contains(text).then_some(()));
     }
 
+    /// What a batch system does before it kills.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// What a terminal does that is closed.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
     /// What Ctrl-C does.
     pub fn interrupt(&self) {
         self.process.signal(Signal::INT);

@@ -20,7 +20,8 @@ use std::process::{Command, Stdio};
 use page::Table;
 
 const EVALUATIONS: usize = 1000;
-const ATOMS: usize = 64;
+/// Atoms of the driver's structures, and of the server's the first of these.
+const ATOMS: [usize; 3] = [64, 4096, 100_000];
 
 trait Peer: Read + Write {}
 impl<T: Read + Write> Peer for T {}
@@ -37,21 +38,30 @@ fn main() {
     }
     let mut table = Table::new("src/manual/speed.md", "calls");
     table.line(format!(
-        "system calls an evaluation of {ATOMS} atoms, over {EVALUATIONS} of them"
+        "system calls an evaluation, over {EVALUATIONS} of them ({} of 100000 atoms)",
+        evaluations(100_000)
     ));
-    for (role, count) in [("driver", driver as Count), ("server", server)] {
+    let [small, large, largest] = ATOMS;
+    for (role, natoms, count) in [
+        ("driver", small, driver as Count),
+        ("driver", large, driver),
+        ("driver", largest, driver),
+        ("server", small, server),
+    ] {
         for transport in ["tcp", "unix"] {
             for mode in ["classic", "consolidated"] {
-                let calls = count(transport, mode);
+                let calls = count(transport, mode, natoms);
                 let each: Vec<String> = calls
                     .iter()
-                    .filter(|(_, n)| **n >= EVALUATIONS / 10)
-                    .map(|(name, n)| format!("{name} {:.2}", *n as f64 / EVALUATIONS as f64))
+                    .filter(|(_, n)| **n >= evaluations(natoms) / 10)
+                    .map(|(name, n)| {
+                        format!("{name} {:.2}", *n as f64 / evaluations(natoms) as f64)
+                    })
                     .collect();
-                let all = calls.values().sum::<usize>() as f64 / EVALUATIONS as f64;
+                let all = calls.values().sum::<usize>() as f64 / evaluations(natoms) as f64;
                 let each = each.join(", ");
                 table.line(format!(
-                    "{role} {transport:>5} {mode:>13} {all:>6.2}   {each}"
+                    "{role} {natoms:>6} {transport:>5} {mode:>13} {all:>6.2}   {each}"
                 ));
             }
         }
@@ -61,7 +71,12 @@ fn main() {
 
 /// Calls by name that a program made.
 type Calls = BTreeMap<String, usize>;
-type Count = fn(&str, &str) -> Calls;
+type Count = fn(&str, &str, usize) -> Calls;
+
+/// Few enough to take seconds.
+fn evaluations(natoms: usize) -> usize {
+    EVALUATIONS.min(100_000_000 / natoms / 10)
+}
 
 /// strace in front of a program. On connected sockets and nothing else: starting a process is not what is counted.
 fn strace(summary: &Path, program: &Command) -> Command {
@@ -84,14 +99,14 @@ fn counted(summary: &Path) -> Calls {
 }
 
 /// Calls that the server made for one driver.
-fn server(transport: &str, mode: &str) -> Calls {
+fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (summary, frames) = (
         directory.path().join("calls"),
         directory.path().join("frames.xyz"),
     );
-    let frame = format!("{ATOMS}\n\n{}", "Ar 0 0 0\n".repeat(ATOMS));
-    std::fs::write(&frames, frame.repeat(EVALUATIONS)).expect("a file");
+    let frame = format!("{natoms}\n\n{}", "Ar 0 0 0\n".repeat(natoms));
+    std::fs::write(&frames, frame.repeat(evaluations(natoms))).expect("a file");
     let mut command = strace(&summary, &example::server());
     command.arg(&frames).args(["--evaluate", "--mode", mode]);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -109,9 +124,12 @@ fn server(transport: &str, mode: &str) -> Calls {
         let (_, address) = line.trim_end().rsplit_once(' ').expect("an address");
         let mut peer = TcpStream::connect(address).expect("the server");
         peer.set_nodelay(true).expect("TCP");
-        compute(&mut peer);
+        compute(&mut peer, natoms);
     } else {
-        compute(&mut UnixStream::connect(&socket).expect("the server"));
+        compute(
+            &mut UnixStream::connect(&socket).expect("the server"),
+            natoms,
+        );
     }
     let mut rest = String::new();
     said.read_to_string(&mut rest).expect("the server");
@@ -120,9 +138,9 @@ fn server(transport: &str, mode: &str) -> Calls {
 }
 
 /// A driver whose forces are 0, until it is told to exit.
-fn compute(peer: &mut dyn Peer) {
-    let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * ATOMS], false);
-    let reply = layout::forceready(&[0.0], &[0.0; 3 * ATOMS], &[0.0; 9], &[b""]);
+fn compute(peer: &mut dyn Peer, natoms: usize) {
+    let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * natoms], false);
+    let reply = layout::forceready(&[0.0], &vec![0.0; 3 * natoms], &[0.0; 9], &[b""]);
     loop {
         peer.read_exact(&mut header).expect("the server");
         match &header {
@@ -137,7 +155,7 @@ fn compute(peer: &mut dyn Peer) {
 }
 
 /// Calls that the driver made while it served.
-fn driver(transport: &str, mode: &str) -> Calls {
+fn driver(transport: &str, mode: &str, natoms: usize) -> Calls {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let summary = directory.path().join("calls");
     let mut command = strace(&summary, &example::driver());
@@ -151,7 +169,7 @@ fn driver(transport: &str, mode: &str) -> Calls {
             .expect("strace");
         let (mut peer, _) = listener.accept().expect("the driver");
         peer.set_nodelay(true).expect("TCP");
-        converse(&mut peer, mode);
+        converse(&mut peer, mode, natoms);
         assert!(child.wait().expect("strace").success());
     } else {
         let path = directory.path().join("socket");
@@ -161,7 +179,7 @@ fn driver(transport: &str, mode: &str) -> Calls {
             .arg(&path)
             .spawn()
             .expect("strace");
-        converse(&mut listener.accept().expect("the driver").0, mode);
+        converse(&mut listener.accept().expect("the driver").0, mode, natoms);
         assert!(child.wait().expect("strace").success());
     }
     counted(&summary)
@@ -174,11 +192,11 @@ fn row(line: &str) -> Option<(String, usize)> {
     Some(((*fields.last()?).to_owned(), calls))
 }
 
-fn converse(peer: &mut dyn Peer, mode: &str) {
+fn converse(peer: &mut dyn Peer, mode: &str, natoms: usize) {
     let cube = layout::cube(10.0);
-    let posdata = layout::posdata(&cube, &layout::cube(0.1), &[0.0; 3 * ATOMS]);
-    let (mut status, mut reply) = ([0; 12], vec![0; 100 + 24 * ATOMS]);
-    for _ in 0..EVALUATIONS {
+    let posdata = layout::posdata(&cube, &layout::cube(0.1), &vec![0.0; 3 * natoms]);
+    let (mut status, mut reply) = ([0; 12], vec![0; 100 + 24 * natoms]);
+    for _ in 0..evaluations(natoms) {
         if mode == "classic" {
             peer.write_all(b"STATUS      ").expect("the driver");
             peer.read_exact(&mut status).expect("the driver");

@@ -31,7 +31,7 @@ fn main() {
         "{:>7} {:>5} {:>13} {:>12} {:>13} {:>7}",
         "atoms", "", "", "plain", "forcewire", "ratio"
     ));
-    for natoms in [1, 64, 1000, 10_000, 100_000] {
+    for natoms in [1, 64, 512, 1000, 4096, 10_000, 100_000] {
         for transport in ["tcp", "unix"] {
             for mode in [Mode::Classic, Mode::Consolidated] {
                 table.line(row(natoms, transport, mode));

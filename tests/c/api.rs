@@ -335,6 +335,16 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn hosts_are_reached_as_from_rust() {
+    for watch in WATCHES {
+        let directory = tempdir().unwrap();
+        let mut command = program(watch, &["tests/c/hosts.c"], &[]);
+        command.arg(directory.path());
+        Process::start(&mut command, "hosts", directory.path()).success();
+    }
+}
+
+#[test]
 fn handles_have_nothing_in_common() {
     for watch in WATCHES {
         program_succeeds(watch, "tests/c/threads.c");

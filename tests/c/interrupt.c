@@ -1,4 +1,4 @@
-/* recv, send and sendmsg, which time out once: at a given byte of all that is received and sent. The library in this
+/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received and sent. The library in this
    program calls these instead of libc's. */
 
 #include <errno.h>
@@ -28,7 +28,7 @@ int interrupted(void)
     return done;
 }
 
-/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's patience in these tests. */
+/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's limits in these tests. */
 static size_t room(size_t size)
 {
     if (done)
@@ -57,6 +57,14 @@ ssize_t recv(int socket, void *bytes, size_t size, int flags)
         return -1;
     }
     return count(syscall(SYS_recvfrom, socket, bytes, most, flags, NULL, NULL));
+}
+
+ssize_t recvmsg(int socket, struct msghdr *message, int flags)
+{
+    for (size_t i = 0; i < message->msg_iovlen; i++)
+        if (message->msg_iov[i].iov_len > 0)
+            return recv(socket, message->msg_iov[i].iov_base, message->msg_iov[i].iov_len, flags);
+    return 0;
 }
 
 ssize_t send(int socket, const void *bytes, size_t size, int flags)

@@ -99,7 +99,7 @@ static void handles(void)
 
 static void addresses(void)
 {
-    const forcewire_patience_t once = {0, 60, 0}, negative = {0, -1, 0}, nan = {NAN, 1, 1};
+    const forcewire_options_t once = {.connect = 1e-9}, negative = {.message = -1}, nan = {.connect = NAN};
     const char *wrong[] = {"", "localhost", "localhost:99999", "unix:", "\xff:1"};
     for (int i = 0; i < 5; i++) {
         assert(forcewire_driver_connect(&driver, wrong[i], &once) == FORCEWIRE_INVALID_ARGUMENT);
@@ -212,7 +212,7 @@ static void failures(void)
     says(why, "returned 17");
 
     /* A server that does not ask for the forces is waited for as long as for a message, and no longer. */
-    const forcewire_patience_t short_message = {0, 0.05, 0};
+    const forcewire_options_t short_message = {.message = 0.05};
     const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
     const int one = 1;
     double infinite = INFINITY;
@@ -344,12 +344,35 @@ static void stale(void)
     assert(!memcmp(told, "FORCEREADY  ", 12) && sent == -2);
 }
 
+/* Forces that have changed, or were freed and allocated again, are not those of the energy. */
+static void changed(void)
+{
+    const forcewire_transport_t wire = {NULL, hears, tells, flushes};
+    double at[1][3], force[1][3];
+    close_both();
+    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
+    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
+    asks(1);
+    full = true;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
+    full = false;
+    told_len = 0;
+    force[0][0] = 7;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_OUT_OF_TURN);
+    assert(told_len == 0);
+    force[0][0] = -1;
+    asked_len -= 12; /* GETFORCE comes later */
+    asked_at = asked_len;
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
+}
+
 int main(void)
 {
     handles();
     addresses();
     failures();
     stale();
+    changed();
     close_both();
     return 0;
 }

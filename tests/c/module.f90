@@ -125,7 +125,7 @@ contains
       call expect(FORCEWIRE_INVALID_ARGUMENT, driver%error(), "never initialized")
       call driver%connect("nowhere", stat=stat)
       call expect(FORCEWIRE_INVALID_ARGUMENT, driver%error(), "nowhere")
-      call driver%connect("127.0.0.1:1", patience=forcewire_patience(connect=0), stat=stat)
+      call driver%connect("127.0.0.1:1", options=forcewire_options(connect=1d-9), stat=stat)
       if (stat == FORCEWIRE_OK) stop 20
       call expect(stat, driver%error(), "127.0.0.1:1")
       call driver%receive(event, cell, r, stat)
@@ -134,7 +134,7 @@ contains
       call expect(FORCEWIRE_INVALID_ARGUMENT, driver%error(), "(3, natoms)")
       call driver%adopt(-1, stat=stat)
       call expect(FORCEWIRE_INVALID_ARGUMENT, driver%error(), "")
-      call server%accept("127.0.0.1:0", patience=forcewire_patience(connect=0), stat=stat)
+      call server%accept("127.0.0.1:0", options=forcewire_options(connect=1d-9), stat=stat)
       call expect(FORCEWIRE_TIMED_OUT, server%error(), "was it started?")
       call server%evaluate(cell, f(:, :1), energy, f, virial, stat=stat)
       call expect(FORCEWIRE_INVALID_ARGUMENT, server%error(), "forces as long as positions")

@@ -59,7 +59,7 @@ program timeouts
    type(forcewire_driver) :: driver
    type(forcewire_server) :: server
    ! Less than a time-out of interrupt.c takes.
-   type(forcewire_patience), parameter :: patience = forcewire_patience(connect=60, message=1d-3, idle=1d-3)
+   type(forcewire_options), parameter :: options = forcewire_options(message=1d-3, evaluation=1d-3)
    character(len=16) :: role, how, text
    character(len=:), allocatable :: why
    integer :: n, times, port, evaluations, stat
@@ -95,7 +95,7 @@ contains
       character(len=16) :: address
       write (address, "(a, i0)") "127.0.0.1:", port
       call interrupt_before(n)
-      call driver%connect(address, merge(FORCEWIRE_INIT_ONCE, 0, how == "serve"), patience, stat)
+      call driver%connect(address, merge(FORCEWIRE_INIT_ONCE, 0, how == "serve"), options, stat)
       if (stat /= FORCEWIRE_OK) return
       if (how == "serve") then
          do
@@ -133,7 +133,7 @@ contains
       where = port
       call open_socket(socket, inet, where, "127.0.0.1"//c_null_char, c_null_char)
       call interrupt_before(n)
-      call server%adopt(socket, merge(FORCEWIRE_CLASSIC, 0, how == "classic"), patience, stat)
+      call server%adopt(socket, merge(FORCEWIRE_CLASSIC, 0, how == "classic"), options, stat)
       do structure = 0, 1
          if (stat /= FORCEWIRE_OK) return
          positions = reshape([(50*structure + i/8d0 + 1, i=0, 5)], [3, 2])

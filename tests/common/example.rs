@@ -31,6 +31,12 @@ pub fn check() -> Command {
     Command::new(CHECK.get_or_init(|| built("check")))
 }
 
+/// `examples/bridge`.
+pub fn bridge() -> Command {
+    static BRIDGE: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(BRIDGE.get_or_init(|| built("bridge")))
+}
+
 /// Builds an example from the source as it is now, in the profile and the place of the tests.
 fn built(example: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {

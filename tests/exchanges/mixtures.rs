@@ -358,3 +358,90 @@ fn evaluate_for_another_replica_in_the_middle_of_init() {
         assert_eq!(sent, all, "{left}");
     }
 }
+
+/// A longer buffer would be said to hold extras that had been dropped before it was there.
+#[test]
+fn extras_in_a_buffer_that_grows() {
+    let answer = answer(3, 1.0, br#"{"dipole":[1.0,2.0,3.0]}"#);
+    let (replies, all) = evaluation(Mode::Consolidated, &answer);
+    for left in 1..24 {
+        let (cell, positions) = (water().cell(), water().positions);
+        let request = Request::new(&cell, &positions);
+        let mut server = ready(Mode::Consolidated);
+        let (mut forces, mut short, mut long) = ([[0.0; 3]; 3], [b'#'; 11], [b'#'; 64]);
+        let mut inbox = replies.as_slice();
+        let evaluate = server.evaluate(request, &mut forces, &mut short);
+        pour_at_most(evaluate, &mut inbox, all - left);
+        long[..11].copy_from_slice(&short);
+        let (result, _) = pour(server.get_forces(&mut forces, &mut long), &mut inbox);
+        let unfinished = ProtocolError::Unfinished(Header::ForceReady);
+        assert_eq!(result, Err(unfinished), "{left}");
+        let evaluate = server.evaluate(request, &mut forces, &mut short);
+        let (result, _) = pour(evaluate, &mut inbox);
+        assert_eq!(result.map(|got| got.extras_sent()), Ok(24), "{left}");
+        assert_eq!(short, answer.extras[..11], "{left}");
+    }
+}
+
+/// What INIT has told the driver belongs to the positions that come after it.
+#[test]
+fn positions_after_the_init_of_another_replica() {
+    let text = b"model A";
+    let asked = [init(3, "model A"), STATUS.to_vec(), posdata(&water())].concat();
+    let answer = [READY, &forceready(&answer(3, 1.0, b""))].concat();
+    let all = asked.len() + GETFORCE.len() + STATUS.len() + answer.len();
+    for moved in 1..all {
+        for (replica, other) in [(7, &text[..]), (3, b"model B")] {
+            let (cell, positions) = (water().cell(), water().positions);
+            let request = Request::new(&cell, &positions);
+            let mut server = needs_init();
+            let mut forces = [[0.0; 3]; 3];
+            let mut inbox = answer.as_slice();
+            let first = request.replica(3).init(text);
+            let evaluate = server.evaluate(first, &mut forces, &mut []);
+            let mut sent = pour_at_most(evaluate, &mut inbox, moved);
+            let second = request.replica(replica).init(other);
+            let evaluate = server.evaluate(second, &mut forces, &mut []);
+            let (result, said) = pour(evaluate, &mut inbox);
+            let refused = matches!(
+                result,
+                Err(ProtocolError::Unfinished(_) | ProtocolError::AnswerDue)
+            );
+            assert!(refused && said.is_empty(), "{moved} {result:?}");
+            let evaluate = server.evaluate(first, &mut forces, &mut []);
+            let (result, rest) = pour(evaluate, &mut inbox);
+            assert_eq!(result.map(|got| got.energy), Ok(-1.25), "{moved}");
+            sent.extend(rest);
+            assert!(sent.starts_with(&asked), "{moved}");
+        }
+    }
+}
+
+/// The messages of an evaluation are those of the mode in which it began.
+#[test]
+fn a_mode_that_changes_in_the_middle() {
+    let answer = answer(3, 1.0, b"");
+    let modes = [Mode::Classic, Mode::Consolidated, Mode::Strict];
+    for mode in modes {
+        let (replies, all) = evaluation(mode, &answer);
+        let moves = 1..all - STATUS.len();
+        for (moved, other) in moves.flat_map(|moved| modes.map(|other| (moved, other))) {
+            let (cell, positions) = (water().cell(), water().positions);
+            let request = Request::new(&cell, &positions);
+            let mut server = ready(mode);
+            let mut forces = [[0.0; 3]; 3];
+            let mut inbox = replies.as_slice();
+            let evaluate = server.evaluate(request, &mut forces, &mut []);
+            pour_at_most(evaluate, &mut inbox, moved);
+            server = server.mode(other);
+            let evaluate = server.evaluate(request, &mut forces, &mut []);
+            let (result, _) = pour(evaluate, &mut inbox);
+            let energy = result.map(|got| got.energy);
+            assert_eq!(
+                energy,
+                Ok(answer.evaluation.energy),
+                "{mode:?} {other:?} {moved}"
+            );
+        }
+    }
+}

@@ -671,7 +671,7 @@ fn discard_goes_on_where_it_stopped() {
                     let case = stopped.case;
                     let asked = stopped.asked.clone();
                     if moved > 0 {
-                        let error = ProtocolError::AnswerDue;
+                        let error = ProtocolError::Unfinished(Header::ForceReady);
                         stopped.refuses(error, |stopped| {
                             stopped.evaluates(&asked, &mut Arrays::new(case))
                         });

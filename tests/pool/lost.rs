@@ -1,6 +1,8 @@
 //! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to another.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,13 +17,15 @@ const SHORT: Duration = Duration::from_millis(300);
 /// A deadline before which everything else here is done, on a busy machine too.
 const LONG: Duration = Duration::from_secs(3);
 
+/// Drivers that come after one that was lost don't wait.
 fn options() -> PoolOptions {
-    PoolOptions::default().deadlines(
-        Deadlines::NONE
-            .handshake(SHORT)
-            .message(SHORT)
-            .evaluation(2 * SHORT),
-    )
+    let deadlines = Deadlines::NONE
+        .handshake(SHORT)
+        .message(SHORT)
+        .evaluation(2 * SHORT);
+    PoolOptions::default()
+        .deadlines(deadlines)
+        .hold_back(Duration::ZERO)
 }
 
 /// While something is wrong with one driver, a good one goes on: before the deadline of the other.
@@ -345,6 +349,51 @@ fn one_that_floods_us_keeps_no_one_waiting() {
     assert!(good.join().unwrap() >= 20);
 }
 
+/// A driver that takes batches and can't compute one of these structures: it leaves.
+fn can_not_compute(server: &Server, salts: &'static [usize], over: &Arc<AtomicBool>) {
+    let (path, over) = (server.path(), over.clone());
+    thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) else {
+                return;
+            };
+            let mut stream = forcewire::net::Stream::from_unix(
+                stream,
+                Address::unix("", "pool"),
+                Deadlines::NONE,
+            )
+            .unwrap();
+            let mut driver = forcewire::Driver::new().initialize(Initialize::Once);
+            let mut cells = [forcewire::Cell::orthorhombic([0.0; 3]); 16];
+            let mut all = vec![[0.0; 3]; 64];
+            loop {
+                let receive = driver.receive_batch(&mut cells, &mut all);
+                let (natoms, structures) = match forcewire::blocking::run(&mut stream, receive) {
+                    Ok(forcewire::Event::Positions {
+                        natoms, structures, ..
+                    }) => (natoms, structures),
+                    Ok(forcewire::Event::Init { .. }) => continue,
+                    Ok(_) => return,
+                    Err(_) => break,
+                };
+                let chunks = || all.chunks(natoms).take(structures);
+                let is_bad = |it: &[[f64; 3]]| salts.contains(&((it[0][0] * 16.0) as usize));
+                if chunks().any(is_bad) {
+                    break;
+                }
+                let answers: Vec<_> = chunks().map(truth).collect();
+                let evaluations: Vec<_> = answers.iter().map(|it| it.evaluation).collect();
+                let forces: Vec<_> = answers.iter().flat_map(|it| &it.forces).copied().collect();
+                let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();
+                let reply = driver.reply_batch(&evaluations, &forces, &extras);
+                if forcewire::blocking::run(&mut stream, reply).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     let mut server = Server::new(options().mode(Mode::Batched(4)));
@@ -366,10 +415,46 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
     assert_eq!((requeued, server.pool.queued()), (4, 6));
     let _good = good(&server.address, Initialize::Once);
-    for salt in 0..6 {
+    // First those that nobody was lost over, then the others one by one.
+    for salt in [4, 5, 0, 1, 2, 3] {
         let answer = server.answer();
         check(&answer, 1, salt);
         assert_eq!(answer.attempts, if salt < 4 { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn in_a_batch_only_the_structure_that_costs_drivers_is_given_up() {
+    let over = Arc::new(AtomicBool::new(false));
+    for drivers in [1, 3] {
+        let options = options().mode(Mode::Batched(4)).attempts(Some(2));
+        let mut server = Server::new(options);
+        let tickets: Vec<_> = (0..12)
+            .map(|salt| server.pool.submit(job(1, salt)).unwrap())
+            .collect();
+        for _ in 0..drivers {
+            can_not_compute(&server, &[2, 7], &over);
+        }
+        let (mut answered, mut given_up) = (Vec::new(), Vec::new());
+        while answered.len() + given_up.len() < tickets.len() {
+            match server.next() {
+                PoolEvent::Answered(answer) => {
+                    let salt = usize::try_from(answer.job.replica).unwrap();
+                    check(&answer, 1, salt);
+                    answered.push(salt);
+                }
+                PoolEvent::GivenUp { ticket, .. } => {
+                    given_up.push(tickets.iter().position(|it| *it == ticket).unwrap());
+                }
+                _ => {}
+            }
+        }
+        given_up.sort_unstable();
+        assert_eq!(given_up, [2, 7]);
+        assert_eq!(server.pool.counters().given_up, 2);
+        over.store(true, Ordering::Relaxed);
+        drop(server);
+        over.store(false, Ordering::Relaxed);
     }
 }
 
@@ -394,24 +479,34 @@ fn a_cancelled_job_of_a_lost_driver_goes_to_no_other() {
 #[test]
 fn a_job_that_costs_too_many_drivers_is_given_up() {
     let mut server = Server::new(options().attempts(Some(3)));
-    let ticket = server.pool.submit(job(2, 3)).unwrap();
     for left in [1, 1, 0] {
-        computing(&server, 2, drop);
+        // Each has answered before.
+        server.pool.submit(job(2, 1)).unwrap();
+        computing(&server, 2, |mut driver| {
+            driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
+            driver.0.read_exact(&mut [0; 160 + 24 * 2 + 24]).unwrap();
+        });
+        check(&server.answer(), 2, 1);
+        if left == 1 && server.pool.counters().requeued == 0 {
+            server.pool.submit(job(2, 3)).unwrap();
+        }
         let (_, requeued) = server.left();
         assert_eq!(requeued, left);
     }
     match server.next() {
         PoolEvent::GivenUp {
-            ticket: it,
             job: given,
             attempts,
+            ..
         } => {
-            assert_eq!((it, attempts), (ticket, 3));
+            assert_eq!(attempts, 3);
             assert_eq!(given.positions, job(2, 3).positions);
         }
         event => panic!("{event:?}"),
     }
     assert_eq!((server.pool.queued(), server.pool.running()), (0, 0));
+    let loss = server.pool.counters().last_loss.clone().unwrap();
+    assert_eq!(loss.jobs, 1);
 }
 
 #[test]

@@ -3,11 +3,16 @@
 #![cfg(unix)]
 
 mod allowed;
+mod away;
 mod bad_day;
+mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
+mod fair;
 mod listening;
 mod lost;
 mod matching;
 mod peers;
+mod proved;
 mod work;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use forcewire::net::{Address, Job, PoolEvent, PoolOptions};
+use forcewire::net::{Address, EvaluateFailure, Job, PoolEvent, PoolOptions};
 use forcewire::{Cell, Initialize, Mode, ProtocolError, Quantity};
 
 use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
@@ -252,41 +252,76 @@ fn waiting_ends_in_time_when_nothing_happens() {
     assert!(start.elapsed() >= short);
 }
 
-#[test]
-fn more_drivers_than_a_set_of_descriptors_holds() {
-    // select(2) ends at 1024; each driver here takes two.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
+/// Allows as many descriptors as this process may have.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    setrlimit(Resource::Nofile, raised).unwrap();
+}
+
+/// This many drivers connect, each answers once, and all hear EXIT.
+fn drivers_that_answer_once(path: &std::path::Path, count: usize) {
+    let mut drivers: Vec<_> = (0..count)
+        .map(|_| crate::peers::Played::connect(path))
+        .collect();
+    for driver in &mut drivers {
+        driver.hears(STATUS);
+        driver.says(READY);
+    }
+    for driver in &mut drivers {
+        let mut message = vec![0; 160 + 24 * 2 + 24];
+        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+        let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
+        let answer = forceready(&truth(&positions(2, salt as usize)));
+        driver.says([&answer[..], READY].concat());
+    }
+    for mut driver in drivers {
+        driver.hears(EXIT);
+    }
+}
+
+#[test]
+fn more_drivers_than_a_set_of_descriptors_holds() {
+    // select(2) ends at 1024; each driver here takes two.
+    raise_descriptors();
     let count = 1100;
     let mut server = Server::new(PoolOptions::default());
     let path = server.path();
-    let drivers = std::thread::spawn(move || {
-        let mut drivers: Vec<_> = (0..count)
-            .map(|_| crate::peers::Played::connect(&path))
-            .collect();
-        for driver in &mut drivers {
-            driver.hears(STATUS);
-            driver.says(READY);
-        }
-        for driver in &mut drivers {
-            let mut message = vec![0; 160 + 24 * 2 + 24];
-            std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
-            let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
-            let answer = forceready(&truth(&positions(2, salt as usize)));
-            driver.says([&answer[..], READY].concat());
-        }
-        for mut driver in drivers {
-            driver.hears(EXIT);
-        }
-    });
+    let drivers = std::thread::spawn(move || drivers_that_answer_once(&path, count));
     server.joined(count);
     answers(&mut server, count);
     assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
     drivers.join().unwrap();
+}
+
+#[test]
+#[ignore = "takes 10 000 descriptors in each of two processes"]
+fn ten_thousand_drivers_answer_once() {
+    const PATH: &str = "FORCEWIRE_TEN_THOUSAND";
+    let count = 10_000;
+    raise_descriptors();
+    if let Some(path) = std::env::var_os(PATH) {
+        return drivers_that_answer_once(path.as_ref(), count);
+    }
+    let mut server = Server::new(PoolOptions::default().clients(count));
+    let mut drivers = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["ten_thousand_drivers_answer_once", "--ignored"])
+        .env(PATH, server.path())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    server.joined(count);
+    let joined = start.elapsed();
+    answers(&mut server, count);
+    let answered = start.elapsed() - joined;
+    assert_eq!(server.pool.close(LIMIT).unwrap(), 0);
+    assert!(drivers.wait().unwrap().success());
+    eprintln!("{count} drivers joined within {joined:?} and answered within {answered:?}");
 }
 
 #[test]
@@ -363,11 +398,36 @@ fn evaluations_without_a_driver_end_with_patience() {
         "{text}"
     );
     assert_eq!(server.pool.queued(), 0);
+    assert_eq!(error.jobs, [job(2, 1), job(2, 2)]);
 
-    let jobs = [job(2, 1), job(3, 2)];
+    let jobs = [job(2, 1), job(3, 2), job(2, 4)];
     let error = server.pool.evaluate(jobs, None, drop).unwrap_err();
     assert!(error.to_string().contains("3 atoms after 2"), "{error}");
     assert_eq!(server.pool.queued(), 0);
+    assert_eq!(error.jobs, [job(2, 1), job(2, 4)]);
+    let EvaluateFailure::Refused(refused) = error.why else {
+        panic!("{error}")
+    };
+    assert_eq!(*refused.job, job(3, 2));
+}
+
+#[test]
+fn late_evaluations_give_back_answers_and_jobs() {
+    let mut server = Server::new(PoolOptions::default());
+    crate::peers::computing(&server, 2, |mut driver| {
+        driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
+        // The second one takes too long.
+        let _ = std::io::Read::read_to_end(&mut driver.0, &mut Vec::new());
+    });
+    server.joined(1);
+    let jobs = (1..=3).map(|salt| job(2, salt));
+    let short = Duration::from_millis(300);
+    let error = server.pool.evaluate(jobs, Some(short), drop).unwrap_err();
+    assert_eq!(error.answered.len(), 1);
+    check(&error.answered[0], 2, 1);
+    let positions: Vec<_> = error.jobs.iter().map(|job| &job.positions).collect();
+    assert_eq!(positions, [&job(2, 2).positions, &job(2, 3).positions]);
+    assert_eq!((server.pool.queued(), server.pool.running()), (0, 1));
 }
 
 #[test]

@@ -546,8 +546,8 @@ impl State {
         };
         assert!(expected, "{error:?}");
         // Between two messages, when nothing is owed, any exchange may follow. But INIT that `evaluate` has sent is not
-        // taken for that of `initialize`.
-        let init = again == Again::Asker(Asker::Initializes) && error == Unfinished(Header::Init);
+        // taken for that of `initialize`, nor for that of another request.
+        let init = error == Unfinished(Header::Init);
         if again.is_servers() && request && !init {
             let begun = self.begun.is_some() || self.is_midway();
             assert!(begun, "{error:?} when nothing has begun");

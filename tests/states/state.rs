@@ -451,15 +451,14 @@ impl State {
         let (answers, forces) = (&mut arrays.answers[..n], &mut arrays.forces[..n * natoms]);
         let (mut server, extras) = (copy(&self.server), &mut arrays.extras);
         look(server.get_forces_batch(answers, forces, extras), &mut text);
-        for which in [FIRST, SECOND] {
-            let question = &scene.book.questions[which];
-            let mut server = copy(&self.server);
-            look(
-                server.initialize(question.replica, &question.text),
-                &mut text,
-            );
-            let mut server = copy(&self.server);
-            look(server.send_positions(request(which)), &mut text);
+        for (which, question) in scene.book.questions.iter().enumerate() {
+            if which == FIRST || which == SECOND {
+                let mut server = copy(&self.server);
+                let initialize = server.initialize(question.replica, &question.text);
+                look(initialize, &mut text);
+                let mut server = copy(&self.server);
+                look(server.send_positions(request(which)), &mut text);
+            }
             taken.clone_from(&self.taken);
             let (arrays, n) = (&mut taken, structures(which));
             let (answers, forces) = (&mut arrays.answers[..n], &mut arrays.forces[..n * natoms]);
@@ -676,7 +675,7 @@ impl State {
         for asker in [Asker::Evaluates, Asker::Takes, Asker::Discards] {
             self.asker = asker;
             match self.copy().server_moves(scene, looks) {
-                Outcome::Refused(ProtocolError::AnswerDue) => {}
+                Outcome::Refused(ProtocolError::AnswerDue | ProtocolError::Unfinished(_)) => {}
                 _ => return,
             }
         }

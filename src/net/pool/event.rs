@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::boxed::Box;
 use std::io;
 use std::string::String;
+use std::vec::Vec;
 
 use super::{Answered, DriverId, Job, Ticket};
 use crate::fmt::debug_as_display;
@@ -14,7 +15,8 @@ use crate::{ProtocolError, TimedOut};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
-    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has connected.
+    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has
+    /// connected.
     Joined {
         /// Its number.
         driver: DriverId,
@@ -34,7 +36,8 @@ pub enum PoolEvent {
     },
     /// A job has been computed.
     Answered(Answered),
-    /// A job has cost as many drivers as [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
+    /// A job has cost as many drivers as
+    /// [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
     GivenUp {
         /// What [`Pool::submit`](crate::net::Pool::submit) gave for it.
         ticket: Ticket,
@@ -80,6 +83,13 @@ impl fmt::Display for LeftReason {
     }
 }
 
+impl LeftReason {
+    /// Whether it did something wrong, or was lost.
+    pub(super) const fn is_a_fault(&self) -> bool {
+        !matches!(self, Self::Closed | Self::Dismissed | Self::NotAllowed)
+    }
+}
+
 debug_as_display!(LeftReason);
 
 impl core::error::Error for LeftReason {
@@ -113,14 +123,30 @@ debug_as_display!(Refused);
 
 impl core::error::Error for Refused {}
 
-/// Why [`Pool::evaluate`](crate::net::Pool::evaluate) has no answers.
+/// [`Pool::evaluate`](crate::net::Pool::evaluate) does not have all answers: what it has, and the
+/// jobs without an answer, to be submitted again.
 #[non_exhaustive]
-pub enum EvaluateError {
+pub struct EvaluateError {
+    /// Why.
+    pub why: EvaluateFailure,
+    /// The answers that there are, in the order of their jobs.
+    pub answered: Vec<Answered>,
+    /// The jobs that have none, in their order; one that was [refused](EvaluateFailure::Refused) is
+    /// not among them.
+    pub jobs: Vec<Job>,
+}
+
+/// Why [`Pool::evaluate`](crate::net::Pool::evaluate) does not have all answers.
+#[non_exhaustive]
+pub enum EvaluateFailure {
     /// No driver could be sent one of the jobs.
     Refused(Refused),
-    /// A job has cost as many drivers as [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
+    /// A job has cost as many drivers as
+    /// [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
     GivenUp {
-        /// So many.
+        /// Its ticket.
+        ticket: Ticket,
+        /// How many drivers had it.
         attempts: u32,
     },
     /// Patience is over.
@@ -136,11 +162,11 @@ pub enum EvaluateError {
     Waiting(io::Error),
 }
 
-impl fmt::Display for EvaluateError {
+impl fmt::Display for EvaluateFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refused) => refused.fmt(f),
-            Self::GivenUp { attempts } => write!(
+            Self::GivenUp { attempts, .. } => write!(
                 f,
                 "{attempts} drivers were lost over one structure: look at it, or at what they say"
             ),
@@ -166,6 +192,22 @@ impl fmt::Display for EvaluateError {
     }
 }
 
+debug_as_display!(EvaluateFailure);
+
+impl fmt::Display for EvaluateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
 debug_as_display!(EvaluateError);
 
-impl core::error::Error for EvaluateError {}
+impl core::error::Error for EvaluateError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.why {
+            EvaluateFailure::Refused(refused) => Some(refused),
+            EvaluateFailure::Waiting(error) => Some(error),
+            _ => None,
+        }
+    }
+}

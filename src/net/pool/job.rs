@@ -1,7 +1,10 @@
 //! What is asked of a pool and what it gives back.
 
 use core::fmt;
+use core::hash::{BuildHasherDefault, Hasher};
 use core::time::Duration;
+use std::boxed::Box;
+use std::collections::HashMap;
 use std::vec::Vec;
 
 use mio::Token;
@@ -12,13 +15,15 @@ use crate::{Cell, Virial};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Job {
-    /// The replica (bead), for drivers that want to know and for [`Matching`](crate::net::Matching).
+    /// The replica (bead), for drivers that want to know and for
+    /// [`Matching`](crate::net::Matching).
     pub replica: i32,
     /// The cell, bohr, upper triangular ([`Cell::to_upper_triangular`]).
     pub cell: Cell,
     /// Bohr, one triple an atom.
     pub positions: Vec<[f64; 3]>,
-    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not matter.
+    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not
+    /// matter.
     pub forces: Vec<[f64; 3]>,
 }
 
@@ -64,15 +69,82 @@ impl fmt::Display for DriverId {
     }
 }
 
+/// A map with the pool's own numbers for keys, or its caller's: nobody else chooses them.
+pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
+
+/// Spreads a number over the whole word; SipHash took a tenth of the pool's time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        self.write_u64(u64::from(number.cast_unsigned()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The multiplier of Fibonacci hashing: 2^64 over the golden ratio.
+        let spread = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+}
+
 /// A job in the pool's hands.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
-    /// Drivers that were lost over it.
+    /// Drivers that were lost over it, alone or in a batch.
     pub(super) attempts: u32,
-    /// No one waits for it any more.
+    /// Those that had nothing else to compute.
+    pub(super) losses: u32,
+    /// What these weigh against the job.
+    pub(super) blame: u32,
+    /// When the last one was lost, on the pool's clock.
+    pub(super) lost_at: Duration,
+    /// Nobody waits for it any more.
     pub(super) cancelled: bool,
+}
+
+impl Task {
+    pub(super) fn new(ticket: Ticket, job: Job) -> Box<Self> {
+        Box::new(Self {
+            ticket,
+            job,
+            attempts: 0,
+            losses: 0,
+            blame: 0,
+            lost_at: Duration::ZERO,
+            cancelled: false,
+        })
+    }
+
+    /// The same for another driver.
+    pub(super) fn twin(&self) -> Box<Self> {
+        Box::new(Self {
+            job: self.job.clone(),
+            ..*self
+        })
+    }
+
+    /// Counts the loss of a driver that had it, and what it weighs if the driver had nothing else.
+    pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>) {
+        self.lost_at = now;
+        self.attempts = self.attempts.saturating_add(1);
+        if let Some(blame) = blame {
+            self.losses = self.losses.saturating_add(1);
+            self.blame = self.blame.saturating_add(blame);
+        }
+    }
 }
 
 /// A job and what a driver found.
@@ -87,13 +159,15 @@ pub struct Answered {
     pub energy: f64,
     /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
     pub virial: Virial,
-    /// What else the driver sent, as far as [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
+    /// What else the driver sent, as far as
+    /// [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
     pub extras: Vec<u8>,
     /// Bytes of extras that it sent.
     pub extras_sent: usize,
     /// Who computed it.
     pub driver: DriverId,
-    /// From the first byte of the positions to the last of the forces; of the whole batch, if it was in one.
+    /// From the first byte of the positions to the last of the forces; of the whole batch, if it
+    /// was in one.
     pub took: Duration,
     /// Drivers that had it, this one included: 1 unless some were lost.
     pub attempts: u32,

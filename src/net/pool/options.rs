@@ -1,5 +1,6 @@
-//! What is settled before a pool begins.
+//! The options of a pool.
 
+use core::time::Duration;
 use std::vec::Vec;
 
 use crate::net::Subnet;
@@ -9,18 +10,20 @@ use crate::{Deadlines, Mode};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Matching {
-    /// The replica that a driver had last, which waits a moment if that driver has just computed it; then any to one that
-    /// had none yet; then any, rather to a driver that has not stayed with its replica. What i-PI calls `auto`; electronic structure codes start from the wave functions
-    /// of the step before.
+    /// A driver gets the replica that it had last, which waits a moment for a driver that has just
+    /// computed it. Then drivers that had none yet get any, and then those that have not stayed
+    /// with their replica. i-PI calls this `auto`: electronic structure codes start from the wave
+    /// functions of the step before. While a driver that has answered is idle, those that have not
+    /// are tried one at a time.
     #[default]
     Auto,
-    /// The oldest job to whoever is free.
+    /// The oldest job goes to any driver that is free.
     Any,
     /// A driver stays with its first replica, and one that had none gets one that no other has.
     Locked,
 }
 
-/// What is settled before a pool begins.
+/// The options of a pool.
 ///
 /// ```
 /// use forcewire::Mode;
@@ -36,30 +39,45 @@ pub enum Matching {
 pub struct PoolOptions {
     /// How the pool speaks with its drivers.
     pub mode: Mode,
-    /// Who gets what.
+    /// Which driver gets which job.
     pub matching: Matching,
-    /// How long it waits, and then drops a driver; for an evaluation from when it is given one, INIT included. Looked at
-    /// ten times a second.
+    /// How long the pool waits for a driver before it drops it. The time of an evaluation includes
+    /// INIT. Judged ten times a second.
     pub deadlines: Deadlines,
-    /// Connections at a time. Who comes later waits, connected and not heard, until another has left.
+    /// Connections at a time. Drivers that connect later wait until another has left.
     pub clients: usize,
-    /// Whose TCP connections are accepted; everyone's who can reach the pool, if empty. Others are closed before a byte is
-    /// read.
+    /// Whose TCP connections are accepted; everyone's who can reach the pool, if empty. Others are
+    /// closed before a byte is read.
     pub allow: Vec<Subnet>,
-    /// Lets processes of other users connect to a unix socket. Otherwise its file is only ours to use (mode 0600), and
-    /// who connects is asked for his user: ours, or root.
+    /// Lets processes of other users connect to a unix socket. Otherwise its file is only ours to
+    /// use (mode 0600), and who connects is asked for his user: ours, or root.
     pub any_user: bool,
     /// The text of INIT ([`Request::init`](crate::Request::init)); one blank if empty.
     pub init: Vec<u8>,
-    /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest is dropped.
+    /// Bytes of extras that are kept of a reply (of all structures of a batch together); the rest
+    /// is dropped.
     pub extras: usize,
-    /// How many drivers may be lost over a job before it is given up; never, if `None`.
+    /// How many drivers that had answered before may be lost over a job, while they compute nothing
+    /// else, until it is given up; never, if `None`. Four losses of drivers that had not answered
+    /// count as one if others from the same address, or of the same user, had. Other newcomers say
+    /// nothing about a job.
     pub attempts: Option<u32>,
-    /// Moves atoms into the cell before they are sent ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS of 2021 needs it.
+    /// How long a driver waits for a job at most, if others from the same address, or of the same
+    /// user, were lost over their first jobs: 50 ms after the first of them, twice as long after
+    /// each other. Zero: they never wait.
+    pub hold_back: Duration,
+    /// Gives jobs to a second driver that have been computed for at least this long while a driver
+    /// that has answered before is idle and nothing waits; never, if `None`. The first answer
+    /// counts, and the other one is dropped.
+    pub stragglers: Option<Duration>,
+    /// Moves atoms into the cell before they are sent
+    /// ([`Server::fold_positions`](crate::Server::fold_positions)); LAMMPS of 2021 needs it.
     pub fold: bool,
-    /// Lets infinite numbers and NaN through ([`Server::allow_not_finite`](crate::Server::allow_not_finite)).
+    /// Lets infinite numbers and NaN through
+    /// ([`Server::allow_not_finite`](crate::Server::allow_not_finite)).
     pub allow_not_finite: bool,
-    /// Lets jobs have different numbers of atoms ([`Server::allow_changing_atoms`](crate::Server::allow_changing_atoms)).
+    /// Lets jobs have different numbers of atoms
+    /// ([`Server::allow_changing_atoms`](crate::Server::allow_changing_atoms)).
     pub allow_changing_atoms: bool,
 }
 
@@ -99,7 +117,8 @@ impl PoolOptions {
         self
     }
 
-    /// Whether processes of other users may connect to a unix socket. See the [field](Self#structfield.any_user).
+    /// Whether processes of other users may connect to a unix socket. See the
+    /// [field](Self#structfield.any_user).
     #[must_use]
     pub fn any_user(mut self, any_user: bool) -> Self {
         self.any_user = any_user;
@@ -127,21 +146,38 @@ impl PoolOptions {
         self
     }
 
-    /// Whether atoms are moved into the cell before they are sent. See the [field](Self#structfield.fold).
+    /// How long a driver may have to wait for a job. See the [field](Self#structfield.hold_back).
+    #[must_use]
+    pub fn hold_back(mut self, longest: Duration) -> Self {
+        self.hold_back = longest;
+        self
+    }
+
+    /// After how long a job is given twice. See the [field](Self#structfield.stragglers).
+    #[must_use]
+    pub fn stragglers(mut self, after: Option<Duration>) -> Self {
+        self.stragglers = after;
+        self
+    }
+
+    /// Whether atoms are moved into the cell before they are sent. See the
+    /// [field](Self#structfield.fold).
     #[must_use]
     pub fn fold(mut self, fold: bool) -> Self {
         self.fold = fold;
         self
     }
 
-    /// Whether infinite numbers and NaN may pass. See the [field](Self#structfield.allow_not_finite).
+    /// Whether infinite numbers and NaN may pass. See the
+    /// [field](Self#structfield.allow_not_finite).
     #[must_use]
     pub fn allow_not_finite(mut self, allow_not_finite: bool) -> Self {
         self.allow_not_finite = allow_not_finite;
         self
     }
 
-    /// Whether jobs may have different numbers of atoms. See the [field](Self#structfield.allow_changing_atoms).
+    /// Whether jobs may have different numbers of atoms. See the
+    /// [field](Self#structfield.allow_changing_atoms).
     #[must_use]
     pub fn allow_changing_atoms(mut self, allow_changing_atoms: bool) -> Self {
         self.allow_changing_atoms = allow_changing_atoms;
@@ -162,6 +198,8 @@ impl Default for PoolOptions {
             init: Vec::new(),
             extras: 1024 * 1024,
             attempts: None,
+            hold_back: Duration::from_secs(5),
+            stragglers: None,
             fold: false,
             allow_not_finite: false,
             allow_changing_atoms: false,

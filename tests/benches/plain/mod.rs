@@ -68,6 +68,24 @@ pub fn pair(transport: &str) -> (Socket, Socket) {
     }
 }
 
+/// A driver that reads messages of known lengths and sends an answer to each.
+pub fn answer(mut socket: Socket, handshake: &[(usize, &[u8])], evaluation: &[(usize, &[u8])]) {
+    let mut message = vec![0; 1 << 20];
+    for (len, answer) in handshake.iter().chain(evaluation.iter().cycle()) {
+        // In one read as a rule; the last is an EXIT, or the end.
+        let mut have = 0;
+        while have < *len {
+            match socket.read(&mut message[have..*len]) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => have += n,
+            }
+        }
+        if socket.write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
 /// Microseconds a step takes, after a tenth of the steps to warm up.
 pub fn timed(steps: usize, mut step: impl FnMut()) -> f64 {
     for _ in 0..steps / 10 {
@@ -78,6 +96,18 @@ pub fn timed(steps: usize, mut step: impl FnMut()) -> f64 {
         step();
     }
     start.elapsed().as_secs_f64() / steps as f64 * 1e6
+}
+
+/// Allows as many descriptors as this process may have.
+pub fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a limit of our own");
 }
 
 /// The median of ours over plain, turn by turn.

@@ -128,10 +128,10 @@ impl<T: Scalar> Pair<T> {
                 (usize::from(byte & 7), 1 + usize::from(byte >> 3))
             };
             match which {
-                0 | 2 | 4 => self.server_moves(most),
+                0 | 2 | 4 => self.server_moves(bytes(most)),
                 7 if most > 28 => self.reconnect(),
                 6 if most > 24 => self.changes_its_mind(most),
-                _ => self.driver_moves(most),
+                _ => self.driver_moves(bytes(most)),
             }
         }
         // The end: whatever waits on the way is dropped.
@@ -366,6 +366,15 @@ impl<T: Scalar> Pair<T> {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// Bytes that a move may take: up to 16 each number, then whole messages soon.
+fn bytes(most: usize) -> usize {
+    match most {
+        0..=16 => most,
+        17..=26 => 16 << (most - 16),
+        _ => usize::MAX,
     }
 }
 

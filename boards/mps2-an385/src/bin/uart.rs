@@ -1,0 +1,243 @@
+//! Argon's forces over the board's UART: `forcewire::line` at this end, `examples/bridge` at the
+//! other.
+//!
+//! One structure a message. Options and the status at the end are those of the other boards. The log
+//! goes to the debugger's error output, because with `-serial stdio` the UART has the other one.
+
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize};
+use core::time::Duration;
+
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{NVIC, Peripherals};
+use embedded_io::{ErrorKind, ErrorType, Read, Write};
+use forcewire::line::Line;
+use forcewire::potential::LennardJones;
+use forcewire::{Driver, Error, Event, Potential, Storage, blocking};
+use forcewire_boards::Options;
+use semihosting::eprintln;
+use semihosting::experimental::env;
+
+/// The core's clock (QEMU 7.2, hw/arm/mps2.c).
+const CLOCK: u32 = 25_000_000;
+const BAUD: u32 = 115_200;
+
+const ATOMS: usize = 256;
+
+static MILLISECONDS: AtomicU32 = AtomicU32::new(0);
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut ARRAYS: Storage<f64, ATOMS, 1> = Storage::new();
+    static mut NEIGHBOURS: [[u32; 2]; ATOMS] = [[0; 2]; ATOMS];
+
+    let Some(mut core) = Peripherals::take() else {
+        semihosting::process::exit(2);
+    };
+    core.SYST.set_clock_source(SystClkSource::Core);
+    core.SYST.set_reload(CLOCK / 1000 - 1);
+    core.SYST.clear_current();
+    core.SYST.enable_counter();
+    core.SYST.enable_interrupt();
+
+    let Ok(words) = env::args::<256>() else {
+        semihosting::process::exit(2);
+    };
+    // The first word is the name of the image. The bridge knows where the server is.
+    let Ok(options) = Options::parse((&words).skip(1).flatten()) else {
+        eprintln!("options are {}", Options::USAGE);
+        semihosting::process::exit(2);
+    };
+    let [sigma, epsilon, cutoff] = options.lj;
+    let mut potential = LennardJones::new(sigma, epsilon, cutoff)
+        .with_cutoff(options.cutoff)
+        .with_storage(NEIGHBOURS.as_flattened_mut());
+    let mut driver = Driver::new();
+    let clock = || Duration::from_millis(MILLISECONDS.load(Relaxed).into());
+    let mut line = Line::board(Uart::new(), clock);
+    while line.open(options.patience.into()).is_ok() {
+        let mut timed = blocking::WithDeadlines::new(&mut line, options.deadlines, clock);
+        let ended = serve(&mut timed, &mut driver, ARRAYS, &mut potential);
+        let _ = line.close();
+        let moved = driver.traffic();
+        eprintln!("{} bytes received, {} sent", moved.received, moved.sent);
+        match ended {
+            Ok(Event::Exit) => {
+                eprintln!("the server said EXIT");
+                semihosting::process::exit(0);
+            }
+            Ok(_) => eprintln!("the server closed the connection"),
+            Err(error) => eprintln!("{error}"),
+        }
+        driver.reset();
+    }
+    semihosting::process::exit(1)
+}
+
+/// Serves one connection to its end.
+fn serve<S: blocking::Transport>(
+    line: &mut S,
+    driver: &mut Driver,
+    arrays: &mut Storage<f64, ATOMS, 1>,
+    potential: &mut impl Potential<Real = f64>,
+) -> Result<Event, Error<S::Error>> {
+    loop {
+        match blocking::run(line, arrays.receive(driver))? {
+            Event::Positions {
+                natoms, structures, ..
+            } => {
+                arrays.evaluate(natoms, structures, potential)?;
+                blocking::run(line, arrays.reply(driver))?;
+            }
+            Event::Init { .. } => {}
+            end => return Ok(end),
+        }
+    }
+}
+
+/// CMSDK APB UART 0 (Arm DDI 0479D, 4.3), whose interrupt keeps received bytes in a ring.
+struct Uart;
+
+const UART: *mut u32 = 0x4000_4000 as *mut u32;
+/// Its registers, in words from there.
+const DATA: usize = 0;
+const STATE: usize = 1;
+const CONTROL: usize = 2;
+const INTERRUPT: usize = 3;
+const DIVIDER: usize = 4;
+/// Bits of STATE, CONTROL and INTERRUPT.
+const TX_FULL: u32 = 1;
+const RX_FULL: u32 = 2;
+const RX_OVERRUN: u32 = 8;
+const TX_ENABLE: u32 = 1;
+const RX_ENABLE: u32 = 2;
+const RX_INTERRUPT: u32 = 8;
+const RX_PENDING: u32 = 2;
+
+/// What comes while the core computes: `forcewire::line` says how much that is.
+const ROOM: usize = 512;
+static RING: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
+/// Only the interrupt moves `HEAD`, only the reader `TAIL`. Both count on and wrap.
+static HEAD: AtomicUsize = AtomicUsize::new(0);
+static TAIL: AtomicUsize = AtomicUsize::new(0);
+static OVERRUN: AtomicBool = AtomicBool::new(false);
+
+/// The interrupt's number (Arm DAI 0385D, table 3-5).
+#[derive(Clone, Copy)]
+struct Received;
+
+// Safety: the number is the machine's.
+unsafe impl cortex_m::interrupt::InterruptNumber for Received {
+    fn number(self) -> u16 {
+        0
+    }
+}
+
+fn register(at: usize) -> u32 {
+    // Safety: the register is there, and reading it at any time is right.
+    unsafe { UART.add(at).read_volatile() }
+}
+
+fn set(at: usize, value: u32) {
+    // Safety: as above; the interrupt and the reader write CONTROL, each one the same bits.
+    unsafe { UART.add(at).write_volatile(value) }
+}
+
+impl Uart {
+    fn new() -> Self {
+        set(DIVIDER, CLOCK / BAUD);
+        set(CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
+        // Safety: the handler is below.
+        unsafe { NVIC::unmask(Received) };
+        Self
+    }
+}
+
+impl ErrorType for Uart {
+    type Error = ErrorKind;
+}
+
+impl Read for Uart {
+    /// Times out after 100 ms.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        let start = MILLISECONDS.load(Relaxed);
+        loop {
+            if OVERRUN.swap(false, Relaxed) {
+                return Err(ErrorKind::Other);
+            }
+            let tail = TAIL.load(Relaxed);
+            let here = HEAD.load(Acquire).wrapping_sub(tail);
+            let n = here.min(buffer.len());
+            for (i, byte) in buffer.iter_mut().take(n).enumerate() {
+                *byte = RING[tail.wrapping_add(i) % ROOM].load(Relaxed);
+            }
+            TAIL.store(tail.wrapping_add(n), Release);
+            if register(CONTROL) & RX_INTERRUPT == 0 {
+                set(CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
+                // What waits in the UART has had its interrupt.
+                NVIC::pend(Received);
+            }
+            if n > 0 {
+                return Ok(n);
+            }
+            if MILLISECONDS.load(Relaxed).wrapping_sub(start) >= 100 {
+                return Err(ErrorKind::TimedOut);
+            }
+            // A byte that came since the ring was looked at is taken a millisecond later.
+            cortex_m::asm::wfi();
+        }
+    }
+}
+
+impl Write for Uart {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        for byte in bytes {
+            while register(STATE) & TX_FULL != 0 {}
+            set(DATA, u32::from(*byte));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+/// The UART's interrupt: there is no other.
+#[cortex_m_rt::exception]
+unsafe fn DefaultHandler(_: i16) {
+    set(INTERRUPT, RX_PENDING);
+    while register(STATE) & RX_FULL != 0 {
+        let head = HEAD.load(Relaxed);
+        if head.wrapping_sub(TAIL.load(Acquire)) == ROOM {
+            // The byte stays in the UART until there is room. QEMU sends no other meanwhile; on a
+            // cable without RTS the next one is an overrun.
+            set(CONTROL, TX_ENABLE | RX_ENABLE);
+            break;
+        }
+        RING[head % ROOM].store(register(DATA) as u8, Relaxed);
+        HEAD.store(head.wrapping_add(1), Release);
+    }
+    if register(STATE) & RX_OVERRUN != 0 {
+        set(STATE, RX_OVERRUN);
+        OVERRUN.store(true, Relaxed);
+    }
+}
+
+#[cortex_m_rt::exception]
+fn SysTick() {
+    MILLISECONDS.fetch_add(1, Relaxed);
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    semihosting::process::exit(101)
+}
+
+#[cortex_m_rt::exception]
+unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
+    semihosting::process::exit(102)
+}

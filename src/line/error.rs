@@ -1,0 +1,103 @@
+//! Why a connection over a line has ended.
+
+use core::fmt;
+
+use embedded_io::ErrorKind;
+
+use crate::fmt::debug_as_display;
+
+/// What is wrong with a connection over a line. It has ended then, and the peer is told so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Fault {
+    /// Bytes were changed, lost or added: a checksum was wrong, or what came is no frame.
+    Damaged,
+    /// A whole frame was lost.
+    Lost,
+    /// A frame began, and the rest of it did not come within a second.
+    Cut,
+    /// Nothing came for as long as [`Framing::set_silence`](super::Framing::set_silence) allows, or
+    /// for as long as a call was to wait.
+    Silent,
+    /// The peer has started again, and knows nothing of this connection.
+    Restarted,
+    /// The peer has ended the connection because of a fault that it found.
+    Reported,
+    /// The stream below has ended.
+    Gone,
+    /// There is no connection: it was never opened, or has been closed.
+    NotOpen,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => {
+                "bytes were damaged on the line: open it again, and look at the cable and the speed"
+            }
+            Self::Lost => {
+                "a frame was lost on the line: open it again, and look for an overrun of the UART"
+            }
+            Self::Cut => "a frame stopped halfway: bytes were lost on the line, open it again",
+            Self::Silent => "nothing came over the line in time: is its other end running?",
+            Self::Restarted => "the other end of the line has started again: open it again",
+            Self::Reported => "the other end of the line has found a fault: open it again",
+            Self::Gone => "the stream under the line has ended: is the device still there?",
+            Self::NotOpen => "the line is not open",
+        })
+    }
+}
+
+debug_as_display!(Fault);
+
+impl core::error::Error for Fault {}
+
+/// The error of a [`Line`](super::Line).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum LineError<E> {
+    /// The stream's own error. A time-out changes nothing; with any other the connection has ended.
+    Stream(E),
+    /// The stream took none of the bytes offered.
+    WriteZero,
+    /// The connection has ended, or there was none.
+    Fault(Fault),
+}
+
+impl<E> From<Fault> for LineError<E> {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for LineError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(error) => error.fmt(f),
+            Self::WriteZero => f.write_str("the stream under the line takes no more bytes"),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+debug_as_display!(LineError<E>);
+
+impl<E: fmt::Display> core::error::Error for LineError<E> {}
+
+impl<E: embedded_io::Error> embedded_io::Error for LineError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Stream(error) => error.kind(),
+            Self::WriteZero => ErrorKind::WriteZero,
+            // Never `TimedOut`, after which an exchange may go on.
+            Self::Fault(fault) => match fault {
+                Fault::Damaged | Fault::Lost | Fault::Cut => ErrorKind::InvalidData,
+                Fault::Silent | Fault::Gone => ErrorKind::ConnectionAborted,
+                Fault::Restarted | Fault::Reported => ErrorKind::ConnectionReset,
+                Fault::NotOpen => ErrorKind::NotConnected,
+            },
+        }
+    }
+}

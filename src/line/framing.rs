@@ -1,0 +1,393 @@
+//! The connection over a line, without the line: bytes in, bytes out, and the time.
+
+use core::time::Duration;
+
+use super::Fault;
+use super::frame::{Header, Kind, Reason};
+use super::incoming::{Came, Incoming};
+use super::outgoing::{Due, Outgoing};
+use crate::fmt::debug;
+
+/// The rest of a frame that has begun comes within this.
+const FRAME: Duration = Duration::from_secs(1);
+/// A host asks after a silence as long as this, and a board asks again to be connected.
+const PROBE: Duration = Duration::from_secs(1);
+/// A board that waits hears from its host within this.
+const SILENCE: Duration = Duration::from_secs(10);
+/// More than this between two looks at the clock was the program's own pause.
+const STEP: Duration = Duration::from_secs(1);
+
+/// An end of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Role {
+    /// Firmware, which opens connections.
+    Board,
+    /// The computer at the other end, which accepts them and asks whether anything is lost.
+    Host,
+}
+
+/// What there is between the ends of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum State {
+    /// No connection: none was opened yet, or it has been closed.
+    Closed,
+    /// The board has asked for a connection, and the host has not accepted yet.
+    Opening,
+    /// A connection.
+    Open,
+    /// The connection has ended with a fault.
+    Failed(Fault),
+}
+
+/// One end of a line without its stream, for programs that move the bytes themselves.
+///
+/// [`Line`](super::Line) is this with a stream and a clock. By hand: read bytes of the line into
+/// [`space`](Self::space) and call [`received`](Self::received), or [`elapsed`](Self::elapsed) if
+/// there are none; read [`data`](Self::data); send [`outgoing`](Self::outgoing); look at
+/// [`state`](Self::state). `now` is monotonic time since an arbitrary fixed epoch.
+#[derive(Debug)]
+pub struct Framing {
+    role: Role,
+    state: State,
+    /// The number of this connection, which the host counts; and that of the board's request.
+    session: u8,
+    opening: u8,
+    /// Frames of data that have come and left, modulo 256.
+    came: u8,
+    left: u8,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    now: Duration,
+    /// How long nothing has come, without the program's own pauses.
+    waited: Duration,
+    /// When to ask next, as `waited` goes.
+    ask: Duration,
+    silence: Option<Duration>,
+    /// When a peer without a connection may be told again that it has none.
+    tell_at: Duration,
+}
+
+impl Framing {
+    /// An end of a line without a connection.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        let mut outgoing = Outgoing::new();
+        let silence = match role {
+            Role::Board => Some(SILENCE),
+            Role::Host => {
+                // A board that was connected to another process here learns that it is gone.
+                outgoing.say(Due::Close(Reason::Fault));
+                None
+            }
+        };
+        Self {
+            role,
+            state: State::Closed,
+            session: 0,
+            opening: 0,
+            came: 0,
+            left: 0,
+            incoming: Incoming::new(),
+            outgoing,
+            now: Duration::ZERO,
+            waited: Duration::ZERO,
+            ask: PROBE,
+            silence,
+            tell_at: Duration::ZERO,
+        }
+    }
+
+    /// How long a peer may send nothing while this end waits for it. Ten seconds on a board, whose
+    /// host sends something every second. No limit on a host, whose board may compute for hours.
+    pub const fn set_silence(&mut self, limit: Option<Duration>) {
+        self.silence = limit;
+    }
+
+    /// When bytes or their absence were last noted.
+    #[cfg(feature = "async")]
+    pub(super) const fn noted(&self) -> Duration {
+        self.now
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What there is between the ends.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The number of the connection, which is another one as soon as a board has asked again.
+    #[must_use]
+    pub const fn session(&self) -> u8 {
+        self.session
+    }
+
+    /// Asks for a connection, after the end of another one if there is one. For boards.
+    pub fn open(&mut self, now: Duration) {
+        self.now = now;
+        self.opening = self.opening.wrapping_add(1);
+        self.state = State::Opening;
+        self.restart();
+        self.outgoing.say(Due::Open);
+    }
+
+    /// Answers a board that has asked for a connection. For hosts; without effect if no board has.
+    pub fn accept(&mut self, now: Duration) {
+        self.now = now;
+        if self.role == Role::Host && self.state == State::Opening {
+            self.state = State::Open;
+            self.outgoing.say(Due::Opened);
+        }
+    }
+
+    /// Ends the connection, after what has been flushed. The peer then reads to the end.
+    pub fn close(&mut self) {
+        if matches!(self.state, State::Open | State::Opening) {
+            self.outgoing.say(Due::Close(Reason::Done));
+        }
+        self.state = State::Closed;
+    }
+
+    /// Ends the connection because of a fault, and tells the peer.
+    pub fn fail(&mut self, fault: Fault) {
+        if matches!(self.state, State::Open | State::Opening) {
+            debug!("the line's connection has ended: {}", fault);
+            self.outgoing.drop_data();
+            self.outgoing.say(Due::Close(Reason::Fault));
+        }
+        self.state = State::Failed(fault);
+    }
+
+    /// Room for bytes of the line; empty as long as there are [`data`](Self::data).
+    pub fn space(&mut self) -> &mut [u8] {
+        self.incoming.space()
+    }
+
+    /// Takes the first `n` bytes of [`space`](Self::space).
+    pub fn received(&mut self, n: usize, now: Duration) {
+        self.now = now;
+        if n > 0 {
+            self.waited = Duration::ZERO;
+            if self.state != State::Opening {
+                self.ask = PROBE;
+            }
+        }
+        self.incoming.received(n);
+        self.look();
+    }
+
+    /// Notes that nothing has come until now. At least one call a second is needed for the limits
+    /// in time to hold: more than a second between two calls counts as one.
+    pub fn elapsed(&mut self, now: Duration) {
+        let step = now.saturating_sub(self.now).min(STEP);
+        self.waited = self.waited.saturating_add(step);
+        self.now = now;
+        let is_silent = self.silence.is_some_and(|limit| self.waited >= limit);
+        match (self.state, self.role) {
+            (State::Open, _) if self.incoming.is_midway() && self.waited >= FRAME => {
+                self.fail(Fault::Cut);
+            }
+            (State::Open, _) if is_silent => self.fail(Fault::Silent),
+            (State::Open, Role::Host) if self.waited >= self.ask => {
+                // A board that computes does not answer, and its buffer must not run over: seventeen
+                // probes a day.
+                self.ask = self.waited.saturating_mul(2).saturating_add(PROBE);
+                if self.outgoing.due().is_none() {
+                    self.outgoing.say(Due::Probe);
+                }
+            }
+            (State::Opening, Role::Board) if self.waited >= self.ask => {
+                self.ask = self.waited.saturating_add(PROBE);
+                self.outgoing.say(Due::Open);
+            }
+            _ => {}
+        }
+    }
+
+    /// Data that have come and whose checksum is right.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.incoming.data()
+    }
+
+    /// Whether [`data`](Self::data) are the end of a message, as far as the peer knows.
+    #[must_use]
+    pub const fn is_last(&self) -> bool {
+        self.incoming.is_last()
+    }
+
+    /// Marks `n` bytes of the data as read.
+    pub fn consume(&mut self, n: usize) {
+        self.incoming.consume(n);
+        self.look();
+    }
+
+    /// Takes some bytes to send. Takes none if there is no connection, or as long as something
+    /// waits in [`outgoing`](Self::outgoing).
+    pub fn put(&mut self, bytes: &[u8]) -> usize {
+        if self.state != State::Open || self.outgoing.is_blocked() {
+            return 0;
+        }
+        let n = self.outgoing.gather(bytes);
+        if n == 0 && !bytes.is_empty() {
+            self.seal(Kind::Part);
+        }
+        n
+    }
+
+    /// Whether bytes were [put](Self::put) whose message has not ended.
+    #[must_use]
+    pub const fn is_in_message(&self) -> bool {
+        self.outgoing.has_gathered()
+    }
+
+    /// Ends the message: the peer may pass on what it has.
+    pub fn end_message(&mut self) {
+        if self.state == State::Open && self.outgoing.has_gathered() {
+            self.seal(Kind::Last);
+        }
+    }
+
+    /// Bytes for the line; empty if there are none.
+    pub fn outgoing(&mut self) -> &[u8] {
+        let numbers = (self.session, self.opening, self.left);
+        self.outgoing.bytes(numbers)
+    }
+
+    /// Counts bytes of [`outgoing`](Self::outgoing) that the line has taken.
+    pub fn sent(&mut self, n: usize) {
+        // The peer owes nothing before it has a message. A probe is none.
+        if self.outgoing.sent(n) && self.state == State::Open {
+            self.waited = Duration::ZERO;
+            self.ask = PROBE;
+        }
+    }
+
+    fn seal(&mut self, kind: Kind) {
+        self.outgoing.seal(Header {
+            kind,
+            session: self.session,
+            number: self.left,
+        });
+        self.left = self.left.wrapping_add(1);
+    }
+
+    /// A connection begins: nothing of an earlier one counts.
+    fn restart(&mut self) {
+        self.incoming.drop_data();
+        self.outgoing.drop_data();
+        (self.came, self.left) = (0, 0);
+        (self.waited, self.ask) = (Duration::ZERO, PROBE);
+    }
+
+    /// Takes frames until there are data, or no whole frame any more.
+    fn look(&mut self) {
+        while self.incoming.data().is_empty()
+            && let Some(came) = self.incoming.frame()
+        {
+            match came {
+                Came::Whole {
+                    header,
+                    len,
+                    after_blank,
+                } => {
+                    self.take(header, len, after_blank);
+                }
+                // Without a connection it may be the rest of anything.
+                Came::Damaged if self.state == State::Open => self.fail(Fault::Damaged),
+                Came::Damaged => {}
+            }
+        }
+    }
+
+    fn take(&mut self, header: Header, len: usize, after_blank: bool) {
+        let is_open = self.state == State::Open;
+        match (header.kind, self.role) {
+            (Kind::Open, Role::Host) => self.asked(header.number),
+            (Kind::Opened, Role::Board) => match self.state {
+                State::Opening if header.number == self.opening => {
+                    self.state = State::Open;
+                    self.session = header.session;
+                    self.ask = PROBE;
+                }
+                State::Open if header.session != self.session => self.fail(Fault::Restarted),
+                _ => {}
+            },
+            (Kind::Close, _) => self.closed(header),
+            _ if !is_open => self.tell(),
+            // An empty frame between two others is a byte too many.
+            _ if after_blank => self.fail(Fault::Damaged),
+            (Kind::Part | Kind::Last | Kind::Probe | Kind::Answer, _)
+                if header.session != self.session =>
+            {
+                self.fail(Fault::Restarted);
+            }
+            (Kind::Part | Kind::Last | Kind::Probe | Kind::Answer, _)
+                if header.number != self.came =>
+            {
+                self.fail(Fault::Lost);
+            }
+            (Kind::Part | Kind::Last, _) => {
+                self.came = self.came.wrapping_add(1);
+                self.incoming.keep(len, header.kind == Kind::Last);
+            }
+            (Kind::Probe, Role::Board) => {
+                if self.outgoing.due().is_none() {
+                    self.outgoing.say(Due::Answer);
+                }
+            }
+            (Kind::Answer, Role::Host) => {}
+            // Both ends have the same role, or the line is connected to itself.
+            _ => self.fail(Fault::Damaged),
+        }
+    }
+
+    /// The board has asked for a connection.
+    fn asked(&mut self, opening: u8) {
+        let is_unused = self.came == 0 && self.left == 0 && !self.outgoing.has_gathered();
+        match self.state {
+            State::Opening if opening == self.opening => {}
+            // It asks again because it has not seen the answer.
+            State::Open if opening == self.opening && is_unused => {
+                self.outgoing.say(Due::Opened);
+            }
+            _ => {
+                self.state = State::Opening;
+                self.opening = opening;
+                self.session = self.session % 255 + 1;
+                self.restart();
+            }
+        }
+    }
+
+    /// The peer has ended the connection.
+    fn closed(&mut self, header: Header) {
+        let is_done = self.incoming.first() == Some(Reason::Done as u8);
+        match (self.state, self.role) {
+            (State::Open, _) if !is_done => {
+                self.outgoing.drop_data();
+                self.state = State::Failed(Fault::Reported);
+            }
+            (State::Open, _) if header.number != self.came => self.fail(Fault::Lost),
+            (State::Open, _) | (State::Opening, Role::Host) => self.state = State::Closed,
+            // A board that asks for a connection hears the end of the one before.
+            _ => {}
+        }
+    }
+
+    /// The peer believes in a connection that is none; it is told so once a second.
+    fn tell(&mut self) {
+        if self.state != State::Opening && self.now >= self.tell_at {
+            self.tell_at = self.now.saturating_add(PROBE);
+            self.outgoing.say(Due::Close(Reason::Fault));
+        }
+    }
+}

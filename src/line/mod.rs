@@ -1,0 +1,413 @@
+//! The protocol over a serial line: frames with a checksum, and connections that open and close.
+//!
+//! A UART moves bytes and may lose or change some. It has no connection and no end of a message,
+//! and this protocol has no checksum: one flipped bit in a count changes all that follows. A
+//! [`Line`] around an `embedded-io` stream adds what is missing. It is itself such a stream, so
+//! [`serve`](crate::serve()) and [`blocking::run`](crate::blocking::run()) work over it. Its other
+//! end is a `Line` too, or the firmware in C of `boards/mps2-an385-c`, or `examples/bridge`, which
+//! connects lines to a server.
+//!
+//! ```
+//! use core::time::Duration;
+//! use forcewire::line::Line;
+//! use forcewire::potential::Harmonic;
+//! use forcewire::serve;
+//!
+//! /// `uart` times out every 100 ms; `milliseconds` is the board's counter.
+//! fn firmware<S>(uart: S, milliseconds: impl Fn() -> u64) -> !
+//! where
+//!     S: embedded_io::Read + embedded_io::Write,
+//! {
+//!     let mut line = Line::board(uart, || Duration::from_millis(milliseconds()));
+//!     loop {
+//!         if line.open(Duration::from_secs(60)).is_ok() {
+//!             let _ = serve::<64>(&mut line, &mut Harmonic::<f64>::new(0.01));
+//!             let _ = line.close();
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # Frames
+//!
+//! ```text
+//! bytes  1          1     1        1       0 to 240  4         1
+//!        COBS code  kind  session  number  data      CRC-32C   00
+//!                   |<------------ checked ------->|
+//!                   |<--- no zero on the wire: each is a distance --->|
+//!
+//! kind  1 OPEN    from the board: connect to a server; number: which opening
+//!       2 OPENED  from the host: connected; number: that of OPEN; session: counted by the host
+//!       3 CLOSE   from either, with one byte: 0 as the end was wanted, 1 because of a fault
+//!       4 PROBE   from the host after a silence
+//!       5 ANSWER  from the board to PROBE
+//!       6 PART    data, and the message goes on
+//!       7 LAST    data, and the message is complete: the host may pass it on
+//! ```
+//!
+//! - **An end that can't be data.** Consistent overhead byte stuffing (COBS, Cheshire and Baker
+//!   1997) takes zero out of a frame at the cost of one byte, whatever the data are. Escapes, as in
+//!   SLIP (RFC 1055), cost up to 100 %.
+//! - **Overhead** is 9 bytes a frame: 3.75 % of long messages, 75 % of a header alone. A classic
+//!   evaluation of 64 atoms is 3572 bytes on the wire instead of 3392, 5.3 % more
+//!   (`tests/line/damage.rs` measures it).
+//! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error, and
+//!   bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in 65 536
+//!   and save 0.8 %. There is no table, which would take 1 KiB of flash.
+//! - **240 bytes of data** are ten atoms. A frame is kept until its checksum is known to be right,
+//!   so a longer one would cost RAM. A `Line` has 0.7 kB, and all buffers are its own.
+//! - **Numbers.** Data frames are numbered in each direction from the beginning of the connection,
+//!   modulo 256, so a lost frame is noticed at the next one. CLOSE, PROBE and ANSWER carry the
+//!   number of data frames sent so far. They find a lost frame that nothing follows.
+//! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able to
+//!   give a structure to a driver again anyway.
+//!
+//! A checksum finds accidents. It does not protect from somebody who writes frames on purpose.
+//!
+//! # Connections
+//!
+//! ```text
+//!  board              host
+//!  OPEN n  --------->            again every second until there is an answer
+//!                     connects to the server
+//!          <---------  OPENED n, session s
+//!  PART, LAST <----->  PART, LAST         data of session s, numbered from 0
+//!          <---------  PROBE              after 1 s without a frame; then 3, 7, 15 s …
+//!  ANSWER  --------->                     if the board reads; one that computes does not
+//!  CLOSE   <-------->  CLOSE
+//! ```
+//!
+//! [`Role::Board`] opens and [`Role::Host`] accepts. An empty frame (a zero) precedes OPEN, OPENED
+//! and CLOSE and ends whatever an earlier frame has left half sent.
+//!
+//! - **A board that restarts**, in the middle of a frame too, opens again. The host drops what it
+//!   had of the connection before, and its reader gets [`Fault::Restarted`] or `Damaged`.
+//! - **A host that restarts** sends CLOSE when it starts. The board's reader gets
+//!   [`Fault::Reported`].
+//! - **An end without a connection** that receives data or PROBE answers CLOSE, at most once a
+//!   second.
+//! - **Frames of another session** are never data.
+//!
+//! # Faults and time
+//!
+//! A [`Fault`] ends the connection. This end reports it from the call that found it and from all
+//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that have
+//! been read were right.
+//!
+//! | lost or damaged | noticed | by |
+//! |---|---|---|
+//! | bytes within a frame | at the end of the frame | the checksum |
+//! | the end of the last frame, or more of it | after 1 s | [`Fault::Cut`] |
+//! | a frame | at the next one, or 1 s later by PROBE, if the board reads | [`Fault::Lost`] |
+//! | OPEN or OPENED | after 1 s | OPEN is sent again |
+//! | the host | after 10 s, if the board reads | [`Fault::Silent`] |
+//! | the board | never, unless [`Framing::set_silence`] says when: it may be computing | |
+//!
+//! The clock is the caller's. A blocking stream must time out at least once a second, every 100 ms
+//! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). Time is judged
+//! then, after the line has been read. More than a second between two looks at the clock counts as
+//! one: the program was busy, not the peer silent. [`WithDeadlines`](crate::blocking::WithDeadlines)
+//! around a `Line` works as around other streams.
+//!
+//! # Flow control
+//!
+//! There is none. A board that computes or writes does not read, so the interrupt of its UART must
+//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of 21
+//! bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
+//! message comes the board reads all the time, and a ring of 512 bytes bridges 44 ms of other work
+//! at 115200 baud. If bytes are lost nevertheless the connection ends, whether the UART reports an
+//! overrun or not. RTS and CTS work, where they are connected. Credits were rejected: they need a
+//! ring as large, a frame back for each one or two, and a sender that reads while it writes.
+
+mod error;
+mod frame;
+mod framing;
+mod incoming;
+mod outgoing;
+
+#[cfg(feature = "async")]
+mod asynch;
+
+use core::time::Duration;
+
+use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
+
+pub use error::{Fault, LineError};
+pub use framing::{Framing, Role, State};
+
+/// A connection over a serial line: a stream whose bytes are those that were sent, or an error.
+///
+/// `clock` returns monotonic time since an arbitrary fixed epoch, as for
+/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines). For futures it is an
+/// `asynch::Timer`, and the methods that wait are `open_async`, `accept_async` and `close_async`.
+///
+/// A flush ends a message. Until then data wait for a frame to be full.
+///
+/// # Errors
+///
+/// Those of reading, writing and flushing are [`LineError`]. A time-out of the stream changes
+/// nothing; the call may be made again. With any other error the connection has ended. Reading
+/// returns 0 after the peer has closed the connection. Bytes that were written to a connection that
+/// the peer has closed meanwhile are lost without an error, as over TCP.
+#[derive(Debug)]
+pub struct Line<S, C> {
+    stream: S,
+    clock: C,
+    framing: Framing,
+}
+
+impl<S, C> Line<S, C> {
+    /// The board's end.
+    pub const fn board(stream: S, clock: C) -> Self {
+        Self::new(stream, clock, Role::Board)
+    }
+
+    /// The host's end.
+    pub const fn host(stream: S, clock: C) -> Self {
+        Self::new(stream, clock, Role::Host)
+    }
+
+    const fn new(stream: S, clock: C, role: Role) -> Self {
+        Self {
+            stream,
+            clock,
+            framing: Framing::new(role),
+        }
+    }
+
+    /// The state of the connection and its limits.
+    pub const fn framing(&mut self) -> &mut Framing {
+        &mut self.framing
+    }
+
+    /// The stream, to change it.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// The stream. What was not flushed is lost, and so is what has come and was not read.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// Data that have come, if there are some.
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let mut n = 0;
+        for (to, from) in buffer.iter_mut().zip(self.framing.data()) {
+            *to = *from;
+            n += 1;
+        }
+        self.framing.consume(n);
+        n
+    }
+
+    /// Why reading ends here: 0 bytes, or a fault.
+    fn ended<E>(&self) -> Option<Result<usize, LineError<E>>> {
+        match self.framing.state() {
+            State::Open => None,
+            State::Closed if self.framing.session() > 0 => Some(Ok(0)),
+            _ => Some(Err(self.not_open().into())),
+        }
+    }
+
+    /// What is wrong with a connection that is not open.
+    const fn not_open(&self) -> Fault {
+        match (self.framing.state(), self.framing.role()) {
+            (State::Failed(fault), _) => fault,
+            (State::Opening, Role::Host) => Fault::Restarted,
+            _ => Fault::NotOpen,
+        }
+    }
+
+    /// Whether there is something to send in a message, which takes an open connection.
+    fn may_flush(&mut self) -> Result<(), Fault> {
+        match self.framing.state() {
+            State::Open => {
+                self.framing.end_message();
+                Ok(())
+            }
+            // A program may flush what is empty.
+            State::Closed if !self.framing.is_in_message() => Ok(()),
+            _ => Err(self.not_open()),
+        }
+    }
+}
+
+impl<S: ErrorType, C> ErrorType for Line<S, C> {
+    type Error = LineError<S::Error>;
+}
+
+impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
+    /// Opens a connection, which takes as long as the host needs to reach the server. If there is
+    /// one already, it ends. For boards.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Silent`] if the host has not accepted within `patience`. [`LineError::Stream`] and
+    /// [`LineError::WriteZero`].
+    pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
+        self.framing.open((self.clock)());
+        self.wait(patience, |state| state == State::Open)?;
+        Ok(())
+    }
+
+    /// Waits until the board opens a connection, and accepts it. For hosts.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), if the board has not opened one within `patience`.
+    pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
+        self.wait(patience, |state| state == State::Opening)?;
+        self.framing.accept((self.clock)());
+        self.send()
+    }
+
+    /// Ends the connection. The peer reads what has been flushed, then the end.
+    ///
+    /// # Errors
+    ///
+    /// [`LineError::Stream`] and [`LineError::WriteZero`]; the connection has ended nevertheless.
+    pub fn close(&mut self) -> Result<(), LineError<S::Error>> {
+        self.framing.close();
+        self.send()?;
+        self.stream.flush().map_err(LineError::Stream)
+    }
+
+    /// Reads the line until a state is reached, and drops data.
+    fn wait(
+        &mut self,
+        patience: Duration,
+        is_reached: impl Fn(State) -> bool,
+    ) -> Result<(), LineError<S::Error>> {
+        let start = (self.clock)();
+        loop {
+            self.send()?;
+            if is_reached(self.framing.state()) {
+                return Ok(());
+            }
+            self.framing.consume(usize::MAX);
+            let waited = (self.clock)().saturating_sub(start);
+            match self.receive() {
+                Err(error) if is_time_out(&error) && waited >= patience => {
+                    self.framing.close();
+                    return Err(Fault::Silent.into());
+                }
+                Err(error) if !is_time_out(&error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends what waits to be sent.
+    fn send(&mut self) -> Result<(), LineError<S::Error>> {
+        loop {
+            let bytes = self.framing.outgoing();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let left = self.stream.write(bytes);
+            left_or_failed(&mut self.framing, left)?;
+        }
+    }
+
+    /// Reads the line once; a time-out of the stream is looked at and returned.
+    fn receive(&mut self) -> Result<(), LineError<S::Error>> {
+        let came = self.stream.read(self.framing.space());
+        came_or_failed(&mut self.framing, came, (self.clock)())
+    }
+}
+
+/// Passes the result of a read on.
+fn came_or_failed<E: embedded_io::Error>(
+    framing: &mut Framing,
+    came: Result<usize, E>,
+    now: Duration,
+) -> Result<(), LineError<E>> {
+    match came {
+        Ok(0) => framing.fail(Fault::Gone),
+        Ok(n) => framing.received(n, now),
+        Err(error) => {
+            match error.kind() {
+                ErrorKind::TimedOut => framing.elapsed(now),
+                ErrorKind::Interrupted => {}
+                // An overrun, for instance: bytes were lost.
+                _ => framing.fail(Fault::Damaged),
+            }
+            return Err(LineError::Stream(error));
+        }
+    }
+    Ok(())
+}
+
+/// Passes the result of a write on.
+fn left_or_failed<E: embedded_io::Error>(
+    framing: &mut Framing,
+    left: Result<usize, E>,
+) -> Result<(), LineError<E>> {
+    let error = match left {
+        Ok(0) => LineError::WriteZero,
+        Ok(n) => {
+            framing.sent(n);
+            return Ok(());
+        }
+        Err(error) => LineError::Stream(error),
+    };
+    if !is_time_out(&error) {
+        framing.fail(Fault::Gone);
+    }
+    Err(error)
+}
+
+fn is_time_out<E: embedded_io::Error>(error: &LineError<E>) -> bool {
+    matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.take(buffer) {
+                0 => {}
+                n => return Ok(n),
+            }
+            if let Some(end) = self.ended() {
+                // So that the peer ends too. If it can't be reached, the fault is still the cause.
+                let _ = self.send();
+                return end;
+            }
+            self.send()?;
+            match self.receive() {
+                // The fault that silence has become says more.
+                Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
+                Err(error) => {
+                    let _ = self.send();
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+        }
+    }
+}
+
+impl<S: Read + Write, C: FnMut() -> Duration> Write for Line<S, C> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        while self.framing.state() == State::Open {
+            match self.framing.put(bytes) {
+                0 => self.send()?,
+                n => return Ok(n),
+            }
+        }
+        Err(self.not_open().into())
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        self.may_flush()?;
+        self.send()?;
+        self.stream.flush().map_err(LineError::Stream)
+    }
+}

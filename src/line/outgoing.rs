@@ -1,0 +1,138 @@
+//! What leaves over the line: one frame of data as it grows, and one frame that says something
+//! about the connection.
+
+use super::frame::{DATA, Header, Kind, MOST_DATA, MOST_WIRE, Reason, seal};
+
+/// An empty frame, and the longest frame that is not data.
+const MOST_CONTROL: usize = 12;
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    frame: [u8; MOST_WIRE],
+    /// Data that wait for more, or for the end of their message.
+    gathered: usize,
+    /// What of the frame is to be sent.
+    rest: (usize, usize),
+    control: [u8; MOST_CONTROL],
+    control_rest: (usize, usize),
+    /// What is to be said next; a later word takes the place of an earlier one.
+    due: Option<Due>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Open,
+    Opened,
+    Close(Reason),
+    Probe,
+    Answer,
+}
+
+impl Outgoing {
+    pub const fn new() -> Self {
+        Self {
+            frame: [0; MOST_WIRE],
+            gathered: 0,
+            rest: (0, 0),
+            control: [0; MOST_CONTROL],
+            control_rest: (0, 0),
+            due: None,
+        }
+    }
+
+    pub const fn say(&mut self, due: Due) {
+        self.due = Some(due);
+    }
+
+    pub const fn due(&self) -> Option<Due> {
+        self.due
+    }
+
+    /// Drops data, a frame that has left in part too: an empty frame in front of the next one that
+    /// opens or closes ends it.
+    pub const fn drop_data(&mut self) {
+        self.gathered = 0;
+        self.rest = (0, 0);
+    }
+
+    pub const fn has_gathered(&self) -> bool {
+        self.gathered > 0
+    }
+
+    /// Whether a frame of data waits to be sent, or what is due must leave before the next one.
+    pub const fn is_blocked(&self) -> bool {
+        self.rest.0 < self.rest.1 || self.due.is_some()
+    }
+
+    /// Takes data as far as there is room in the frame.
+    pub fn gather(&mut self, bytes: &[u8]) -> usize {
+        let room = self.frame.get_mut(DATA + self.gathered..DATA + MOST_DATA);
+        let mut n = 0;
+        for (to, from) in room.unwrap_or_default().iter_mut().zip(bytes) {
+            *to = *from;
+            n += 1;
+        }
+        self.gathered += n;
+        n
+    }
+
+    /// Makes a frame of what has been gathered.
+    pub fn seal(&mut self, header: Header) {
+        self.rest = (0, seal(&mut self.frame, header, self.gathered));
+        self.gathered = 0;
+    }
+
+    /// The next bytes for the line. `numbers` are session, opening, and frames of data so far.
+    pub fn bytes(&mut self, (session, opening, number): (u8, u8, u8)) -> &[u8] {
+        let has_control = self.control_rest.0 < self.control_rest.1;
+        let has_data = self.rest.0 < self.rest.1;
+        if !has_control
+            && !has_data
+            && let Some(due) = self.due.take()
+        {
+            let (kind, number) = match due {
+                Due::Open => (Kind::Open, opening),
+                Due::Opened => (Kind::Opened, opening),
+                Due::Close(_) => (Kind::Close, number),
+                Due::Probe => (Kind::Probe, number),
+                Due::Answer => (Kind::Answer, number),
+            };
+            let header = Header {
+                kind,
+                session,
+                number,
+            };
+            // The first byte is an empty frame.
+            let start = usize::from(matches!(due, Due::Probe | Due::Answer));
+            let mut len = 0;
+            if let Some((blank, wire)) = self.control.split_first_mut() {
+                *blank = super::frame::END;
+                if let Due::Close(reason) = due
+                    && let Some(data) = wire.get_mut(DATA)
+                {
+                    *data = reason as u8;
+                    len = 1;
+                }
+                self.control_rest = (start, 1 + seal(wire, header, len));
+            }
+        }
+        let (bytes, rest) = if self.control_rest.0 < self.control_rest.1 {
+            (&self.control[..], self.control_rest)
+        } else {
+            (&self.frame[..], self.rest)
+        };
+        bytes.get(rest.0..rest.1).unwrap_or_default()
+    }
+
+    /// Counts bytes that the line has taken. Returns whether they were data.
+    pub fn sent(&mut self, n: usize) -> bool {
+        let has_control = self.control_rest.0 < self.control_rest.1;
+        let rest = if has_control {
+            &mut self.control_rest
+        } else {
+            &mut self.rest
+        };
+        rest.0 = rest.0.saturating_add(n).min(rest.1);
+        !has_control && n > 0
+    }
+}

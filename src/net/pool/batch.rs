@@ -1,0 +1,46 @@
+//! The structures of a batch.
+
+use std::vec::Vec;
+
+use super::Task;
+use crate::{Answer, Cell};
+
+/// Extras of a batch that are kept in a buffer for the next one.
+const SMALL: usize = 64 * 1024;
+
+/// Arrays of batches that are kept for others to come.
+const SPARE: usize = 64;
+
+/// The structures of a batch with their arrays one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) cells: Vec<Cell>,
+    pub(super) positions: Vec<[f64; 3]>,
+    pub(super) forces: Vec<[f64; 3]>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) extras: Vec<u8>,
+}
+
+impl Batch {
+    pub(super) fn fill(&mut self, tasks: &[Task]) {
+        self.cells.clear();
+        self.cells.extend(tasks.iter().map(|task| task.job.cell));
+        self.positions.clear();
+        for task in tasks {
+            self.positions.extend_from_slice(&task.job.positions);
+        }
+        self.forces.resize(self.positions.len(), [0.0; 3]);
+        self.answers.resize(tasks.len(), Answer::default());
+    }
+
+    /// Keeps the arrays for another batch, if there are not many of them already.
+    pub(super) fn keep(mut self, spare: &mut Vec<Self>) {
+        if spare.len() >= SPARE {
+            return;
+        }
+        if self.extras.len() > SMALL {
+            self.extras = Vec::new();
+        }
+        spare.push(self);
+    }
+}

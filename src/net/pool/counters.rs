@@ -1,0 +1,135 @@
+//! What a pool has done so far, in numbers.
+
+use core::time::Duration;
+use std::string::String;
+
+use super::DriverId;
+
+/// What a pool has done since it was made.
+///
+/// ```
+/// use forcewire::net::{Pool, PoolOptions};
+///
+/// let pool = Pool::new(PoolOptions::default())?;
+/// let counters = pool.counters();
+/// assert_eq!((counters.evaluations, counters.latencies.quantile(0.5)), (0, None));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Connections that were accepted, those of peers that are not allowed included.
+    pub connections: u64,
+    /// Drivers that have joined.
+    pub joined: u64,
+    /// Answers, those to cancelled jobs and second answers included.
+    pub evaluations: u64,
+    /// Jobs that were lost with a driver and went back into the queue, each time counted.
+    pub requeued: u64,
+    /// Jobs that were given up.
+    pub given_up: u64,
+    /// Jobs that were given to a second driver while the first still computed
+    /// ([`PoolOptions::stragglers`](crate::net::PoolOptions::stragglers)).
+    pub given_twice: u64,
+    /// Times from the first byte of positions to the last of forces; a batch counts once.
+    pub latencies: Latencies,
+    /// The last driver that was lost or dropped over a job, or broke the protocol.
+    pub last_loss: Option<Loss>,
+}
+
+/// A driver that was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// Its number.
+    pub driver: DriverId,
+    /// Its address, or its process and the unix socket.
+    pub peer: String,
+    /// The text of its [`LeftReason`](crate::net::LeftReason).
+    pub why: String,
+    /// Jobs that it had.
+    pub jobs: usize,
+}
+
+/// Times, counted by their powers of two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// Those below 1, 2, 4, ... microseconds.
+    counts: [u64; BUCKETS],
+    longest: Duration,
+}
+
+/// Up to 2^39 microseconds, which are six days.
+const BUCKETS: usize = 40;
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+impl Latencies {
+    pub(super) fn add(&mut self, time: Duration) {
+        let micros = time.as_micros();
+        let bucket = (u128::BITS - micros.leading_zeros()) as usize;
+        if let Some(count) = self.counts.get_mut(bucket.min(BUCKETS - 1)) {
+            *count += 1;
+        }
+        self.longest = self.longest.max(time);
+    }
+
+    /// How many times were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The longest of them; zero if there are none.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// A time that this part of them does not reach: 0.5 for the median, up to twice as long as
+    /// that is. `None` if there are none.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // of 2^53 evaluations
+    pub fn quantile(&self, part: f64) -> Option<Duration> {
+        let wanted = self.count() as f64 * part.clamp(0.0, 1.0);
+        let mut seen = 0;
+        let mut micros = 1;
+        for count in self.counts {
+            seen += count;
+            if seen > 0 && seen as f64 >= wanted {
+                return Some(Duration::from_micros(micros));
+            }
+            micros *= 2;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_a_bound_within_a_factor_of_two() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.quantile(0.5), None);
+        for micros in [0, 3, 3, 3, 100] {
+            latencies.add(Duration::from_micros(micros));
+        }
+        latencies.add(Duration::from_secs(1 << 30));
+        let micros = |part| latencies.quantile(part).map(|time| time.as_micros());
+        assert_eq!((micros(0.0), micros(0.5)), (Some(1), Some(4)));
+        assert_eq!(micros(0.8), Some(128));
+        assert_eq!(
+            (latencies.count(), latencies.longest().as_secs()),
+            (6, 1 << 30)
+        );
+    }
+}

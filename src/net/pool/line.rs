@@ -1,0 +1,179 @@
+//! A connection as an exchange sees it, and what one turn of it may do.
+
+use std::io::{self, ErrorKind};
+use std::vec::Vec;
+
+use super::LeftReason;
+use super::batch::Batch;
+use crate::blocking::Transport;
+use crate::net::outbox::Outbox;
+use crate::net::socket::{BUFFER, Socket, copy};
+use crate::{Error, Wait};
+
+/// What a driver may still do in its turn. A turn ends when one of these is used up, so that no
+/// driver keeps the others waiting.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Exchanges.
+    pub(super) messages: usize,
+    /// Calls of the kernel, in both directions.
+    calls: usize,
+    /// Bytes, in both directions.
+    bytes: usize,
+}
+
+impl Turn {
+    pub(super) const fn new() -> Self {
+        Self {
+            messages: 16,
+            calls: 64,
+            bytes: 1024 * 1024,
+        }
+    }
+
+    pub(super) const fn is_over(&self) -> bool {
+        self.messages == 0 || self.calls == 0 || self.bytes == 0
+    }
+
+    const fn count(&mut self, bytes: usize) {
+        self.calls = self.calls.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// Memory that the driver whose turn it is uses, so that those who wait need none.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Bytes that came from the kernel, and what of them is there and has been served.
+    input: Vec<u8>,
+    filled: usize,
+    served: usize,
+    pub(super) output: Outbox,
+    /// Arrays of batches that are computed.
+    pub(super) spare: Vec<Batch>,
+}
+
+impl Shared {
+    /// What has come and has not been served.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.input.get(self.served..self.filled).unwrap_or_default()
+    }
+
+    pub(super) fn fill(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.input.is_empty() {
+            self.input.resize(BUFFER, 0);
+        }
+        self.served = 0;
+        self.filled = 0;
+        self.filled = read(&mut self.input)?;
+        Ok(self.filled)
+    }
+
+    /// Everything that has come has been served, or is kept elsewhere.
+    pub(super) const fn clear(&mut self) {
+        self.served = self.filled;
+    }
+}
+
+/// The connection as an exchange sees it: one that never waits.
+pub(super) struct Line<'a> {
+    pub(super) socket: &'a Socket,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) shared: &'a mut Shared,
+    pub(super) turn: &'a mut Turn,
+    pub(super) drained: &'a mut bool,
+    pub(super) closing: bool,
+    pub(super) blocked: &'a mut bool,
+}
+
+impl Line<'_> {
+    /// Reads what has come, if anything has.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
+        if self.shared.rest().is_empty() {
+            if *self.drained && owed {
+                // A peer without TCP_NODELAY waits for it, see `Stream`.
+                self.socket.acknowledge_at_once();
+            }
+            if *self.drained || self.turn.is_over() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let (socket, direct) = (self.socket, buffer.len() >= BUFFER);
+            let room = if direct { buffer.len() } else { BUFFER };
+            let result = if direct {
+                socket.read(buffer)
+            } else {
+                self.shared.fill(|room| socket.read(room))
+            };
+            // Less than there was room for is all that there is, unless the end comes after it.
+            *self.drained = match &result {
+                Ok(n) => *n < room && !self.closing,
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            };
+            self.turn.count(*result.as_ref().unwrap_or(&0));
+            if direct {
+                return result;
+            }
+            result?;
+        }
+        let n = copy(self.shared.rest(), buffer);
+        self.shared.served += n;
+        Ok(n)
+    }
+
+    /// Sends, unless the turn is over. The call returns how many bytes that were.
+    fn send(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> io::Result<usize>,
+    ) -> Result<usize, Error<io::Error>> {
+        if self.turn.is_over() {
+            return Err(Error::Transport(ErrorKind::WouldBlock.into()));
+        }
+        let result = call(self);
+        if let Err(error) = &result {
+            *self.blocked = error.kind() == ErrorKind::WouldBlock;
+        }
+        self.turn.count(*result.as_ref().unwrap_or(&0));
+        result.map_err(Error::Transport)
+    }
+}
+
+impl Transport for Line<'_> {
+    type Error = io::Error;
+
+    fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
+        let result = self.receive(buffer, wait.owed());
+        result.map_err(Error::Transport)
+    }
+
+    fn write(&mut self, bytes: &[u8], _: &Wait) -> Result<usize, Error<io::Error>> {
+        if self.outbox.fits(bytes) {
+            return Ok(self.outbox.keep(bytes));
+        }
+        self.send(|line| line.outbox.write(line.socket, bytes))
+    }
+
+    fn flush(&mut self, _: &Wait) -> Result<(), Error<io::Error>> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let flush = |line: &mut Self| line.outbox.flush(line.socket).map(|()| 0);
+        self.send(flush).map(|_| ())
+    }
+}
+
+/// What an exchange has come to: nothing yet if the driver or the kernel has to do something first.
+pub(super) fn progress<T>(result: Result<T, Error<io::Error>>) -> Result<Option<T>, LeftReason> {
+    match result {
+        Ok(output) => Ok(Some(output)),
+        Err(Error::Transport(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(Error::Transport(error)) => Err(LeftReason::Lost(error)),
+        Err(Error::Protocol(error)) => Err(LeftReason::Protocol(error)),
+        Err(Error::TimedOut(late)) => Err(LeftReason::Late(late)),
+        Err(Error::WriteZero | Error::Potential(_)) => {
+            Err(LeftReason::Lost(ErrorKind::WriteZero.into()))
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The queue of tasks, the idle drivers, and the matching of both.
+
+use core::time::Duration;
+use std::boxed::Box;
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::Vec;
+
+use super::job::Map;
+use super::{DriverId, Matching, Task, Ticket};
+
+/// Tasks that wait. Those that no driver was lost over are apart from those that one was.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    fresh: Lane,
+    lost: Lane,
+}
+
+/// Tasks in the order of their losses, then in the order in which they were submitted.
+#[derive(Debug, Default)]
+struct Lane {
+    tasks: BTreeMap<Place, Box<Task>>,
+    by_replica: Map<i32, BTreeSet<Place>>,
+}
+
+/// The drivers that a task was lost by, computing nothing else, and the task's ticket.
+type Place = (u32, Ticket);
+
+impl Lane {
+    fn insert(&mut self, task: Box<Task>) {
+        let place = (task.losses, task.ticket);
+        let replica = self.by_replica.entry(task.job.replica).or_default();
+        replica.insert(place);
+        self.tasks.insert(place, task);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Box<Task>> {
+        let task = self.tasks.remove(&place)?;
+        if let Some(places) = self.by_replica.get_mut(&task.job.replica) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.by_replica.remove(&task.job.replica);
+            }
+        }
+        Some(task)
+    }
+
+    /// The first task of a replica that is not one of these.
+    fn first_but(&self, claimed: &BTreeSet<i32>) -> Option<Place> {
+        let (place, task) = self.tasks.first_key_value()?;
+        if !claimed.contains(&task.job.replica) {
+            return Some(*place);
+        }
+        // There are fewer replicas than tasks, as a rule.
+        let others = self.by_replica.iter();
+        let others = others.filter(|(replica, _)| !claimed.contains(replica));
+        others
+            .filter_map(|(_, places)| places.first())
+            .min()
+            .copied()
+    }
+
+    fn first_of(&self, replica: i32) -> Option<Place> {
+        self.by_replica.get(&replica)?.first().copied()
+    }
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.fresh.tasks.len() + self.lost.tasks.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn insert(&mut self, task: Box<Task>) {
+        let lane = match task.attempts {
+            0 => &mut self.fresh,
+            _ => &mut self.lost,
+        };
+        lane.insert(task);
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Box<Task>> {
+        if let Some(task) = self.fresh.remove((0, ticket)) {
+            return Some(task);
+        }
+        let place = self.lost.tasks.keys().find(|place| place.1 == ticket);
+        let place = *place?;
+        self.lost.remove(place)
+    }
+
+    /// Atoms of a task that waits.
+    pub(super) fn natoms(&self) -> Option<usize> {
+        let mut tasks = self.fresh.tasks.values().chain(self.lost.tasks.values());
+        tasks.next().map(|task| task.job.positions.len())
+    }
+
+    /// A task that can go into a batch with one of this many atoms: of this replica, if there is
+    /// one. A task that was lost is tried alone.
+    pub(super) fn take_companion(
+        &mut self,
+        natoms: usize,
+        replica: Option<i32>,
+    ) -> Option<Box<Task>> {
+        let place = match replica {
+            Some(replica) => self.fresh.first_of(replica)?,
+            None => *self.fresh.tasks.first_key_value()?.0,
+        };
+        let task = self.fresh.tasks.get(&place)?;
+        if task.job.positions.len() != natoms {
+            return None;
+        }
+        self.fresh.remove(place)
+    }
+
+    fn take_replica(&mut self, replica: i32) -> Option<Box<Task>> {
+        let (fresh, lost) = (self.fresh.first_of(replica), self.lost.first_of(replica));
+        self.take_older(fresh, lost)
+    }
+
+    /// The next task for a driver that has answered before.
+    fn take_any(&mut self, claimed: &BTreeSet<i32>) -> Option<Box<Task>> {
+        let (fresh, lost) = (self.fresh.first_but(claimed), self.lost.first_but(claimed));
+        self.take_older(fresh, lost)
+    }
+
+    /// The next task for a driver that has not answered yet. It gets the chance to answer one that
+    /// nobody was lost over before it gets one of the others.
+    fn take_first(&mut self, claimed: &BTreeSet<i32>, lost_before: Duration) -> Option<Box<Task>> {
+        if let Some(place) = self.fresh.first_but(claimed) {
+            return self.fresh.remove(place);
+        }
+        let place = self.lost.first_but(claimed)?;
+        let task = self.lost.tasks.get(&place)?;
+        if task.lost_at > lost_before {
+            return None;
+        }
+        self.lost.remove(place)
+    }
+
+    fn take_older(&mut self, fresh: Option<Place>, lost: Option<Place>) -> Option<Box<Task>> {
+        let ticket = |place: Option<Place>| place.map(|place| place.1);
+        match (fresh, lost) {
+            (Some(place), _) if lost.is_none() || ticket(fresh) < ticket(lost) => {
+                self.fresh.remove(place)
+            }
+            (_, Some(place)) => self.lost.remove(place),
+            _ => None,
+        }
+    }
+}
+
+/// A driver as the matching sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) id: DriverId,
+    /// The replica that it had last, if it has computed at all.
+    pub(super) last: Option<i32>,
+    /// Whether it had that one before as well.
+    pub(super) settled: bool,
+}
+
+/// The drivers that have nothing to do.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    new: BTreeSet<DriverId>,
+    loose: BTreeMap<DriverId, i32>,
+    settled: BTreeMap<DriverId, i32>,
+    by_replica: Map<i32, BTreeSet<DriverId>>,
+}
+
+impl Idle {
+    pub(super) fn len(&self) -> usize {
+        self.new.len() + self.proved()
+    }
+
+    /// Those that have answered.
+    pub(super) fn proved(&self) -> usize {
+        self.loose.len() + self.settled.len()
+    }
+
+    /// Whether one of them has not answered yet.
+    pub(super) fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, candidate: Candidate) {
+        let Candidate { id, last, settled } = candidate;
+        let Some(replica) = last else {
+            self.new.insert(id);
+            return;
+        };
+        let drivers = match settled {
+            true => &mut self.settled,
+            false => &mut self.loose,
+        };
+        if drivers.insert(id, replica).is_none() {
+            self.by_replica.entry(replica).or_default().insert(id);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: DriverId) {
+        if self.new.remove(&id) {
+            return;
+        }
+        let replica = self.loose.remove(&id).or_else(|| self.settled.remove(&id));
+        let Some(replica) = replica else { return };
+        if let Some(drivers) = self.by_replica.get_mut(&replica) {
+            drivers.remove(&id);
+            if drivers.is_empty() {
+                self.by_replica.remove(&replica);
+            }
+        }
+    }
+
+    /// The next of those that have answered: one that has not stayed with its replica, if
+    /// `loose_first`.
+    fn next_proved(&self, loose_first: bool) -> Option<DriverId> {
+        let (loose, settled) = (
+            self.loose.keys().next().copied(),
+            self.settled.keys().next().copied(),
+        );
+        if loose_first {
+            loose.or(settled)
+        } else {
+            [loose, settled].into_iter().flatten().min()
+        }
+    }
+}
+
+/// What the matching has to know besides the queue and the idle drivers.
+#[derive(Debug)]
+pub(super) struct Situation {
+    pub(super) matching: Matching,
+    /// Replicas that wait for the driver that had them last.
+    pub(super) claimed: BTreeSet<i32>,
+    /// Drivers that have not answered yet and compute.
+    pub(super) trials: usize,
+    /// Tasks that were lost after this are for drivers that have answered.
+    pub(super) lost_before: Duration,
+}
+
+/// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
+/// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
+/// that has, and while one that has is idle, they are tried one at a time. Otherwise drivers that
+/// come, take a task and leave would be given every task.
+pub(super) fn distribute(
+    queue: &mut Queue,
+    idle: &mut Idle,
+    mut situation: Situation,
+) -> Vec<(DriverId, Box<Task>)> {
+    let mut matched = Matched {
+        queue,
+        idle,
+        pairs: Vec::new(),
+    };
+    let now = &mut situation;
+    match now.matching {
+        Matching::Auto => {
+            matched.same_replica();
+            matched.newcomers(now, true);
+            matched.proved(now, true);
+            matched.newcomers(now, false);
+        }
+        Matching::Any => {
+            matched.proved(now, false);
+            matched.newcomers(now, false);
+        }
+        Matching::Locked => {
+            matched.same_replica();
+            now.lost_before = Duration::MAX; // the others have replicas
+            matched.newcomers(now, false);
+        }
+    }
+    matched.pairs
+}
+
+struct Matched<'a> {
+    queue: &'a mut Queue,
+    idle: &'a mut Idle,
+    pairs: Vec<(DriverId, Box<Task>)>,
+}
+
+impl Matched<'_> {
+    fn pair(&mut self, id: DriverId, task: Box<Task>) {
+        self.idle.remove(id);
+        self.pairs.push((id, task));
+    }
+
+    /// Gives drivers the replica that they had last.
+    fn same_replica(&mut self) {
+        let (idle, queue) = (&self.idle.by_replica, &self.queue);
+        let waits = |replica: &i32| {
+            queue.fresh.by_replica.contains_key(replica)
+                || queue.lost.by_replica.contains_key(replica)
+        };
+        let replicas = queue.fresh.by_replica.len() + queue.lost.by_replica.len();
+        let both: Vec<i32> = if idle.len() < replicas {
+            idle.keys().copied().filter(waits).collect()
+        } else {
+            let fresh = queue.fresh.by_replica.keys();
+            let all = fresh.chain(queue.lost.by_replica.keys()).copied();
+            all.filter(|replica| idle.contains_key(replica)).collect()
+        };
+        for replica in both {
+            let idle = |it: &Self| it.idle.by_replica.get(&replica)?.first().copied();
+            while let Some(id) = idle(self) {
+                let Some(task) = self.queue.take_replica(replica) else {
+                    break;
+                };
+                self.pair(id, task);
+            }
+        }
+    }
+
+    /// Gives drivers that have not answered yet a task; one driver at a time, if `on_trial` and
+    /// another could take it.
+    fn newcomers(&mut self, now: &mut Situation, on_trial: bool) {
+        while let Some(&id) = self.idle.new.first() {
+            if on_trial && self.idle.proved() > 0 && now.trials > 0 {
+                return;
+            }
+            let Some(task) = self.queue.take_first(&now.claimed, now.lost_before) else {
+                return;
+            };
+            if now.matching == Matching::Locked {
+                now.claimed.insert(task.job.replica);
+            }
+            now.trials += 1;
+            self.pair(id, task);
+        }
+    }
+
+    /// Gives drivers that have answered the oldest tasks.
+    fn proved(&mut self, now: &Situation, loose_first: bool) {
+        while let Some(id) = self.idle.next_proved(loose_first) {
+            let Some(task) = self.queue.take_any(&now.claimed) else {
+                return;
+            };
+            self.pair(id, task);
+        }
+    }
+}

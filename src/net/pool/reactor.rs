@@ -1,0 +1,213 @@
+//! Waiting for sockets, the order of turns, and the pool's clock.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::DriverId;
+
+/// How often deadlines are judged.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// The most that one step of the pool's clock counts.
+const STEP: Duration = Duration::from_millis(200);
+
+/// Turns that are taken even if the caller's time is over, so that a caller with no time gets
+/// something done.
+const LEAST_TURNS: usize = 64;
+
+/// The time that a caller gives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    start: Instant,
+    timeout: Option<Duration>,
+}
+
+impl Limit {
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        Self {
+            start: Instant::now(),
+            timeout,
+        }
+    }
+
+    /// What is left of it at this moment; without an end, if `None`.
+    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.start);
+        self.timeout.map(|timeout| timeout.saturating_sub(elapsed))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.timeout.is_some() && self.remaining(Instant::now()) == Some(Duration::ZERO)
+    }
+}
+
+/// Counts the time in which the pool looked at its sockets.
+///
+/// A caller that stays away and a process that is stopped make one step of it, however long that
+/// takes: the drivers could do nothing about it, and what they have sent lies in the kernel.
+#[derive(Debug)]
+struct Clock {
+    now: Duration,
+    looked: Instant,
+}
+
+impl Clock {
+    fn look(&mut self) -> Instant {
+        let now = Instant::now();
+        self.now += now.saturating_duration_since(self.looked).min(STEP);
+        self.looked = now;
+        now
+    }
+}
+
+/// The poll, the queue for turns and the clock.
+#[derive(Debug)]
+pub(super) struct Reactor {
+    poll: Poll,
+    ready: Events,
+    /// Drivers that have something to do. None of them is in here twice.
+    turns: VecDeque<DriverId>,
+    clock: Clock,
+    judged: Duration,
+}
+
+/// The recipient of an event.
+pub(super) enum Woken {
+    /// A driver, and whether nothing more comes from it.
+    Driver(DriverId, bool),
+    /// Somebody knocks at the listener of this number.
+    Listener(usize),
+}
+
+impl Reactor {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            ready: Events::with_capacity(1024),
+            turns: VecDeque::new(),
+            clock: Clock {
+                now: Duration::ZERO,
+                looked: Instant::now(),
+            },
+            judged: Duration::ZERO,
+        })
+    }
+
+    /// The pool's clock when it looked last.
+    pub(super) const fn now(&self) -> Duration {
+        self.clock.now
+    }
+
+    /// Waits until a socket has something, at most for `most` and for what the caller has left. It
+    /// does not wait if a turn is due.
+    pub(super) fn wait(&mut self, most: Option<Duration>, limit: &Limit) -> io::Result<()> {
+        let remaining = limit.remaining(Instant::now());
+        let timeout = match (self.turns.is_empty(), most, remaining) {
+            (false, ..) => Some(Duration::ZERO),
+            (_, Some(most), Some(remaining)) => Some(most.min(remaining)),
+            (_, most, remaining) => most.or(remaining),
+        };
+        match self.poll.poll(&mut self.ready, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.ready.clear(),
+            result => result?,
+        }
+        self.clock.look();
+        Ok(())
+    }
+
+    /// Hands each event to `wake`, which returns whether the driver gets a turn.
+    pub(super) fn wake(&mut self, mut wake: impl FnMut(Woken) -> bool) {
+        for event in &self.ready {
+            let woken = woken(event);
+            let driver = match woken {
+                Woken::Driver(id, _) => Some(id),
+                Woken::Listener(_) => None,
+            };
+            if wake(woken) {
+                self.turns.extend(driver);
+            }
+        }
+        self.ready.clear();
+    }
+
+    /// A driver gets a turn after those that wait for theirs.
+    pub(super) fn schedule(&mut self, id: DriverId) {
+        self.turns.push_back(id);
+    }
+
+    /// The turns of this round.
+    pub(super) fn round(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// The driver whose turn it is; `None` if the caller's time is over. `taken` turns have been
+    /// taken in this round.
+    pub(super) fn next_turn(&mut self, taken: usize, limit: &Limit) -> Option<DriverId> {
+        if taken >= LEAST_TURNS && limit.is_over() {
+            return None;
+        }
+        self.turns.pop_front()
+    }
+
+    /// Whether deadlines are to be judged now.
+    pub(super) fn is_time_to_judge(&mut self) -> bool {
+        let is_time = self.clock.now >= self.judged + TICK;
+        if is_time {
+            self.judged = self.clock.now;
+        }
+        is_time
+    }
+
+    pub(super) fn register(
+        &self,
+        socket: &impl AsRawFd,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let socket: RawFd = socket.as_raw_fd();
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&socket), token, interest)
+    }
+
+    pub(super) fn reregister(
+        &self,
+        socket: &impl AsRawFd,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let socket: RawFd = socket.as_raw_fd();
+        let registry = self.poll.registry();
+        registry.reregister(&mut SourceFd(&socket), token, interest)
+    }
+
+    pub(super) fn deregister(&self, socket: &impl AsRawFd) {
+        let socket: RawFd = socket.as_raw_fd();
+        let _ = self.poll.registry().deregister(&mut SourceFd(&socket));
+    }
+}
+
+/// What the poll calls a listener: numbers that no driver reaches.
+pub(super) const fn listener_token(index: usize) -> Token {
+    Token(usize::MAX - 1 - index)
+}
+
+/// More listeners than a process has descriptors.
+const LISTENERS: usize = 1 << 20;
+
+fn woken(event: &Event) -> Woken {
+    let token = event.token().0;
+    match usize::MAX - 1 - token {
+        index if index < LISTENERS => Woken::Listener(index),
+        _ => Woken::Driver(
+            DriverId(token as u64),
+            event.is_read_closed() || event.is_error(),
+        ),
+    }
+}

@@ -1,0 +1,235 @@
+//! `examples/bridge` between boards on pseudo-terminals and a server on a TCP port.
+
+use std::fs::File;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
+use forcewire::line::{Fault, Line, LineError};
+use forcewire::net::Stream;
+use forcewire::potential::Harmonic;
+use forcewire::{Cell, Deadlines, Error, Request, Server, blocking, serve};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{pty, termios};
+
+use crate::common::{EXIT, READY, STATUS};
+use crate::example;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The board's side of a pseudo-terminal, which times out every 50 ms.
+struct Uart(File);
+
+impl ErrorType for Uart {
+    type Error = io::Error;
+}
+
+impl Read for Uart {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, io::Error> {
+        let time = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        if poll(&mut fds, Some(&time))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        io::Read::read(&mut self.0, buffer)
+    }
+}
+
+impl Write for Uart {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, io::Error> {
+        io::Write::write(&mut self.0, bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), io::Error> {
+        Ok(())
+    }
+}
+
+/// A board, the name of its device, and that device: a terminal without an open end would be lost.
+struct Board<C> {
+    line: Line<Uart, C>,
+    device: String,
+    _device: OwnedFd,
+}
+
+fn board() -> Board<impl FnMut() -> Duration> {
+    let terminal = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
+    pty::grantpt(&terminal).unwrap();
+    pty::unlockpt(&terminal).unwrap();
+    let device = pty::ptsname(&terminal, Vec::new()).unwrap();
+    let device = device.into_string().unwrap();
+    let end = rustix::fs::open(
+        device.as_str(),
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY,
+        rustix::fs::Mode::empty(),
+    )
+    .unwrap();
+    // Until the bridge is there nothing may be echoed.
+    let mut settings = termios::tcgetattr(&end).unwrap();
+    settings.make_raw();
+    termios::tcsetattr(&end, termios::OptionalActions::Now, &settings).unwrap();
+    let start = Instant::now();
+    Board {
+        line: Line::board(Uart(terminal.into()), move || start.elapsed()),
+        device,
+        _device: end,
+    }
+}
+
+struct Bridge(Child);
+
+impl Bridge {
+    fn start(server: &TcpListener, devices: &[&str]) -> Self {
+        let mut command = example::bridge();
+        for device in devices {
+            command.args(["--serial", device]);
+        }
+        let address = server.local_addr().unwrap();
+        let child = command.args(["--to", &address.to_string()]).spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// Asks whoever connects once, and leaves.
+fn ask(peer: TcpStream, force: f64) {
+    let mut socket = Stream::from_tcp(peer, Deadlines::default()).unwrap();
+    let mut server = Server::new();
+    let (cell, positions, mut forces) = (
+        Cell::orthorhombic([20.0; 3]),
+        [[1.0, 2.0, 3.0]; 64],
+        [[0.0; 3]; 64],
+    );
+    for _ in 0..3 {
+        let request = Request::new(&cell, &positions);
+        let evaluate = server.evaluate(request, &mut forces, &mut []);
+        blocking::run(&mut socket, evaluate).unwrap();
+        assert_eq!(forces, positions.map(|r| r.map(|x| -force * x)));
+    }
+    blocking::run(&mut socket, server.exit()).unwrap();
+}
+
+fn read<S: Read>(line: &mut S, buffer: &mut [u8]) -> Result<usize, S::Error> {
+    loop {
+        match line.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            result => return result,
+        }
+    }
+}
+
+#[test]
+fn boards_on_two_lines_serve_one_server() {
+    let listener = listen();
+    let mut boards = [board(), board()];
+    let [a, b] = &boards;
+    let _bridge = Bridge::start(&listener, &[&a.device, &b.device]);
+    thread::scope(|scope| {
+        for board in &mut boards {
+            scope.spawn(|| {
+                board.line.open(PATIENCE).unwrap();
+                let start = Instant::now();
+                let clock = move || start.elapsed();
+                let deadlines = Deadlines::default();
+                let mut line = blocking::WithDeadlines::new(&mut board.line, deadlines, clock);
+                serve::<64>(&mut line, &mut Harmonic::<f64>::new(0.5)).unwrap();
+                board.line.close().unwrap();
+            });
+        }
+        for _ in 0..2 {
+            let (peer, _) = listener.accept().unwrap();
+            scope.spawn(|| ask(peer, 0.5));
+        }
+    });
+}
+
+#[test]
+fn a_server_that_closes_is_connected_again_when_the_board_asks() {
+    let listener = listen();
+    let mut board = board();
+    let _bridge = Bridge::start(&listener, &[&board.device]);
+    let mut buffer = [0; 12];
+    for _ in 0..3 {
+        let opened = thread::scope(|scope| {
+            let peer = scope.spawn(|| listener.accept().unwrap().0);
+            board.line.open(PATIENCE).unwrap();
+            peer.join().unwrap()
+        });
+        let mut peer = opened;
+        io::Write::write_all(&mut peer, STATUS).unwrap();
+        assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
+        // A message in two writes leaves in one piece.
+        board.line.write(&READY[..5]).unwrap();
+        board.line.write(&READY[5..]).unwrap();
+        board.line.flush().unwrap();
+        assert_eq!(io::Read::read(&mut peer, &mut buffer).unwrap(), 12);
+        assert_eq!(buffer, READY);
+        io::Write::write_all(&mut peer, EXIT).unwrap();
+        drop(peer);
+        assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
+        assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_board_that_closes_hangs_up() {
+    let listener = listen();
+    let mut board = board();
+    let _bridge = Bridge::start(&listener, &[&board.device]);
+    board.line.open(PATIENCE).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    board.line.write(READY).unwrap();
+    board.line.flush().unwrap();
+    board.line.close().unwrap();
+    let mut came = Vec::new();
+    io::Read::read_to_end(&mut peer, &mut came).unwrap();
+    assert_eq!(came, READY);
+}
+
+#[test]
+fn a_bridge_that_starts_again_ends_the_connection() {
+    let listener = listen();
+    let mut board = board();
+    let bridge = Bridge::start(&listener, &[&board.device]);
+    board.line.open(PATIENCE).unwrap();
+    drop(bridge);
+    let _bridge = Bridge::start(&listener, &[&board.device]);
+    match read(&mut board.line, &mut [0; 1]) {
+        Err(LineError::Fault(Fault::Reported)) => {}
+        other => panic!("{other:?}"),
+    }
+    board.line.open(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_cut_message_of_the_server_is_an_error_for_the_driver() {
+    let listener = listen();
+    let mut board = board();
+    let _bridge = Bridge::start(&listener, &[&board.device]);
+    board.line.open(PATIENCE).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    io::Write::write_all(&mut peer, &STATUS[..5]).unwrap();
+    drop(peer);
+    let start = Instant::now();
+    let clock = move || start.elapsed();
+    let mut line = blocking::WithDeadlines::new(&mut board.line, Deadlines::NONE, clock);
+    let served = serve::<1>(&mut line, &mut Harmonic::<f64>::new(0.5));
+    assert!(matches!(served, Err(Error::Protocol(_))), "{served:?}");
+}

@@ -1,0 +1,469 @@
+//! A `Line` as a stream: whole drivers and servers over it, and its errors.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
+use forcewire::line::{Fault, Line, LineError};
+use forcewire::potential::Harmonic;
+use forcewire::{Cell, Deadline, Deadlines, Error, Request, Server, blocking, serve};
+
+use crate::common::fake::Failure;
+
+const SECONDS: Duration = Duration::from_secs(20);
+
+/// An end of a pair, which times out every 10 ms.
+pub struct End {
+    out: Sender<u8>,
+    inbox: Receiver<u8>,
+    /// This byte of those that leave is changed.
+    pub flips: Option<usize>,
+    sent: usize,
+}
+
+pub fn pair() -> (End, End) {
+    let ((a, b), (c, d)) = (mpsc::channel(), mpsc::channel());
+    let end = |out, inbox| End {
+        out,
+        inbox,
+        flips: None,
+        sent: 0,
+    };
+    (end(a, d), end(c, b))
+}
+
+impl ErrorType for End {
+    type Error = Failure;
+}
+
+impl Read for End {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        match self.inbox.recv_timeout(Duration::from_millis(10)) {
+            Ok(byte) => buffer[0] = byte,
+            Err(RecvTimeoutError::Timeout) => return Err(Failure(ErrorKind::TimedOut)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(0),
+        }
+        let rest = buffer[1..].iter_mut().zip(self.inbox.try_iter());
+        Ok(1 + rest.map(|(to, from)| *to = from).count())
+    }
+}
+
+impl Write for End {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        let taken = &bytes[..bytes.len().min(100)];
+        for &byte in taken {
+            let flip = u8::from(self.flips == Some(self.sent));
+            let _ = self.out.send(byte ^ flip);
+            self.sent += 1;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+fn clock() -> impl FnMut() -> Duration {
+    let start = Instant::now();
+    move || start.elapsed()
+}
+
+/// Lines with an open connection.
+fn lines() -> (
+    Line<End, impl FnMut() -> Duration>,
+    Line<End, impl FnMut() -> Duration>,
+) {
+    let (board, host) = pair();
+    let (mut board, mut host) = (Line::board(board, clock()), Line::host(host, clock()));
+    thread::scope(|scope| {
+        scope.spawn(|| host.accept(SECONDS).unwrap());
+        board.open(SECONDS).unwrap();
+    });
+    (board, host)
+}
+
+/// Reads until a time-out is not the answer.
+fn read<S: Read>(line: &mut S, buffer: &mut [u8]) -> Result<usize, S::Error> {
+    loop {
+        match line.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            result => return result,
+        }
+    }
+}
+
+#[test]
+fn a_whole_driver_serves_over_a_line() {
+    let (mut board, mut host) = lines();
+    let cell = Cell::orthorhombic([20.0; 3]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut timed = blocking::WithDeadlines::new(&mut board, Deadlines::NONE, clock());
+            serve::<64>(&mut timed, &mut Harmonic::<f64>::new(0.5)).unwrap();
+            board.close().unwrap();
+        });
+        let mut timed = blocking::WithDeadlines::new(&mut host, Deadlines::default(), clock());
+        let mut server = Server::new();
+        for step in [1.0, 0.1, 0.01] {
+            let positions: [_; 64] = core::array::from_fn(|i| [i as f64 * step, 0.25, -1.0]);
+            let mut forces = [[0.0; 3]; 64];
+            let request = Request::new(&cell, &positions);
+            let evaluate = server.evaluate(request, &mut forces, &mut []);
+            blocking::run(&mut timed, evaluate).unwrap();
+            assert_eq!(forces, positions.map(|r| r.map(|x| -0.5 * x)));
+        }
+        blocking::run(&mut timed, server.exit()).unwrap();
+    });
+}
+
+#[test]
+fn a_fault_is_final_and_both_ends_have_it_until_the_line_is_opened_again() {
+    let (mut board, mut host) = lines();
+    board.get_mut().flips = Some(board.get_mut().sent + 8);
+    board.write(b"damaged").unwrap();
+    board.flush().unwrap();
+    let mut buffer = [0; 100];
+    let damaged = LineError::Fault(Fault::Damaged);
+    for _ in 0..2 {
+        assert_eq!(read(&mut host, &mut buffer), Err(damaged));
+        assert_eq!(host.write(b"x"), Err(damaged));
+        assert_eq!(host.flush(), Err(damaged));
+    }
+    let reported = LineError::Fault(Fault::Reported);
+    assert_eq!(read(&mut board, &mut buffer), Err(reported));
+    assert_eq!(board.write(b"x"), Err(reported));
+    thread::scope(|scope| {
+        scope.spawn(|| host.accept(SECONDS).unwrap());
+        board.open(SECONDS).unwrap();
+    });
+    host.write(b"again").unwrap();
+    host.flush().unwrap();
+    assert_eq!(read(&mut board, &mut buffer), Ok(5));
+    assert_eq!(buffer[..5], *b"again");
+}
+
+#[test]
+fn a_peer_that_closes_is_read_to_its_end() {
+    let (mut board, mut host) = lines();
+    host.write(b"the last words").unwrap();
+    host.flush().unwrap();
+    host.close().unwrap();
+    let mut buffer = [0; 9];
+    assert_eq!(read(&mut board, &mut buffer), Ok(9));
+    assert_eq!(read(&mut board, &mut buffer), Ok(5));
+    for _ in 0..2 {
+        assert_eq!(read(&mut board, &mut buffer), Ok(0));
+        assert_eq!(board.flush(), Ok(()));
+        assert_eq!(board.write(b"x"), Err(Fault::NotOpen.into()));
+    }
+}
+
+#[test]
+fn a_board_that_opens_again_ends_the_connection_of_its_host() {
+    let (mut board, mut host) = lines();
+    thread::scope(|scope| {
+        scope.spawn(|| board.open(SECONDS).unwrap());
+        let mut buffer = [0; 1];
+        let ended = read(&mut host, &mut buffer);
+        assert_eq!(ended, Err(Fault::Restarted.into()));
+        host.accept(SECONDS).unwrap();
+    });
+}
+
+#[test]
+fn data_that_were_not_read_do_not_stop_the_next_connection() {
+    let (mut board, mut host) = lines();
+    board.write(b"never read").unwrap();
+    board.flush().unwrap();
+    assert_eq!(read(&mut host, &mut [0; 1]), Ok(1));
+    thread::scope(|scope| {
+        scope.spawn(|| board.open(SECONDS).unwrap());
+        host.accept(SECONDS).unwrap();
+    });
+    host.write(b"a").unwrap();
+    host.flush().unwrap();
+    assert_eq!(read(&mut board, &mut [0; 9]), Ok(1));
+}
+
+#[test]
+fn a_line_that_was_not_opened_is_no_connection() {
+    let (board, _host) = pair();
+    let mut line = Line::board(board, clock());
+    let error = LineError::Fault(Fault::NotOpen);
+    assert_eq!(line.read(&mut [0; 1]), Err(error));
+    assert_eq!(line.write(&[1]), Err(error));
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    assert_eq!(line.open(Duration::ZERO), Err(Fault::Silent.into()));
+}
+
+#[test]
+fn a_stream_that_ends_is_an_error() {
+    let (mut board, host) = lines();
+    drop(host);
+    assert_eq!(read(&mut board, &mut [0; 1]), Err(Fault::Gone.into()));
+}
+
+#[test]
+fn deadlines_hold_over_a_line() {
+    let (mut board, _host) = lines();
+    let limit = Duration::from_millis(100);
+    let deadlines = Deadlines::NONE.handshake(limit);
+    let mut timed = blocking::WithDeadlines::new(&mut board, deadlines, clock());
+    match serve::<1>(&mut timed, &mut Harmonic::<f64>::new(0.5)) {
+        Err(Error::TimedOut(late)) => assert_eq!(late.deadline, Deadline::Handshake),
+        other => panic!("{other:?}"),
+    }
+}
+
+mod asynch {
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::future::{Future, pending, poll_fn};
+    use std::pin::pin;
+    use std::rc::Rc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use embedded_io_async::{ErrorType, Read, Write};
+    use forcewire::asynch::Timer;
+    use forcewire::line::{Fault, Line};
+
+    use crate::world::{Message, conversation};
+    use forcewire::line::Role;
+
+    /// A stream that is ready every other time, and moves up to seven bytes.
+    struct End {
+        out: Rc<RefCell<VecDeque<u8>>>,
+        inbox: Rc<RefCell<VecDeque<u8>>>,
+        is_ready: bool,
+    }
+
+    impl End {
+        fn poll<T>(&mut self, then: impl FnOnce(&Self) -> Poll<T>) -> Poll<T> {
+            self.is_ready = !self.is_ready;
+            match self.is_ready {
+                true => then(self),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    impl ErrorType for End {
+        type Error = Infallible;
+    }
+
+    impl Read for End {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+            poll_fn(|_| {
+                self.poll(|end| {
+                    let mut inbox = end.inbox.borrow_mut();
+                    let n = buffer.len().min(inbox.len()).min(7);
+                    for (to, from) in buffer.iter_mut().zip(inbox.drain(..n)) {
+                        *to = from;
+                    }
+                    if n == 0 {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(Ok(n))
+                    }
+                })
+            })
+            .await
+        }
+    }
+
+    impl Write for End {
+        async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+            poll_fn(|_| {
+                self.poll(|end| {
+                    let n = bytes.len().min(7);
+                    end.out.borrow_mut().extend(&bytes[..n]);
+                    Poll::Ready(Ok(n))
+                })
+            })
+            .await
+        }
+
+        async fn flush(&mut self) -> Result<(), Infallible> {
+            poll_fn(|_| self.poll(|_| Poll::Ready(Ok(())))).await
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Clock(Rc<Cell<Duration>>);
+
+    impl Timer for Clock {
+        fn now(&mut self) -> Duration {
+            self.0.get()
+        }
+
+        async fn until(&mut self, at: Duration) {
+            if self.0.get() < at {
+                pending().await
+            }
+        }
+    }
+
+    type AsyncLine = Line<End, Clock>;
+
+    fn pair() -> (AsyncLine, AsyncLine, Clock) {
+        let (a, b): (Rc<RefCell<VecDeque<u8>>>, _) = Default::default();
+        let end = |out: &Rc<_>, inbox: &Rc<_>| End {
+            out: Rc::clone(out),
+            inbox: Rc::clone(inbox),
+            is_ready: false,
+        };
+        let clock = Clock::default();
+        let board = Line::board(end(&a, &b), clock.clone());
+        let host = Line::host(end(&b, &a), clock.clone());
+        (board, host, clock)
+    }
+
+    /// What a future returns, if it is ready; it is dropped either way.
+    fn once<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(future).as_mut().poll(&mut context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    /// A program whose every future is dropped when it has to wait, and made again.
+    struct Program {
+        role: Role,
+        turn: usize,
+        moved: usize,
+        flushing: bool,
+    }
+
+    impl Program {
+        fn step(&mut self, line: &mut AsyncLine, messages: &[Message]) {
+            let Some((sender, message)) = messages.get(self.turn) else {
+                return;
+            };
+            if self.flushing {
+                if let Some(flushed) = once(line.flush()) {
+                    flushed.unwrap();
+                    (self.flushing, self.moved) = (false, 0);
+                    self.turn += 1;
+                }
+                return;
+            }
+            let rest = &message[self.moved..];
+            let n = if *sender == self.role {
+                once(line.write(rest))
+            } else {
+                let mut buffer = vec![0; rest.len().min(50)];
+                let n = once(line.read(&mut buffer));
+                if let Some(Ok(n)) = n {
+                    assert!(n > 0);
+                    assert_eq!(buffer[..n], rest[..n]);
+                }
+                n
+            };
+            self.moved += n.map_or(0, Result::unwrap);
+            if self.moved == message.len() {
+                if *sender == self.role {
+                    self.flushing = true;
+                } else {
+                    self.moved = 0;
+                    self.turn += 1;
+                }
+            }
+        }
+    }
+
+    /// Both ends open, with futures that are kept.
+    fn open(board: &mut AsyncLine, host: &mut AsyncLine) {
+        let patience = Duration::from_secs(5);
+        let (mut opens, mut accepts) = (
+            pin!(board.open_async(patience)),
+            pin!(host.accept_async(patience)),
+        );
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut opened, mut accepted) = (false, false);
+        for _ in 0..10_000 {
+            if !opened && let Poll::Ready(result) = opens.as_mut().poll(&mut context) {
+                result.unwrap();
+                opened = true;
+            }
+            if !accepted && let Poll::Ready(result) = accepts.as_mut().poll(&mut context) {
+                result.unwrap();
+                accepted = true;
+            }
+        }
+        assert!(opened && accepted);
+    }
+
+    #[test]
+    fn futures_may_be_dropped_at_every_await() {
+        let (mut board, mut host, _) = pair();
+        open(&mut board, &mut host);
+        let messages = conversation();
+        let [mut a, mut b] = [Role::Board, Role::Host].map(|role| Program {
+            role,
+            turn: 0,
+            moved: 0,
+            flushing: false,
+        });
+        for _ in 0..100_000 {
+            a.step(&mut board, &messages);
+            b.step(&mut host, &messages);
+        }
+        assert_eq!([a.turn, b.turn], [messages.len(); 2]);
+    }
+
+    #[test]
+    fn time_goes_on_although_futures_are_dropped() {
+        let (mut board, mut host, clock) = pair();
+        open(&mut board, &mut host);
+        host.get_mut().inbox.borrow_mut().push_back(7); // half a frame
+        let mut ended = None;
+        for _ in 0..100 {
+            clock.0.set(clock.0.get() + Duration::from_millis(100));
+            ended = ended.or_else(|| once(host.read(&mut [0; 1])));
+        }
+        assert_eq!(ended, Some(Err(Fault::Cut.into())));
+    }
+
+    #[test]
+    fn a_whole_driver_serves_over_a_line_of_futures() {
+        use forcewire::potential::Harmonic;
+        use forcewire::{Request, Server};
+
+        let (mut board, mut host, _) = pair();
+        open(&mut board, &mut host);
+        let mut potential = Harmonic::<f64>::new(0.5);
+        let mut driver = pin!(async {
+            forcewire::asynch::serve::<8>(&mut board, &mut potential)
+                .await
+                .unwrap();
+            board.close_async().await.unwrap();
+        });
+        let (cell, positions) = (
+            forcewire::Cell::orthorhombic([20.0; 3]),
+            [[1.0, 2.0, 3.0]; 8],
+        );
+        let mut server = pin!(async {
+            let mut forces = [[0.0; 3]; 8];
+            let mut server = Server::new();
+            let request = Request::new(&cell, &positions);
+            let evaluate = server.evaluate(request, &mut forces, &mut []);
+            forcewire::asynch::run(&mut host, evaluate).await.unwrap();
+            forcewire::asynch::run(&mut host, server.exit())
+                .await
+                .unwrap();
+            assert_eq!(forces, [[-0.5, -1.0, -1.5]; 8]);
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut drove, mut served) = (false, false);
+        for _ in 0..100_000 {
+            drove = drove || driver.as_mut().poll(&mut context).is_ready();
+            served = served || server.as_mut().poll(&mut context).is_ready();
+        }
+        assert!(drove && served);
+    }
+}
