@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
 use forcewire::{
     Backoff, Cell, Deadline, Driver, Error, Evaluation, Event, Initialize, Potential,
-    ProtocolError, Sink, TimedOut, blocking,
+    ProtocolError, Sink, blocking,
 };
 
 use super::Init;
@@ -267,29 +267,13 @@ impl Conversation {
 
     /// What has happened and what can be done, in terms of flags.
     fn explain(&self, error: Error<io::Error>) -> String {
-        let error = match error {
-            Error::Protocol(error) => error,
-            Error::Transport(error) => {
-                let late = error
-                    .get_ref()
-                    .and_then(|it| it.source())
-                    .and_then(|it| it.downcast_ref());
-                return match (late, self.idle) {
-                    (
-                        Some(TimedOut {
-                            deadline: Deadline::Evaluation,
-                            ..
-                        }),
-                        Some(limit),
-                    ) => format!(
-                        "{} has sent nothing for {} s (--idle)",
-                        self.address,
-                        limit.as_secs_f64()
-                    ),
-                    _ => error.to_string(),
-                };
+        let error = match (error, self.idle) {
+            (Error::Protocol(error), _) => error,
+            (Error::TimedOut(late), Some(limit)) if late.deadline == Deadline::Evaluation => {
+                let seconds = limit.as_secs_f64();
+                return format!("{} has sent nothing for {seconds} s (--idle)", self.address);
             }
-            error => return error.to_string(),
+            (error, _) => return error.to_string(),
         };
         match error {
             ProtocolError::UnannouncedBatch => {
