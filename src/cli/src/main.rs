@@ -1,6 +1,7 @@
 //! The command `forcewire`: programs around the i-PI socket protocol.
 //!
 //! ```text
+//! bridge/       forcewire bridge: boards on serial lines
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
 //! md/           forcewire md: molecular dynamics
@@ -18,6 +19,8 @@
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
 mod arguments;
+#[cfg(unix)]
+mod bridge;
 mod driver;
 mod elements;
 #[cfg(unix)]
@@ -65,6 +68,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     #[cfg(unix)]
     Md(md::Arguments),
+    #[cfg(unix)]
+    Bridge(bridge::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         #[cfg(unix)]
         Command::Md(arguments) => md::run(arguments),
+        #[cfg(unix)]
+        Command::Bridge(arguments) => bridge::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {

@@ -2,21 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use forcewire::net::Address;
+use forcewire::net::{Address, ConnectOptions, connect_with};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{ControlModes, OptionalActions, QueueSelector};
 use rustix::{fs, termios};
 
 const BAUD: u32 = 115_200;
-/// To reach one address of a host.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub enum Device {
@@ -73,21 +69,8 @@ impl Device {
     }
 }
 
-/// Connects a socket, with one attempt for each address of the host.
+/// Connects once. A unix socket must be of a process of the same user, or of root.
 pub fn connect(address: &Address) -> io::Result<OwnedFd> {
-    let (host, port) = match address {
-        Address::Unix(path) => return Ok(UnixStream::connect(path)?.into()),
-        Address::Tcp { host, port } => (host.as_str(), *port),
-    };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                return Ok(socket.into());
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let once = ConnectOptions::new().connect(Duration::ZERO);
+    Ok(connect_with(address, once, |_, _| {})?.into())
 }

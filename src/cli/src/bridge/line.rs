@@ -10,7 +10,8 @@ use forcewire::line::{Framing, Role, State};
 use forcewire::net::Address;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::device::connect;
+use super::device::connect;
+use crate::say::say;
 
 pub struct Options {
     pub address: Address,
@@ -113,7 +114,7 @@ impl<'a> Bridge<'a> {
         if state != self.state {
             self.state = state;
             match state {
-                State::Failed(fault) => eprintln!("bridge: {}: {fault}", self.name),
+                State::Failed(fault) => say(format_args!("{}: {fault}", self.name)),
                 _ => self.say(&format!("{state:?}")),
             }
         }
@@ -126,7 +127,7 @@ impl<'a> Bridge<'a> {
                     return;
                 }
                 Ok(_) => {}
-                Err(error) => self.say(&format!("{}: {error}", self.options.address)),
+                Err(error) => self.say(&error.to_string()),
             }
             self.next_attempt = Instant::now() + self.backoff.failed();
         }
@@ -237,7 +238,7 @@ impl<'a> Bridge<'a> {
 
     fn say(&self, text: &str) {
         if self.options.is_verbose {
-            eprintln!("bridge: {}: {text}", self.name);
+            say(format_args!("{}: {text}", self.name));
         }
     }
 }
