@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 #[cfg(unix)]
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
@@ -273,6 +273,18 @@ impl Stream {
             ErrorKind::Interrupted => error,
             ErrorKind::WouldBlock if !self.waits => error,
             kind => io::Error::new(kind, format!("connection to {peer} lost: {error}")),
+        }
+    }
+}
+
+/// For waiting beside other things, after a [`poll`](Stream::poll) that was pending and need not be
+/// made again at once ([`must_poll_again`](Stream::must_poll_again)). Only the stream may move bytes.
+#[cfg(unix)]
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
         }
     }
 }

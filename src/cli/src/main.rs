@@ -5,6 +5,8 @@
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
 //! md/           forcewire md: molecular dynamics
+//! relay/        forcewire relay: one driver towards a server, any number behind it
+//! incoming.rs   positions of a server, which take memory as they come
 //! pool.rs       the drivers of a server
 //! progress.rs   how far a run is
 //! arguments.rs  flags that several commands have
@@ -26,6 +28,7 @@ mod elements;
 #[cfg(unix)]
 mod evaluate;
 mod generate;
+mod incoming;
 #[cfg(unix)]
 mod md;
 mod number;
@@ -33,6 +36,8 @@ mod number;
 mod pool;
 #[cfg(unix)]
 mod progress;
+#[cfg(unix)]
+mod relay;
 mod say;
 mod sent;
 mod units;
@@ -69,6 +74,8 @@ enum Command {
     #[cfg(unix)]
     Md(md::Arguments),
     #[cfg(unix)]
+    Relay(relay::Arguments),
+    #[cfg(unix)]
     Bridge(bridge::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -81,6 +88,8 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         #[cfg(unix)]
         Command::Md(arguments) => md::run(arguments),
+        #[cfg(unix)]
+        Command::Relay(arguments) => relay::run(arguments),
         #[cfg(unix)]
         Command::Bridge(arguments) => bridge::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),

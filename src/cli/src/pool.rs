@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use forcewire::Mode;
 use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket};
 use indicatif::ProgressBar;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -16,6 +17,9 @@ use crate::say::{Failure, counted, say};
 
 /// How often to look for a signal and at limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How many drivers may come and go before a server is looked after again.
+const MOST_EVENTS: usize = 1000;
 
 /// How long drivers have to close when they are sent EXIT.
 const PARTING: Duration = Duration::from_secs(5);
@@ -29,9 +33,27 @@ pub struct Asking {
     /// Seconds to wait for them, and for another when there is none
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     wait: Duration,
+    #[command(flatten)]
+    treatment: Treatment,
+    /// Text of INIT
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = " ",
+        hide_default_value = true
+    )]
+    init: String,
+}
+
+/// How drivers are treated.
+#[derive(Args, Debug)]
+pub struct Treatment {
     /// Seconds for an evaluation, then the driver is dropped
     #[arg(long, value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Seconds after which a structure also goes to an idle driver [default: never]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    stragglers: Option<Duration>,
     /// Drivers that may be lost over one structure
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
@@ -46,14 +68,6 @@ pub struct Asking {
     /// Structures at once, for drivers that ask for INIT
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
-    /// Text of INIT
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = " ",
-        hide_default_value = true
-    )]
-    init: String,
     /// Move atoms into the cell first (LAMMPS of 2021)
     #[arg(long)]
     fold: bool,
@@ -69,8 +83,8 @@ enum Conversation {
     Strict,
 }
 
-impl Asking {
-    fn options(&self) -> Result<PoolOptions, Failure> {
+impl Treatment {
+    pub fn options(&self) -> Result<PoolOptions, Failure> {
         let mode = match (self.mode, self.batch) {
             (Conversation::Consolidated, Some(size)) => Mode::Batched(size as usize),
             (Conversation::Consolidated, None) => Mode::Consolidated,
@@ -85,16 +99,18 @@ impl Asking {
         let mut options = PoolOptions::default()
             .mode(mode)
             .attempts(Some(self.attempts))
-            .init(self.init.clone().into_bytes())
+            .stragglers(self.stragglers)
             .fold(self.fold)
             .allow(self.allow.clone());
         options.deadlines.evaluation = self.timeout;
         Ok(options)
     }
+}
 
+impl Asking {
     /// Structures that a driver may have at a time.
     pub fn batch(&self) -> usize {
-        self.batch.map_or(1, |size| size as usize)
+        self.treatment.batch.map_or(1, |size| size as usize)
     }
 }
 
@@ -102,6 +118,15 @@ impl Asking {
 pub struct Outcome {
     pub ticket: Ticket,
     pub answer: Result<Answered, String>,
+}
+
+/// Lets this process have as many connections as the system lets it ask for. A shell's limit is
+/// 1024, for programs that use `select`.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Otherwise there are fewer drivers, and the others wait.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Signals that end a run, with what is done kept. The second one ends it at once.
@@ -127,14 +152,29 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// Listens, and says where.
+    /// Listens for drivers that are asked so, and says where.
     pub fn listen(
         asking: &Asking,
         address: &Address,
         bar: &ProgressBar,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let mut pool = Pool::new(asking.options()?)?;
+        let options = asking.treatment.options()?;
+        let options = options.init(asking.init.clone().into_bytes());
+        let mut drivers = Self::open(options, address, bar, interrupted)?;
+        drivers.wait = asking.wait;
+        Ok(drivers)
+    }
+
+    /// Listens, and says where. Drivers are waited for without a limit.
+    pub fn open(
+        options: PoolOptions,
+        address: &Address,
+        bar: &ProgressBar,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        allow_descriptors();
+        let mut pool = Pool::new(options)?;
         // The host as it was given: a name may be more than one address.
         let address = match (pool.listen(address)?, address) {
             (Address::Tcp { port, .. }, Address::Tcp { host, .. }) => Address::tcp(host, port),
@@ -143,7 +183,7 @@ impl Drivers {
         let drivers = Self {
             pool,
             address,
-            wait: asking.wait,
+            wait: Duration::MAX,
             alone: None,
             bar: bar.clone(),
             interrupted: interrupted.clone(),
@@ -194,6 +234,16 @@ impl Drivers {
             .map_err(|refused| Failure::Run(refused.to_string()))
     }
 
+    /// The text of INIT from now on.
+    pub fn set_init(&mut self, text: Vec<u8>) {
+        self.pool.set_init(text);
+    }
+
+    /// Nobody waits for this job any more.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.pool.cancel(ticket);
+    }
+
     /// What has become of the next job, within a limit if there is one.
     pub fn next(&mut self, limit: Option<Duration>) -> Result<Option<Outcome>, Failure> {
         let start = Instant::now();
@@ -238,37 +288,60 @@ impl Drivers {
     }
 
     /// The next thing that happens, if it does so soon.
-    fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::Run("interrupted".into()));
+    pub fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
+        self.check_interrupted()?;
+        let event = self.pool.next(Some(left.min(TICK)))?;
+        Ok(event.and_then(|event| self.note(event)))
+    }
+
+    /// Serves drivers that have no job, without waiting.
+    pub fn catch_up(&mut self) -> Result<(), Failure> {
+        self.check_interrupted()?;
+        for _ in 0..MOST_EVENTS {
+            match self.pool.next(Some(Duration::ZERO))? {
+                Some(event) => drop(self.note(event)),
+                None => break,
+            }
         }
-        match self.pool.next(Some(left.min(TICK)))? {
-            Some(PoolEvent::Answered(answer)) => {
-                return Ok(Some(Outcome {
+        Ok(())
+    }
+
+    fn check_interrupted(&self) -> Result<(), Failure> {
+        match self.interrupted.load(Ordering::Relaxed) {
+            true => Err(Failure::Run("interrupted".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Says what has happened, or returns what has become of a job.
+    fn note(&self, event: PoolEvent) -> Option<Outcome> {
+        match event {
+            PoolEvent::Answered(answer) => {
+                return Some(Outcome {
                     ticket: answer.ticket,
                     answer: Ok(answer),
-                }));
+                });
             }
-            Some(PoolEvent::GivenUp {
+            PoolEvent::GivenUp {
                 ticket, attempts, ..
-            }) => {
+            } => {
                 let drivers = counted(attempts, "driver");
                 let why =
                     format!("{drivers} lost over one structure: see why, or allow more --attempts");
-                return Ok(Some(Outcome {
+                return Some(Outcome {
                     ticket,
                     answer: Err(why),
-                }));
+                });
             }
-            Some(PoolEvent::Joined { driver, peer }) => {
+            PoolEvent::Joined { driver, peer } => {
                 self.say(&format!("driver {driver} ({peer}) joined"));
             }
-            Some(PoolEvent::Left {
+            PoolEvent::Left {
                 driver,
                 peer,
                 why,
                 requeued,
-            }) => {
+            } => {
                 let others = match requeued {
                     0 => String::new(),
                     1 => "; its 1 evaluation goes to another".into(),
@@ -278,7 +351,7 @@ impl Drivers {
             }
             _ => {}
         }
-        Ok(None)
+        None
     }
 
     /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.

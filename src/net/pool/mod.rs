@@ -153,6 +153,12 @@ impl Pool {
         self.admission.listen(address, &self.options, &self.reactor)
     }
 
+    /// Sets the text of INIT ([`PoolOptions::init`]) for drivers that ask for it from now on. One
+    /// that is being sent the text before is dropped, so do this while no job is given out.
+    pub fn set_init(&mut self, text: Vec<u8>) {
+        self.options.init = text;
+    }
+
     /// Takes a job into the queue.
     ///
     /// # Errors

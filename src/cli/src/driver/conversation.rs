@@ -7,16 +7,12 @@ use std::time::{Duration, Instant};
 use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
 use forcewire::{
     Backoff, Cell, Deadline, Driver, Error, Evaluation, Event, Initialize, Potential,
-    ProtocolError, Sink, blocking,
+    ProtocolError, blocking,
 };
 
 use super::Init;
+use crate::incoming::{Growing, MOST_ATOMS, MOST_STRUCTURES};
 use crate::say::{Failure, counted, say};
-
-/// The most atoms and structures of one exchange: a stream that is out of step announces any
-/// number.
-const MOST_ATOMS: usize = 10_000_000;
-const MOST_STRUCTURES: usize = 10_000;
 
 /// Pauses between connections of which nothing came.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -54,22 +50,6 @@ struct Arrays {
     cells: Vec<Cell>,
     forces: Vec<[f64; 3]>,
     results: Vec<Evaluation>,
-}
-
-/// Positions as they come.
-struct Growing<'a>(&'a mut Vec<[f64; 3]>);
-
-impl Sink for Growing<'_> {
-    type Real = f64;
-
-    fn begin(&mut self, natoms: usize) -> bool {
-        self.0.clear();
-        natoms <= MOST_ATOMS
-    }
-
-    fn put(&mut self, _: usize, atoms: &[[f64; 3]]) {
-        self.0.extend_from_slice(atoms);
-    }
 }
 
 impl Conversation {

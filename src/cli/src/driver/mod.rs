@@ -17,6 +17,7 @@ use models::{AtCutoff, Model, model};
 #[derive(Args, Debug)]
 #[command(
     disable_help_flag = true,
+    args_override_self = true,
     after_help = "\
 Models and their PARAMETERS, in atomic units:
   gas     DELAY or none              no forces, after DELAY seconds
@@ -79,7 +80,7 @@ pub struct Arguments {
 
 /// When to ask for INIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Init {
+pub enum Init {
     Auto,
     Never,
     Once,
