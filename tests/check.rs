@@ -51,7 +51,7 @@ fn driver(flags: &[&str], address: &str) -> Command {
     let driver = example::driver();
     let driver = driver.get_program().to_str().unwrap();
     let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
-    let command = format!("exec '{driver}' {address} {lj}");
+    let command = format!("exec '{driver}' driver {address} --init once {lj}");
     check.args(["driver", "--json", "--command", &command, "--jobs", "4"]);
     check.args(flags);
     check
@@ -61,10 +61,10 @@ fn driver(flags: &[&str], address: &str) -> Command {
 fn server(flags: &[&str], address: &str) -> Command {
     const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
     let mut check = example::check();
-    let server = example::server();
+    let server = example::md();
     let server = server.get_program().to_str().unwrap();
     let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
-    let command = format!("exec '{server}' '{FRAMES}' {address} {run}");
+    let command = format!("exec '{server}' md '{FRAMES}' {address} {run}");
     // It waits 5 s for drivers to close when it has said EXIT.
     check.args(["server", "--json", "--command", &command, "--jobs", "4"]);
     check.args(["--patience", "8"]).args(flags);
@@ -101,7 +101,7 @@ fn the_same_over_unix_sockets() {
 #[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_server_that_stays_is_asked_for_work_only() {
     const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
-    let mut server = example::server();
+    let mut server = example::md();
     server.args([FRAMES, "--steps", "100000000", "-a", "127.0.0.1", "-p", "0"]);
     server.args(["--stride", "100000000", "--attempts", "100"]);
     let mut server = server
@@ -110,12 +110,15 @@ fn a_server_that_stays_is_asked_for_work_only() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
-    let listening = said.next().unwrap().unwrap();
-    let address = listening.strip_prefix("server: listening on ").unwrap();
+    let listening = |line: String| {
+        let address = line.strip_prefix("forcewire: listening on ");
+        address.map(str::to_owned)
+    };
+    let address = said.find_map(|line| listening(line.unwrap())).unwrap();
     let drain = std::thread::spawn(move || said.for_each(drop));
 
     let mut check = example::check();
-    check.args(["server", "--json", "--address", address]);
+    check.args(["server", "--json", "--address", &address]);
     for name in ["control", "http", "nan-forces", "cut-forces", "dribble"] {
         check.args(["--only", name]);
     }

@@ -7,16 +7,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// `examples/driver.rs`.
-pub fn driver() -> Command {
-    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(DRIVER.get_or_init(|| built(&["--example", "driver"], "examples/driver")))
+/// A program of `examples`.
+pub fn named(name: &str) -> Command {
+    Command::new(built(&["--example", name], &format!("examples/{name}")))
 }
 
-/// `examples/server`.
-pub fn server() -> Command {
-    static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(SERVER.get_or_init(|| built(&["--example", "server"], "examples/server")))
+/// `forcewire driver`.
+pub fn driver() -> Command {
+    forcewire("driver")
+}
+
+/// `forcewire evaluate`.
+pub fn evaluate() -> Command {
+    forcewire("evaluate")
+}
+
+/// `forcewire md`.
+pub fn md() -> Command {
+    forcewire("md")
 }
 
 /// `examples/tls.rs`.

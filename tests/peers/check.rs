@@ -24,7 +24,7 @@ struct Subject {
     who: &'static str,
     role: &'static str,
     title: &'static str,
-    /// What is started: an example of ours, or a program of a peer's environment.
+    /// What is started: a command of ours, or a program of a peer's environment.
     program: fn() -> Command,
     /// How the shell starts it: with `{program}`, `{here}`, the directory of this file, and what the kit fills in.
     command: &'static str,
@@ -35,17 +35,17 @@ struct Subject {
 const FORCEWIRE_DRIVER: Subject = Subject::new(
     "forcewire",
     "driver",
-    "forcewire's `examples/driver.rs`, lj",
+    "`forcewire driver`, lj",
     example::driver,
-    "{program} -a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
+    "{program} driver -a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --init once --patience 2",
 );
 
 const FORCEWIRE_SERVER: Subject = Subject::new(
     "forcewire",
     "server",
-    "forcewire's `examples/server`",
-    example::server,
-    "{program} {here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
+    "`forcewire md`",
+    example::md,
+    "{program} md {here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
      --output {directory}/argon",
 );
 

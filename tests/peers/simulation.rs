@@ -261,6 +261,8 @@ impl Server {
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
         let mut command = self.address(example::driver());
+        // i-PI announces batches only to a driver that asks.
+        command.args(["--init", "once"]);
         command.args(model.split(' ')).args(flags);
         let directory = self.directory.path();
         let number = fs::read_dir(directory).unwrap().count();
@@ -356,8 +358,8 @@ fn rows(output: &str) -> Trajectory {
 pub fn evaluations(said: &str) -> usize {
     let parse = |line: &str| {
         let (count, _) = line
-            .strip_prefix("driver: ")?
-            .split_once(" evaluations in ")?;
+            .strip_prefix("forcewire: ")?
+            .split_once(" evaluation")?;
         count.parse().ok()
     };
     said.lines()

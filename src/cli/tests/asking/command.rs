@@ -3,148 +3,54 @@
 use std::fs::File;
 use std::process::{Output, Stdio};
 
-use crate::example;
-use crate::process::Place;
 use crate::process::Transport::{Tcp, Unix};
+use crate::process::{Place, forcewire};
 
 const ONE: &str = "1\n\nAr 0 0 0\n";
 
 fn server(arguments: &[&str]) -> Output {
-    example::server().args(arguments).output().unwrap()
+    forcewire().args(arguments).output().unwrap()
 }
 
-/// The one line that the server complains with.
+/// The line that the server complains with, after what it notes about the file.
 fn complaint(output: &Output) -> &str {
     assert_eq!(output.stdout, b"", "{output:?}");
     let text = std::str::from_utf8(&output.stderr).unwrap();
-    let line = text.strip_suffix('\n').unwrap();
-    assert!(
-        line.starts_with("server: ") && !line.contains('\n'),
-        "{text}"
-    );
+    let mut lines = text.lines().rev();
+    let is_reason = |line: &&str| !line.ends_with(" are done");
+    let line = lines.find(is_reason).unwrap();
+    assert!(line.starts_with("forcewire: "), "{text}");
     line
 }
 
 #[test]
-fn nonsense_is_one_clear_line_and_status_2() {
+fn nonsense_is_status_2_and_named_by_its_flag() {
     for (arguments, says) in [
-        (&["--evaluate"][..], "the FILE of frames is missing"),
-        (&["a.xyz"], "--evaluate or --steps N is missing"),
-        (
-            &["a.xyz", "b.xyz", "--evaluate"],
-            "unexpected argument \"b.xyz\"",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--steps", "3"],
-            "--steps is for molecular dynamics",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--seed", "3"],
-            "--seed is for molecular dynamics",
-        ),
-        (
-            &["a.xyz", "--steps", "0"],
-            "--steps takes a number, at least 1, not \"0\"",
-        ),
-        (
-            &["a.xyz", "--steps", "-1"],
-            "--steps takes a number, not \"-1\"",
-        ),
-        (
-            &["a.xyz", "--steps", "1", "--timestep", "0"],
-            "--timestep takes fs, more than 0",
-        ),
-        (
-            &["a.xyz", "--steps", "1", "--timestep", "inf"],
-            "not \"inf\"",
-        ),
-        (
-            &["a.xyz", "--steps", "1", "--temperature", "-1"],
-            "--temperature takes K",
-        ),
-        (&["a.xyz", "--steps", "1", "--stride", "0"], "at least 1"),
-        (&["a.xyz", "--steps", "1", "--seed", "x"], "not \"x\""),
-        (
-            &["a.xyz", "--evaluate", "--units", "nm"],
-            "--units is one of angstrom, bohr, not \"nm\"",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--cell", "nan"],
-            "--cell takes a length",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--mode", "shm"],
-            "--mode is one of classic, consolidated, strict",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--batch", "2", "--mode", "strict"],
-            "--batch is for --mode consolidated, not strict",
-        ),
-        (&["a.xyz", "--evaluate", "--batch", "0"], "at least 1"),
-        (&["a.xyz", "--evaluate", "--drivers", "0"], "at least 1"),
-        (&["a.xyz", "--evaluate", "--attempts", "0"], "at least 1"),
-        (
-            &["a.xyz", "--evaluate", "--wait", "-1"],
-            "--wait takes a number of seconds",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--timeout", "soon"],
-            "not \"soon\"",
-        ),
-        (
-            &["a.xyz", "--evaluate", "--allow", "10.0.0.0/33"],
-            "--allow takes a subnet",
-        ),
-        (
-            &["a.xyz", "--evaluate", "-p", "65536"],
-            "-p takes a port, not \"65536\"",
-        ),
-        (
-            &["a.xyz", "--evaluate", "-p"],
-            "missing argument for option '-p'",
-        ),
-        (&["a.xyz", "--evaluate", "-z"], "invalid option '-z'"),
+        ("evaluate", "<FILE>"),
+        ("evaluate a.xyz b.xyz", "'b.xyz'"),
+        ("evaluate a.xyz --steps 3", "'--steps'"),
+        ("md a.xyz --steps 1 --timestep inf", "it is not a number"),
+        ("md a.xyz --steps 1 --stride 0", "--stride <N>"),
+        ("md a.xyz --steps 1 --seed x", "'x'"),
+        ("evaluate a.xyz --units nm", "'nm'"),
+        ("evaluate a.xyz --cell nan", "it is not a number"),
+        ("evaluate a.xyz --mode shm", "'shm'"),
+        ("evaluate a.xyz --batch 0", "--batch <N>"),
+        ("evaluate a.xyz --drivers 0", "--drivers <N>"),
+        ("evaluate a.xyz --attempts 0", "--attempts <N>"),
+        ("evaluate a.xyz --wait=-1", "it must not be negative"),
+        ("evaluate a.xyz --timeout soon", "it is not a number"),
+        ("evaluate a.xyz --allow 10.0.0.0/33", "'10.0.0.0/33'"),
+        ("evaluate a.xyz -p 65536", "'65536'"),
+        ("evaluate a.xyz -p", "'--port <PORT>'"),
+        ("evaluate a.xyz -z", "'-z'"),
     ] {
-        let output = server(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
-        let line = complaint(&output);
-        assert!(line.contains(says), "{arguments:?}: {line}");
+        let output = server(&arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
+        assert_eq!(output.stdout, b"", "{arguments}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(says), "{arguments}: {text}");
     }
-}
-
-#[test]
-fn help_names_every_flag() {
-    let output = server(&["--help"]);
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    for flag in [
-        "-a",
-        "-p",
-        "-u",
-        "-S",
-        "-h",
-        "--units",
-        "--cell",
-        "--allow",
-        "--drivers",
-        "--wait",
-        "--timeout",
-        "--attempts",
-        "--stragglers",
-        "--keep-going",
-        "--mode",
-        "--batch",
-        "--init",
-        "--fold",
-        "--timestep",
-        "--temperature",
-        "--seed",
-        "--output",
-        "--stride",
-    ] {
-        assert!(text.contains(&format!("\n  {flag}")), "{flag}");
-    }
-    assert!(text.contains("FILE --evaluate") && text.contains("FILE --steps N"));
 }
 
 fn full() -> File {
@@ -160,13 +66,13 @@ fn broken() -> Stdio {
 
 #[test]
 fn help_that_cant_be_printed_is_no_panic() {
-    for (stdout, code) in [(full().into(), 1), (broken(), 0)] {
-        let mut command = example::server();
+    for stdout in [full().into(), broken()] {
+        let mut command = forcewire();
         let status = command.arg("--help").stdout(stdout).status().unwrap();
-        assert_eq!(status.code(), Some(code));
+        assert_eq!(status.code(), Some(0));
     }
     for stderr in [full().into(), broken()] {
-        let mut command = example::server();
+        let mut command = forcewire();
         let status = command.arg("--nonsense").stderr(stderr).status().unwrap();
         assert_eq!(status.code(), Some(2));
     }
@@ -176,21 +82,28 @@ fn help_that_cant_be_printed_is_no_panic() {
 fn a_log_that_cant_be_written_costs_no_result() {
     let place = Place::new();
     let file = place.file("three.xyz", &ONE.repeat(3));
-    let driver = example::driver;
-    driver();
     for stderr in [full().into(), broken()] {
         let prefix = place.path("ipi_");
         let prefix = prefix.to_str().unwrap();
-        let mut command = example::server();
+        let mut command = forcewire();
         command
-            .args([&file, "--evaluate", "-u", "-a", "water", "-S", prefix])
+            .args(["evaluate", &file, "-u", "-a", "water", "-S", prefix])
             .stdout(Stdio::piped())
             .stderr(stderr);
         let server = command.spawn().unwrap();
-        let mut command = driver();
+        let mut command = forcewire();
         let socket = place.path("ipi_water");
         command
-            .args(["-u", "-S", "", "-a", socket.to_str().unwrap(), "-m", "gas"])
+            .args([
+                "driver",
+                "-u",
+                "-S",
+                "",
+                "-a",
+                socket.to_str().unwrap(),
+                "-m",
+                "gas",
+            ])
             .stderr(Stdio::null());
         let mut driver = command.spawn().unwrap();
         let output = server.wait_with_output().unwrap();
@@ -204,26 +117,36 @@ fn a_log_that_cant_be_written_costs_no_result() {
 fn results_that_cant_be_printed_are_the_reason_of_the_end() {
     let place = Place::new();
     let file = place.file("three.xyz", &ONE.repeat(3));
-    for arguments in [&["--evaluate"][..], &["--steps", "3"]] {
+    for arguments in [&["evaluate"][..], &["md", "--steps", "3"]] {
         let prefix = place.path("ipi_");
-        let mut command = example::server();
+        let mut command = forcewire();
         let socket = place.path("ipi_water");
         command
-            .args([&file, "-u", "-a", "water", "-S", prefix.to_str().unwrap()])
             .args(arguments)
+            .args([&file, "-u", "-a", "water", "-S", prefix.to_str().unwrap()])
             .stdout(broken())
             .stderr(Stdio::piped());
         let server = command.spawn().unwrap();
-        let mut command = example::driver();
+        let mut command = forcewire();
         command
-            .args(["-u", "-S", "", "-a", socket.to_str().unwrap(), "-m", "gas"])
+            .args([
+                "driver",
+                "-u",
+                "-S",
+                "",
+                "-a",
+                socket.to_str().unwrap(),
+                "-m",
+                "gas",
+            ])
             .stderr(Stdio::null());
         let mut driver = command.spawn().unwrap();
         let output = server.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let log = String::from_utf8(output.stderr).unwrap();
-        let last = log.lines().last().unwrap();
-        assert!(last.contains("Broken pipe"), "{log}");
+        let mut lines = log.lines().rev();
+        assert!(lines.next().unwrap().contains(" of 3 "), "{log}");
+        assert!(lines.next().unwrap().contains("Broken pipe"), "{log}");
         assert!(driver.wait().unwrap().success(), "it was told to exit");
     }
 }
@@ -241,20 +164,20 @@ fn what_cant_be_read_is_status_1_before_anyone_waits() {
     let missing = missing.to_str().unwrap();
     for (arguments, says) in [
         (
-            &[missing, "--evaluate"][..],
+            &["evaluate", missing][..],
             format!("{missing}: No such file"),
         ),
         (
-            &[&empty, "--evaluate"],
+            &["evaluate", &empty],
             format!("{empty}: there is no frame in it"),
         ),
         (
-            &[&short, "--evaluate"],
-            format!("{short}:4: the file ends after 1 of 2 atoms"),
+            &["evaluate", &short],
+            format!("{short}:3: the file ends after 1 of 2 atoms"),
         ),
-        (&[&odd, "--steps", "1"], "\"Qq\" is no element".into()),
+        (&["md", &odd, "--steps", "1"], "\"Qq\" is no element".into()),
         (
-            &[&good, "--steps", "1", "--output", prefix],
+            &["md", &good, "--steps", "1", "--output", prefix],
             format!("{full} is there already"),
         ),
     ] {
@@ -273,18 +196,18 @@ fn drivers_that_do_not_come_are_not_waited_for_for_ever() {
     let place = Place::new();
     let file = place.file("one.xyz", ONE);
     for (drivers, wanted) in [("1", "1 driver"), ("4", "4 drivers")] {
-        let arguments = [&file, "--evaluate", "--wait", "0.2", "--drivers", drivers];
+        let arguments = ["evaluate", &file, "--wait", "0.2", "--drivers", drivers];
         let ended = place.server(Unix, &arguments).ends();
         assert_eq!(ended.code, Some(1));
         assert_eq!(ended.out, "");
         let lines: Vec<_> = ended.log.lines().collect();
-        assert!(lines[0].ends_with("ipi_water"), "{lines:?}");
-        assert!(lines[1].ends_with("one.xyz: a cube of 1000 bohr"));
+        assert!(lines[0].contains("the cell that is sent is 1000 bohr long"));
+        assert!(lines[1].ends_with("ipi_water"), "{lines:?}");
         assert_eq!(
             lines[2],
-            format!("server: waiting up to 200ms for {wanted}")
+            format!("forcewire: waiting up to 200ms for {wanted}")
         );
-        let reason = format!("server: waited 200ms for {wanted}, and 0 joined: start them");
+        let reason = format!("forcewire: waited 200ms for {wanted}, and 0 joined: start them");
         assert!(lines[3].starts_with(&reason), "{lines:?}");
         assert!(!place.path("ipi_water").exists());
     }
@@ -294,13 +217,13 @@ fn drivers_that_do_not_come_are_not_waited_for_for_ever() {
 fn an_address_in_use_is_told() {
     let place = Place::new();
     let file = place.file("one.xyz", ONE);
-    let server = place.server(Tcp, &[&file, "--evaluate"]);
+    let server = place.server(Tcp, &["evaluate", &file]);
     let forcewire::net::Address::Tcp { port, .. } = &server.address else {
         unreachable!()
     };
     let arguments = [
+        "evaluate",
         &file,
-        "--evaluate",
         "-a",
         "127.0.0.1",
         "-p",

@@ -65,7 +65,9 @@ fn an_oscillator_is_its_closed_form() {
         &format!("2\nLattice=\"9 0 0 0 9 0 0 0 9\"\nD {x} 0 0\nD 0 -{x} 0\n"),
     );
     let timestep = (dt / FEMTOSECOND).to_string();
-    let arguments = [&file, "--units", "bohr", "--output", "run", "--stride", "7"];
+    let arguments = [
+        "md", &file, "--units", "bohr", "--output", "run", "--stride", "7",
+    ];
     let steps = ["--steps", "500", "--timestep", &timestep];
     let server = place.server(Unix, &[&arguments[..], &steps].concat());
     let driver = server.driver(&["-m", "harm3d", "-o", "0.02"]);
@@ -84,9 +86,11 @@ fn an_oscillator_is_its_closed_form() {
     for ((row, frame), step) in rows.iter().zip(frames).zip(steps) {
         let [number, time, conserved, potential, kinetic, temperature] = *row;
         let at = x * (f64::from(step) * theta).cos();
+        let angstrom = at * BOHR;
         assert_eq!(number, f64::from(step));
         assert!((time - number * dt / FEMTOSECOND).abs() < 1e-4);
-        close(frame.as_flattened(), &[at, 0.0, 0.0, 0.0, -at, 0.0], 1e-11);
+        let expected = [angstrom, 0.0, 0.0, 0.0, -angstrom, 0.0];
+        close(frame.as_flattened(), &expected, 1e-11);
         assert!((potential - k * at * at).abs() < 1e-12);
         assert_eq!(conserved, potential + kinetic);
         // Three of six freedoms.
@@ -166,6 +170,7 @@ fn argon_goes_where_another_integrator_takes_it_and_keeps_its_energy() {
         let server = place.server(
             Tcp,
             &[
+                "md",
                 &file,
                 "--steps",
                 &steps_,
@@ -181,7 +186,9 @@ fn argon_goes_where_another_integrator_takes_it_and_keeps_its_energy() {
         let ended = server.succeeds();
         driver.was_dismissed();
         assert!(
-            ended.log.contains("argon.xyz: a cube of 1000 bohr"),
+            ended
+                .log
+                .contains("the cell that is sent is 1000 bohr long there"),
             "{}",
             ended.log
         );
@@ -223,7 +230,16 @@ fn a_cell_that_is_turned_has_the_same_dynamics() {
         let file = place.file(&format!("{name}.start.xyz"), &text);
         let server = place.server(
             Unix,
-            &[&file, "--steps", "50", "--timestep", "5", "--output", name],
+            &[
+                "md",
+                &file,
+                "--steps",
+                "50",
+                "--timestep",
+                "5",
+                "--output",
+                name,
+            ],
         );
         let driver = server.driver(&["-m", "lj", "-o", "6.43452,0.000379384,20"]);
         server.succeeds();
@@ -244,6 +260,7 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     let file = place.file("argon.xyz", &xyz("", &cluster()));
     let arguments = |prefix| {
         let run = [
+            "md",
             &file,
             "--steps",
             "4000",
@@ -260,7 +277,7 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     driver.was_dismissed();
 
     let server = place.server(Unix, &arguments("rough"));
-    // What examples/driver.rs computes, until it leaves with a structure that it was given.
+    // What `forcewire driver` computes, until it leaves with a structure that it was given.
     let cell = Cell::orthorhombic([1000.0; 3]);
     let mut potential = LennardJones::new(6.43452, 0.000379384, 60.0)
         .with_reference_volume(cell.volume())
@@ -279,7 +296,7 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     });
     deserter.join().unwrap();
     server.says("; its 1 evaluation goes to another");
-    server.says("no driver is left; waiting up to 60s for another");
+    server.says("there is no driver; waiting up to 60s for another");
     let killed = server.driver(ARGON);
     within("a few rows", || {
         (rows(&place.read("rough.out")).len() > 20).then_some(())
@@ -306,6 +323,7 @@ fn a_seed_is_recorded_and_makes_the_velocities() {
         let server = place.server(
             Unix,
             &[
+                "md",
                 &file,
                 "--steps",
                 "25",
@@ -322,7 +340,7 @@ fn a_seed_is_recorded_and_makes_the_velocities() {
     };
     let first = table("5");
     assert!(
-        first.starts_with("# NVE, 1 fs a step, 80 K at first, seed 5, 13 atoms\n"),
+        first.starts_with("# NVE, 80 K at first, 1 fs a step, seed 5, 13 atoms\n"),
         "{first}"
     );
     let numbers: Vec<_> = rows(&first).iter().map(|row| row[0]).collect();
@@ -335,7 +353,10 @@ fn a_seed_is_recorded_and_makes_the_velocities() {
 fn an_interrupted_run_tells_its_drivers_to_exit() {
     let place = Place::new();
     let file = place.file("argon.xyz", &xyz("", &cluster()));
-    let server = place.server(Unix, &[&file, "--steps", "1000000000", "--output", "run"]);
+    let server = place.server(
+        Unix,
+        &["md", &file, "--steps", "1000000000", "--output", "run"],
+    );
     let driver = server.driver(ARGON);
     within("a few rows", || {
         (rows(&place.read("run.out")).len() > 3).then_some(())
@@ -345,7 +366,10 @@ fn an_interrupted_run_tells_its_drivers_to_exit() {
     driver.was_dismissed();
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.log.ends_with("server: interrupted\n"),
+        ended.log.contains("\nforcewire: interrupted\nforcewire: ")
+            && ended
+                .log
+                .contains(" steps are done; --restart goes on from step "),
         "{}",
         ended.log
     );

@@ -1,10 +1,7 @@
-//! `examples/server` with drivers: `examples/driver.rs`, and some of the tests' own.
-
+//! `forcewire evaluate` and `md` with drivers: `forcewire driver`, and some of the tests' own.
 #![cfg(unix)]
 
 mod command;
 mod dynamics;
 mod evaluate;
-#[path = "../common/example.rs"]
-mod example;
 mod process;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,6 @@ use forcewire::{Driver, Evaluation, Event, Virial, blocking};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::example;
-
 /// More than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -20,6 +18,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub enum Transport {
     Tcp,
     Unix,
+}
+
+pub fn forcewire() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_forcewire"))
 }
 
 /// A process that ends with its test.
@@ -83,8 +85,10 @@ impl Place {
     }
 
     pub fn server_with(&self, transport: Transport, arguments: &[&str], input: Stdio) -> Server {
-        example::driver(); // is built before the server waits for it
-        let mut command = example::server();
+        let mut command = forcewire();
+        // The command comes first.
+        let (name, arguments) = arguments.split_first().unwrap();
+        command.arg(name);
         match transport {
             Transport::Tcp => command.args(["-a", "127.0.0.1", "-p", "0"]),
             Transport::Unix => {
@@ -105,12 +109,10 @@ impl Place {
             if let Some(status) = process.0.try_wait().unwrap() {
                 panic!("{status}: {log}");
             }
-            let (line, _) = log.split_once('\n')?;
-            Some(
-                line.strip_prefix("server: listening on ")
-                    .expect(&log)
-                    .to_owned(),
-            )
+            let (lines, _) = log.rsplit_once('\n')?;
+            let listening =
+                |line: &str| Some(line.strip_prefix("forcewire: listening on ")?.to_owned());
+            lines.lines().find_map(listening)
         });
         let address = match transport {
             Transport::Tcp => bound.parse().unwrap(),
@@ -141,9 +143,10 @@ pub struct Ended {
 }
 
 impl Server {
-    /// Starts `examples/driver.rs` with this model.
+    /// Starts `forcewire driver` with this model.
     pub fn driver(&self, model: &[&str]) -> DriverProcess {
-        let mut command = example::driver();
+        let mut command = forcewire();
+        command.arg("driver");
         match &self.address {
             Address::Tcp { host, port } => command.args(["-a", host, "-p", &port.to_string()]),
             Address::Unix(path) => command.args(["-u", "-S", "", "-a", path.to_str().unwrap()]),
@@ -191,16 +194,6 @@ impl Server {
         within(text, || self.log().contains(text).then_some(()));
     }
 
-    /// What a batch system does before it kills.
-    pub fn terminate(&self) {
-        self.process.signal(Signal::TERM);
-    }
-
-    /// What a terminal does that is closed.
-    pub fn hang_up(&self) {
-        self.process.signal(Signal::HUP);
-    }
-
     /// What Ctrl-C does.
     pub fn interrupt(&self) {
         self.process.signal(Signal::INT);
@@ -227,7 +220,14 @@ impl Server {
     pub fn fails(self) -> String {
         let ended = self.ends();
         assert_eq!(ended.code, Some(1), "{}", ended.log);
-        ended.log.lines().last().unwrap().to_owned()
+        let mut lines = ended.log.lines().rev();
+        // The last line says how far it came.
+        assert!(
+            lines.next().unwrap().ends_with(" are done"),
+            "{}",
+            ended.log
+        );
+        lines.next().unwrap().to_owned()
     }
 }
 
