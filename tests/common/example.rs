@@ -17,6 +17,11 @@ pub fn driver() -> Command {
     forcewire("driver")
 }
 
+/// `forcewire relay`.
+pub fn relay() -> Command {
+    forcewire("relay")
+}
+
 /// `forcewire evaluate`.
 pub fn evaluate() -> Command {
     forcewire("evaluate")

@@ -23,6 +23,7 @@ mod ipi;
 mod page;
 mod process;
 mod reference;
+mod relay;
 mod simulation;
 mod table;
 mod tls;
