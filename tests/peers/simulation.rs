@@ -280,7 +280,8 @@ impl Server {
 
     fn start_driver(&self, mut command: Command, flags: &[&str]) -> Process {
         let model = match self.simulation.system {
-            Cluster => format!("-m lj -o {SIGMA},{EPSILON},inf --cutoff truncated"),
+            // Beyond all pairs, and short of all images.
+            Cluster => format!("-m lj -o {SIGMA},{EPSILON},90 --cutoff truncated"),
             Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };

@@ -7,6 +7,7 @@
 //! md/           forcewire md: molecular dynamics
 //! relay/        forcewire relay: one driver towards a server, any number behind it
 //! incoming.rs   positions of a server, which take memory as they come
+//! meet.rs       a file by which server and drivers find each other
 //! pool.rs       the drivers of a server
 //! progress.rs   how far a run is
 //! arguments.rs  flags that several commands have
@@ -31,6 +32,7 @@ mod generate;
 mod incoming;
 #[cfg(unix)]
 mod md;
+mod meet;
 mod number;
 #[cfg(unix)]
 mod pool;

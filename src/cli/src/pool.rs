@@ -1,18 +1,23 @@
 //! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
 
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use forcewire::Mode;
-use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket};
+use forcewire::net::{
+    Address, Answered, DriverId, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
+};
 use indicatif::ProgressBar;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::arguments::seconds;
+use crate::meet::Announced;
 use crate::say::{Failure, counted, say};
 
 /// How often to look for a signal and at limits that the pool does not know.
@@ -71,6 +76,9 @@ pub struct Treatment {
     /// Move atoms into the cell first (LAMMPS of 2021)
     #[arg(long)]
     fold: bool,
+    /// Count answers only of drivers that have read the FILE of --meet
+    #[arg(long, requires = "meet")]
+    meet_only: bool,
     /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
@@ -149,20 +157,29 @@ pub struct Drivers {
     alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
+    /// The file of `--meet`.
+    announced: Option<Announced>,
+    meet_only: bool,
+    /// Drivers that have presented its token.
+    met: HashSet<DriverId>,
+    /// Jobs that were submitted once more, and what they were before.
+    again: HashMap<Ticket, Ticket>,
 }
 
 impl Drivers {
     /// Listens for drivers that are asked so, and says where.
     pub fn listen(
         asking: &Asking,
+        meet: Option<&Path>,
         address: &Address,
         bar: &ProgressBar,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let options = asking.treatment.options()?;
-        let options = options.init(asking.init.clone().into_bytes());
         let mut drivers = Self::open(options, address, bar, interrupted)?;
         drivers.wait = asking.wait;
+        drivers.announce(meet, &asking.treatment)?;
+        drivers.set_init(asking.init.clone().into_bytes());
         Ok(drivers)
     }
 
@@ -185,11 +202,27 @@ impl Drivers {
             address,
             wait: Duration::MAX,
             alone: None,
+            announced: None,
+            meet_only: false,
+            met: HashSet::new(),
+            again: HashMap::new(),
             bar: bar.clone(),
             interrupted: interrupted.clone(),
         };
         drivers.say(&format!("listening on {}", drivers.address));
         Ok(drivers)
+    }
+
+    /// Writes the file of `--meet`, if there is to be one.
+    pub fn announce(&mut self, meet: Option<&Path>, treatment: &Treatment) -> Result<(), Failure> {
+        self.meet_only = treatment.meet_only;
+        self.announced = match meet {
+            Some(path) => Some(Announced::write(path, &self.address)?),
+            None => None,
+        };
+        // It is INIT that presents the token.
+        self.set_init(Vec::new());
+        Ok(())
     }
 
     /// Where drivers find this server.
@@ -236,12 +269,19 @@ impl Drivers {
 
     /// The text of INIT from now on.
     pub fn set_init(&mut self, text: Vec<u8>) {
-        self.pool.set_init(text);
+        self.pool.set_init(match &self.announced {
+            Some(announced) => announced.token.put_into_init(&text),
+            None => text,
+        });
     }
 
     /// Nobody waits for this job any more.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.pool.cancel(ticket);
+        let again = self.again.extract_if(|_, before| *before == ticket);
+        for (ticket, _) in again {
+            self.pool.cancel(ticket);
+        }
     }
 
     /// What has become of the next job, within a limit if there is one.
@@ -314,14 +354,9 @@ impl Drivers {
     }
 
     /// Says what has happened, or returns what has become of a job.
-    fn note(&self, event: PoolEvent) -> Option<Outcome> {
+    fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
-            PoolEvent::Answered(answer) => {
-                return Some(Outcome {
-                    ticket: answer.ticket,
-                    answer: Ok(answer),
-                });
-            }
+            PoolEvent::Answered(answer) => return self.answered(answer),
             PoolEvent::GivenUp {
                 ticket, attempts, ..
             } => {
@@ -329,7 +364,7 @@ impl Drivers {
                 let why =
                     format!("{drivers} lost over one structure: see why, or allow more --attempts");
                 return Some(Outcome {
-                    ticket,
+                    ticket: self.again.remove(&ticket).unwrap_or(ticket),
                     answer: Err(why),
                 });
             }
@@ -342,6 +377,7 @@ impl Drivers {
                 why,
                 requeued,
             } => {
+                self.met.remove(&driver);
                 let others = match requeued {
                     0 => String::new(),
                     1 => "; its 1 evaluation goes to another".into(),
@@ -352,6 +388,40 @@ impl Drivers {
             _ => {}
         }
         None
+    }
+
+    /// Takes an answer, of a driver that counts.
+    fn answered(&mut self, mut answer: Answered) -> Option<Outcome> {
+        let driver = answer.driver;
+        let ticket = self.again.remove(&answer.ticket).unwrap_or(answer.ticket);
+        if let Some(announced) = &self.announced {
+            let len = answer.extras.len();
+            if announced.token.take_off(&mut answer.extras) {
+                answer.extras_sent -= len - answer.extras.len();
+                self.met.insert(driver);
+            }
+        }
+        if self.meet_only && !self.met.contains(&driver) {
+            if self.pool.dismiss(driver) {
+                self.say(&format!(
+                    "driver {driver} has not read the file of --meet: its answers don't count"
+                ));
+            }
+            return match self.pool.submit(answer.job) {
+                Ok(again) => {
+                    self.again.insert(again, ticket);
+                    None
+                }
+                Err(refused) => Some(Outcome {
+                    ticket,
+                    answer: Err(refused.to_string()),
+                }),
+            };
+        }
+        Some(Outcome {
+            ticket,
+            answer: Ok(answer),
+        })
     }
 
     /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.

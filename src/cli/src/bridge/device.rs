@@ -70,7 +70,7 @@ impl Device {
 }
 
 /// Connects once. A unix socket must be of a process of the same user, or of root.
-pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+fn connect(address: &Address) -> io::Result<OwnedFd> {
     let once = ConnectOptions::new().connect(Duration::ZERO);
     Ok(connect_with(address, once, |_, _| {})?.into())
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use forcewire::Backoff;
 use forcewire::line::{Framing, Role, State};
-use forcewire::net::Address;
+use forcewire::net::ConnectOptions;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::device::connect;
+use crate::meet::Target;
 use crate::say::say;
 
 pub struct Options {
-    pub address: Address,
+    pub server: Target,
     /// How long a board may be silent.
     pub limit: Option<Duration>,
     pub is_verbose: bool,
@@ -119,7 +119,7 @@ impl<'a> Bridge<'a> {
             }
         }
         if state == State::Opening && Instant::now() >= self.next_attempt {
-            match connect(&self.options.address) {
+            match self.connect() {
                 Ok(server) if rustix::io::ioctl_fionbio(&server, true).is_ok() => {
                     self.server = Some(server.into());
                     self.framing.accept(self.start.elapsed());
@@ -131,6 +131,12 @@ impl<'a> Bridge<'a> {
             }
             self.next_attempt = Instant::now() + self.backoff.failed();
         }
+    }
+
+    /// Connects to the server once. What its file says of a token is the board's own affair.
+    fn connect(&self) -> io::Result<OwnedFd> {
+        let (stream, _) = self.options.server.connect(ConnectOptions::new())?;
+        Ok(stream.into())
     }
 
     /// What is under way belongs to a connection that has ended.

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use forcewire::net::Address;
 
 use crate::arguments::seconds;
+use crate::meet::Target;
 use crate::say::{Failure, say};
 use device::Device;
 use line::{Bridge, Options};
@@ -35,9 +35,9 @@ pub struct Arguments {
     /// repeatable
     #[arg(long, value_name = "DEVICE", required_unless_present = "command")]
     serial: Vec<Device>,
-    /// Where the server listens: HOST:PORT or unix:NAME
+    /// Where the server listens: HOST:PORT, unix:NAME, or meet:FILE, as the server's --meet has it
     #[arg(long, value_name = "ADDRESS")]
-    to: Address,
+    to: Target,
     /// Hang up if a board is silent for longer [default: no limit, and a board that is gone keeps
     /// its connection]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -60,7 +60,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let options = Options {
-        address: arguments.to,
+        server: arguments.to,
         limit: arguments.limit,
         is_verbose: arguments.verbose,
     };

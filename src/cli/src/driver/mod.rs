@@ -100,7 +100,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         verbose,
     } = arguments;
     let potential = model(name, parameters.as_deref(), cutoff).map_err(Failure::Usage)?;
-    let mut conversation = Conversation::new(meeting.address(), potential, init, verbose);
+    let mut conversation = Conversation::new(meeting.target(), potential, init, verbose);
     conversation.limits(patience, idle);
     conversation.run(reconnect)
 }

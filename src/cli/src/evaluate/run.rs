@@ -182,8 +182,13 @@ impl Run {
             let Ok(first) = frames.recv() else {
                 continue;
             };
-            let mut drivers =
-                Drivers::listen(&arguments.asking, address, &self.progress.bar, &interrupted)?;
+            let mut drivers = Drivers::listen(
+                &arguments.asking,
+                arguments.meeting.file(),
+                address,
+                &self.progress.bar,
+                &interrupted,
+            )?;
             address.clone_from(drivers.address());
             if count > 1 {
                 let (number, formula) = (group + 1, formula(species));

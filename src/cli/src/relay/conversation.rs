@@ -5,11 +5,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use forcewire::net::Stream;
-use forcewire::{Cell, Driver, Error, Event, Exchange, Initialize, ProtocolError, blocking};
+use forcewire::{
+    Cell, Driver, Error, Event, Exchange, Header, Initialize, ProtocolError, blocking,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::structures::Structures;
 use crate::incoming::{Growing, MOST_STRUCTURES};
+use crate::meet::{KEY, Token};
 use crate::pool::Drivers;
 use crate::say::Failure;
 
@@ -32,6 +35,8 @@ pub enum End {
 enum Stop {
     /// The server, or the network to it.
     Server(Error<io::Error>),
+    /// It is another server than the one that the file is about.
+    Stranger,
     /// The drivers, or a signal.
     Ours(Failure),
 }
@@ -51,6 +56,8 @@ impl From<Failure> for Stop {
 pub struct Conversation<'a> {
     drivers: &'a mut Drivers,
     driver: Driver,
+    /// What the server has to know, if its file says so.
+    token: Option<Token>,
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
     structures: Structures,
@@ -58,10 +65,16 @@ pub struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub fn new(drivers: &'a mut Drivers, initialize: Initialize) -> Self {
+    pub fn new(drivers: &'a mut Drivers, initialize: Initialize, token: Option<Token>) -> Self {
+        // INIT is where a server presents a token.
+        let initialize = match (initialize, &token) {
+            (Initialize::Never, Some(_)) => Initialize::Once,
+            (initialize, _) => initialize,
+        };
         Self {
             drivers,
             driver: Driver::new().initialize(initialize),
+            token,
             cells: vec![Cell::orthorhombic([0.0; 3])],
             positions: Vec::new(),
             structures: Structures::default(),
@@ -80,7 +93,7 @@ impl<'a> Conversation<'a> {
         self.structures.cancel(self.drivers);
         if matches!(
             served,
-            Err(Stop::Server(Error::Protocol(_)) | Stop::Ours(_))
+            Err(Stop::Server(Error::Protocol(_)) | Stop::Ours(_) | Stop::Stranger)
         ) {
             // i-PI hangs if a connection is closed before what it has sent is read.
             let _ = blocking::run(stream, self.driver.drain());
@@ -88,6 +101,10 @@ impl<'a> Conversation<'a> {
         match served {
             Ok(End::Closed) if self.driver.traffic().received == 0 => Ok(End::Lost(format!(
                 "{} closed the connection before its first message",
+                stream.peer()
+            ))),
+            Err(Stop::Stranger) => Ok(End::Lost(format!(
+                "{} is another server than the file is about, without its token",
                 stream.peer()
             ))),
             Ok(end) => Ok(end),
@@ -103,15 +120,29 @@ impl<'a> Conversation<'a> {
 
     fn serve(&mut self, stream: &mut Stream) -> Result<End, Stop> {
         let mut replica = 0;
+        let mut is_known = self.token.is_none();
+        // What the first reply presents.
+        let mut before_extras = self.token.as_ref().map(Token::before_extras);
         loop {
             let mut sink = Growing(&mut self.positions);
             let receive = self.driver.receive_into(&mut self.cells, &mut sink);
             match carry_on(self.drivers, stream, receive) {
                 Ok(Event::Init { replica: named }) => {
                     replica = named;
+                    if let Some(token) = &self.token {
+                        is_known = token.is_among(self.driver.parameters());
+                        if !is_known {
+                            return Err(Stop::Stranger);
+                        }
+                    }
                     let text = passed_on(self.driver.init_text());
                     self.drivers.set_init(text);
                 }
+                // A driver that has asked for INIT takes no positions before.
+                Err(Stop::Server(Error::Protocol(ProtocolError::OutOfTurn {
+                    command: Header::PosData,
+                    ..
+                }))) if !is_known => return Err(Stop::Stranger),
                 Ok(Event::Positions {
                     natoms, structures, ..
                 }) => {
@@ -119,7 +150,7 @@ impl<'a> Conversation<'a> {
                     let structures = &mut self.structures;
                     structures.submit(self.drivers, cells, natoms, &self.positions, replica)?;
                     if self.compute(stream)? {
-                        self.reply(stream)?;
+                        self.reply(stream, before_extras.take())?;
                     }
                 }
                 Ok(Event::Exit) => return Ok(End::Exit),
@@ -164,7 +195,10 @@ impl<'a> Conversation<'a> {
         Ok(true)
     }
 
-    fn reply(&mut self, stream: &mut Stream) -> Result<(), Stop> {
+    fn reply(&mut self, stream: &mut Stream, before: Option<Vec<u8>>) -> Result<(), Stop> {
+        if let Some(before) = before {
+            self.structures.put_before_extras(&before);
+        }
         let (evaluations, forces, extras) = self.structures.reply();
         blocking::run(
             stream,
@@ -215,11 +249,11 @@ fn has_gone(stream: &Stream) -> Result<bool, Stop> {
     Ok(wait(stream, end, Duration::ZERO)?.intersects(end))
 }
 
-/// INIT's text without the size of batches, which is each connection's own.
+/// INIT's text without the size of batches and the token, which are each connection's own.
 fn passed_on(text: &[u8]) -> Vec<u8> {
     let is_size = |part: &[u8]| {
         let key = part.split(|byte| *byte == b':').next().unwrap_or_default();
-        key.trim_ascii() == b"batch_size"
+        [b"batch_size", KEY.as_bytes()].contains(&key.trim_ascii())
     };
     let parts: Vec<&[u8]> = text.split(|byte| *byte == b',').collect();
     let kept: Vec<&[u8]> = parts
@@ -241,6 +275,7 @@ mod tests {
             (b" k : 0.1 ,  batch_size:16", b" k : 0.1 "),
             (b"batch_size : 2 , k:1", b" k:1"),
             (b" my_batch_size:2", b" my_batch_size:2"),
+            (b" meet:5f,k:1", b"k:1"),
             (b" ", b" "),
             (b"\0", b"\0"),
             (b"\xff, batch_size:2", b"\xff"),

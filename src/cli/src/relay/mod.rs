@@ -10,17 +10,19 @@
 mod conversation;
 mod structures;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::net::{Address, ConnectOptions, Stream};
 use forcewire::{Backoff, Initialize};
 use indicatif::ProgressBar;
 
 use crate::arguments::seconds;
 use crate::driver::Init;
+use crate::meet::{Target, Token};
 use crate::pool::{Drivers, Treatment, interruptions};
 use crate::say::{Failure, counted, say};
 use conversation::{Conversation, End};
@@ -42,12 +44,15 @@ Example: i-PI with <batch_size>64</batch_size>, and drivers anywhere
 Status: 0 after EXIT or when the server closes between messages, 1 when something fails,
 2 when a flag makes no sense.")]
 pub struct Arguments {
-    /// Where the server listens: HOST:PORT or unix:NAME
+    /// Where the server listens: HOST:PORT, unix:NAME, or meet:FILE, as the server's --meet has it
     #[arg(long, value_name = "ADDRESS")]
-    to: Address,
+    to: Target,
     /// Where to listen for drivers: HOST:PORT or unix:NAME
     #[arg(long, value_name = "ADDRESS")]
     listen: Address,
+    /// Write a FILE with host and port, which drivers wait for
+    #[arg(long, value_name = "FILE")]
+    meet: Option<PathBuf>,
     /// Ask the server for INIT: never, once or every
     #[arg(
         long,
@@ -104,8 +109,9 @@ impl<'a> Relay<'a> {
     ) -> Result<Self, Failure> {
         let options = arguments.treatment.options()?.extras(conversation::EXTRAS);
         let bar = ProgressBar::hidden();
-        let drivers = Drivers::open(options, &arguments.listen, &bar, interrupted)?;
-        let options = ConnectOptions::new().connect(Duration::ZERO);
+        let mut drivers = Drivers::open(options, &arguments.listen, &bar, interrupted)?;
+        drivers.announce(arguments.meet.as_deref(), &arguments.treatment)?;
+        let options = ConnectOptions::new();
         let deadlines = options.deadlines.message(arguments.patience);
         Ok(Self {
             arguments,
@@ -126,9 +132,9 @@ impl<'a> Relay<'a> {
         // Since when nothing has been computed for the server.
         let mut idle = Instant::now();
         loop {
-            let mut stream = self.connect(&mut backoff, idle)?;
+            let (mut stream, token) = self.connect(&mut backoff, idle)?;
             say(format_args!("connected to {address}"));
-            let mut conversation = Conversation::new(&mut self.drivers, initialize);
+            let mut conversation = Conversation::new(&mut self.drivers, initialize, token);
             let end = conversation.run(&mut stream);
             let evaluations = conversation.evaluations();
             say(format_args!(
@@ -157,11 +163,15 @@ impl<'a> Relay<'a> {
     }
 
     /// Connects to the server, and serves drivers between the attempts.
-    fn connect(&mut self, backoff: &mut Backoff, idle: Instant) -> Result<Stream, Failure> {
+    fn connect(
+        &mut self,
+        backoff: &mut Backoff,
+        idle: Instant,
+    ) -> Result<(Stream, Option<Token>), Failure> {
         let mut silent = true;
         loop {
-            let error = match connect_with(&self.arguments.to, self.options, |_, _| {}) {
-                Ok(stream) => return Ok(stream),
+            let error = match self.arguments.to.connect(self.options) {
+                Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };
             let remaining = self.patience.saturating_sub(idle.elapsed());

@@ -61,6 +61,14 @@ impl Structures {
         self.waiting.is_empty()
     }
 
+    /// Has the extras of each begin with this.
+    pub fn put_before_extras(&mut self, before: &[u8]) {
+        for answer in self.answers.iter_mut().flatten() {
+            answer.extras.splice(..0, before.iter().copied());
+            answer.extras_sent += before.len();
+        }
+    }
+
     /// What the server is sent: energies and virials, forces, and extras.
     pub fn reply(&self) -> (Vec<Evaluation>, Vec<[f64; 3]>, Vec<&[u8]>) {
         let (mut evaluations, mut forces, mut extras) = (Vec::new(), Vec::new(), Vec::new());
