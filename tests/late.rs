@@ -180,7 +180,7 @@ fn a_process_that_was_stopped_goes_on() {
     let port = listener.local_addr().unwrap().port();
     let mut command = example::driver();
     command.args(["-a", "127.0.0.1", "-m", "gas", "--init", "never"]);
-    command.args(["--patience", "1", "-p", &port.to_string()]);
+    command.args(["--patience", "3", "-p", &port.to_string()]);
     let driver = command.stderr(Stdio::piped()).spawn().unwrap();
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_nodelay(true).unwrap();
@@ -193,7 +193,7 @@ fn a_process_that_was_stopped_goes_on() {
     signal(Signal::STOP);
     let mut writer = peer.try_clone().unwrap();
     let writer = thread::spawn(move || writer.write_all(&message[100..]));
-    thread::sleep(Duration::from_millis(1800));
+    thread::sleep(Duration::from_millis(4000));
     assert!(!writer.is_finished());
     signal(Signal::CONT);
     let mut reply = vec![0; 100 + 24 * ATOMS];
