@@ -124,7 +124,7 @@ impl Drop for Announced {
     }
 }
 
-/// Puts a file in the place of another one, if there is one; whoever reads finds either.
+/// Puts a file in the place of another one, if there is one. A reader finds either.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));

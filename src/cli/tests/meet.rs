@@ -135,7 +135,7 @@ fn a_stranger_gets_no_forces() {
     assert_eq!(driver.end().status, Some(0));
 }
 
-/// As for i-PI: whoever starts it writes the file.
+/// As for i-PI, whose users write the file themselves.
 #[test]
 fn nothing_is_presented_to_a_server_without_a_token() {
     let (place, (listener, at)) = (Place::new(), listen());

@@ -70,7 +70,7 @@ fn requests() -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Replies to all requests by whoever connects. After each something may happen.
+/// The next driver's replies to all requests. `after` is called after each.
 fn replies(listener: &TcpListener, mut after: impl FnMut(usize)) -> Vec<Vec<u8>> {
     let mut server = Server::accept(listener);
     server.says(STATUS).hears(NEEDINIT);
