@@ -217,7 +217,6 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(address, limit)?;
     // The system may choose the port of the server as ours, and connect the socket to itself
     // (a simultaneous open) where nobody listens.
-    // One without a peer was reset just now, which its first message reports.
     if socket.peer_addr().ok() == Some(socket.local_addr()?) {
         // Closed without waiting for stray packets, which would keep the port from its server.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
@@ -226,8 +225,9 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
-/// has failed: a server that drops a driver is not one that isn't there.
+/// As [`TcpStream::connect_timeout`], which takes the error of a connection that was made and then
+/// reset at once off the socket. Here it stays for the first message to report, unless it came
+/// before anyone could look.
 #[cfg(unix)]
 fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let start = Instant::now();
@@ -250,9 +250,9 @@ fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream
             Err(error) => return Err(error.into()),
         }
     }
-    match socket.take_error()? {
-        Some(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error),
-        _ => {}
+    // A socket that has a peer is connected, and its error is not a matter of connecting.
+    if let Err(unconnected) = socket.peer_addr() {
+        return Err(socket.take_error()?.unwrap_or(unconnected));
     }
     socket.set_nonblocking(false)?;
     Ok(socket.into())
