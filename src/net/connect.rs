@@ -107,9 +107,8 @@ impl Default for ConnectOptions {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// An attempt lasts at least and at most this long: a host that swallows packets must not use up
-/// the time of others with the same name.
-const ATTEMPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// An attempt at all addresses of a name lasts at most this long.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// Connects to a server with the default [`ConnectOptions`].
 ///
@@ -140,10 +139,9 @@ pub fn connect_with(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let remaining = options.connect.saturating_sub(start.elapsed());
-        let (least, most) = ATTEMPT;
         let limit = match options.connect.is_zero() {
-            true => most,
-            false => remaining.clamp(least, most),
+            true => ATTEMPT,
+            false => remaining.min(ATTEMPT),
         };
         let error = match attempt(address, limit) {
             Ok(socket) => return options.stream(socket, address.clone()),
@@ -186,9 +184,12 @@ fn is_worth_repeating(error: &io::Error) -> bool {
 fn attempt(address: &Address, limit: Duration) -> io::Result<Socket> {
     match address {
         Address::Tcp { host, port } => {
-            let mut first = None;
-            for address in resolve(host, *port)? {
-                match tcp(&address, limit) {
+            let (start, mut first) = (Instant::now(), None);
+            let addresses = resolve(host, *port)?;
+            for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+                // One that swallows packets leaves their share to the others.
+                let share = limit.saturating_sub(start.elapsed()) / left;
+                match tcp(address, share) {
                     Ok(socket) => return Ok(Socket::Tcp(socket)),
                     // One address that is worth another try is enough.
                     Err(error) => match &first {
