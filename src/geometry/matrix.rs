@@ -66,8 +66,8 @@ pub(crate) fn are_finite(numbers: &[f64]) -> bool {
 /// Numbers that are looked at in one go: 4 KiB.
 const CHUNK: usize = 512;
 
-/// Numbers that are looked at together: four vectors of a host, and one number on a device.
-const LANES: usize = if cfg!(feature = "std") { 16 } else { 1 };
+/// Numbers that are looked at together: a host's vector of high words, and one number on a device.
+const LANES: usize = if cfg!(feature = "std") { 4 } else { 1 };
 
 /// An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
 /// operations without a branch: vectors on a host, no soft float on a device.
