@@ -10,7 +10,7 @@ pub(crate) const SCRATCH: usize = 768;
 
 /// Where the bytes that move next are, and how many have moved.
 #[repr(C)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Bytes of the current slice that have moved, and how many there are.
     pub(crate) at: usize,
     pub(crate) end: usize,
