@@ -48,26 +48,30 @@ pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
 // while they call soft float.
 #[inline(never)]
 pub(crate) fn are_finite(numbers: &[f64]) -> bool {
-    // From the end: the numbers that came last are still in the cache, and those that leave first
-    // will be.
-    numbers.rchunks(CHUNK).all(|numbers| {
-        let (lanes, rest) = numbers.as_chunks::<LANES>();
-        let mut carries = [0; LANES];
-        for numbers in lanes {
-            for (carries, number) in carries.iter_mut().zip(numbers) {
+    #[cfg(not(feature = "std"))]
+    let carries = carries(numbers);
+    // By the chunk of 4 KiB from the end: the numbers that came last are still in the cache, and
+    // those that leave first will be.
+    #[cfg(feature = "std")]
+    let carries = numbers.rchunks(512).fold(0, |all, numbers| {
+        // A vector of high words at a time.
+        let (vectors, rest) = numbers.as_chunks::<4>();
+        let mut each = [0; 4];
+        for numbers in vectors {
+            for (carries, number) in each.iter_mut().zip(numbers) {
                 *carries |= carry(*number);
             }
         }
-        let rest = rest.iter().fold(0, |all, number| all | carry(*number));
-        carries.iter().fold(rest, |all, carries| all | carries) >> 31 == 0
-    })
+        each.iter().fold(all | carries(rest), |all, one| all | one)
+    });
+    carries >> 31 == 0
 }
 
-/// Numbers that are looked at in one go: 4 KiB.
-const CHUNK: usize = 512;
-
-/// Numbers that are looked at together: a host's vector of high words, and one number on a device.
-const LANES: usize = if cfg!(feature = "std") { 4 } else { 1 };
+fn carries(numbers: &[f64]) -> u32 {
+    numbers
+        .iter()
+        .fold(0, |carries, number| carries | carry(*number))
+}
 
 /// An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
 /// operations without a branch: vectors on a host, no soft float on a device.

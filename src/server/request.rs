@@ -66,11 +66,9 @@ impl<'a, T> Request<'a, T> {
 
     /// Atoms of each structure.
     pub(super) const fn natoms(&self) -> usize {
-        match (self.positions.len(), self.cells.len()) {
-            (_, 0) => 0,
-            // Most often, and without a division.
-            (natoms, 1) => natoms,
-            (natoms, structures) => natoms / structures,
+        match self.positions.len().checked_div(self.cells.len()) {
+            Some(natoms) => natoms,
+            None => 0,
         }
     }
 
