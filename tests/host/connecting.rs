@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, ConnectOptions, connect_with};
-use forcewire::{Deadlines, Driver, Error, Event, blocking};
+use forcewire::{Deadlines, Driver, Error, blocking};
 
 use crate::name_space::{add_host, inside};
 
