@@ -201,8 +201,8 @@ impl Pool {
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            // It may be the same driver that was lost before, back again.
-            let blame = match task.is_younger(id) {
+            // It may be the same driver that was lost before, back again, while another computes.
+            let blame = match task.is_younger(id) && self.proved > 0 {
                 true => blame.map(|blame| blame.min(1)),
                 false => blame,
             };
