@@ -290,7 +290,7 @@ fn a_frame_that_ends_drivers_is_named() {
     driver().join().unwrap();
     let reason = server.fails();
     let expected =
-        "server: frame 1, which begins in line 6: drivers were lost 2 times over one structure";
+        "server: frame 1, which begins in line 6: 2 drivers were lost over one structure";
     assert!(reason.starts_with(expected), "{reason}");
 }
 
