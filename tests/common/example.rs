@@ -25,12 +25,6 @@ pub fn tls() -> Command {
     Command::new(TLS.get_or_init(|| built("tls")))
 }
 
-/// `examples/check`.
-pub fn check() -> Command {
-    static CHECK: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(CHECK.get_or_init(|| built("check")))
-}
-
 /// `examples/bridge`.
 pub fn bridge() -> Command {
     static BRIDGE: OnceLock<PathBuf> = OnceLock::new();

@@ -3,6 +3,7 @@
 //! ```text
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
+//! check/        forcewire check: clumsy peers for any driver and any server
 //! md/           forcewire md: molecular dynamics
 //! pool.rs       the drivers of a server
 //! progress.rs   how far a run is
@@ -18,6 +19,8 @@
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
 mod arguments;
+#[cfg(unix)]
+mod check;
 mod driver;
 mod elements;
 #[cfg(unix)]
@@ -65,6 +68,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     #[cfg(unix)]
     Md(md::Arguments),
+    #[cfg(unix)]
+    Check(check::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         #[cfg(unix)]
         Command::Md(arguments) => md::run(arguments),
+        #[cfg(unix)]
+        Command::Check(arguments) => return check::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use forcewire::Header;
 
-use crate::line::{Line, Listener, Lost};
-use crate::report::Finding;
-use crate::situation::About;
-use crate::subject::{PREFIX, Subject, TICK, judge_end, last_line, quoted};
-use crate::wire::{self, Answer, FORCES, MATRIX, Structure};
+use super::ending::{judge_end, last_line, quoted};
+use super::line::{Line, Lost};
+use super::listener::Listener;
+use super::program::{PREFIX, Subject, TICK};
+use super::report::Finding;
+use super::situation::About;
+use super::wire::{self, Answer, FORCES, MATRIX, Structure};
 
 /// What is the same for all situations.
 pub struct Plan {

@@ -1,9 +1,9 @@
-//! The conformance kit, `examples/check`, on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what the manual's
+//! The conformance kit on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what the manual's
 //! tables are made of. They are started as their users start them, with a time limit of two seconds where there is one.
 //!
 //! ```text
-//! FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY cargo test --test peers check -- --ignored
-//! FORCEWIRE_OVERWRITE=1 cargo test --test check manual
+//! FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY cargo test -p forcewire-cli --test check peers -- --ignored
+//! FORCEWIRE_OVERWRITE=1 cargo test -p forcewire-cli --test check manual
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,19 +14,22 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::example;
-use crate::process::peer;
-use crate::table::HERE;
+use crate::{FORCEWIRE, check};
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/check/records");
+
+/// Inputs of the peers' own tests.
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers");
 
 /// A program that the kit is pointed at.
 struct Subject {
-    /// Its results are in `check/WHO-ROLE.jsonl`.
+    /// Its results are in `records/WHO-ROLE.jsonl`.
     who: &'static str,
     role: &'static str,
     title: &'static str,
-    /// What is started: an example of ours, or a program of a peer's environment.
+    /// What is started: ours, or a program of a peer's environment.
     program: fn() -> Command,
-    /// How the shell starts it: with `{program}`, `{here}`, the directory of this file, and what the kit fills in.
+    /// How the shell starts it: with `{program}`, `{here}`, the directory of records, `{peers}`, and what the kit fills in.
     command: &'static str,
     /// Of the kit.
     flags: &'static [&'static str],
@@ -35,17 +38,17 @@ struct Subject {
 const FORCEWIRE_DRIVER: Subject = Subject::new(
     "forcewire",
     "driver",
-    "forcewire's `examples/driver.rs`, lj",
-    example::driver,
-    "{program} -a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
+    "`forcewire driver`, lj",
+    forcewire,
+    "{program} driver -a {host} -p {port} -m lj -o 6.43452,0.000379384,8.5 --patience 2",
 );
 
 const FORCEWIRE_SERVER: Subject = Subject::new(
     "forcewire",
     "server",
-    "forcewire's `examples/server`",
-    example::server,
-    "{program} {here}/check/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
+    "`forcewire md`",
+    forcewire,
+    "{program} md {here}/argon.xyz --steps 5 --temperature 30 -a {host} -p {port} --timeout 2 \
      --output {directory}/argon",
 );
 
@@ -62,7 +65,7 @@ const IPI_SERVER: Subject = Subject::new(
     "server",
     "i-PI 3.3.1",
     || peer("ipi", "i-pi"),
-    "sed s/PORT/{port}/ '{here}/check/ipi.xml' > input.xml && cp '{here}/check/argon.xyz' . && {program} input.xml",
+    "sed s/PORT/{port}/ '{here}/ipi.xml' > input.xml && cp '{here}/argon.xyz' . && {program} input.xml",
 );
 
 const ASE_DRIVER: Subject = Subject::new(
@@ -70,7 +73,7 @@ const ASE_DRIVER: Subject = Subject::new(
     "driver",
     "ASE 3.29.0's client, EMT",
     || peer("ase", "python"),
-    "{program} {here}/drivers/ase_client.py emt {port}",
+    "{program} {peers}/drivers/ase_client.py emt {port}",
 );
 
 const ASE_SERVER: Subject = Subject::new(
@@ -78,22 +81,34 @@ const ASE_SERVER: Subject = Subject::new(
     "server",
     "ASE 3.29.0, for one driver",
     || peer("ase", "python"),
-    "{program} {here}/check/ase_server.py {port} {here}/check/argon.xyz",
+    "{program} {here}/ase_server.py {port} {here}/argon.xyz",
 );
 
 const LAMMPS_DRIVER: Subject = Subject {
     flags: &[
         "--structure",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon32.txt"),
+        concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/check/records/argon32.txt"
+        ),
     ],
     ..Subject::new(
         "lammps",
         "driver",
         "LAMMPS 22 Jul 2025, lj/cut",
         || peer("lammps", "lmp"),
-        "sed 's/{address}/{host} {port}/' '{here}/drivers/lammps.in' > lammps.in && {program} -in lammps.in",
+        "sed 's/{address}/{host} {port}/' '{peers}/drivers/lammps.in' > lammps.in && {program} -in lammps.in",
     )
 };
+
+fn forcewire() -> Command {
+    Command::new(FORCEWIRE)
+}
+
+fn peer(environment: &str, program: &str) -> Command {
+    let peers = env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory");
+    Command::new(format!("{peers}/{environment}/bin/{program}"))
+}
 
 impl Subject {
     const fn new(
@@ -118,12 +133,15 @@ impl Subject {
         let program = program.get_program().to_str().unwrap();
         let exec = format!("MPLCONFIGDIR={{directory}} exec '{program}'");
         let command = self.command.replace("{program}", &exec);
-        format!("cd {{directory}} && {}", command.replace("{here}", HERE))
+        format!(
+            "cd {{directory}} && {}",
+            command.replace("{here}", HERE).replace("{peers}", PEERS)
+        )
     }
 
     /// Runs the kit, and compares what it finds with what is recorded.
     fn check(&self) {
-        let mut check = example::check();
+        let mut check = check();
         check
             .args([self.role, "--json", "--title", self.title])
             .args(["--command", &self.command()])
@@ -141,7 +159,7 @@ impl Subject {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let path = format!("{HERE}/check/{}-{}.jsonl", self.who, self.role);
+        let path = format!("{HERE}/{}-{}.jsonl", self.who, self.role);
         if env::var_os("FORCEWIRE_OVERWRITE").is_some() {
             fs::write(PathBuf::from(path), portable(&text)).unwrap();
             return;

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use forcewire::Header;
 
-use crate::line::{Address, Line, Lost};
-use crate::report::Finding;
-use crate::situation::About;
-use crate::subject::{PREFIX, Subject, TICK, judge_end, last_line, quoted};
-use crate::wire::{self, ATOM, MATRIX, Structure};
+use super::ending::{judge_end, last_line, quoted};
+use super::line::{Address, Line, Lost};
+use super::program::{PREFIX, Subject, TICK};
+use super::report::Finding;
+use super::situation::About;
+use super::wire::{self, ATOM, MATRIX, Structure};
 
 /// What is the same for all situations.
 pub struct Plan {

@@ -1,18 +1,15 @@
-//! The conformance kit, `examples/check`: forcewire's own driver and server handle all of it, and the kit notices peers
+//! `forcewire check`: `forcewire driver` and `forcewire md` handle all of it, and the kit notices peers
 //! that do not.
 
 #![cfg(unix)]
 
-#[path = "check/bad.rs"]
 mod bad;
-#[path = "common/example.rs"]
-mod example;
-#[path = "common/layout.rs"]
+#[path = "../../../../tests/common/layout.rs"]
 mod layout;
-#[path = "check/manual.rs"]
 mod manual;
-#[path = "common/page.rs"]
+#[path = "../../../../tests/common/page.rs"]
 mod page;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -22,6 +19,18 @@ use serde_json::Value;
 
 /// What there has to be at least, of both roles together.
 const SITUATIONS: usize = 40;
+
+/// The command itself, which is also the driver and the server under test.
+const FORCEWIRE: &str = env!("CARGO_BIN_EXE_forcewire");
+
+/// Argon for `forcewire md`.
+const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/check/records/argon.xyz");
+
+fn check() -> Command {
+    let mut command = Command::new(FORCEWIRE);
+    command.arg("check");
+    command
+}
 
 /// One line of `--json` for each situation, by its name.
 type Rows = BTreeMap<String, Value>;
@@ -47,11 +56,9 @@ fn all_handled(mut check: Command) -> Rows {
 
 /// The kit with a driver of ours. Its own time limit is shorter than the kit's patience.
 fn driver(flags: &[&str], address: &str) -> Command {
-    let mut check = example::check();
-    let driver = example::driver();
-    let driver = driver.get_program().to_str().unwrap();
+    let mut check = crate::check();
     let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
-    let command = format!("exec '{driver}' {address} {lj}");
+    let command = format!("exec '{FORCEWIRE}' driver {address} {lj}");
     check.args(["driver", "--json", "--command", &command, "--jobs", "4"]);
     check.args(flags);
     check
@@ -59,12 +66,9 @@ fn driver(flags: &[&str], address: &str) -> Command {
 
 /// The kit with a server of ours.
 fn server(flags: &[&str], address: &str) -> Command {
-    const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
-    let mut check = example::check();
-    let server = example::server();
-    let server = server.get_program().to_str().unwrap();
+    let mut check = crate::check();
     let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
-    let command = format!("exec '{server}' '{FRAMES}' {address} {run}");
+    let command = format!("exec '{FORCEWIRE}' md '{FRAMES}' {address} {run}");
     // It waits 5 s for drivers to close when it has said EXIT.
     check.args(["server", "--json", "--command", &command, "--jobs", "4"]);
     check.args(["--patience", "8"]).args(flags);
@@ -100,9 +104,9 @@ fn the_same_over_unix_sockets() {
 #[test]
 #[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn a_server_that_stays_is_asked_for_work_only() {
-    const FRAMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/check/argon.xyz");
-    let mut server = example::server();
-    server.args([FRAMES, "--steps", "100000000", "-a", "127.0.0.1", "-p", "0"]);
+    let mut server = Command::new(FORCEWIRE);
+    server.args(["md", FRAMES, "--steps", "100000000"]);
+    server.args(["-a", "127.0.0.1", "-p", "0"]);
     server.args(["--stride", "100000000", "--attempts", "100"]);
     let mut server = server
         .stderr(Stdio::piped())
@@ -110,12 +114,16 @@ fn a_server_that_stays_is_asked_for_work_only() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(server.stderr.take().unwrap()).lines();
-    let listening = said.next().unwrap().unwrap();
-    let address = listening.strip_prefix("server: listening on ").unwrap();
+    let mut addresses = said.by_ref().map_while(Result::ok).filter_map(|line| {
+        let address = line.strip_prefix("forcewire: listening on ")?;
+        Some(address.to_owned())
+    });
+    let address = addresses.next().unwrap();
+    drop(addresses);
     let drain = std::thread::spawn(move || said.for_each(drop));
 
-    let mut check = example::check();
-    check.args(["server", "--json", "--address", address]);
+    let mut check = crate::check();
+    check.args(["server", "--json", "--address", &address]);
     for name in ["control", "http", "nan-forces", "cut-forces", "dribble"] {
         check.args(["--only", name]);
     }
@@ -149,18 +157,18 @@ fn many_atoms_travel_as_few_do() {
 
 #[test]
 #[ignore = "peers that stall need a quiet machine: tests/run check"]
-fn nonsense_is_one_clear_line_and_status_2() {
+fn nonsense_is_said_and_status_2() {
     for (arguments, says) in [
-        (&[][..], "driver, server or table is missing"),
-        (&["client"], "not \"client\""),
-        (&["driver"], "--command is missing"),
+        (&[][..], "driver, server or table"),
+        (&["client"], "'client'"),
+        (&["driver"], "--command <COMMAND>"),
         (
             &["driver", "--command", "true", "--patience", "-1"],
-            "not \"-1\"",
+            "must not be negative",
         ),
         (
             &["driver", "--command", "true", "--address", "x:1"],
-            "--address is no flag",
+            "'--address'",
         ),
         (
             &["driver", "--command", "true", "--only", "rain"],
@@ -182,15 +190,14 @@ fn nonsense_is_one_clear_line_and_status_2() {
             "has not connected within",
         ),
     ] {
-        let output = example::check().args(arguments).output().unwrap();
+        let output = check().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         let text = std::str::from_utf8(&output.stderr).unwrap();
-        let line = text.strip_suffix('\n').unwrap();
-        assert!(
-            line.starts_with("check: ") && !line.contains('\n'),
-            "{text}"
-        );
-        assert!(line.contains(says), "{arguments:?}: {line}");
+        let said = ["forcewire: ", "error: "]
+            .iter()
+            .any(|it| text.starts_with(it));
+        assert!(said, "{text}");
+        assert!(text.contains(says), "{arguments:?}: {text}");
     }
 }
 
@@ -198,7 +205,7 @@ fn nonsense_is_one_clear_line_and_status_2() {
 #[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn each_situation_says_where_it_comes_from() {
     for role in ["driver", "server"] {
-        let output = example::check().args([role, "--list"]).output().unwrap();
+        let output = check().args([role, "--list"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<_> = text.lines().collect();
         let (situations, rest) = lines.as_chunks();

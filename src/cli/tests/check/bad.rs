@@ -10,7 +10,7 @@ use std::process::{abort, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::{Rows, example, rows};
+use crate::{Rows, check, rows};
 
 /// What a peer does when something happens that it does not expect.
 const WAYS: [&str; 5] = ["hangs", "aborts", "panics", "leaves", "refuses"];
@@ -22,7 +22,7 @@ fn play(role: &str, peer: &str, way: &str, only: &[&str]) -> Rows {
         "PEER_WAY={way} PEER_PORT={{port}} exec '{}' --exact bad::{peer} --ignored --nocapture",
         this.display()
     );
-    let mut check = example::check();
+    let mut check = check();
     check.args([
         role,
         "--json",
@@ -116,7 +116,7 @@ fn a_driver_without_right_numbers_is_not_judged() {
         "PEER_WAY=forgets PEER_PORT={{port}} exec '{}' --exact bad::driver --ignored --nocapture",
         this.display()
     );
-    let output = example::check()
+    let output = check()
         .args(["driver", "--command", &command])
         .output()
         .unwrap();

@@ -1,7 +1,7 @@
 //! The manual's tables of clumsy and hostile peers, made of what `--json` wrote in real runs
-//! (`tests/peers/check.rs`).
+//! (`peers.rs`).
 
-use crate::{example, page};
+use crate::{check, page};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -16,14 +16,14 @@ fn the_manual_has_what_the_kit_found() {
         "ipi-server",
         "ase-server",
     ];
-    let files = files.map(|name| format!("{ROOT}/tests/peers/check/{name}.jsonl"));
-    let output = example::check().arg("table").args(files).output().unwrap();
+    let files = files.map(|name| format!("{ROOT}/tests/check/records/{name}.jsonl"));
+    let output = check().arg("table").args(files).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     page::hold(
-        "src/manual/conformance.md",
+        "../manual/conformance.md",
         "check",
         &table,
-        "cargo test --test check manual",
+        "cargo test -p forcewire-cli --test check manual",
     );
 }
