@@ -8,6 +8,7 @@
 //! ```text
 //! driver/    a driver under test, and the kit as its server
 //! servers/   the situations that drivers are put in
+//! physics/   whether forces and virial are derivatives of the energy
 //! server/    a server under test, and the kit as its drivers
 //! drivers/   the situations that servers are put in
 //! play.rs    situations in parallel, and what they add up to
@@ -23,6 +24,7 @@ mod drivers;
 mod ending;
 mod line;
 mod listener;
+mod physics;
 mod play;
 mod program;
 mod report;
@@ -97,6 +99,12 @@ struct OfDriver {
     /// The first structure: three cell vectors, then an atom a line, in bohr
     #[arg(long, value_name = "FILE", conflicts_with = "atoms")]
     structure: Option<PathBuf>,
+    /// Also whether forces and virial are the energy's derivatives: 43 evaluations
+    #[arg(long)]
+    physics: bool,
+    /// The driver computes in single precision: physics by coarser steps
+    #[arg(long)]
+    single: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -185,15 +193,25 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 fn driver(of: OfDriver) -> Result<bool, Failure> {
     let command = of.command.unwrap_or_default();
+    let structures = structure::two(of.atoms, of.structure.as_deref()).map_err(Failure::Usage)?;
     let plan = driver::Plan {
         unix: of.unix,
-        structures: structure::two(of.atoms, of.structure.as_deref()).map_err(Failure::Usage)?,
+        physics: match (&of.structure, of.atoms) {
+            (None, 4) => physics::four_atoms(),
+            _ => structures[0].clone(),
+        },
+        precision: physics::Precision { single: of.single },
+        structures,
         patience: of.common.patience,
         start: of.common.start,
         command: command.clone(),
     };
     let plays = servers::all().map(|it| play::Play::new(&it.about, || plan.play(it)));
-    play::all("driver", plays.collect(), &of.common.choice(command))
+    let choice = play::Choice {
+        physics: of.physics,
+        ..of.common.choice(command)
+    };
+    play::all("driver", plays.collect(), &choice)
 }
 
 fn server(of: OfServer) -> Result<bool, Failure> {
@@ -233,6 +251,7 @@ impl Common {
     fn choice(&self, program: String) -> play::Choice {
         play::Choice {
             only: self.only.clone(),
+            physics: false,
             json: self.json,
             title: self.title.clone().unwrap_or(program),
             jobs: self.jobs,

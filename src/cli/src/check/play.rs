@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use super::physics::PHYSICS;
 use super::report::{Finding, Row, Verdict};
 use super::situation::{About, CONTROL};
 use crate::say::{Failure, say};
@@ -20,6 +21,8 @@ pub struct Play<'a> {
 /// What is played, and how it is printed.
 pub struct Choice {
     pub only: Vec<String>,
+    /// Whether that is played, too.
+    pub physics: bool,
     pub json: bool,
     pub title: String,
     pub jobs: usize,
@@ -54,7 +57,11 @@ impl Choice {
     }
 
     fn wants(&self, about: &About) -> bool {
-        self.only.is_empty() || self.only.iter().any(|name| name == about.name)
+        let named = self.only.iter().any(|name| name == about.name);
+        match about.name {
+            PHYSICS => named || self.physics,
+            _ => named || self.only.is_empty(),
+        }
     }
 }
 

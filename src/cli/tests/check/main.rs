@@ -10,6 +10,8 @@ mod manual;
 #[path = "../../../../tests/common/page.rs"]
 mod page;
 mod peers;
+mod physics;
+mod planted;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -163,7 +165,7 @@ fn nonsense_is_said_and_status_2() {
         (&["client"], "'client'"),
         (&["driver"], "--command <COMMAND>"),
         (
-            &["driver", "--command", "true", "--patience", "-1"],
+            &["driver", "--command", "true", "--patience=-1"],
             "must not be negative",
         ),
         (

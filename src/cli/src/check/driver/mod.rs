@@ -11,6 +11,7 @@ use forcewire::Header;
 use super::ending::{judge_end, last_line, quoted};
 use super::line::{Line, Lost};
 use super::listener::Listener;
+use super::physics::Precision;
 use super::program::{PREFIX, Subject, TICK};
 use super::report::Finding;
 use super::situation::About;
@@ -22,6 +23,9 @@ pub struct Plan {
     pub unix: bool,
     /// Two structures with the same number of atoms.
     pub structures: [Structure; 2],
+    /// The one whose derivatives are taken.
+    pub physics: Structure,
+    pub precision: Precision,
     pub patience: Duration,
     /// For a program to start.
     pub start: Duration,
@@ -152,6 +156,14 @@ impl Session<'_> {
 
     pub fn structure(&self, index: usize) -> &Structure {
         &self.plan.structures[index]
+    }
+
+    pub fn physics(&self) -> &Structure {
+        &self.plan.physics
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.plan.precision
     }
 
     pub fn posdata(&self, index: usize) -> Vec<u8> {

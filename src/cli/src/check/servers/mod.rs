@@ -9,6 +9,7 @@ mod turns;
 mod words;
 
 use crate::check::driver::{Session, Situation, Stop};
+use crate::check::physics;
 use crate::check::report::Finding;
 use crate::check::situation::{About, CONTROL};
 
@@ -52,7 +53,7 @@ const END: &str = "EXIT at any message's end; ASE's server closes instead (socke
 
 /// All of them. The first one is the control.
 pub fn all() -> impl Iterator<Item = &'static Situation> {
-    const LISTS: [&[Situation]; 8] = [
+    const LISTS: [&[Situation]; 9] = [
         CONTROLS,
         pieces::SITUATIONS,
         cuts::SITUATIONS,
@@ -61,6 +62,7 @@ pub fn all() -> impl Iterator<Item = &'static Situation> {
         numbers::SITUATIONS,
         turns::SITUATIONS,
         ends::SITUATIONS,
+        PHYSICS,
     ];
     LISTS.into_iter().flatten()
 }
@@ -72,3 +74,9 @@ const CONTROLS: &[Situation] = &[after_control(
     ORDER,
     |s| s.carries_on(),
 )];
+
+const PHYSICS: &[Situation] = &[Situation {
+    about: physics::ABOUT,
+    fresh: true,
+    script: physics::play,
+}];
