@@ -48,6 +48,8 @@ pub enum Lost {
     Closed(usize),
     /// Nothing for as long as our patience lasts.
     Silent(usize),
+    /// Nobody listens.
+    Refused,
 }
 
 impl Line {
@@ -106,6 +108,18 @@ impl Line {
         self.receive_by(len, len, Duration::ZERO, patience)
     }
 
+    /// As much of this as comes, and why it is not all.
+    pub fn receive_some(&mut self, len: usize, patience: Duration) -> (Vec<u8>, Option<Lost>) {
+        let mut bytes = vec![0; len];
+        let lost = self
+            .receive_into(&mut bytes, len, Duration::ZERO, patience)
+            .err();
+        if let Some(Lost::Closed(at) | Lost::Silent(at)) = lost {
+            bytes.truncate(at);
+        }
+        (bytes, lost)
+    }
+
     /// Reads at most `piece` bytes at a time, and rests between the first of them.
     pub fn receive_by(
         &mut self,
@@ -115,6 +129,18 @@ impl Line {
         patience: Duration,
     ) -> Result<Vec<u8>, Lost> {
         let mut bytes = vec![0; len];
+        self.receive_into(&mut bytes, piece, pause, patience)?;
+        Ok(bytes)
+    }
+
+    fn receive_into(
+        &mut self,
+        bytes: &mut [u8],
+        piece: usize,
+        pause: Duration,
+        patience: Duration,
+    ) -> Result<(), Lost> {
+        let len = bytes.len();
         let (mut at, mut rests, mut end) = (0, 0, Instant::now() + patience);
         while at < len {
             let left = end.saturating_duration_since(Instant::now());
@@ -140,7 +166,7 @@ impl Line {
                 rests += 1;
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// All that comes until the peer closes, or so long. True if it closed.

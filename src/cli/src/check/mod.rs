@@ -127,6 +127,9 @@ struct OfServer {
     /// A server that runs already: HOST:PORT, or the path of a unix socket
     #[arg(long, value_name = "WHERE", conflicts_with = "command", value_parser = place)]
     address: Option<Address>,
+    /// Its first structure as it should be: three cell vectors, then an atom a line, in bohr
+    #[arg(long, value_name = "FILE")]
+    structure: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -230,10 +233,13 @@ fn server(of: OfServer) -> Result<bool, Failure> {
         (None, Some(address)) => (Target::Running(address.clone()), address.to_string(), 1),
         (None, None) => return Err(Failure::Usage("--command is missing".into())),
     };
+    let expected = of.structure.as_deref().map(structure::read).transpose();
+    let expected = expected.map_err(Failure::Usage)?;
     let mut plan = server::Plan {
         target,
         patience: of.common.patience,
         start: of.common.start,
+        expected,
         control: None,
     };
     let choice = play::Choice {

@@ -93,8 +93,9 @@ pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failur
     };
     let handled = count(Verdict::Handled);
     say(format_args!(
-        "{handled} of {} handled, {} hung, {} crashed, {} silently wrong",
+        "{handled} of {} handled, {} gave up, {} hung, {} crashed, {} silently wrong",
         rows.len(),
+        count(Verdict::GaveUp),
         count(Verdict::Hung),
         count(Verdict::Crashed),
         count(Verdict::SilentlyWrong)

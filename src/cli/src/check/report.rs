@@ -13,6 +13,8 @@ pub enum Verdict {
     Hung,
     Crashed,
     SilentlyWrong,
+    /// It ended its work, though nothing was wrong with what its peer did.
+    GaveUp,
 }
 
 impl fmt::Display for Verdict {
@@ -22,6 +24,7 @@ impl fmt::Display for Verdict {
             Self::Hung => "hung",
             Self::Crashed => "crashed",
             Self::SilentlyWrong => "silently wrong",
+            Self::GaveUp => "gave up",
         })
     }
 }
@@ -52,6 +55,17 @@ impl Finding {
         Self::new(Verdict::SilentlyWrong, "went on", because)
     }
 
+    /// What is wrong with what a program sends: the first fault has the name.
+    pub fn faulty(faults: &[Fault]) -> Option<Self> {
+        let first = faults.first()?;
+        let sentences: Vec<_> = faults.iter().map(|it| &*it.sentence).collect();
+        Some(Self::new(
+            Verdict::SilentlyWrong,
+            first.name,
+            sentences.join("; "),
+        ))
+    }
+
     fn new(verdict: Verdict, how: &'static str, because: impl Into<String>) -> Self {
         let because = because.into();
         Self {
@@ -59,6 +73,21 @@ impl Finding {
             how,
             because,
         }
+    }
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// One or two words.
+    pub name: &'static str,
+    pub sentence: String,
+}
+
+impl Fault {
+    pub fn new(name: &'static str, sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        Self { name, sentence }
     }
 }
 

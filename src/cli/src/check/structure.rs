@@ -37,7 +37,7 @@ fn cluster(natoms: usize) -> Structure {
     }
 }
 
-fn read(path: &Path) -> Result<Structure, String> {
+pub fn read(path: &Path) -> Result<Structure, String> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
     let mut rows = Vec::new();

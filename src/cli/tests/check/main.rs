@@ -12,6 +12,8 @@ mod page;
 mod peers;
 mod physics;
 mod planted;
+mod planted_server;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -26,14 +26,14 @@ pub struct Computed {
 
 /// The command that starts it with a fault.
 pub fn command(fault: &str) -> String {
-    program("driver", fault)
+    program("planted::driver", fault)
 }
 
 /// The command that starts one of the programs of these tests.
-pub fn program(role: &str, fault: &str) -> String {
+pub fn program(name: &str, fault: &str) -> String {
     let this = env::current_exe().unwrap();
     format!(
-        "FAULT='{fault}' PORT={{port}} exec '{}' --exact planted::{role} --ignored --nocapture",
+        "FAULT='{fault}' PORT={{port}} exec '{}' --exact {name} --ignored --nocapture",
         this.display()
     )
 }

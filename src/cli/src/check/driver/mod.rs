@@ -135,7 +135,9 @@ impl Session<'_> {
             Stop::Wrong(what) => what,
             Stop::NotFinite(what) => format!("{what} infinite or NaN"),
             Stop::Dropped => "the driver did not take the structure".into(),
-            Stop::Lost(Lost::Closed(_)) => "the driver closed the connection".into(),
+            Stop::Lost(Lost::Closed(_) | Lost::Refused) => {
+                "the driver closed the connection".into()
+            }
             Stop::Lost(Lost::Silent(_)) => "the driver was silent".into(),
         };
         let [a, b] = &self.plan.structures;
@@ -370,7 +372,7 @@ impl Session<'_> {
                     "answered \"{heard}\" to half a message"
                 )))
             }
-            Err(Lost::Closed(_)) => Ok(self.end(true)),
+            Err(Lost::Closed(_) | Lost::Refused) => Ok(self.end(true)),
             Err(Lost::Silent(_)) => {
                 self.line.say_no_more();
                 let (_, closed) = self.line.drain(self.plan.patience);
@@ -446,7 +448,7 @@ impl Session<'_> {
     /// The connection is over: does the driver end, or come back?
     fn lost(&mut self, lost: Lost) -> Finding {
         match lost {
-            Lost::Closed(_) => self.end(true),
+            Lost::Closed(_) | Lost::Refused => self.end(true),
             Lost::Silent(after) => match self.subject.ended() {
                 Some(_) => self.end(false),
                 None => Finding::hung(match after {

@@ -2,26 +2,26 @@
 
 use forcewire::Header::ForceReady;
 
-use super::{EXTRAS, ORDER, REPLY, situation};
+use super::{EXTRAS, ORDER, REPLY, situation, spoils};
 use crate::check::server::{Manner, Situation};
 use crate::check::wire::{FORCES, header, reals, with};
 
 pub const SITUATIONS: &[Situation] = &[
-    situation(
+    spoils(
         "extras-not-json",
         "sends extras that are no JSON",
         "drivers have sent \"nothing\", a blank, a NUL and 0x01",
         EXTRAS,
         |s| s.with_extras(b"nothing"),
     ),
-    situation(
+    spoils(
         "extras-array",
         "sends extras that are a JSON array",
         "a driver that has one thing to tell",
         EXTRAS,
         |s| s.with_extras(b"[1, 2]"),
     ),
-    situation(
+    spoils(
         "extras-not-utf8",
         "sends extras that are no UTF-8",
         "binary data, a Latin-1 locale",
@@ -35,7 +35,7 @@ pub const SITUATIONS: &[Situation] = &[
         EXTRAS,
         |s| s.with_extras(format!("{{\"log\": \"{}\"}}", "x".repeat(1_000_000)).as_bytes()),
     ),
-    situation(
+    spoils(
         "extras-negative",
         "announces -5 bytes of extras",
         "a stream out of step",
@@ -50,7 +50,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    situation(
+    spoils(
         "extras-huge",
         "announces 2147483647 bytes of extras, and sends none",
         "a stream out of step",
@@ -65,7 +65,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver.then(Manner::Silent)])
         },
     ),
-    situation(
+    spoils(
         "reply-twice",
         "sends its reply twice, the second with other forces",
         "a driver that answers a repeated GETFORCE",
@@ -79,7 +79,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    situation(
+    spoils(
         "more-than-asked",
         "sends 5 bytes more than its reply",
         "a driver of another version",
@@ -92,7 +92,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    situation(
+    spoils(
         "reply-unasked",
         "sends forces before it is given positions",
         "a driver that lives one step behind",

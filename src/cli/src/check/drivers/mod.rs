@@ -8,7 +8,7 @@ mod replies;
 mod statuses;
 
 use crate::check::line::Lost;
-use crate::check::server::{Clumsy, Manner, Session, Situation};
+use crate::check::server::{Clumsy, Judged, Manner, Session, Situation};
 use crate::check::situation::{About, CONTROL};
 use crate::check::wire::with;
 
@@ -23,7 +23,22 @@ const fn situation(
 ) -> Situation {
     Situation {
         about: About::new(name, does, why, reference),
+        judged: Judged::GoesOn,
         script,
+    }
+}
+
+/// What spoils a run: a server may go on with another driver, or end and say why.
+const fn spoils(
+    name: &'static str,
+    does: &'static str,
+    why: &'static str,
+    reference: &'static str,
+    script: fn(&mut Session) -> Outcome,
+) -> Situation {
+    Situation {
+        judged: Judged::MayEnd,
+        ..situation(name, does, why, reference, script)
     }
 }
 
@@ -49,13 +64,39 @@ pub fn all() -> impl Iterator<Item = &'static Situation> {
     LISTS.into_iter().flatten()
 }
 
-const CONTROLS: &[Situation] = &[situation(
-    CONTROL,
-    "(control: a good driver)",
-    "what has to go well before anything else can be judged",
-    ORDER,
-    |_| Ok(Vec::new()),
-)];
+const CONTROLS: &[Situation] = &[
+    situation(
+        CONTROL,
+        "(control: a good driver)",
+        "what has to go well before anything else can be judged",
+        ORDER,
+        |_| Ok(Vec::new()),
+    ),
+    Situation {
+        judged: Judged::Messages,
+        ..situation(
+            "messages",
+            "looks at every message that it gets",
+            "ASE sends the transposed inverse, others angstrom, rows for columns, an INIT without text",
+            "cell and positions in bohr, float64, little-endian; a cell's vectors are the columns of h",
+            |_| Ok(Vec::new()),
+        )
+    },
+    Situation {
+        judged: Judged::Init,
+        ..situation(
+            "asks-for-init",
+            "asks for INIT before its first positions",
+            "i-PI's Python driver and Quantum ESPRESSO do",
+            ORDER,
+            |s| {
+                let mut driver = s.probed()?;
+                driver.asks_for_init()?;
+                Ok(vec![driver])
+            },
+        )
+    },
+];
 
 impl Session<'_> {
     /// A connection that says nothing, whatever it hears.

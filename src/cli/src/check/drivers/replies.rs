@@ -2,20 +2,20 @@
 
 use forcewire::Header::PosData;
 
-use super::{ORDER, REPLY, situation};
+use super::{ORDER, REPLY, spoils};
 use crate::check::server::Situation;
 use crate::check::situation::FINITE;
 use crate::check::wire::{ATOM, ENERGY, FORCES, MATRIX, header, reals, with};
 
 pub const SITUATIONS: &[Situation] = &[
-    situation(
+    spoils(
         "wrong-header",
         "answers GETFORCE with POSDATA",
         "two servers connected to each other",
         ORDER,
         |s| s.answers(|reply| with(reply, 0, header(PosData))),
     ),
-    situation(
+    spoils(
         "one-atom-less",
         "sends forces of one atom less",
         "another input than the server's",
@@ -29,7 +29,7 @@ pub const SITUATIONS: &[Situation] = &[
             })
         },
     ),
-    situation(
+    spoils(
         "one-atom-more",
         "sends forces of one atom more",
         "another input than the server's",
@@ -43,42 +43,42 @@ pub const SITUATIONS: &[Situation] = &[
             })
         },
     ),
-    situation(
+    spoils(
         "negative-atoms",
         "announces forces of -1 atoms",
         "a stream out of step, an overflow",
         REPLY,
         |s| s.answers(|reply| with(reply, FORCES - 4, &(-1i32).to_le_bytes())),
     ),
-    situation(
+    spoils(
         "huge-atoms",
         "announces forces of 2147483647 atoms",
         "a stream out of step",
         REPLY,
         |s| s.answers(|reply| with(reply, FORCES - 4, &i32::MAX.to_le_bytes())),
     ),
-    situation(
+    spoils(
         "nan-energy",
         "sends an energy that is NaN",
         "SCF not converged",
         FINITE,
         |s| s.answers(|reply| with(reply, ENERGY, &reals(&[f64::NAN]))),
     ),
-    situation(
+    spoils(
         "nan-forces",
         "sends a force that is NaN",
         "two atoms at one place, SCF not converged",
         FINITE,
         |s| s.answers(|reply| with(reply, FORCES + 8, &reals(&[f64::NAN]))),
     ),
-    situation(
+    spoils(
         "infinite-forces",
         "sends a force that is infinite",
         "two atoms at one place",
         FINITE,
         |s| s.answers(|reply| with(reply, FORCES, &reals(&[f64::INFINITY]))),
     ),
-    situation(
+    spoils(
         "infinite-virial",
         "sends a virial that is infinite",
         "a stress that is divided by no volume",

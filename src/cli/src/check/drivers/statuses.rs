@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forcewire::Header::{HaveData, Ready};
 
-use super::{ORDER, situation};
+use super::{ORDER, situation, spoils};
 use crate::check::line::PAUSE;
 use crate::check::server::{Manner, Situation};
 use crate::check::situation::{STREAM, WORDS};
@@ -37,7 +37,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    situation(
+    spoils(
         "unknown-status",
         "answers STATUS with a header that there is not",
         "a newer driver, a stream out of step",
@@ -48,14 +48,14 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    situation(
+    spoils(
         "needinit-for-ever",
         "says NEEDINIT for ever",
         "a driver that does not understand its INIT",
         ORDER,
         |s| Ok(vec![s.connect()?.then(Manner::NeedsInit)]),
     ),
-    situation(
+    spoils(
         "havedata-at-once",
         "says HAVEDATA and was given nothing",
         "a driver that has connected again in the middle of a step",

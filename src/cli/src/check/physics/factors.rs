@@ -1,7 +1,7 @@
 //! Factors by which units, signs and sums go wrong, by their names.
 
-use super::Fault;
 use super::series::Series;
+use crate::check::report::Fault;
 
 /// Whether two factors are the same, as far as differences tell.
 pub fn is(factor: f64, other: f64) -> bool {

@@ -1,7 +1,8 @@
 //! Forces against differences of the energy.
 
+use super::factors;
 use super::series::{Series, distance, largest, scale};
-use super::{Fault, factors};
+use crate::check::report::Fault;
 
 /// The fault of a driver that answers one step late, as a whole.
 pub const LATE: &str = "earlier step";

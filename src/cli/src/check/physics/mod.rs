@@ -11,7 +11,7 @@ mod series;
 mod virial;
 
 use super::driver::{Session, Stop};
-use super::report::{Finding, Verdict};
+use super::report::{Fault, Finding};
 use super::situation::About;
 use super::wire::Structure;
 use series::{Series, Steps};
@@ -55,21 +55,6 @@ impl Precision {
     }
 }
 
-/// What is wrong, and what to do about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// One or two words.
-    pub name: &'static str,
-    pub sentence: String,
-}
-
-impl Fault {
-    fn new(name: &'static str, sentence: impl Into<String>) -> Self {
-        let sentence = sentence.into();
-        Self { name, sentence }
-    }
-}
-
 /// What was found out about the energy's derivatives.
 #[derive(Debug, Default)]
 struct Report {
@@ -87,13 +72,8 @@ pub fn play(session: &mut Session) -> Result<Finding, Stop> {
     })?;
     let report = judge(&series, precision);
     let notes = report.notes.join("; ");
-    if let Some(first) = report.faults.first() {
-        let sentences: Vec<_> = report.faults.iter().map(|it| &*it.sentence).collect();
-        return Ok(Finding {
-            verdict: Verdict::SilentlyWrong,
-            how: first.name,
-            because: sentences.join("; "),
-        });
+    if let Some(finding) = Finding::faulty(&report.faults) {
+        return Ok(finding);
     }
     let because = match notes.is_empty() {
         true => "forces and virial are the derivatives of the energy".into(),

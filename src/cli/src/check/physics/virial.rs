@@ -2,9 +2,10 @@
 
 use forcewire::Cell;
 
+use super::factors;
 use super::forces;
 use super::series::{Series, distance, largest, scale};
-use super::{Fault, factors};
+use crate::check::report::Fault;
 
 /// What the virial is.
 #[derive(Debug, Default)]
