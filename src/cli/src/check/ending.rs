@@ -5,8 +5,9 @@ use std::process::ExitStatus;
 
 use super::report::Finding;
 
-/// How a program ended, judged by its status and what it said after the clumsy thing was done.
-pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
+/// How a program ended: its status, what it said after the clumsy thing was done, and whether it was inside a message
+/// that had no end.
+pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     let last = last_line(said);
     // A shell says 128 + n where signal n ended what it ran.
     let told = |code| matches!(code - 128, 4 | 6..=9 | 11 | 13).then_some(code - 128);
@@ -16,32 +17,83 @@ pub fn judge_end(status: ExitStatus, said: &str) -> Finding {
             format!("ended by signal {signal}{}", quoted(last)),
         );
     }
-    if let Some((_, trace)) = said.rsplit_once("Traceback (most recent call last)") {
-        if foreseen(trace) {
-            let because = format!("ended by an exception that was foreseen{}", quoted(last));
-            return Finding::handled("refused (exception)", because);
-        }
-        let how = match last.starts_with("AssertionError") {
-            true => "assertion",
-            false => "exception",
-        };
-        return Finding::crashed(how, format!("ended by an {how}{}", quoted(last)));
-    }
-    if let Some((_, text)) = said.split_once("panicked at") {
-        let text = text.lines().nth(1).unwrap_or_default();
-        return Finding::crashed("panic", format!("ended by a panic{}", quoted(text)));
-    }
     match status.code() {
+        // Nobody notices the end of a driver that was in the middle of a message.
+        Some(0) if inside && last.is_empty() => Finding::crashed(
+            "no word",
+            "ended inside a message with status 0 and said nothing",
+        ),
+        // What it logged did not end it.
         Some(0) => Finding::handled("ended", format!("ended with status 0{}", quoted(last))),
         Some(code) if last.is_empty() => Finding::crashed(
             "no word",
             format!("ended with status {code} and said nothing"),
         ),
         code => {
-            let (code, word) = (code.unwrap_or_default(), quoted(complaint(said)));
-            Finding::handled("refused", format!("ended with status {code}{word}"))
+            let word = quoted(complaint(said));
+            failure(said).unwrap_or_else(|| {
+                let code = code.unwrap_or_default();
+                Finding::handled("refused", format!("ended with status {code}{word}"))
+            })
         }
     }
+}
+
+/// What a language says of an error that nobody foresaw, or of an exception.
+fn failure(said: &str) -> Option<Finding> {
+    if let Some((_, trace)) = said.rsplit_once("Traceback (most recent call last)") {
+        return Some(exception(trace));
+    }
+    if let Some((_, text)) = said.split_once("panicked at") {
+        let text = text.lines().nth(1).unwrap_or_default();
+        return Some(Finding::crashed(
+            "panic",
+            format!("ended by a panic{}", quoted(text)),
+        ));
+    }
+    let line = said.lines().find(|line| {
+        RUNTIME
+            .iter()
+            .any(|(word, also)| line.contains(word) && line.contains(also))
+    })?;
+    Some(Finding::crashed(
+        "runtime error",
+        format!("ended by an error of its language{}", quoted(line.trim())),
+    ))
+}
+
+/// Two words of a line each. Fortran's and Julia's other errors may be a program's own: ERROR STOP, `error("...")`.
+const RUNTIME: [(&str, &str); 16] = [
+    ("Fortran runtime error: ", "bound"),
+    ("Fortran runtime error: ", "allocat"),
+    ("Fortran runtime error: ", "Integer"),
+    ("Fortran runtime error: ", "dimension"),
+    ("forrtl: severe (408)", ""),
+    ("forrtl: severe (174)", ""),
+    ("ERROR: ", "BoundsError"),
+    ("ERROR: ", "MethodError"),
+    ("ERROR: ", "UndefVarError"),
+    ("ERROR: ", "InexactError"),
+    ("ERROR: ", "DimensionMismatch"),
+    ("ERROR: ", "ArgumentError: invalid Array"),
+    ("panic: runtime error", ""),
+    ("AddressSanitizer", "ERROR"),
+    ("runtime error: ", "out of bounds"),
+    ("Exception in thread", "OutOfBounds"),
+];
+
+/// The last exception of a Python program.
+fn exception(trace: &str) -> Finding {
+    let last = last_line(trace);
+    if foreseen(trace) {
+        let because = format!("ended by an exception that was foreseen{}", quoted(last));
+        return Finding::handled("refused (exception)", because);
+    }
+    let how = match last.starts_with("AssertionError") {
+        true => "assertion",
+        false => "exception",
+    };
+    Finding::crashed(how, format!("ended by an {how}{}", quoted(last)))
 }
 
 /// The line that says why; MPI and others have the last word.
@@ -51,8 +103,9 @@ fn complaint(said: &str) -> &str {
     line.map_or(last_line(said), str::trim)
 }
 
-/// Whether somebody foresaw the exception: it comes from a `raise`, or is the system's word on the connection. The
-/// others come from an `assert`, or from a call that was not expected to fail.
+/// Whether somebody foresaw the exception: the program raises it, and not as one of those by which Python reports
+/// mistakes of a program, or it is the system's word on the connection. A `raise` of a library that was given nonsense
+/// is no foresight.
 fn foreseen(trace: &str) -> bool {
     const SYSTEM: [&str; 4] = [
         "TimeoutError",
@@ -60,11 +113,44 @@ fn foreseen(trace: &str) -> bool {
         "ConnectionAbortedError",
         "BrokenPipeError",
     ];
-    let frame = trace.rsplit_once("\n  File ").map(|(_, frame)| frame);
-    let source = frame.and_then(|frame| frame.lines().nth(1));
+    const MISTAKES: [&str; 13] = [
+        "IndexError",
+        "KeyError",
+        "TypeError",
+        "AttributeError",
+        "NameError",
+        "UnboundLocalError",
+        "ZeroDivisionError",
+        "OverflowError",
+        "MemoryError",
+        "RecursionError",
+        "UnicodeDecodeError",
+        "struct.error",
+        "StopIteration",
+    ];
     let last = last_line(trace);
-    source.is_some_and(|source| source.trim_start().starts_with("raise"))
-        || SYSTEM.iter().any(|name| last.starts_with(name))
+    let is = |names: &[&str]| names.iter().any(|name| last.starts_with(name));
+    if is(&SYSTEM) {
+        return true;
+    }
+    let Some((_, frame)) = trace.rsplit_once("\n  File ") else {
+        return false;
+    };
+    let mut lines = frame.lines();
+    let place = lines.next().unwrap_or_default();
+    let source = lines.next().unwrap_or_default().trim_start();
+    source.starts_with("raise") && !library(place) && !is(&MISTAKES)
+}
+
+/// Whether a frame is in Python's own library or that of numbers, which report what they were given.
+fn library(place: &str) -> bool {
+    let path = place.split('"').nth(1).unwrap_or_default();
+    let standard = path.contains("/lib/python3") && !path.contains("-packages/");
+    let numeric = ["numpy", "scipy", "torch", "jax"];
+    let numeric = numeric
+        .iter()
+        .any(|it| path.contains(&format!("-packages/{it}/")));
+    standard || numeric || path.starts_with("<frozen")
 }
 
 pub fn last_line(said: &str) -> &str {

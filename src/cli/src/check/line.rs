@@ -1,8 +1,9 @@
 //! A connection with bare hands: pieces of messages, ends and resets, and patience.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,8 +18,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 /// Between pieces that should arrive one by one.
 pub const PAUSE: Duration = Duration::from_millis(1);
 
-/// Pieces after which nobody waits any more.
-const MANY: usize = 1000;
+/// How long a message is held back in all: shorter than the limit that any program has for one.
+const HELD: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Debug)]
 pub enum Address {
@@ -92,12 +93,12 @@ impl Line {
         self.pieces(bytes, 1)
     }
 
-    /// So many bytes at a time; after the first thousand pieces without a rest between, or large structures would
-    /// take minutes.
+    /// This many bytes at a time, with rests between the first of them.
     pub fn pieces(&mut self, bytes: &[u8], len: usize) -> Result<(), Lost> {
-        for (index, piece) in bytes.chunks(len).enumerate() {
+        let start = Instant::now();
+        for piece in bytes.chunks(len) {
             self.send(piece)?;
-            if index < MANY {
+            if start.elapsed() < HELD {
                 sleep(PAUSE);
             }
         }
@@ -141,7 +142,8 @@ impl Line {
         patience: Duration,
     ) -> Result<(), Lost> {
         let len = bytes.len();
-        let (mut at, mut rests, mut end) = (0, 0, Instant::now() + patience);
+        let start = Instant::now();
+        let (mut at, mut end) = (0, start + patience);
         while at < len {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -161,9 +163,8 @@ impl Line {
                     _ => return Err(Lost::Closed(at)),
                 },
             }
-            if rests < MANY / 5 {
+            if start.elapsed() < HELD {
                 sleep(pause);
-                rests += 1;
             }
         }
         Ok(())
@@ -178,6 +179,44 @@ impl Line {
                 Err(lost) => return (bytes, matches!(lost, Lost::Closed(_))),
             }
         }
+    }
+
+    /// Waits until the peer has taken what was sent, so that what follows arrives by itself. Linux tells what waits in
+    /// the queue of a TCP connection; for others it is a pause.
+    pub fn is_taken(&self) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let start = Instant::now();
+        while start.elapsed() < LIMIT && self.waiting().is_some_and(|bytes| bytes > 0) {
+            sleep(PAUSE);
+        }
+        sleep(20 * PAUSE);
+    }
+
+    /// Bytes that the peer has not read, if it is on this machine. Linux, `Documentation/networking/proc_net_tcp`.
+    fn waiting(&self) -> Option<u64> {
+        let Self::Tcp(stream) = self else {
+            return None;
+        };
+        let end = |address: SocketAddr| match address {
+            SocketAddr::V4(it) => {
+                let ip = u32::from_le_bytes(it.ip().octets());
+                Some(format!("{ip:08X}:{:04X}", it.port()))
+            }
+            SocketAddr::V6(_) => None,
+        };
+        let (ours, theirs) = (
+            end(stream.local_addr().ok()?)?,
+            end(stream.peer_addr().ok()?)?,
+        );
+        let table = fs::read_to_string("/proc/net/tcp").ok()?;
+        table.lines().find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let [_, local, remote, _, queues, ..] = fields[..] else {
+                return None;
+            };
+            let received = queues.split_once(':')?.1;
+            (local == theirs && remote == ours).then(|| u64::from_str_radix(received, 16).ok())?
+        })
     }
 
     /// Nothing more will be said, but still listened to.

@@ -12,6 +12,7 @@
 //! server/    a server under test, and the kit as its drivers
 //! drivers/   the situations that servers are put in
 //! play.rs    situations in parallel, and what they add up to
+//! guard.rs   what ends all that a program has started
 //! program.rs the program under test: its start, output and end
 //! ending.rs  how a program ended, judged by its status and its last words
 //! report.rs  verdicts as lines, JSON and tables
@@ -22,10 +23,13 @@
 mod driver;
 mod drivers;
 mod ending;
+mod guard;
+mod limits;
 mod line;
 mod listener;
 mod physics;
 mod play;
+mod processes;
 mod program;
 mod report;
 mod server;
@@ -38,12 +42,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::arguments::seconds;
 use crate::say::{Failure, say};
+use limits::Calibration;
 use line::Address;
 use server::Target;
 use situation::About;
@@ -77,6 +83,8 @@ enum What {
     Driver(OfDriver),
     Server(OfServer),
     Table(OfTable),
+    #[command(hide = true, name = guard::NAME)]
+    Guard(guard::Arguments),
 }
 
 /// Check a driver: forcewire is the server
@@ -179,6 +187,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
             What::Driver(OfDriver { common, .. }) if common.list => print(&list("driver")),
             What::Server(OfServer { common, .. }) if common.list => print(&list("server")),
             What::Table(OfTable { files }) => table(&files).and_then(|text| print(&text)),
+            What::Guard(arguments) => {
+                return guard::run(arguments).unwrap_or(ExitCode::FAILURE);
+            }
             What::Driver(of) => driver(of),
             What::Server(of) => server(of),
         },
@@ -196,6 +207,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 fn driver(of: OfDriver) -> Result<bool, Failure> {
     let command = of.command.unwrap_or_default();
+    program::places(&command, of.unix).map_err(Failure::Usage)?;
     let structures = structure::two(of.atoms, of.structure.as_deref()).map_err(Failure::Usage)?;
     let plan = driver::Plan {
         unix: of.unix,
@@ -205,11 +217,14 @@ fn driver(of: OfDriver) -> Result<bool, Failure> {
         },
         precision: physics::Precision { single: of.single },
         structures,
-        patience: of.common.patience,
-        start: of.common.start,
+        calibration: of.common.calibration(),
+        right: OnceLock::new(),
         command: command.clone(),
     };
-    let plays = servers::all().map(|it| play::Play::new(&it.about, || plan.play(it)));
+    let plays = servers::all().map(|it| {
+        let run = |times| plan.play(it, plan.calibration.limits(times));
+        play::Play::new(&it.about, run)
+    });
     let choice = play::Choice {
         physics: of.physics,
         ..of.common.choice(command)
@@ -221,6 +236,7 @@ fn server(of: OfServer) -> Result<bool, Failure> {
     let (target, title, jobs) = match (of.command, of.address) {
         (Some(line), _) => {
             let unix = of.unix;
+            program::places(&line, unix).map_err(Failure::Usage)?;
             (
                 Target::Command {
                     line: line.clone(),
@@ -237,8 +253,7 @@ fn server(of: OfServer) -> Result<bool, Failure> {
     let expected = expected.map_err(Failure::Usage)?;
     let mut plan = server::Plan {
         target,
-        patience: of.common.patience,
-        start: of.common.start,
+        calibration: of.common.calibration(),
         expected,
         control: None,
     };
@@ -249,11 +264,18 @@ fn server(of: OfServer) -> Result<bool, Failure> {
     choice.known(drivers::all().map(|it| &it.about))?;
     plan.control()
         .map_err(|what| format!("the control failed: {what}"))?;
-    let plays = drivers::all().map(|it| play::Play::new(&it.about, || plan.play(it)));
+    let plays = drivers::all().map(|it| {
+        let run = |times| plan.play(it, plan.calibration.limits(times));
+        play::Play::new(&it.about, run)
+    });
     play::all("server", plays.collect(), &choice)
 }
 
 impl Common {
+    fn calibration(&self) -> Calibration {
+        Calibration::new(self.patience, self.start)
+    }
+
     fn choice(&self, program: String) -> play::Choice {
         play::Choice {
             only: self.only.clone(),

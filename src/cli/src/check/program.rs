@@ -1,20 +1,26 @@
 //! The program under test: started by a shell, with all that it says kept, and gone with its situation.
 
+use std::env;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::process::CommandExt;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tempfile::TempDir;
 
+use super::guard;
 use super::line::Address;
+use super::processes::descendants;
 
 pub struct Subject {
-    child: Child,
+    /// The guard, whose standard input is held.
+    guard: Child,
+    /// Where it writes the program's status.
+    ends: ChildStdout,
     /// Once it has ended.
     status: Option<ExitStatus>,
     directory: TempDir,
@@ -25,18 +31,27 @@ impl Subject {
     pub fn start(command: &str, address: &Address) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = File::create(log(directory.path()))?;
-        let child = Command::new("sh")
-            .arg("-c")
+        let mut guard = Command::new(env::current_exe()?);
+        guard.args(["check", guard::NAME, "--directory"]);
+        guard.arg(directory.path());
+        if let Address::Unix(path) = address {
+            guard.arg("--socket").arg(path);
+        }
+        let mut guard = guard
+            .arg("--")
             .arg(fill(command, address, directory.path()))
             .env("PYTHONUNBUFFERED", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(log)
-            // What the shell starts ends with it.
+            // A terminal's signals are for the kit.
             .process_group(0)
             .spawn()?;
+        let ends = guard.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        fcntl_setfl(&ends, fcntl_getfl(&ends)? | OFlags::NONBLOCK)?;
         Ok(Self {
-            child,
+            guard,
+            ends,
             status: None,
             directory,
         })
@@ -57,7 +72,11 @@ impl Subject {
     /// Whether it has ended by now.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            self.status = self.child.try_wait().ok().flatten();
+            // A line, which a pipe takes whole.
+            let mut line = [0; 32];
+            let len = self.ends.read(&mut line).unwrap_or_default();
+            let text = std::str::from_utf8(&line[..len]).unwrap_or_default();
+            self.status = text.trim().parse().ok().map(ExitStatus::from_raw);
         }
         self.status
     }
@@ -69,16 +88,18 @@ impl Subject {
         }
         self.ended()
     }
+
+    /// What the program has computed, with all that it has started.
+    pub fn cpu(&self) -> Duration {
+        let processes = descendants(self.guard.id());
+        processes.iter().map(|it| it.cpu).sum()
+    }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        if self.ended().is_none() {
-            if let Some(group) = Pid::from_raw(self.child.id() as i32) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            let _ = self.child.wait();
-        }
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
 }
 
@@ -105,3 +126,67 @@ fn fill(command: &str, address: &Address, directory: &Path) -> String {
 
 /// What i-PI and ASE put before the name of a unix socket.
 pub const PREFIX: &str = "/tmp/ipi_";
+
+/// Words in braces that are filled in.
+const PLACES: [&str; 5] = ["host", "port", "name", "path", "directory"];
+
+/// Refuses a command with a place that nothing is known for: a misspelt one.
+pub fn places(command: &str, unix: bool) -> Result<(), String> {
+    let mut rest = command;
+    while let Some((before, after)) = rest.split_once('{') {
+        rest = after;
+        let Some((word, _)) = after.split_once('}') else {
+            continue;
+        };
+        let plain = !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        // The shell's own: ${port}.
+        if !plain || before.ends_with('$') {
+            continue;
+        }
+        if !PLACES.contains(&word) {
+            return Err(format!(
+                "--command has {{{word}}}, which is none of {{host}}, {{port}}, {{path}}, {{name}}, {{directory}} \
+                 (braces for another program: put a blank after the first)"
+            ));
+        }
+        let (right, instead) = match unix {
+            true => (
+                !["host", "port"].contains(&word),
+                "with --unix it is {path} or {name}",
+            ),
+            false => (
+                !["path", "name"].contains(&word),
+                "without --unix it is {host} and {port}",
+            ),
+        };
+        if !right {
+            return Err(format!("--command has {{{word}}}: {instead}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_places_are_refused_and_shells_braces_are_not() {
+        assert_eq!(
+            places("d {host} {port} ${HOME} ${port} { a; } {}", false),
+            Ok(())
+        );
+        assert_eq!(places("d {path} {name} {directory}", true), Ok(()));
+        for (command, unix) in [
+            ("d {prot}", false),
+            ("d {hostname}", false),
+            ("d {path}", false),
+            ("d {port}", true),
+        ] {
+            assert!(places(command, unix).is_err(), "{command}");
+        }
+    }
+}

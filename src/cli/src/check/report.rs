@@ -36,6 +36,8 @@ pub struct Finding {
     /// A word or two: "carried on", "refused", "exception".
     pub how: &'static str,
     pub because: String,
+    /// Whether a time limit had a part in it: on a busy machine it might have been another.
+    pub timed: bool,
 }
 
 impl Finding {
@@ -44,7 +46,10 @@ impl Finding {
     }
 
     pub fn hung(because: impl Into<String>) -> Self {
-        Self::new(Verdict::Hung, "silent", because)
+        Self {
+            timed: true,
+            ..Self::new(Verdict::Hung, "silent", because)
+        }
     }
 
     pub fn crashed(how: &'static str, because: impl Into<String>) -> Self {
@@ -72,6 +77,7 @@ impl Finding {
             verdict,
             how,
             because,
+            timed: false,
         }
     }
 }
@@ -103,6 +109,7 @@ impl Row {
             verdict,
             how,
             because,
+            ..
         } = &self.finding;
         let name = self.about.name;
         format!("{name:width$}  {verdict:14}  {how:19}  {because}")

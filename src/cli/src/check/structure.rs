@@ -13,7 +13,7 @@ pub fn two(natoms: usize, path: Option<&Path>) -> Result<[Structure; 2], String>
     };
     let mut second = first.clone();
     for (index, x) in second.positions.as_flattened_mut().iter_mut().enumerate() {
-        *x += 0.05 * (index as f64 * 1.7).sin();
+        *x += 0.05 * ((index + 1) as f64 * 1.7).sin();
     }
     Ok([first, second])
 }

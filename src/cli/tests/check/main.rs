@@ -3,7 +3,8 @@
 
 #![cfg(unix)]
 
-mod bad;
+mod drivers;
+mod endings;
 #[path = "../../../../tests/common/layout.rs"]
 mod layout;
 mod manual;
@@ -160,7 +161,6 @@ fn many_atoms_travel_as_few_do() {
 }
 
 #[test]
-#[ignore = "peers that stall need a quiet machine: tests/run check"]
 fn nonsense_is_said_and_status_2() {
     for (arguments, says) in [
         (&[][..], "driver, server or table"),
@@ -178,6 +178,8 @@ fn nonsense_is_said_and_status_2() {
             &["driver", "--command", "true", "--only", "rain"],
             "--only rain",
         ),
+        (&["driver", "--command", "d {prot}"], "{prot}"),
+        (&["server", "--command", "s {path}"], "without --unix"),
         (&["server", "--address", "here"], "HOST:PORT"),
         (&["table", "/nowhere"], "/nowhere"),
         // The control fails, and why is said.
@@ -206,11 +208,29 @@ fn nonsense_is_said_and_status_2() {
 }
 
 #[test]
-#[ignore = "peers that stall need a quiet machine: tests/run check"]
+fn only_the_control_judges_nothing() {
+    let command = format!("exec '{FORCEWIRE}' driver -a {{host}} -p {{port}} -m harm -o 0.1");
+    let output = check()
+        .args(["driver", "--only", "control", "--command", &command])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && text.contains("nothing is judged by it"),
+        "{text}"
+    );
+}
+
+#[test]
 fn each_situation_says_where_it_comes_from() {
+    let list = |arguments: &[&str]| {
+        let output = check().args(arguments).arg("--list").output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(list(&[]), list(&["driver"]) + &list(&["server"]));
     for role in ["driver", "server"] {
-        let output = check().args([role, "--list"]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = list(&[role]);
         let lines: Vec<_> = text.lines().collect();
         let (situations, rest) = lines.as_chunks();
         assert!(situations.len() > SITUATIONS / 2 && rest.is_empty());

@@ -6,7 +6,9 @@
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::process::exit;
+use std::process::{abort, exit};
+use std::thread::sleep;
+use std::time::Duration;
 
 use forcewire::Cell;
 use forcewire::potential::{LennardJones, Potential};
@@ -104,6 +106,7 @@ struct Memory {
     cell: Option<Matrix>,
     answer: Option<Computed>,
     steps: u32,
+    natoms: Option<usize>,
 }
 
 /// Computes with this fault.
@@ -188,6 +191,16 @@ fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector]) -
                 sent = before.clone();
             }
         }
+        "rounds" => {
+            let noise = 1e-18 * f64::from(memory.steps);
+            sent.forces
+                .as_flattened_mut()
+                .iter_mut()
+                .for_each(|x| *x += noise);
+        }
+        "wrong for another count" if memory.natoms.is_some_and(|it| it != positions.len()) => {
+            sent.energy += 1.0;
+        }
         "a term without forces" => {
             sent.energy += 1e-4 * positions[0][0].sin() * positions[1][1].cos()
         }
@@ -197,6 +210,7 @@ fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector]) -
         memory.answer = Some(right);
     }
     memory.steps += 1;
+    memory.natoms.get_or_insert(positions.len());
     sent
 }
 
@@ -215,16 +229,128 @@ fn ours(h: &Matrix, positions: &[Vector]) -> Computed {
 }
 
 /// Cell and positions of POSDATA.
-fn structure(stream: &mut TcpStream) -> io::Result<(Matrix, Vec<Vector>)> {
+fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Vec<Vector>)> {
     let mut frame = [0; 148];
     stream.read_exact(&mut frame)?;
     let natoms = i32::from_le_bytes(frame[144..].try_into().unwrap());
+    if natoms < 0 && fault != "believes" {
+        return Err(io::Error::other("a negative number of atoms"));
+    }
     let mut bytes = vec![0; 24 * natoms.max(0) as usize];
     stream.read_exact(&mut bytes)?;
     let numbers: Vec<_> = frame[..72].chunks(8).map(real).collect();
     let h = [0, 1, 2].map(|row| [0, 1, 2].map(|column| numbers[3 * row + column]));
     let numbers: Vec<_> = bytes.chunks(8).map(real).collect();
-    Ok((h, numbers.as_chunks().0.to_vec()))
+    if numbers
+        .iter()
+        .chain(h.as_flattened())
+        .any(|x| !x.is_finite())
+        && fault != "believes"
+    {
+        return Err(io::Error::other("a number is not finite"));
+    }
+    Ok((h, real(&frame[72..80]), numbers.as_chunks().0.to_vec()))
+}
+
+/// Python's words where line 7 of a program fails.
+fn traceback(place: &str, source: &str, error: &str) {
+    eprintln!(
+        "Traceback (most recent call last):\n  File \"/home/me/driver.py\", line 7, in <module>\n    main()\n  File \
+         \"{place}\", line 9, in read\n    {source}\n{error}"
+    );
+}
+
+/// What it does where a message ends early or makes no sense. Returns if it connects again.
+fn fails(fault: &str, stream: &mut Option<TcpStream>, what: &str) {
+    let forever = || loop {
+        sleep(Duration::from_secs(1));
+    };
+    match fault {
+        "quiet" => exit(0),
+        "status 0 with a word" => {
+            eprintln!("driver: {what}");
+            exit(0);
+        }
+        "status 3" => exit(3),
+        "hangs" => forever(),
+        "aborts" => abort(),
+        "panics" => panic!("{what}"),
+        "Fortran's bounds" => {
+            eprintln!("At line 88 of file driver.f90");
+            eprintln!(
+                "Fortran runtime error: Index '5' of dimension 1 of array 'r' above upper bound of 4"
+            );
+            exit(2);
+        }
+        "Fortran's ERROR STOP" => {
+            eprintln!(
+                "ERROR STOP the server closed the connection\n\nError termination. Backtrace:"
+            );
+            exit(1);
+        }
+        "Julia's bounds" => {
+            eprintln!(
+                "ERROR: LoadError: BoundsError: attempt to access 4-element Vector{{Float64}} at index [5]"
+            );
+            exit(1);
+        }
+        "Julia's error" => {
+            eprintln!(
+                "ERROR: LoadError: the server closed the connection\nStacktrace:\n [1] error"
+            );
+            exit(1);
+        }
+        "a library raises" => {
+            let place = "/usr/lib/python3.11/json/decoder.py";
+            traceback(
+                place,
+                "raise JSONDecodeError(msg, s, err.value)",
+                "json.decoder.JSONDecodeError: Expecting value",
+            );
+            exit(1);
+        }
+        "raises IndexError" => {
+            traceback("/home/me/driver.py", "raise IndexError(n)", "IndexError: 5");
+            exit(1);
+        }
+        "raises" => {
+            traceback(
+                "/home/me/driver.py",
+                "raise RuntimeError(text)",
+                "RuntimeError: the server closed",
+            );
+            exit(1);
+        }
+        "asserts" => {
+            traceback(
+                "/home/me/driver.py",
+                "assert len(data) == n",
+                "AssertionError",
+            );
+            exit(1);
+        }
+        "logs a traceback" => {
+            traceback(
+                "/home/me/driver.py",
+                "data[n]",
+                "IndexError: index out of range",
+            );
+            exit(0);
+        }
+        "spins" => {
+            *stream = None;
+            while std::hint::black_box(true) {}
+        }
+        "closes and stays" => {
+            *stream = None;
+            forever();
+        }
+        _ if fault.starts_with("comes back") => *stream = None,
+        _ => {
+            eprintln!("driver: {what}");
+            exit(1);
+        }
+    }
 }
 
 #[test]
@@ -233,25 +359,83 @@ fn driver() {
     let Some((fault, port)) = asked_for() else {
         return;
     };
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let (mut memory, mut reply) = (Memory::default(), None);
+    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut stream = Some(connect());
+    let (mut memory, mut reply, mut back) = (Memory::default(), None, false);
     loop {
-        let mut word = [0; 12];
-        if stream.read_exact(&mut word).is_err() {
-            exit(0);
-        }
-        match word.trim_ascii() {
-            b"STATUS" if reply.is_some() => stream.write_all(layout::HAVEDATA).unwrap(),
-            b"STATUS" => stream.write_all(layout::READY).unwrap(),
-            b"POSDATA" => {
-                let (h, positions) = structure(&mut stream).unwrap();
-                let sent = compute(&fault, &mut memory, &h, &positions);
-                let (forces, virial) = (sent.forces.as_flattened(), sent.virial.as_flattened());
-                let virial: [f64; 9] = virial.try_into().unwrap();
-                reply = Some(layout::forceready(&[sent.energy], forces, &virial, &[b""]));
+        let line = stream.get_or_insert_with(|| {
+            (reply, back) = (None, true);
+            // As a driver does that waits for its server's next start.
+            loop {
+                match TcpStream::connect(("127.0.0.1", port)) {
+                    Ok(stream) => break stream,
+                    Err(_) => sleep(Duration::from_millis(20)),
+                }
             }
-            b"GETFORCE" => stream.write_all(&reply.take().unwrap()).unwrap(),
-            _ => exit(0),
+        });
+        if fault == "impatient" {
+            line.set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+        }
+        let mut word = [0; 12];
+        let read = match &*fault {
+            "one recv" => line
+                .read(&mut word)
+                .map(|len| if len < 12 { 0 } else { len }),
+            _ => line.read_exact(&mut word).map(|()| 12),
+        };
+        match read {
+            Ok(12) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                fails(&fault, &mut stream, "the server is silent");
+                continue;
+            }
+            _ => {
+                fails(&fault, &mut stream, "the server closed");
+                continue;
+            }
+        }
+        match (word.trim_ascii(), &*fault) {
+            (_, "comes back and refuses") if back => {
+                eprintln!("driver: the server was not whole");
+                exit(1);
+            }
+            (_, "comes back and hangs") if back => sleep(Duration::from_secs(600)),
+            (b"STATUS", _) if reply.is_some() => line.write_all(layout::HAVEDATA).unwrap(),
+            (b"STATUS", _) => line.write_all(layout::READY).unwrap(),
+            (b"POSDATA", _) => match structure(&fault, line) {
+                Ok((h, inverse, positions)) => {
+                    let mut sent = compute(&fault, &mut memory, &h, &positions);
+                    match &*fault {
+                        "comes back wrong" if back => sent.energy += 1.0,
+                        // It takes the inverse for what it should be, and the first of two structures.
+                        "believes" => sent.energy += inverse,
+                        "forgets" => sent.energy += f64::from(memory.steps),
+                        _ => {}
+                    }
+                    if fault == "believes" && reply.is_some() {
+                        continue;
+                    }
+                    let (forces, virial) = (sent.forces.as_flattened(), sent.virial.as_flattened());
+                    let virial: [f64; 9] = virial.try_into().unwrap();
+                    reply = Some(layout::forceready(&[sent.energy], forces, &virial, &[b""]));
+                }
+                Err(_) => fails(&fault, &mut stream, "the message was cut"),
+            },
+            (b"GETFORCE", _) if reply.is_some() => {
+                line.write_all(&reply.take().unwrap()).unwrap();
+            }
+            (b"GETFORCE", "believes") => line
+                .write_all(&layout::forceready(&[0.0], &[], &[0.0; 9], &[b""]))
+                .unwrap(),
+            (b"EXIT", "closes at EXIT and stays") => {
+                stream = None;
+                sleep(Duration::from_secs(600));
+            }
+            (b"EXIT", "ignores EXIT") => {}
+            (b"EXIT", "comes back") => stream = None,
+            (b"EXIT", _) => exit(0),
+            _ => fails(&fault, &mut stream, "what is this?"),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::exit;
+use std::process::{abort, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -146,15 +146,22 @@ fn server() {
         let forces = match ask(&fault, &mut now, &positions) {
             Ok(forces) => forces,
             Err(error) => {
-                eprintln!("server: {error}");
                 let gone = error.kind() != io::ErrorKind::Other;
+                if fault == "status 3" {
+                    exit(3);
+                }
+                eprintln!("server: {error}");
                 match &*fault {
+                    "hangs" => sleep(Duration::from_secs(600)),
+                    "dies" => abort(),
+                    "panics" => panic!("{error}"),
                     "aborts" => exit(1),
                     "aborts at words" if !gone => exit(1),
                     "aborts at ends" if gone => exit(1),
                     "ends at once" => exit(0),
-                    _ => continue,
+                    _ => {}
                 }
+                continue;
             }
         };
         driver = Some(now);

@@ -190,6 +190,18 @@ fn a_server_that_ends_its_run_for_another_driver_gave_up() {
 }
 
 #[test]
+fn ends_are_judged_by_status_and_words() {
+    for (fault, verdict, how) in [
+        ("hangs", "hung", "silent"),
+        ("dies", "crashed", "signal"),
+        ("panics", "crashed", "panic"),
+        ("status 3", "crashed", "no word"),
+    ] {
+        is(&play(fault, &["nan-forces"])["nan-forces"], verdict, how);
+    }
+}
+
+#[test]
 fn a_nan_is_seen_where_a_run_repeats_a_structure() {
     let some = ["nan-forces", "nan-energy"];
     for row in play("repeats and believes", &some).values() {

@@ -1,9 +1,9 @@
 //! What all drivers of a run have seen.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::heard;
 use crate::check::report::Fault;
@@ -26,6 +26,8 @@ pub struct Book {
     pub later: AtomicUsize,
     /// When the good driver joined, or the server last sent positions.
     pub heard: Mutex<Option<Instant>>,
+    /// The longest time between two structures, in microseconds.
+    slowest: AtomicU64,
     /// What is wrong with what the server sends.
     faults: Mutex<Vec<Fault>>,
     /// What the drivers saw last.
@@ -67,7 +69,14 @@ impl Book {
 
     pub fn asks(&self, key: Key) {
         locked(&self.asked).push(key);
-        *locked(&self.heard) = Some(Instant::now());
+        let before = locked(&self.heard).replace(Instant::now());
+        let gap = before.map_or(Duration::ZERO, |before| before.elapsed());
+        let micros = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
+        self.slowest.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.load(Ordering::Relaxed))
     }
 
     pub fn is_right(&self, key: Key) {

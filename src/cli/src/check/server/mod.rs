@@ -14,9 +14,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::ending::{last_line, quoted};
+use super::limits::{Calibration, Limits};
 use super::line::{Address, Lost};
 use super::program::{PREFIX, Subject};
 use super::report::{Fault, Finding};
@@ -29,9 +29,7 @@ pub use session::Session;
 /// What is the same for all situations.
 pub struct Plan {
     pub target: Target,
-    pub patience: Duration,
-    /// For a program to start.
-    pub start: Duration,
+    pub calibration: Calibration,
     /// The first structure as it should be, if that is known.
     pub expected: Option<Structure>,
     /// What was asked of the good driver in the control runs. None if the server can't be started anew.
@@ -70,9 +68,6 @@ pub enum Judged {
 /// Evaluations that a server has to ask for.
 const ENOUGH: usize = 3;
 
-/// The longest run.
-const LONGEST: Duration = Duration::from_secs(120);
-
 impl Plan {
     /// Two runs with a good driver alone, which have to be the same.
     ///
@@ -101,7 +96,7 @@ impl Plan {
     }
 
     fn alone(&self) -> Result<Asked, String> {
-        let session = self.begin()?;
+        let session = self.begin(self.calibration.limits(1))?;
         let book = session.book.clone();
         let finding = session.finish(Vec::new(), Judged::MayEnd);
         let unreadable = |fault: &Fault| ["byte order", "float32", "int64"].contains(&fault.name);
@@ -109,6 +104,7 @@ impl Plan {
             return Err(format!("{}{}", fault.sentence, book.seen()));
         }
         if finding.how == "carried on" {
+            self.calibration.took(book.slowest());
             Ok(locked(&book.asked).clone())
         } else {
             let because = finding.because;
@@ -124,8 +120,8 @@ impl Plan {
     /// # Errors
     ///
     /// The server could not be started, or the clumsy driver never got so far.
-    pub fn play(&self, situation: &Situation) -> Result<Finding, String> {
-        let mut session = self.begin()?;
+    pub fn play(&self, situation: &Situation, limits: Limits) -> Result<Finding, String> {
+        let mut session = self.begin(limits)?;
         match (situation.script)(&mut session) {
             Ok(left) => Ok(session.finish(left, situation.judged)),
             // It had enough before we were done.
@@ -133,7 +129,7 @@ impl Plan {
             Err(Lost::Refused) => Err(session.refused()),
             Err(Lost::Silent(_)) => {
                 let said = session.said();
-                let patience = self.patience;
+                let patience = limits.patience;
                 Ok(Finding::hung(format!(
                     "said nothing to its only driver for {patience:?}{}",
                     quoted(last_line(&said))
@@ -142,7 +138,7 @@ impl Plan {
         }
     }
 
-    fn begin(&self) -> Result<Session<'_>, String> {
+    fn begin(&self, limits: Limits) -> Result<Session<'_>, String> {
         let failed = |error: io::Error| format!("the server can't be started: {error}");
         let (subject, address) = match &self.target {
             Target::Running(address) => (None, address.clone()),
@@ -156,6 +152,7 @@ impl Plan {
         };
         Ok(Session {
             plan: self,
+            limits,
             subject,
             address,
             book: Arc::default(),

@@ -11,14 +11,16 @@ use forcewire::Header;
 use super::book::{Book, locked};
 use super::clumsy::{Clumsy, Manner};
 use super::heard;
-use super::{ENOUGH, Judged, LONGEST, Plan};
+use super::{ENOUGH, Judged, Plan};
 use crate::check::ending::{judge_end, last_line, quoted};
+use crate::check::limits::Limits;
 use crate::check::line::{Address, Line, Lost};
 use crate::check::program::{Subject, TICK};
 use crate::check::report::{Finding, Verdict};
 
 pub struct Session<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) limits: Limits,
     pub(super) subject: Option<Subject>,
     pub(super) address: Address,
     pub(super) book: Arc<Book>,
@@ -29,7 +31,7 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// A connection of a driver's, once the server listens.
     pub fn connect(&mut self) -> Result<Clumsy, Lost> {
-        self.connect_within(self.plan.start)
+        self.connect_within(self.limits.start)
     }
 
     pub fn connect_within(&mut self, limit: Duration) -> Result<Clumsy, Lost> {
@@ -37,12 +39,12 @@ impl Session<'_> {
         loop {
             match Line::connect(&self.address) {
                 Ok(line) => {
-                    line.patience(self.plan.patience);
+                    line.patience(self.limits.patience);
                     let said = self.said().len();
                     self.said.get_or_insert(said);
                     return Ok(Clumsy {
                         line,
-                        patience: self.plan.patience,
+                        patience: self.limits.patience,
                         book: self.book.clone(),
                         good: false,
                         manner: Manner::Good,
@@ -67,7 +69,7 @@ impl Session<'_> {
     /// A driver that has been asked STATUS and not answered.
     pub fn probed(&mut self) -> Result<Clumsy, Lost> {
         let mut driver = self.connect()?;
-        driver.line.receive(12, self.plan.patience)?;
+        driver.line.receive(12, self.limits.patience)?;
         Ok(driver)
     }
 
@@ -107,7 +109,7 @@ impl Session<'_> {
         format!(
             "the server refuses connections: nobody listens at {} within {:?}{}",
             self.address,
-            self.plan.start,
+            self.limits.start,
             quoted(last_line(&self.said()))
         )
     }
@@ -122,8 +124,8 @@ impl Session<'_> {
         let mut finding = None;
         // A server that had someone to talk to listens.
         let limit = match drivers.len() {
-            0 => self.plan.start,
-            _ => self.plan.patience,
+            0 => self.limits.start,
+            _ => self.limits.patience,
         };
         match self.connect_within(limit) {
             Ok(mut good) => {
@@ -187,7 +189,7 @@ impl Session<'_> {
                 sleep(10 * TICK);
                 let at = self.said.unwrap_or_default();
                 let said = self.subject.as_ref().map(|it| it.said_since(at));
-                let finding = judge_end(status, &said.unwrap_or_default());
+                let finding = judge_end(status, &said.unwrap_or_default(), false);
                 let missing = self.plan.control.as_ref().map(|it| self.book.missing(it));
                 return match missing {
                     _ if !status.success() => finding,
@@ -203,13 +205,16 @@ impl Session<'_> {
             if self.subject.is_none() && self.book.later.load(Ordering::Relaxed) >= ENOUGH {
                 return Finding::handled("carried on", "the work goes on");
             }
-            if start.elapsed() > LONGEST {
-                return Finding::hung(format!("has not come to its end within {LONGEST:?}"));
+            if start.elapsed() > self.limits.run {
+                return Finding::hung(format!(
+                    "has not come to its end within {:?}",
+                    self.limits.run
+                ));
             }
             let silent = locked(&self.book.heard).map_or(Duration::ZERO, |heard| heard.elapsed());
-            if silent > self.plan.patience {
+            if silent > self.limits.patience {
                 let said = self.said();
-                let patience = self.plan.patience;
+                let patience = self.limits.patience;
                 return Finding::hung(format!(
                     "runs, and asked the good driver nothing for {patience:?} (answers by then: {good}){}",
                     quoted(last_line(&said))

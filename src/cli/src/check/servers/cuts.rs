@@ -1,12 +1,9 @@
 //! Messages that end too early.
 
-use std::thread::sleep;
-
 use forcewire::Header::{GetForce, PosData};
 
 use super::{END, MESSAGE, after_control};
 use crate::check::driver::Situation;
-use crate::check::line::PAUSE;
 use crate::check::wire::{ATOM, CELL, COUNT, POSITIONS, header};
 
 pub const SITUATIONS: &[Situation] = &[
@@ -79,7 +76,7 @@ pub const SITUATIONS: &[Situation] = &[
         "a reset is `ECONNRESET` (RFC 9293, 3.10.7)",
         |s| {
             s.line.send(&header(PosData)[..7])?;
-            s.resets()
+            s.resets_inside()
         },
     ),
     after_control(
@@ -91,8 +88,8 @@ pub const SITUATIONS: &[Situation] = &[
             s.is_ready()?;
             let message = s.posdata(1);
             s.line.send(&message[..POSITIONS + ATOM])?;
-            sleep(20 * PAUSE);
-            s.resets()
+            s.line.is_taken();
+            s.resets_inside()
         },
     ),
     after_control(

@@ -25,7 +25,22 @@ const fn after_control(
     Situation {
         about: About::new(name, does, why, reference),
         fresh: false,
+        legal: false,
         script,
+    }
+}
+
+/// The server does nothing wrong: a driver has no reason to end.
+const fn legal(
+    name: &'static str,
+    does: &'static str,
+    why: &'static str,
+    reference: &'static str,
+    script: fn(&mut Session) -> Outcome,
+) -> Situation {
+    Situation {
+        legal: true,
+        ..after_control(name, does, why, reference, script)
     }
 }
 
@@ -78,5 +93,6 @@ const CONTROLS: &[Situation] = &[after_control(
 const PHYSICS: &[Situation] = &[Situation {
     about: physics::ABOUT,
     fresh: true,
+    legal: false,
     script: physics::play,
 }];

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use forcewire::Header::{GetForce, HaveData, Status};
 
-use super::{ORDER, after_control};
+use super::{ORDER, legal};
 use crate::check::driver::Situation;
 use crate::check::line::PAUSE;
 use crate::check::situation::STREAM;
 use crate::check::wire::header;
 
 pub const SITUATIONS: &[Situation] = &[
-    after_control(
+    legal(
         "split-header",
         "sends a header in two segments",
         "a router fragments, a sender writes twice",
         STREAM,
         |s| {
             s.line.send(&header(Status)[..1])?;
-            sleep(20 * PAUSE);
+            s.line.is_taken();
             s.line.send(&header(Status)[1..])?;
             let heard = s.hears()?;
             s.ready(&heard)?;
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "dribble",
         "sends everything a byte at a time",
         "a serial line, a microcontroller without buffers",
@@ -44,7 +44,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "pieces",
         "sends positions in pieces of 5 bytes",
         "a large structure over a real network comes in segments that end anywhere",
@@ -58,7 +58,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "one-segment",
         "sends POSDATA, STATUS and GETFORCE in one write",
         "a server that does not wait for HAVEDATA, or whose kernel puts writes together",
@@ -73,7 +73,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "consolidated",
         "sends POSDATA and GETFORCE in one write",
         "i-PI since 3.2 does, unless it is told not to",
@@ -86,7 +86,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "ten-status",
         "asks STATUS ten times in one write",
         "an impatient server, or one that polls a driver that computes",
@@ -101,7 +101,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "status-behind-getforce",
         "sends GETFORCE and the next STATUS in one write",
         "a server that hurries to the next step",
@@ -118,7 +118,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "slow-reader",
         "takes the reply 7 bytes at a time",
         "a busy server, a narrow network",
@@ -135,7 +135,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "idle",
         "says nothing for a second between two steps",
         "another driver is slower, the server writes a restart",
@@ -145,7 +145,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    after_control(
+    legal(
         "no-status",
         "sends POSDATA without STATUS before it",
         "a server that knows the driver's state (IPICalculator.jl asks once)",
