@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 
 use super::report::Finding;
 
-/// How a program ended: its status, what it said after the clumsy thing was done, and whether it was inside a message
-/// that had no end.
+/// How a program ended: its status, what it said after the clumsy thing was done, and whether it
+/// was inside a message that had no end.
 pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     let last = last_line(said);
     // A shell says 128 + n where signal n ended what it ran.
@@ -62,7 +62,8 @@ fn failure(said: &str) -> Option<Finding> {
     ))
 }
 
-/// Two words of a line each. Fortran's and Julia's other errors may be a program's own: ERROR STOP, `error("...")`.
+/// Two words of a line each. Fortran's and Julia's other errors may be a program's own: ERROR STOP,
+/// `error("...")`.
 const RUNTIME: [(&str, &str); 16] = [
     ("Fortran runtime error: ", "bound"),
     ("Fortran runtime error: ", "allocat"),
@@ -103,9 +104,9 @@ fn complaint(said: &str) -> &str {
     line.map_or(last_line(said), str::trim)
 }
 
-/// Whether somebody foresaw the exception: the program raises it, and not as one of those by which Python reports
-/// mistakes of a program, or it is the system's word on the connection. A `raise` of a library that was given nonsense
-/// is no foresight.
+/// Whether somebody foresaw the exception: the program raises it, and not as one of those by which
+/// Python reports mistakes of a program, or it is the system's word on the connection. A `raise` of
+/// a library that was given nonsense is no foresight.
 fn foreseen(trace: &str) -> bool {
     const SYSTEM: [&str; 4] = [
         "TimeoutError",
@@ -142,7 +143,8 @@ fn foreseen(trace: &str) -> bool {
     source.starts_with("raise") && !library(place) && !is(&MISTAKES)
 }
 
-/// Whether a frame is in Python's own library or that of numbers, which report what they were given.
+/// Whether a frame is in Python's own library or that of numbers, which report what they were
+/// given.
 fn library(place: &str) -> bool {
     let path = place.split('"').nth(1).unwrap_or_default();
     let standard = path.contains("/lib/python3") && !path.contains("-packages/");

@@ -1,4 +1,5 @@
-//! The process between the kit and a program under test: nothing that the program starts outlives it.
+//! The process between the kit and a program under test: nothing that the program starts outlives
+//! it.
 //!
 //! The kit may end by any signal, and programs start others, as MPI does, which may leave their
 //! process group. The guard inherits what loses its parent, and knows by the end of a pipe that the
@@ -36,8 +37,8 @@ pub struct Arguments {
 /// Longest time for a killed process to be gone.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Starts the program with what the guard has as its standard error for both outputs, and writes the
-/// status with which it ends to the standard output. Returns when the standard input ends.
+/// Starts the program with what the guard has as its standard error for both outputs, and writes
+/// the status with which it ends to the standard output. Returns when the standard input ends.
 pub fn run(arguments: Arguments) -> io::Result<ExitCode> {
     // Where this is not Linux, a program that leaves its parent is not followed.
     #[cfg(target_os = "linux")]

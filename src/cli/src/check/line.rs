@@ -181,8 +181,8 @@ impl Line {
         }
     }
 
-    /// Waits until the peer has taken what was sent, so that what follows arrives by itself. Linux tells what waits in
-    /// the queue of a TCP connection; for others it is a pause.
+    /// Waits until the peer has taken what was sent, so that what follows arrives by itself. Linux
+    /// tells what waits in the queue of a TCP connection; for others it is a pause.
     pub fn is_taken(&self) {
         const LIMIT: Duration = Duration::from_secs(1);
         let start = Instant::now();
@@ -192,7 +192,8 @@ impl Line {
         sleep(20 * PAUSE);
     }
 
-    /// Bytes that the peer has not read, if it is on this machine. Linux, `Documentation/networking/proc_net_tcp`.
+    /// Bytes that the peer has not read, if it is on this machine. Linux,
+    /// `Documentation/networking/proc_net_tcp`.
     fn waiting(&self) -> Option<u64> {
         let Self::Tcp(stream) = self else {
             return None;

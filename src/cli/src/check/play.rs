@@ -41,8 +41,8 @@ impl<'a> Play<'a> {
 }
 
 impl Play<'_> {
-    /// Plays it, and again with nothing else beside it and longer limits if the machine may have had a part in what
-    /// was found.
+    /// Plays it, and again with nothing else beside it and longer limits if the machine may have
+    /// had a part in what was found.
     fn judged(&self, alone: &RwLock<()>) -> Result<Finding, String> {
         let finding = {
             let _beside = alone.read().unwrap_or_else(PoisonError::into_inner);

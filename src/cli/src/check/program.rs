@@ -1,10 +1,11 @@
-//! The program under test: started by a shell, with all that it says kept, and gone with its situation.
+//! The program under test: started by a shell, with all that it says kept, and gone with its
+//! situation.
 
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,11 +28,12 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Starts `command`, in which `{host}`, `{port}`, `{path}`, `{name}` and `{directory}` are filled in.
+    /// Starts `command`, in which `{host}`, `{port}`, `{path}`, `{name}` and `{directory}` are
+    /// filled in.
     pub fn start(command: &str, address: &Address) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = File::create(log(directory.path()))?;
-        let mut guard = Command::new(env::current_exe()?);
+        let mut guard = Command::new(this()?);
         guard.args(["check", guard::NAME, "--directory"]);
         guard.arg(directory.path());
         if let Address::Unix(path) = address {
@@ -100,6 +102,14 @@ impl Drop for Subject {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
+    }
+}
+
+/// This program, also if another version has taken its place meanwhile.
+fn this() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => env::current_exe(),
     }
 }
 

@@ -129,7 +129,8 @@ impl Row {
     }
 }
 
-/// Tables in Markdown, one for drivers and one for servers, of what `--json` wrote for some programs.
+/// Tables in Markdown, one for drivers and one for servers, of what `--json` wrote for some
+/// programs.
 pub fn tables(texts: &[String]) -> Result<String, String> {
     let mut tables = String::new();
     for role in ["driver", "server"] {

@@ -1,4 +1,5 @@
-//! The protocol's bytes, put together by hand: the kit has to say what a state machine would never say.
+//! The protocol's bytes, put together by hand: the kit has to say what a state machine would never
+//! say.
 
 use forcewire::{Cell, Header};
 

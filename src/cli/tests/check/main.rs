@@ -1,5 +1,5 @@
-//! `forcewire check`: `forcewire driver` and `forcewire md` handle all of it, and the kit notices peers
-//! that do not.
+//! `forcewire check`: `forcewire driver` and `forcewire md` handle all of it, and the kit notices
+//! peers that do not.
 
 #![cfg(unix)]
 
@@ -13,6 +13,7 @@ mod page;
 mod peers;
 mod physics;
 mod planted;
+mod planted_numbers;
 mod planted_server;
 mod servers;
 

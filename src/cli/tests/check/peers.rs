@@ -1,9 +1,11 @@
-//! The conformance kit on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what the manual's
-//! tables are made of. They are started as their users start them, with a time limit of two seconds where there is one.
+//! The conformance kit on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what
+//! the manual's tables are made of. They are started as their users start them, with a time limit
+//! of two seconds where there is one.
 //!
 //! ```text
-//! FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY cargo test -p forcewire-cli --test check peers -- --ignored
-//! FORCEWIRE_OVERWRITE=1 cargo test -p forcewire-cli --test check manual
+//! export FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY
+//! cargo test -p forcewire-cli --test check peers -- --ignored --test-threads 1
+//! cargo test -p forcewire-cli --test check manual
 //! ```
 
 use std::collections::BTreeMap;
@@ -29,7 +31,8 @@ struct Subject {
     title: &'static str,
     /// What is started: ours, or a program of a peer's environment.
     program: fn() -> Command,
-    /// How the shell starts it: with `{program}`, `{here}`, the directory of records, `{peers}`, and what the kit fills in.
+    /// How the shell starts it: with `{program}`, `{here}`, the directory of records, `{peers}`,
+    /// and what the kit fills in.
     command: &'static str,
     /// Of the kit.
     flags: &'static [&'static str],
@@ -212,19 +215,41 @@ fn verdicts(text: &str) -> BTreeMap<String, String> {
     rows.collect()
 }
 
+// What the kit finds is what is recorded.
+
 #[test]
-#[ignore = "needs i-PI 3.3.1, ASE 3.29 and LAMMPS: tests/peers/README.md"]
-fn what_the_kit_finds_is_what_is_recorded() {
-    // One after the other: each runs eight situations at a time.
-    for subject in [
-        FORCEWIRE_DRIVER,
-        FORCEWIRE_SERVER,
-        IPI_DRIVER,
-        IPI_SERVER,
-        ASE_DRIVER,
-        ASE_SERVER,
-        LAMMPS_DRIVER,
-    ] {
-        subject.check();
-    }
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn forcewires_driver_and_server() {
+    FORCEWIRE_DRIVER.check();
+    FORCEWIRE_SERVER.check();
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn ipis_driver() {
+    IPI_DRIVER.check();
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn ipis_server() {
+    IPI_SERVER.check();
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn ases_driver() {
+    ASE_DRIVER.check();
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn ases_server() {
+    ASE_SERVER.check();
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn lammpss_driver() {
+    LAMMPS_DRIVER.check();
 }

@@ -1,4 +1,5 @@
-//! A driver under test, and us as its server: the good conversation that is the control, and how ends are judged.
+//! A driver under test, and us as its server: the good conversation that is the control, and how
+//! ends are judged.
 
 mod ends;
 mod session;
@@ -78,7 +79,8 @@ impl Stop {
 }
 
 impl Plan {
-    /// Plays one situation: starts the driver, holds the control conversation and does the clumsy thing.
+    /// Plays one situation: starts the driver, holds the control conversation and does the clumsy
+    /// thing.
     ///
     /// # Errors
     ///

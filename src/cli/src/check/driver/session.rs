@@ -1,4 +1,5 @@
-//! A driver under test, and the kit as its server: the conversation, and what its numbers should be.
+//! A driver under test, and the kit as its server: the conversation, and what its numbers should
+//! be.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// A conversation as it should be: the numbers are finite, come again, and differ between structures.
+    /// A conversation as it should be: the numbers are finite, come again, and differ between
+    /// structures.
     pub(super) fn control(&mut self) -> Result<(), String> {
         let [a, b] = &self.plan.structures;
         let conversation = |session: &mut Self| {
@@ -192,8 +194,8 @@ impl Session<'_> {
         self.is(&answer, 0)
     }
 
-    /// Whether this is what the driver found for a structure: in the control conversation or, if there was none on
-    /// this connection, after another start.
+    /// Whether this is what the driver found for a structure: in the control conversation or, if
+    /// there was none on this connection, after another start.
     pub fn is(&self, answer: &Answer, index: usize) -> Result<(), Stop> {
         let plan = self.plan;
         let right = match &self.right[..] {
@@ -213,8 +215,8 @@ impl Session<'_> {
         }
     }
 
-    /// A structure that the driver was not given in the control conversation: twice the same numbers, and those of
-    /// another start that is given nothing else.
+    /// A structure that the driver was not given in the control conversation: twice the same
+    /// numbers, and those of another start that is given nothing else.
     pub fn evaluates_another(&mut self, structure: &Structure) -> Result<(), Stop> {
         let first = self.evaluate(structure)?;
         if !same(&first, &self.evaluate(structure)?) {
@@ -242,7 +244,8 @@ impl Session<'_> {
         ))
     }
 
-    /// After a header that may pass for STATUS: if it was answered, that answer is not the next one's.
+    /// After a header that may pass for STATUS: if it was answered, that answer is not the next
+    /// one's.
     pub fn carries_on_after_an_answer(&mut self) -> Result<Finding, Stop> {
         match self.line.receive(12, self.limits.patience / 2) {
             Ok(heard) => {
@@ -255,8 +258,8 @@ impl Session<'_> {
         self.carries_on()
     }
 
-    /// After a whole POSDATA that no driver can compute: asks for the forces as if nothing were wrong. A driver whose
-    /// potential does not look at the cell may find what it always finds.
+    /// After a whole POSDATA that no driver can compute: asks for the forces as if nothing were
+    /// wrong. A driver whose potential does not look at the cell may find what it always finds.
     pub fn refuses(&mut self, natoms: usize, cell_only: bool) -> Result<Finding, Stop> {
         self.has_data()?;
         let answer = self.forces(natoms)?;

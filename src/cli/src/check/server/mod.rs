@@ -1,8 +1,10 @@
-//! A server under test, and us as its drivers: a good one, the clumsy one beside it, and what the server made of both.
+//! A server under test, and us as its drivers: a good one, the clumsy one beside it, and what the
+//! server made of both.
 //!
-//! What a server takes for the truth shows in what it asks next. The kit therefore wants a run that is the same each
-//! time and comes to an end; the control is such a run with a good driver alone. Beside a clumsy driver, every structure
-//! of the control must have had a right answer at the end, and no other may have been asked for.
+//! What a server takes for the truth shows in what it asks next. The kit therefore wants a run that
+//! is the same each time and comes to an end; the control is such a run with a good driver alone.
+//! Beside a clumsy driver, every structure of the control must have had a right answer at the end,
+//! and no other may have been asked for.
 
 mod book;
 mod clumsy;
@@ -32,7 +34,8 @@ pub struct Plan {
     pub calibration: Calibration,
     /// The first structure as it should be, if that is known.
     pub expected: Option<Structure>,
-    /// What was asked of the good driver in the control runs. None if the server can't be started anew.
+    /// What was asked of the good driver in the control runs. None if the server can't be started
+    /// anew.
     pub control: Option<Asked>,
 }
 
@@ -44,8 +47,8 @@ pub enum Target {
     Running(Address),
 }
 
-/// One of the situations. The script gives back connections that are still there: the kit goes on with them as good
-/// drivers, to see what the server asks.
+/// One of the situations. The script gives back connections that are still there: the kit goes on
+/// with them as good drivers, to see what the server asks.
 pub struct Situation {
     pub about: About,
     pub judged: Judged,
@@ -115,7 +118,8 @@ impl Plan {
         }
     }
 
-    /// Plays one situation: starts the server, lets the clumsy driver do its thing, then a good one join.
+    /// Plays one situation: starts the server, lets the clumsy driver do its thing, then a good one
+    /// join.
     ///
     /// # Errors
     ///
