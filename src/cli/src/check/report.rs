@@ -152,7 +152,9 @@ pub fn tables(texts: &[String]) -> Result<String, String> {
             let (verdict, how) = (text("verdict"), text("how"));
             let cell = match (verdict.as_str(), how.as_str()) {
                 ("handled", how) => how.to_owned(),
-                (verdict, "silent" | "went on") => format!("**{verdict}**"),
+                (verdict @ "gave up", _) | (verdict, "silent" | "went on") => {
+                    format!("**{verdict}**")
+                }
                 (verdict, how) => format!("**{verdict}** ({how})"),
             };
             cells.insert((situation.0, subject), (verdict, cell));

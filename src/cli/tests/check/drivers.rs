@@ -48,7 +48,7 @@ fn ends_are_judged_by_status_and_words() {
         ("Julia's bounds", "crashed", "runtime error"),
         ("Julia's error", "handled", "refused"),
         ("a library raises", "crashed", "exception"),
-        ("raises IndexError", "crashed", "exception"),
+        ("a name begins with raise", "crashed", "exception"),
         ("raises", "handled", "refused (exception)"),
         ("asserts", "crashed", "assertion"),
         ("logs a traceback", "handled", "ended"),

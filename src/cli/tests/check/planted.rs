@@ -117,8 +117,8 @@ fn fails(fault: &str, stream: &mut Option<TcpStream>, what: &str) {
             );
             exit(1);
         }
-        "raises IndexError" => {
-            traceback("/home/me/driver.py", "raise IndexError(n)", "IndexError: 5");
+        "a name begins with raise" => {
+            traceback("/home/me/driver.py", "raised = data[n]", "IndexError: 5");
             exit(1);
         }
         "raises" => {
