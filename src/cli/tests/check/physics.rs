@@ -36,6 +36,7 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
         ("energy in eV, forces in rydberg", "unit", "13.6057"),
         ("energy per atom", "energy per atom", "all 4 atoms"),
         ("gradient", "gradient", "send -dU/dr"),
+        ("gradient of a field", "gradient", "send -dU/dr"),
         (
             "a term without forces",
             "gradient",
@@ -86,6 +87,8 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
 #[test]
 fn a_driver_that_is_right_is_called_so() {
     let [verdict, _, because] = physics(&planted::command("none"), &[]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [verdict, _, because] = physics(&planted::command("a field"), &[]);
     assert_eq!(verdict, "handled", "{because}");
     let [verdict, _, because] = physics(&planted::command("none"), &["--atoms", "30"]);
     assert_eq!(verdict, "handled", "{because}");

@@ -93,6 +93,7 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
     };
     let right = match fault {
         "ours in f32" => ours(&h, &positions),
+        "a field" | "gradient of a field" => field(&positions),
         _ => pairs(&h, &positions),
     };
     let mut sent = right.clone();
@@ -103,7 +104,7 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
     match fault {
         "forces in eV/angstrom" => forces(51.4221),
         "forces in rydberg/bohr" => forces(2.0),
-        "gradient" => forces(-1.0),
+        "gradient" | "gradient of a field" => forces(-1.0),
         "no forces" => forces(0.0),
         "electronvolts" => {
             forces(51.4221);
@@ -178,6 +179,15 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
     memory.steps += 1;
     memory.natoms.get_or_insert(positions.len());
     sent
+}
+
+/// Springs to the origin, without a virial, as i-PI's own.
+fn field(positions: &[Vector]) -> Computed {
+    Computed {
+        energy: positions.as_flattened().iter().map(|x| 0.005 * x * x).sum(),
+        forces: positions.iter().map(|r| r.map(|x| -0.01 * x)).collect(),
+        virial: [[0.0; 3]; 3],
+    }
 }
 
 /// forcewire's own Lennard-Jones in single precision.

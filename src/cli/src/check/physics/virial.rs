@@ -36,8 +36,7 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
     if let Some(note) = external(forces) {
         return Judged {
             note: Some(note),
-            scale: forces.scale,
-            fault: None,
+            ..Judged::default()
         };
     }
     let turned = transposed(sent);
