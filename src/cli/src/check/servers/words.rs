@@ -1,9 +1,11 @@
 //! Bytes that are not a message.
 
-use super::{after_control, at_once};
-use crate::check::driver::Situation;
+use forcewire::Header::Status;
+
+use super::{Outcome, after_control, at_once};
+use crate::check::driver::{Session, Situation};
 use crate::check::situation::WORDS;
-use crate::check::wire::{HTTP, noise};
+use crate::check::wire::{HTTP, header, noise};
 
 pub const SITUATIONS: &[Situation] = &[
     after_control(
@@ -42,8 +44,8 @@ pub const SITUATIONS: &[Situation] = &[
         "the port belongs to something else",
         WORDS,
         |s| {
-            s.line.send(HTTP)?;
-            s.carries_on()
+            s.line.send(&[HTTP, header(Status)].concat())?;
+            carries_on_from_status(s)
         },
     ),
     after_control(
@@ -52,8 +54,16 @@ pub const SITUATIONS: &[Situation] = &[
         "the port belongs to something else, a stream out of step",
         WORDS,
         |s| {
-            s.line.send(&noise(1000))?;
-            s.carries_on()
+            s.line.send(&[&noise(1000), header(Status)].concat())?;
+            carries_on_from_status(s)
         },
     ),
 ];
+
+/// After something that was sent in one write with STATUS, or it would depend on the driver's speed
+/// whether the two are read together.
+fn carries_on_from_status(s: &mut Session) -> Outcome {
+    let heard = s.hears()?;
+    s.ready(&heard)?;
+    s.carries_on()
+}
