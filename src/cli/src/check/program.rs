@@ -140,7 +140,7 @@ pub const PREFIX: &str = "/tmp/ipi_";
 /// Words in braces that are filled in.
 const PLACES: [&str; 5] = ["host", "port", "name", "path", "directory"];
 
-/// Refuses a command with a place that nothing is known for: a misspelt one.
+/// Refuses a command with a misspelt place. Other words in braces are for the programs in it.
 pub fn places(command: &str, unix: bool) -> Result<(), String> {
     let mut rest = command;
     while let Some((before, after)) = rest.split_once('{') {
@@ -148,19 +148,16 @@ pub fn places(command: &str, unix: bool) -> Result<(), String> {
         let Some((word, _)) = after.split_once('}') else {
             continue;
         };
-        let plain = !word.is_empty()
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         // The shell's own: ${port}.
-        if !plain || before.ends_with('$') {
+        if before.ends_with('$') || word.is_empty() {
             continue;
         }
         if !PLACES.contains(&word) {
-            return Err(format!(
-                "--command has {{{word}}}, which is none of {{host}}, {{port}}, {{path}}, {{name}}, {{directory}} \
-                 (braces for another program: put a blank after the first)"
-            ));
+            let lower = word.to_ascii_lowercase();
+            if let Some(place) = PLACES.iter().find(|place| alike(&lower, place)) {
+                return Err(format!("--command has {{{word}}}: is that {{{place}}}?"));
+            }
+            continue;
         }
         let (right, instead) = match unix {
             true => (
@@ -179,6 +176,27 @@ pub fn places(command: &str, unix: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a word is this place but for a letter, for two that have changed places, or for its end.
+fn alike(word: &str, place: &str) -> bool {
+    if word.len() >= 3 && (word.starts_with(place) || place.starts_with(word)) {
+        return true;
+    }
+    let sorted = |text: &str| {
+        let mut letters: Vec<_> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let same = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (word.as_bytes(), place.as_bytes());
+    let front = same(a, b);
+    let back = same(
+        &a.iter().rev().copied().collect::<Vec<_>>(),
+        &b.iter().rev().copied().collect::<Vec<_>>(),
+    );
+    let letter = a.len().abs_diff(b.len()) <= 1 && front + back + 1 >= a.len().max(b.len());
+    letter || sorted(word) == sorted(place)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,12 +204,18 @@ mod tests {
     #[test]
     fn misspelt_places_are_refused_and_shells_braces_are_not() {
         assert_eq!(
-            places("d {host} {port} ${HOME} ${port} { a; } {}", false),
+            places(
+                "sed s/{address}/{host}/; awk '{print}'; d {port} ${HOME} ${port} { a; } {}",
+                false
+            ),
             Ok(())
         );
         assert_eq!(places("d {path} {name} {directory}", true), Ok(()));
         for (command, unix) in [
             ("d {prot}", false),
+            ("d {Port}", false),
+            ("d {hst}", false),
+            ("d {dir}", false),
             ("d {hostname}", false),
             ("d {path}", false),
             ("d {port}", true),

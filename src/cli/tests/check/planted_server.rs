@@ -88,6 +88,10 @@ fn ask(fault: &str, driver: &mut TcpStream, positions: &[f64; 6]) -> io::Result<
     let mut word = [0; 12];
     driver.write_all(layout::STATUS)?;
     driver.read_exact(&mut word)?;
+    if word == layout::NEEDINIT && fault == "asks again" {
+        driver.write_all(layout::STATUS)?;
+        driver.read_exact(&mut word)?;
+    }
     if word == layout::NEEDINIT && fault != "no INIT" {
         driver.write_all(&layout::init(
             0,

@@ -69,6 +69,8 @@ fn what_a_server_sends_is_looked_at() {
             name,
         );
     }
+    let rows = play("asks again", &["asks-for-init"]);
+    is(&rows["asks-for-init"], "handled", "carried on");
     for fault in ["empty INIT", "no INIT"] {
         let rows = play(fault, &["messages", "asks-for-init"]);
         is(&rows["messages"], "handled", "carried on");

@@ -132,7 +132,7 @@ impl Session<'_> {
                 Some(_) => self.end(false),
                 None => Finding::hung(match after {
                     0 => format!(
-                        "no answer within {:?}, and it runs on",
+                        "no answer within {:.0?}, and it runs on",
                         self.limits.patience
                     ),
                     _ => format!("stopped after {after} bytes of its answer, and runs on"),

@@ -143,7 +143,7 @@ impl Plan {
                 Some(status) => format!("the driver ended before it connected ({status})"),
                 None if start.elapsed() > limits.start => {
                     format!(
-                        "the driver has not connected within {:?}",
+                        "the driver has not connected within {:.0?}",
                         self.calibration.start()
                     )
                 }

@@ -14,6 +14,9 @@ use crate::check::program::TICK;
 use crate::check::report::Fault;
 use crate::check::wire::{self, ATOM, MATRIX, Structure};
 
+/// STATUS that a server may ask instead of what was asked for.
+const MANY: usize = 1000;
+
 pub struct Clumsy {
     pub line: Line,
     pub(super) patience: Duration,
@@ -116,8 +119,15 @@ impl Clumsy {
 
     /// Asks for INIT and takes it. A server that does not send one is noted.
     pub fn asks_for_init(&mut self) -> Result<(), Lost> {
-        self.line.send(Header::NeedInit.bytes())?;
-        let heard = self.line.receive(12, self.patience);
+        const STATUS: Result<&[u8], &Lost> = Ok(Header::Status.bytes());
+        let mut heard = Ok(Header::Status.bytes().to_vec());
+        // i-PI asks again before it sends INIT.
+        let mut asked = 0;
+        while heard.as_deref() == STATUS && asked < MANY {
+            self.line.send(Header::NeedInit.bytes())?;
+            heard = self.line.receive(12, self.patience);
+            asked += 1;
+        }
         if heard.as_deref() == Ok(Header::Init.bytes()) {
             self.hears(Header::Init.bytes())?;
             return Ok(());

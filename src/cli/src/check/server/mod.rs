@@ -135,7 +135,7 @@ impl Plan {
                 let said = session.said();
                 let patience = limits.patience;
                 Ok(Finding::hung(format!(
-                    "said nothing to its only driver for {patience:?}{}",
+                    "said nothing to its only driver for {patience:.0?}{}",
                     quoted(last_line(&said))
                 )))
             }

@@ -107,7 +107,7 @@ impl Session<'_> {
     /// What is said of a server that no driver can connect to.
     pub(super) fn refused(&self) -> String {
         format!(
-            "the server refuses connections: nobody listens at {} within {:?}{}",
+            "the server refuses connections: nobody listens at {} within {:.0?}{}",
             self.address,
             self.limits.start,
             quoted(last_line(&self.said()))
@@ -207,7 +207,7 @@ impl Session<'_> {
             }
             if start.elapsed() > self.limits.run {
                 return Finding::hung(format!(
-                    "has not come to its end within {:?}",
+                    "has not come to its end within {:.0?}",
                     self.limits.run
                 ));
             }
@@ -216,7 +216,7 @@ impl Session<'_> {
                 let said = self.said();
                 let patience = self.limits.patience;
                 return Finding::hung(format!(
-                    "runs, and asked the good driver nothing for {patience:?} (answers by then: {good}){}",
+                    "runs, and asked the good driver nothing for {patience:.0?} (answers by then: {good}){}",
                     quoted(last_line(&said))
                 ));
             }
