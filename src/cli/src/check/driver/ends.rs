@@ -182,11 +182,9 @@ impl Session<'_> {
 
 /// A driver whose connection is over, and which does not end.
 fn runs_on(closed: bool, busy: Duration, time: Duration) -> Finding {
-    if 5 * busy > time {
-        let percent = 100.0 * busy.as_secs_f64() / time.as_secs_f64();
-        return Finding::hung(format!(
-            "the connection is over, and it spins: {percent:.0} % of a processor for {time:.1?}"
-        ));
+    // On a busy machine it gets a part of a processor. One that waits takes next to none.
+    if 20 * busy > time {
+        return Finding::hung("the connection is over, and it spins: it keeps a processor busy");
     }
     match closed {
         true => Finding {
