@@ -38,12 +38,6 @@ pub fn tls() -> Command {
     Command::new(TLS.get_or_init(|| built(&["--example", "tls"], "examples/tls")))
 }
 
-/// `examples/check`.
-pub fn check() -> Command {
-    static CHECK: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(CHECK.get_or_init(|| built(&["--example", "check"], "examples/check")))
-}
-
 /// `forcewire bridge`.
 pub fn bridge() -> Command {
     forcewire("bridge")

@@ -13,7 +13,6 @@
 #![cfg(unix)]
 
 mod ase;
-mod check;
 mod drivers;
 #[path = "../common/example.rs"]
 mod example;

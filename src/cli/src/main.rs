@@ -4,6 +4,7 @@
 //! bridge/       forcewire bridge: boards on serial lines
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
+//! check/        forcewire check: clumsy peers for any driver and any server
 //! md/           forcewire md: molecular dynamics
 //! relay/        forcewire relay: one driver towards a server, any number behind it
 //! incoming.rs   positions of a server, which take memory as they come
@@ -24,6 +25,8 @@
 mod arguments;
 #[cfg(unix)]
 mod bridge;
+#[cfg(unix)]
+mod check;
 mod driver;
 mod elements;
 #[cfg(unix)]
@@ -79,6 +82,8 @@ enum Command {
     Relay(relay::Arguments),
     #[cfg(unix)]
     Bridge(bridge::Arguments),
+    #[cfg(unix)]
+    Check(check::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -94,6 +99,8 @@ fn main() -> ExitCode {
         Command::Relay(arguments) => relay::run(arguments),
         #[cfg(unix)]
         Command::Bridge(arguments) => bridge::run(arguments),
+        #[cfg(unix)]
+        Command::Check(arguments) => return check::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {
