@@ -24,11 +24,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     socket.set_nodelay(true)?;
     let mut server = FromTokio::new(socket);
     select! {
-        served = serve(&mut server) => served,
+        // In this order: from the first byte on, Ctrl-C ends the program here.
+        biased;
         stop = ctrl_c() => {
             println!("stopped");
             Ok(stop?)
         }
+        served = serve(&mut server) => served,
     }
 }
 
