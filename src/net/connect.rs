@@ -218,7 +218,10 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(address, limit)?;
     // The system may choose the port of the server as ours, and connect the socket to itself
     // (a simultaneous open) where nobody listens.
-    if socket.peer_addr().ok() == Some(socket.local_addr()?) {
+    if socket
+        .peer_addr()
+        .is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer))
+    {
         // Closed without waiting for stray packets, which would keep the port from its server.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         return Err(ErrorKind::ConnectionRefused.into());
@@ -226,9 +229,9 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// As [`TcpStream::connect_timeout`], which takes the error of a connection that was made and then
-/// reset at once off the socket. Here it stays for the first message to report, unless it came
-/// before anyone could look.
+/// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
+/// has failed. Here the first message reports it: as a reset, or as an end if it came before the
+/// socket was looked at.
 #[cfg(unix)]
 fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let start = Instant::now();
@@ -253,7 +256,10 @@ fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream
     }
     // A socket that has a peer is connected, and its error is not a matter of connecting.
     if let Err(unconnected) = socket.peer_addr() {
-        return Err(socket.take_error()?.unwrap_or(unconnected));
+        match socket.take_error()? {
+            Some(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            error => return Err(error.unwrap_or(unconnected)),
+        }
     }
     socket.set_nonblocking(false)?;
     Ok(socket.into())
