@@ -14,7 +14,7 @@ use {
     embedded_io::ErrorKind, forcewire::TimedOut, forcewire::Wait, smoltcp::socket::tcp::RecvError,
 };
 
-use crate::Board;
+use crate::{Board, Ethernet};
 
 /// The address that QEMU's user network gives its first guest, and its gateway.
 const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
@@ -29,6 +29,10 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long an attempt to connect, or a goodbye, may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How long the board may sleep.
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
+const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// A connection to the server.
 pub trait Link {
@@ -51,6 +55,8 @@ pub struct Network<'a, D: Board> {
     local_port: u16,
     deadlines: Deadlines,
     watch: DeadlineTimer,
+    /// The longest sleep that is allowed next.
+    nap: Duration,
     #[cfg(feature = "tls")]
     due: Option<Instant>,
 }
@@ -63,11 +69,11 @@ impl<'a, D: Board> Network<'a, D> {
         transmit: &'a mut [u8],
         deadlines: Deadlines,
     ) -> Self {
-        let mut config = Config::new(EthernetAddress(board.address()).into());
+        let mut config = Config::new(EthernetAddress(board.ethernet().address()).into());
         let now = board.now();
         // Differs from start to start as much as a clock does: local ports must not repeat at once.
         config.random_seed = now.total_micros().unsigned_abs();
-        let mut interface = Interface::new(config, &mut board, now);
+        let mut interface = Interface::new(config, board.ethernet(), now);
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::Ipv4(ADDRESS));
         });
@@ -91,6 +97,7 @@ impl<'a, D: Board> Network<'a, D> {
             local_port,
             deadlines,
             watch: DeadlineTimer::new(deadlines),
+            nap: SHORTEST_NAP,
             #[cfg(feature = "tls")]
             due: None,
         }
@@ -108,7 +115,7 @@ impl<'a, D: Board> Network<'a, D> {
             let begun = socket.connect(context, (server, port), local_port).is_ok();
             let until = self.now() + ATTEMPT;
             while begun && self.state() == State::SynSent && self.now() < until {
-                self.turn();
+                self.turn(Some(until));
             }
             if self.state() == State::Established {
                 self.watch = DeadlineTimer::new(self.deadlines);
@@ -126,7 +133,7 @@ impl<'a, D: Board> Network<'a, D> {
     pub fn pause(&mut self, time: Duration) {
         let until = self.now() + time;
         while self.now() < until {
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
@@ -136,7 +143,7 @@ impl<'a, D: Board> Network<'a, D> {
         let until = self.now() + ATTEMPT;
         let through = |state| matches!(state, State::Closed | State::TimeWait | State::FinWait2);
         while !through(self.state()) && self.now() < until {
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
@@ -149,7 +156,7 @@ impl<'a, D: Board> Network<'a, D> {
             if self.now() >= until {
                 return self.abort();
             }
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
@@ -165,13 +172,27 @@ impl<'a, D: Board> Network<'a, D> {
 
     fn poll(&mut self) -> PollResult {
         let now = self.board.now();
-        self.interface.poll(now, &mut self.board, &mut self.sockets)
+        self.interface
+            .poll(now, self.board.ethernet(), &mut self.sockets)
     }
 
-    /// Moves frames; waits for the next one if there were none.
-    fn turn(&mut self) {
-        if self.poll() == PollResult::None {
-            self.board.wait();
+    /// Moves frames. If there was none, sleeps until one comes, until a timer of TCP or until this moment.
+    ///
+    /// Each sleep in a row is at most twice as long as the one before. An idle board sleeps; a missed interrupt costs
+    /// no more than the time that had passed. QEMU misses some: its user network notices that the host has accepted a
+    /// connection, or that there is room in a full window, when something else wakes QEMU (7.2, `net/slirp.c`).
+    fn turn(&mut self, until: Option<Instant>) {
+        if self.poll() != PollResult::None {
+            self.nap = SHORTEST_NAP;
+            return;
+        }
+        let now = self.now();
+        let timer = self.interface.poll_at(now, &self.sockets);
+        let nap = now + self.nap;
+        let until = [timer, until].into_iter().flatten().fold(nap, Instant::min);
+        if until > now {
+            self.board.wait(until);
+            self.nap = (self.nap * 2).min(LONGEST_NAP);
         }
     }
 }
@@ -192,7 +213,8 @@ impl<D: Board> Link for Network<'_, D> {
                 self.poll();
                 return Ok(output);
             }
-            self.turn();
+            let due = self.watch.due().map(|due| Instant::ZERO + due.into());
+            self.turn(due);
         }
     }
 }
@@ -254,7 +276,7 @@ impl<D: Board> Network<'_, D> {
             if self.due.is_some_and(|due| self.now() >= due) {
                 return Err(ErrorKind::TimedOut);
             }
-            self.turn();
+            self.turn(self.due);
         }
     }
 }

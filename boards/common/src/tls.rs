@@ -15,8 +15,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
 
+use crate::application::Ended;
 use crate::network::{Link, Network};
-use crate::{Board, Ended, Psk};
+use crate::{Board, Psk};
 
 /// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are as long as we like.
 pub struct Records {

@@ -16,8 +16,8 @@ use cortex_m::peripheral::{NVIC, Peripherals};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::line::Line;
 use forcewire::potential::LennardJones;
-use forcewire::{Driver, Error, Event, Potential, Storage, blocking};
-use forcewire_boards::Options;
+use forcewire::{Driver, Error, Event, Header, Potential, Storage, blocking};
+use forcewire_boards::{Attempts, Options};
 use semihosting::eprintln;
 use semihosting::experimental::env;
 
@@ -58,9 +58,17 @@ fn main() -> ! {
     let mut driver = Driver::new();
     let clock = || Duration::from_millis(MILLISECONDS.load(Relaxed).into());
     let mut line = Line::board(Uart::new(), clock);
+    let mut attempts = Attempts::new();
     while line.open(options.patience.into()).is_ok() {
         let mut timed = blocking::WithDeadlines::new(&mut line, options.deadlines, clock);
-        let ended = serve(&mut timed, &mut driver, ARRAYS, &mut potential);
+        let mut replies = 0;
+        let ended = serve(
+            &mut timed,
+            &mut driver,
+            ARRAYS,
+            &mut potential,
+            &mut replies,
+        );
         let _ = line.close();
         let moved = driver.traffic();
         eprintln!("{} bytes received, {} sent", moved.received, moved.sent);
@@ -73,16 +81,24 @@ fn main() -> ! {
             Err(error) => eprintln!("{error}"),
         }
         driver.reset();
+        let Some(pause) = attempts.ended(replies > 0) else {
+            semihosting::process::exit(3);
+        };
+        let until = clock() + pause;
+        while clock() < until {
+            cortex_m::asm::wfi();
+        }
     }
     semihosting::process::exit(1)
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, and counts the replies that the server took.
 fn serve<S: blocking::Transport>(
     line: &mut S,
     driver: &mut Driver,
     arrays: &mut Storage<f64, ATOMS, 1>,
     potential: &mut impl Potential<Real = f64>,
+    replies: &mut u64,
 ) -> Result<Event, Error<S::Error>> {
     loop {
         match blocking::run(line, arrays.receive(driver))? {
@@ -91,6 +107,8 @@ fn serve<S: blocking::Transport>(
             } => {
                 arrays.evaluate(natoms, structures, potential)?;
                 blocking::run(line, arrays.reply(driver))?;
+                // A server that has closed without asking for the forces has taken none.
+                *replies += u64::from(driver.status() != Header::HaveData);
             }
             Event::Init { .. } => {}
             end => return Ok(end),
