@@ -11,7 +11,8 @@ unsafe extern "C" {
     fn vectors();
 }
 
-// No interrupt is ever taken, so every exception is a fault. It begins the stack anew, which may be the reason.
+// No interrupt is ever taken, so every exception is a fault. It begins the stack anew, which may be
+// the reason.
 global_asm!(
     ".balign 2048",
     "vectors:",

@@ -31,7 +31,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Lets the device's interrupt, of this number, and the timer wake the core. They are never taken.
+    /// Lets the device's interrupt, of this number, and the timer wake the core. They are never
+    /// taken.
     pub fn new(ethernet: Virtio, interrupt: usize) -> Self {
         let frequency;
         // Safety: the GIC is there, and interrupts are off.

@@ -73,7 +73,8 @@ fn map() {
             "msr sctlr_el1, {scratch}",
             "isb",
             attributes = in(reg) 0xff_u64, // 0: memory, write-back; 1: device
-            control = in(reg) 25_u64 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23, // 39 bits, cached, one table
+            // 39 bits, cached, one table
+            control = in(reg) 25_u64 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23,
             table = in(reg) upper.addr(),
             scratch = out(reg) _,
         );

@@ -22,8 +22,8 @@ pub struct Ended {
     pub exit: bool,
     /// This driver ended the connection, and has read what the server had sent.
     pub gave_up: bool,
-    /// The server refused before the protocol began. Anyone on the way could have said that, so it counts as any other
-    /// failure does.
+    /// The server refused before the protocol began. Anyone on the way could have said that, so it
+    /// counts as any other failure does.
     pub refused: bool,
 }
 
@@ -99,7 +99,8 @@ impl<'m, P: Potential, const N: usize, const B: usize> Application<'m, P, N, B> 
                     let time = link.now() - start;
                     link.run(arrays.reply(driver))?;
                     if driver.status() == Header::HaveData {
-                        // The server closed without asking for the forces; the next exchange reports that.
+                        // The server closed without asking for the forces; the next exchange
+                        // reports that.
                         continue;
                     }
                     work.evaluations += structures as u64;

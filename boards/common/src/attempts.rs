@@ -4,12 +4,13 @@ use core::time::Duration;
 
 use forcewire::Backoff;
 
-/// The rule for the time between two connections, for all boards. `mps2-an385-c/attempts.c` is the same in C, and
-/// `tests/board` and `tests/firmware` count the connections that both make.
+/// The rule for the time between two connections, for all boards. `mps2-an385-c/attempts.c` is the
+/// same in C, and `tests/board` and `tests/firmware` count the connections that both make.
 ///
-/// A pause follows every connection that ended without EXIT: 100 ms after one over which the server took a reply, and
-/// twice as long after each one in a row over which it took none, up to 800 ms. After five of those the board gives
-/// up. A server that closes in good order counts like any other: one that five times wants nothing wants nothing.
+/// A pause follows every connection that ended without EXIT: 100 ms after one over which the server
+/// took a reply, and twice as long after each one in a row over which it took none, up to 800 ms.
+/// After five of those the board gives up. A server that closes in good order counts like any
+/// other: one that five times wants nothing wants nothing.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     backoff: Backoff,
@@ -30,8 +31,8 @@ impl Attempts {
         }
     }
 
-    /// A connection has ended, and the server has taken a reply or not: the pause before the next, or `None` to give
-    /// up.
+    /// A connection has ended, and the server has taken a reply or not: the pause before the next,
+    /// or `None` to give up.
     pub fn ended(&mut self, replied: bool) -> Option<Duration> {
         if replied {
             self.backoff.succeeded();

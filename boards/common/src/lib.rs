@@ -1,7 +1,8 @@
-//! The application of every board: connects to a server, computes what it asks for, logs what happens.
+//! The application of every board: connects to a server, computes what it asks for, logs what
+//! happens.
 //!
-//! A board brings a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and calls [`run`], or
-//! [`run_with`] and its own potential.
+//! A board brings a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and
+//! calls [`run`], or [`run_with`] and its own potential.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,7 +31,8 @@ pub trait Ethernet: Device {
     /// Its hardware address.
     fn address(&self) -> [u8; 6];
 
-    /// Acknowledges the device's interrupt, then returns whether no frame is waiting. The next frame interrupts.
+    /// Acknowledges the device's interrupt, then returns whether no frame is waiting. The next
+    /// frame interrupts.
     fn idle(&mut self) -> bool;
 }
 
@@ -45,18 +47,20 @@ pub trait Board {
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Sleeps until a frame comes, but not beyond `until`. Returning early is allowed, and costs power.
+    /// Sleeps until a frame comes, but not beyond `until`. Returning early is allowed, and costs
+    /// power.
     fn wait(&mut self, until: Instant);
 
-    /// 32 unpredictable bytes from a hardware generator. The default is a board that has none: TLS then needs the
-    /// option `seed`.
+    /// 32 unpredictable bytes from a hardware generator. The default is a board that has none: TLS
+    /// then needs the option `seed`.
     #[cfg(feature = "tls")]
     fn seed(&mut self) -> Option<[u8; 32]> {
         None
     }
 }
 
-/// Memory of the application: room for `N` atoms of at most `B` structures, and two TCP rings of `R` bytes.
+/// Memory of the application: room for `N` atoms of at most `B` structures, and two TCP rings of
+/// `R` bytes.
 ///
 /// With `T = f64` an atom takes 56 bytes, with `T = f32` 32.
 pub struct Memory<T, const N: usize, const B: usize, const R: usize> {
@@ -100,7 +104,8 @@ pub enum Outcome {
     BadOptions = 2,
     /// [`Attempts::LIMIT`] connections in a row ended before the server took a reply.
     TooManyFailures = 3,
-    /// The same, and the last time the server refused TLS: it does not know this board, or not with this key.
+    /// The same, and the last time the server refused TLS: it does not know this board, or not with
+    /// this key.
     Refused = 4,
 }
 
@@ -124,10 +129,11 @@ pub fn lennard_jones<'m, T: Real>(
         .with_storage(neighbours)
 }
 
-/// Serves a potential until the server says EXIT, connecting again, as [`Attempts`] allows, when it goes away.
+/// Serves a potential until the server says EXIT, connecting again, as [`Attempts`] allows, when it
+/// goes away.
 ///
-/// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options and with memory for
-/// two numbers an atom, which pair potentials use to find neighbours.
+/// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options
+/// and with memory for two numbers an atom, which pair potentials use to find neighbours.
 pub fn run_with<'w, 'm, P: Potential, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
     memory: &'m mut Memory<P::Real, N, B, R>,

@@ -83,7 +83,8 @@ impl<'a, D: Board> Network<'a, D> {
         // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // A server that is gone without a word would be waited for for ever. One that only thinks answers these.
+        // A server that is gone without a word would be waited for for ever. One that only thinks
+        // answers these.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
@@ -147,8 +148,8 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Closes the connection and waits for the peer to do the same, which shows that it has read the end of it. A reset
-    /// before that would be the first thing that it reads.
+    /// Closes the connection and waits for the peer to do the same, which shows that it has read
+    /// the end of it. A reset before that would be the first thing that it reads.
     pub fn part(&mut self) {
         self.close();
         let until = self.now() + ATTEMPT;
@@ -176,11 +177,13 @@ impl<'a, D: Board> Network<'a, D> {
             .poll(now, self.board.ethernet(), &mut self.sockets)
     }
 
-    /// Moves frames. If there was none, sleeps until one comes, until a timer of TCP or until this moment.
+    /// Moves frames. If there was none, sleeps until one comes, until a timer of TCP or until this
+    /// moment.
     ///
-    /// Each sleep in a row is at most twice as long as the one before. An idle board sleeps; a missed interrupt costs
-    /// no more than the time that had passed. QEMU misses some: its user network notices that the host has accepted a
-    /// connection, or that there is room in a full window, when something else wakes QEMU (7.2, `net/slirp.c`).
+    /// Each sleep in a row is at most twice as long as the one before. An idle board sleeps; a
+    /// missed interrupt costs no more than the time that had passed. QEMU misses some: its user
+    /// network notices that the host has accepted a connection, or that there is room in a full
+    /// window, when something else wakes QEMU (7.2, `net/slirp.c`).
     fn turn(&mut self, until: Option<Instant>) {
         if self.poll() != PollResult::None {
             self.nap = SHORTEST_NAP;

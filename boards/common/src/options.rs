@@ -21,8 +21,8 @@ pub struct Options<'a> {
     pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
-    /// How long to wait for it once it is reached. A server may well take its time before its first message and
-    /// between two, and may not stop in the middle of one.
+    /// How long to wait for it once it is reached. A server may well take its time before its first
+    /// message and between two, and may not stop in the middle of one.
     pub deadlines: Deadlines,
     /// Who we are to a server that speaks TLS, if it does.
     pub psk: Option<Psk<'a>>,

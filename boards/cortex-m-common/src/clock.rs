@@ -1,8 +1,9 @@
 //! Time since the start: SysTick, 24 bits that an exception extends to 64.
 //!
-//! The exception comes each time that the counter wraps (every 0.67 s at 25 MHz), also while the application computes.
-//! So no time is lost however seldom the clock is read. Time would be lost only if an emulator stopped the core for
-//! two wraps; with a tick each millisecond a busy host lost some in every run.
+//! The exception comes each time that the counter wraps (every 0.67 s at 25 MHz), also while the
+//! application computes. So no time is lost however seldom the clock is read. Time would be lost
+//! only if an emulator stopped the core for two wraps; with a tick each millisecond a busy host
+//! lost some in every run.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -36,7 +37,8 @@ pub fn ticks() -> u64 {
     })
 }
 
-/// The timer counts down. At 0 it stays for a tick, and QEMU 7.2 until the exception is pending: it is asked again.
+/// The timer counts down. At 0 it stays for a tick, and QEMU 7.2 until the exception is pending: it
+/// is asked again.
 fn counter() -> u32 {
     loop {
         let counter = SYST::get_current();

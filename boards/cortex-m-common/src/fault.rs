@@ -4,7 +4,8 @@ use core::arch::global_asm;
 
 use crate::stack;
 
-// It begins the stack anew, because the stack may be the reason, and a second fault would stop the core.
+// It begins the stack anew, because the stack may be the reason, and a second fault would stop the
+// core.
 global_asm!(
     ".section .HardFault.user, \"ax\"",
     ".global HardFault",
@@ -24,7 +25,8 @@ extern "C" fn fault(frame: *const u32) -> ! {
     if stack::has_left(frame) {
         defmt::error!("the stack has overflowed: give it more in memory.x");
     } else {
-        // Safety: the core pushed eight words, the program counter is the seventh (Armv7-M ARM, B1.5.6).
+        // Safety: the core pushed eight words, the program counter is the seventh (Armv7-M ARM,
+        // B1.5.6).
         let pc = unsafe { frame.add(6).read() };
         defmt::error!("hard fault at {:#010x}", pc);
     }

@@ -1,7 +1,8 @@
-//! What boards with a Cortex-M share: start, clock, sleep, handlers of faults and panics, the stack's measure.
+//! What boards with a Cortex-M share: start, clock, sleep, handlers of faults and panics, the
+//! stack's measure.
 //!
-//! SysTick is the [clock]. A board adds a one-shot timer ([`Alarm`]), a network device, and the numbers of their
-//! interrupts; its `memory.x` puts the stack below the data (see [`stack`]).
+//! SysTick is the [clock]. A board adds a one-shot timer ([`Alarm`]), a network device, and the
+//! numbers of their interrupts; its `memory.x` puts the stack below the data (see [`stack`]).
 
 #![no_std]
 #![warn(missing_docs)]
@@ -92,7 +93,8 @@ impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {
         Instant::from_micros((clock::ticks() * 2 / u64::from(self.megahertz.half)) as i64)
     }
 
-    /// An interrupt that comes after `idle` is pending and ends the sleep: it is taken when interrupts are on again.
+    /// An interrupt that comes after `idle` is pending and ends the sleep: it is taken when
+    /// interrupts are on again.
     fn wait(&mut self, until: Instant) {
         let left = until - self.now();
         let sleep = u32::try_from(left.total_micros()).unwrap_or(LONGEST);

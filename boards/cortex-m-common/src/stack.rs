@@ -9,10 +9,11 @@
 //! _stack_end = ORIGIN(RAM) - STACK;
 //! ```
 //!
-//! The linker then refuses data that leave less than `STACK`, and a stack that overflows leaves the memory. What is below
-//! the memory is closed with a region of the MPU, because not every machine faults there: QEMU's MPS2 ignores writes.
-//! So an overflow is a fault and never a changed number. That takes no memory, and no frame is large enough to jump
-//! over it, as it is over a guard between data and stack.
+//! The linker then refuses data that leave less than `STACK`, and a stack that overflows leaves the
+//! memory. What is below the memory is closed with a region of the MPU, because not every machine
+//! faults there: QEMU's MPS2 ignores writes. So an overflow is a fault and never a changed number.
+//! That takes no memory, and no frame is large enough to jump over it, as it is over a guard
+//! between data and stack.
 
 use cortex_m::peripheral::MPU;
 use cortex_m_rt::STACK_PAINT_VALUE;
@@ -45,7 +46,8 @@ pub(crate) fn guard(mpu: &mut MPU) {
     cortex_m::asm::isb();
 }
 
-/// Bytes from the top of the stack to the last word that is not as cortex-m-rt painted it at the reset.
+/// Bytes from the top of the stack to the last word that is not as cortex-m-rt painted it at the
+/// reset.
 pub fn used() -> usize {
     let (mut word, top) = (&raw const _stack_end, &raw const _stack_start);
     // Safety: the two are ends of the stack's memory, whose words may have any value.

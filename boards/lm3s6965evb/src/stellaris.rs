@@ -6,7 +6,8 @@ use smoltcp::time::Instant;
 
 /// Longest frame without its checksum.
 const FRAME: usize = 1514;
-/// A frame as the FIFO has it, in whole words: its length in two bytes, then itself, then its checksum.
+/// A frame as the FIFO has it, in whole words: its length in two bytes, then itself, then its
+/// checksum.
 type Buffer = [u8; 1520];
 const LENGTH: usize = 2;
 const CHECKSUM: usize = 4;
@@ -38,7 +39,8 @@ mod register {
 
 impl Registers {
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `Stellaris::new` gave us the registers, and all offsets are the controller's.
+        // Safety: the caller of `Stellaris::new` gave us the registers, and all offsets are the
+        // controller's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
 
@@ -94,7 +96,8 @@ impl Stellaris {
         let registers = Registers(registers);
         registers.write(register::RX_CONTROL, 1 << 4); // empties the FIFO
         registers.write(register::RX_CONTROL, 1 << 3 | 1); // damaged frames are dropped
-        registers.write(register::TX_CONTROL, 1 << 4 | 1 << 2 | 1 << 1 | 1); // duplex, checksum, padding
+        // Duplex, checksum, padding, on.
+        registers.write(register::TX_CONTROL, 1 << 4 | 1 << 2 | 1 << 1 | 1);
         registers.write(register::INTERRUPT_MASK, 1); // a frame has come
         Self {
             registers,

@@ -11,7 +11,8 @@ const LAN9118: *mut u32 = 0x4020_0000 as *mut u32;
 
 #[entry]
 fn main() -> ! {
-    // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the LAN9118's FIFO.
+    // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
+    // LAN9118's FIFO.
     static mut MEMORY: Memory<f64, 4096, 64, 7168> = Memory::new();
     // Safety: the address is this board's, and it is taken once.
     run(unsafe { forcewire_mps2::machine(LAN9118) }, MEMORY)

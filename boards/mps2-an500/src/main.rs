@@ -1,4 +1,5 @@
-//! forcewire on Arm's MPS2 with a Cortex-M7 (AN500), which computes f64 in hardware, as QEMU emulates it.
+//! forcewire on Arm's MPS2 with a Cortex-M7 (AN500), which computes f64 in hardware, as QEMU
+//! emulates it.
 
 #![no_std]
 #![no_main]
@@ -11,7 +12,8 @@ const LAN9118: *mut u32 = 0xa000_0000 as *mut u32;
 
 #[entry]
 fn main() -> ! {
-    // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the LAN9118's FIFO.
+    // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
+    // LAN9118's FIFO.
     static mut MEMORY: Memory<f64, 4096, 64, 7168> = Memory::new();
     // Safety: the address is this board's, and it is taken once.
     run(unsafe { forcewire_mps2::machine(LAN9118) }, MEMORY)

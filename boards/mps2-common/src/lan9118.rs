@@ -1,7 +1,8 @@
 //! SMSC's LAN9118 Ethernet controller, polled, for smoltcp.
 //!
-//! Register numbers and bits: SMSC LAN9118 datasheet, chapter 5. QEMU 7.2's model (`hw/net/lan9118.c`) has a
-//! receive FIFO of about 10 KiB and drops what doesn't fit: keep TCP's receive window under 8 KiB.
+//! Register numbers and bits: SMSC LAN9118 datasheet, chapter 5. QEMU 7.2's model
+//! (`hw/net/lan9118.c`) has a receive FIFO of about 10 KiB and drops what doesn't fit: keep TCP's
+//! receive window under 8 KiB.
 
 use forcewire_boards::Ethernet;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -50,7 +51,8 @@ mod mac {
 
 impl Registers {
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the controller's.
+        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the
+        // controller's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
 

@@ -15,7 +15,8 @@ unsafe extern "C" {
 /// log2 of the guard's bytes: GUARD in memory.x.
 const GUARD: u32 = 16;
 
-// No interrupt is ever taken, so a trap is a fault. It begins the stack anew, which may be the reason.
+// No interrupt is ever taken, so a trap is a fault. It begins the stack anew, which may be the
+// reason.
 global_asm!(
     ".align 2",
     "trap:",
@@ -29,8 +30,8 @@ pub fn guard() {
     let base = (&raw const _guard).addr();
     // Safety: nothing is there; the trap's handler never returns.
     unsafe {
-        // A power of two at its own multiple, whose low bits say how large it is; locked, which closes it for machine
-        // mode too (privileged architecture 1.12, 3.7.1).
+        // A power of two at its own multiple, whose low bits say how large it is; locked, which
+        // closes it for machine mode too (privileged architecture 1.12, 3.7.1).
         asm!(
             "csrw pmpaddr0, {region}",
             "csrw pmpcfg0, {closed}",

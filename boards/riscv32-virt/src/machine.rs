@@ -24,7 +24,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Lets the device's interrupt, of this number, and the timer wake the hart. They are never taken.
+    /// Lets the device's interrupt, of this number, and the timer wake the hart. They are never
+    /// taken.
     pub fn new(ethernet: Virtio, interrupt: usize) -> Self {
         // Safety: the PLIC is there, and interrupts are off.
         unsafe {

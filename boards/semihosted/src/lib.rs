@@ -1,4 +1,5 @@
-//! Log, options and exit of a board through its debugger or emulator: Arm's semihosting, which RISC-V has too.
+//! Log, options and exit of a board through its debugger or emulator: Arm's semihosting, which
+//! RISC-V has too.
 
 #![no_std]
 #![warn(missing_docs)]
@@ -10,8 +11,8 @@ use forcewire::Potential;
 use forcewire_boards::{Board, Memory, Options, Outcome};
 use semihosting::experimental::env;
 
-/// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the emulator with the
-/// outcome as its status.
+/// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the
+/// emulator with the outcome as its status.
 ///
 /// `stack_used` returns how many bytes of the stack the program has written to.
 pub fn run_with<'m, P: Potential, const N: usize, const B: usize, const R: usize>(

@@ -1,4 +1,5 @@
-//! What QEMU's machines `virt` share, whatever their core: the network device, and the stack's measure.
+//! What QEMU's machines `virt` share, whatever their core: the network device, and the stack's
+//! measure.
 
 #![no_std]
 #![warn(missing_docs)]

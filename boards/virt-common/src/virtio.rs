@@ -135,8 +135,8 @@ impl Virtio {
     fn take(&mut self) -> Option<usize> {
         let token = self.net.poll_receive()?;
         let buffer = self.buffers.get_mut(usize::from(token))?;
-        // Safety: a buffer that is given back gets the only free descriptor, the one that it had. So token and buffer
-        // belong together.
+        // Safety: a buffer that is given back gets the only free descriptor, the one that it had.
+        // So token and buffer belong together.
         let (header, len) = unsafe { self.net.receive_complete(token, buffer) }.ok()?;
         let frame = buffer.get(header..header + len);
         let taken = match (frame, self.received.get_mut(..len)) {

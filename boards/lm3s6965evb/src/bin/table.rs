@@ -1,4 +1,5 @@
-//! A potential of one's own on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128 atoms.
+//! A potential of one's own on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128
+//! atoms.
 
 #![no_std]
 #![no_main]
@@ -8,7 +9,8 @@ use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
 use forcewire_boards::{Memory, Options};
 use forcewire_cortex_m::{entry, run_with};
 
-/// Energy and force divided by distance, at equal steps of the squared distance, up to the cutoff's.
+/// Energy and force divided by distance, at equal steps of the squared distance, up to the
+/// cutoff's.
 type Pairs = [[f32; 2]; 2048];
 
 #[entry]

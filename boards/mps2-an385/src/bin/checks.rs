@@ -1,4 +1,5 @@
-//! Checks of what the boards share, for `tests/board`: `check=clock`, `check=stack`, `check=fault` or `check=panic`.
+//! Checks of what the boards share, for `tests/board`: `check=clock`, `check=stack`, `check=fault`
+//! or `check=panic`.
 
 #![no_std]
 #![no_main]

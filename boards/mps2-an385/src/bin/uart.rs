@@ -1,8 +1,9 @@
 //! Argon's forces over the board's UART: `forcewire::line` at this end, `examples/bridge` at the
 //! other.
 //!
-//! One structure a message. Options and the status at the end are those of the other boards. The log
-//! goes to the debugger's error output, because with `-serial stdio` the UART has the other one.
+//! One structure a message. Options and the status at the end are those of the other boards. The
+//! log goes to the debugger's error output, because with `-serial stdio` the UART has the other
+//! one.
 
 #![no_std]
 #![no_main]
