@@ -36,15 +36,8 @@ pub struct Machine<E, A> {
     pub alarm: A,
     /// Numbers of the interrupts of both.
     pub lines: [u16; 2],
-    /// How fast the core's clock ticks.
-    pub megahertz: Megahertz,
-}
-
-/// Ticks of the core's clock in two microseconds: 12.5 MHz is 25.
-#[derive(Clone, Copy)]
-pub struct Megahertz {
-    /// The number.
-    pub half: u32,
+    /// Ticks of the core's clock in a second.
+    pub hertz: u32,
 }
 
 /// Serves Lennard-Jones's potential on this machine, or ends at once without one; never returns.
@@ -90,7 +83,10 @@ impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros((clock::ticks() * 2 / u64::from(self.megahertz.half)) as i64)
+        let (ticks, second) = (clock::ticks(), u64::from(self.hertz));
+        // A product of all ticks would overflow after a week.
+        let micros = ticks / second * 1_000_000 + ticks % second * 1_000_000 / second;
+        Instant::from_micros(micros as i64)
     }
 
     /// An interrupt that comes after `idle` is pending and ends the sleep: it is taken when

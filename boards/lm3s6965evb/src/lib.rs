@@ -6,7 +6,7 @@
 mod stellaris;
 mod timer;
 
-use forcewire_cortex_m::{Machine, Megahertz};
+use forcewire_cortex_m::Machine;
 use stellaris::Stellaris;
 use timer::Timer;
 
@@ -21,7 +21,7 @@ const ETHERNETS: u32 = 1 << 30 | 1 << 28;
 const LINES: [u16; 2] = [42, 19];
 
 /// The core's clock after the reset (QEMU 7.2, hw/arm/stellaris.c).
-const CLOCK: Megahertz = Megahertz { half: 25 };
+const CLOCK: u32 = 12_500_000;
 
 /// The machine.
 ///
@@ -38,7 +38,7 @@ pub unsafe fn machine() -> Option<Machine<Stellaris, Timer>> {
             ethernet: Stellaris::new(ETHERNET),
             alarm: Timer::new(TIMER),
             lines: LINES,
-            megahertz: CLOCK,
+            hertz: CLOCK,
         })
     }
 }

@@ -3,7 +3,10 @@
 use forcewire_cortex_m::Alarm;
 
 /// The timer at its address.
-pub struct Timer(*mut u32);
+pub struct Timer {
+    registers: *mut u32,
+    ticks_a_microsecond: u32,
+}
 
 /// Numbers of registers.
 const CONTROL: usize = 0;
@@ -11,25 +14,26 @@ const VALUE: usize = 1;
 const RELOAD: usize = 2;
 const CLEAR: usize = 3;
 
-const TICKS_A_MICROSECOND: u32 = 25;
-
 impl Timer {
     /// # Safety
     ///
     /// `registers` must be where the timer's registers are, and no one else may use them.
-    pub unsafe fn new(registers: *mut u32) -> Self {
-        Self(registers)
+    pub unsafe fn new(registers: *mut u32, hertz: u32) -> Self {
+        Self {
+            registers,
+            ticks_a_microsecond: hertz / 1_000_000,
+        }
     }
 
     fn write(&mut self, register: usize, value: u32) {
         // Safety: the caller of `new` gave us the registers.
-        unsafe { self.0.add(register).write_volatile(value) }
+        unsafe { self.registers.add(register).write_volatile(value) }
     }
 }
 
 impl Alarm for Timer {
     fn set(&mut self, microseconds: u32) {
-        let ticks = microseconds.saturating_mul(TICKS_A_MICROSECOND).max(1);
+        let ticks = microseconds.saturating_mul(self.ticks_a_microsecond).max(1);
         self.write(CONTROL, 0);
         self.write(CLEAR, 1);
         self.write(RELOAD, ticks);
