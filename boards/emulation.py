@@ -180,7 +180,7 @@ def wait_for_port(port, server, patience=60):
 
 
 class Child:
-    """A process in a group of its own that is ended, with what it has started, when its block is left.
+    """A process in its own group. It is ended, with what it has started, when its block is left.
 
     What it prints goes to a file; of a board, warnings and errors are shown as they come, or all if `show`.
     """

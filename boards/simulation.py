@@ -12,7 +12,7 @@ PEERS = ROOT / "target" / "peers"
 IPI = PEERS / "ipi" / "bin" / "i-pi"
 IDENTITY = "board"
 
-# Argon, in atomic units but for the lattice; shifted to 0 at the cutoff, so that energy is conserved.
+# Argon, in atomic units but for the lattice; shifted to 0 at the cutoff, which conserves energy.
 SIGMA, EPSILON, CUTOFF = 6.43452, 0.000379384, 16.0863
 LATTICE = 5.26  # angstrom, of the face-centred cubic crystal
 BOHR = 0.52917721067  # angstrom

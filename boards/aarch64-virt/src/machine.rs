@@ -72,7 +72,7 @@ impl Board for Machine {
 
     fn wait(&mut self, until: Instant) {
         let micros = until.total_micros().unsigned_abs();
-        // One tick more, so that the time has come.
+        // One tick more: by then the time has come.
         let at = u128::from(micros) * u128::from(self.frequency) / 1_000_000 + 1;
         // Safety: the timer and the GIC are there.
         unsafe {

@@ -83,8 +83,7 @@ impl<'a, D: Board> Network<'a, D> {
         // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // A server that is gone without a word would be waited for for ever. One that only thinks
-        // answers these.
+        // Notices a server whose host has gone without a word. One that only thinks answers these.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);

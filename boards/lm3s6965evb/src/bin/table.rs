@@ -1,4 +1,4 @@
-//! A potential of one's own on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128
+//! A custom potential on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128
 //! atoms.
 
 #![no_std]
