@@ -19,7 +19,7 @@ ROOT = HERE.parent
 TOOLS = HERE / "target" / "tools"
 PRINTER = TOOLS / "bin" / "defmt-print"
 PRINTER_VERSION = "1.0.0"
-HOST = "host"  # no board: examples/driver.rs on this machine
+HOST = "host"  # no board: `forcewire driver` on this machine
 
 
 class Failure(Exception):
@@ -104,25 +104,25 @@ def install_emulator(name, progress):
         call("cargo", "install", "--quiet", "--locked", "--debug", "--root", TOOLS, f"defmt-print@{PRINTER_VERSION}")
 
 
-def example(name, progress):
-    """One of the host's programs."""
-    progress.say(f"building the host's {name}")
-    call("cargo", "build", "--release", "--quiet", "--example", name, cwd=ROOT)
-    return executable(name)
+def forcewire(progress):
+    """The command."""
+    progress.say("building the host's forcewire")
+    call("cargo", "build", "--release", "--quiet", "--package", "forcewire-cli", cwd=ROOT)
+    return executable("forcewire")
 
 
 def executable(name):
-    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / name
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / name
 
 
 def build(name, progress, tls=False, binary=None):
     """The firmware, or the host's driver."""
     if name == HOST:
-        return example("driver", progress)
+        return forcewire(progress)
     board, binary = BOARDS[name], binary or name
     progress.say(f"building the firmware {binary} (a minute the first time)")
     if board.on_line:
-        example("bridge", progress)
+        forcewire(progress)
     if board.in_c:
         call("make", "--silent", cwd=HERE / name)
         return HERE / "target" / name / name
@@ -160,7 +160,7 @@ def emulator(name, firmware, directory, options):
 
 def bridged(port, command):
     """A command whose input and output are a line, connected to a server."""
-    return [executable("bridge"), "--to", f"127.0.0.1:{port}", *command]
+    return [executable("forcewire"), "bridge", "--to", f"127.0.0.1:{port}", *command]
 
 
 def free_port():

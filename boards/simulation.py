@@ -107,7 +107,8 @@ def stunnel(directory, port, key):
 def driver(name, firmware, directory, port, lj, psk=None):
     """The command of a board, or of the host's driver, that serves i-PI."""
     if name == HOST:
-        return [firmware, "-a", "127.0.0.1", "-p", port, "-m", "lj", "-o", lj, "--cutoff", "shifted", "-v"]
+        flags = ["-a", "127.0.0.1", "-p", port, "-m", "lj", "-o", lj, "--cutoff", "shifted", "--init", "once", "-v"]
+        return [firmware, "driver", *flags]
     if BOARDS[name].in_c:
         return bridged(port, emulator(name, firmware, directory, f"lj={lj} patience=30"))
     options = f"port={port} lj={lj} cutoff=shifted patience=30"

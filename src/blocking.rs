@@ -74,6 +74,20 @@ pub trait Transport {
         self.flush(wait)
     }
 
+    /// Serves bytes that have come already to a connection for which it does not matter what is
+    /// waited for; 0 if there are none.
+    #[doc(hidden)]
+    fn serve(&mut self, buffer: &mut [u8]) -> usize {
+        let _ = buffer;
+        0
+    }
+
+    /// Whether [`serve`](Self::serve) has something.
+    #[doc(hidden)]
+    fn serves(&self) -> bool {
+        false
+    }
+
     /// Called when an exchange is done. A connection that limits the time of an exchange stops its
     /// clock.
     fn exchange_done(&mut self) {}
@@ -230,6 +244,13 @@ pub fn run<S: Transport, T: Exchange>(
             let wait = exchange.waits_for().taken();
             retry(|| socket.flush_with(exchange.lent(), &wait))?;
             flushed = true;
+        }
+        if socket.serves()
+            && let Ok(Step::Read(bytes)) = exchange.step()
+        {
+            let n = socket.serve(bytes);
+            exchange.advance(n);
+            continue;
         }
         let wait = exchange.waits_for();
         let lent = core::ptr::from_ref(exchange.lent());

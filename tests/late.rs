@@ -180,7 +180,7 @@ fn a_process_that_was_stopped_goes_on() {
     let port = listener.local_addr().unwrap().port();
     let mut command = example::driver();
     command.args(["-a", "127.0.0.1", "-m", "gas", "--init", "never"]);
-    command.args(["--patience", "1", "-p", &port.to_string()]);
+    command.args(["--patience", "3", "-p", &port.to_string()]);
     let driver = command.stderr(Stdio::piped()).spawn().unwrap();
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_nodelay(true).unwrap();
@@ -193,7 +193,7 @@ fn a_process_that_was_stopped_goes_on() {
     signal(Signal::STOP);
     let mut writer = peer.try_clone().unwrap();
     let writer = thread::spawn(move || writer.write_all(&message[100..]));
-    thread::sleep(Duration::from_millis(1800));
+    thread::sleep(Duration::from_millis(4000));
     assert!(!writer.is_finished());
     signal(Signal::CONT);
     let mut reply = vec![0; 100 + 24 * ATOMS];
@@ -232,6 +232,32 @@ fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_eve
 }
 
 /// What is refused before anything has moved is over: the time of the next exchange is its own.
+/// The answer to the STATUS after GETFORCE comes with the forces, in one read.
+#[test]
+fn an_evaluation_has_its_limit_from_its_own_positions() {
+    let limit = Duration::from_secs(1);
+    let (mut stream, mut peer) = pair(Deadlines::NONE.evaluation(limit));
+    let driver = thread::spawn(move || {
+        peer.read_exact(&mut [0; 12]).unwrap();
+        peer.write_all(READY).unwrap();
+        let mut message = vec![0; posdata(1).len() + 24];
+        let answer = layout::forceready(&[0.0], &[0.0; 3], &[0.0; 9], &[b""]);
+        for _ in 0..2 {
+            peer.read_exact(&mut message).unwrap();
+            thread::sleep(limit / 50);
+            peer.write_all(&[&answer[..], READY].concat()).unwrap();
+        }
+    });
+    let (mut server, mut forces) = (Server::new(), [[0.0; 3]; 1]);
+    let cell = Cell::orthorhombic([10.0; 3]);
+    for pause in [limit * 6 / 5, Duration::ZERO] {
+        let request = Request::new(&cell, &[[1.0, 2.0, 3.0]]);
+        blocking::run(&mut stream, server.evaluate(request, &mut forces, &mut [])).unwrap();
+        thread::sleep(pause);
+    }
+    driver.join().unwrap();
+}
+
 #[test]
 fn a_refused_exchange_takes_no_time_of_the_next() {
     let (mut stream, mut peer) = pair(Deadlines::NONE.exchange(2 * LIMIT));

@@ -587,6 +587,24 @@ fn a_position_that_is_not_finite() {
 }
 
 #[test]
+fn the_numbers_of_the_structure_before_prove_nothing() {
+    fn check<T: Scalar>() {
+        let mut structure = atoms(100);
+        let mut driver = Driver::new();
+        script_with_room::<f64>(&mut driver, Split::Bytes, 100, 1)
+            .hears(posdata(&structure))
+            .tells(structure.event());
+        driver.reset();
+        structure.positions[1][1] = f64::NAN;
+        script_with_room::<T>(&mut driver, Split::Random(5), 100, 1)
+            .hears(posdata(&structure))
+            .refuses(ProtocolError::NotFinite(Quantity::Positions));
+    }
+    check::<f64>();
+    check::<f32>();
+}
+
+#[test]
 fn the_rest_of_a_longer_array_may_hold_anything() {
     let mut driver = Driver::new();
     let mut positions = [[f64::NAN; 3]; 4];

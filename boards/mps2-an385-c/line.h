@@ -1,5 +1,6 @@
 // A serial line as forcewire's transport: the board's end of forcewire::line, whose documentation
-// (src/line/mod.rs) says what is on the line and why. At the other end is examples/bridge.
+// (src/line/mod.rs) says what is on the line and why. At the other end is
+// `forcewire bridge`.
 //
 // A UART moves bytes and may lose or change some; it has no connection and no end of a message.
 // The line brings these in frames with a checksum. What is damaged or lost ends the connection with

@@ -39,8 +39,8 @@ pub struct forcewire_answer_t {
     pub energy: f64,
     /// Hartree, made symmetric, not divided by the volume.
     pub virial: [[f64; 3]; 3],
-    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
-    /// is room for.
+    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
+    /// room for when they came: a call that goes on inside them needs a buffer of the same size.
     pub extras_size: usize,
 }
 

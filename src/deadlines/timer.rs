@@ -138,6 +138,12 @@ impl DeadlineTimer {
         self.exchange = None;
     }
 
+    /// Ends the time of what is computed.
+    #[cfg(feature = "std")]
+    pub(crate) const fn end_evaluation(&mut self) {
+        self.evaluation = None;
+    }
+
     /// The shortest time that this may take; without a limit, if `None`.
     #[cfg(feature = "std")]
     pub(crate) fn limit(&self, wait: &Wait) -> Option<Duration> {

@@ -250,7 +250,8 @@ impl<'a, P: Destination> Receive<'a, P> {
     /// All positions are here.
     fn received(&mut self, format: Format) {
         let driver = &mut *self.driver;
-        let finite = driver.not_finite || self.positions.all_finite(driver.total());
+        let finite =
+            driver.not_finite || self.positions.all_finite(driver.total(), &driver.progress);
         if driver.accepts(format, Quantity::Positions, finite) {
             driver.expect_message();
             driver.phase = Phase::HaveData;
@@ -284,7 +285,14 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
     fn advance(&mut self, n: usize) {
         let driver = &mut *self.driver;
-        if self.stage != Stage::Entered || driver.phase == Phase::HaveData || !driver.moved(n) {
+        if self.stage != Stage::Entered || driver.phase == Phase::HaveData {
+            return;
+        }
+        if !driver.moved(n) {
+            #[cfg(feature = "std")]
+            if P::IS_WIRE && driver.incoming() == Some(POSITIONS) {
+                self.positions.look(&mut driver.progress);
+            }
             return;
         }
         match driver.incoming() {

@@ -2,7 +2,7 @@
 
 use crate::exchange::Sealed;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::Gather;
+use crate::exchange::progress::{Gather, Progress};
 use crate::protocol::Scalar;
 use crate::protocol::layout::{ATOM, REAL};
 use crate::protocol::scalar::{
@@ -100,10 +100,16 @@ pub trait Destination: Sealed {
     #[doc(hidden)]
     fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool;
 
-    /// Whether all numbers of this many atoms are finite, as far as [`put`](Self::put) has not
-    /// looked.
+    /// Whether all numbers of this many atoms are finite, as far as nobody has looked.
     #[doc(hidden)]
-    fn all_finite(&self, natoms: usize) -> bool;
+    fn all_finite(&self, natoms: usize, progress: &Progress) -> bool;
+
+    /// Looks at what has come.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn look(&self, progress: &mut Progress) {
+        let _ = progress;
+    }
 
     /// Adds this many bytes of its memory to a fingerprint. False if nobody can know what it holds.
     #[doc(hidden)]
@@ -176,8 +182,13 @@ impl<A: Destination> Destination for Kept<A> {
         self.0.put(first, wire, not_finite)
     }
 
-    fn all_finite(&self, natoms: usize) -> bool {
-        self.0.all_finite(natoms)
+    fn all_finite(&self, natoms: usize, progress: &Progress) -> bool {
+        self.0.all_finite(natoms, progress)
+    }
+
+    #[cfg(feature = "std")]
+    fn look(&self, progress: &mut Progress) {
+        self.0.look(progress);
     }
 
     fn add_to(&self, _: &mut Fingerprint, _: usize) -> bool {
@@ -242,8 +253,14 @@ impl<T: Scalar> Destination for &mut [[T; 3]] {
         true
     }
 
-    fn all_finite(&self, natoms: usize) -> bool {
-        T::all_finite(self.get(..natoms).unwrap_or_default().as_flattened())
+    fn all_finite(&self, natoms: usize, progress: &Progress) -> bool {
+        let numbers = self.get(..natoms).unwrap_or_default().as_flattened();
+        T::all_finite(progress.unseen(numbers))
+    }
+
+    #[cfg(feature = "std")]
+    fn look(&self, progress: &mut Progress) {
+        progress.look(self.as_flattened());
     }
 
     fn add_to(&self, fingerprint: &mut Fingerprint, bytes: usize) -> bool {
@@ -276,7 +293,7 @@ impl<S: Sink> Destination for Chunks<'_, S> {
         finite
     }
 
-    fn all_finite(&self, _: usize) -> bool {
+    fn all_finite(&self, _: usize, _: &Progress) -> bool {
         true
     }
 

@@ -10,12 +10,16 @@ pub(crate) const SCRATCH: usize = 768;
 
 /// Where the bytes that move next are, and how many have moved.
 #[repr(C)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Bytes of the current slice that have moved, and how many there are.
     pub(crate) at: usize,
     pub(crate) end: usize,
     /// Bytes of the current message that have moved.
     pub(crate) message: usize,
+    /// Numbers at the beginning of the caller's array that are known to be finite. They are looked
+    /// at while they are in the cache; a device has none.
+    #[cfg(feature = "std")]
+    pub(crate) finite: usize,
     pub(crate) traffic: Traffic,
     pub(crate) scratch: Scratch,
 }
@@ -31,6 +35,8 @@ impl Progress {
             at: 0,
             end: len,
             message: 0,
+            #[cfg(feature = "std")]
+            finite: 0,
             traffic: Traffic {
                 received: 0,
                 sent: 0,
@@ -41,14 +47,36 @@ impl Progress {
 
     /// Begins with a field of this length, or with as much of it as the scratch holds.
     pub(crate) const fn expect(&mut self, len: usize) {
-        self.at = 0;
-        self.end = if len < SCRATCH { len } else { SCRATCH };
+        self.expect_array(if len < SCRATCH { len } else { SCRATCH });
     }
 
     /// Begins with a slice of the caller's memory.
     pub(crate) const fn expect_array(&mut self, len: usize) {
         self.at = 0;
         self.end = len;
+        #[cfg(feature = "std")]
+        {
+            self.finite = 0;
+        }
+    }
+
+    /// Looks at what has come of the caller's array of numbers.
+    #[cfg(feature = "std")]
+    pub(crate) fn look<T: Scalar>(&mut self, numbers: &[T]) {
+        let come = self.at / REAL;
+        if numbers
+            .get(self.finite..come)
+            .is_some_and(|come| T::all_finite(come))
+        {
+            self.finite = come;
+        }
+    }
+
+    /// The numbers of the caller's array at which nobody has looked.
+    pub(crate) fn unseen<'a, T>(&self, numbers: &'a [T]) -> &'a [T] {
+        #[cfg(feature = "std")]
+        let numbers = numbers.get(self.finite..).unwrap_or(numbers);
+        numbers
     }
 
     /// What is in the scratch.

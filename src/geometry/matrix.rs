@@ -48,13 +48,37 @@ pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
 // while they call soft float.
 #[inline(never)]
 pub(crate) fn are_finite(numbers: &[f64]) -> bool {
-    // An exponent of ones, and no other, carries into the sign when one is added to it. Three
-    // integer operations a number without a branch: vectors on a host, no soft float on a device.
-    let carries = numbers.iter().fold(0, |carries, number| {
-        let exponent = number.to_bits() & f64::INFINITY.to_bits();
-        carries | (exponent + (1 << (f64::MANTISSA_DIGITS - 1)))
+    #[cfg(not(feature = "std"))]
+    let carries = carries(numbers);
+    // By the chunk of 4 KiB from the end: the numbers that came last are still in the cache, and
+    // those that leave first will be.
+    #[cfg(feature = "std")]
+    let carries = numbers.rchunks(512).fold(0, |all, numbers| {
+        // A vector of high words at a time.
+        let (vectors, rest) = numbers.as_chunks::<4>();
+        let mut each = [0; 4];
+        for numbers in vectors {
+            for (carries, number) in each.iter_mut().zip(numbers) {
+                *carries |= carry(*number);
+            }
+        }
+        each.iter().fold(all | carries(rest), |all, one| all | one)
     });
-    carries >> 63 == 0
+    carries >> 31 == 0
+}
+
+fn carries(numbers: &[f64]) -> u32 {
+    numbers
+        .iter()
+        .fold(0, |carries, number| carries | carry(*number))
+}
+
+/// An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
+/// operations without a branch: vectors on a host, no soft float on a device.
+#[inline(always)]
+const fn carry(number: f64) -> u32 {
+    let high = (number.to_bits() >> 32) as u32;
+    (high & 0x7ff0_0000) + (1 << 20)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! and this protocol has no checksum: one flipped bit in a count changes all that follows. A
 //! [`Line`] around an `embedded-io` stream adds what is missing. It is itself such a stream, so
 //! [`serve`](crate::serve()) and [`blocking::run`](crate::blocking::run()) work over it. Its other
-//! end is a `Line` too, or the firmware in C of `boards/mps2-an385-c`, or `examples/bridge`, which
+//! end is a `Line` too, or the firmware in C of `boards/mps2-an385-c`, or `forcewire bridge`, which
 //! connects lines to a server.
 //!
 //! ```

@@ -107,9 +107,8 @@ impl Default for ConnectOptions {
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// An attempt lasts at least and at most this long: a host that swallows packets must not use up
-/// the time of others with the same name.
-const ATTEMPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// An attempt at all addresses of a name lasts at most this long.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// Connects to a server with the default [`ConnectOptions`].
 ///
@@ -140,10 +139,9 @@ pub fn connect_with(
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let remaining = options.connect.saturating_sub(start.elapsed());
-        let (least, most) = ATTEMPT;
         let limit = match options.connect.is_zero() {
-            true => most,
-            false => remaining.clamp(least, most),
+            true => ATTEMPT,
+            false => remaining.min(ATTEMPT),
         };
         let error = match attempt(address, limit) {
             Ok(socket) => return options.stream(socket, address.clone()),
@@ -186,9 +184,12 @@ fn is_worth_repeating(error: &io::Error) -> bool {
 fn attempt(address: &Address, limit: Duration) -> io::Result<Socket> {
     match address {
         Address::Tcp { host, port } => {
-            let mut first = None;
-            for address in resolve(host, *port)? {
-                match tcp(&address, limit) {
+            let (start, mut first) = (Instant::now(), None);
+            let addresses = resolve(host, *port)?;
+            for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+                // One that swallows packets leaves their share to the others.
+                let share = limit.saturating_sub(start.elapsed()) / left;
+                match tcp(address, share) {
                     Ok(socket) => return Ok(Socket::Tcp(socket)),
                     // One address that is worth another try is enough.
                     Err(error) => match &first {
@@ -217,8 +218,10 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = TcpStream::connect_timeout(address, limit)?;
     // The system may choose the port of the server as ours, and connect the socket to itself
     // (a simultaneous open) where nobody listens.
-    // One without a peer was reset just now, which its first message reports.
-    if socket.peer_addr().ok() == Some(socket.local_addr()?) {
+    if socket
+        .peer_addr()
+        .is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer))
+    {
         // Closed without waiting for stray packets, which would keep the port from its server.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         return Err(ErrorKind::ConnectionRefused.into());
@@ -227,7 +230,8 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
 }
 
 /// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
-/// has failed: a server that drops a driver is not one that isn't there.
+/// has failed. Here the first message reports it: as a reset, or as an end if it came before the
+/// socket was looked at.
 #[cfg(unix)]
 fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let start = Instant::now();
@@ -250,9 +254,12 @@ fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream
             Err(error) => return Err(error.into()),
         }
     }
-    match socket.take_error()? {
-        Some(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error),
-        _ => {}
+    // A socket that has a peer is connected, and its error is not a matter of connecting.
+    if let Err(unconnected) = socket.peer_addr() {
+        match socket.take_error()? {
+            Some(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            error => return Err(error.unwrap_or(unconnected)),
+        }
     }
     socket.set_nonblocking(false)?;
     Ok(socket.into())

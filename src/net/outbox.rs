@@ -40,10 +40,10 @@ impl Outbox {
         }
     }
 
-    /// Sends what is kept.
-    pub(super) fn flush(&mut self, socket: &Socket) -> io::Result<()> {
+    /// Sends what is kept, with the array that is lent.
+    pub(super) fn flush(&mut self, socket: &Socket, array: &[u8]) -> io::Result<()> {
         while !self.is_empty() {
-            self.send(socket, &[], true)?;
+            self.send(socket, array, true)?;
         }
         Ok(())
     }

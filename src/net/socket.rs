@@ -14,6 +14,7 @@ use std::vec::Vec;
 #[cfg(unix)]
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, recv, recvmsg, send, sendmsg},
 };
@@ -65,9 +66,19 @@ impl Socket {
 
     /// Gives up reading and writing when the peer does nothing for this long.
     pub(super) fn set_timeouts(&self, limit: Duration) -> io::Result<()> {
-        let options = self.options();
-        options.set_read_timeout(Some(limit))?;
-        options.set_write_timeout(Some(limit))
+        // None at all is no limit to the kernel, and an error to std.
+        let limit = Some(limit.max(Duration::from_micros(1)));
+        match self {
+            Self::Tcp(socket) => {
+                socket.set_read_timeout(limit)?;
+                socket.set_write_timeout(limit)
+            }
+            #[cfg(unix)]
+            Self::Unix(socket) => {
+                socket.set_read_timeout(limit)?;
+                socket.set_write_timeout(limit)
+            }
+        }
     }
 
     /// Loses a connection to a host that does not answer for this long.
@@ -85,14 +96,6 @@ impl Socket {
             .with_interval(seconds(limit.saturating_sub(idle) / PROBES))
             .with_retries(PROBES);
         SockRef::from(socket).set_tcp_keepalive(&options)
-    }
-
-    fn options(&self) -> SockRef<'_> {
-        match self {
-            Self::Tcp(socket) => socket.into(),
-            #[cfg(unix)]
-            Self::Unix(socket) => socket.into(),
-        }
     }
 
     pub(super) const fn is_tcp(&self) -> bool {
@@ -125,7 +128,8 @@ impl Socket {
         event: PollFlags,
         limit: Option<Duration>,
     ) -> io::Result<()> {
-        if !self.options().nonblocking()? {
+        let flags = OFlag::from_bits_retain(fcntl(self, FcntlArg::F_GETFL)?);
+        if !flags.contains(OFlag::O_NONBLOCK) {
             return Ok(());
         }
         let limit = limit.map(|limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 #[cfg(unix)]
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
@@ -43,6 +43,8 @@ pub struct Stream {
     timer: DeadlineTimer,
     /// After which time the kernel wakes a call to look at the clock.
     tick: Option<Duration>,
+    /// There is a limit for what a peer computes, which ends with what it sends.
+    timed: bool,
     /// Whether a call may wait at all.
     waits: bool,
     /// The peer sends with Nagle's algorithm.
@@ -79,6 +81,7 @@ impl Stream {
             connected: Instant::now(),
             timer: DeadlineTimer::new(deadlines),
             tick,
+            timed: deadlines.evaluation.is_some(),
             waits: true,
             delays: false,
             budget: 0,
@@ -277,6 +280,18 @@ impl Stream {
     }
 }
 
+/// For waiting beside other things, after a [`poll`](Stream::poll) that was pending and need not be
+/// made again at once ([`must_poll_again`](Stream::must_poll_again)). Only the stream may move bytes.
+#[cfg(unix)]
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 /// Gives up the connection, which blocks. What the stream has read ahead or kept is lost: between
 /// two messages that is nothing.
 #[cfg(unix)]
@@ -299,7 +314,19 @@ impl Transport for Stream {
         if self.inbox.is_empty() {
             return self.receive(buffer, wait);
         }
+        if !wait.evaluating {
+            // What was computed has come, though the kernel is not asked for what follows it.
+            self.timer.end_evaluation();
+        }
         Ok(self.inbox.serve(buffer))
+    }
+
+    fn serve(&mut self, buffer: &mut [u8]) -> usize {
+        self.inbox.serve(buffer)
+    }
+
+    fn serves(&self) -> bool {
+        self.waits && !self.timed && !self.inbox.is_empty()
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
@@ -322,6 +349,16 @@ impl Transport for Stream {
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<io::Error>> {
         if self.outbox.is_empty() {
             return Ok(());
+        }
+        // Most messages are taken at once: no need for a clock.
+        #[cfg(unix)]
+        match self.outbox.send(&self.socket, array, false) {
+            Ok(()) if self.outbox.is_empty() => return Ok(()),
+            Err(error) if !is_timeout(&error) && error.kind() != ErrorKind::Interrupted => {
+                self.outbox.take_over(array);
+                return Err(Error::Transport(self.named(error)));
+            }
+            _ => {}
         }
         let wait = wait.taken();
         let sent = self.within(&wait, WRITING, |stream, waits| {

@@ -65,14 +65,11 @@ impl Header {
 
     /// Reads a header; trailing blanks and NULs (C drivers pad with them) are all the same.
     pub(crate) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
-        Self::ALL.into_iter().find(|header| {
-            let expected = header.bytes().iter();
-            // No word has a blank in it, so a NUL may stand for any.
-            (expected.zip(bytes)).all(|(&expected, &byte)| match expected {
-                b' ' => byte == b' ' || byte == 0,
-                _ => byte == expected,
-            })
-        })
+        // No word has a blank in it, so a NUL may stand for any.
+        let padded = bytes.map(|byte| if byte == 0 { b' ' } else { byte });
+        Self::ALL
+            .into_iter()
+            .find(|header| *header.bytes() == padded)
     }
 }
 

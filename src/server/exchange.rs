@@ -151,7 +151,14 @@ impl<T: Scalar> Course<'_, T> {
     // From here, as in `prepare`.
     #[inline(never)]
     fn advance(&mut self, n: usize) {
-        if self.stage != Stage::Entered || !self.moved(n) {
+        if self.stage != Stage::Entered {
+            return;
+        }
+        if !self.moved(n) {
+            #[cfg(feature = "std")]
+            if T::IS_WIRE && self.server.incoming() == Some(Field::Forces) {
+                self.server.progress.look(self.forces.as_flattened());
+            }
             return;
         }
         if let Some(virial) = self.take_virial() {
@@ -387,7 +394,7 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     }
 
     fn lent(&self) -> &[u8] {
-        T::as_wire(self.course.request.numbers(0)).unwrap_or_default()
+        T::as_wire(self.course.request.positions.as_flattened()).unwrap_or_default()
     }
 
     #[inline(always)]

@@ -16,6 +16,12 @@ impl<T: Scalar> Course<'_, T> {
         if self.server.has_failed() {
             return Ok(());
         }
+        // Only another discard continues one that has begun.
+        let takes = matches!(self.goal, Forces | Evaluate);
+        if takes && self.server.owes_forces() && self.server.structures == 0 {
+            let error = ProtocolError::Unfinished(Header::ForceReady);
+            return self.server.refuse(error);
+        }
         let has_request = matches!(self.goal, Initialize | Send | Evaluate);
         if self.is_bound() && !(has_request && self.is_same_request()) {
             let owed = self.server.owes_forces() && !self.needs_request();
@@ -26,18 +32,13 @@ impl<T: Scalar> Course<'_, T> {
             };
             return self.server.refuse(error);
         }
-        if !matches!(self.goal, Forces | Evaluate) {
+        if !takes {
             return Ok(());
         }
         // INIT names the replica of the positions that follow it.
         let announced = self.server.init.filter(|_| self.goal == Evaluate);
         if announced.is_some_and(|init| init != self.of_init()) {
             return self.server.refuse(ProtocolError::Unfinished(Header::Init));
-        }
-        // Only another discard continues one that has begun.
-        if self.server.owes_forces() && self.server.structures == 0 {
-            let error = ProtocolError::Unfinished(Header::ForceReady);
-            return self.server.refuse(error);
         }
         if !self.answer_has_begun() {
             return Ok(());

@@ -179,7 +179,8 @@ impl<T: Scalar> Course<'_, T> {
             }
             return;
         }
-        let finite = server.not_finite || T::all_finite(self.forces.as_flattened());
+        let finite =
+            server.not_finite || T::all_finite(server.progress.unseen(self.forces.as_flattened()));
         if server.accepts(Quantity::Forces, finite) {
             let copies = server.carried.saturating_sub(server.structures);
             server.copies(copies.saturating_mul(server.natoms()).saturating_mul(ATOM));

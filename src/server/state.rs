@@ -98,6 +98,15 @@ impl Server {
         )
     }
 
+    /// The field of FORCEREADY that is coming.
+    #[cfg(feature = "std")]
+    pub(super) const fn incoming(&self) -> Option<Field> {
+        match self.state {
+            State::Receiving(place) => Some(place.field),
+            _ => None,
+        }
+    }
+
     /// Whether an answer to positions is owed, or is coming.
     #[inline(never)]
     pub(super) const fn owes_forces(&self) -> bool {

@@ -1,4 +1,4 @@
-//! System calls of `examples/driver.rs` and `examples/server.rs` an evaluation, counted by strace.
+//! System calls of `forcewire driver` and `forcewire evaluate` an evaluation, counted by strace.
 //!
 //! `cargo bench --bench calls`; needs `strace` (Debian's package of that name). FORCEWIRE_OVERWRITE=1 writes the table
 //! into the manual.
@@ -87,7 +87,8 @@ fn strace(summary: &Path, program: &Command) -> Command {
         "-e",
         "trace=network,read,write,readv,writev,poll,select,epoll_wait,futex",
     ]);
-    command.arg("-o").arg(summary).arg(program.get_program());
+    command.arg("-o").arg(summary);
+    command.arg(program.get_program()).args(program.get_args());
     command
 }
 
@@ -107,8 +108,8 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
     );
     let frame = format!("{natoms}\n\n{}", "Ar 0 0 0\n".repeat(natoms));
     std::fs::write(&frames, frame.repeat(evaluations(natoms))).expect("a file");
-    let mut command = strace(&summary, &example::server());
-    command.arg(&frames).args(["--evaluate", "--mode", mode]);
+    let mut command = strace(&summary, &example::evaluate());
+    command.arg(&frames).args(["--mode", mode]);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let socket = directory.path().join("socket");
     if transport == "tcp" {
@@ -119,7 +120,10 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
     let mut child = command.spawn().expect("strace");
     let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut line = String::new();
-    said.read_line(&mut line).expect("the server");
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("the server") > 0);
+    }
     if transport == "tcp" {
         let (_, address) = line.trim_end().rsplit_once(' ').expect("an address");
         let mut peer = TcpStream::connect(address).expect("the server");

@@ -106,7 +106,7 @@ program bound
 
 contains
 
-   ! In the order of operations of examples/driver.rs, so that not a bit differs.
+   ! In the order of operations of `forcewire driver`, so that not a bit differs.
    subroutine springs
       integer :: a, b
       real(c_double) :: x(3), f(3)

@@ -144,7 +144,7 @@ impl Simulation {
     }
 }
 
-/// `examples/driver.rs`.
+/// `forcewire driver`.
 pub fn rust(port: u16, _: &str) -> Command {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     call(
@@ -154,14 +154,15 @@ pub fn rust(port: u16, _: &str) -> Command {
                 "build",
                 "--quiet",
                 "--release",
-                "--example",
-                "driver",
+                "--package",
+                "forcewire-cli",
                 "--target-dir",
             ])
             .arg(target),
     );
-    let mut command = Command::new(target.join("release/examples/driver"));
+    let mut command = Command::new(target.join("release/forcewire"));
     command.args([
+        "driver",
         "-a",
         "127.0.0.1",
         "-p",

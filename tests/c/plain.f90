@@ -76,7 +76,7 @@ program plain
 
 contains
 
-   ! In the order of operations of examples/driver.rs, so that not a bit differs.
+   ! In the order of operations of `forcewire driver`, so that not a bit differs.
    subroutine springs
       integer :: a, b
       energy = 0

@@ -1,4 +1,4 @@
-//! The examples as programs that tests start.
+//! The programs that tests start: the examples and the command.
 
 #![allow(dead_code)] // each test starts its own
 
@@ -7,54 +7,70 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// `examples/driver.rs`.
-pub fn driver() -> Command {
-    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(DRIVER.get_or_init(|| built("driver")))
+/// A program of `examples`.
+pub fn named(name: &str) -> Command {
+    Command::new(built(&["--example", name], &format!("examples/{name}")))
 }
 
-/// `examples/server`.
-pub fn server() -> Command {
-    static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(SERVER.get_or_init(|| built("server")))
+/// `forcewire driver`.
+pub fn driver() -> Command {
+    forcewire("driver")
+}
+
+/// `forcewire relay`.
+pub fn relay() -> Command {
+    forcewire("relay")
+}
+
+/// `forcewire evaluate`.
+pub fn evaluate() -> Command {
+    forcewire("evaluate")
+}
+
+/// `forcewire md`.
+pub fn md() -> Command {
+    forcewire("md")
 }
 
 /// `examples/tls.rs`.
 pub fn tls() -> Command {
     static TLS: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(TLS.get_or_init(|| built("tls")))
+    Command::new(TLS.get_or_init(|| built(&["--example", "tls"], "examples/tls")))
 }
 
-/// `examples/check`.
-pub fn check() -> Command {
-    static CHECK: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(CHECK.get_or_init(|| built("check")))
-}
-
-/// `examples/bridge`.
+/// `forcewire bridge`.
 pub fn bridge() -> Command {
-    static BRIDGE: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(BRIDGE.get_or_init(|| built("bridge")))
+    forcewire("bridge")
 }
 
-/// Builds an example from the source as it is now, in the profile and the place of the tests.
-fn built(example: &str) -> PathBuf {
+/// A command of `forcewire`.
+fn forcewire(command: &str) -> Command {
+    static FORCEWIRE: OnceLock<PathBuf> = OnceLock::new();
+    let binary = ["--package", "forcewire-cli", "--bin", "forcewire"];
+    let program = FORCEWIRE.get_or_init(|| built(&binary, "forcewire"));
+    let mut forcewire = Command::new(program);
+    forcewire.arg(command);
+    forcewire
+}
+
+/// Builds a program from the source as it is now, in the profile and the place of the tests.
+fn built(target: &[&str], path: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {
         "dev"
     } else {
         "release"
     };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--example", example])
-        .args(["--profile", profile])
+        .args(["build", "--quiet", "--profile", profile])
+        .args(target)
         .args([
             "--manifest-path",
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         ])
         .arg("--target-dir")
-        .arg(target)
+        .arg(place)
         .env_remove("CARGO_BUILD_TARGET");
     assert!(cargo.status().unwrap().success(), "{cargo:?}");
     let directory = if cfg!(debug_assertions) {
@@ -62,6 +78,6 @@ fn built(example: &str) -> PathBuf {
     } else {
         "release"
     };
-    let path = target.join(directory).join("examples").join(example);
+    let path = place.join(directory).join(path);
     path.with_extension(env::consts::EXE_EXTENSION)
 }

@@ -129,7 +129,8 @@ fn a_full_queue_is_waited_for_as_long_as_was_said() {
     let error = connect_with(&address, SHORT, |_, _| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert!(error.to_string().contains("its queue is full"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    let late = start.elapsed() - SHORT.connect;
+    assert!(late < Duration::from_millis(500), "{late:?} too late");
 
     // One that accepts again has room.
     thread::scope(|scope| {
@@ -169,7 +170,9 @@ fn a_server_that_drops_its_driver_at_once_is_there() {
         let once = LONG.connect(Duration::ZERO);
         let mut stream = connect_with(&address, once, |_, _| {}).unwrap();
         match blocking::run(&mut stream, Driver::new().receive(&mut [[0.0; 3]; 1])) {
-            Ok(Event::Closed) | Err(Error::Transport(_)) => {}
+            Err(Error::Transport(error)) if error.kind() == ErrorKind::ConnectionReset => {}
+            // It came before the socket was looked at.
+            Ok(Event::Closed) => {}
             result => panic!("{result:?}"),
         }
     }

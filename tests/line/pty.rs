@@ -1,10 +1,11 @@
-//! `examples/bridge` between boards on pseudo-terminals and a server on a TCP port.
+//! `forcewire bridge` between boards on pseudo-terminals and a server on a TCP port.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::Child;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,14 +88,18 @@ struct Bridge(Child);
 
 impl Bridge {
     fn start(server: &TcpListener, devices: &[&str]) -> Self {
-        let mut command = example::bridge();
-        for device in devices {
-            command.args(["--serial", device]);
-        }
-        let address = server.local_addr().unwrap();
-        let child = command.args(["--to", &address.to_string()]).spawn();
-        Self(child.unwrap())
+        let address = server.local_addr().unwrap().to_string();
+        Self(bridge(&address, devices).spawn().unwrap())
     }
+}
+
+fn bridge(address: &str, devices: &[&str]) -> Command {
+    let mut command = example::bridge();
+    for device in devices {
+        command.args(["--serial", device]);
+    }
+    command.args(["--to", address]);
+    command
 }
 
 impl Drop for Bridge {
@@ -232,4 +237,48 @@ fn a_cut_message_of_the_server_is_an_error_for_the_driver() {
     let mut line = blocking::WithDeadlines::new(&mut board.line, Deadlines::NONE, clock);
     let served = serve::<1>(&mut line, &mut Harmonic::<f64>::new(0.5));
     assert!(matches!(served, Err(Error::Protocol(_))), "{served:?}");
+}
+
+/// Anyone may put a link into /tmp, or listen there.
+#[test]
+fn a_unix_server_is_connected_and_a_link_to_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, link) = (
+        directory.path().join("ipi_a"),
+        directory.path().join("link"),
+    );
+    let listener = UnixListener::bind(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut board = board();
+
+    let mut command = bridge(link.to_str().unwrap(), &[&board.device]);
+    let child = command.arg("-v").stderr(Stdio::piped()).spawn().unwrap();
+    let mut refusing = Bridge(child);
+    let opened = board.line.open(Duration::from_secs(1));
+    assert!(opened.is_err());
+    let said = BufReader::new(refusing.0.stderr.take().unwrap());
+    let refused = |line: io::Result<String>| line.unwrap().contains("it is a symbolic link");
+    assert!(said.lines().any(refused));
+    drop(refusing);
+    listener.set_nonblocking(true).unwrap();
+    let nobody = listener.accept().unwrap_err();
+    assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
+
+    let child = bridge(path.to_str().unwrap(), &[&board.device]).spawn();
+    let _bridge = Bridge(child.unwrap());
+    board.line.open(PATIENCE).unwrap();
+    listener.accept().unwrap();
+}
+
+#[test]
+fn a_command_is_a_line_and_its_status_the_bridges() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = bridge(&address, &[]);
+    let status = command.args(["sh", "-c", "exit 7"]).status().unwrap();
+    assert_eq!(status.code(), Some(7));
+    for nonsense in [&["--to", "nowhere"][..], &["--to", "h:1"], &["true"]] {
+        let output = example::bridge().args(nonsense).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{nonsense:?}");
+    }
 }

@@ -115,7 +115,7 @@ fn without_init() {
         let said = Simulation::new(Cluster, 8, 20)
             .speaking(messages)
             .agrees(&["--init", "never"]);
-        assert!(!said.contains("replica"), "{said}");
+        assert!(!said.contains("INIT of replica"), "{said}");
     }
 }
 
@@ -130,7 +130,7 @@ fn with_init_before_every_structure() {
         let said = Simulation::new(Cluster, 8, 20)
             .speaking(messages)
             .agrees(&["--init", "every"]);
-        let count = said.matches("driver: replica ").count();
+        let count = said.matches("forcewire: INIT of replica ").count();
         assert!(count >= exchanges, "{count} INITs with {messages:?}");
     }
 }
@@ -143,7 +143,7 @@ fn batches_that_were_not_announced_are_refused() {
         let mut server = simulation.start();
         let (status, said) = server.driver(&["--init", "never"]).end();
         assert_eq!(status, Some(1), "{said}");
-        assert!(said.contains("sends batches of structures"), "{said}");
+        assert!(said.contains("the server sends batches"), "{said}");
         // i-PI goes on with a driver that asks.
         let mut good = server.driver(&[]);
         server.ends_like(&simulation.reference());
@@ -286,7 +286,7 @@ fn driver_takes_over_from_one_that_was_killed() {
         let mut good = server.driver(&[]);
         server.reaches(20);
         let mut slow = server.driver(&["-v", "-m", "gas", "-o", "100"]);
-        slow.says("replica");
+        slow.says("INIT of replica");
         // Killed while it computes: i-PI's polling thread does not survive a driver that goes before it has
         // read everything (`recvall` catches no ConnectionResetError).
         sleep(Duration::from_millis(300));
@@ -344,9 +344,9 @@ fn driver_says_that_ipi_is_gone() {
             server.reaches(20);
             server.process().kill();
             let (status, said) = driver.end();
-            assert_eq!(status, Some(1), "{said}");
             // Between two messages, inside one, or with a reply that nobody had read.
             let between = said.contains("closed the connection without EXIT");
+            assert_eq!(status, Some(i32::from(!between)), "{said}");
             let inside = said.contains("closed the connection inside");
             assert!(between || inside || said.contains("lost:"), "{said}");
         }

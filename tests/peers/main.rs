@@ -1,4 +1,4 @@
-//! Both sides against real peers, as their users start them: `examples/driver.rs` and i-PI or ASE, `net::Pool` and the
+//! Both sides against real peers, as their users start them: `forcewire driver` and i-PI or ASE, `net::Pool` and the
 //! drivers that there are. Who they are stands in `table.rs`.
 //!
 //! They need the peers, so `cargo test` leaves them out and says so. With them:
@@ -13,7 +13,6 @@
 #![cfg(unix)]
 
 mod ase;
-mod check;
 mod drivers;
 #[path = "../common/example.rs"]
 mod example;
@@ -23,6 +22,7 @@ mod ipi;
 mod page;
 mod process;
 mod reference;
+mod relay;
 mod simulation;
 mod table;
 mod tls;

@@ -255,12 +255,38 @@ impl Server {
 
     /// Starts a driver of ours.
     pub fn driver(&self, flags: &[&str]) -> Process {
+        self.start_driver(self.address(example::driver()), flags)
+    }
+
+    /// Starts a relay.
+    pub fn relay(&self, flags: &[&str]) -> Process {
+        let mut command = example::relay();
+        let server = match self.simulation.transport {
+            Tcp => format!("127.0.0.1:{}", self.port),
+            Unix => format!("{}{NAME}", self.prefix()),
+        };
+        command.args(["--to", &server, "--listen"]);
+        command.arg(self.directory().join("relay")).args(flags);
+        Process::start(&mut command, "the relay", self.directory())
+    }
+
+    /// Starts a driver that connects to the relay.
+    pub fn driver_of_relay(&self, flags: &[&str]) -> Process {
+        let mut command = example::driver();
+        let address = self.directory().join("relay");
+        command.args(["-u", "-S", "", "-a"]).arg(address);
+        self.start_driver(command, flags)
+    }
+
+    fn start_driver(&self, mut command: Command, flags: &[&str]) -> Process {
         let model = match self.simulation.system {
-            Cluster => format!("-m lj -o {SIGMA},{EPSILON},inf --cutoff truncated"),
+            // Beyond all pairs, and short of all images.
+            Cluster => format!("-m lj -o {SIGMA},{EPSILON},90 --cutoff truncated"),
             Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
-        let mut command = self.address(example::driver());
+        // i-PI announces batches only to a driver that asks.
+        command.args(["--init", "once"]);
         command.args(model.split(' ')).args(flags);
         let directory = self.directory.path();
         let number = fs::read_dir(directory).unwrap().count();
@@ -356,8 +382,8 @@ fn rows(output: &str) -> Trajectory {
 pub fn evaluations(said: &str) -> usize {
     let parse = |line: &str| {
         let (count, _) = line
-            .strip_prefix("driver: ")?
-            .split_once(" evaluations in ")?;
+            .strip_prefix("forcewire: ")?
+            .split_once(" evaluation")?;
         count.parse().ok()
     };
     said.lines()

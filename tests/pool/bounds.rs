@@ -1,12 +1,13 @@
 //! What a pool keeps, and for how long.
 
 use std::io::Read;
+use std::time::Duration;
 
 use forcewire::net::{Matching, PoolOptions};
 use forcewire::{Initialize, Mode};
 
 use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
-use crate::peers::{Played, Server, check, good, job, positions, truth};
+use crate::peers::{Played, Server, check, computing, good, idle, job, positions, truth};
 
 /// Kilobytes that this process has in memory.
 fn resident() -> usize {
@@ -127,4 +128,30 @@ fn a_job_that_is_gone_does_not_settle_the_number_of_atoms() {
     server.pool.submit(job(3, 1)).unwrap();
     let _driver = server.good();
     check(&server.answer(), 3, 1);
+}
+
+/// Nanoseconds that this thread has run.
+fn busy() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// It came back after losing its first job and has to wait for another, but there is none any more.
+#[test]
+fn a_driver_that_is_held_back_costs_nothing() {
+    let mut server = Server::new(PoolOptions::default());
+    let ticket = server.pool.submit(job(2, 1)).unwrap();
+    // The last one waits for 200 ms.
+    for _ in 0..3 {
+        computing(&server, 2, drop);
+        server.left();
+    }
+    let _back = server.good();
+    server.joined(1);
+    server.pool.cancel(ticket);
+    idle(&mut server.pool, Duration::from_millis(200));
+    let before = busy();
+    idle(&mut server.pool, Duration::from_millis(500));
+    let spent = Duration::from_nanos(busy() - before);
+    assert!(spent < Duration::from_millis(25), "{spent:?}");
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use forcewire::Mode;
-use forcewire::net::{LeftReason, PoolEvent, PoolOptions};
+use forcewire::net::{EvaluateFailure, LeftReason, PoolEvent, PoolOptions};
 
 use crate::common::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, forceready};
 use crate::peers::{LIMIT, Played, Server, check, computing, job, positions, truth};
@@ -216,4 +216,15 @@ fn one_that_comes_back_without_an_answer_waits_longer_each_time() {
     for (wait, least) in waits.iter().zip([0, 50, 100, 200, 200]) {
         assert!(*wait >= Duration::from_millis(least), "{waits:?}");
     }
+}
+
+#[test]
+fn a_drained_pool_is_of_no_more_use() {
+    let mut server = Server::new(PoolOptions::default());
+    server.pool.drain();
+    let error = server.pool.listen(&"localhost:0".parse().unwrap());
+    assert_eq!(error.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    let error = server.pool.evaluate([job(2, 1)], None, |_| {}).unwrap_err();
+    assert!(matches!(error.why, EvaluateFailure::Draining), "{error}");
+    assert_eq!(error.jobs, [job(2, 1)]);
 }

@@ -1,6 +1,6 @@
 //! Drivers that have answered, drivers that are new, and drivers that come back without an answer.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
-use crate::common::{READY, forceready};
-use crate::peers::{Server, check, computing, job, positions, truth};
+use crate::common::{READY, STATUS, forceready};
+use crate::peers::{Played, Server, check, computing, job, positions, truth};
 
 /// Says READY, takes a job and closes; and comes again at once, until it is dropped.
 struct Flapping {
@@ -41,7 +41,7 @@ impl Flapping {
                 if stream.read_exact(&mut heard).is_err() {
                     continue;
                 }
-                let _ = std::io::Write::write_all(&mut stream, READY);
+                let _ = stream.write_all(READY);
                 heard.resize(160 + 24 * natoms + 24, 0);
                 if stream.read_exact(&mut heard).is_ok() {
                     jobs.fetch_add(1, Ordering::Relaxed);
@@ -137,4 +137,56 @@ fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     let answer = server.answer();
     check(&answer, 2, 3);
     assert_eq!(answer.attempts, 2);
+}
+
+/// What a driver says to positions of two atoms and the STATUS after them.
+fn answer_to(posdata: &[u8]) -> Vec<u8> {
+    let number = |at| f64::from_le_bytes(posdata[at..at + 8].try_into().unwrap());
+    let atom = |i: usize| [0, 8, 16].map(|at| number(160 + 24 * i + at));
+    [&forceready(&truth(&[atom(0), atom(1)]))[..], READY].concat()
+}
+
+/// Answers a job, takes the next and closes; and comes again at once, until the server has gone.
+fn answers_one_and_loses_the_next(path: PathBuf) {
+    let serves = move || {
+        let mut stream = UnixStream::connect(&path)?;
+        let mut heard = [0; 12];
+        stream.read_exact(&mut heard)?;
+        stream.write_all(READY)?;
+        let mut message = [0; 160 + 48 + 24];
+        stream.read_exact(&mut message)?;
+        stream.write_all(&answer_to(&message))?;
+        stream.read_exact(&mut message)
+    };
+    thread::spawn(move || while serves().is_ok() {});
+}
+
+/// All that it loses goes to the driver that is slow and does not leave.
+#[test]
+fn one_that_answers_a_job_and_loses_the_next_does_not_end_a_run() {
+    let mut server = Server::new(PoolOptions::default().attempts(Some(3)));
+    let path = server.path();
+    thread::spawn(move || {
+        let mut driver = Played::connect(&path);
+        driver.hears(STATUS);
+        driver.says(READY);
+        loop {
+            let mut message = [0; 160 + 48 + 24];
+            if driver.0.read_exact(&mut message).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+            driver.says(answer_to(&message));
+        }
+    });
+    server.joined(1);
+    server.pool.submit(job(2, 0)).unwrap();
+    check(&server.answer(), 2, 0);
+    answers_one_and_loses_the_next(server.path());
+    let jobs: Vec<_> = (1..9).map(|salt| job(2, salt)).collect();
+    let limit = Some(Duration::from_secs(60));
+    let answers = server.pool.evaluate(jobs, limit, |_| {}).unwrap();
+    for (salt, answer) in (1..9).zip(&answers) {
+        check(answer, 2, salt);
+    }
 }

@@ -139,6 +139,35 @@ fn structure(salt: usize) -> crate::common::Structure {
     }
 }
 
+/// As a relay does, whose server says INIT when drivers have joined.
+#[test]
+fn the_text_of_init_may_come_after_the_drivers() {
+    let mut server = Server::new(PoolOptions::default());
+    let mut driver = server.play();
+    let player = std::thread::spawn(move || {
+        driver.hears(STATUS);
+        driver.says(NEEDINIT);
+        for (replica, text) in [(7, &b"k:1"[..]), (8, b"k:2")] {
+            driver.hears(init(replica, text));
+            driver.hears(STATUS);
+            driver.says(READY);
+            let salt = usize::try_from(replica).unwrap();
+            driver.hears(crate::common::posdata(&structure(salt)));
+            driver.hears([GETFORCE, STATUS].concat());
+            driver.says([&forceready(&truth(&positions(2, salt)))[..], NEEDINIT].concat());
+        }
+        driver.hears(EXIT);
+    });
+    server.joined(1);
+    for (salt, text) in [(7, "k:1"), (8, "k:2")] {
+        server.pool.set_init(text.into());
+        server.pool.submit(job(2, salt)).unwrap();
+        check(&server.answer(), 2, salt);
+    }
+    server.pool.close(LIMIT).unwrap();
+    player.join().unwrap();
+}
+
 #[test]
 fn init_carries_the_replica_and_the_text() {
     for (text, sent) in [(&b""[..], &b" "[..]), (b"sigma : 3 ", b"sigma : 3 ")] {

@@ -1,10 +1,12 @@
 //! Flags that several commands have, and how their values are read.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use forcewire::net::Address;
 
+use crate::meet::Target;
 use crate::number::real;
 use crate::say::say;
 
@@ -22,21 +24,37 @@ pub struct Meeting {
     /// i-PI's old spelling of -a
     #[arg(short = 'h', value_name = "HOST", hide = true)]
     old_host: Option<String>,
-    /// Port
-    #[arg(short, long, value_name = "PORT", default_value_t = 31415)]
-    port: u16,
+    /// Port [default: 31415; of a server with --meet: any]
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
     /// Unix socket, PREFIX followed by HOST
     #[arg(short, long)]
     unix: bool,
     /// What comes before the socket's name
     #[arg(short = 'S', long, value_name = "PREFIX", default_value = Address::PREFIX)]
     sockets_prefix: String,
+    /// A FILE with host and port: servers write it, drivers wait for it
+    #[arg(long, value_name = "FILE")]
+    meet: Option<PathBuf>,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help, display_order = 1000)]
     help: Option<bool>,
 }
 
 impl Meeting {
+    /// The file in which drivers look, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.meet.as_deref()
+    }
+
+    /// Where a driver looks for the server.
+    pub fn target(&self) -> Target {
+        match &self.meet {
+            Some(path) => Target::File(path.clone()),
+            None => Target::Address(self.address()),
+        }
+    }
+
     pub fn address(&self) -> Address {
         let host = self.old_host.as_ref().unwrap_or(&self.host);
         if self.old_host.is_some() {
@@ -46,7 +64,10 @@ impl Meeting {
         }
         match self.unix {
             true => Address::unix(&self.sockets_prefix, host),
-            false => Address::tcp(host, self.port),
+            false => {
+                let default = if self.meet.is_some() { 0 } else { 31415 };
+                Address::tcp(host, self.port.unwrap_or(default))
+            }
         }
     }
 }

@@ -1,9 +1,14 @@
 //! The command `forcewire`: programs around the i-PI socket protocol.
 //!
 //! ```text
+//! bridge/       forcewire bridge: boards on serial lines
 //! driver/       forcewire driver: computes for a server
 //! evaluate/     forcewire evaluate: frames to drivers, results in their order
+//! check/        forcewire check: clumsy peers for any driver and any server
 //! md/           forcewire md: molecular dynamics
+//! relay/        forcewire relay: one driver towards a server, any number behind it
+//! incoming.rs   positions of a server, which take memory as they come
+//! meet.rs       a file by which server and drivers find each other
 //! pool.rs       the drivers of a server
 //! progress.rs   how far a run is
 //! arguments.rs  flags that several commands have
@@ -18,18 +23,26 @@
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
 mod arguments;
+#[cfg(unix)]
+mod bridge;
+#[cfg(unix)]
+mod check;
 mod driver;
 mod elements;
 #[cfg(unix)]
 mod evaluate;
 mod generate;
+mod incoming;
 #[cfg(unix)]
 mod md;
+mod meet;
 mod number;
 #[cfg(unix)]
 mod pool;
 #[cfg(unix)]
 mod progress;
+#[cfg(unix)]
+mod relay;
 mod say;
 mod sent;
 mod units;
@@ -65,6 +78,12 @@ enum Command {
     Evaluate(evaluate::Arguments),
     #[cfg(unix)]
     Md(md::Arguments),
+    #[cfg(unix)]
+    Relay(relay::Arguments),
+    #[cfg(unix)]
+    Bridge(bridge::Arguments),
+    #[cfg(unix)]
+    Check(check::Arguments),
     #[command(hide = true)]
     Generate(generate::Arguments),
 }
@@ -76,6 +95,12 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         #[cfg(unix)]
         Command::Md(arguments) => md::run(arguments),
+        #[cfg(unix)]
+        Command::Relay(arguments) => relay::run(arguments),
+        #[cfg(unix)]
+        Command::Bridge(arguments) => bridge::run(arguments),
+        #[cfg(unix)]
+        Command::Check(arguments) => return check::run(arguments),
         Command::Generate(arguments) => generate::run(&arguments),
     };
     match result {

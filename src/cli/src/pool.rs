@@ -1,21 +1,30 @@
 //! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
 
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use forcewire::Mode;
-use forcewire::net::{Address, Answered, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket};
+use forcewire::net::{
+    Address, Answered, DriverId, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
+};
 use indicatif::ProgressBar;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::arguments::seconds;
+use crate::meet::Announced;
 use crate::say::{Failure, counted, say};
 
 /// How often to look for a signal and at limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How many drivers may come and go before a server is looked after again.
+const MOST_EVENTS: usize = 1000;
 
 /// How long drivers have to close when they are sent EXIT.
 const PARTING: Duration = Duration::from_secs(5);
@@ -29,9 +38,27 @@ pub struct Asking {
     /// Seconds to wait for them, and for another when there is none
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     wait: Duration,
+    #[command(flatten)]
+    treatment: Treatment,
+    /// Text of INIT
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = " ",
+        hide_default_value = true
+    )]
+    init: String,
+}
+
+/// How drivers are treated.
+#[derive(Args, Debug)]
+pub struct Treatment {
     /// Seconds for an evaluation, then the driver is dropped
     #[arg(long, value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Seconds after which a structure also goes to an idle driver [default: never]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    stragglers: Option<Duration>,
     /// Drivers that may be lost over one structure
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
@@ -46,17 +73,12 @@ pub struct Asking {
     /// Structures at once, for drivers that ask for INIT
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
-    /// Text of INIT
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = " ",
-        hide_default_value = true
-    )]
-    init: String,
     /// Move atoms into the cell first (LAMMPS of 2021)
     #[arg(long)]
     fold: bool,
+    /// Count answers only of drivers that have read the FILE of --meet
+    #[arg(long, requires = "meet")]
+    meet_only: bool,
     /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
@@ -69,8 +91,8 @@ enum Conversation {
     Strict,
 }
 
-impl Asking {
-    fn options(&self) -> Result<PoolOptions, Failure> {
+impl Treatment {
+    pub fn options(&self) -> Result<PoolOptions, Failure> {
         let mode = match (self.mode, self.batch) {
             (Conversation::Consolidated, Some(size)) => Mode::Batched(size as usize),
             (Conversation::Consolidated, None) => Mode::Consolidated,
@@ -85,16 +107,18 @@ impl Asking {
         let mut options = PoolOptions::default()
             .mode(mode)
             .attempts(Some(self.attempts))
-            .init(self.init.clone().into_bytes())
+            .stragglers(self.stragglers)
             .fold(self.fold)
             .allow(self.allow.clone());
         options.deadlines.evaluation = self.timeout;
         Ok(options)
     }
+}
 
+impl Asking {
     /// Structures that a driver may have at a time.
     pub fn batch(&self) -> usize {
-        self.batch.map_or(1, |size| size as usize)
+        self.treatment.batch.map_or(1, |size| size as usize)
     }
 }
 
@@ -102,6 +126,15 @@ impl Asking {
 pub struct Outcome {
     pub ticket: Ticket,
     pub answer: Result<Answered, String>,
+}
+
+/// Lets this process have as many connections as the system lets it ask for. A shell's limit is
+/// 1024, for programs that use `select`.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Otherwise there are fewer drivers, and the others wait.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Signals that end a run, with what is done kept. The second one ends it at once.
@@ -124,17 +157,41 @@ pub struct Drivers {
     alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
+    /// The file of `--meet`.
+    announced: Option<Announced>,
+    meet_only: bool,
+    /// Drivers that have presented its token.
+    met: HashSet<DriverId>,
+    /// Jobs that were submitted once more, and what they were before.
+    again: HashMap<Ticket, Ticket>,
 }
 
 impl Drivers {
-    /// Listens, and says where.
+    /// Listens for drivers that are asked so, and says where.
     pub fn listen(
         asking: &Asking,
+        meet: Option<&Path>,
         address: &Address,
         bar: &ProgressBar,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
-        let mut pool = Pool::new(asking.options()?)?;
+        let options = asking.treatment.options()?;
+        let mut drivers = Self::open(options, address, bar, interrupted)?;
+        drivers.wait = asking.wait;
+        drivers.announce(meet, &asking.treatment)?;
+        drivers.set_init(asking.init.clone().into_bytes());
+        Ok(drivers)
+    }
+
+    /// Listens, and says where. Drivers are waited for without a limit.
+    pub fn open(
+        options: PoolOptions,
+        address: &Address,
+        bar: &ProgressBar,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        allow_descriptors();
+        let mut pool = Pool::new(options)?;
         // The host as it was given: a name may be more than one address.
         let address = match (pool.listen(address)?, address) {
             (Address::Tcp { port, .. }, Address::Tcp { host, .. }) => Address::tcp(host, port),
@@ -143,13 +200,29 @@ impl Drivers {
         let drivers = Self {
             pool,
             address,
-            wait: asking.wait,
+            wait: Duration::MAX,
             alone: None,
+            announced: None,
+            meet_only: false,
+            met: HashSet::new(),
+            again: HashMap::new(),
             bar: bar.clone(),
             interrupted: interrupted.clone(),
         };
         drivers.say(&format!("listening on {}", drivers.address));
         Ok(drivers)
+    }
+
+    /// Writes the file of `--meet`, if there is to be one.
+    pub fn announce(&mut self, meet: Option<&Path>, treatment: &Treatment) -> Result<(), Failure> {
+        self.meet_only = treatment.meet_only;
+        self.announced = match meet {
+            Some(path) => Some(Announced::write(path, &self.address)?),
+            None => None,
+        };
+        // It is INIT that presents the token.
+        self.set_init(Vec::new());
+        Ok(())
     }
 
     /// Where drivers find this server.
@@ -192,6 +265,23 @@ impl Drivers {
         self.pool
             .submit(job)
             .map_err(|refused| Failure::Run(refused.to_string()))
+    }
+
+    /// The text of INIT from now on.
+    pub fn set_init(&mut self, text: Vec<u8>) {
+        self.pool.set_init(match &self.announced {
+            Some(announced) => announced.token.put_into_init(&text),
+            None => text,
+        });
+    }
+
+    /// Nobody waits for this job any more.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        self.pool.cancel(ticket);
+        let again = self.again.extract_if(|_, before| *before == ticket);
+        for (ticket, _) in again {
+            self.pool.cancel(ticket);
+        }
     }
 
     /// What has become of the next job, within a limit if there is one.
@@ -238,37 +328,56 @@ impl Drivers {
     }
 
     /// The next thing that happens, if it does so soon.
-    fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(Failure::Run("interrupted".into()));
-        }
-        match self.pool.next(Some(left.min(TICK)))? {
-            Some(PoolEvent::Answered(answer)) => {
-                return Ok(Some(Outcome {
-                    ticket: answer.ticket,
-                    answer: Ok(answer),
-                }));
+    pub fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
+        self.check_interrupted()?;
+        let event = self.pool.next(Some(left.min(TICK)))?;
+        Ok(event.and_then(|event| self.note(event)))
+    }
+
+    /// Serves drivers that have no job, without waiting.
+    pub fn catch_up(&mut self) -> Result<(), Failure> {
+        self.check_interrupted()?;
+        for _ in 0..MOST_EVENTS {
+            match self.pool.next(Some(Duration::ZERO))? {
+                Some(event) => drop(self.note(event)),
+                None => break,
             }
-            Some(PoolEvent::GivenUp {
+        }
+        Ok(())
+    }
+
+    fn check_interrupted(&self) -> Result<(), Failure> {
+        match self.interrupted.load(Ordering::Relaxed) {
+            true => Err(Failure::Run("interrupted".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Says what has happened, or returns what has become of a job.
+    fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
+        match event {
+            PoolEvent::Answered(answer) => return self.answered(answer),
+            PoolEvent::GivenUp {
                 ticket, attempts, ..
-            }) => {
+            } => {
                 let drivers = counted(attempts, "driver");
                 let why =
                     format!("{drivers} lost over one structure: see why, or allow more --attempts");
-                return Ok(Some(Outcome {
-                    ticket,
+                return Some(Outcome {
+                    ticket: self.again.remove(&ticket).unwrap_or(ticket),
                     answer: Err(why),
-                }));
+                });
             }
-            Some(PoolEvent::Joined { driver, peer }) => {
+            PoolEvent::Joined { driver, peer } => {
                 self.say(&format!("driver {driver} ({peer}) joined"));
             }
-            Some(PoolEvent::Left {
+            PoolEvent::Left {
                 driver,
                 peer,
                 why,
                 requeued,
-            }) => {
+            } => {
+                self.met.remove(&driver);
                 let others = match requeued {
                     0 => String::new(),
                     1 => "; its 1 evaluation goes to another".into(),
@@ -278,7 +387,41 @@ impl Drivers {
             }
             _ => {}
         }
-        Ok(None)
+        None
+    }
+
+    /// Takes an answer, of a driver that counts.
+    fn answered(&mut self, mut answer: Answered) -> Option<Outcome> {
+        let driver = answer.driver;
+        let ticket = self.again.remove(&answer.ticket).unwrap_or(answer.ticket);
+        if let Some(announced) = &self.announced {
+            let len = answer.extras.len();
+            if announced.token.take_off(&mut answer.extras) {
+                answer.extras_sent -= len - answer.extras.len();
+                self.met.insert(driver);
+            }
+        }
+        if self.meet_only && !self.met.contains(&driver) {
+            if self.pool.dismiss(driver) {
+                self.say(&format!(
+                    "driver {driver} has not read the file of --meet: its answers don't count"
+                ));
+            }
+            return match self.pool.submit(answer.job) {
+                Ok(again) => {
+                    self.again.insert(again, ticket);
+                    None
+                }
+                Err(refused) => Some(Outcome {
+                    ticket,
+                    answer: Err(refused.to_string()),
+                }),
+            };
+        }
+        Some(Outcome {
+            ticket,
+            answer: Ok(answer),
+        })
     }
 
     /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.

@@ -16,6 +16,8 @@ pub enum Failure {
     Usage(String),
     /// Something went wrong: status 1.
     Run(String),
+    /// A program that was started ended with this status, and has said why.
+    Command(u8),
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Failure {
                 say(text);
                 ExitCode::FAILURE
             }
+            Self::Command(status) => ExitCode::from(status),
         }
     }
 }

@@ -93,6 +93,17 @@ fn h_is_a_host_and_not_help() {
     assert!(ended.err.contains("no connection to 127.0.0.1:9"));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_is_named_with_its_prefix() {
+    let place = Place::new();
+    let ended = place.driver("-m gas --patience 0").end();
+    assert_eq!(ended.status, Some(1));
+    let path = place.path("ipi").display().to_string();
+    let says = format!("no connection to {path}");
+    assert!(ended.err.contains(&says), "{}", ended.err);
+}
+
 #[test]
 fn a_driver_is_ready_from_the_start_and_exit_ends_it() {
     let (listener, at) = listen();

@@ -41,6 +41,11 @@ impl Pool {
         let first = self.tickets + 1;
         let mut answers: Vec<Option<Answered>> = Vec::new();
         let mut jobs = jobs.into_iter();
+        if self.draining {
+            let mut error = self.withdraw(first, answers, EvaluateFailure::Draining);
+            error.jobs.extend(jobs);
+            return Err(error);
+        }
         while let Some(job) = jobs.next() {
             if let Err(refused) = self.submit(job) {
                 let mut error = self.withdraw(first, answers, EvaluateFailure::Refused(refused));

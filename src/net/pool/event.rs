@@ -158,6 +158,8 @@ pub enum EvaluateFailure {
         /// How long that was.
         limit: Duration,
     },
+    /// The pool is [drained](crate::net::Pool::drain): it gives jobs to nobody.
+    Draining,
     /// The system can't wait for sockets.
     Waiting(io::Error),
 }
@@ -168,7 +170,7 @@ impl fmt::Display for EvaluateFailure {
             Self::Refused(refused) => refused.fmt(f),
             Self::GivenUp { attempts, .. } => write!(
                 f,
-                "{attempts} drivers were lost over one structure: look at it, or at what they say"
+                "drivers were lost {attempts} times over one structure: look at it, or at what they say"
             ),
             Self::Late {
                 missing,
@@ -187,6 +189,9 @@ impl fmt::Display for EvaluateFailure {
                 "waited {limit:?} for {missing} evaluations by {drivers} drivers: have more patience, or \
                  more drivers"
             ),
+            Self::Draining => {
+                f.write_str("the pool is drained, it gives jobs to nobody: make another")
+            }
             Self::Waiting(error) => write!(f, "can't wait for sockets: {error}"),
         }
     }

@@ -111,6 +111,8 @@ pub(super) struct Task {
     pub(super) blame: u32,
     /// When the last one was lost, on the pool's clock.
     pub(super) lost_at: Duration,
+    /// The driver that had connected last when the first one was lost.
+    newest: DriverId,
     /// Nobody waits for it any more.
     pub(super) cancelled: bool,
 }
@@ -124,6 +126,7 @@ impl Task {
             losses: 0,
             blame: 0,
             lost_at: Duration::ZERO,
+            newest: DriverId(0),
             cancelled: false,
         })
     }
@@ -136,8 +139,16 @@ impl Task {
         })
     }
 
+    /// Whether this driver has connected after one was lost over it.
+    pub(super) const fn is_younger(&self, driver: DriverId) -> bool {
+        self.attempts > 0 && driver.0 > self.newest.0
+    }
+
     /// Counts the loss of a driver that had it, and what it weighs if the driver had nothing else.
-    pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>) {
+    pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>, newest: DriverId) {
+        if self.attempts == 0 {
+            self.newest = newest;
+        }
         self.lost_at = now;
         self.attempts = self.attempts.saturating_add(1);
         if let Some(blame) = blame {

@@ -59,6 +59,13 @@ impl Shared {
         self.input.get(self.served..self.filled).unwrap_or_default()
     }
 
+    /// Serves what has come, as much as `buffer` holds.
+    fn serve(&mut self, buffer: &mut [u8]) -> usize {
+        let n = copy(self.rest(), buffer);
+        self.served += n;
+        n
+    }
+
     pub(super) fn fill(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -118,9 +125,7 @@ impl Line<'_> {
             }
             result?;
         }
-        let n = copy(self.shared.rest(), buffer);
-        self.shared.served += n;
-        Ok(n)
+        Ok(self.shared.serve(buffer))
     }
 
     /// Sends, unless the turn is over. The call returns how many bytes that were.
@@ -155,12 +160,32 @@ impl Transport for Line<'_> {
         self.send(|line| line.outbox.write(line.socket, bytes))
     }
 
-    fn flush(&mut self, _: &Wait) -> Result<(), Error<io::Error>> {
+    fn flush(&mut self, wait: &Wait) -> Result<(), Error<io::Error>> {
+        self.flush_with(&[], wait)
+    }
+
+    fn serve(&mut self, buffer: &mut [u8]) -> usize {
+        self.shared.serve(buffer)
+    }
+
+    fn serves(&self) -> bool {
+        !self.shared.rest().is_empty()
+    }
+
+    fn lends(&mut self, array: &[u8]) -> bool {
+        self.outbox.lend(array)
+    }
+
+    fn flush_with(&mut self, array: &[u8], _: &Wait) -> Result<(), Error<io::Error>> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        let flush = |line: &mut Self| line.outbox.flush(line.socket).map(|()| 0);
-        self.send(flush).map(|_| ())
+        let flush = |line: &mut Self| line.outbox.flush(line.socket, array).map(|()| 0);
+        let sent = self.send(flush);
+        if sent.is_err() {
+            self.outbox.take_over(array);
+        }
+        sent.map(|_| ())
     }
 }
 

@@ -25,6 +25,9 @@ struct Lane {
 /// The drivers that a task was lost by, computing nothing else, and the task's ticket.
 type Place = (u32, Ticket);
 
+/// A driver, and before when a task must have been lost so that every driver may have it.
+type Taker = (DriverId, Duration);
+
 impl Lane {
     fn insert(&mut self, task: Box<Task>) {
         let place = (task.losses, task.ticket);
@@ -114,15 +117,22 @@ impl Queue {
         self.fresh.remove(place)
     }
 
-    fn take_replica(&mut self, replica: i32) -> Option<Box<Task>> {
+    fn take_replica(&mut self, replica: i32, for_whom: Taker) -> Option<Box<Task>> {
         let (fresh, lost) = (self.fresh.first_of(replica), self.lost.first_of(replica));
-        self.take_older(fresh, lost)
+        self.take_older(fresh, lost.filter(|place| self.may_take(place, for_whom)))
     }
 
     /// The next task for a driver that has answered before.
-    fn take_any(&mut self, claimed: &BTreeSet<i32>) -> Option<Box<Task>> {
+    fn take_any(&mut self, claimed: &BTreeSet<i32>, for_whom: Taker) -> Option<Box<Task>> {
         let (fresh, lost) = (self.fresh.first_but(claimed), self.lost.first_but(claimed));
-        self.take_older(fresh, lost)
+        self.take_older(fresh, lost.filter(|place| self.may_take(place, for_whom)))
+    }
+
+    /// Whether a task that was lost may go to a driver that has answered: it is kept a while for
+    /// those that were there before, of which this one can't be the one that was lost.
+    fn may_take(&self, lost: &Place, (driver, lost_before): Taker) -> bool {
+        let task = self.lost.tasks.get(lost);
+        task.is_some_and(|task| !task.is_younger(driver) || task.lost_at <= lost_before)
     }
 
     /// The next task for a driver that has not answered yet. It gets the chance to answer one that
@@ -237,13 +247,13 @@ pub(super) struct Situation {
     pub(super) claimed: BTreeSet<i32>,
     /// Drivers that have not answered yet and compute.
     pub(super) trials: usize,
-    /// Tasks that were lost after this are for drivers that have answered.
+    /// Tasks that were lost after this are for drivers that have answered and were there before.
     pub(super) lost_before: Duration,
 }
 
 /// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
 /// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
-/// that has, and while one that has is idle, they are tried one at a time. Otherwise drivers that
+/// that has and was there before, and while one that has is idle, they are tried one at a time. Otherwise drivers that
 /// come, take a task and leave would be given every task.
 pub(super) fn distribute(
     queue: &mut Queue,
@@ -258,7 +268,7 @@ pub(super) fn distribute(
     let now = &mut situation;
     match now.matching {
         Matching::Auto => {
-            matched.same_replica();
+            matched.same_replica(now);
             matched.newcomers(now, true);
             matched.proved(now, true);
             matched.newcomers(now, false);
@@ -268,8 +278,8 @@ pub(super) fn distribute(
             matched.newcomers(now, false);
         }
         Matching::Locked => {
-            matched.same_replica();
             now.lost_before = Duration::MAX; // the others have replicas
+            matched.same_replica(now);
             matched.newcomers(now, false);
         }
     }
@@ -289,7 +299,7 @@ impl Matched<'_> {
     }
 
     /// Gives drivers the replica that they had last.
-    fn same_replica(&mut self) {
+    fn same_replica(&mut self, now: &Situation) {
         let (idle, queue) = (&self.idle.by_replica, &self.queue);
         let waits = |replica: &i32| {
             queue.fresh.by_replica.contains_key(replica)
@@ -306,7 +316,7 @@ impl Matched<'_> {
         for replica in both {
             let idle = |it: &Self| it.idle.by_replica.get(&replica)?.first().copied();
             while let Some(id) = idle(self) {
-                let Some(task) = self.queue.take_replica(replica) else {
+                let Some(task) = self.queue.take_replica(replica, (id, now.lost_before)) else {
                     break;
                 };
                 self.pair(id, task);
@@ -335,7 +345,7 @@ impl Matched<'_> {
     /// Gives drivers that have answered the oldest tasks.
     fn proved(&mut self, now: &Situation, loose_first: bool) {
         while let Some(id) = self.idle.next_proved(loose_first) {
-            let Some(task) = self.queue.take_any(&now.claimed) else {
+            let Some(task) = self.queue.take_any(&now.claimed, (id, now.lost_before)) else {
                 return;
             };
             self.pair(id, task);

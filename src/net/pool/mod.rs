@@ -148,9 +148,20 @@ impl Pool {
     /// # Errors
     ///
     /// The system's, with the address in its text. [`AddrInUse`](io::ErrorKind::AddrInUse) if
-    /// another server listens there.
+    /// another server listens there, [`InvalidInput`](io::ErrorKind::InvalidInput) if the pool is
+    /// [drained](Self::drain).
     pub fn listen(&mut self, address: &Address) -> io::Result<Address> {
+        if self.draining {
+            let text = "the pool is drained, its drivers would get no job: make another";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         self.admission.listen(address, &self.options, &self.reactor)
+    }
+
+    /// Sets the text of INIT ([`PoolOptions::init`]) for drivers that ask for it from now on. One
+    /// that is being sent the text before is dropped, so do this while no job is given out.
+    pub fn set_init(&mut self, text: Vec<u8>) {
+        self.options.init = text;
     }
 
     /// Takes a job into the queue.
@@ -304,7 +315,8 @@ impl Pool {
 
     /// Begins to end the pool: listens no more, and [dismisses](Self::dismiss) all drivers. What
     /// they compute is still answered by [`next`](Self::next) until nothing is
-    /// [running](Self::running); jobs in the queue stay there. Then [`close`](Self::close) it.
+    /// [running](Self::running); jobs in the queue stay there. Then [`close`](Self::close) it; it
+    /// can't be used for anything else.
     pub fn drain(&mut self) {
         self.draining = true;
         self.dismiss_all(false);

@@ -65,12 +65,15 @@ impl Pool {
         if self.crowded {
             return Some(Duration::ZERO);
         }
-        let held = self.held.first();
+        // While nothing waits for them, they need no attention.
+        let is_wanted = !self.queue.is_empty() && !self.draining;
+        let held = self.held.first().filter(|_| is_wanted);
         let held = held.map(|(until, _)| until.saturating_sub(self.reactor.now()).min(TICK));
         // A driver that is not idle may be late.
         let is_timed = self.admission.is_knocking()
             || self.idle.len() < self.connections.len()
-            || self.options.stragglers.is_some();
+            || self.options.stragglers.is_some()
+            || !self.queue.is_empty();
         held.or(is_timed.then_some(TICK))
     }
 
@@ -198,7 +201,12 @@ impl Pool {
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            task.lost(self.reactor.now(), blame);
+            // It may be the same driver that was lost before, back again, while another computes.
+            let blame = match task.is_younger(id) && self.proved > 0 {
+                true => blame.map(|blame| blame.min(1)),
+                false => blame,
+            };
+            task.lost(self.reactor.now(), blame, DriverId(self.drivers));
             let most = self.options.attempts;
             if most.is_some_and(|most| task.blame >= most.saturating_mul(BLAME)) {
                 given_up.push(PoolEvent::GivenUp {

@@ -70,7 +70,8 @@ pub fn pair(transport: &str) -> (Socket, Socket) {
 
 /// A driver that reads messages of known lengths and sends an answer to each.
 pub fn answer(mut socket: Socket, handshake: &[(usize, &[u8])], evaluation: &[(usize, &[u8])]) {
-    let mut message = vec![0; 1 << 20];
+    let lengths = handshake.iter().chain(evaluation).map(|(len, _)| *len);
+    let mut message = vec![0; lengths.max().unwrap_or(0)];
     for (len, answer) in handshake.iter().chain(evaluation.iter().cycle()) {
         // In one read as a rule; the last is an EXIT, or the end.
         let mut have = 0;

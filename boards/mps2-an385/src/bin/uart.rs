@@ -1,4 +1,4 @@
-//! Argon's forces over the board's UART: `forcewire::line` at this end, `examples/bridge` at the
+//! Argon's forces over the board's UART: `forcewire::line` at this end, `forcewire bridge` at the
 //! other.
 //!
 //! One structure a message. Options and the status at the end are those of the other boards. The

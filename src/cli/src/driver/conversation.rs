@@ -4,28 +4,29 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
+use forcewire::net::{ConnectOptions, Stream, connect_with};
 use forcewire::{
-    Backoff, Cell, Deadline, Driver, Error, Evaluation, Event, Initialize, Potential,
-    ProtocolError, Sink, blocking,
+    Backoff, Cell, Deadline, Driver, Error, Evaluation, Event, Header, Initialize, Potential,
+    ProtocolError, blocking,
 };
 
 use super::Init;
+use crate::incoming::{Growing, MOST_ATOMS, MOST_STRUCTURES};
+use crate::meet::{Target, Token};
 use crate::say::{Failure, counted, say};
-
-/// The most atoms and structures of one exchange: a stream that is out of step announces any
-/// number.
-const MOST_ATOMS: usize = 10_000_000;
-const MOST_STRUCTURES: usize = 10_000;
 
 /// Pauses between connections of which nothing came.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at the file of a server.
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Error<io::Error>>;
 
 pub struct Conversation {
-    address: Address,
+    target: Target,
+    /// What the server has to know, if its file says so.
+    token: Option<Token>,
     potential: Box<dyn Potential<Real = f64>>,
     init: Init,
     options: ConnectOptions,
@@ -43,6 +44,8 @@ enum End {
     Closed,
     /// The server closed the connection before its first message.
     Unheard,
+    /// It is another server than the one that the file is about.
+    Stranger,
     /// It sends batches, and has not been asked to announce them.
     Batches,
 }
@@ -56,31 +59,16 @@ struct Arrays {
     results: Vec<Evaluation>,
 }
 
-/// Positions as they come.
-struct Growing<'a>(&'a mut Vec<[f64; 3]>);
-
-impl Sink for Growing<'_> {
-    type Real = f64;
-
-    fn begin(&mut self, natoms: usize) -> bool {
-        self.0.clear();
-        natoms <= MOST_ATOMS
-    }
-
-    fn put(&mut self, _: usize, atoms: &[[f64; 3]]) {
-        self.0.extend_from_slice(atoms);
-    }
-}
-
 impl Conversation {
     pub fn new(
-        address: Address,
+        target: Target,
         potential: Box<dyn Potential<Real = f64>>,
         init: Init,
         verbose: bool,
     ) -> Self {
         Self {
-            address,
+            target,
+            token: None,
             potential,
             init,
             options: ConnectOptions::new(),
@@ -108,6 +96,8 @@ impl Conversation {
             Init::Every => Initialize::EveryStep,
         };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        // Since when a server is looked for.
+        let mut start = Instant::now();
         loop {
             let before = self.evaluations;
             let failure = match self.converse(initialize) {
@@ -118,16 +108,26 @@ impl Conversation {
                     initialize = Initialize::Once;
                     continue;
                 }
+                Ok(End::Stranger) if start.elapsed() < self.options.connect => {
+                    thread::sleep(backoff.failed());
+                    continue;
+                }
+                Ok(End::Stranger) => {
+                    let server = &self.target;
+                    Some(format!(
+                        "where {server} should be is another, without its token"
+                    ))
+                }
                 Ok(End::Exit) => None,
                 Ok(End::Closed) => {
-                    let address = &self.address;
+                    let address = &self.target;
                     say(format_args!(
                         "note: {address} closed the connection without EXIT, as ASE does"
                     ));
                     None
                 }
                 Ok(End::Unheard) => {
-                    let address = &self.address;
+                    let address = &self.target;
                     Some(format!(
                         "{address} closed the connection before its first message: does it serve others?"
                     ))
@@ -147,6 +147,7 @@ impl Conversation {
             }
             thread::sleep(backoff.failed());
             say("waiting for the next server");
+            start = Instant::now();
             self.options = self.options.connect(Duration::MAX);
         }
     }
@@ -154,14 +155,19 @@ impl Conversation {
     /// One connection.
     fn converse(&mut self, initialize: Initialize) -> Result<End> {
         let mut stream = self.connect().map_err(Error::Transport)?;
+        // INIT is where a server presents a token.
+        let initialize = match (initialize, &self.token) {
+            (Initialize::Never, Some(_)) => Initialize::Once,
+            (initialize, _) => initialize,
+        };
         let mut driver = Driver::new().initialize(initialize);
         if self.verbose {
-            say(format_args!("connected to {}", self.address));
+            say(format_args!("connected to {}", self.target));
         }
         let start = Instant::now();
         let (before, computing) = (self.evaluations, self.computing);
         let result = self.serve(&mut stream, &mut driver);
-        if let Err(Error::Protocol(_) | Error::Potential(_)) = result {
+        if let Ok(End::Stranger) | Err(Error::Protocol(_) | Error::Potential(_)) = result {
             // i-PI hangs if a connection is closed before what it has sent is read.
             let _ = blocking::run(&mut stream, driver.drain());
         }
@@ -185,10 +191,10 @@ impl Conversation {
         }
     }
 
-    fn connect(&self) -> io::Result<Stream> {
+    fn connect(&mut self) -> io::Result<Stream> {
         let mut silent = true;
         let limit = self.options.connect;
-        connect_with(&self.address, self.options, |error, _| {
+        let mut failed = |error: &io::Error| {
             if !std::mem::take(&mut silent) {
                 return;
             }
@@ -199,27 +205,64 @@ impl Conversation {
                     limit.as_secs_f64()
                 )),
             }
-        })
+        };
+        if let Target::Address(address) = &self.target {
+            return connect_with(address, self.options, |error, _| failed(error));
+        }
+        let (start, mut backoff) = (Instant::now(), Backoff::new(FIRST_PAUSE, LONGEST_LOOK));
+        loop {
+            // The file is read each time: the next server is elsewhere.
+            let error = match self.target.connect(self.options) {
+                Ok((stream, token)) => {
+                    self.token = token;
+                    return Ok(stream);
+                }
+                Err(error) => error,
+            };
+            let remaining = limit.saturating_sub(start.elapsed());
+            if remaining.is_zero() {
+                return Err(error);
+            }
+            failed(&error);
+            thread::sleep(backoff.failed().min(remaining));
+        }
     }
 
     /// Takes part in the conversation until the server has had enough.
     fn serve(&mut self, stream: &mut Stream, driver: &mut Driver) -> Result<End> {
         self.arrays.cells.resize(1, Cell::orthorhombic([0.0; 3]));
+        let mut is_known = self.token.is_none();
+        // What the first reply presents.
+        let mut before_extras = self.token.as_ref().map(Token::before_extras);
         loop {
             let Arrays {
                 cells, positions, ..
             } = &mut self.arrays;
             match blocking::run(stream, driver.receive_into(cells, &mut Growing(positions))) {
+                // A driver that has asked for INIT takes no positions before.
+                Err(Error::Protocol(ProtocolError::OutOfTurn {
+                    command: Header::PosData,
+                    ..
+                })) if !is_known => return Ok(End::Stranger),
                 Ok(Event::Positions {
                     natoms, structures, ..
                 }) => {
                     self.compute(natoms, structures)?;
+                    let extras = before_extras.take();
+                    let extras: Vec<&[u8]> = extras.iter().map(Vec::as_slice).collect();
+                    let extras = extras.repeat(structures);
                     let Arrays {
                         forces, results, ..
                     } = &self.arrays;
-                    blocking::run(stream, driver.reply_batch(results, forces, &[]))?;
+                    blocking::run(stream, driver.reply_batch(results, forces, &extras))?;
                 }
                 Ok(Event::Init { replica }) => {
+                    if let Some(token) = &self.token {
+                        if !token.is_among(driver.parameters()) {
+                            return Ok(End::Stranger);
+                        }
+                        is_known = true;
+                    }
                     if self.verbose {
                         let text = driver.init_text().escape_ascii();
                         say(format_args!("INIT of replica {replica}: \"{text}\""));
@@ -271,7 +314,7 @@ impl Conversation {
             (Error::Protocol(error), _) => error,
             (Error::TimedOut(late), Some(limit)) if late.deadline == Deadline::Evaluation => {
                 let seconds = limit.as_secs_f64();
-                return format!("{} has sent nothing for {seconds} s (--idle)", self.address);
+                return format!("{} has sent nothing for {seconds} s (--idle)", self.target);
             }
             (error, _) => return error.to_string(),
         };
@@ -281,8 +324,8 @@ impl Conversation {
                     .into()
             }
             ProtocolError::OutOfTurn {
-                command: forcewire::Header::PosData,
-                status: forcewire::Header::NeedInit,
+                command: Header::PosData,
+                status: Header::NeedInit,
             } => "the server sent positions and no INIT, which it was asked for: use --init never"
                 .into(),
             ProtocolError::AtomsChanged {

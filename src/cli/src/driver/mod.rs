@@ -17,6 +17,7 @@ use models::{AtCutoff, Model, model};
 #[derive(Args, Debug)]
 #[command(
     disable_help_flag = true,
+    args_override_self = true,
     after_help = "\
 Models and their PARAMETERS, in atomic units:
   gas     DELAY or none              no forces, after DELAY seconds
@@ -79,7 +80,7 @@ pub struct Arguments {
 
 /// When to ask for INIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Init {
+pub enum Init {
     Auto,
     Never,
     Once,
@@ -99,7 +100,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         verbose,
     } = arguments;
     let potential = model(name, parameters.as_deref(), cutoff).map_err(Failure::Usage)?;
-    let mut conversation = Conversation::new(meeting.address(), potential, init, verbose);
+    let mut conversation = Conversation::new(meeting.target(), potential, init, verbose);
     conversation.limits(patience, idle);
     conversation.run(reconnect)
 }

@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Go on with an --output that was begun
     #[arg(long, requires = "output")]
     resume: bool,
+    /// Go on after a frame that can't be computed: its line of JSON has an error
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     cell: CellArguments,
     #[command(flatten)]

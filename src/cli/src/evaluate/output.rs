@@ -126,6 +126,10 @@ impl Output {
         &self.name
     }
 
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     pub fn is_stdout(&self) -> bool {
         self.name == "the standard output"
     }
@@ -144,6 +148,16 @@ impl Output {
             Format::Xyz => xyz(frame, self.units, sent, answer),
         };
         let result = result.map_err(|error| format!("can't write frame {index}: {error}"))?;
+        self.write(index, result, bar)
+    }
+
+    /// Writes why a frame has no result, which XYZ has no place for.
+    pub fn put_error(&mut self, index: usize, why: &str, bar: &ProgressBar) -> Result<(), String> {
+        let line = json!({"frame": index, "error": why});
+        self.write(index, format!("{line}\n").into_bytes(), bar)
+    }
+
+    fn write(&mut self, index: usize, result: Vec<u8>, bar: &ProgressBar) -> Result<(), String> {
         if index != self.next {
             let kept = self.spool.keep(index, &result);
             kept.map_err(|error| format!("can't write to {}.part: {error}", self.name))?;

@@ -54,6 +54,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let total = stream.is_none().then_some(survey.frames);
     let output = arguments.output.as_deref();
     let output = Output::open(output, arguments.resume, file, units)?;
+    if arguments.keep_going && !output.is_json() {
+        return Err(Failure::Usage(
+            "--keep-going is for JSON: XYZ has no place for errors".into(),
+        ));
+    }
     if let Some(total) = total.filter(|total| output.done() >= *total) {
         say(format_args!(
             "all {} are in {}",
@@ -69,6 +74,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     arguments.cell.note_open(survey.open, survey.frames);
 
     let mut run = Run {
+        keep_going: arguments.keep_going,
+        failed: 0,
         progress: Progress::new("frames", output.done() as u64, total.map(|it| it as u64)),
         units,
         vacuum: arguments.cell.vacuum(),
@@ -85,7 +92,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         _ => Ok(()),
     });
     let Run {
-        progress, output, ..
+        progress,
+        output,
+        failed,
+        ..
     } = run;
     let seconds = progress.seconds();
     let done = progress.of(output.done() as u64);
@@ -96,7 +106,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             say(format_args!(
                 "{done} in {seconds:.3} s, {rate:.1} evaluations/s"
             ));
-            Ok(())
+            match failed {
+                0 => Ok(()),
+                failed => {
+                    let frames = counted(failed, "frame");
+                    Err(Failure::Run(format!("{frames} can't be computed")))
+                }
+            }
         }
         Err(Failure::Run(why)) => {
             let place = match output.is_stdout() {
@@ -112,6 +128,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 struct Run {
+    keep_going: bool,
+    /// Frames that can't be computed.
+    failed: u64,
     output: Output,
     progress: Progress,
     units: Units,
@@ -163,8 +182,13 @@ impl Run {
             let Ok(first) = frames.recv() else {
                 continue;
             };
-            let mut drivers =
-                Drivers::listen(&arguments.asking, address, &self.progress.bar, &interrupted)?;
+            let mut drivers = Drivers::listen(
+                &arguments.asking,
+                arguments.meeting.file(),
+                address,
+                &self.progress.bar,
+                &interrupted,
+            )?;
             address.clone_from(drivers.address());
             if count > 1 {
                 let (number, formula) = (group + 1, formula(species));
@@ -227,12 +251,18 @@ impl Run {
             if let Some(outcome) = drivers.next(limit)?
                 && let Some(Asked { index, frame, sent }) = asked.remove(&outcome.ticket)
             {
-                let line = frame.line;
-                let answer = outcome
-                    .answer
-                    .map_err(|why| format!("frame {index}, which begins in line {line}: {why}"))?;
-                self.output
-                    .put(index, &frame, &sent, &answer, &self.progress.bar)?;
+                let (line, bar) = (frame.line, &self.progress.bar);
+                match outcome.answer {
+                    Ok(answer) => self.output.put(index, &frame, &sent, &answer, bar)?,
+                    Err(why) if self.keep_going => {
+                        self.failed += 1;
+                        self.output.put_error(index, &why, bar)?;
+                    }
+                    Err(why) => {
+                        let why = format!("frame {index}, which begins in line {line}: {why}");
+                        return Err(Failure::Run(why));
+                    }
+                }
             }
             let count = drivers.count();
             self.progress.show(self.output.done() as u64, || {

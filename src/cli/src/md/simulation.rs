@@ -34,7 +34,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let progress = Progress::new("steps", first, Some(steps));
     let interrupted = interruptions()?;
     let address = arguments.meeting.address();
-    let mut drivers = Drivers::listen(&arguments.asking, &address, &progress.bar, &interrupted)?;
+    let mut drivers = Drivers::listen(
+        &arguments.asking,
+        arguments.meeting.file(),
+        &address,
+        &progress.bar,
+        &interrupted,
+    )?;
     let result = simulation.go(&mut drivers, &arguments.asking, steps, progress);
     let closed = drivers.close();
     match result {

@@ -1,0 +1,131 @@
+//! The clumsy and hostile drivers that servers are played against. A good one joins each of them.
+
+mod computing;
+mod connections;
+mod extras;
+mod pieces;
+mod replies;
+mod statuses;
+
+use crate::check::line::Lost;
+use crate::check::server::{Clumsy, Judged, Manner, Session, Situation};
+use crate::check::situation::{About, CONTROL};
+use crate::check::wire::with;
+
+type Outcome = Result<Vec<Clumsy>, Lost>;
+
+const fn situation(
+    name: &'static str,
+    does: &'static str,
+    why: &'static str,
+    reference: &'static str,
+    script: fn(&mut Session) -> Outcome,
+) -> Situation {
+    Situation {
+        about: About::new(name, does, why, reference),
+        judged: Judged::GoesOn,
+        script,
+    }
+}
+
+/// What spoils a run: a server may go on with another driver, or end and say why.
+const fn spoils(
+    name: &'static str,
+    does: &'static str,
+    why: &'static str,
+    reference: &'static str,
+    script: fn(&mut Session) -> Outcome,
+) -> Situation {
+    Situation {
+        judged: Judged::MayEnd,
+        ..situation(name, does, why, reference, script)
+    }
+}
+
+const BESIDE: &str =
+    "whoever connects may be gone, slow or something else; the others' work goes on";
+const REPLY: &str = "FORCEREADY: float64 energy, int32 atoms, forces, virial, int32 length, extras; atoms as in POSDATA";
+const EXTRAS: &str =
+    "extras: int32 length, at least 0; empty, or a JSON object in UTF-8 for i-PI (`parse_extra`)";
+const ORDER: &str =
+    "STATUS is answered with NEEDINIT, READY or HAVEDATA, and GETFORCE with FORCEREADY";
+
+/// All of them. The first one is the control.
+pub fn all() -> impl Iterator<Item = &'static Situation> {
+    const LISTS: [&[Situation]; 7] = [
+        CONTROLS,
+        connections::SITUATIONS,
+        statuses::SITUATIONS,
+        computing::SITUATIONS,
+        pieces::SITUATIONS,
+        replies::SITUATIONS,
+        extras::SITUATIONS,
+    ];
+    LISTS.into_iter().flatten()
+}
+
+const CONTROLS: &[Situation] = &[
+    situation(
+        CONTROL,
+        "(control: a good driver)",
+        "what has to go well before anything else can be judged",
+        ORDER,
+        |_| Ok(Vec::new()),
+    ),
+    Situation {
+        judged: Judged::Messages,
+        ..situation(
+            "messages",
+            "looks at every message that it gets",
+            "ASE sends the transposed inverse, others angstrom, rows for columns, an INIT without text",
+            "cell and positions in bohr, float64, little-endian; a cell's vectors are the columns of h",
+            |_| Ok(Vec::new()),
+        )
+    },
+    Situation {
+        judged: Judged::Init,
+        ..situation(
+            "asks-for-init",
+            "asks for INIT before its first positions",
+            "i-PI's Python driver and Quantum ESPRESSO do",
+            ORDER,
+            |s| {
+                let mut driver = s.probed()?;
+                driver.asks_for_init()?;
+                Ok(vec![driver])
+            },
+        )
+    },
+];
+
+impl Session<'_> {
+    /// A connection that says nothing, whatever it hears.
+    fn mute(&mut self) -> Result<Clumsy, Lost> {
+        Ok(self.connect()?.then(Manner::Silent))
+    }
+
+    fn says(&mut self, bytes: &[u8]) -> Outcome {
+        let mut driver = self.connect()?;
+        driver.line.send(bytes)?;
+        Ok(vec![driver])
+    }
+
+    /// The numbers are right, whatever comes behind them.
+    fn with_extras(&mut self, extras: &[u8]) -> Outcome {
+        let mut driver = self.asked()?;
+        let reply = driver.reply();
+        let at = reply.len() - 4;
+        let reply = with(reply, at, &(extras.len() as i32).to_le_bytes());
+        driver.line.send(&[&reply, extras].concat())?;
+        driver.is_right();
+        Ok(vec![driver])
+    }
+}
+
+impl Clumsy {
+    fn replies(&mut self) -> Result<(), Lost> {
+        self.line.send(&self.reply())?;
+        self.is_right();
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! The virial against differences of the energy under strain.
+
+use forcewire::Cell;
+
+use super::factors;
+use super::forces;
+use super::series::{Series, distance, largest, scale};
+use crate::check::report::Fault;
+
+/// What the virial is.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub fault: Option<Fault>,
+    pub note: Option<String>,
+    /// By what it has to be divided to be the energy's slope.
+    pub scale: Option<f64>,
+}
+
+pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged {
+    let (slope, sent) = (series.strains(), &series.first().virial[..]);
+    // Pairs cancel in the virial, but not in its error.
+    let length = largest(series.structure.h.as_flattened());
+    let pull = largest(&series.differences()) * length;
+    let limit = 2.0 * tolerance * largest(&slope) + 0.1 * tolerance * pull + 1e-7;
+    let near = |a: &[f64], b: &[f64]| distance(a, b) <= limit;
+    let fault = |name, sentence: String| Judged {
+        fault: Some(Fault::new(name, sentence)),
+        ..Judged::default()
+    };
+    if near(&slope, sent) {
+        return Judged {
+            scale: Some(1.0),
+            ..Judged::default()
+        };
+    }
+    if let Some(note) = external(forces) {
+        return Judged {
+            note: Some(note),
+            ..Judged::default()
+        };
+    }
+    let turned = transposed(sent);
+    if near(&slope, &turned) {
+        return fault(
+            "virial transposed",
+            "the virial is transposed: send it row by row".into(),
+        );
+    }
+    if largest(sent) == 0.0 {
+        return fault(
+            "no virial",
+            format!(
+                "the virial is zero, and the energy depends on the cell (up to {:.3e} hartree): send \
+                 -dU/d(strain), or keep the volume constant",
+                largest(&slope)
+            ),
+        );
+    }
+    let (factor, rest) = scale(sent, &slope);
+    if rest <= 2.0 * tolerance * largest(sent) {
+        return Judged {
+            fault: (!factors::is(factor, 1.0)).then(|| factors::virial(factor, series)),
+            scale: Some(factor),
+            note: None,
+        };
+    }
+    if let Some(judged) = half(sent, &slope, &near) {
+        return judged;
+    }
+    if let Some(judged) = cell(series, forces, &slope, &near) {
+        return judged;
+    }
+    let worst = (0..9).max_by(|a, b| {
+        let apart = |at: &usize| (slope[*at] - sent[*at]).abs();
+        apart(a).total_cmp(&apart(b))
+    });
+    let at = worst.unwrap_or_default();
+    let element = ["xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"][at];
+    if distance(sent, &turned) > limit {
+        return fault(
+            "virial not symmetric",
+            format!(
+                "the virial is not symmetric ({:.3e} and {:.3e} hartree across the diagonal), and no turn of the cell \
+                 changes the energy: something is added to one half only",
+                sent[at], turned[at]
+            ),
+        );
+    }
+    fault(
+        "virial",
+        format!(
+            "the virial is not the energy's slope under strain: {element} was sent as {:.6e}, and differences give \
+             {:.6e} hartree; a part of the energy is missing, or the cell is not the one that was sent",
+            sent[at], slope[at]
+        ),
+    )
+}
+
+/// A virial of which only a part was sent.
+fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<Judged> {
+    let only = |wanted: fn(usize, usize) -> bool| {
+        let part = slope
+            .iter()
+            .enumerate()
+            .map(|(at, x)| match wanted(at / 3, at % 3) {
+                true => *x,
+                false => 0.0,
+            });
+        near(&part.collect::<Vec<_>>(), sent)
+    };
+    let (name, sentence) = if only(|row, column| row <= column) || only(|row, column| row >= column)
+    {
+        (
+            "half a virial",
+            "one half of the virial is zero: servers that average the halves, as ASE's, get half of it; send the \
+             whole symmetric matrix",
+        )
+    } else if only(|row, column| row == column) {
+        (
+            "half a virial",
+            "only the diagonal of the virial is sent: a triclinic cell shears; send the whole symmetric matrix",
+        )
+    } else {
+        return None;
+    };
+    Some(Judged {
+        fault: Some(Fault::new(name, sentence)),
+        ..Judged::default()
+    })
+}
+
+/// Energies of another cell than the one that was sent. The virial is right for the cell that the
+/// driver took, which tells what the energy should do under each hypothesis.
+fn cell(
+    series: &Series,
+    forces: &forces::Judged,
+    slope: &[f64],
+    near: &dyn Fn(&[f64], &[f64]) -> bool,
+) -> Option<Judged> {
+    let forces = forces.forces.as_ref()?;
+    let (sent, h) = (&series.first().virial, &series.structure.h);
+    // The part of the virial that is due to atoms which move, and the part of cell vectors.
+    let mut atoms = vec![0.0; 9];
+    for (f, r) in forces
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .zip(&series.structure.positions)
+    {
+        for at in 0..9 {
+            atoms[at] += f[at / 3] * r[at % 3];
+        }
+    }
+    let vectors: Vec<_> = sent.iter().zip(&atoms).map(|(a, b)| a - b).collect();
+    let with = |part: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        atoms
+            .iter()
+            .enumerate()
+            .map(|(at, x)| x + part(at))
+            .collect()
+    };
+    let fault = |name, sentence: &str| {
+        Some(Judged {
+            fault: Some(Fault::new(name, sentence)),
+            ..Judged::default()
+        })
+    };
+    if near(slope, &with(&|_| 0.0)) {
+        return fault(
+            "earlier cell",
+            "the energy does not follow the cell, the virial does: the first cell is used in all steps; read the \
+             cell of each POSDATA",
+        );
+    }
+    let before = |at: usize| match at {
+        0 => 0.0,
+        _ => vectors[at - 1],
+    };
+    if near(slope, &with(&|at| -0.5 * (before(at) + vectors[at]))) {
+        return fault(
+            "earlier cell",
+            "the energy belongs to the cell of the step before: use the cell that came with these positions",
+        );
+    }
+    // The driver's cell is a = hᵀ; its vectors' part is -dU/da aᵀ, and strain moves a by hᵀεᵀ.
+    let a = [0, 1, 2].map(|row| [0, 1, 2].map(|column| h[column][row]));
+    let inverse = Cell::from_rows(a).inverse()?;
+    let pull = |i: usize, k: usize| {
+        (0..3)
+            .map(|j| vectors[3 * i + j] * inverse[k][j])
+            .sum::<f64>()
+    };
+    let part = |at: usize| {
+        let (k, l) = (at / 3, at % 3);
+        (0..3).map(|i| pull(i, k) * a[i][l]).sum::<f64>()
+    };
+    if near(slope, &with(&part)) {
+        return fault(
+            "transposed cell",
+            "energy and virial are those of the transposed cell, wrong only where the cell is not a box: the nine \
+             numbers are h row by row, its columns are the vectors (a Fortran array that is read in has to be \
+             transposed)",
+        );
+    }
+    // Elements below the diagonal are zero with servers that turn the cell, as i-PI's.
+    let upper = |at: &usize| *at / 3 <= *at % 3;
+    let chosen: Vec<_> = (0..9).filter(upper).collect();
+    let pick = |numbers: &[f64]| -> Vec<f64> { chosen.iter().map(|at| numbers[*at]).collect() };
+    near(&pick(slope), &pick(sent)).then(|| Judged {
+        note: Some(
+            "cells that are not upper triangular are not understood, which i-PI never sends".into(),
+        ),
+        scale: Some(1.0),
+        fault: None,
+    })
+}
+
+/// An energy that depends on where the atoms are: there is no agreement on the virial of a field.
+fn external(forces: &forces::Judged) -> Option<String> {
+    let forces = forces.forces.as_ref()?;
+    let mut net = [0.0; 3];
+    for f in forces.as_chunks::<3>().0 {
+        (0..3).for_each(|axis| net[axis] += f[axis]);
+    }
+    (largest(&net) > 1e-3 * largest(forces)).then(|| {
+        "the virial is not judged: forces do not add up to zero, so there is an external field"
+            .into()
+    })
+}
+
+fn transposed(matrix: &[f64]) -> Vec<f64> {
+    (0..9).map(|at| matrix[3 * (at % 3) + at / 3]).collect()
+}

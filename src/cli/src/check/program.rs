@@ -1,0 +1,226 @@
+//! The program under test: started by a shell, with all that it says kept, and gone with its
+//! situation.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tempfile::TempDir;
+
+use super::guard;
+use super::line::Address;
+use super::processes::descendants;
+
+pub struct Subject {
+    /// The guard, whose standard input is held.
+    guard: Child,
+    /// Where it writes the program's status.
+    ends: ChildStdout,
+    /// Once it has ended.
+    status: Option<ExitStatus>,
+    directory: TempDir,
+}
+
+impl Subject {
+    /// Starts `command`, in which `{host}`, `{port}`, `{path}`, `{name}` and `{directory}` are
+    /// filled in.
+    pub fn start(command: &str, address: &Address) -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let log = File::create(log(directory.path()))?;
+        let mut guard = Command::new(this()?);
+        guard.args(["check", guard::NAME, "--directory"]);
+        guard.arg(directory.path());
+        if let Address::Unix(path) = address {
+            guard.arg("--socket").arg(path);
+        }
+        let mut guard = guard
+            .arg("--")
+            .arg(fill(command, address, directory.path()))
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // A terminal's signals are for the kit.
+            .process_group(0)
+            .spawn()?;
+        let ends = guard.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        fcntl_setfl(&ends, fcntl_getfl(&ends)? | OFlags::NONBLOCK)?;
+        Ok(Self {
+            guard,
+            ends,
+            status: None,
+            directory,
+        })
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        let bytes = fs::read(log(self.directory.path())).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What it has said after so many bytes.
+    pub fn said_since(&self, at: usize) -> String {
+        let said = self.said();
+        said.get(at..).unwrap_or(&said).to_owned()
+    }
+
+    /// Whether it has ended by now.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            // A line, which a pipe takes whole.
+            let mut line = [0; 32];
+            let len = self.ends.read(&mut line).unwrap_or_default();
+            let text = std::str::from_utf8(&line[..len]).unwrap_or_default();
+            self.status = text.trim().parse().ok().map(ExitStatus::from_raw);
+        }
+        self.status
+    }
+
+    pub fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while self.ended().is_none() && start.elapsed() < patience {
+            sleep(TICK);
+        }
+        self.ended()
+    }
+
+    /// What the program has computed, with all that it has started.
+    pub fn cpu(&self) -> Duration {
+        let processes = descendants(self.guard.id());
+        processes.iter().map(|it| it.cpu).sum()
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// This program, also if another version has taken its place meanwhile.
+fn this() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => env::current_exe(),
+    }
+}
+
+/// How long we sleep between two looks.
+pub const TICK: Duration = Duration::from_millis(5);
+
+fn log(directory: &Path) -> std::path::PathBuf {
+    directory.join("said.log")
+}
+
+fn fill(command: &str, address: &Address, directory: &Path) -> String {
+    let (host, port, path) = match address {
+        Address::Tcp(host, port) => (host.clone(), port.to_string(), String::new()),
+        Address::Unix(path) => (String::new(), String::new(), path.display().to_string()),
+    };
+    let name = path.strip_prefix(PREFIX).unwrap_or(&path);
+    command
+        .replace("{host}", &host)
+        .replace("{port}", &port)
+        .replace("{name}", name)
+        .replace("{path}", &path)
+        .replace("{directory}", &directory.display().to_string())
+}
+
+/// What i-PI and ASE put before the name of a unix socket.
+pub const PREFIX: &str = "/tmp/ipi_";
+
+/// Words in braces that are filled in.
+const PLACES: [&str; 5] = ["host", "port", "name", "path", "directory"];
+
+/// Refuses a command with a misspelt place. Other words in braces are for the programs in it.
+pub fn places(command: &str, unix: bool) -> Result<(), String> {
+    let mut rest = command;
+    while let Some((before, after)) = rest.split_once('{') {
+        rest = after;
+        let Some((word, _)) = after.split_once('}') else {
+            continue;
+        };
+        // The shell's own: ${port}.
+        if before.ends_with('$') || word.is_empty() {
+            continue;
+        }
+        if !PLACES.contains(&word) {
+            let lower = word.to_ascii_lowercase();
+            if let Some(place) = PLACES.iter().find(|place| alike(&lower, place)) {
+                return Err(format!("--command has {{{word}}}: is that {{{place}}}?"));
+            }
+            continue;
+        }
+        let (right, instead) = match unix {
+            true => (
+                !["host", "port"].contains(&word),
+                "with --unix it is {path} or {name}",
+            ),
+            false => (
+                !["path", "name"].contains(&word),
+                "without --unix it is {host} and {port}",
+            ),
+        };
+        if !right {
+            return Err(format!("--command has {{{word}}}: {instead}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a word is this place but for a letter, for two that have changed places, or for its end.
+fn alike(word: &str, place: &str) -> bool {
+    if word.len() >= 3 && (word.starts_with(place) || place.starts_with(word)) {
+        return true;
+    }
+    let sorted = |text: &str| {
+        let mut letters: Vec<_> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let same = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (word.as_bytes(), place.as_bytes());
+    let front = same(a, b);
+    let back = same(
+        &a.iter().rev().copied().collect::<Vec<_>>(),
+        &b.iter().rev().copied().collect::<Vec<_>>(),
+    );
+    let letter = a.len().abs_diff(b.len()) <= 1 && front + back + 1 >= a.len().max(b.len());
+    letter || sorted(word) == sorted(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_places_are_refused_and_shells_braces_are_not() {
+        assert_eq!(
+            places(
+                "sed s/{address}/{host}/; awk '{print}'; d {port} ${HOME} ${port} { a; } {}",
+                false
+            ),
+            Ok(())
+        );
+        assert_eq!(places("d {path} {name} {directory}", true), Ok(()));
+        for (command, unix) in [
+            ("d {prot}", false),
+            ("d {Port}", false),
+            ("d {hst}", false),
+            ("d {dir}", false),
+            ("d {hostname}", false),
+            ("d {path}", false),
+            ("d {port}", true),
+        ] {
+            assert!(places(command, unix).is_err(), "{command}");
+        }
+    }
+}

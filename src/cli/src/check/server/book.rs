@@ -1,0 +1,135 @@
+//! What all drivers of a run have seen.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::heard;
+use crate::check::report::Fault;
+use crate::check::wire::{self, MATRIX};
+
+/// A structure by its bytes: cell, count and positions.
+pub type Key = Vec<u8>;
+
+/// Structures of a run in their order.
+pub type Asked = Vec<Key>;
+
+#[derive(Default)]
+pub struct Book {
+    pub asked: Mutex<Asked>,
+    /// How often a structure has had a right answer.
+    right: Mutex<HashMap<Key, usize>>,
+    /// Of these, answers of the good driver's.
+    pub good: AtomicUsize,
+    /// Right answers of any driver's, after its script.
+    pub later: AtomicUsize,
+    /// When the good driver joined, or the server last sent positions.
+    pub heard: Mutex<Option<Instant>>,
+    /// The longest time between two structures, in microseconds.
+    slowest: AtomicU64,
+    /// What is wrong with what the server sends.
+    faults: Mutex<Vec<Fault>>,
+    /// What the drivers saw last.
+    seen: Mutex<Vec<String>>,
+    pub over: AtomicBool,
+}
+
+/// Lines of what drivers saw that are kept.
+const KEPT: usize = 8;
+
+impl Book {
+    pub fn sees(&self, what: impl Into<String>) {
+        let mut seen = locked(&self.seen);
+        if seen.len() == KEPT {
+            seen.remove(0);
+        }
+        seen.push(what.into());
+    }
+
+    /// What drivers saw last, to be put after a sentence.
+    pub fn seen(&self) -> String {
+        match locked(&self.seen).join(", ") {
+            seen if seen.is_empty() => String::new(),
+            seen => format!("; its driver saw: {seen}"),
+        }
+    }
+
+    /// Notes what is wrong, once.
+    pub fn faulty(&self, fault: Fault) {
+        let mut faults = locked(&self.faults);
+        if faults.iter().all(|it| it.name != fault.name) {
+            faults.push(fault);
+        }
+    }
+
+    pub fn faults(&self) -> Vec<Fault> {
+        locked(&self.faults).clone()
+    }
+
+    pub fn asks(&self, key: Key) {
+        locked(&self.asked).push(key);
+        let before = locked(&self.heard).replace(Instant::now());
+        let gap = before.map_or(Duration::ZERO, |before| before.elapsed());
+        let micros = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
+        self.slowest.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.load(Ordering::Relaxed))
+    }
+
+    pub fn is_right(&self, key: Key) {
+        *locked(&self.right).entry(key).or_default() += 1;
+    }
+
+    pub fn is_not_right(&self, key: &Key) {
+        if let Some(count) = locked(&self.right).get_mut(key) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// A structure that the control run did not ask for.
+    pub fn strange(&self, control: Option<&Asked>) -> Option<String> {
+        let asked = locked(&self.asked);
+        asked.iter().find_map(|key| {
+            let (cell, rest) = key.split_at(2 * MATRIX);
+            let mut numbers = [wire::numbers(cell), wire::numbers(&rest[4..])]
+                .into_iter()
+                .flatten();
+            if numbers.any(|x| !x.is_finite()) {
+                return Some("took it: the next structure's numbers are not finite".to_owned());
+            }
+            let strange = control.is_some_and(|control| !control.contains(key));
+            strange.then(|| {
+                "took it: asked for a structure that the control run does not have".to_owned()
+            })
+        })
+    }
+
+    /// Right answers that the control run has and this one does not. A structure that is asked for
+    /// five times needs five.
+    pub fn missing(&self, control: &Asked) -> usize {
+        let right = locked(&self.right);
+        let mut needed = HashMap::<&Key, usize>::new();
+        for key in control {
+            *needed.entry(key).or_default() += 1;
+        }
+        let missing = needed
+            .into_iter()
+            .map(|(key, count)| count.saturating_sub(right.get(key).copied().unwrap_or_default()));
+        missing.sum()
+    }
+
+    /// Looks at a whole POSDATA.
+    pub fn looks_at(&self, key: &[u8]) {
+        heard::structure(key)
+            .into_iter()
+            .for_each(|fault| self.faulty(fault));
+    }
+}
+
+/// A thread that panicked leaves nothing half done here.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

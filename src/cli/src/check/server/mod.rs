@@ -1,0 +1,178 @@
+//! A server under test, and us as its drivers: a good one, the clumsy one beside it, and what the
+//! server made of both.
+//!
+//! What a server takes for the truth shows in what it asks next. The kit therefore wants a run that
+//! is the same each time and comes to an end; the control is such a run with a good driver alone.
+//! Beside a clumsy driver, every structure of the control must have had a right answer at the end,
+//! and no other may have been asked for.
+
+mod book;
+mod clumsy;
+mod heard;
+mod session;
+
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::ending::{last_line, quoted};
+use super::limits::{Calibration, Limits};
+use super::line::{Address, Lost};
+use super::program::{PREFIX, Subject};
+use super::report::{Fault, Finding};
+use super::situation::About;
+use super::wire::Structure;
+use book::{Asked, locked};
+pub use clumsy::{Clumsy, Manner};
+pub use session::Session;
+
+/// What is the same for all situations.
+pub struct Plan {
+    pub target: Target,
+    pub calibration: Calibration,
+    /// The first structure as it should be, if that is known.
+    pub expected: Option<Structure>,
+    /// What was asked of the good driver in the control runs. None if the server can't be started
+    /// anew.
+    pub control: Option<Asked>,
+}
+
+/// The server.
+pub enum Target {
+    /// Started for each situation.
+    Command { line: String, unix: bool },
+    /// One that is there already.
+    Running(Address),
+}
+
+/// One of the situations. The script gives back connections that are still there: the kit goes on
+/// with them as good drivers, to see what the server asks.
+pub struct Situation {
+    pub about: About,
+    pub judged: Judged,
+    pub script: fn(&mut Session) -> Result<Vec<Clumsy>, Lost>,
+}
+
+/// What a server may make of a situation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It has to go on: with another driver, or with this one, which does nothing wrong.
+    GoesOn,
+    /// It may end, too, and say why: what the driver sent spoils the run.
+    MayEnd,
+    /// It has to go on, and what it sends has to be right.
+    Messages,
+    /// It has to go on, and give INIT to who asks for it.
+    Init,
+}
+
+/// Evaluations that a server has to ask for.
+const ENOUGH: usize = 3;
+
+impl Plan {
+    /// Two runs with a good driver alone, which have to be the same.
+    ///
+    /// # Errors
+    ///
+    /// They were not, or one did not end well.
+    pub fn control(&mut self) -> Result<(), String> {
+        let first = self.alone()?;
+        if let Target::Running(_) = self.target {
+            return Ok(());
+        }
+        let second = self.alone()?;
+        if first.len() < ENOUGH {
+            let asked = first.len();
+            return Err(format!(
+                "the server asked for {asked} structures only: give it {ENOUGH} or more to do"
+            ));
+        }
+        if first != second {
+            return Err("two runs with a good driver asked for different structures: make the server's run \
+                        the same each time (a seed, one thread), so that a wrong one can be seen"
+                .into());
+        }
+        self.control = Some(first);
+        Ok(())
+    }
+
+    fn alone(&self) -> Result<Asked, String> {
+        let session = self.begin(self.calibration.limits(1))?;
+        let book = session.book.clone();
+        let finding = session.finish(Vec::new(), Judged::MayEnd);
+        let unreadable = |fault: &Fault| ["byte order", "float32", "int64"].contains(&fault.name);
+        if let Some(fault) = book.faults().into_iter().find(unreadable) {
+            return Err(format!("{}{}", fault.sentence, book.seen()));
+        }
+        if finding.how == "carried on" {
+            self.calibration.took(book.slowest());
+            Ok(locked(&book.asked).clone())
+        } else {
+            let because = finding.because;
+            Err(format!(
+                "with a good driver alone: {because}{}",
+                book.seen()
+            ))
+        }
+    }
+
+    /// Plays one situation: starts the server, lets the clumsy driver do its thing, then a good one
+    /// join.
+    ///
+    /// # Errors
+    ///
+    /// The server could not be started, or the clumsy driver never got so far.
+    pub fn play(&self, situation: &Situation, limits: Limits) -> Result<Finding, String> {
+        let mut session = self.begin(limits)?;
+        match (situation.script)(&mut session) {
+            Ok(left) => Ok(session.finish(left, situation.judged)),
+            // It had enough before we were done.
+            Err(Lost::Closed(_)) => Ok(session.finish(Vec::new(), situation.judged)),
+            Err(Lost::Refused) => Err(session.refused()),
+            Err(Lost::Silent(_)) => {
+                let said = session.said();
+                let patience = limits.patience;
+                Ok(Finding::hung(format!(
+                    "said nothing to its only driver for {patience:.0?}{}",
+                    quoted(last_line(&said))
+                )))
+            }
+        }
+    }
+
+    fn begin(&self, limits: Limits) -> Result<Session<'_>, String> {
+        let failed = |error: io::Error| format!("the server can't be started: {error}");
+        let (subject, address) = match &self.target {
+            Target::Running(address) => (None, address.clone()),
+            Target::Command { line, unix } => {
+                let address = free_address(*unix).map_err(failed)?;
+                (
+                    Some(Subject::start(line, &address).map_err(failed)?),
+                    address,
+                )
+            }
+        };
+        Ok(Session {
+            plan: self,
+            limits,
+            subject,
+            address,
+            book: Arc::default(),
+            said: None,
+        })
+    }
+}
+
+/// A place where nobody listens.
+fn free_address(unix: bool) -> io::Result<Address> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    if unix {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = format!("{PREFIX}check_{}_s{count}", std::process::id());
+        return Ok(Address::Unix(PathBuf::from(path)));
+    }
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    Ok(Address::Tcp("127.0.0.1".into(), port))
+}

@@ -1,0 +1,69 @@
+//! Bytes that are not a message.
+
+use forcewire::Header::Status;
+
+use super::{Outcome, after_control, at_once};
+use crate::check::driver::{Session, Situation};
+use crate::check::situation::WORDS;
+use crate::check::wire::{HTTP, header, noise};
+
+pub const SITUATIONS: &[Situation] = &[
+    after_control(
+        "unknown-header",
+        "sends a header that there is not",
+        "a newer server, another protocol",
+        WORDS,
+        |s| {
+            s.line.send(b"GETSTRESS   ")?;
+            s.carries_on()
+        },
+    ),
+    after_control(
+        "lower-case",
+        "sends \"status\" in lower case",
+        "a server written from memory",
+        WORDS,
+        |s| {
+            s.line.send(b"status      ")?;
+            s.carries_on_after_an_answer()
+        },
+    ),
+    after_control(
+        "nul-padding",
+        "pads headers with NUL",
+        "a C server that copies a string into zeros",
+        WORDS,
+        |s| {
+            s.line.send(b"STATUS\0\0\0\0\0\0")?;
+            s.carries_on_after_an_answer()
+        },
+    ),
+    at_once(
+        "http",
+        "speaks HTTP",
+        "the port belongs to something else",
+        WORDS,
+        |s| {
+            s.line.send(&[HTTP, header(Status)].concat())?;
+            carries_on_from_status(s)
+        },
+    ),
+    after_control(
+        "garbage",
+        "sends 1000 random bytes",
+        "the port belongs to something else, a stream out of step",
+        WORDS,
+        |s| {
+            s.line.send(&[&noise(1000), header(Status)].concat())?;
+            carries_on_from_status(s)
+        },
+    ),
+];
+
+/// After something that was sent in one write with STATUS, or it would depend on the driver's speed
+/// whether the two are read together.
+fn carries_on_from_status(s: &mut Session) -> Outcome {
+    let heard = s.hears()?;
+    s.ready(&heard)?;
+    s.carries_on()
+}

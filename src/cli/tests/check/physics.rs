@@ -1,0 +1,167 @@
+//! `check driver --physics`: each planted fault is found and named, and nothing that is right is.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{FORCEWIRE, check, planted};
+
+/// What the situation says about a driver: verdict, name of the fault, sentence.
+fn physics(command: &str, flags: &[&str]) -> [String; 3] {
+    let mut check = check();
+    check.args([
+        "driver",
+        "--json",
+        "--only",
+        "physics",
+        "--command",
+        command,
+    ]);
+    let output = check.args(flags).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let row: Value = serde_json::from_str(text.trim()).unwrap_or_else(|_| {
+        panic!("{command}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    ["verdict", "how", "because"].map(|key| row[key].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn each_wrong_driver_is_found_and_told_what_to_do() {
+    for (fault, name, advice) in [
+        ("forces in eV/angstrom", "unit", "51.42"),
+        ("forces in rydberg/bohr", "unit", "rydberg/bohr"),
+        ("electronvolts", "unit", "1.8897"),
+        ("angstrom", "unit", "positions come in bohr"),
+        ("energy in electronvolts", "unit", "27.2114"),
+        ("energy in eV, forces in rydberg", "unit", "13.6057"),
+        ("energy per atom", "energy per atom", "all 4 atoms"),
+        ("gradient", "gradient", "send -dU/dr"),
+        ("gradient of a field", "gradient", "send -dU/dr"),
+        (
+            "a term without forces",
+            "gradient",
+            "a part of the energy has no forces",
+        ),
+        ("no forces", "no forces", "send -dU/dr"),
+        ("all x first", "order", "x, y and z of an atom together"),
+        ("other atoms", "permuted atoms", "sorting"),
+        (
+            "earlier forces",
+            "earlier step",
+            "send the forces of this step",
+        ),
+        ("first forces", "earlier step", "compute them in each step"),
+        ("earlier answer", "earlier step", "compute after POSDATA"),
+        ("float32", "single precision", "--single"),
+        ("noise", "noise", "converge"),
+        (
+            "transposed cell",
+            "transposed cell",
+            "columns are the vectors",
+        ),
+        (
+            "first cell",
+            "earlier cell",
+            "read the cell of each POSDATA",
+        ),
+        ("earlier cell", "earlier cell", "the cell that came with"),
+        ("sign of the virial", "virial's sign", "-dU/d(strain)"),
+        ("virial in electronvolts", "virial's unit", "27.2114"),
+        ("stress", "stress", "multiply by the volume"),
+        ("stress in GPa", "stress", "GPa, with the sign of a stress"),
+        ("no virial", "no virial", "-dU/d(strain)"),
+        ("not symmetric", "virial not symmetric", "one half only"),
+        ("upper half", "half a virial", "whole symmetric matrix"),
+        ("diagonal", "half a virial", "triclinic"),
+    ] {
+        let [verdict, how, because] = physics(&planted::command(fault), &[]);
+        assert_eq!(
+            (&*verdict, &*how),
+            ("silently wrong", name),
+            "{fault}: {because}"
+        );
+        assert!(because.contains(advice), "{fault}: {because}");
+    }
+}
+
+#[test]
+fn a_driver_that_is_right_is_called_so() {
+    let [verdict, _, because] = physics(&planted::command("none"), &[]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [verdict, _, because] = physics(&planted::command("a field"), &[]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [verdict, _, because] = physics(&planted::command("none"), &["--atoms", "30"]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [verdict, _, because] = physics(&planted::command("float32"), &["--single"]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [verdict, _, because] = physics(&planted::command("ours in f32"), &["--single"]);
+    assert_eq!(verdict, "handled", "{because}");
+    let [_, how, _] = physics(&planted::command("ours in f32"), &[]);
+    assert_eq!(how, "single precision");
+    // Coarser steps still see what single precision does not explain.
+    let [verdict, how, _] = physics(&planted::command("energy per atom"), &["--single"]);
+    assert_eq!((&*verdict, &*how), ("silently wrong", "energy per atom"));
+}
+
+#[test]
+fn our_own_models_are_right() {
+    for model in [
+        "gas",
+        "harm -o 0.1",
+        "harm3d -o 0.1",
+        "morse",
+        "lj -o 6.43452,0.000379384,16.0863",
+        "lj -o 6.43452,0.000379384,7.1",
+        "lj -o 6.43452,0.000379384,16.0863 --cutoff truncated",
+        "lj -o 6.43452,0.000379384,16.0863 --cutoff shifted",
+        "sg -o 15",
+    ] {
+        let command = format!("exec '{FORCEWIRE}' driver -a {{host}} -p {{port}} -m {model}");
+        let [verdict, _, because] = physics(&command, &[]);
+        assert_eq!(verdict, "handled", "{model}: {because}");
+    }
+}
+
+/// An environment's Python with a script of this directory.
+fn peer(environment: &str, arguments: &str) -> String {
+    let peers = std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory");
+    format!("cd {{directory}} && exec '{peers}/{environment}/bin/{arguments}")
+}
+
+#[test]
+#[ignore = "needs FORCEWIRE_PEERS"]
+fn drivers_of_ipi_and_ase_are_right() {
+    for model in ["harmonic -o 0.01", "MorseHarmonic"] {
+        let command = peer(
+            "ipi",
+            &format!("i-pi-py_driver' -a {{host}} -p {{port}} -m {model}"),
+        );
+        let [verdict, _, because] = physics(&command, &[]);
+        assert_eq!(verdict, "handled", "{model}: {because}");
+    }
+    const SCRIPT: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/check/records/ase_driver.py"
+    );
+    for calculator in ["emt", "lj"] {
+        let command = peer("ase", &format!("python' {SCRIPT} {calculator} {{port}}"));
+        let [verdict, _, because] = physics(&command, &[]);
+        assert_eq!(verdict, "handled", "{calculator}: {because}");
+    }
+}
+
+#[test]
+fn it_is_played_on_demand_only() {
+    let mut check: Command = check();
+    let command = planted::command("none");
+    let output = check
+        .args(["driver", "--json", "--command", &command])
+        .args(["--only", "control", "--physics"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("\"physics\"") && text.lines().count() == 2,
+        "{text}"
+    );
+}

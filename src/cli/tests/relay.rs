@@ -1,0 +1,474 @@
+//! `forcewire relay` between a server that is written out byte by byte and drivers of both kinds.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Instant;
+
+use common::*;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+const LJ: &str = "-m lj -o 6.43452,0.000379384,16";
+const CUBE: [f64; 9] = [40.0, 0.0, 0.0, 0.0, 40.0, 0.0, 0.0, 0.0, 40.0];
+
+/// A relay of this server, which listens in a directory.
+fn relay(place: &Place, server: &TcpListener, arguments: &str) -> Process {
+    let port = server.local_addr().unwrap().port();
+    let listen = place.path("ipi");
+    let listen = listen.display();
+    let flags = format!("relay --to 127.0.0.1:{port} --listen {listen} {arguments}");
+    Process::start(&mut forcewire(&flags))
+}
+
+fn init(replica: i32, text: &[u8]) -> Vec<u8> {
+    let numbers = [replica, text.len() as i32].map(i32::to_le_bytes);
+    [b"INIT        ", numbers.as_flattened(), text].concat()
+}
+
+/// Argon atoms that are no crystal, another structure for each number.
+fn atoms(number: usize) -> Vec<[f64; 3]> {
+    let shaken = |i: usize, axis| 0.4 * ((17 * number + 5 * i + axis) as f64).sin();
+    let site = |i: usize| [i % 3, i / 3 % 3, i / 9].map(|x| 7.5 * x as f64);
+    (0..27)
+        .map(|i| [0, 1, 2].map(|axis| site(i)[axis] + shaken(i, axis)))
+        .collect()
+}
+
+fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
+    let mut bytes = b"POSDATA     ".to_vec();
+    bytes.extend((structures[0].len() as i32).to_le_bytes());
+    let numbers = cells.iter().flat_map(|cell| cell.iter().chain(&[0.0; 9]));
+    numbers.for_each(|x| bytes.extend(x.to_le_bytes()));
+    let positions = structures.iter().flat_map(|it| it.as_flattened());
+    positions.for_each(|x| bytes.extend(x.to_le_bytes()));
+    bytes
+}
+
+/// The reply to a batch without extras.
+fn reply(server: &mut Server, structures: usize, natoms: usize) -> Vec<u8> {
+    let size = 16 + structures * (8 + 24 * natoms + 72 + 4);
+    let mut bytes = vec![0; size];
+    server.0.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// Requests of 16 structures, of which i-PI would have filled up the last ones with the same.
+fn requests() -> impl Iterator<Item = Vec<u8>> {
+    (0..40).map(|request| {
+        let last = if request % 4 == 3 { 9 } else { 15 };
+        let number = |i: usize| 16 * request + i.min(last);
+        let structures: Vec<_> = (0..16).map(|i| atoms(number(i))).collect();
+        let mut cells = vec![CUBE; 16];
+        cells
+            .iter_mut()
+            .for_each(|cell| cell[1] = 0.01 * request as f64);
+        batch(&cells, &structures)
+    })
+}
+
+/// The next driver's replies to all requests. `after` is called after each.
+fn replies(listener: &TcpListener, mut after: impl FnMut(usize)) -> Vec<Vec<u8>> {
+    let mut server = Server::accept(listener);
+    server.says(STATUS).hears(NEEDINIT);
+    server
+        .says(&init(3, b"  batch_size:16"))
+        .says(STATUS)
+        .hears(READY);
+    let replies = requests().enumerate().map(|(number, request)| {
+        server.says(&[&request, GETFORCE].concat());
+        let reply = reply(&mut server, 16, 27);
+        server.says(STATUS).hears(READY);
+        after(number);
+        reply
+    });
+    let replies = replies.collect();
+    server.says(EXIT).ended();
+    replies
+}
+
+/// Drivers are killed and started all the time, and not a bit differs from one driver alone.
+#[test]
+fn replies_are_those_of_one_quiet_driver_to_the_last_bit() {
+    let (listener, at) = listen();
+    let quiet = Process::start(&mut forcewire(&format!("driver {at} {LJ} --init once")));
+    let expected = replies(&listener, |_| {});
+    assert_eq!(quiet.end().status, Some(0));
+
+    let place = Place::new();
+    for flags in ["", "--batch 3", "--mode classic"] {
+        let relay = relay(&place, &listener, &format!("--attempts 1000 {flags}"));
+        let mut drivers: Vec<_> = (0..6).map(|_| place.driver(LJ)).collect();
+        let replies = replies(&listener, |number| {
+            // The oldest, while it computes or waits.
+            drivers.remove(0);
+            let init = ["--init never", "--init once"][number % 2];
+            drivers.push(place.driver(&format!("{LJ} {init}")));
+        });
+        assert!(replies == expected, "{flags}");
+        let ended = relay.end();
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+        assert!(ended.err.contains("640 evaluations for"), "{}", ended.err);
+    }
+}
+
+/// A driver that is written out.
+struct Driver(UnixStream);
+
+impl Driver {
+    fn connect(place: &Place) -> Self {
+        let start = Instant::now();
+        loop {
+            match UnixStream::connect(place.path("ipi")) {
+                Ok(socket) => {
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    return Self(socket);
+                }
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn says(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.write_all(bytes).unwrap();
+        self
+    }
+
+    fn hears(&mut self, bytes: &[u8]) -> &mut Self {
+        let mut heard = vec![0; bytes.len()];
+        self.0.read_exact(&mut heard).unwrap();
+        let [heard, bytes] = [&heard, bytes].map(|it| it.escape_ascii().to_string());
+        assert_eq!(heard, bytes);
+        self
+    }
+
+    /// POSDATA of one atom here, and GETFORCE.
+    fn hears_atom(&mut self, x: f64) -> &mut Self {
+        let mut bytes = [0; 184];
+        self.0.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes[..12], *b"POSDATA     ");
+        assert_eq!(bytes[160..168], x.to_le_bytes());
+        self.hears(GETFORCE)
+    }
+
+    /// A reply to one atom.
+    fn replies(&mut self, energy: f64, extras: &[u8]) -> &mut Self {
+        self.says(&forceready(energy, extras))
+    }
+
+    fn ended(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{}", rest.escape_ascii());
+    }
+}
+
+/// Forces are 1, 2, 3, and so on.
+fn forceready(energy: f64, extras: &[u8]) -> Vec<u8> {
+    let mut bytes = b"FORCEREADY  ".to_vec();
+    bytes.extend(energy.to_le_bytes());
+    bytes.extend(1_i32.to_le_bytes());
+    let virial = [1.0, 2.0, 3.0, 2.0, 4.0, 5.0, 3.0, 5.0, 6.0];
+    let numbers = [1.0_f64, 2.0, 3.0].into_iter().chain(virial);
+    numbers.for_each(|x| bytes.extend(x.to_le_bytes()));
+    bytes.extend((extras.len() as i32).to_le_bytes());
+    bytes.extend(extras);
+    bytes
+}
+
+fn atom(x: f64) -> Vec<u8> {
+    posdata(CUBE, &[[x, 0.0, 0.0]])
+}
+
+#[test]
+fn init_replicas_and_extras_are_passed_on() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let relay = relay(&place, &listener, "");
+    let mut server = Server::accept(&listener);
+    server.says(STATUS).hears(NEEDINIT);
+    server.says(&init(-7, b" k : 0.1 ,  name : argon ,  batch_size:3"));
+    server.says(STATUS).hears(READY);
+    let structures = [1.0, 2.0, 2.0].map(|x| vec![[x, 0.0, 0.0]]);
+    server.says(&batch(&[CUBE; 3], &structures)).says(GETFORCE);
+
+    let mut driver = Driver::connect(&place);
+    driver.hears(STATUS).says(NEEDINIT);
+    driver.hears(&init(-7, b" k : 0.1 ,  name : argon "));
+    driver.hears(STATUS).says(READY).hears_atom(1.0);
+    driver.replies(-1.5, b"{\"dipole\": [0, 0, 1]}");
+    driver.hears(STATUS).says(NEEDINIT);
+    // The third structure is the second, and not computed again.
+    driver.hears(&init(-6, b" k : 0.1 ,  name : argon "));
+    driver.hears(STATUS).says(READY).hears_atom(2.0);
+    driver.replies(-2.5, b"{}");
+
+    server.hears(b"FORCEREADY  ");
+    assert_eq!(server.numbers(3), [-1.5, -2.5, -2.5]);
+    assert_eq!(server.integer(), 1);
+    assert_eq!(server.numbers(9), [1.0, 2.0, 3.0].repeat(3));
+    server.numbers(27);
+    for extras in [&b"{\"dipole\": [0, 0, 1]}"[..], b"{}", b"{}"] {
+        assert_eq!(server.integer(), extras.len() as i32);
+        server.hears(extras);
+    }
+    driver.hears(STATUS).says(READY);
+    server.says(EXIT).ended();
+    driver.hears(EXIT);
+    driver.0.shutdown(Shutdown::Write).unwrap();
+    driver.ended();
+    assert_eq!(relay.end().status, Some(0));
+}
+
+#[test]
+fn init_before_every_structure_names_its_replica() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let _relay = relay(&place, &listener, "--init every");
+    let mut server = Server::accept(&listener);
+    let mut driver = Driver::connect(&place);
+    driver.hears(STATUS).says(NEEDINIT);
+    for replica in [4, 2] {
+        let text = format!(" bead : {replica} ");
+        let init = init(replica, text.as_bytes());
+        server.says(STATUS).hears(NEEDINIT).says(&init);
+        server.says(&atom(1.0)).says(GETFORCE);
+        driver
+            .hears(&init)
+            .hears(STATUS)
+            .says(READY)
+            .hears_atom(1.0);
+        driver.replies(0.5, b"").hears(STATUS).says(NEEDINIT);
+        assert_eq!(server.hears_forces(1).0, 0.5);
+    }
+}
+
+#[test]
+fn status_is_answered_while_drivers_compute() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let _relay = relay(&place, &listener, "--init never");
+    let mut server = Server::accept(&listener);
+    let mut driver = Driver::connect(&place);
+    driver.hears(STATUS).says(READY);
+    server.says(STATUS).hears(READY).says(&atom(1.0));
+    driver.hears_atom(1.0);
+    for _ in 0..3 {
+        server.says(STATUS).hears(b"HAVEDATA    ");
+    }
+    driver.replies(0.5, b"");
+    server.says(STATUS).hears(b"HAVEDATA    ").says(GETFORCE);
+    assert_eq!(server.hears_forces(1).0, 0.5);
+}
+
+/// The server is connected again, and the drivers stay. What was computed for the one before is not
+/// taken for an answer.
+#[test]
+fn a_server_that_is_lost_is_connected_again() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let relay = relay(&place, &listener, "--init never");
+    let mut driver = Driver::connect(&place);
+    driver.hears(STATUS).says(READY);
+    for cut in [0, 1, 2] {
+        let mut server = Server::accept(&listener);
+        match cut {
+            // Inside a message, while the driver computes, and before a word.
+            0 => {
+                server.says(&atom(9.0)[..100]);
+            }
+            1 => {
+                server.says(&atom(7.0)).says(GETFORCE);
+                driver.hears_atom(7.0);
+            }
+            _ => {}
+        }
+    }
+    let mut server = Server::accept(&listener);
+    server
+        .says(STATUS)
+        .hears(READY)
+        .says(&atom(1.0))
+        .says(GETFORCE);
+    driver
+        .replies(-7.0, b"")
+        .hears(STATUS)
+        .says(READY)
+        .hears_atom(1.0);
+    driver.replies(0.5, b"");
+    assert_eq!(server.hears_forces(1).0, 0.5);
+    driver.hears(STATUS).says(READY);
+    // ASE ends so.
+    drop(server);
+    driver.hears(EXIT);
+    drop(driver);
+    let ended = relay.end();
+    assert_eq!(ended.status, Some(0), "{}", ended.err);
+    assert!(ended.err.contains("without EXIT, as ASE does"));
+    assert_eq!(ended.err.matches("; connecting again").count(), 3);
+}
+
+#[test]
+fn another_server_is_waited_for_if_that_is_wanted() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let _relay = relay(&place, &listener, "--init never --reconnect");
+    // Of another number of atoms each.
+    for natoms in [1, 3, 2] {
+        let driver = place.driver("-m gas");
+        let mut server = Server::accept(&listener);
+        server
+            .says(&posdata(CUBE, &vec![[0.0; 3]; natoms]))
+            .says(GETFORCE);
+        server.hears_forces(natoms);
+        server.says(EXIT).ended();
+        assert_eq!(driver.end().status, Some(0));
+    }
+}
+
+#[test]
+fn a_signal_ends_both_sides() {
+    for signal in ["-TERM", "-INT"] {
+        let (place, (listener, _)) = (Place::new(), listen());
+        let relay = relay(&place, &listener, "--init never");
+        let mut server = Server::accept(&listener);
+        let mut driver = Driver::connect(&place);
+        driver.hears(STATUS).says(READY);
+        server.says(&atom(1.0)).says(GETFORCE);
+        driver.hears_atom(1.0);
+        kill(&relay, signal);
+        server.ended();
+        driver.replies(0.5, b"");
+        driver.hears(STATUS).says(READY).hears(EXIT);
+        drop(driver);
+        let ended = relay.end();
+        assert_eq!(ended.status, Some(1), "{}", ended.err);
+        assert!(ended.err.contains("interrupted"));
+    }
+}
+
+/// The protocol has no word for it, so the connection ends, with nothing unread that would reset it.
+#[test]
+fn a_structure_that_nobody_can_compute_ends_it() {
+    let (place, (listener, _)) = (Place::new(), listen());
+    let relay = relay(&place, &listener, "--init never --attempts 1");
+    let mut server = Server::accept(&listener);
+    let mut driver = Driver::connect(&place);
+    driver.hears(STATUS).says(READY);
+    server.says(&atom(1.0)).says(GETFORCE);
+    driver
+        .hears_atom(1.0)
+        .replies(0.5, b"")
+        .hears(STATUS)
+        .says(READY);
+    server.hears_forces(1);
+    server.says(&atom(2.0)).says(GETFORCE);
+    driver.hears_atom(2.0);
+    drop(driver);
+    server.ended();
+    let ended = relay.end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("lost over one structure"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn one_silent_driver_stops_nothing() {
+    for flags in ["--timeout 0.3", "--stragglers 0.1"] {
+        let (place, (listener, _)) = (Place::new(), listen());
+        let _relay = relay(&place, &listener, &format!("--init never {flags}"));
+        let mut server = Server::accept(&listener);
+        let mut silent = Driver::connect(&place);
+        silent.hears(STATUS).says(READY);
+        server.says(&atom(1.0)).says(GETFORCE);
+        silent.hears_atom(1.0);
+        let mut good = Driver::connect(&place);
+        good.hears(STATUS).says(READY);
+        if flags.starts_with("--stragglers") {
+            // Only one that has answered gets a structure twice, so it needs one of its own.
+            silent.replies(0.5, b"");
+            server.hears_forces(1);
+            server.says(&atom(2.0)).says(GETFORCE);
+            good.hears_atom(2.0)
+                .replies(0.5, b"")
+                .hears(STATUS)
+                .says(READY);
+            server.hears_forces(1);
+            silent.hears(STATUS).says(READY);
+            server.says(&atom(1.0)).says(GETFORCE);
+            let mut computing = silent;
+            let mut idle = good;
+            if !has_something(&computing) {
+                (computing, idle) = (idle, computing);
+            }
+            computing.hears_atom(1.0);
+            idle.hears_atom(1.0).replies(2.5, b"");
+            assert_eq!(server.hears_forces(1).0, 2.5);
+            continue;
+        }
+        good.hears_atom(1.0).replies(2.5, b"");
+        assert_eq!(server.hears_forces(1).0, 2.5);
+    }
+}
+
+/// Whether a driver is sent something within a moment.
+fn has_something(driver: &Driver) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let moment = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    poll(&mut [PollFd::new(&driver.0, PollFlags::IN)], Some(&moment)).unwrap() > 0
+}
+
+/// `select`, which i-PI uses, watches descriptors below 1024 only. A shell's limit is the same.
+#[test]
+fn there_may_be_more_than_1024_drivers() {
+    const DRIVERS: usize = 1100;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|most| most < 2 * DRIVERS as u64) {
+        eprintln!("a process may have {limit:?} descriptors here: nothing is tested");
+        return;
+    }
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let (place, (listener, _)) = (Place::new(), listen());
+    let port = listener.local_addr().unwrap().port();
+    let program = env!("CARGO_BIN_EXE_forcewire");
+    let listen = place.path("ipi");
+    let line = format!(
+        "ulimit -Sn 1024; exec {program} relay --to 127.0.0.1:{port} --listen {} 2>/dev/null",
+        listen.display()
+    );
+    let relay = Process::start(Command::new("sh").args(["-c", &line]));
+    let mut server = Server::accept(&listener);
+    let mut drivers: Vec<_> = (0..DRIVERS).map(|_| Driver::connect(&place)).collect();
+    for driver in &mut drivers {
+        driver.hears(STATUS).says(READY);
+    }
+    let text = format!("batch_size:{DRIVERS}");
+    server
+        .says(STATUS)
+        .hears(NEEDINIT)
+        .says(&init(0, text.as_bytes()));
+    let structures: Vec<_> = (0..DRIVERS).map(|i| vec![[i as f64, 0.0, 0.0]]).collect();
+    let cells = vec![CUBE; DRIVERS];
+    server.says(&batch(&cells, &structures)).says(GETFORCE);
+    // All are given theirs at once, as none has answered before.
+    for driver in &mut drivers {
+        let mut bytes = [0; 196];
+        driver.0.read_exact(&mut bytes).unwrap();
+        let x = f64::from_le_bytes(bytes[160..168].try_into().unwrap());
+        driver.replies(x, b"");
+    }
+    server.hears(b"FORCEREADY  ");
+    let energies = server.numbers(DRIVERS);
+    assert!((0..DRIVERS).all(|i| energies[i] == i as f64));
+    kill(&relay, "-TERM");
+    drop(drivers);
+    let rest = server.0.read_to_end(&mut Vec::new());
+    assert!(rest.is_ok() || rest.unwrap_err().kind() == ErrorKind::ConnectionReset);
+    relay.end();
+}
