@@ -169,7 +169,7 @@ void line_close(line_t *line)
     line->open = false;
 }
 
-// Reads frames until there are data, the connection ends, or so many milliseconds have passed (0: any number).
+// Reads frames until there are data, the connection ends, or `limit` milliseconds have passed (0: no limit).
 static int wait_for_data(line_t *line, uint32_t limit)
 {
     const uint32_t start = clock_now();

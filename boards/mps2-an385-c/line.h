@@ -48,7 +48,7 @@ typedef struct {
     uint16_t gathered;
 } line_t;
 
-// Has the host connect to a server, and waits for that so many milliseconds.
+// Has the host connect to a server, and waits for that for at most `patience` milliseconds.
 bool line_open(line_t *line, uint32_t patience);
 
 // Ends the connection; the host hangs up.

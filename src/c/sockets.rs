@@ -54,7 +54,7 @@ pub unsafe extern "C" fn open_socket(
 ) {
     // SAFETY: the caller's memory.
     guarded(|| unsafe {
-        // With four arguments there is none, only what a register held.
+        // A caller with four arguments passes no prefix: the fifth is what a register held.
         let unix = inet.as_ref().is_some_and(|&inet| inet <= 0);
         let prefix = unix.then(|| fortran(prefix, LONGEST)).flatten();
         open(psockfd, inet, port, fortran(host, LONGEST), prefix);

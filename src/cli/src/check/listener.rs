@@ -16,7 +16,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// On a port of the loopback's that the system chooses, or on this path.
+    /// On a loopback port that the system chooses, or on this path.
     pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
         let listener = match path {
             None => Self::tcp(0)?,

@@ -110,7 +110,7 @@ impl Session<'_> {
         Ok(vec![driver])
     }
 
-    /// The numbers are right, whatever comes behind them.
+    /// The numbers are right, whatever comes after them.
     fn with_extras(&mut self, extras: &[u8]) -> Outcome {
         let mut driver = self.asked()?;
         let reply = driver.reply();
