@@ -1,13 +1,14 @@
 //! One connection after the other: what is computed over each, and how it ended.
 
 use defmt::{debug, info, warn};
-use forcewire::{Driver, Error, Event, Header, Initialize, Potential, Storage};
+use forcewire::{Driver, Error, Event, Header, Initialize, Storage};
 use smoltcp::time::Duration;
 
+use crate::engine::{Attended, Engine};
 use crate::network::Link;
 
 /// What is the same for all connections.
-pub struct Application<'m, P: Potential, const N: usize, const B: usize> {
+pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
     driver: Driver,
     arrays: &'m mut Storage<P::Real, N, B>,
     potential: P,
@@ -27,7 +28,7 @@ pub struct Ended {
     pub refused: bool,
 }
 
-impl<'m, P: Potential, const N: usize, const B: usize> Application<'m, P, N, B> {
+impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
     pub fn new(arrays: &'m mut Storage<P::Real, N, B>, potential: P) -> Self {
         Self {
             driver: Driver::new().initialize(Initialize::Once),
@@ -95,7 +96,18 @@ impl<'m, P: Potential, const N: usize, const B: usize> Application<'m, P, N, B> 
                         work.atoms = natoms;
                     }
                     let start = link.now();
-                    arrays.evaluate(natoms, structures, potential)?;
+                    let mut attended = Attended {
+                        engine: &mut *potential,
+                        link: &mut *link,
+                        driver: &mut *driver,
+                        left: None,
+                    };
+                    let result = arrays.evaluate(natoms, structures, &mut attended);
+                    if let Some(left) = attended.left {
+                        info!("the computation was stopped");
+                        return left;
+                    }
+                    result?;
                     let time = link.now() - start;
                     link.run(arrays.reply(driver))?;
                     if driver.status() == Header::HaveData {

@@ -10,6 +10,7 @@
 
 mod application;
 mod attempts;
+mod engine;
 mod network;
 mod options;
 #[cfg(feature = "tls")]
@@ -17,12 +18,13 @@ mod tls;
 
 use defmt::{error, info, warn};
 use forcewire::potential::{LennardJones, Real};
-use forcewire::{Potential, Scalar, Storage};
+use forcewire::{Scalar, Storage};
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 
 use application::Application;
 pub use attempts::Attempts;
+pub use engine::Engine;
 use network::Network;
 pub use options::{Options, Psk};
 
@@ -47,7 +49,7 @@ pub trait Board {
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Sleeps until a frame comes, but not beyond `until`. Returning early is allowed, and costs
+    /// Sleeps until a frame comes or an [`Engine`] is ready, but not beyond `until`. Returning early is allowed, and costs
     /// power.
     fn wait(&mut self, until: Instant);
 
@@ -130,11 +132,12 @@ pub fn lennard_jones<'m, T: Real>(
 }
 
 /// Serves a potential until the server says EXIT, connecting again, as [`Attempts`] allows, when it
-/// goes away.
+/// goes away. With an [`Engine`] STATUS is answered while it computes, and a server that leaves
+/// ends the computation.
 ///
 /// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options
 /// and with memory for two numbers an atom, which pair potentials use to find neighbours.
-pub fn run_with<'w, 'm, P: Potential, const N: usize, const B: usize, const R: usize>(
+pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
     memory: &'m mut Memory<P::Real, N, B, R>,
     arguments: impl IntoIterator<Item = &'w str>,

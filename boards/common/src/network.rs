@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::task::Poll;
 
 use forcewire::smoltcp::{SocketError, poll_by};
-use forcewire::{Backoff, DeadlineTimer, Deadlines, Error, Exchange};
+use forcewire::{Backoff, DeadlineTimer, Deadlines, Driver, Error, Event, Exchange};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -44,6 +44,13 @@ pub trait Link {
 
     /// Carries an exchange through, unless the server lets a deadline pass.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
+
+    /// Answers what the server asks while forces are computed, then sleeps until something happens,
+    /// up to a second. How the server left, if it did.
+    ///
+    /// After GETFORCE the reply is due, even to a server that has closed its side: only a
+    /// connection that is lost is an end then.
+    fn attend(&mut self, driver: &mut Driver) -> Result<Option<Event>, Error<Self::Error>>;
 }
 
 /// A board's network with the one socket that the application has.
@@ -219,6 +226,22 @@ impl<D: Board> Link for Network<'_, D> {
             self.turn(due);
         }
     }
+
+    fn attend(&mut self, driver: &mut Driver) -> Result<Option<Event>, Error<SocketError>> {
+        let now = (self.now() - Instant::ZERO).into();
+        let socket = self.sockets.get_mut::<Socket>(self.socket);
+        if let Poll::Ready(Some(end)) =
+            poll_by(socket, driver.await_getforce(), &mut self.watch, now)?
+        {
+            return Ok(Some(end));
+        }
+        if !socket.may_send() {
+            return Err(Error::Transport(SocketError::ConnectionLost));
+        }
+        let due = self.watch.due().map(|due| Instant::ZERO + due.into());
+        self.turn(due);
+        Ok(None)
+    }
 }
 
 /// The connection's bytes, for what is between it and the protocol.
@@ -260,6 +283,11 @@ impl<D: Board> Network<'_, D> {
             Err(_) => Err(ErrorKind::ConnectionReset),
             Ok(n) => Ok((n > 0).then_some(n)),
         })
+    }
+
+    /// Sleeps until something happens.
+    pub fn doze(&mut self) {
+        self.turn(None);
     }
 
     /// Lets leave what is queued, as far as the server takes it.

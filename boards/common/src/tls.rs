@@ -10,7 +10,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
 use embedded_tls::{CryptoProvider, TlsError};
 use forcewire::blocking::{self, Transport};
-use forcewire::{Error, Exchange, Wait};
+use forcewire::{Driver, Error, Event, Exchange, Wait};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
@@ -138,6 +138,12 @@ impl<D: Board> Link for Tls<'_, '_, D> {
 
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Failed>> {
         blocking::run(self, transfer).map_err(|error| error.map_transport(Failed))
+    }
+
+    /// TLS reads whole records and waits for them, so nothing is read before the forces are there.
+    fn attend(&mut self, _: &mut Driver) -> Result<Option<Event>, Error<Failed>> {
+        self.network.borrow_mut().doze();
+        Ok(None)
     }
 }
 

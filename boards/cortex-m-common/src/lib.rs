@@ -14,9 +14,8 @@ pub mod stack;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 pub use cortex_m_rt::entry;
-use forcewire::Potential;
 use forcewire::potential::Real;
-use forcewire_boards::{Board, Ethernet, Memory, Options, Outcome, lennard_jones};
+use forcewire_boards::{Board, Engine, Ethernet, Memory, Options, Outcome, lennard_jones};
 use smoltcp::time::Instant;
 
 /// A timer that interrupts once.
@@ -34,8 +33,8 @@ pub struct Machine<E, A> {
     pub ethernet: E,
     /// The timer that ends a sleep.
     pub alarm: A,
-    /// Numbers of the interrupts of both.
-    pub lines: [u16; 2],
+    /// Numbers of the interrupts that end a sleep: of both, and of an engine.
+    pub lines: &'static [u16],
     /// Ticks of the core's clock in a second.
     pub hertz: u32,
 }
@@ -57,7 +56,7 @@ pub fn run_with<'m, E, A, P, const N: usize, const B: usize, const R: usize>(
 where
     E: Ethernet,
     A: Alarm,
-    P: Potential,
+    P: Engine,
 {
     start();
     let Some(machine) = machine else {
@@ -71,6 +70,9 @@ where
 pub fn start() {
     if let Some(mut core) = cortex_m::Peripherals::take() {
         clock::start(&mut core.SYST);
+        #[cfg(armv8m)]
+        stack::guard();
+        #[cfg(not(armv8m))]
         stack::guard(&mut core.MPU);
     }
 }
@@ -96,7 +98,7 @@ impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {
         let sleep = u32::try_from(left.total_micros()).unwrap_or(LONGEST);
         cortex_m::interrupt::disable();
         self.alarm.set(sleep.min(LONGEST));
-        for line in self.lines.map(Line) {
+        for line in self.lines.iter().copied().map(Line) {
             NVIC::unpend(line);
             // Safety: the handler masks it again, see below.
             unsafe { NVIC::unmask(line) };

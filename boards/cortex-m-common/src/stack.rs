@@ -13,8 +13,9 @@
 //! memory. What is below the memory is closed with a region of the MPU, because not every machine
 //! faults there: QEMU's MPS2 ignores writes. So an overflow is a fault and never a changed number.
 //! That takes no memory, and no frame is large enough to jump over it, as it is over a guard
-//! between data and stack.
+//! between data and stack. A core of Armv8-M has a register for the stack's limit instead.
 
+#[cfg(not(armv8m))]
 use cortex_m::peripheral::MPU;
 use cortex_m_rt::STACK_PAINT_VALUE;
 
@@ -24,9 +25,18 @@ unsafe extern "C" {
 }
 
 /// log2 of the bytes below the stack that are closed.
+#[cfg(not(armv8m))]
 const CLOSED: u32 = 20;
 
+/// Sets the stack's limit (Armv8-M ARM, B3.10).
+#[cfg(armv8m)]
+pub(crate) fn guard() {
+    // Safety: the stack is above it.
+    unsafe { cortex_m::register::msplim::write((&raw const _stack_end).addr() as u32) }
+}
+
 /// Closes what is below the stack, if the core has an MPU of Armv7-M (Armv7-M ARM, B3.5).
+#[cfg(not(armv8m))]
 pub(crate) fn guard(mpu: &mut MPU) {
     let bottom = (&raw const _stack_end).addr() as u32;
     let closed = bottom.wrapping_sub(1 << CLOSED);
@@ -57,7 +67,16 @@ pub fn used() -> usize {
     top.addr() - word.addr()
 }
 
+/// Whether the fault is that the stack's limit was passed: UFSR.STKOF (Armv8-M ARM, D1.2.9).
+#[cfg(armv8m)]
+pub(crate) fn has_left(_: *const u32) -> bool {
+    // Safety: the register may be read at any time.
+    let scb = unsafe { &*cortex_m::peripheral::SCB::PTR };
+    scb.cfsr.read() & 1 << 20 != 0
+}
+
 /// Whether an exception frame at this address is outside the stack.
+#[cfg(not(armv8m))]
 pub(crate) fn has_left(frame: *const u32) -> bool {
     !(&raw const _stack_end..&raw const _stack_start).contains(&frame)
 }

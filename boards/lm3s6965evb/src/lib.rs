@@ -18,7 +18,7 @@ const TIMER0: u32 = 1 << 16;
 const ETHERNETS: u32 = 1 << 30 | 1 << 28;
 
 /// Interrupts of the Ethernet controller and of timer 0A (data sheet, table 2-9).
-const LINES: [u16; 2] = [42, 19];
+const LINES: &[u16] = &[42, 19];
 
 /// The core's clock after the reset (QEMU 7.2, hw/arm/stellaris.c).
 const CLOCK: u32 = 12_500_000;

@@ -5,15 +5,13 @@
 
 use forcewire_boards::Memory;
 use forcewire_cortex_m::{entry, run};
-
-/// Where the LAN9118 is (Arm DAI 0385D, table 3-1).
-const LAN9118: *mut u32 = 0x4020_0000 as *mut u32;
+use forcewire_mps2::Map;
 
 #[entry]
 fn main() -> ! {
     // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
     // LAN9118's FIFO.
     static mut MEMORY: Memory<f64, 4096, 64, 7168> = Memory::new();
-    // Safety: the address is this board's, and it is taken once.
-    run(unsafe { forcewire_mps2::machine(LAN9118) }, MEMORY)
+    // Safety: this is that machine, and it is taken once.
+    run(unsafe { forcewire_mps2::machine(&Map::AN385) }, MEMORY)
 }

@@ -6,15 +6,19 @@
 
 use forcewire_boards::Memory;
 use forcewire_cortex_m::{entry, run};
+use forcewire_mps2::Map;
 
-/// Where the LAN9118 is (QEMU 7.2, hw/arm/mps2.c): not where the other MPS2 have it.
-const LAN9118: *mut u32 = 0xa000_0000 as *mut u32;
+/// As AN385, but for the LAN9118 (QEMU 7.2, hw/arm/mps2.c).
+const MAP: Map = Map {
+    lan9118: 0xa000_0000 as *mut u32,
+    ..Map::AN385
+};
 
 #[entry]
 fn main() -> ! {
     // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
     // LAN9118's FIFO.
     static mut MEMORY: Memory<f64, 4096, 64, 7168> = Memory::new();
-    // Safety: the address is this board's, and it is taken once.
-    run(unsafe { forcewire_mps2::machine(LAN9118) }, MEMORY)
+    // Safety: this is that machine, and it is taken once.
+    run(unsafe { forcewire_mps2::machine(&MAP) }, MEMORY)
 }

@@ -10,27 +10,40 @@ use forcewire_cortex_m::Machine;
 use lan9118::Lan9118;
 pub use timer::Timer;
 
-/// The core's clock, also that of the timers (QEMU 7.2, hw/arm/mps2.c).
-const CLOCK: u32 = 25_000_000;
+/// Where a board has the devices.
+pub struct Map {
+    /// The Ethernet controller.
+    pub lan9118: *mut u32,
+    /// CMSDK timer 0.
+    pub timer: *mut u32,
+    /// Interrupts that end a sleep: of both, and of others.
+    pub lines: &'static [u16],
+    /// The core's clock, also the timer's.
+    pub hertz: u32,
+}
 
-/// CMSDK timer 0 (Arm DAI 0385D, table 3-1).
-const TIMER: *mut u32 = 0x4000_0000 as *mut u32;
+impl Map {
+    /// AN385 (Arm DAI 0385D, tables 3-1 and 3-5; QEMU 7.2, hw/arm/mps2.c).
+    pub const AN385: Self = Self {
+        lan9118: 0x4020_0000 as *mut u32,
+        timer: 0x4000_0000 as *mut u32,
+        lines: &[13, 8],
+        hertz: 25_000_000,
+    };
+}
 
-/// Interrupts of the Ethernet controller and of timer 0 (Arm DAI 0385D, table 3-5).
-const LINES: [u16; 2] = [13, 8];
-
-/// The board, with its LAN9118 at this address. None if there is no such controller.
+/// The board, with its devices at these places. None if there is no such Ethernet controller.
 ///
 /// # Safety
 ///
-/// The address must be the board's, and this must be the only call.
-pub unsafe fn machine(ethernet: *mut u32) -> Option<Machine<Lan9118, Timer>> {
+/// The map must be the board's, and this must be the only call.
+pub unsafe fn machine(map: &Map) -> Option<Machine<Lan9118, Timer>> {
     Some(Machine {
         // Safety: as the caller says.
-        ethernet: unsafe { Lan9118::new(ethernet) }?,
-        // Safety: the same on all boards, and this is the only call.
-        alarm: unsafe { Timer::new(TIMER, CLOCK) },
-        lines: LINES,
-        hertz: CLOCK,
+        ethernet: unsafe { Lan9118::new(map.lan9118) }?,
+        // Safety: the same.
+        alarm: unsafe { Timer::new(map.timer, map.hertz) },
+        lines: map.lines,
+        hertz: map.hertz,
     })
 }

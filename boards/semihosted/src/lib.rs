@@ -7,15 +7,14 @@
 use core::panic::PanicInfo;
 
 use defmt_semihosting as _;
-use forcewire::Potential;
-use forcewire_boards::{Board, Memory, Options, Outcome};
+use forcewire_boards::{Board, Engine, Memory, Options, Outcome};
 use semihosting::experimental::env;
 
 /// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the
 /// emulator with the outcome as its status.
 ///
 /// `stack_used` returns how many bytes of the stack the program has written to.
-pub fn run_with<'m, P: Potential, const N: usize, const B: usize, const R: usize>(
+pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
     memory: &'m mut Memory<P::Real, N, B, R>,
     potential: impl FnOnce(&Options<'_>, &'m mut [u32]) -> P,
