@@ -45,6 +45,7 @@ class Board:
     network: list = field(default_factory=list)
     link: str = "network"
     language: str = "rust"
+    engine: dict = None
 
     @property
     def on_line(self):
@@ -126,12 +127,25 @@ def build(name, progress, tls=False, binary=None):
     if board.in_c:
         call("make", "--silent", cwd=HERE / name)
         return HERE / "target" / name / name
-    features = ["--features", "tls"] if tls else []
-    arguments = ["build", "--release", "--bin", binary, *features, "--target-dir", HERE / "target"]
-    call(HERE / "cargo", board.target, *arguments, cwd=HERE / board.crate)
-    image = HERE / "target" / board.target / "release" / binary
+    if board.engine:
+        cargo(board.engine["target"], board.engine["crate"], board.engine["binary"])
+    image = cargo(board.target, board.crate, binary, *(["--features", "tls"] if tls else []))
     # cargo gives both the same name, and puts the other one there when it is asked for.
     return image.rename(f"{image}-tls") if tls else image
+
+
+def cargo(target, crate, binary, *features):
+    """Builds one image; where it is."""
+    arguments = ["build", "--release", "--bin", binary, *features, "--target-dir", HERE / "target"]
+    call(HERE / "cargo", target, *arguments, cwd=HERE / crate)
+    return HERE / "target" / target / "release" / binary
+
+
+def images(board, firmware):
+    """The images that a board runs: the firmware, and that of its engine."""
+    if not board.engine:
+        return [firmware]
+    return [firmware, HERE / "target" / board.engine["target"] / "release" / board.engine["binary"]]
 
 
 def has_tls(name):
@@ -150,11 +164,16 @@ def emulator(name, firmware, directory, options):
     # Options follow the image's path in one line, of which the firmware takes words: a short one without blanks.
     # An image beside the board's own has the board's name and a word more.
     board, image = BOARDS.get(name) or BOARDS[name.rpartition("-")[0]], directory / name
-    if not image.is_symlink():
-        image.symlink_to(firmware)
+    links = [image, *(directory / other.name for other in images(board, firmware)[1:])]
+    for link, target in zip(links, images(board, firmware)):
+        if not link.is_symlink():
+            link.symlink_to(target)
+    loaded = [
+        word for core, link in enumerate(links) if core for word in ("-device", f"loader,file={link.name},cpu-num={core}")
+    ]
     quiet = ["-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native"]
     serial = ["-serial", "stdio" if board.on_line else "none"]
-    qemu = [board.emulator, *board.machine, *board.network, *quiet, *serial, "-kernel", image.name, "-append", options]
+    qemu = [board.emulator, *board.machine, *board.network, *quiet, *serial, *loaded, "-kernel", image.name, "-append", options]
     return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
 
 
@@ -232,17 +251,17 @@ class Child:
         self.reader.join(5)
 
 
-def footprint(firmware):
-    """Bytes of flash and of memory, without the stack, that an image takes."""
-    said = subprocess.run(["size", "-A", firmware], check=True, capture_output=True, text=True).stdout
-    sizes = {}
-    for line in said.splitlines():
-        if match := re.match(r"(\.\S+) +(\d+) +(\d+)$", line):
-            sizes[match[1]] = int(match[2]), int(match[3])
-    code = sum(size for name, (size, at) in sizes.items() if at and name in CODE)
-    return code + sizes.get(".data", (0, 0))[0], sum(sizes.get(name, (0, 0))[0] for name in (".data", ".bss", ".uninit"))
+def footprint(*images):
+    """Bytes of flash and of memory, without the stacks, that images take."""
+    said = subprocess.run(["size", "-A", *images], check=True, capture_output=True, text=True).stdout
+    flash = memory = 0
+    for name, size, at in re.findall(r"^(\.\S+) +(\d+) +(\d+)$", said, re.MULTILINE):
+        flash += int(size) if name in CODE and int(at) or name == ".data" else 0
+        memory += int(size) if name in DATA else 0
+    return flash, memory
 
 
+DATA = {".data", ".bss", ".uninit"}
 CODE = {".vector_table", ".vectors", ".init", ".text", ".trap", ".rodata", ".eh_frame"}
 
 
