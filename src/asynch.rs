@@ -119,8 +119,8 @@ pub trait Timer {
 ///     let mut evaluate = server.evaluate(request, &mut forces, &mut []);
 ///     let energy = match run(&mut socket, &mut evaluate).await {
 ///         // Another minute.
-///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.energy,
-///         result => result?.energy,
+///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.evaluation.energy,
+///         result => result?.evaluation.energy,
 ///     };
 ///     drop(evaluate);
 ///     run(&mut socket, server.exit()).await?;
