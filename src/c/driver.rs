@@ -230,6 +230,12 @@ pub unsafe extern "C" fn forcewire_driver_error(
 
 /// Ends the connection, frees its memory and clears the last error. The driver can be connected
 /// again.
+///
+/// What the server has sent with positions that got no reply is read first, up to the next command:
+/// i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. The server sends the
+/// command together with the positions; the call waits for it as long as for a message, and does
+/// not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport. To connect or
+/// adopt another socket closes the one before it in the same way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,

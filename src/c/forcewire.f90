@@ -123,6 +123,7 @@ module forcewire
       procedure :: error
       procedure, private :: conclude
       procedure(says), private, deferred :: says
+      procedure(ends), deferred :: close
    end type
 
    abstract interface
@@ -131,6 +132,11 @@ module forcewire
          import
          class(connection), intent(in) :: self
          character(len=*, kind=c_char), intent(inout) :: text
+      end subroutine
+      !> Ends the connection.
+      subroutine ends(self)
+         import
+         class(connection), intent(inout) :: self
       end subroutine
    end interface
 
@@ -158,7 +164,8 @@ module forcewire
       !> The text of the last INIT, 256 bytes of it at most.
       procedure :: init_text => driver_init_text
       procedure, private :: says => driver_says
-      !> Ends the connection. It can be connected again.
+      !> Ends the connection. It can be connected again. What the server has sent with positions that got no reply is
+      !> read first, as forcewire.h says of forcewire_driver_close.
       procedure :: close => driver_close
    end type
 
@@ -655,6 +662,8 @@ contains
       else if (status /= FORCEWIRE_OK) then
          write (error_unit, "(2a)") "forcewire: ", self%why
          flush (error_unit)
+         ! A connection that ends with the program, with bytes unread, is reset.
+         call self%close
          stop 1
       end if
    end subroutine

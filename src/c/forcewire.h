@@ -266,6 +266,12 @@ const char *forcewire_driver_error(const forcewire_driver_t *driver, char *text,
 
 // Ends the connection, frees its memory and clears the last error. The driver can be connected
 // again.
+//
+// What the server has sent with positions that got no reply is read first, up to the next command:
+// i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. The server sends the
+// command together with the positions; the call waits for it as long as for a message, and does
+// not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport. To connect or
+// adopt another socket closes the one before it in the same way.
 forcewire_status_t forcewire_driver_close(forcewire_driver_t *driver);
 
 // Initializes a server, which is not connected. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
@@ -343,6 +349,9 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 // After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
 // what is in them; no structure is computed twice. With other arrays it is refused
 // (FORCEWIRE_OUT_OF_TURN).
+//
+// After FORCEWIRE_NO_ROOM the same call with longer arrays continues; with the library's arrays
+// that means more than ten million atoms, and the call can't be repeated.
 //
 // After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 // the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
