@@ -19,6 +19,10 @@ use crate::unfinished::Task;
 pub const FORCEWIRE_INIT_ONCE: u32 = 1;
 /// Ask the server for INIT before every structure.
 pub const FORCEWIRE_INIT_EVERY_STEP: u32 = 2;
+/// Take the server's numbers as they come, even if all are subnormal, as integers sent as if they
+/// were doubles are, or are lengths only with their bytes reversed. Only a structure whose
+/// coordinates are all below 1e-10 bohr needs this, and hardly ever.
+pub const FORCEWIRE_TRUST_NUMBER_FORMAT: u32 = 32;
 
 /// What a driver has received.
 #[repr(C)]
@@ -61,14 +65,15 @@ pub unsafe extern "C" fn forcewire_driver_init(
 ) -> forcewire_status_t {
     let call = || {
         const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
-        let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+        const OTHERS: u32 =
+            FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO | FORCEWIRE_TRUST_NUMBER_FORMAT;
         let mut machine = Driver::new().initialize(match flags & BOTH {
             0 => Initialize::Never,
             FORCEWIRE_INIT_ONCE => Initialize::Once,
             FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
             _ => return FORCEWIRE_INVALID_ARGUMENT,
         });
-        if flags & !known != 0 {
+        if flags & !(BOTH | OTHERS) != 0 {
             return FORCEWIRE_INVALID_ARGUMENT;
         }
         if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
@@ -76,6 +81,9 @@ pub unsafe extern "C" fn forcewire_driver_init(
         }
         if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
             machine = machine.allow_not_finite();
+        }
+        if flags & FORCEWIRE_TRUST_NUMBER_FORMAT != 0 {
+            machine = machine.trust_number_format();
         }
         // SAFETY: the caller's memory.
         unsafe { Handle::put(driver, machine) }

@@ -50,6 +50,8 @@ module forcewire
    ! Flags of drivers.
    integer, parameter, public :: FORCEWIRE_INIT_ONCE = 1
    integer, parameter, public :: FORCEWIRE_INIT_EVERY_STEP = 2
+   !> Take the server's numbers as they come, even if they look like integers or have their bytes reversed.
+   integer, parameter, public :: FORCEWIRE_TRUST_NUMBER_FORMAT = 32
    ! Flags of both.
    integer, parameter, public :: FORCEWIRE_CHANGING_ATOMS = 4
    integer, parameter, public :: FORCEWIRE_NOT_FINITE_TOO = 8

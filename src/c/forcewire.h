@@ -18,6 +18,11 @@
 // Ask the server for INIT before every structure.
 #define FORCEWIRE_INIT_EVERY_STEP 2
 
+// Take the server's numbers as they come, even if all are subnormal, as integers sent as if they
+// were doubles are, or are lengths only with their bytes reversed. Only a structure whose
+// coordinates are all below 1e-10 bohr needs this, and hardly ever.
+#define FORCEWIRE_TRUST_NUMBER_FORMAT 32
+
 // Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
 // GETFORCE are sent together, as by i-PI today.
 #define FORCEWIRE_CLASSIC 1

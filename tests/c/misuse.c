@@ -322,11 +322,11 @@ static int minus(void *context, const forcewire_cell_t *cell, const double (*r)[
     return 0;
 }
 
-static void connect_wire(void)
+static void connect_wire(uint32_t flags)
 {
     const forcewire_transport_t wire = {NULL, hears, tells, flushes};
     close_both();
-    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
+    assert(forcewire_driver_init(&driver, flags) == FORCEWIRE_OK);
     assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
     asks(1);
 }
@@ -337,7 +337,7 @@ static void stale(void)
     const double force[1][3] = {{-2, 0, 0}};
     double at[1][3];
     forcewire_evaluation_t found = {0};
-    connect_wire();
+    connect_wire(0);
     full = true;
     assert(forcewire_driver_serve(&driver, minus, NULL, NULL, NULL, 0) == FORCEWIRE_TIMED_OUT);
     full = false;
@@ -355,7 +355,7 @@ static void stale(void)
 static void changed(void)
 {
     double at[1][3], force[1][3];
-    connect_wire();
+    connect_wire(0);
     full = true;
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
     full = false;
@@ -378,7 +378,7 @@ static void twice(void)
         double (*array)[3];
         size_t capacity;
     } again[] = {{at, 1}, {at, 0}, {NULL, 0}, {other, 1}, {other, 2}};
-    connect_wire();
+    connect_wire(0);
     assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK && at[0][0] == 1);
     for (int i = 0; i < 5; i++) {
         assert(forcewire_driver_receive(&driver, again[i].array, again[i].capacity, &event) == FORCEWIRE_OUT_OF_TURN);
@@ -392,22 +392,22 @@ static void twice(void)
 static void leaves(void)
 {
     double at[1][3], force[1][3];
-    connect_wire();
+    connect_wire(0);
     assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK && asked_at < asked_len);
     assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && asked_at == asked_len);
 
-    connect_wire();
+    connect_wire(0);
     assert(forcewire_driver_receive(&driver, at, 0, &event) == FORCEWIRE_NO_ROOM && event.natoms == 1);
     assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && asked_at == asked_len);
 
     /* Not by serving, which can go on with longer arrays. */
-    connect_wire();
+    connect_wire(0);
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 0) == FORCEWIRE_NO_ROOM);
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
     assert(!memcmp(told, "FORCEREADY  ", 12) && asked_at == asked_len);
 
     /* A server that was late is not waited for again. */
-    connect_wire();
+    connect_wire(0);
     asked_len -= 20;
     assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_TIMED_OUT);
     const int before = calls;
@@ -428,6 +428,24 @@ static void leaves(void)
     close(next[1]);
 }
 
+/* Integers that are sent as if they were doubles are refused, unless the program knows better. */
+static void formats(void)
+{
+    const int64_t integers[3] = {1, 2, 3};
+    for (int trusts = 0; trusts < 2; trusts++) {
+        double at[1][3] = {{0}};
+        connect_wire(trusts ? FORCEWIRE_TRUST_NUMBER_FORMAT : 0);
+        memcpy(asked + asked_len - 12 - sizeof integers, integers, sizeof integers);
+        const forcewire_status_t status = forcewire_driver_receive(&driver, at, 1, &event);
+        assert(status == (trusts ? FORCEWIRE_OK : FORCEWIRE_PROTOCOL));
+        assert(trusts ? !memcmp(at, integers, sizeof integers) : event.natoms == 0);
+        if (!trusts)
+            driver_says("subnormal");
+    }
+    assert(forcewire_driver_init(&driver, FORCEWIRE_FOLD) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_init(&server, FORCEWIRE_TRUST_NUMBER_FORMAT) == FORCEWIRE_INVALID_ARGUMENT);
+}
+
 int main(void)
 {
     handles();
@@ -437,6 +455,7 @@ int main(void)
     changed();
     twice();
     leaves();
+    formats();
     close_both();
     return 0;
 }
