@@ -25,7 +25,8 @@ pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
     layout::forceready(&[1.5], &coordinates(natoms, start), &[0.0; 9], &[b""])
 }
 
-fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
+/// Coordinate `i` of `natoms` atoms is `start` + i/8.
+pub fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| start + i as f64 / 8.0).collect()
 }
 
