@@ -129,8 +129,8 @@ pub unsafe extern "C" fn forcewire_driver_receive(
         };
         let mut received = forcewire_event_t::NONE;
         let status = match handle.run(|driver| driver.receive(positions)) {
-            Ok(it) => {
-                match it {
+            Ok(arrived) => {
+                match arrived {
                     Event::Positions { natoms, cell, .. } => {
                         handle.kept.received += 1;
                         received.natoms = natoms;

@@ -1,5 +1,5 @@
-//! Programs on the library's own calls, both roles: against peers that end in mid-message, against each other's
-//! machines, and in i-PI's simulations.
+//! Programs on the library's own calls, both roles: against peers that end in mid-message, against
+//! each other's machines, and in i-PI's simulations.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};

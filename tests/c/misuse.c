@@ -1,5 +1,5 @@
-/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a text, and the
-   handle is as good as before. */
+/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a
+   text, and the handle is as good as before. */
 
 #include <assert.h>
 #include <fcntl.h>
@@ -206,12 +206,13 @@ static void failures(void)
     connect_both(0, 0);
     assert(ask(0.5, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* The potential's own status is in the text; the server learns of an end and of nothing else. */
+    /* The potential's own status is in the text; the server sees an end and nothing else. */
     connect_both(0, 0);
     assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
     says(why, "returned 17");
 
-    /* A server that does not ask for the forces is waited for as long as for a message, and no longer. */
+    /* A server that does not ask for the forces is waited for as long as for a message, and no
+       longer. */
     const forcewire_options_t short_message = {.message = 0.05};
     const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
     const int one = 1;
@@ -247,7 +248,8 @@ static void failures(void)
     driver_says("receive one first");
     assert(ask(0.25, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the end. */
+    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the
+       end. */
     pthread_t thread;
     double force = 1, found[2][3];
     connect_both(0, 0);
@@ -331,7 +333,8 @@ static void connect_wire(uint32_t flags)
     asks(1);
 }
 
-/* A reply that serve could not send in time is for its structure, not for one that the program received afterwards. */
+/* A reply that serve could not send in time is for its structure, not for one that the program
+   received afterwards. */
 static void stale(void)
 {
     const double force[1][3] = {{-2, 0, 0}};
@@ -369,7 +372,8 @@ static void changed(void)
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
 }
 
-/* Positions that wait for a reply are not received again, into the same array, a shorter one or another. */
+/* Positions that wait for a reply are not received again, into the same array, a shorter one or
+   another. */
 static void twice(void)
 {
     const double force[1][3] = {{-1, 0, 0}};

@@ -1,5 +1,5 @@
-//! A time-out at every byte of every message, and the call made again: it goes on with the right numbers, or is refused
-//! with a typed error.
+//! A time-out at every byte of every message, and the call made again: it goes on with the right
+//! numbers, or is refused with a typed error.
 
 use std::cell::Cell;
 use std::net::TcpStream;
@@ -64,7 +64,8 @@ impl Conversation {
         ])
     }
 
-    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces, virials, extras.
+    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces,
+    /// virials, extras.
     fn batched() -> Self {
         let init = layout::init(7, "  batch_size:2");
         let both = |start| [coordinates(2, start), coordinates(2, start + 10.0)].concat();
@@ -134,7 +135,8 @@ fn start(
     ends
 }
 
-/// What a driver has answered before byte `n` is one of many things; at the end it is all, and right.
+/// What a driver has answered before byte `n` is one of many things; at the end it is all, and
+/// right.
 fn drives(language: Language, how: &str, conversation: &Conversation, structures: usize) {
     let times = conversation.len() + 1;
     let ends = start(language, "driver", how, times, |n, mut server| {
@@ -226,7 +228,8 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
-            // A reply of which nothing has left is another reply if the call that is made again has other numbers.
+            // A reply of which nothing has left is another reply if the call that is made again has
+            // other numbers.
             let mut allowed = vec![conversation.hears.clone()];
             if how.starts_with("steps") {
                 let replies = [1.0, 50.0].map(|start| forceready(2, start));
