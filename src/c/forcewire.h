@@ -90,7 +90,8 @@ typedef enum {
   // The call does not fit the state of the conversation, or an unfinished call has to be
   // repeated first, with the arrays that it had. Nothing was done.
   FORCEWIRE_OUT_OF_TURN = 8,
-  // The peer sends more atoms than there is room for. Repeat the call with longer arrays.
+  // The peer sends more atoms than there is room for. Repeat the call with longer arrays, or
+  // close the connection.
   FORCEWIRE_NO_ROOM = 9,
   // Infinite numbers or NaN.
   FORCEWIRE_NOT_FINITE = 10,
@@ -357,8 +358,8 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 // what is in them; no structure is computed twice. With other arrays it is refused
 // (FORCEWIRE_OUT_OF_TURN).
 //
-// After FORCEWIRE_NO_ROOM the same call with longer arrays continues; with the library's arrays
-// that means more than ten million atoms, and the call can't be repeated.
+// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
+// means more than ten million atoms, or too little memory: close the connection.
 //
 // After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 // the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver

@@ -29,8 +29,8 @@ use crate::unfinished::{Task, digest};
 /// what is in them; no structure is computed twice. With other arrays it is refused
 /// (FORCEWIRE_OUT_OF_TURN).
 ///
-/// After FORCEWIRE_NO_ROOM the same call with longer arrays continues; with the library's arrays
-/// that means more than ten million atoms, and the call can't be repeated.
+/// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
+/// means more than ten million atoms, or too little memory: close the connection.
 ///
 /// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 /// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
@@ -224,7 +224,7 @@ unsafe fn serve_batches(
                 {
                     continue;
                 }
-                // More than the library allocates: the call can't be made again.
+                // The library's arrays can't be longer: the call can't be made again.
                 _ if status == FORCEWIRE_NO_ROOM => {
                     handle.drain();
                     return status;

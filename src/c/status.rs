@@ -34,7 +34,8 @@ pub enum forcewire_status_t {
     /// The call does not fit the state of the conversation, or an unfinished call has to be
     /// repeated first, with the arrays that it had. Nothing was done.
     FORCEWIRE_OUT_OF_TURN = 8,
-    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays.
+    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays, or
+    /// close the connection.
     FORCEWIRE_NO_ROOM = 9,
     /// Infinite numbers or NaN.
     FORCEWIRE_NOT_FINITE = 10,
