@@ -16,6 +16,8 @@ pub struct Unfinished {
     /// for the structure that it was computed for, and for no later one.
     pub received: u64,
     of: u64,
+    /// What the server has sent has been read, because the connection is to be closed.
+    pub drained: bool,
     /// Taken out of the handle while a call uses them.
     #[cfg(feature = "std")]
     pub arrays: Option<std::boxed::Box<Arrays>>,
@@ -83,7 +85,8 @@ impl Unfinished {
     }
 }
 
-/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the same.
+/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the
+/// same.
 pub fn digest(forces: &[[f64; 3]]) -> u64 {
     forces
         .as_flattened()

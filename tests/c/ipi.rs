@@ -1,5 +1,5 @@
-//! Whole simulations: an unmodified i-PI 3.3.1, whose output must be the same to the last of 17 digits whether forces
-//! come from our Rust driver or from a program in C or Fortran.
+//! Whole simulations: an unmodified i-PI 3.3.1, whose output must be the same to the last of 17
+//! digits whether forces come from our Rust driver or from a program in C or Fortran.
 
 use std::fmt::Write;
 use std::fs;
