@@ -83,7 +83,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         output,
     };
     let before = run.output.done();
-    let mut address = arguments.meeting.address();
+    let mut address = arguments.meeting.address()?;
     let result = run.groups(&arguments, &survey, stream, &mut address);
     let result = result.and_then(|()| match total {
         Some(total) if run.output.written() < total => Err(Failure::Run(format!(

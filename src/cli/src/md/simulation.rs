@@ -33,7 +33,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let progress = Progress::new("steps", first, Some(steps));
     let interrupted = interruptions()?;
-    let address = arguments.meeting.address();
+    let address = arguments.meeting.address()?;
     let mut drivers = Drivers::listen(
         &arguments.asking,
         arguments.meeting.file(),
