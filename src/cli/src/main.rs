@@ -14,6 +14,7 @@
 //! arguments.rs  flags that several commands have
 //! xyz/          frames of extended XYZ files
 //! sent.rs       a frame as drivers get it
+//! digest.rs     what a result was computed from
 //! trouble.rs    errors in the words of a command
 //! say.rs        what is said, and how a command ends
 //! ```
@@ -28,6 +29,8 @@ mod arguments;
 mod bridge;
 #[cfg(unix)]
 mod check;
+#[cfg(unix)]
+mod digest;
 mod driver;
 mod elements;
 #[cfg(unix)]
