@@ -401,6 +401,33 @@ fn waiting_results_of_another_input_are_not_gone_on_with() {
     assert_eq!(place.read("r.jsonl.part"), before);
 }
 
+/// A frame that can't be computed costs each driver its connection, and none of them its life.
+#[test]
+fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
+    let place = Place::new();
+    let bad = format!("2\n{PLAIN}\nAr 0 0 0\nAr 0 0 0\n");
+    let good = mixed(2);
+    place.write("frames.xyz", &format!("{good}{bad}{good}{bad}{good}"));
+    let driver = format!("{LJ} --reconnect");
+    let _drivers = [place.driver(&driver), place.driver(&driver)];
+    let ended = place
+        .start("evaluate", "frames.xyz --keep-going --drivers 2")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("2 frames can't be computed"),
+        "{}",
+        ended.err
+    );
+    let errors: Vec<_> = ended
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["error"].is_string())
+        .collect();
+    let expected = [false, false, true, false, false, true, false, false];
+    assert_eq!(errors, expected);
+}
+
 #[test]
 fn outputs_have_names_that_say_their_format() {
     let place = Place::new();

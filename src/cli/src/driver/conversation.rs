@@ -133,8 +133,6 @@ impl Conversation {
                         "{address} closed the connection before its first message: does it serve others?"
                     ))
                 }
-                // The next server would send the same structure.
-                Err(error @ Error::Potential(_)) => return Err(Failure::Run(self.explain(error))),
                 Err(error) => Some(self.explain(error)),
             };
             match (failure, reconnect) {
