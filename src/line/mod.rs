@@ -330,8 +330,7 @@ fn came_or_failed<E: embedded_io::Error>(
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
                 ErrorKind::Interrupted => {}
-                // An overrun, for instance: bytes were lost.
-                _ => framing.fail(Fault::Damaged),
+                _ => framing.fail(Fault::Stream),
             }
             return Err(LineError::Stream(error));
         }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
-use forcewire::line::{Fault, Line, LineError};
+use forcewire::line::{Fault, Line, LineError, State};
 use forcewire::potential::Harmonic;
 use forcewire::{Cell, Deadline, Deadlines, Error, Request, Server, blocking, serve};
 
@@ -63,6 +63,38 @@ impl Write for End {
     fn flush(&mut self) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+/// A UART with an overrun at each read.
+struct Overrun;
+
+impl ErrorType for Overrun {
+    type Error = Failure;
+}
+
+impl Read for Overrun {
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        Err(Failure(ErrorKind::Other))
+    }
+}
+
+impl Write for Overrun {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// The cable is not to blame.
+#[test]
+fn an_error_of_the_stream_is_not_called_damage() {
+    let mut line = Line::board(Overrun, clock());
+    let opened = line.open(SECONDS);
+    assert!(matches!(opened, Err(LineError::Stream(_))), "{opened:?}");
+    assert_eq!(line.framing().state(), State::Failed(Fault::Stream));
 }
 
 fn clock() -> impl FnMut() -> Duration {
