@@ -115,6 +115,21 @@ impl Framing {
         self.now
     }
 
+    /// Whether there is a board to be accepted, or one that has just been: a call that stopped while
+    /// OPENED left is made again.
+    pub(super) const fn may_accept(&self) -> bool {
+        match self.state {
+            State::Opening => true,
+            State::Open => self.is_unused(),
+            _ => false,
+        }
+    }
+
+    /// Whether no data have moved.
+    const fn is_unused(&self) -> bool {
+        self.came == 0 && self.left == 0 && !self.outgoing.has_gathered()
+    }
+
     /// Which end this is.
     #[must_use]
     pub const fn role(&self) -> Role {
@@ -369,11 +384,10 @@ impl Framing {
 
     /// The board has asked for a connection.
     fn asked(&mut self, opening: u8) {
-        let is_unused = self.came == 0 && self.left == 0 && !self.outgoing.has_gathered();
         match self.state {
             State::Opening if opening == self.opening => {}
             // It asks again because it has not seen the answer.
-            State::Open if opening == self.opening && is_unused => {
+            State::Open if opening == self.opening && self.is_unused() => {
                 self.outgoing.say(Due::Opened);
             }
             state => {
