@@ -7,7 +7,9 @@ use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use super::{Fault, Framing, Line, LineError, State, came_or_failed, left_or_failed};
+use super::{
+    Fault, Framing, Line, LineError, State, as_long_again, came_or_failed, left_or_failed,
+};
 use crate::asynch::Timer;
 
 /// Time is judged this often.
@@ -73,7 +75,11 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
             }
             self.framing.consume(usize::MAX);
             let waited = self.clock.now().saturating_sub(start);
-            if !self.receive_async().await? && waited >= patience {
+            let limit = match self.receive_async().await? {
+                true => as_long_again(patience),
+                false => patience,
+            };
+            if waited >= limit && !is_reached(&self.framing) {
                 self.framing.close();
                 return Err(Fault::Silent.into());
             }

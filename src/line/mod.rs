@@ -287,13 +287,14 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
             }
             self.framing.consume(usize::MAX);
             let waited = (self.clock)().saturating_sub(start);
-            match self.receive() {
-                Err(error) if is_time_out(&error) && waited >= patience => {
-                    self.framing.close();
-                    return Err(Fault::Silent.into());
-                }
-                Err(error) if !is_time_out(&error) => return Err(error),
-                _ => {}
+            let limit = match self.receive() {
+                Ok(()) => as_long_again(patience),
+                Err(error) if is_time_out(&error) => patience,
+                Err(error) => return Err(error),
+            };
+            if waited >= limit && !is_reached(&self.framing) {
+                self.framing.close();
+                return Err(Fault::Silent.into());
             }
         }
     }
@@ -317,6 +318,11 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     }
 }
 
+/// How long bytes may come of which none is what a call waits for: noise has no pauses.
+fn as_long_again(patience: Duration) -> Duration {
+    patience.saturating_mul(2).max(Duration::from_secs(1))
+}
+
 /// Passes the result of a read on.
 fn came_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
@@ -324,7 +330,10 @@ fn came_or_failed<E: embedded_io::Error>(
     now: Duration,
 ) -> Result<(), LineError<E>> {
     match came {
-        Ok(0) => framing.fail(Fault::Gone),
+        Ok(0) => {
+            framing.fail(Fault::Gone);
+            return Err(Fault::Gone.into());
+        }
         Ok(n) => framing.received(n, now),
         Err(error) => {
             match error.kind() {

@@ -154,6 +154,43 @@ fn accepting_is_made_again_after_any_write_that_timed_out() {
     }
 }
 
+/// A stream that always has this to read: nothing at its end, or noise.
+struct Endless(&'static [u8]);
+
+impl ErrorType for Endless {
+    type Error = Failure;
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let n = self.0.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.0[..n]);
+        Ok(n)
+    }
+}
+
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// There is no time-out on such a stream, and there must be an end.
+#[test]
+fn a_call_ends_on_a_stream_that_has_ended_or_never_pauses() {
+    let patience = Duration::from_millis(100);
+    for (bytes, fault) in [(&b""[..], Fault::Gone), (b"noise\0", Fault::Silent)] {
+        let mut board = Line::board(Endless(bytes), clock());
+        assert_eq!(board.open(patience), Err(fault.into()));
+        let mut host = Line::host(Endless(bytes), clock());
+        assert_eq!(host.accept(patience), Err(fault.into()));
+    }
+}
+
 fn clock() -> impl FnMut() -> Duration {
     let start = Instant::now();
     move || start.elapsed()

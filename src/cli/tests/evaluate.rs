@@ -429,6 +429,24 @@ fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
 }
 
 #[test]
+fn two_runs_do_not_write_the_same_output() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(2));
+    let arguments = "frames.xyz --output r.xyz --resume";
+    let first = place.start("evaluate", arguments);
+    let start = std::time::Instant::now();
+    while !place.path("ipi").exists() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let ended = place.start("evaluate", arguments).end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("r.xyz: another forcewire is writing it"), "{}", ended.err);
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    assert_eq!(first.end().status, Some(0));
+    assert_eq!(place.read("r.xyz").lines().count(), 8);
+}
+
+#[test]
 fn outputs_have_names_that_say_their_format() {
     let place = Place::new();
     place.write("frames.xyz", &mixed(1));

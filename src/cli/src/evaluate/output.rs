@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::spool::Spool;
 use crate::digest::digest;
 use crate::elements;
+use crate::say::lock;
 use crate::sent::{Sent, Vacuum};
 use crate::units::{ANGSTROM, ELECTRONVOLT, Units};
 use crate::xyz::{Frame, Frames, Lines, Motion, Writer};
@@ -88,6 +89,7 @@ impl Output {
             .append(true)
             .open(path)
             .map_err(named)?;
+        lock(&file, path)?;
         let len = file.metadata().map_err(named)?.len();
         let (next, end) = match (len, resume) {
             (0, _) => (0, 0),

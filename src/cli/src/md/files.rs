@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::integrator::{Atoms, Drift};
 use crate::digest::checksum;
+use crate::say::lock;
 
 /// The state after a step. JSON keeps every bit of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +121,7 @@ impl Files {
                 .append(true)
                 .open(&path)
                 .map_err(named)?;
+            lock(&file, &path)?;
             let now = file.metadata().map_err(named)?.len();
             if now < len {
                 return Err(format!(
