@@ -428,6 +428,26 @@ fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
     assert_eq!(errors, expected);
 }
 
+/// A loop of a shell around a driver that ends over the only structure that there is.
+#[test]
+fn drivers_that_never_answer_do_not_keep_a_run_for_ever() {
+    let place = Place::new();
+    let bad = format!("2\n{PLAIN}\nAr 0 0 0\nAr 0 0 0\n");
+    place.write("frames.xyz", &bad.repeat(2));
+    let _drivers = [0, 1, 2].map(|_| place.driver(&format!("{LJ} --reconnect")));
+    let ended = place
+        .start("evaluate", "frames.xyz --attempts 1 --keep-going")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("2 frames can't be computed"),
+        "{}",
+        ended.err
+    );
+    let says = "drivers were lost over what they were given, and none has answered";
+    assert_eq!(ended.out.matches(says).count(), 2, "{}", ended.out);
+}
+
 #[test]
 fn two_runs_do_not_write_the_same_output() {
     let place = Place::new();
@@ -440,7 +460,11 @@ fn two_runs_do_not_write_the_same_output() {
     }
     let ended = place.start("evaluate", arguments).end();
     assert_eq!(ended.status, Some(1), "{}", ended.err);
-    assert!(ended.err.contains("r.xyz: another forcewire is writing it"), "{}", ended.err);
+    assert!(
+        ended.err.contains("r.xyz: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
     let _driver = place.driver(&format!("{LJ} --reconnect"));
     assert_eq!(first.end().status, Some(0));
     assert_eq!(place.read("r.xyz").lines().count(), 8);

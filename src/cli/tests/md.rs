@@ -244,7 +244,13 @@ fn two_runs_do_not_write_the_same_files() {
     elsewhere.args(arguments).current_dir(place.0.path());
     let ended = Process::start(&mut elsewhere).end();
     assert_eq!(ended.status, Some(1), "{}", ended.err);
-    assert!(ended.err.contains("run.out: another forcewire is writing it"), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("run.out: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
     kill(&first, "-INT");
     assert!(first.end().err.contains("--restart goes on from step"));
     let rows = rows(&place.read("run.out"));

@@ -58,7 +58,10 @@ fn hears(settings: u8, bytes: &[u8]) {
         }
         assert!(data.len() <= bytes.len());
         let frames = bytes.iter().filter(|byte| **byte == 0).count();
-        assert!(sent <= CONTROL * (frames + 2), "{sent} bytes for {frames} frames");
+        assert!(
+            sent <= CONTROL * (frames + 2),
+            "{sent} bytes for {frames} frames"
+        );
         (data, end.state())
     };
     let whole = heard(usize::MAX);
@@ -223,7 +226,9 @@ impl Ends {
         let session = framing.session();
         let read = self.read[end].entry(session).or_default();
         let data = framing.data();
-        let put = self.put[1 - end].get(&session).map_or(&[][..], Vec::as_slice);
+        let put = self.put[1 - end]
+            .get(&session)
+            .map_or(&[][..], Vec::as_slice);
         let expected = put.get(*read..*read + data.len());
         assert_eq!(expected, Some(data), "not what was put");
         *read += data.len();
