@@ -247,7 +247,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
-        self.wait(patience, |state| state == State::Open)?;
+        self.wait(patience, |framing| framing.state() == State::Open)?;
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// As [`open`](Self::open), if the board has not opened one within `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait(patience, |state| state == State::Opening)?;
+        self.wait(patience, Framing::may_accept)?;
         self.framing.accept((self.clock)());
         self.send()
     }
@@ -277,23 +277,24 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     fn wait(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = (self.clock)();
         loop {
             self.send()?;
-            if is_reached(self.framing.state()) {
+            if is_reached(&self.framing) {
                 return Ok(());
             }
             self.framing.consume(usize::MAX);
             let waited = (self.clock)().saturating_sub(start);
-            match self.receive() {
-                Err(error) if is_time_out(&error) && waited >= patience => {
-                    self.framing.close();
-                    return Err(Fault::Silent.into());
-                }
-                Err(error) if !is_time_out(&error) => return Err(error),
-                _ => {}
+            let limit = match self.receive() {
+                Ok(()) => as_long_again(patience),
+                Err(error) if is_time_out(&error) => patience,
+                Err(error) => return Err(error),
+            };
+            if waited >= limit && !is_reached(&self.framing) {
+                self.framing.close();
+                return Err(Fault::Silent.into());
             }
         }
     }
@@ -317,6 +318,11 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     }
 }
 
+/// How long bytes may come of which none is what a call waits for: noise has no pauses.
+fn as_long_again(patience: Duration) -> Duration {
+    patience.saturating_mul(2).max(Duration::from_secs(1))
+}
+
 /// Passes the result of a read on.
 fn came_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
@@ -324,14 +330,16 @@ fn came_or_failed<E: embedded_io::Error>(
     now: Duration,
 ) -> Result<(), LineError<E>> {
     match came {
-        Ok(0) => framing.fail(Fault::Gone),
+        Ok(0) => {
+            framing.fail(Fault::Gone);
+            return Err(Fault::Gone.into());
+        }
         Ok(n) => framing.received(n, now),
         Err(error) => {
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
                 ErrorKind::Interrupted => {}
-                // An overrun, for instance: bytes were lost.
-                _ => framing.fail(Fault::Damaged),
+                _ => framing.fail(Fault::Stream),
             }
             return Err(LineError::Stream(error));
         }
