@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use super::{Fault, Line, LineError, State, came_or_failed, left_or_failed};
+use super::{Fault, Framing, Line, LineError, State, came_or_failed, left_or_failed};
 use crate::asynch::Timer;
 
 /// Time is judged this often.
@@ -25,7 +25,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     /// The future may be dropped. Calling again opens another connection.
     pub async fn open_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open(self.clock.now());
-        self.wait_async(patience, |state| state == State::Open)
+        self.wait_async(patience, |framing| framing.state() == State::Open)
             .await
     }
 
@@ -40,8 +40,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// The future may be dropped, and the call made again.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait_async(patience, |state| state == State::Opening)
-            .await?;
+        self.wait_async(patience, Framing::may_accept).await?;
         self.framing.accept(self.clock.now());
         self.send_async().await
     }
@@ -64,12 +63,12 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     async fn wait_async(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = self.clock.now();
         loop {
             self.send_async().await?;
-            if is_reached(self.framing.state()) {
+            if is_reached(&self.framing) {
                 return Ok(());
             }
             self.framing.consume(usize::MAX);

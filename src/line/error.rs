@@ -24,6 +24,9 @@ pub enum Fault {
     Restarted,
     /// The peer has ended the connection because of a fault that it found.
     Reported,
+    /// The stream below has reported an error, an overrun of the UART for instance: bytes may be
+    /// lost.
+    Stream,
     /// The stream below has ended.
     Gone,
     /// There is no connection: it was never opened, or has been closed.
@@ -43,6 +46,9 @@ impl fmt::Display for Fault {
             Self::Silent => "nothing came over the line in time: is its other end running?",
             Self::Restarted => "the other end of the line has started again: open it again",
             Self::Reported => "the other end of the line has found a fault: open it again",
+            Self::Stream => {
+                "the stream under the line has reported an error, and bytes may be lost: open it again"
+            }
             Self::Gone => "the stream under the line has ended: is the device still there?",
             Self::NotOpen => "the line is not open",
         })
@@ -93,7 +99,7 @@ impl<E: embedded_io::Error> embedded_io::Error for LineError<E> {
             Self::WriteZero => ErrorKind::WriteZero,
             // Never `TimedOut`, after which an exchange may go on.
             Self::Fault(fault) => match fault {
-                Fault::Damaged | Fault::Lost | Fault::Cut => ErrorKind::InvalidData,
+                Fault::Damaged | Fault::Lost | Fault::Cut | Fault::Stream => ErrorKind::InvalidData,
                 Fault::Silent | Fault::Gone => ErrorKind::ConnectionAborted,
                 Fault::Restarted | Fault::Reported => ErrorKind::ConnectionReset,
                 Fault::NotOpen => ErrorKind::NotConnected,

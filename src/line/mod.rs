@@ -247,7 +247,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
-        self.wait(patience, |state| state == State::Open)?;
+        self.wait(patience, |framing| framing.state() == State::Open)?;
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// As [`open`](Self::open), if the board has not opened one within `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait(patience, |state| state == State::Opening)?;
+        self.wait(patience, Framing::may_accept)?;
         self.framing.accept((self.clock)());
         self.send()
     }
@@ -277,12 +277,12 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     fn wait(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = (self.clock)();
         loop {
             self.send()?;
-            if is_reached(self.framing.state()) {
+            if is_reached(&self.framing) {
                 return Ok(());
             }
             self.framing.consume(usize::MAX);
@@ -330,8 +330,7 @@ fn came_or_failed<E: embedded_io::Error>(
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
                 ErrorKind::Interrupted => {}
-                // An overrun, for instance: bytes were lost.
-                _ => framing.fail(Fault::Damaged),
+                _ => framing.fail(Fault::Stream),
             }
             return Err(LineError::Stream(error));
         }

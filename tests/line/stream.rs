@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
-use forcewire::line::{Fault, Line, LineError};
+use forcewire::line::{Fault, Line, LineError, State};
 use forcewire::potential::Harmonic;
 use forcewire::{Cell, Deadline, Deadlines, Error, Request, Server, blocking, serve};
 
@@ -62,6 +62,95 @@ impl Write for End {
 
     fn flush(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+/// A UART with an overrun at each read.
+struct Overrun;
+
+impl ErrorType for Overrun {
+    type Error = Failure;
+}
+
+impl Read for Overrun {
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        Err(Failure(ErrorKind::Other))
+    }
+}
+
+impl Write for Overrun {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// The cable is not to blame.
+#[test]
+fn an_error_of_the_stream_is_not_called_damage() {
+    let mut line = Line::board(Overrun, clock());
+    let opened = line.open(SECONDS);
+    assert!(matches!(opened, Err(LineError::Stream(_))), "{opened:?}");
+    assert_eq!(line.framing().state(), State::Failed(Fault::Stream));
+}
+
+/// An end of which this write times out, before anything has left.
+struct Stalls(End, usize);
+
+impl ErrorType for Stalls {
+    type Error = Failure;
+}
+
+impl Read for Stalls {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Stalls {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        match self.1.checked_sub(1) {
+            Some(rest) => self.1 = rest,
+            None => {
+                self.1 = usize::MAX;
+                return Err(Failure(ErrorKind::TimedOut));
+            }
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush()
+    }
+}
+
+/// The first bytes of a host say that an earlier connection is over, the next ones accept.
+#[test]
+fn accepting_is_made_again_after_any_write_that_timed_out() {
+    for write in 0..3 {
+        let (board, host) = pair();
+        let mut board = Line::board(board, clock());
+        let mut host = Line::host(Stalls(host, write), clock());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                board.open(SECONDS).unwrap();
+                board.write_all(b"from the board").unwrap();
+                board.flush().unwrap();
+            });
+            let again = |opened: &Result<(), LineError<Failure>>| matches!(opened, Err(error) if error.kind() == ErrorKind::TimedOut);
+            let mut accepted = host.accept(SECONDS);
+            assert_eq!(again(&accepted), write < 2, "{write}: {accepted:?}");
+            if again(&accepted) {
+                accepted = host.accept(SECONDS);
+            }
+            accepted.unwrap();
+            let mut came = [0; 14];
+            host.read_exact(&mut came).unwrap();
+            assert_eq!(&came, b"from the board", "{write}");
+        });
     }
 }
 
@@ -394,6 +483,23 @@ mod asynch {
                 result.unwrap();
                 accepted = true;
             }
+        }
+        assert!(opened && accepted);
+    }
+
+    #[test]
+    fn accepting_may_be_dropped_at_every_await() {
+        let (mut board, mut host, _) = pair();
+        let patience = Duration::from_secs(5);
+        let mut opens = pin!(board.open_async(patience));
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut opened, mut accepted) = (false, false);
+        for _ in 0..10_000 {
+            if !accepted && let Some(result) = once(host.accept_async(patience)) {
+                result.unwrap();
+                accepted = true;
+            }
+            opened = opened || opens.as_mut().poll(&mut context).is_ready();
         }
         assert!(opened && accepted);
     }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use forcewire::Mode;
 use forcewire::net::{
-    Address, Answered, DriverId, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
+    Address, Answered, DriverId, Job, LeftReason, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
 };
+use forcewire::{Deadline, Mode};
 use indicatif::ProgressBar;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -18,7 +18,8 @@ use signal_hook::flag;
 
 use crate::arguments::seconds;
 use crate::meet::Announced;
-use crate::say::{Failure, counted, say};
+use crate::say::{Failure, counted, say, up_to};
+use crate::trouble::explain;
 
 /// How often to look for a signal and at limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,7 +46,8 @@ pub struct Asking {
         long,
         value_name = "TEXT",
         default_value = " ",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = init_text
     )]
     init: String,
 }
@@ -82,6 +84,14 @@ pub struct Treatment {
     /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
+}
+
+/// An INIT of no bytes is the end of the connection to drivers that wait for bytes of it.
+fn init_text(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a text of no bytes ends i-PI's own driver and others: give a blank".into()),
+        text => Ok(text.into()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -247,7 +257,7 @@ impl Drivers {
     pub fn gather(&mut self, asking: &Asking) -> Result<(), Failure> {
         let start = Instant::now();
         let wanted = counted(asking.drivers, "driver");
-        self.say(&format!("waiting up to {:?} for {wanted}", self.wait));
+        self.say(&format!("waiting {} for {wanted}", up_to(self.wait)));
         while (self.count() as u64) < asking.drivers {
             let left = self.wait.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -264,7 +274,7 @@ impl Drivers {
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Failure> {
         self.pool
             .submit(job)
-            .map_err(|refused| Failure::Run(refused.to_string()))
+            .map_err(|refused| Failure::Run(explain(&refused.why.into())))
     }
 
     /// The text of INIT from now on.
@@ -294,10 +304,8 @@ impl Drivers {
                 self.alone = None;
             } else {
                 if self.alone.is_none() {
-                    let wait = self.wait;
-                    self.say(&format!(
-                        "there is no driver; waiting up to {wait:?} for another"
-                    ));
+                    let wait = up_to(self.wait);
+                    self.say(&format!("there is no driver; waiting {wait} for another"));
                 }
                 let since = self.alone.get_or_insert_with(Instant::now);
                 left = left.min(self.wait.saturating_sub(since.elapsed()));
@@ -378,12 +386,21 @@ impl Drivers {
                 requeued,
             } => {
                 self.met.remove(&driver);
+                let flag = match why {
+                    LeftReason::Late(late) if late.deadline == Deadline::Evaluation => {
+                        " (--timeout)"
+                    }
+                    LeftReason::NotAllowed => " (--allow)",
+                    _ => "",
+                };
                 let others = match requeued {
                     0 => String::new(),
                     1 => "; its 1 evaluation goes to another".into(),
                     more => format!("; its {more} evaluations go to others"),
                 };
-                self.say(&format!("driver {driver} ({peer}) left: {why}{others}"));
+                self.say(&format!(
+                    "driver {driver} ({peer}) left: {why}{flag}{others}"
+                ));
             }
             _ => {}
         }
@@ -414,7 +431,7 @@ impl Drivers {
                 }
                 Err(refused) => Some(Outcome {
                     ticket,
-                    answer: Err(refused.to_string()),
+                    answer: Err(explain(&refused.why.into())),
                 }),
             };
         }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Writes a line, if anybody can read it.
 pub fn say(text: impl Display) {
@@ -53,5 +54,13 @@ pub fn counted(count: impl Into<u64>, what: &str) -> String {
     match count.into() {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
+    }
+}
+
+/// "up to 60s", or "without a limit".
+pub fn up_to(limit: Duration) -> String {
+    match limit {
+        Duration::MAX => "without a limit".into(),
+        limit => format!("up to {limit:?}"),
     }
 }
