@@ -43,6 +43,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// The future may be dropped, and the call made again.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
+        self.framing.leave();
         self.wait_async(patience, Framing::may_accept).await?;
         self.framing.accept(self.clock.now());
         self.deliver_async().await

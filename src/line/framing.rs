@@ -124,6 +124,14 @@ impl Framing {
         }
     }
 
+    /// Ends a connection over which data have moved: another one is to be accepted, and data that
+    /// come until then are dropped.
+    pub(super) fn leave(&mut self) {
+        if self.state == State::Open && !self.is_unused() {
+            self.close();
+        }
+    }
+
     /// Whether no data have moved.
     const fn is_unused(&self) -> bool {
         self.came == 0 && self.left == 0 && !self.outgoing.has_gathered()

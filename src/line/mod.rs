@@ -263,12 +263,14 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. For hosts.
+    /// Waits until the board opens a connection, and accepts it. If there is one over which data have
+    /// moved, it ends. For hosts.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open), if the board has not opened one within `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
+        self.framing.leave();
         self.wait(patience, Framing::may_accept)?;
         self.framing.accept((self.clock)());
         self.deliver()
