@@ -68,6 +68,8 @@ pub enum LineError<E> {
     Stream(E),
     /// The stream took none of the bytes offered.
     WriteZero,
+    /// Bytes came for a second, and no data. Changes nothing, as a time-out of the stream.
+    NoData,
     /// The connection has ended, or there was none.
     Fault(Fault),
 }
@@ -83,6 +85,7 @@ impl<E: fmt::Display> fmt::Display for LineError<E> {
         match self {
             Self::Stream(error) => error.fmt(f),
             Self::WriteZero => f.write_str("the stream under the line takes no more bytes"),
+            Self::NoData => f.write_str("the line was busy for a second and brought no data"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
@@ -97,6 +100,7 @@ impl<E: embedded_io::Error> embedded_io::Error for LineError<E> {
         match self {
             Self::Stream(error) => error.kind(),
             Self::WriteZero => ErrorKind::WriteZero,
+            Self::NoData => ErrorKind::TimedOut,
             // Never `TimedOut`, after which an exchange may go on.
             Self::Fault(fault) => match fault {
                 Fault::Damaged | Fault::Lost | Fault::Cut | Fault::Stream => ErrorKind::InvalidData,

@@ -110,7 +110,6 @@ impl Framing {
     }
 
     /// When bytes or their absence were last noted.
-    #[cfg(feature = "async")]
     pub(super) const fn noted(&self) -> Duration {
         self.now
     }
@@ -119,9 +118,17 @@ impl Framing {
     /// OPENED left is made again.
     pub(super) const fn may_accept(&self) -> bool {
         match self.state {
-            State::Opening => true,
+            State::Opening => matches!(self.role, Role::Host),
             State::Open => self.is_unused(),
             _ => false,
+        }
+    }
+
+    /// Ends a connection over which data have moved: another one is to be accepted, and data that
+    /// come until then are dropped.
+    pub(super) fn leave(&mut self) {
+        if self.state == State::Open && !self.is_unused() {
+            self.close();
         }
     }
 
@@ -155,9 +162,13 @@ impl Framing {
         self.session
     }
 
-    /// Asks for a connection, after the end of another one if there is one. For boards.
+    /// Asks for a connection, after the end of another one if there is one. For boards; without
+    /// effect on a host.
     pub fn open(&mut self, now: Duration) {
         self.now = now;
+        if self.role == Role::Host {
+            return;
+        }
         self.opening = self.opening.wrapping_add(1);
         self.state = State::Opening;
         self.restart();
@@ -259,6 +270,18 @@ impl Framing {
     pub fn consume(&mut self, n: usize) {
         self.incoming.consume(n);
         self.look();
+    }
+
+    /// Whether there is a connection, over which no data have come that were not read.
+    pub(super) fn has_no_data(&self) -> bool {
+        self.state == State::Open && self.data().is_empty()
+    }
+
+    /// Drops all data that have come.
+    pub(super) fn drop_data(&mut self) {
+        while !self.data().is_empty() {
+            self.consume(usize::MAX);
+        }
     }
 
     /// Takes some bytes to send. Takes none if there is no connection, or as long as something

@@ -541,6 +541,30 @@ mod asynch {
         assert!(opened && accepted);
     }
 
+    /// Whose data are dropped meanwhile, although the future is dropped too.
+    #[test]
+    fn accepting_another_connection_ends_the_open_one() {
+        let (mut board, mut host, _) = pair();
+        open(&mut board, &mut host);
+        let say = |board: &mut AsyncLine, message: &[u8]| {
+            assert_eq!(once(board.write(message)), Some(Ok(message.len())));
+            while once(board.flush()).is_none() {}
+        };
+        let mut buffer = [0; 9];
+        let mut read = |host: &mut AsyncLine| (0..100).find_map(|_| once(host.read(&mut buffer)));
+        say(&mut board, b"read");
+        assert_eq!(read(&mut host), Some(Ok(4)));
+        say(&mut board, b"dropped");
+        for _ in 0..100 {
+            assert_eq!(once(host.accept_async(Duration::from_secs(5))), None);
+        }
+        say(&mut board, b"after a gap");
+        assert_eq!(read(&mut host), Some(Ok(0)));
+        // CLOSE is what the board finds.
+        let ended = (0..100).find_map(|_| once(board.read(&mut [0; 9])));
+        assert_eq!(ended, Some(Ok(0)));
+    }
+
     #[test]
     fn futures_may_be_dropped_at_every_await() {
         let (mut board, mut host, _) = pair();

@@ -6,6 +6,7 @@
 
 mod choices;
 mod driver;
+mod framing;
 mod line;
 mod model;
 mod pair;
