@@ -125,7 +125,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![deny(unused_must_use)]
 
 #[cfg(feature = "std")]
 extern crate std;
