@@ -221,7 +221,7 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
 /// Calls of the connection after which [`run`] lets other tasks of its executor have a turn.
 const CALLS: u8 = 64;
 
-/// Carries an exchange through, moving its bytes over `socket`.
+/// Runs an exchange to its end, moving its bytes over `socket`.
 ///
 /// After 64 calls of the connection it yields to the executor, so that other tasks and a time-out
 /// around it have their turn even if the connection is always ready.

@@ -1,4 +1,5 @@
-//! A stream that gathers: what leaves in one write, what goes past the buffer, and that nothing is lost on the way.
+//! A stream that gathers: what leaves in one write, what goes past the buffer, and that nothing is
+//! lost on the way.
 
 mod common;
 
@@ -158,7 +159,8 @@ mod asynch {
         })
     }
 
-    /// Each run flushes first and needs a poll for that, for what was kept, and for the bytes that it moves.
+    /// Each run flushes first and needs a poll for that, for what was kept, and for the bytes that
+    /// it moves.
     #[test]
     fn nothing_is_lost_or_repeated_when_futures_are_dropped() {
         let answer = answer(40, 1.0, b"{}");

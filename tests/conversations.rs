@@ -1,7 +1,8 @@
 //! Whole conversations with every kind of server, at every split of their bytes.
 //!
 //! What a server sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
-//! (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`) and of IPICalculator.jl.
+//! (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`) and of
+//! IPICalculator.jl.
 
 mod common;
 
@@ -373,7 +374,8 @@ fn init_of_any_length_is_understood_to_its_end() {
     }
 }
 
-/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch behind it.
+/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch
+/// behind it.
 #[test]
 fn parameters_are_those_of_the_text() {
     let mut driver = Driver::new();
@@ -494,7 +496,8 @@ fn headers_may_be_padded_with_nuls() {
     });
 }
 
-/// The bytes after which EXIT or an end of the stream is tried, and what the driver said until then.
+/// The bytes after which EXIT or an end of the stream is tried, and what the driver said until
+/// then.
 #[test]
 fn exit_and_the_end_are_understood_at_each_boundary() {
     for last in [Event::Exit, Event::Closed] {
@@ -1146,7 +1149,7 @@ fn one_byte<T: Exchange>(transfer: &mut T, inbox: &[u8], heard: &mut usize, said
 
 // ---- callers ----
 
-/// A caller that says that more has moved than the slice holds is not believed.
+/// A caller's count of moved bytes is limited to the slice.
 #[test]
 fn no_more_moves_than_was_asked_for() {
     let mut driver = Driver::new();

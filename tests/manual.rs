@@ -1,4 +1,4 @@
-//! The manual and README say what commands have printed and what the code holds.
+//! README and manual agree with the code and with the output of commands.
 
 #![cfg(unix)]
 
@@ -54,7 +54,7 @@ fn lengths_are_those_of_golden_vectors() {
     }
 }
 
-/// What of this is on the heap of a host, or in a `static` of a device.
+/// The sizes of types that are on the heap of a host, or in a `static` of a device.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn memory_is_that_of_the_types() {

@@ -31,7 +31,7 @@ pub const FORCEWIRE_HAS_DATA: u32 = 8;
 /// It owes an answer: it is computing, or has not answered STATUS yet.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
-/// What came with the forces of a structure.
+/// The results of a structure besides its forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_answer_t {
@@ -39,8 +39,9 @@ pub struct forcewire_answer_t {
     pub energy: f64,
     /// Hartree, made symmetric, not divided by the volume.
     pub virial: [[f64; 3]; 3],
-    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
-    /// room for when they came: a call that goes on inside them needs a buffer of the same size.
+    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
+    /// was room for when they came: a call that goes on inside them needs a buffer of the same
+    /// size.
     pub extras_size: usize,
 }
 

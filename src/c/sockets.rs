@@ -1,7 +1,8 @@
-//! `open_socket`, `writebuffer` and `readbuffer`, as programs call them that have linked i-PI's `sockets.c`.
+//! `open_socket`, `writebuffer` and `readbuffer`, as programs call them that have linked i-PI's
+//! `sockets.c`.
 //!
-//! They work on a plain descriptor and keep nothing back, since such programs mix them with calls of their own. What
-//! a descriptor was connected to is remembered for the sake of messages.
+//! They work on a plain descriptor and buffer nothing, since such programs also read and write the
+//! socket themselves. The peer's address of each descriptor is kept for error messages.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::MaybeUninit;
@@ -27,23 +28,26 @@ use crate::memory::{array, array_mut, print};
 use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
-/// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
-/// forcewire_status_t. So it is unless told otherwise.
+/// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit
+/// status is the forcewire_status_t. This is the default.
 pub const FORCEWIRE_EXIT: c_int = 0;
-/// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more. What was to be
-/// read is filled with bytes 255, which is NaN as a real, -1 as an integer and no header of the protocol.
+/// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more.
+/// The buffer of a read is filled with bytes 255: NaN as a real, -1 as an integer, and not a header
+/// of the protocol.
 pub const FORCEWIRE_CONTINUE: c_int = 1;
 
-/// Bytes of a header, which is read by itself: a stream that ends here ends between two messages.
+/// Bytes of a header, which such programs read separately: a stream that ends before it ends
+/// between two messages.
 const HEADER: usize = 12;
 
-/// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten seconds an address; a
-/// unix socket must belong to a process of the same user or of root, and not be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no
-/// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
-/// ends either text; blanks at their ends do not count.
+/// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten
+/// seconds an address; a unix socket must belong to a process of the same user or of root, and not
+/// be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no Nagle's algorithm) to this
+/// host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL ends
+/// either text; blanks at their ends do not count.
 ///
-/// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
-/// sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
+/// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all
+/// the same; for unix sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open_socket(
     psockfd: *mut c_int,
@@ -73,8 +77,9 @@ pub unsafe extern "C" fn forcewire_open_socket_4(
     guarded(|| unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) });
 }
 
-/// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
-/// without an interface: behind the arguments come the lengths of the texts, so that no NUL is needed. Not for C.
+/// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in
+/// a Fortran program without an interface: after the arguments come the lengths of the texts, so no
+/// NUL is needed. Not for C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open_socket_(
     psockfd: *mut c_int,
@@ -99,7 +104,7 @@ pub unsafe extern "C" fn open_socket_(
     });
 }
 
-/// Sends so many bytes, all of them. None if that is 0.
+/// Sends this many bytes, all of them. None if that is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writebuffer(
     psockfd: *const c_int,
@@ -126,10 +131,10 @@ pub unsafe extern "C" fn writebuffer_(
     unsafe { writebuffer(psockfd, data, plen) }
 }
 
-/// Reads so many bytes, all of them. None if that is 0.
+/// Reads this many bytes, all of them. None if that is 0.
 ///
-/// A stream that ends before the first of 12 bytes has ended between two messages: FORCEWIRE_CLOSED. Anywhere else it
-/// is FORCEWIRE_BROKEN.
+/// A stream that ends before the first of 12 bytes has ended between two messages:
+/// FORCEWIRE_CLOSED. Anywhere else it is FORCEWIRE_BROKEN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
     // SAFETY: the caller's memory, where nothing need have been set.
@@ -137,7 +142,7 @@ pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, pl
         report(buffer(psockfd, plen).and_then(|(socket, len)| {
             let room = array_mut(data.cast::<MaybeUninit<u8>>(), len);
             let room = room.ok_or_else(|| invalid("there is no room"))?;
-            // What was there before must not be taken for what has come.
+            // The old content must not be mistaken for received bytes.
             read(socket, room).inspect_err(|_| room.fill(MaybeUninit::new(0xff)))
         }));
     });
@@ -150,22 +155,23 @@ pub unsafe extern "C" fn readbuffer_(psockfd: *const c_int, data: *mut c_void, p
     unsafe { readbuffer(psockfd, data, plen) }
 }
 
-/// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads: FORCEWIRE_EXIT or
-/// FORCEWIRE_CONTINUE.
+/// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads:
+/// FORCEWIRE_EXIT or FORCEWIRE_CONTINUE.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_on_error(mode: c_int) {
     guarded(|| ON_ERROR.store(mode, Ordering::Relaxed));
 }
 
-/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
+/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since
+/// forcewire_clear_error().
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_error() -> forcewire_status_t {
     let status = || first(|failure| failure.as_ref().map_or(FORCEWIRE_OK, |it| it.status));
     guard(status, || FORCEWIRE_INTERNAL)
 }
 
-/// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
-/// the text.
+/// What happened then, with the peer's name: writes it to the text, at most this many bytes with
+/// the NUL, and returns the text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) -> *const c_char {
     // SAFETY: the caller's memory.
@@ -184,7 +190,7 @@ pub extern "C" fn forcewire_clear_error() {
     guarded(|| first(|failure| *failure = None));
 }
 
-/// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
+/// Sleeps for this many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn c_sleep(seconds: f64) {
     guarded(|| {
@@ -249,22 +255,22 @@ pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
     });
 }
 
-/// The longest text that Fortran programs pass without saying how long it is.
+/// The longest text that Fortran programs pass without its length.
 const LONGEST: usize = 1024;
 /// No memory is below.
 const LOWEST: usize = 4096;
 
-/// A failure: what to return, and what to say.
+/// A failure: the status to return, and its text.
 type Failure = (forcewire_status_t, String);
 
 static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
 
-/// What descriptors were connected to.
+/// The peers' addresses by descriptor.
 static PEERS: Mutex<Vec<(RawFd, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The first failure of this thread. Nothing in it is to be dropped, so that it can be used as long as the thread
-    /// runs, in destructors too.
+    /// The first failure of this thread. Nothing in it needs dropping, so it can be used until the
+    /// thread ends, even in destructors.
     static FIRST: Cell<Option<First>> = const { Cell::new(None) };
 }
 
@@ -311,7 +317,7 @@ fn report_panic() {
     report(Err((FORCEWIRE_INTERNAL, text.into())));
 }
 
-/// Does what forcewire_on_error() has said.
+/// Ends the program or goes on, as forcewire_on_error() chose.
 fn report(result: Result<(), Failure>) {
     let Err(failure) = result else { return };
     if ON_ERROR.load(Ordering::Relaxed) == FORCEWIRE_CONTINUE {
@@ -329,7 +335,7 @@ fn invalid(text: &str) -> Failure {
     (FORCEWIRE_INVALID_ARGUMENT, text.into())
 }
 
-/// A text of Fortran's: up to a NUL, without the blanks at its end. Not more than `most` bytes are looked at.
+/// A text of Fortran's: up to a NUL, without the blanks at its end. Reads at most `most` bytes.
 ///
 /// # Safety
 ///
@@ -338,7 +344,7 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     if text.addr() < LOWEST {
         return None;
     }
-    // SAFETY: the caller's word; what is behind a NUL is not looked at.
+    // SAFETY: the caller promises it; nothing after a NUL is read.
     let len = (0..most)
         .find(|&at| unsafe { text.add(at).read() } == 0)
         .unwrap_or(most);
@@ -346,7 +352,8 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     unsafe { array(text.cast::<u8>(), len) }.map(<[u8]>::trim_ascii_end)
 }
 
-/// Lengths were passed as 4 bytes by gfortran before 8, and by others: the rest of the register is anything.
+/// Lengths were passed as 4 bytes by gfortran before 8, and by others: the rest of the register is
+/// anything.
 const fn low_half(size: usize) -> usize {
     size & 0xffff_ffff
 }
@@ -493,8 +500,9 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
 
 /// Reads some bytes; 0 if the peer has closed its side.
 ///
-/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is acknowledged, which the
-/// kernel delays by 40 ms unless told, each time (`TCP_QUICKACK`). Only worth a call where we would wait for it.
+/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
+/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set each time. Only
+/// worth a call where we would wait for it.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
@@ -526,7 +534,7 @@ fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &st
     (FORCEWIRE_CONNECTION, text)
 }
 
-/// What to call the other end.
+/// The name of the other end in messages.
 fn peer(socket: BorrowedFd<'_>) -> String {
     use std::os::fd::AsRawFd;
 
@@ -543,7 +551,7 @@ fn peer(socket: BorrowedFd<'_>) -> String {
     }
 }
 
-/// A peer that has gone is an error and not the end of the program.
+/// A lost peer is an error and must not end the program.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 /// There std sets an option of the socket for that.

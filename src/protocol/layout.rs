@@ -58,8 +58,8 @@ pub(crate) enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) field: Field,
-    /// What of the field is complete: structures, or numbers of positions or forces, or bytes of
-    /// INIT's text.
+    /// How much of the field is complete: structures, or numbers of positions or forces, or bytes
+    /// of INIT's text.
     pub(crate) index: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Programs on the library's own calls, both roles: against peers that end in mid-message, against each other's
-//! machines, and in i-PI's simulations.
+//! Programs on the library's calls, in both roles: against peers that end in mid-message, against
+//! each other's machines, and in i-PI's simulations.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +18,7 @@ use crate::wire::{
     hear, listen, posdata, reset, say,
 };
 
-/// What `driver.c` can be told to use.
+/// The ways in which `driver.c` can serve.
 const HOWS: [&str; 4] = ["serve", "arrays", "steps", "functions"];
 
 fn driver(watch: Watch, how: &str, port: u16, k: &str, times: usize) -> Command {
@@ -95,7 +95,7 @@ fn a_driver_that_is_reset_never_computes_on_what_has_not_come() {
     }
 }
 
-/// What a driver says to a server that asks twice, and where its messages end.
+/// A driver's messages to a server that asks twice, and where each ends.
 fn replies() -> (Vec<u8>, Vec<usize>) {
     let replies = [
         READY,
@@ -275,7 +275,8 @@ fn a_driver_runs_simulations() {
     });
 }
 
-/// A driver without forces reads the request for them before it closes: i-PI's server hangs if the connection is reset.
+/// A driver without forces reads the request for them before it closes: i-PI's server hangs if the
+/// connection is reset.
 #[test]
 fn a_potential_that_fails_does_not_reset_the_connection() {
     let ends_with = |how: &str, k: &str, peer: &dyn Fn(&mut TcpStream)| {
@@ -304,7 +305,7 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
             ends_with(how, k, &|server| {
                 say(server, &posdata(2, 1.0));
                 thread::sleep(Duration::from_millis(300));
-                // It is not answered: a classic i-PI asks for forces then, for ever.
+                // It is not answered, because a classic i-PI would then ask for forces forever.
                 say(server, STATUS);
             });
         }
@@ -361,7 +362,7 @@ fn program_succeeds(watch: Watch, source: &str) {
     .success();
 }
 
-/// Hands on what two peers that both came to us say to each other, until both have said all.
+/// Forwards bytes between two peers that both connected to us, until both have closed.
 fn join(one: TcpStream, other: TcpStream) {
     let hand_on = |mut from: TcpStream, mut to: TcpStream| {
         thread::spawn(move || {

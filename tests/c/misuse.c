@@ -1,5 +1,5 @@
-/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a text, and the
-   handle is as good as before. */
+/* Calls that make no sense, and potentials and peers that fail: each is refused with a status
+   and a text, and the handle is as good as before. */
 
 #include <assert.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void handles(void)
     assert(forcewire_server_init(&server, FORCEWIRE_CLASSIC | FORCEWIRE_STRICT) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_init(&server, 1u << 31) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Memory that is no handle, or one of the other kind. */
+    /* Memory that is not a handle, or a handle of the other kind. */
     forcewire_driver_t *none[] = {NULL, &zeroed, (forcewire_driver_t *)&server};
     assert(forcewire_server_init(&server, 0) == FORCEWIRE_OK);
     for (int i = 0; i < 3; i++) {
@@ -118,7 +118,7 @@ static void addresses(void)
     driver_says("recv and send");
     assert(forcewire_driver_attach(&driver, NULL) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Descriptors that are no connections; one that was open is closed. */
+    /* Descriptors that are not connections; an open one is closed. */
     int file = open("/dev/null", O_RDWR), closed = dup(file);
     close(closed);
     assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
@@ -145,7 +145,7 @@ static int fails(void *context, const forcewire_cell_t *cell, const double (*x)[
     return isinf(*(double *)context) ? 17 : 0;
 }
 
-/* What serving has ended with. */
+/* The status with which serving ended. */
 static forcewire_status_t ended;
 static char why[512];
 
@@ -206,12 +206,14 @@ static void failures(void)
     connect_both(0, 0);
     assert(ask(0.5, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* The potential's own status is in the text; the server learns of an end and of nothing else. */
+    /* The potential's own status is in the text; the server learns of an end and of nothing
+       else. */
     connect_both(0, 0);
     assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
     says(why, "returned 17");
 
-    /* A server that does not ask for the forces is waited for as long as for a message, and no longer. */
+    /* A server that does not ask for the forces is waited for as long as for a message, and no
+       longer. */
     const forcewire_options_t short_message = {.message = 0.05};
     const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
     const int one = 1;
@@ -231,7 +233,7 @@ static void failures(void)
         close(pair[1]);
     }
 
-    /* A force that is no number stays here, unless it was allowed. */
+    /* A force that is NaN is not sent, unless that was allowed. */
     connect_both(0, 0);
     assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);
     connect_both(FORCEWIRE_NOT_FINITE_TOO, 0);
@@ -247,7 +249,8 @@ static void failures(void)
     driver_says("receive one first");
     assert(ask(0.25, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the end. */
+    /* What is not sent; the driver serves all the while, and is asked for what makes sense at
+       the end. */
     pthread_t thread;
     double force = 1, found[2][3];
     connect_both(0, 0);
@@ -320,7 +323,8 @@ static int minus(void *context, const forcewire_cell_t *cell, const double (*r)[
     return 0;
 }
 
-/* A reply that serve could not send in time is for its structure, not for one that the program received afterwards. */
+/* A reply that serve could not send in time is for its structure, not for one that the program
+   received afterwards. */
 static void stale(void)
 {
     const forcewire_transport_t wire = {NULL, hears, tells, flushes};

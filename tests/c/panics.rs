@@ -20,7 +20,7 @@ fn every_function_catches_a_panic() {
         .iter()
         .map(|name| format!("    CALL({name});\n"))
         .collect();
-    // Nothing of a caller's is looked at before the panic.
+    // Nothing of the caller is read before the panic.
     let text = format!(
         "#include <forcewire.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
          typedef long function(long, long, long, long, long, long, long, long);\n\
@@ -69,7 +69,7 @@ fn every_function_catches_a_panic() {
     assert_eq!(rest[1], rest[2], "{said}");
 }
 
-/// What a thread remembers of its errors, in the destructors at its end.
+/// The errors that a thread keeps, in the destructors at its end.
 #[test]
 fn errors_are_remembered_to_the_end_of_a_thread() {
     let mut command = program(Watch::None, &["tests/c/ending.c"], &[]);
@@ -79,7 +79,7 @@ fn errors_are_remembered_to_the_end_of_a_thread() {
     );
 }
 
-/// What std and what it is made of are called in the library.
+/// The names of std and its parts in the library.
 const STD: [&str; 15] = [
     "std",
     "core",
@@ -98,8 +98,9 @@ const STD: [&str; 15] = [
     "libc",
 ];
 
-/// Functions of the standard library that panic, or end the program when there is no memory, to which these functions of
-/// the header refer, with all that they call outside of the standard library.
+/// Functions of the standard library that panic, or end the program when there is no memory, to
+/// which these functions of the header refer, with all that they call outside of the standard
+/// library.
 fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     let linked = objects.join("linked");
     let mut linker = Command::new("ld");
@@ -117,7 +118,8 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
         }
     }
     call(&mut linker);
-    // Undefined symbols of functions that were thrown out are still in the table, but no relocation is.
+    // Undefined symbols of functions that were thrown out are still in the table, but no relocation
+    // is.
     let said = call(
         Command::new("readelf")
             .args(["-rW", "--demangle"])
@@ -150,9 +152,10 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     found
 }
 
-/// As firmware is linked without a panic, so is the library for a host, as far as that goes: the standard library has
-/// panics of its own and is left out; so are the functions that connect, whose names and addresses the standard library
-/// and rustix make assertions about. In the rest only memory can run out.
+/// As firmware is linked without a panic, so is the library for a host, as far as that goes: the
+/// standard library has panics of its own and is left out; so are the functions that connect, whose
+/// names and addresses the standard library and rustix make assertions about. In the rest only
+/// memory can run out.
 #[test]
 fn nothing_but_memory_fails_once_there_is_a_connection() {
     let library = library_with("abort", "-C panic=abort -C codegen-units=1");

@@ -1,7 +1,8 @@
-! Both roles over a socket that times out once, at a given byte, after which the call is made again: see interrupt.c.
+! Both roles over a socket that times out once, at a given byte, after which the call is made again:
+! see interrupt.c.
 !
-!   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of what is received and
-!   sent. Each connection is a line: right evaluations, status, text.
+!   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of
+!   what is received and sent. Each connection is a line: right evaluations, status, text.
 !
 !   ROLE HOW: driver serve    %serve; asks for INIT
 !             driver steps    %receive and %reply

@@ -1,5 +1,5 @@
-//! A time-out at every byte of every message, and the call made again: it goes on with the right numbers, or is refused
-//! with a typed error.
+//! A time-out at every byte of every message, and the call made again: it goes on with the right
+//! numbers, or is refused with a typed error.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -17,7 +17,7 @@ use crate::wire::{
 
 const NEEDINIT: &[u8] = b"NEEDINIT    ";
 
-/// What a server sends, and what a driver answers.
+/// A server's messages, and a driver's answers.
 struct Conversation {
     says: Vec<u8>,
     hears: Vec<u8>,
@@ -64,7 +64,8 @@ impl Conversation {
         ])
     }
 
-    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces, virials, extras.
+    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces,
+    /// virials, extras.
     fn batched() -> Self {
         let init: &[u8] = b"INIT        \x07\0\0\0\x0e\0\0\0  batch_size:2";
         let batch = |start: f64| {
@@ -146,7 +147,7 @@ fn start(
     let directory = tempdir().unwrap();
     let mut command = language.program();
     command.args([role, how, &port.to_string(), &times.to_string()]);
-    // What was freed is not found again by luck.
+    // Freed memory is not found again by luck.
     command.env("MALLOC_PERTURB_", "85");
     let mut process = Process::start(&mut command, "program", directory.path());
     for n in 0..times {
@@ -157,7 +158,8 @@ fn start(
     ends
 }
 
-/// What a driver has answered before byte `n` is one of many things; at the end it is all, and right.
+/// Before byte `n` a driver may have sent any part of its answers; at the end all of them, and
+/// right.
 fn drives(language: Language, how: &str, conversation: &Conversation, structures: usize) {
     let times = conversation.len() + 1;
     let ends = start(language, "driver", how, times, |n, mut server| {
@@ -251,7 +253,7 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
-            // A reply of which nothing has left is another reply if the call that is made again has other numbers.
+            // A reply that was not begun may be replaced by a call with other numbers.
             let mut allowed = vec![conversation.hears.clone()];
             if how.starts_with("steps") {
                 let replies = [1.0, 50.0].map(|start| forceready(2, start));
@@ -379,7 +381,7 @@ fn a_server_discards_an_answer() {
     asks(Fortran, "discard", all_is_well);
 }
 
-/// Another structure after a time-out: the answer is its own, or there is none.
+/// Another structure after a time-out: the answer belongs to it, or there is none.
 #[test]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
     for how in ["evaluate-other", "classic-other"] {

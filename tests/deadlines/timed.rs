@@ -1,5 +1,5 @@
-//! Connections that are watched over: their errors pass, and what they keep for themselves runs into a deadline too; and
-//! the watch by hand.
+//! Connections that are watched over: their errors pass, and what they keep for themselves runs
+//! into a deadline too; and the watch by hand.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -61,7 +61,7 @@ impl embedded_io::Write for Failing {
     }
 }
 
-/// What comes of the first STATUS over it, on a clock of which each look takes a second.
+/// The result of the first STATUS over it, with a clock that advances a second at each reading.
 fn status(call: Call, kind: ErrorKind) -> Error<Failure> {
     let seconds = Cell::new(0);
     let clock = || {
@@ -184,7 +184,7 @@ impl embedded_io_async::Write for Flood<'_> {
     }
 }
 
-/// Bytes that never stop coming are taken for as long again after the limit, and not for ever.
+/// Bytes that never stop coming are taken for as long again after the limit, and no longer.
 #[test]
 fn a_flood_ends() {
     let limit = Duration::from_secs(5);
@@ -288,7 +288,8 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
 }
 
-/// The first flush of a run has the deadline of a message too: READY of the run before is still kept.
+/// The first flush of a run has the deadline of a message too: READY of the run before is still
+/// kept.
 #[test]
 fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -314,7 +315,7 @@ fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     }
 }
 
-/// Of two deadlines that pass at the same moment the message's is told: the nearer cause.
+/// Of two deadlines that pass at the same moment the message's is reported: it is the nearer cause.
 #[test]
 fn two_deadlines_at_once() {
     let limit = Duration::from_secs(7);

@@ -113,7 +113,7 @@ fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Asks whoever connects once, and leaves.
+/// Asks the first driver that connects once, and leaves.
 fn ask(peer: TcpStream, force: f64) {
     let mut socket = Stream::from_tcp(peer, Deadlines::default()).unwrap();
     let mut server = Server::new();

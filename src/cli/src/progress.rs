@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// `done` are done; `state` is said beside it.
+    /// Sets how many are done, and the text beside the bar.
     pub fn show(&mut self, done: u64, state: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(state());

@@ -346,7 +346,8 @@ fn a_signal_ends_both_sides() {
     }
 }
 
-/// The protocol has no word for it, so the connection ends, with nothing unread that would reset it.
+/// The protocol has no word for it, so the connection ends, with nothing unread that would reset
+/// it.
 #[test]
 fn a_structure_that_nobody_can_compute_ends_it() {
     let (place, (listener, _)) = (Place::new(), listen());

@@ -1,4 +1,5 @@
-// What the images share: a wire that the compiler knows nothing of, a potential that costs nothing, and memory.
+// Shared by the images: a wire that the compiler knows nothing of, a potential that costs nothing,
+// and memory.
 
 #ifndef WIRE_H
 #define WIRE_H

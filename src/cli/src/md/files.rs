@@ -25,7 +25,7 @@ pub struct Checkpoint {
     pub lengths: [u64; 2],
 }
 
-/// What must not change from one part of a run to the next.
+/// The settings that must not change from one part of a run to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub timestep: f64,
@@ -167,7 +167,7 @@ impl Files {
     }
 }
 
-/// What an earlier run has left; `None` if there was none.
+/// Reads the checkpoint of an earlier run; `None` if there was none.
 pub fn checkpoint(prefix: &str) -> Result<Option<Checkpoint>, String> {
     let path = format!("{prefix}.restart");
     match fs::read(&path) {

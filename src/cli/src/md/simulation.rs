@@ -157,7 +157,7 @@ impl Simulation {
         })
     }
 
-    /// Goes all the steps, and says how well energy was conserved.
+    /// Runs all steps, and reports how well energy was conserved.
     fn go(
         &mut self,
         drivers: &mut Drivers,

@@ -147,8 +147,8 @@ fn angstroms_are_taken_for_granted() {
     check(&lines(&ended.out)[0], 0, &bohr, 1e-14);
 }
 
-/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies, and forces and
-/// virial in the axes of the file.
+/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies,
+/// and forces and virial in the axes of the file.
 #[test]
 fn a_cell_may_be_turned_and_left_handed() {
     let cell = [[14.0, 0.0, 0.0], [2.0, 13.0, 0.0], [-1.5, 3.0, 12.0]];

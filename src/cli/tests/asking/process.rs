@@ -155,7 +155,8 @@ impl Server {
         DriverProcess(Running(command.spawn().unwrap()))
     }
 
-    /// Starts a driver of the test's own in a thread. It leaves without a word where there is no answer.
+    /// Starts a driver of the test's own in a thread. It leaves without a word where there is no
+    /// answer.
     pub fn thread(
         &self,
         mut answer: impl FnMut(&[[f64; 3]]) -> Option<Reply> + Send + 'static,
@@ -189,7 +190,7 @@ impl Server {
         fs::read_to_string(&self.out).unwrap()
     }
 
-    /// Waits until it has said this.
+    /// Waits until its output has this.
     pub fn says(&self, text: &str) {
         within(text, || self.log().contains(text).then_some(()));
     }

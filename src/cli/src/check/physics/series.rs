@@ -114,7 +114,8 @@ impl Series {
         pairs.zip(self.coordinates()).map(both).collect()
     }
 
-    /// What would have been sent if forces came one answer late: those of the next answer.
+    /// The forces that would have been right if they came one answer late: those of the next
+    /// answer.
     pub fn with_forces_earlier(&self) -> Self {
         let mut series = self.clone();
         for (at, answer) in series.answers.iter_mut().enumerate() {
@@ -124,7 +125,7 @@ impl Series {
         series
     }
 
-    /// What would have been sent if whole answers came one late.
+    /// The answers that would have been right if they came one late.
     pub fn earlier(&self) -> Self {
         let mut series = self.clone();
         series.answers.rotate_left(1);
@@ -147,7 +148,7 @@ impl Series {
         let forces = self.answers.iter().flat_map(|it| &it.forces);
         let mut forces = forces.filter(|x| **x != 0.0).peekable();
         let whole = |x: &f64| f64::from(*x as f32) == *x;
-        // Round numbers are no evidence.
+        // Round numbers prove nothing.
         let round = |x: &f64| (x * 1024.0).fract() == 0.0;
         forces.peek().is_some() && forces.clone().all(whole) && !forces.all(round)
     }
