@@ -31,7 +31,7 @@ impl Sink for Device {
     }
 }
 
-/// Forces are computed as they leave.
+/// Forces are computed as they are sent.
 struct Springs<'a>(&'a Device, [f64; 3]);
 
 impl Source for Springs<'_> {

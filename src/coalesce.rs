@@ -1,4 +1,4 @@
-//! A stream whose messages leave in one write, over one that would send every piece at once.
+//! A stream that sends each message in one write, over one that would send each piece separately.
 
 use core::fmt;
 

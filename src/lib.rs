@@ -60,7 +60,7 @@
 //! # Life of a connection
 //!
 //! 1. Bring a transport: a socket of [`net::connect`], or any stream of `embedded-io`,
-//!    `embedded-io-async` or smoltcp. [`Coalesced`] has the pieces of a message leave together.
+//!    `embedded-io-async` or smoltcp. [`Coalesced`] sends the pieces of a message together.
 //! 2. Make a [`Driver`] or a [`Server`]: the state of one connection, without arrays.
 //! 3. Make an [`Exchange`], such as [`Driver::receive`], which borrows the machine and your arrays.
 //! 4. Run it: [`blocking::run`], [`asynch::run`], [`smoltcp::poll`]. Time limits are

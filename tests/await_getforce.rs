@@ -74,7 +74,7 @@ fn it_is_midway_inside_a_message_and_nowhere_else() {
     let mut driver = computing();
     for n in 1..=12 {
         assert_eq!(attends(&mut driver, &STATUS[n - 1..n], 1).1, None);
-        // The answer to the last byte has left.
+        // The answer to the last byte was sent.
         assert_eq!(driver.await_getforce().midway(), n < 12, "{n}");
     }
 }

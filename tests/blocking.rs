@@ -184,7 +184,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
         (1000, 693, 4),
         (1000, 5000, 4),
     ] {
-        // Arrays that have to be turned round leave piece by piece.
+        // Arrays whose bytes have to be reversed are sent piece by piece.
         if cfg!(target_endian = "big") && natoms > 27 {
             continue;
         }

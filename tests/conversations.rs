@@ -374,8 +374,8 @@ fn init_of_any_length_is_understood_to_its_end() {
     }
 }
 
-/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch
-/// behind it.
+/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch after
+/// it.
 #[test]
 fn parameters_are_those_of_the_text() {
     let mut driver = Driver::new();
@@ -417,7 +417,7 @@ fn init_is_taken_in_any_state() {
             .tells(Event::Init { replica: 2 })
             .hears(STATUS)
             .says(READY)
-            // Between POSDATA and GETFORCE: it is told after the reply that it interrupts.
+            // Between POSDATA and GETFORCE: it is reported after the reply that it interrupts.
             .hears([&posdata(&golden()), &*init(3, "a : 3")].concat())
             .tells(golden().event())
             .replies(&golden_answer())
@@ -496,7 +496,7 @@ fn headers_may_be_padded_with_nuls() {
     });
 }
 
-/// The bytes after which EXIT or an end of the stream is tried, and what the driver said until
+/// The bytes after which EXIT or an end of the stream is tried, and what the driver had sent by
 /// then.
 #[test]
 fn exit_and_the_end_are_understood_at_each_boundary() {
@@ -687,7 +687,7 @@ fn a_caller_in_single_precision_may_come_back_too() {
     });
 }
 
-/// Half the memory is what a caller who has too little of it may come back with.
+/// A caller with too little memory may come back with half of it.
 #[test]
 fn a_caller_may_come_back_in_single_precision() {
     let mut driver = Driver::new();
@@ -981,7 +981,7 @@ fn bytes_that_were_not_asked_for_are_not_counted() {
 
 #[test]
 fn nothing_is_said_before_it_can_be_finished() {
-    // A reply is asked for and has not been made: not a byte of it leaves.
+    // A reply is asked for and was not made: not a byte of it is sent.
     let mut driver = Driver::new();
     script(&mut driver, Split::Whole)
         .hears([&posdata(&golden()), STATUS, GETFORCE].concat())
@@ -1043,7 +1043,7 @@ fn midway_is_inside_a_message_and_nowhere_else() {
 
 // ---- any order ----
 
-/// Every legal order, made up by dice: the answers are those of the protocol's state diagram.
+/// Every legal order, drawn at random: the answers are those of the protocol's state diagram.
 #[test]
 fn conversations_in_any_legal_order() {
     for seed in 0..300 {
@@ -1106,7 +1106,7 @@ fn conversations_in_any_legal_order() {
 
 // ---- without a script ----
 
-/// Runs a transfer until it is done, or until `room` bytes have been said.
+/// Runs a transfer until it is done, or until `room` bytes were sent.
 fn carry<T: Exchange>(
     mut transfer: T,
     inbox: &mut Vec<u8>,

@@ -14,7 +14,7 @@ use forcewire::{
     Storage, asynch, blocking,
 };
 
-// ---- a caller who says that more has moved, or less, or at the wrong time ----
+// ---- a caller that counts more bytes than moved, or fewer, or at the wrong time ----
 
 /// A transport that claims more than it was given is believed up to the slice.
 #[test]

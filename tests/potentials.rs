@@ -12,7 +12,7 @@ use serde_json::Value;
 const SIGMA: f64 = 6.43452;
 const EPSILON: f64 = 0.000379384;
 
-// ---- what other programs say ----
+// ---- numbers of other programs ----
 
 #[test]
 fn gas_is_ipis() {

@@ -439,7 +439,7 @@ fn numbers_in_the_right_order_are_never_refused() {
 
 // ---- batches ----
 
-/// i-PI with `batch_size` and a driver that said READY first: the number of atoms comes first.
+/// i-PI with `batch_size` and a driver that sent READY first: the number of atoms comes first.
 #[test]
 fn a_batch_that_nobody_announced() {
     let mut tiny = cube(vec![[0.0; 3]]);

@@ -191,7 +191,7 @@ fn storage_that_is_too_small_is_refused() {
     };
     assert_eq!(event, Err(error));
 
-    // A larger one goes on, with the cell that came before it was there.
+    // A larger storage goes on, with the cell that came before.
     let mut large = Storage::<f64, 4>::new();
     let (event, _) = run(large.receive(&mut driver), &posdata(&water())[160..]);
     assert_eq!(event, Ok(water().event()));

@@ -834,7 +834,7 @@ fn windows_over_smoltcp() {
 // ---- more atoms than memory ----
 
 /// A million atoms, 24 MB in each direction, through a driver with less than 64 KiB. Positions go
-/// to another device as they come, and its forces leave as they are there.
+/// to another device as they come, and its forces are sent as they arrive.
 #[cfg(unix)]
 mod a_million_atoms {
     use std::io;

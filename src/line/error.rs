@@ -12,7 +12,7 @@ use crate::fmt::debug_as_display;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Fault {
-    /// Bytes were changed, lost or added: a checksum was wrong, or what came is no frame.
+    /// Bytes were changed, lost or added: a checksum was wrong, or what came is not a frame.
     Damaged,
     /// A whole frame was lost.
     Lost,

@@ -63,7 +63,7 @@ pub struct Framing {
     now: Duration,
     /// How long nothing has come, without the program's own pauses.
     waited: Duration,
-    /// When to ask next, as `waited` goes.
+    /// When to ask next, on the clock of `waited`.
     ask: Duration,
     silence: Option<Duration>,
     /// When CLOSE may be sent again to a peer that has no connection.

@@ -58,7 +58,8 @@ impl Outgoing {
         self.gathered > 0
     }
 
-    /// Whether a frame of data waits to be sent, or what is due must leave before the next one.
+    /// Whether a frame of data waits to be sent, or a frame about the connection must be sent
+    /// before the next one.
     pub const fn is_blocked(&self) -> bool {
         self.rest.0 < self.rest.1 || self.due.is_some()
     }

@@ -1,8 +1,8 @@
 //! Potentials with known answers, to drive a simulation or to check a chain of them.
 //!
 //! Each is generic over `f64` and `f32` and means what i-PI's own drivers mean by the same name
-//! (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`), to rounding; where they are in doubt the type
-//! says what is done here. `tests/potentials.rs` holds them against numbers recorded from those
+//! (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`), to rounding; where they are in doubt the type's
+//! documentation decides. `tests/potentials.rs` holds them against numbers recorded from those
 //! drivers, ASE and LAMMPS.
 //!
 //! | i-PI's `-m` | `-o` in that driver | default | here |

@@ -10,7 +10,7 @@ use crate::geometry::{Cell, dot};
 /// direction, it is 0 (NaN in that driver). The virial is r⊗f; that driver leaves it unset.
 ///
 /// In that driver `-o` is empty, for the default, or two numbers: its message asks for `r0,D,a`,
-/// but it refuses three and leaves a unset with two, so that only its default can be had.
+/// but it refuses three and leaves `a` unset with two, so only its default can be used.
 ///
 /// ```
 /// use forcewire::potential::{Morse, Potential};

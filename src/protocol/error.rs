@@ -14,7 +14,7 @@ use crate::fmt::debug_as_display;
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The peer sent a header that is not one of the protocol's.
+    /// The peer sent a header that the protocol does not have.
     UnknownHeader([u8; HEADER]),
     /// The server sent a command that this state does not allow.
     OutOfTurn {

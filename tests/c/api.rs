@@ -141,7 +141,7 @@ fn a_server_never_returns_forces_that_have_not_come() {
             if case % 2 == 0 {
                 assert_eq!(evaluations, complete, "byte {end}: {text}");
                 let expected = match end {
-                    // It needs no more: what becomes of its last question is all the same.
+                    // It needs no more, so its last question may be answered or not.
                     _ if complete == 2 => OK,
                     _ if boundaries.contains(&end) || end == 0 => CLOSED,
                     _ => BROKEN,

@@ -153,7 +153,7 @@ fn arrays_arrive_or_are_refused() {
     }
 }
 
-/// A line for each array: its name, and what became of it.
+/// A line for each array: its name, and its outcome.
 fn outcomes(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter(|line| line.len() > 37 && line.is_char_boundary(37))

@@ -179,7 +179,7 @@ fn nothing_but_memory_fails_once_there_is_a_connection() {
             .all(|it| it.ends_with("::handle_alloc_error") || it.ends_with("::handle_error")),
         "{found:?}"
     );
-    // Or this test would see nothing.
+    // Otherwise this test would see nothing.
     assert!(!found.is_empty());
     assert!(panics(directory.path(), &connecting).len() > found.len());
 }

@@ -128,7 +128,7 @@ pub struct Wire {
 pub enum Pause<O> {
     /// It waits for its peer.
     Waiting,
-    /// It has moved something and is to be made again.
+    /// It has moved something and has to be made again.
     Anew,
     Over(Result<O, ProtocolError>),
 }
@@ -165,7 +165,7 @@ impl Wire {
         self.ended = false;
     }
 
-    /// Exactly these bytes have been said since the last look.
+    /// Exactly these bytes were sent since the last check.
     #[track_caller]
     pub fn has_said(&mut self, expected: &[u8]) {
         let said = std::mem::take(&mut self.outbox);
@@ -189,7 +189,7 @@ impl Wire {
         );
     }
 
-    /// Moves bytes until the transfer waits, or is over, or after each piece if it is to be made
+    /// Moves bytes until the transfer waits, or is over, or after each piece if it has to be made
     /// anew.
     pub fn carry<X: Exchange>(&mut self, mut transfer: X) -> Pause<X::Output> {
         loop {
@@ -217,7 +217,7 @@ impl Wire {
                 }
             }
             if let Split::Anew(_) = self.split {
-                // A transport that moved nothing may say so.
+                // A transport that moved nothing may report zero bytes.
                 transfer.advance(0);
                 return Pause::Anew;
             }
@@ -233,7 +233,7 @@ impl Wire {
     }
 }
 
-/// What a step says: whether to read, to write or neither, from where and how many bytes.
+/// The content of a step: whether to read, to write or neither, from where and how many bytes.
 fn look<X: Exchange>(transfer: &mut X) -> (u8, usize, usize) {
     match transfer.step() {
         Ok(Step::Read(slice)) => (0, slice.as_ptr().addr(), slice.len()),

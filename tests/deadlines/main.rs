@@ -1,5 +1,5 @@
 //! Deadlines in virtual time, of both roles and over each shim: each runs out when it should and
-//! not before, names what was waited for, and leaves a conversation that can be brought to its end.
+//! not before, names what was waited for, and the conversation can still be completed.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -106,7 +106,7 @@ impl Late {
         assert!(it.to_string().contains(&text), "{it}");
     }
 
-    /// Inside a message that leaves.
+    /// Inside a message that is being sent.
     #[track_caller]
     fn says_taken(self, of: Header) {
         let it = self.0;

@@ -384,7 +384,7 @@ fn forces_that_came_while_nobody_looked<S: Shim>() {
     assert_eq!(it.shim.now().as_secs(), 1001);
 }
 
-/// A call made again has its full limit, however late it is made.
+/// A call made again has its full limit, at any later time.
 fn forces_are_waited_for_again_much_later<S: Shim>() {
     let peer = Peer::default().sends(1, READY);
     let peer = peer.sends(1100, reply(1.0)).sends(1100, READY).closes(1102);

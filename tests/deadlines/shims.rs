@@ -38,7 +38,7 @@ impl Peer {
         self
     }
 
-    /// Sends these a byte a second.
+    /// Sends these bytes, one a second.
     pub fn dribbles(mut self, from: u64, bytes: &[u8]) -> Self {
         for (at, byte) in (from..).zip(bytes) {
             self = self.sends(at, [*byte]);

@@ -368,7 +368,7 @@ fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
     let result = blocking::run(&mut silent, driver.receive(&mut positions));
     assert_eq!(late(result.map(drop)), Awaited::Command);
 
-    // EXIT was to leave and has not, and the caller asks for forces.
+    // EXIT could not be sent, and the caller asks for forces.
     time.set(Duration::ZERO);
     let mut server = Server::new();
     pour(server.status(), &mut &READY[..]).0.unwrap();

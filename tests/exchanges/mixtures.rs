@@ -189,7 +189,8 @@ fn nan_in_a_reply_that_is_made_anew_after_its_first_byte() {
 
 #[test]
 fn a_reply_begun_with_some_forces_is_not_continued_with_others() {
-    // Of 3 atoms all is in the machine when the first byte leaves; 100 leave from their array.
+    // With 3 atoms all is in the machine when the first byte is sent; 100 are sent from their
+    // array.
     for natoms in [3, 100] {
         let (a, b) = (answer(natoms, 1.0, b"{}"), answer(natoms, 2.0, b"{}"));
         let message = forceready(&a);

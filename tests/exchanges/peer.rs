@@ -61,7 +61,7 @@ impl Peer {
         }
     }
 
-    /// Whether INIT, or what leaves in the same write, has come in part.
+    /// Whether INIT, or another message of the same write, has come in part.
     pub fn is_in_init(&self) -> bool {
         self.inbox.starts_with(b"I") || self.last.starts_with(b"INIT")
     }

@@ -5,8 +5,8 @@ use forcewire::{Driver, Evaluation, Event, Header, Initialize, ProtocolError, Qu
 use crate::common::*;
 use crate::number::{Number, converted, for_both_types, numbers};
 
-/// Structures of a reply, and atoms of each. A reply to few atoms is in the machine when its first
-/// byte leaves; of one to many, some are in the caller's array.
+/// Structures of a reply, and atoms of each. A reply with few atoms is in the machine when its
+/// first byte is sent; of one with many, some are in the caller's array.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
 /// What is replied.

@@ -180,7 +180,7 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
         let mut peer = opened;
         io::Write::write_all(&mut peer, STATUS).unwrap();
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
-        // A message in two writes leaves in one piece.
+        // A message in two writes is sent in one piece.
         board.line.write(&READY[..5]).unwrap();
         board.line.write(&READY[5..]).unwrap();
         board.line.flush().unwrap();

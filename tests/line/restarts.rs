@@ -6,7 +6,7 @@ use forcewire::line::{Fault, Role, State};
 
 use crate::world::*;
 
-/// Runs the conversation until `bytes` have left an end, then `restarts`; then runs it to its end
+/// Runs the conversation until one end has sent `bytes`, then `restarts`; then runs it to its end
 /// over connections that the board opens, as firmware does.
 fn restarted(from: Role, bytes: usize, restart: impl Fn(&mut World)) {
     let mut world = World::new(conversation());

@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of those that leave is changed.
+    /// This byte of the sent ones is changed.
     pub flips: Option<usize>,
     sent: usize,
 }

@@ -127,7 +127,7 @@ fn a_cell_with_anything_below_its_diagonal_is_not_sent() {
             h.as_flattened_mut()[at] = below;
             let told = sends(Cell::from_rows(h)).0;
             assert_eq!(told, Err(ProtocolError::NotUpperTriangular), "{below}");
-            // As the error says: rotate it.
+            // As the error advises: rotate it.
             if below.abs() == 1.0 {
                 let (upper, _) = Cell::from_rows(h).to_upper_triangular().expect("a volume");
                 assert_eq!(sends(upper).0, Ok(()));

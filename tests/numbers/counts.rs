@@ -40,7 +40,7 @@ fn edges() -> Vec<i32> {
     edges
 }
 
-/// One value from each of so many equal strata: over all counts and lengths, a million.
+/// One value from each of this many equal strata: over all counts and lengths, a million.
 fn strata(seed: u64) -> impl Iterator<Item = i32> {
     let (mut dice, width) = (Dice::new(seed), (1_u64 << 32) as f64 / f64::from(STRATA));
     (0..STRATA).map(move |stratum| {

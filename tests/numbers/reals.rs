@@ -120,7 +120,7 @@ fn serves<T: Real>(heard: &[u8]) -> (Result<(), Error<Infallible>>, usize) {
     (result, potential.asked)
 }
 
-// ---- what a driver hears ----
+// ---- what a driver receives ----
 
 fn refused_before_anyone_computes<T: Real>(odd: f64) {
     let error = |quantity| Err(Error::Protocol(ProtocolError::NotFinite(quantity)));
@@ -207,7 +207,7 @@ fn extreme_numbers_are_numbers() {
     }
 }
 
-// ---- what a driver is told to say ----
+// ---- what a driver is asked to send ----
 
 /// The answers in which one number is this one: energy, forces, virial of structures of two atoms,
 /// and what it is.
@@ -285,7 +285,7 @@ fn what_a_driver_computes_is_refused_before_a_byte_of_it_leaves() {
     }
 }
 
-// ---- what a server is told to send, and hears ----
+// ---- what a server is asked to send, and receives ----
 
 const BOX: Cell = Cell::orthorhombic([20.0; 3]);
 

@@ -142,7 +142,7 @@ impl Driver {
                 let text = text.replace("{}", self.version);
                 let line = log.lines().find(|line| line.contains(&text));
                 let line = line.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
-                // Quantum ESPRESSO says when as well.
+                // Quantum ESPRESSO prints the time as well.
                 let line = line
                     .split_once(" starts on ")
                     .map_or(line, |(line, _)| line);

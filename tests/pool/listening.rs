@@ -15,7 +15,7 @@ use crate::peers::{LIMIT, Server, computing, good, job};
 fn a_file_that_a_killed_server_left_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("driver");
-    // Closed, and its file stays: what a crash leaves.
+    // Closed, and its file stays, as after a crash.
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let mut pool = Pool::new(PoolOptions::default()).unwrap();

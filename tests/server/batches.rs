@@ -144,7 +144,7 @@ fn extras_that_the_buffer_has_no_room_for() {
     }
 }
 
-/// Copies are computed, and no one sees what came of them.
+/// Copies are computed, and their results are dropped.
 #[test]
 fn what_is_computed_of_a_copy_is_dropped() {
     at_every_split(|split| {

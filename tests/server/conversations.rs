@@ -146,7 +146,7 @@ fn headers_may_be_padded_with_nuls() {
 
 // ---- systems ----
 
-/// Up to 32 atoms fit into the scratch; what is longer leaves straight from the caller's array.
+/// Up to 32 atoms fit into the scratch; longer arrays are sent straight from the caller's memory.
 #[test]
 fn systems_of_every_size_around_that_of_the_scratch() {
     fn check<T: Scalar>() {

@@ -116,8 +116,8 @@ fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
 /// the positions.
 fn out_of_the_array(all: &[u8], behind: usize) -> usize {
     if cfg!(target_endian = "big") {
-        // Numbers that have to be turned round go by the scratch, whole atoms of them: 160 bytes
-        // and 25 atoms, then 32 at a time.
+        // Numbers that have to be reversed go through the scratch, in whole atoms: 160 bytes and 25
+        // atoms, then 32 at a time.
         all.len() - (all.len() - 760) % 768
     } else {
         all.len() - behind

@@ -243,7 +243,7 @@ fn exit_in_every_phase() {
     }
 }
 
-/// Bytes of an answer that come before EXIT leaves belong to what is dropped.
+/// Bytes of an answer that come before EXIT is sent are dropped with it.
 #[test]
 fn exit_inside_of_an_answer() {
     for came in 1..hex(GOLDEN_FORCEREADY).len() {
@@ -263,7 +263,7 @@ fn exit_inside_of_an_answer() {
     }
 }
 
-/// From the moment in which half of an answer is given up there is no way back.
+/// Once half of an answer is given up there is no way back.
 #[test]
 fn nothing_but_exit_follows_half_an_answer() {
     let mut server = at_work(Mode::Consolidated, true);

@@ -259,7 +259,7 @@ fn half_a_message_is_finished_by_its_own_exchange() {
                 Call::Send => script.calls(call).says(&all[moved..]).ends(),
                 // Its positions are the same, so its forces will be.
                 Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
-                // The rest is in the machine and leaves first, for an exchange that may follow.
+                // The rest is in the machine and is sent first by an exchange that may follow.
                 Call::Status | Call::Forces if in_scratch => {
                     script.calls(call).says(&all[moved..]).drops()
                 }

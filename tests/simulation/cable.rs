@@ -1,4 +1,4 @@
-//! A cable that fails, and chance that can be repeated.
+//! A cable that fails at random, repeatably.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;

@@ -106,7 +106,7 @@ pub enum Came {
     Nothing,
     /// It was refused, and the machine is as it was.
     Refused,
-    /// It was accepted, and this may come of it; whether that completes an evaluation.
+    /// It was accepted, with this possible outcome; and whether that completes an evaluation.
     Accepted(Box<State>, bool),
 }
 
@@ -568,8 +568,8 @@ fn replace<T: PartialEq + Clone>(array: &mut Vec<T>, other: &[T], untouched: &[T
     touched
 }
 
-/// Changes the first or the last number that a message has touched, in its lowest bit; whether
-/// there is one.
+/// Changes the first or the last number that a message has touched, in its lowest bit; returns
+/// whether there is one.
 fn change<'a>(numbers: impl DoubleEndedIterator<Item = &'a mut f64>, last: bool) -> bool {
     let untouched = Untouched::Usual.number();
     let mut touched = numbers.filter(|it| **it != untouched && **it != 0.0);

@@ -143,7 +143,8 @@ fn every_state_leads_to_a_complete_evaluation() {
     // A driver that asks for INIT before every structure passes through all states of one that asks
     // less often, but those after FORCEREADY.
     let mut plans = MODES.map(|mode| plan(mode, Initialize::EveryStep)).to_vec();
-    // Positions and forces that do not fit into a machine's scratch leave from the caller's arrays.
+    // Positions and forces that do not fit into a machine's scratch are sent from the caller's
+    // arrays.
     plans.push(Plan {
         natoms: 28,
         room: (400, 400),

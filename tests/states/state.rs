@@ -61,7 +61,7 @@ pub struct State {
     pub worker: Worker,
     /// The evaluation that the asker wants. Changes with each that is complete.
     pub wanted: usize,
-    /// The evaluation whose positions have begun to leave, until its answer has been returned or
+    /// The evaluation whose positions are being sent or were, until its answer has been returned or
     /// discarded.
     pub begun: Option<usize>,
     /// The incomplete message of each side, and the content of its arrays.
@@ -609,7 +609,7 @@ impl State {
         if self.server_has.moved > 0 {
             match self.server_has.first {
                 b'P' if begins => self.begun = Some(self.wanted),
-                // STATUS and INIT leave, READY and NEEDINIT come, only if nothing is owed.
+                // STATUS and INIT are sent, and READY and NEEDINIT come, only if nothing is owed.
                 b'S' | b'I' | b'R' | b'N' => self.begun = None,
                 _ => {}
             }
@@ -787,7 +787,7 @@ impl State {
         let event = match carried {
             Carried::Blocked => return Outcome::Blocked,
             Carried::Moved => return Outcome::Moved,
-            // GETFORCE has come: the forces leave when they are there.
+            // GETFORCE has come: the forces are sent when they are there.
             Carried::Done(None) => return Outcome::Blocked,
             Carried::Done(Some(event)) => event,
             Carried::Refused(ProtocolError::EndOfStream { .. }) if alone => {
@@ -845,7 +845,7 @@ impl State {
     }
 }
 
-/// If a reply may leave now, what leaves is this reply, all of it.
+/// If a reply may be sent now, it is this one, and all of it.
 fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
     let mut driver = copy(driver);
     let (extras, forces) = (&truth.extras, &truth.forces);
@@ -871,7 +871,7 @@ fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
     }
 }
 
-/// Adds what a machine shows of itself, and what has moved of its message.
+/// Adds the visible state of a machine, and how much of its message has moved.
 fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
     text.extend(has.moved.to_le_bytes());
     text.extend(has.digest.to_le_bytes());

@@ -9,7 +9,7 @@
 //! parameter of INIT, `meet:5f0c…`, without which the driver does not compute; so the driver asks
 //! for INIT. The driver's are the first bytes of the extras of its first reply, `{"meet":"5f0c…"}`,
 //! which the server takes off. The protocol has no other place for a driver's text. A file without
-//! a token, written by hand, is about another program, i-PI for instance: neither is done.
+//! a token was written by hand, for another program such as i-PI; then no token is presented.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

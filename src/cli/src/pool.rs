@@ -353,7 +353,7 @@ impl Drivers {
         }
     }
 
-    /// Says what has happened, or returns what has become of a job.
+    /// Prints other events; returns the outcome of a job.
     fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
             PoolEvent::Answered(answer) => return self.answered(answer),
@@ -424,7 +424,7 @@ impl Drivers {
         })
     }
 
-    /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.
+    /// Sends all of them EXIT, without which i-PI's Python driver spins forever.
     pub fn close(self) -> Result<(), Failure> {
         let Self { pool, bar, .. } = self;
         let left = pool.close(PARTING)?;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::say::say;
 
-/// How often a log is written to while there is no terminal.
+/// How often a line goes to the log if there is no terminal.
 const REPORT: Duration = Duration::from_secs(10);
 
 pub struct Progress {

@@ -204,7 +204,7 @@ impl<T: Scalar> Pair<T> {
                 (self.asked, self.cells) = (self.asked.clone(), self.cells.clone());
             }
             4 => {
-                // A caller that has lost its interest.
+                // A caller that no longer wants the answer.
                 self.discards = true;
             }
             5 | 6 if self.reply.is_none() => {
@@ -233,7 +233,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             _ => {
-                // Another reply, or one with NaN, of which nothing leaves.
+                // Another reply, or one with NaN, of which nothing is sent.
                 if let Some(reply) = &self.reply {
                     let mut evaluations = reply.evaluations.clone();
                     let nan = how == 31;

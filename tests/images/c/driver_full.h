@@ -32,7 +32,7 @@ void ipi_reset(ipi_driver *driver);
 // this many cells (9 numbers each) and atoms.
 int ipi_receive(ipi_driver *driver, double *cells, size_t structures, double *positions, size_t capacity);
 
-// Sends what was computed: an evaluation for each structure, forces of so many atoms in all, and
+// Sends what was computed: an evaluation for each structure, forces of this many atoms in all, and
 // extras, either none or one for each structure. IPI_OK also if the server has left: the next
 // ipi_receive reports it.
 int ipi_reply(ipi_driver *driver, const ipi_evaluation *evaluations, size_t structures, const double *forces,

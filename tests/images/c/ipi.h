@@ -75,7 +75,7 @@ typedef struct {
 } frame;
 enum { FRAME = 2 * MATRIX + INTEGER };
 
-// Reads so many bytes.
+// Reads this many bytes.
 SHARED int take(void *to, size_t size)
 {
     for (char *at = to; size > 0;) {

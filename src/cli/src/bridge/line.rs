@@ -25,7 +25,7 @@ const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// A message that is longer leaves in pieces: i-PI reads only a header with one `recv`.
+/// A longer message is sent in pieces: i-PI reads only a header with one `recv`.
 const WHOLE: usize = 65_536;
 /// Bytes beyond this that the server has not taken stay on the line.
 const MOST: usize = 1 << 20;
@@ -42,7 +42,7 @@ pub struct Bridge<'a> {
     state: State,
     session: u8,
     server: Option<File>,
-    /// From the board, of which the first `ready` bytes may leave.
+    /// From the board; the first `ready` bytes may be sent.
     to_server: Vec<u8>,
     ready: usize,
     /// From the server.

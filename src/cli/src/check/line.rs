@@ -59,7 +59,7 @@ impl Line {
             Address::Tcp(host, port) => {
                 let address = (host.as_str(), *port).to_socket_addrs()?.next();
                 let address = address.ok_or(io::ErrorKind::NotFound)?;
-                // A server that takes no more connections leaves them waiting for minutes.
+                // A server that accepts no more connections keeps them waiting for minutes.
                 let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
                 // A port that nobody listens to may be given to the connection itself.
                 if stream.local_addr()? == stream.peer_addr()? {
@@ -248,7 +248,7 @@ impl Line {
         };
     }
 
-    /// How long the peer may leave what we send untaken.
+    /// How long the peer may take nothing of what was sent.
     pub fn patience(&self, limit: Duration) {
         let _ = match self {
             Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),

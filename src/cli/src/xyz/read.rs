@@ -46,7 +46,7 @@ impl Frame {
     }
 }
 
-/// The frames of a file. After the first error there are no more.
+/// The frames of a file. After the first error there are no more frames.
 pub struct Frames {
     lines: Lines,
     name: String,

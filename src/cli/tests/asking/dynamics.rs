@@ -278,7 +278,8 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     driver.was_dismissed();
 
     let server = place.server(Unix, &arguments("rough"));
-    // What `forcewire driver` computes, until it leaves with a structure that it was given.
+    // A driver that computes as `forcewire driver` does, until it leaves with a structure that it
+    // was given.
     let cell = Cell::orthorhombic([1000.0; 3]);
     let mut potential = LennardJones::new(6.43452, 0.000379384, 60.0)
         .with_reference_volume(cell.volume())

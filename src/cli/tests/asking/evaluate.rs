@@ -14,7 +14,7 @@ use crate::process::{Place, Server, springs, within};
 const K: f64 = 0.125;
 const SPRINGS: &[&str] = &["-m", "harm3d", "-o", "0.125"];
 
-/// Positions that are no round numbers.
+/// Positions that are not round numbers.
 fn positions(frame: usize) -> Vec<[f64; 3]> {
     let at = |atom: usize, axis: usize| ((7 * frame + 3 * atom + axis) as f64).sin();
     (0..3)
@@ -240,7 +240,7 @@ fn extras_come_with_their_frame() {
     assert_eq!(extras, expected);
 }
 
-/// Whoever writes frames may want to see what became of one before there is another.
+/// A program that writes frames may wait for the result of one before it writes the next.
 #[test]
 fn the_standard_input_is_answered_frame_by_frame() {
     let place = Place::new();
