@@ -66,7 +66,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let request = Request::new(&cell, &positions);
     let evaluate = server.evaluate(request, &mut forces, &mut []);
     let answer = blocking::run(&mut driver, evaluate)?;
-    println!("energy {} hartree, force {:?}", answer.energy, forces[0]);
+    println!(
+        "energy {} hartree, force {:?}",
+        answer.evaluation.energy, forces[0]
+    );
     blocking::run(&mut driver, server.exit())?;
     board.join().expect("the board ends");
     Ok(())

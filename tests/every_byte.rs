@@ -443,8 +443,8 @@ impl Session {
             })?;
             let mut all: Numbers = bits(&forces).collect();
             for answer in &answers {
-                all.push(answer.energy.to_bits());
-                all.extend(bits(&answer.virial.0));
+                all.push(answer.evaluation.energy.to_bits());
+                all.extend(bits(&answer.evaluation.virial.0));
                 all.extend(answer.extras(&extras).iter().map(|&byte| u64::from(byte)));
             }
             came.push(all);

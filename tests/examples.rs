@@ -78,7 +78,7 @@ fn ask(stream: &mut Stream, centre: [f64; 3], tolerance: f64, exit: bool) {
                 assert!((f[axis] + 0.01 * x).abs() <= tolerance, "{f:?}");
             }
         }
-        assert!((answer.energy - energy).abs() <= 1e-6 * energy);
+        assert!((answer.evaluation.energy - energy).abs() <= 1e-6 * energy);
     }
     if exit {
         run(stream, server.exit()).unwrap();

@@ -285,7 +285,7 @@ fn a_refused_exchange_takes_no_time_of_the_next() {
     });
     let request = Request::new(&cell, &right);
     let answer = blocking::run(&mut stream, server.evaluate(request, &mut forces, &mut []));
-    assert_eq!(answer.unwrap().energy, 1.5);
+    assert_eq!(answer.unwrap().evaluation.energy, 1.5);
     driver.join().unwrap();
 }
 

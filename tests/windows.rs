@@ -995,7 +995,7 @@ mod a_million_atoms {
                 let request = Request::new(&cell, &positions);
                 let evaluate = server.evaluate(request, &mut forces, &mut extras);
                 let answer = blocking::run(&mut socket, evaluate).unwrap();
-                assert_eq!(answer.energy, f64::from(step));
+                assert_eq!(answer.evaluation.energy, f64::from(step));
                 assert_eq!(answer.extras(&extras), b"{}");
                 let mut pairs = forces.iter().zip(&positions);
                 assert!(pairs.all(|(got, atom)| *got == force(*atom)), "{step}");

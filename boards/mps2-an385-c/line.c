@@ -12,6 +12,9 @@ enum { DONE = 0, FAULT = 1 }; // the data of CLOSE
 
 enum { END = 0, HEADER = 1, DATA = 4, CHECK = 4 }; // offsets in a frame, and the length of its checksum
 
+// Bytes of the protocol's header, which is all of an answer to STATUS.
+enum { HEADER_SIZE = 12 };
+
 // Milliseconds.
 enum { FRAME_LIMIT = 1000, SILENCE = 10000, REPEAT = 1000 };
 
@@ -131,7 +134,7 @@ static int next_frame(line_t *line, uint32_t limit)
 
 bool line_open(line_t *line, uint32_t patience)
 {
-    line->received = line->sent = 0;
+    line->received = line->sent = line->replies = line->sent_before = 0;
     line->fault = 0;
     line->open = false;
     line->filled = line->data = line->data_end = line->gathered = 0;
@@ -254,6 +257,8 @@ static int flush(void *context)
     line_t *line = context;
     if (line->gathered > 0 && line->open)
         put_data(line, LAST);
+    line->replies += line->sent - line->sent_before > HEADER_SIZE;
+    line->sent_before = line->sent;
     return line->fault;
 }
 

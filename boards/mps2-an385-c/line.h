@@ -32,6 +32,8 @@ typedef struct {
     uint32_t patience;
     // Bytes of the protocol since the line was opened.
     uint32_t received, sent;
+    // Messages since then that were more than a header, which are replies, and what had been sent before this one.
+    uint32_t replies, sent_before;
     // Private: a fault, or 0.
     int fault;
     bool open;

@@ -33,6 +33,12 @@ static bool number(const char **text, double *value)
     return count > 0;
 }
 
+// A number above zero.
+static bool size(const char **text, double *value)
+{
+    return number(text, value) && *value > 0.0;
+}
+
 bool options_parse(const char *line, options_t *options)
 {
     const char *at = line + strcspn(line, " ");
@@ -43,8 +49,8 @@ bool options_parse(const char *line, options_t *options)
             return true;
         double seconds;
         if (skip(&at, "lj=")) {
-            if (!(number(&at, &argon->sigma) && skip(&at, ",") && number(&at, &argon->epsilon) && skip(&at, ",") &&
-                  number(&at, &argon->cutoff)))
+            if (!(size(&at, &argon->sigma) && skip(&at, ",") && size(&at, &argon->epsilon) && skip(&at, ",") &&
+                  size(&at, &argon->cutoff)))
                 return false;
         } else if (skip(&at, "patience=") && number(&at, &seconds) && seconds < 1e6) {
             options->patience = (uint32_t)(1000.0 * seconds);

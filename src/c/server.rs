@@ -356,8 +356,8 @@ unsafe fn hand_over(
                 // SAFETY: the caller's word.
                 unsafe {
                     answer.write(forcewire_answer_t {
-                        energy: it.energy,
-                        virial: it.virial.0,
+                        energy: it.evaluation.energy,
+                        virial: it.evaluation.virial.0,
                         extras_size: it.extras_sent(),
                     });
                 }

@@ -141,8 +141,8 @@ impl<T: Scalar> Course<'_, T> {
         }
         fingerprint.word(size_of::<T>() as u32);
         for answer in &*self.answers {
-            fingerprint.bytes(as_memory(&[answer.energy]));
-            fingerprint.bytes(as_memory(answer.virial.0.as_flattened()));
+            fingerprint.bytes(as_memory(&[answer.evaluation.energy]));
+            fingerprint.bytes(as_memory(answer.evaluation.virial.0.as_flattened()));
             for number in [answer.extras_at, answer.extras_kept, answer.extras_sent] {
                 fingerprint.word(number as u32);
             }

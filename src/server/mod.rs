@@ -66,7 +66,7 @@ use state::{Phase, State};
 /// let mut server = Server::new();
 /// let request = Request::new(&cell, &positions);
 /// let answer = blocking::run(&mut socket, server.evaluate(request, &mut forces, &mut extras))?;
-/// let _ = (answer.energy, answer.virial, answer.extras(&extras)); // and `forces`
+/// let _ = (answer.evaluation, answer.extras(&extras)); // and `forces`
 /// blocking::run(&mut socket, server.exit())
 /// # }
 /// ```

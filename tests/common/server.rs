@@ -253,11 +253,15 @@ impl<T: Scalar> Script<'_, T> {
         for (got, expected) in got.iter().zip(answers) {
             let evaluation = &expected.evaluation;
             assert_eq!(
-                got.energy.to_bits(),
+                got.evaluation.energy.to_bits(),
                 evaluation.energy.to_bits(),
                 "{split:?}"
             );
-            assert_eq!(bits(&got.virial), bits(&evaluation.virial), "{split:?}");
+            assert_eq!(
+                bits(&got.evaluation.virial),
+                bits(&evaluation.virial),
+                "{split:?}"
+            );
             let kept = expected.extras.len().min(room);
             room -= kept;
             assert_eq!(

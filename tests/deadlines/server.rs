@@ -54,8 +54,7 @@ impl<S: Shim> Fixture<S> {
     #[track_caller]
     fn gets(&mut self, salt: f64) {
         let (got, expected) = (self.evaluate().unwrap(), answer(3, salt, b"{}"));
-        assert_eq!(got.energy, expected.evaluation.energy);
-        assert_eq!(got.virial, expected.evaluation.virial);
+        assert_eq!(got.evaluation, expected.evaluation);
         assert_eq!(got.extras(&self.extras), b"{}");
         assert_eq!(self.forces, expected.forces.as_slice());
     }
@@ -273,7 +272,7 @@ fn extras_of_a_batch_stop<S: Shim>() {
             late.says_open(Header::ForceReady, cut);
         }
         evaluate(&mut it).unwrap();
-        assert_eq!(told[1].energy, answers[1].evaluation.energy);
+        assert_eq!(told[1].evaluation.energy, answers[1].evaluation.energy);
         assert_eq!(told[0].extras(&it.extras), b"01234567");
     }
 }
@@ -378,7 +377,7 @@ fn forces_that_came_while_nobody_looked<S: Shim>() {
         .shim
         .run(it.server.get_forces(&mut it.forces, &mut it.extras));
     assert_eq!(
-        got.map(|it| it.energy),
+        got.map(|it| it.evaluation.energy),
         Ok(answer(3, 1.0, b"{}").evaluation.energy)
     );
     assert_eq!(it.shim.now().as_secs(), 1001);

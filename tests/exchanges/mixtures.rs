@@ -260,7 +260,10 @@ fn evaluate_b_after_a(mode: Mode, in_the_same_array: bool) {
         assert_eq!(forces_of_b, [[UNTOUCHED; 3]; 3], "{moved}");
         // The answer to A, for whom it is of use.
         let (result, _) = pour(server.get_forces(&mut forces, &mut extras), &mut inbox);
-        assert_eq!(result.map(|got| got.energy), Ok(answer.evaluation.energy));
+        assert_eq!(
+            result.map(|got| got.evaluation.energy),
+            Ok(answer.evaluation.energy)
+        );
         assert_eq!(forces, *answer.forces, "{moved}");
     }
 }
@@ -411,7 +414,11 @@ fn positions_after_the_init_of_another_replica() {
             assert!(refused && said.is_empty(), "{moved} {result:?}");
             let evaluate = server.evaluate(first, &mut forces, &mut []);
             let (result, rest) = pour(evaluate, &mut inbox);
-            assert_eq!(result.map(|got| got.energy), Ok(-1.25), "{moved}");
+            assert_eq!(
+                result.map(|got| got.evaluation.energy),
+                Ok(-1.25),
+                "{moved}"
+            );
             sent.extend(rest);
             assert!(sent.starts_with(&asked), "{moved}");
         }
@@ -437,7 +444,7 @@ fn a_mode_that_changes_in_the_middle() {
             server = server.mode(other);
             let evaluate = server.evaluate(request, &mut forces, &mut []);
             let (result, _) = pour(evaluate, &mut inbox);
-            let energy = result.map(|got| got.energy);
+            let energy = result.map(|got| got.evaluation.energy);
             assert_eq!(
                 energy,
                 Ok(answer.evaluation.energy),

@@ -402,7 +402,7 @@ fn what_is_allowed_passes_to_the_last_bit() {
             let server = Server::new().allow_not_finite();
             let (told, forces) = takes::<f64>(server, 2, &forceready(&answers[0]));
             let (told, evaluation) = (told.expect("an answer"), answers[0].evaluation);
-            assert_eq!(bits(&[told.energy]), bits(&[evaluation.energy]));
+            assert_eq!(bits(&[told.evaluation.energy]), bits(&[evaluation.energy]));
             assert_eq!(
                 bits(forces.as_flattened()),
                 bits(answers[0].forces.as_flattened())
@@ -410,7 +410,7 @@ fn what_is_allowed_passes_to_the_last_bit() {
             // A virial is made symmetric, which is arithmetic: what was not finite in it is not so
             // afterwards.
             let finite = |virial: &Virial| virial.is_finite();
-            assert_eq!(finite(&told.virial), finite(&evaluation.virial));
+            assert_eq!(finite(&told.evaluation.virial), finite(&evaluation.virial));
         }
     }
 }

@@ -153,7 +153,12 @@ impl Session {
         let again = self.driver.again;
         for (answer, recorded) in answers.iter().zip(reference) {
             let energy = recorded.energy;
-            self.close("energy", again * energy.abs(), &[answer.energy], &[energy]);
+            self.close(
+                "energy",
+                again * energy.abs(),
+                &[answer.evaluation.energy],
+                &[energy],
+            );
             if recorded.forces.is_empty() {
                 continue; // by itself
             }
@@ -166,7 +171,7 @@ impl Session {
             );
             // LAMMPS sends one triangle, and i-PI takes that.
             let theirs = UPPER.map(|(i, j)| recorded.virial[i][j]);
-            let ours = answer.virial.0;
+            let ours = answer.evaluation.virial.0;
             self.close(
                 "virial",
                 again * virial,
@@ -206,7 +211,7 @@ impl Session {
         let found = slopes(shifted, SHIFT);
         self.close("forces and differences", tolerance, &forces, &found);
         if let Some(tolerance) = self.driver.virial {
-            let virial = UPPER.map(|(i, j)| at.virial.0[i][j]);
+            let virial = UPPER.map(|(i, j)| at.evaluation.virial.0[i][j]);
             let found = slopes(strained, STRAIN);
             let tolerance = tolerance * largest(&virial);
             self.close("virial and differences", tolerance, &virial, &found);
@@ -308,7 +313,8 @@ fn largest(numbers: &[f64]) -> f64 {
 
 /// −dE/dx, from energies at +step and -step in turn.
 fn slopes(pairs: &[Answered], step: f64) -> Vec<f64> {
-    let slope = |pair: &[Answered]| (pair[1].energy - pair[0].energy) / (2.0 * step);
+    let slope =
+        |pair: &[Answered]| (pair[1].evaluation.energy - pair[0].evaluation.energy) / (2.0 * step);
     pairs.chunks(2).map(slope).collect()
 }
 

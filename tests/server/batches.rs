@@ -229,7 +229,7 @@ fn one_structure_in_a_batch_may_have_a_place_for_its_answer() {
             assert_eq!(answers, [Default::default(); 2]);
         } else {
             let answer = result.unwrap();
-            assert_eq!(answer.energy, 0.5 * -1.25);
+            assert_eq!(answer.evaluation.energy, 0.5 * -1.25);
             assert!(answers.iter().all(|it| *it == answer));
         }
     }

@@ -68,8 +68,7 @@ impl Got {
     fn check(&self, answers: &[Answers]) {
         assert_eq!(self.answers.len(), answers.len());
         for (got, expected) in self.answers.iter().zip(answers) {
-            assert_eq!(got.energy, expected.evaluation.energy);
-            assert_eq!(got.virial, expected.evaluation.virial);
+            assert_eq!(got.evaluation, expected.evaluation);
             assert_eq!(got.extras(&self.extras), expected.extras);
         }
         let forces: Vec<_> = answers.iter().flat_map(|it| it.forces.clone()).collect();

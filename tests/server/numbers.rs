@@ -38,7 +38,10 @@ fn energy_and_virial_are_doubles_whatever_the_atoms_are() {
         &forceready(&answer),
     )
     .unwrap();
-    assert_eq!((got.energy, got.virial), (third, Virial::isotropic(third)));
+    assert_eq!(
+        (got.evaluation.energy, got.evaluation.virial),
+        (third, Virial::isotropic(third))
+    );
     assert_eq!(forces, [[0.25, -0.125, 2.0]]);
 }
 

@@ -581,7 +581,7 @@ fn forces_of_another_kind_than_those_half_here() {
         assert_eq!(told, Err(error), "{here}");
         assert!(single == [[0.0; 3]; 3]);
         let told = pour(server.get_forces(&mut forces, &mut []), &mut &reply[here..]).0;
-        assert_eq!(told.unwrap().energy, answer.evaluation.energy);
+        assert_eq!(told.unwrap().evaluation.energy, answer.evaluation.energy);
         assert_eq!(forces, answer.forces.as_slice());
     }
 }

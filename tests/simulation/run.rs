@@ -408,8 +408,8 @@ impl Asking {
                         } else {
                             self.answers[index]
                         };
-                        if answer.energy != evaluation.energy
-                            || answer.virial != evaluation.virial
+                        if answer.evaluation.energy != evaluation.energy
+                            || answer.evaluation.virial != evaluation.virial
                             || self.forces[atoms] != forces
                         {
                             outcome.fault = Some(format!("request {} has wrong forces", self.at));

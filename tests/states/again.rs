@@ -282,9 +282,9 @@ impl State {
                 touched = match array {
                     Answers => {
                         let numbers = taken.answers.iter_mut().flat_map(|it| {
-                            [&mut it.energy]
+                            [&mut it.evaluation.energy]
                                 .into_iter()
-                                .chain(it.virial.0.as_flattened_mut())
+                                .chain(it.evaluation.virial.0.as_flattened_mut())
                         });
                         change(numbers, last)
                     }

@@ -188,8 +188,8 @@ impl Untouched {
 
     pub fn answers(self) -> Vec<Answer> {
         let mut answer = Answer::default();
-        answer.energy = self.number();
-        answer.virial = Virial([[self.number(); 3]; 3]);
+        answer.evaluation.energy = self.number();
+        answer.evaluation.virial = Virial([[self.number(); 3]; 3]);
         vec![answer; STRUCTURES]
     }
 

@@ -100,10 +100,10 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
                 told.map(|answer| {
                     let expected = golden_answer();
                     assert_eq!(
-                        answer.energy.to_bits(),
+                        answer.evaluation.energy.to_bits(),
                         expected.evaluation.energy.to_bits()
                     );
-                    assert_eq!(answer.virial, expected.evaluation.virial);
+                    assert_eq!(answer.evaluation.virial, expected.evaluation.virial);
                     assert_eq!(forces.as_slice(), expected.forces);
                     assert_eq!(answer.extras(&extras), expected.extras);
                 })

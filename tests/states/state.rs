@@ -430,8 +430,8 @@ impl State {
             forget_looks(&mut text, begun);
         }
         for answer in &self.taken.answers {
-            text.extend(answer.energy.to_le_bytes());
-            add_reals(answer.virial.0.as_flattened(), &mut text);
+            text.extend(answer.evaluation.energy.to_le_bytes());
+            add_reals(answer.evaluation.virial.0.as_flattened(), &mut text);
             text.push(answer.extras(&[0; 64]).len() as u8);
         }
         add_reals(self.taken.forces.as_flattened(), &mut text);
@@ -691,8 +691,14 @@ impl State {
         assert_eq!(taken.answers[0], first, "the answer to {which}");
         for structure in 0..structures {
             let (answer, expected) = (taken.answers[structure], truth.evaluations[structure]);
-            assert_eq!(answer.energy, expected.energy, "the energy for {which}");
-            assert_eq!(answer.virial, expected.virial, "the virial for {which}");
+            assert_eq!(
+                answer.evaluation.energy, expected.energy,
+                "the energy for {which}"
+            );
+            assert_eq!(
+                answer.evaluation.virial, expected.virial,
+                "the virial for {which}"
+            );
             let extras = answer.extras(&taken.extras);
             assert_eq!(extras, truth.extras[structure], "the extras for {which}");
         }

@@ -1,7 +1,7 @@
 //! TLS 1.3 with a pre-shared key, between the network's connection and the protocol.
 //!
-//! No certificate is looked at, and none is needed: all secrets of a connection come from the key (RFC 8446, 7.1), so a
-//! server that has not the key can't finish the handshake.
+//! No certificate is looked at, and none is needed: all secrets of a connection come from the key
+//! (RFC 8446, 7.1), so a server that has not the key can't finish the handshake.
 
 use core::cell::RefCell;
 
@@ -10,15 +10,17 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
 use embedded_tls::{CryptoProvider, TlsError};
 use forcewire::blocking::{self, Transport};
-use forcewire::{Error, Exchange, Wait};
+use forcewire::{Driver, Error, Event, Exchange, Wait};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
 
+use crate::application::Ended;
 use crate::network::{Link, Network};
-use crate::{Board, Ended, Psk};
+use crate::{Board, Psk};
 
-/// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are as long as we like.
+/// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are
+/// as long as we like.
 pub struct Records {
     received: [u8; 16_640],
     sent: [u8; 4096],
@@ -108,7 +110,8 @@ pub struct Tls<'a, 'n, D: Board> {
 }
 
 impl<'a, 'n, D: Board> Tls<'a, 'n, D> {
-    /// Lets TLS do something for which it may have to wait, no longer than the server has time for that.
+    /// Lets TLS do something for which it may have to wait, no longer than the server has time for
+    /// that.
     fn patiently<T>(
         &mut self,
         wait: &Wait,
@@ -136,6 +139,12 @@ impl<D: Board> Link for Tls<'_, '_, D> {
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Failed>> {
         blocking::run(self, transfer).map_err(|error| error.map_transport(Failed))
     }
+
+    /// TLS reads whole records and waits for them, so nothing is read before the forces are there.
+    fn attend(&mut self, _: &mut Driver) -> Result<Option<Event>, Error<Failed>> {
+        self.network.borrow_mut().doze();
+        Ok(None)
+    }
 }
 
 impl<D: Board> Transport for Tls<'_, '_, D> {
@@ -158,7 +167,8 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Random numbers, and neither a certificate nor a look at the server's: code that can't run is not linked.
+/// Random numbers, and neither a certificate nor a look at the server's: code that can't run is not
+/// linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 
 impl CryptoProvider for NoCertificates<'_> {

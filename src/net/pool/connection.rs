@@ -423,8 +423,7 @@ impl Connection {
             let answered = Answered {
                 ticket: task.ticket,
                 job: task.job,
-                energy: answer.energy,
-                virial: answer.virial,
+                evaluation: answer.evaluation,
                 extras,
                 extras_sent: answer.extras_sent(),
                 driver: self.id,

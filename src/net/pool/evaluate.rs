@@ -21,7 +21,7 @@ impl Pool {
     ///         eprintln!("driver {driver} left: {why}");
     ///     }
     /// })?;
-    /// let potential: f64 = answers.iter().map(|answer| answer.energy).sum();
+    /// let potential: f64 = answers.iter().map(|answer| answer.evaluation.energy).sum();
     /// # let _ = potential;
     /// # Ok(())
     /// # }

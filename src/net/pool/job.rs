@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use mio::Token;
 
-use crate::{Cell, Virial};
+use crate::{Cell, Evaluation};
 
 /// One structure to be computed. Comes back with its answer, and its memory can be used again.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,10 +166,9 @@ pub struct Answered {
     pub ticket: Ticket,
     /// The job, with its forces.
     pub job: Job,
-    /// The potential energy, hartree.
-    pub energy: f64,
-    /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
-    pub virial: Virial,
+    /// Energy and virial, hartree; the virial is made symmetric
+    /// ([`Virial::symmetric`](crate::Virial::symmetric)).
+    pub evaluation: Evaluation,
     /// What else the driver sent, as far as
     /// [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
     pub extras: Vec<u8>,

@@ -62,7 +62,7 @@ use crate::{ProtocolError, Request};
 /// while let Some(event) = pool.next(None)? {
 ///     match event {
 ///         PoolEvent::Answered(answer) => {
-///             println!("{} hartree from driver {}", answer.energy, answer.driver);
+///             println!("{} hartree from driver {}", answer.evaluation.energy, answer.driver);
 ///             break;
 ///         }
 ///         PoolEvent::Left { driver, why, .. } => eprintln!("driver {driver} left: {why}"),

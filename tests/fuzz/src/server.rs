@@ -98,12 +98,12 @@ fn evaluates<T: Scalar>(
         }
     };
     // NaN is not itself.
-    let energies = [first.energy, all[0].energy].map(f64::to_bits);
+    let energies = [first.evaluation.energy, all[0].evaluation.energy].map(f64::to_bits);
     assert_eq!(energies[0], energies[1]);
     let all = &all[..structures];
     let evaluations = all.iter().flat_map(|it| {
-        let virial = it.virial.0.as_flattened().iter();
-        std::iter::once(it.energy).chain(virial.copied().collect::<Vec<_>>())
+        let virial = it.evaluation.virial.0.as_flattened().iter();
+        std::iter::once(it.evaluation.energy).chain(virial.copied().collect::<Vec<_>>())
     });
     let forces = forces[..atoms].as_flattened().iter().map(|x| x.to_f64());
     let reals: Vec<_> = evaluations.chain(forces).collect();
@@ -249,7 +249,7 @@ pub fn server_operations(bytes: &[u8]) {
                 let which = choices.below(ATOMS);
                 let (force, answer) = (&mut arrays.forces[which][1], &mut arrays.answers);
                 *force = f64::from_bits(force.to_bits() ^ 1);
-                let energy = &mut answer[which % STRUCTURES].energy;
+                let energy = &mut answer[which % STRUCTURES].evaluation.energy;
                 *energy = f64::from_bits(energy.to_bits() ^ u64::from(choices.bit()));
                 arrays.extras[which % 40] ^= u8::from(choices.bit());
                 continue;
@@ -376,15 +376,15 @@ impl Arrays {
 
     /// Which request the answer in the arrays is to. All of its numbers are of one message.
     fn check(&self, model: &ServerModel, first: Answer, structures: usize, single: bool) -> usize {
-        let which = first.energy as usize;
+        let which = first.evaluation.energy as usize;
         for structure in 0..structures {
             let answer = if single {
                 &first
             } else {
                 &self.answers[structure]
             };
-            assert_eq!(answer.energy, which as f64);
-            assert_eq!(answer.virial.0, [[which as f64; 3]; 3]);
+            assert_eq!(answer.evaluation.energy, which as f64);
+            assert_eq!(answer.evaluation.virial.0, [[which as f64; 3]; 3]);
             let extras = answer.extras(&self.extras);
             assert!(extras.iter().all(|&it| it == letter(which)));
             for atom in structure * model.natoms..(structure + 1) * model.natoms {

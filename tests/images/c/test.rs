@@ -177,10 +177,7 @@ fn a_driver_in_c_works_for_the_server() {
                 let evaluate = server.evaluate(request, &mut forces, &mut []);
                 let answer = blocking::run(&mut socket, evaluate).unwrap();
                 let (expected, expected_forces) = springs(&positions);
-                assert_eq!(
-                    (answer.energy, answer.virial),
-                    (expected.energy, expected.virial)
-                );
+                assert_eq!(answer.evaluation, expected);
                 assert_eq!(forces, expected_forces);
             }
             blocking::run(&mut socket, server.exit()).unwrap();
@@ -220,10 +217,7 @@ fn a_driver_with_batches_in_c_works_for_the_server() {
                 let each = positions.chunks(10).zip(forces.chunks(10)).zip(&answers);
                 for (index, ((positions, forces), answer)) in each.enumerate() {
                     let (expected, expected_forces) = springs(positions);
-                    assert_eq!(
-                        (answer.energy, answer.virial),
-                        (expected.energy, expected.virial)
-                    );
+                    assert_eq!(answer.evaluation, expected);
                     assert_eq!(forces, expected_forces);
                     assert_eq!(answer.extras_sent(), 3 * index);
                     let kept = answer.extras(&extras);
@@ -645,10 +639,7 @@ fn a_server_in_c_refuses_what_the_server_refuses() {
         let evaluate = server.evaluate(request, &mut forces, &mut extras);
         let expected = match blocking::run(&mut recorded, evaluate) {
             Ok(answer) => {
-                let evaluation = Evaluation {
-                    energy: answer.energy,
-                    virial: answer.virial,
-                };
+                let evaluation = answer.evaluation;
                 blocking::run(&mut recorded, server.exit()).unwrap();
                 let kept = answer.extras(&extras);
                 let answer = self::answer(kept, answer.extras_sent(), &evaluation, &forces);

@@ -292,10 +292,10 @@ fn json_line(index: usize, sent: &Sent, answer: &Answered) -> serde_json::Result
         .iter()
         .map(|f| sent.rotation.undo(*f))
         .collect();
-    let virial = sent.rotation.undo_virial(&answer.virial);
+    let virial = sent.rotation.undo_virial(&answer.evaluation.virial);
     let line = format!(
         r#"{{"frame":{index},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}"#,
-        json!(answer.energy),
+        json!(answer.evaluation.energy),
         serde_json::to_string(&forces)?,
         serde_json::to_string(&virial.0)?,
         extras(&answer.extras),
@@ -315,9 +315,9 @@ fn xyz(frame: &Frame, units: Units, sent: &Sent, answer: &Answered) -> io::Resul
         .map(|f| sent.rotation.undo(*f).map(|x| x * force));
     let forces: Vec<_> = forces.collect();
     let mut writer = Writer::new(frame, units.in_angstrom())
-        .number("energy", answer.energy / ELECTRONVOLT)
+        .number("energy", answer.evaluation.energy / ELECTRONVOLT)
         .column("forces", &forces);
-    if let Some(stress) = stress(frame, units, sent, &answer.virial) {
+    if let Some(stress) = stress(frame, units, sent, &answer.evaluation.virial) {
         writer = writer.matrix("stress", stress);
     }
     match &frame.motion {

@@ -283,8 +283,8 @@ impl Simulation {
             .iter()
             .map(|r| rotation.apply(*r));
         let answer = drivers.evaluate(Job::new(self.sent.cell, positions.collect()))?;
-        self.state.potential = answer.energy;
-        self.state.virial = rotation.undo_virial(&answer.virial).0;
+        self.state.potential = answer.evaluation.energy;
+        self.state.virial = rotation.undo_virial(&answer.evaluation.virial).0;
         for (force, rotated) in self.state.atoms.forces.iter_mut().zip(answer.job.forces) {
             *force = rotation.undo(rotated);
         }

@@ -76,10 +76,7 @@ impl Structures {
             let Some(answer) = self.answers.get(*place).and_then(Option::as_ref) else {
                 continue;
             };
-            evaluations.push(Evaluation {
-                energy: answer.energy,
-                virial: answer.virial,
-            });
+            evaluations.push(answer.evaluation);
             forces.extend_from_slice(&answer.job.forces);
             if answer.extras.len() == answer.extras_sent {
                 extras.push(answer.extras.as_slice());

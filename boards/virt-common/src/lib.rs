@@ -1,0 +1,10 @@
+//! What QEMU's machines `virt` share, whatever their core: the network device, and the stack's
+//! measure.
+
+#![no_std]
+#![warn(missing_docs)]
+
+pub mod stack;
+mod virtio;
+
+pub use virtio::{Buffers, Virtio};
