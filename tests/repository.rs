@@ -1,5 +1,5 @@
 //! The repository as strangers find it: links of pages, a row for each test, the content of
-//! packages.
+//! packages, the width of comments.
 
 #![cfg(unix)]
 
@@ -296,4 +296,64 @@ fn version(package: &Value) -> Option<[u32; 3]> {
         .split('.')
         .map(|it| it.parse().unwrap());
     Some([(); 3].map(|()| parts.next().unwrap_or(0)))
+}
+
+// ---- comments ----
+
+/// In every language; what is in quotes or code may be longer.
+#[test]
+fn comments_end_at_column_100() {
+    let mut long = Vec::new();
+    for path in files(&["src", "examples", "tests", "boards"]) {
+        let begins: &[&str] = match extension(&path) {
+            "rs" | "c" | "h" => &["//", "/*", "*"],
+            "f90" => &["!"],
+            "py" | "toml" | "" => &["#"],
+            _ => continue,
+        };
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        for (index, line) in text.lines().enumerate() {
+            let comment = begins.iter().any(|it| line.trim_start().starts_with(it));
+            if comment && line.chars().count() > 100 {
+                let path = path.strip_prefix(root()).unwrap().display();
+                long.push(format!("{path}:{}", index + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{} comments: {long:#?}", long.len());
+}
+
+/// Sections of the specification that the source and the tests cite are there.
+#[test]
+fn sections_of_the_protocol_exist() {
+    let page = read("src/manual/protocol.md");
+    let mut cited = 0;
+    for path in files(&["src", "tests"]) {
+        if extension(&path) != "rs" || path.ends_with("tests/repository.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let words: Vec<_> = text
+            .split_whitespace()
+            .filter(|it| !it.starts_with("//"))
+            .collect();
+        for (index, word) in words.iter().enumerate() {
+            if !word.ends_with("src/manual/protocol.md`,") {
+                continue;
+            }
+            // `section 2`, or `sections 2 and 3`.
+            let after = words[index + 2..].iter().step_by(2).take(2);
+            let numbers = after.map(|it| it.trim_end_matches(|it: char| !it.is_ascii_digit()));
+            let numbers: Vec<u32> = numbers.map_while(|it| it.parse().ok()).collect();
+            assert!(!numbers.is_empty(), "{}: {word}", path.display());
+            for number in numbers {
+                let heading = format!("\n## {number}. ");
+                assert!(page.contains(&heading), "{}: {number}", path.display());
+                cited += 1;
+            }
+        }
+    }
+    assert!(cited > 5, "{cited}");
 }
