@@ -83,7 +83,9 @@ fn connection<T: Scalar>(server: &mut Server) -> Result<(), Error<Fault>> {
             }
         };
         may_panic(taken);
-        if answer.extras(&extras).len() < answer.extras_sent() || !answer.evaluation.virial.is_finite() {
+        if answer.extras(&extras).len() < answer.extras_sent()
+            || !answer.evaluation.virial.is_finite()
+        {
             return Ok(());
         }
         for (position, force) in positions.iter_mut().zip(&forces) {
