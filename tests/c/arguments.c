@@ -1,5 +1,5 @@
-/* Arguments of the drop-in functions that i-PI's sockets.c takes as they come. Its argument is
-   the port of a server that sends eight bytes. */
+/* Arguments of the drop-in functions that i-PI's sockets.c takes as they come. Its argument is the
+   port of a server that sends eight bytes. */
 
 #include <assert.h>
 #include <forcewire.h>
@@ -29,7 +29,7 @@ int main(int argc, char **argv)
     forcewire_on_error(FORCEWIRE_CONTINUE);
     assert(forcewire_error() == FORCEWIRE_OK);
 
-    /* Ports and names that do not exist, and paths that are too long for a socket. */
+    /* Ports and names that there are not, and paths that are too long for a socket. */
     int ports[] = {-1, 65536};
     for (int i = 0; i < 2; i++) {
         open_socket(&sock, &inet, &ports[i], "localhost", NULL);
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     open_socket(&sock, &inet, &port, NULL, NULL);
     assert(failed("needs psockfd") == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* No connection: nothing is read, and the old content is gone. */
+    /* No connection: nothing is read, and nothing of before is left. */
     readbuffer(&no, data, &eight);
     assert(failed("descriptor -1 is no connection") == FORCEWIRE_INVALID_ARGUMENT);
     int closed = dup(0);
@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     assert(failed("all is well") == FORCEWIRE_OK && !memcmp(data, "12345678", 8));
     writebuffer(&sock, "abc", &three);
 
-    /* The text fits into the room given. */
+    /* The text fits the room that there is. */
     char text[8];
     readbuffer(&sock, data, &no);
     assert(!strcmp(forcewire_error_text(text, sizeof text), "a buffe"));

@@ -1,5 +1,5 @@
-! A driver as in codes whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer and
-! writebuffer, with a NUL after each text.
+! A driver as codes have it whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer and
+! writebuffer, with NULs after texts.
 !
 ! bound INET PORT HOST K PREFIX: springs of K hartree/bohr^2 on all atoms. WITHOUT_PREFIX passes
 ! four arguments.

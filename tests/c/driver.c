@@ -4,7 +4,8 @@
    that are the positions and an energy of 1.5; with a K of inf, a potential that fails. TIMES
    connections, 1 by default; each ends in a line: evaluations, status, text.
 
-   HOW: serve     forcewire_driver_serve, memory of the library's; asks for INIT once, so that i-PI sends batches
+   HOW: serve     forcewire_driver_serve, memory of the library's; asks for INIT once, so
+                  that i-PI sends batches
         arrays    forcewire_driver_serve, arrays of this program's
         steps     forcewire_driver_receive and _reply, arrays that grow; extras
         functions as steps, over functions that move a few bytes at a time and are interrupted in between */
@@ -91,8 +92,8 @@ static ptrdiff_t wire_send(void *context, const void *bytes, size_t size)
     return n;
 }
 
-/* Serves step by step. A call that timed out is made again, and goes on where it stopped; so
-   does one for which there was no room. */
+/* Serves step by step. A call that timed out is made again, and goes on where it stopped; so does
+   one for which there was no room. */
 static forcewire_status_t steps(forcewire_driver_t *driver, struct springs *potential)
 {
     double(*positions)[3] = NULL, (*forces)[3] = NULL;

@@ -3,8 +3,8 @@
 
    dropin INET PORT HOST PREFIX TIMES: with forcewire_on_error(FORCEWIRE_CONTINUE), it serves
    positions as forces, TIMES times, and says for each how many evaluations there were and how it
-   ended. A TIMES of 0 is once, with the end that the library makes of an error. A timer
-   interrupts its calls all the time. */
+   ended. A TIMES of 0 is once, with the end that the library makes of an error. A timer interrupts
+   its calls all the time. */
 
 #include <forcewire.h>
 #include <signal.h>

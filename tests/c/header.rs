@@ -1,5 +1,5 @@
-//! The header is cbindgen's output for the library's source, and the library defines what the
-//! header declares.
+//! The header is what cbindgen makes of the library's source, and the library has what the header
+//! declares.
 
 use std::env;
 use std::fs;
@@ -73,7 +73,7 @@ fn the_header_is_that_of_the_source() {
     );
 }
 
-/// In C and C++, with nothing else included.
+/// In each language of C's family that users compile with, and with nothing else included.
 #[test]
 fn the_header_stands_by_itself() {
     for language in [

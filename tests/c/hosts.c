@@ -1,5 +1,5 @@
-/* Connecting and listening from C: the same rules as Rust's, and options of which nothing was
-   set. */
+/* Connecting and listening from C: the same rules as Rust's, and options that were
+   not set. */
 
 #include <assert.h>
 #include <errno.h>
@@ -54,14 +54,14 @@ int main(int argc, char **argv)
     struct stat file;
     assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK && forcewire_server_init(&server, 0) == FORCEWIRE_OK);
 
-    /* The socket of a killed server is not a server; the file is removed. */
+    /* A socket that a killed server left is no server; its place is empty afterwards. */
     named(directory, "stale");
     close(listening(1));
     assert(forcewire_server_accept(&server, address, &soon) == FORCEWIRE_TIMED_OUT);
     says(true, "was it started?");
     assert(stat(path, &file) == -1);
 
-    /* A socket in use stays, and so does a file that is not a socket. */
+    /* One that is there stays, and so does a file that is no socket. */
     named(directory, "server");
     int theirs = listening(0);
     assert(forcewire_server_accept(&server, address, &soon) == FORCEWIRE_CONNECTION);

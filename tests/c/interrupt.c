@@ -1,5 +1,5 @@
-/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received
-   and sent. The library in this program calls these instead of libc's. */
+/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received and
+   sent. The library in this program calls these instead of libc's. */
 
 #include <errno.h>
 #include <stdbool.h>

@@ -20,7 +20,7 @@ fn every_function_catches_a_panic() {
         .iter()
         .map(|name| format!("    CALL({name});\n"))
         .collect();
-    // Nothing of the caller is read before the panic.
+    // Nothing of a caller's is looked at before the panic.
     let text = format!(
         "#include <forcewire.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
          typedef long function(long, long, long, long, long, long, long, long);\n\
@@ -69,7 +69,7 @@ fn every_function_catches_a_panic() {
     assert_eq!(rest[1], rest[2], "{said}");
 }
 
-/// The errors that a thread keeps, in the destructors at its end.
+/// What a thread remembers of its errors, in the destructors at its end.
 #[test]
 fn errors_are_remembered_to_the_end_of_a_thread() {
     let mut command = program(Watch::None, &["tests/c/ending.c"], &[]);
@@ -79,7 +79,7 @@ fn errors_are_remembered_to_the_end_of_a_thread() {
     );
 }
 
-/// The names of std and its parts in the library.
+/// What std and what it is made of are called in the library.
 const STD: [&str; 15] = [
     "std",
     "core",
@@ -152,10 +152,10 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     found
 }
 
-/// As firmware is linked without a panic, so is the library for a host, as far as that goes: the
-/// standard library has panics of its own and is left out; so are the functions that connect, whose
-/// names and addresses the standard library and rustix make assertions about. In the rest only
-/// memory can run out.
+/// The library for a host links without a panic, as firmware does, with two exceptions. The
+/// standard library has panics of its own and is left out. So are the functions that connect,
+/// accept or adopt: the standard library and rustix assert things about names, addresses and
+/// descriptors there. In the rest only memory can run out.
 #[test]
 fn nothing_but_memory_fails_once_there_is_a_connection() {
     let library = library_with("abort", "-C panic=abort -C codegen-units=1");
@@ -179,7 +179,7 @@ fn nothing_but_memory_fails_once_there_is_a_connection() {
             .all(|it| it.ends_with("::handle_alloc_error") || it.ends_with("::handle_error")),
         "{found:?}"
     );
-    // Otherwise this test would see nothing.
+    // Or this test would see nothing.
     assert!(!found.is_empty());
     assert!(panics(directory.path(), &connecting).len() > found.len());
 }

@@ -13,8 +13,8 @@
              server steps    forcewire_server_status, _initialize, _send_positions and _get_forces
 
    After evaluate or classic may follow -discard: after a time-out the answer is discarded, and
-   another structure evaluated. After HOW may follow -other: the call that is made again has
-   other arrays, and numbers that are not the same. */
+   another structure evaluated. After HOW may follow -other: the call that is made again has other
+   arrays, and numbers that are not the same. */
 
 #include <forcewire.h>
 #include <stdbool.h>
@@ -90,7 +90,7 @@ static int same(void *context, const forcewire_cell_t *cell, const double (*posi
 
 static double positions[2][ATOMS][3], forces[2][ATOMS][3];
 
-/* Content that a call must not leave in place. */
+/* What a call must not leave in place. */
 static void spoil(int which)
 {
     for (int i = 0; i < 3 * ATOMS; i++)

@@ -18,7 +18,7 @@ pub enum Watch {
 
 pub const WATCHES: [Watch; 3] = [Watch::None, Watch::Sanitizers, Watch::Valgrind];
 
-/// Warnings that C code of this project must not cause.
+/// What C code of this project must not get a word about.
 const C: &[&str] = &[
     "-std=c11",
     "-D_GNU_SOURCE",
@@ -79,7 +79,7 @@ fn build(target: &Path, flags: Option<&str>) -> PathBuf {
 /// Programs that have been made: their sources, relative to the repository, and flags.
 static PROGRAMS: Mutex<Vec<(Vec<String>, PathBuf)>> = Mutex::new(Vec::new());
 
-/// Compiles a program once, and returns how to start it. gfortran compiles sources of both
+/// Compiles a program, once, and says how to start it. Fortran's compiler is for sources of both
 /// languages.
 pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     let library = library();
@@ -127,7 +127,7 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     });
     if watch == Watch::Valgrind {
         let mut valgrind = Command::new("valgrind");
-        // Reachable memory is not a leak: names of peers, gfortran's units.
+        // What is still reachable is no leak: names of peers, gfortran's units.
         valgrind.args([
             "--quiet",
             "--error-exitcode=99",
