@@ -310,7 +310,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Nothing, instead of an interruption that is worth another try.
+/// `None` for an interruption, after which the call is repeated.
 fn passing<T, E: embedded_io_async::Error>(
     result: Result<T, Error<E>>,
 ) -> Result<Option<T>, Error<E>> {

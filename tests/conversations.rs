@@ -1167,7 +1167,7 @@ fn no_more_moves_than_was_asked_for() {
     assert_eq!(driver.traffic().received, 12);
 }
 
-/// What a log has of a driver: whom it talks with, and no arrays.
+/// The log text of a driver: its peer, and no arrays.
 #[test]
 fn a_driver_in_a_log() {
     let mut driver = Driver::new();

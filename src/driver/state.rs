@@ -173,7 +173,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of the message that is coming, as far as they are known.
+    /// The remaining length of the message that is coming, as far as it is known.
     pub(super) const fn announced(&self) -> usize {
         let before = self.progress.message.saturating_sub(self.progress.at);
         let positions = self.total().saturating_mul(ATOM);

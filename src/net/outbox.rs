@@ -1,4 +1,4 @@
-//! What is on its way out: the pieces of a message, gathered until it is whole.
+//! Bytes to send: the pieces of a message, gathered until it is whole.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::vec::Vec;

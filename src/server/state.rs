@@ -166,7 +166,7 @@ impl Server {
         }
     }
 
-    /// Bytes of the message that is coming, as far as they are known.
+    /// The remaining length of the message that is coming, as far as it is known.
     pub(super) const fn announced(&self) -> Option<usize> {
         let structures = self.carried;
         let each = self.natoms().saturating_mul(ATOM);

@@ -167,7 +167,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Random numbers, and neither a certificate nor a look at the server's: code that can't run is not
+/// Supplies random numbers, but no certificate and no check of the server's, so that code is not
 /// linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 

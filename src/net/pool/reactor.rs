@@ -137,7 +137,7 @@ impl Reactor {
         self.ready.clear();
     }
 
-    /// A driver gets a turn after those that wait for theirs.
+    /// A driver's turn comes after the turns that are already due.
     pub(super) fn schedule(&mut self, id: DriverId) {
         self.turns.push_back(id);
     }

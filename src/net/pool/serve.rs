@@ -201,7 +201,7 @@ impl Pool {
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            // It may be the same driver that was lost before, back again, while another computes.
+            // It may be the driver that was lost before, connected again while another computes.
             let blame = match task.is_younger(id) && self.proved > 0 {
                 true => blame.map(|blame| blame.min(1)),
                 false => blame,

@@ -165,7 +165,7 @@ pub fn driver_operations(bytes: &[u8]) {
         let expected = (driver.natoms(), driver.structures().min(STRUCTURES));
         let reply = Reply::new(replies, expected);
         let mut event = None;
-        // Whether the caller was refused for what it did itself.
+        // Whether the refusal was the caller's fault.
         let refused = match what {
             0 => {
                 let mut receive = driver.receive(&mut arrays.double[..natoms]);

@@ -73,7 +73,7 @@ impl Subject {
     /// Whether it has ended by now.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // A line, which a pipe takes whole.
+            // A short line, which a pipe takes in one piece.
             let mut line = [0; 32];
             let len = self.ends.read(&mut line).unwrap_or_default();
             let text = std::str::from_utf8(&line[..len]).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The files of a run, and what a restart needs of them.
+//! The files of a run, and the parts that a restart needs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

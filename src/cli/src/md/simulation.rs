@@ -1,4 +1,4 @@
-//! A run: its atoms, its steps, and what is written of them.
+//! A run: its atoms, its steps, and its output.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -31,7 +31,7 @@ enum Ase {
     Frames(Vec<Structure>),
 }
 
-/// A structure as ASE has it.
+/// A structure as ASE reads it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Structure {
     numbers: Vec<u32>,

@@ -244,8 +244,8 @@ impl Session<'_> {
         ))
     }
 
-    /// After a header that may pass for STATUS: if it was answered, that answer is not the next
-    /// one's.
+    /// After a header that may be taken for STATUS: its answer, if there is one, must not count for
+    /// the next STATUS.
     pub fn carries_on_after_an_answer(&mut self) -> Result<Finding, Stop> {
         match self.line.receive(12, self.limits.patience / 2) {
             Ok(heard) => {

@@ -117,7 +117,7 @@ impl Clumsy {
         Ok(())
     }
 
-    /// Asks for INIT and takes it. A server that does not send one is noted.
+    /// Asks for INIT and takes it. Notes it if the server sends none.
     pub fn asks_for_init(&mut self) -> Result<(), Lost> {
         const STATUS: Result<&[u8], &Lost> = Ok(Header::Status.bytes());
         let mut heard = Ok(Header::Status.bytes().to_vec());
