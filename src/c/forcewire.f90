@@ -81,7 +81,7 @@ module forcewire
    integer, parameter :: EXTRAS_ROOM = 65536
    !> The most atoms to allocate memory for: an invalid count must not allocate all of it.
    integer, parameter :: MOST_ATOMS = 10000000
-   !> A status of ours: the first dimension of an array is not 3.
+   !> A status of this module alone: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
 
    !> How to connect, and how long to wait for what, in seconds. 0 stands for the default in each.

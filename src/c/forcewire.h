@@ -166,7 +166,7 @@ typedef struct {
   forcewire_cell_t cell;
 } forcewire_event_t;
 
-// What a potential gives besides forces.
+// What a potential returns besides forces.
 typedef struct {
   // Hartree.
   double energy;
@@ -184,7 +184,7 @@ typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_server_t;
 
-// What came with the forces of a structure.
+// The results of a structure besides its forces.
 typedef struct {
   // Hartree.
   double energy;
@@ -223,7 +223,7 @@ typedef struct {
   double evaluation;
   // For a call as a whole. By default without a limit.
   double exchange;
-  // For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+  // How long the peer's host may be unreachable over TCP, because it or its network is off. By
   // default five minutes.
   double keep_alive;
 } forcewire_options_t;

@@ -57,7 +57,7 @@ pub struct Handle<M: Machine> {
 pub trait Machine: Sized {
     const MARK: u32;
 
-    /// What is kept between two calls, besides the machine.
+    /// The state between two calls, besides the machine.
     type Kept: Default;
 
     /// Resets it for the next connection.
@@ -253,7 +253,7 @@ impl<M: Machine> fmt::Display for Handle<M> {
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`], with references of the body's gone.
+/// As [`Handle::of`], after the body's references have ended.
 #[inline(always)]
 pub unsafe fn guarded<M: Machine, S>(
     memory: *mut S,

@@ -1,4 +1,4 @@
-//! What is computed, and the caller's function that computes it.
+//! The potential: the caller's function and its result.
 
 use core::ffi::{c_int, c_void};
 
@@ -16,7 +16,7 @@ pub struct forcewire_cell_t {
     pub h: [[f64; 3]; 3],
 }
 
-/// What a potential gives besides forces.
+/// What a potential returns besides forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_evaluation_t {

@@ -31,7 +31,7 @@ pub const FORCEWIRE_HAS_DATA: u32 = 8;
 /// It owes an answer: it is computing, or has not answered STATUS yet.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
-/// What came with the forces of a structure.
+/// The results of a structure besides its forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_answer_t {

@@ -270,7 +270,7 @@ const LONGEST: usize = 1024;
 /// No memory is mapped below this address.
 const LOWEST: usize = 4096;
 
-/// A failure: what to return, and what to say.
+/// A failure: the status to return, and its text.
 type Failure = (forcewire_status_t, String);
 
 static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);

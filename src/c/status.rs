@@ -1,4 +1,4 @@
-//! What calls return, and why.
+//! The statuses that calls return, with their texts.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
@@ -91,7 +91,7 @@ pub enum Failure {
     None,
     InvalidArgument(&'static str),
     NotConnected,
-    /// None of this side: the peer has gone.
+    /// Not a fault of this side: the peer has gone.
     Closed,
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
@@ -159,7 +159,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// What the conversation failed with.
+    /// The status of a failed conversation.
     pub const fn protocol(&self) -> Option<ProtocolError> {
         match self {
             Self::Exchange(Error::Protocol(error)) => Some(*error),

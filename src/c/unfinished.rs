@@ -1,5 +1,4 @@
-//! What forcewire_driver_serve() still has to do when it returns early, and the arrays it needs for
-//! that.
+//! The rest of forcewire_driver_serve()'s work when it returns early, with the arrays for it.
 
 use core::ffi::c_int;
 
@@ -23,7 +22,7 @@ pub struct Unfinished {
     pub arrays: Option<std::boxed::Box<Arrays>>,
 }
 
-/// What comes before the next message of the server.
+/// The work to do before the next message of the server.
 #[derive(Clone, Copy, Default)]
 pub enum Task {
     #[default]
@@ -66,7 +65,7 @@ impl Arrays {
 }
 
 impl Unfinished {
-    /// The task, unless positions have been received since it was set: then its reply has left.
+    /// The task, unless positions have been received since it was set: then its reply was sent.
     pub fn current(&mut self) -> Task {
         if self.of != self.received {
             self.task = Task::Nothing;

@@ -18,7 +18,7 @@ use crate::wire::{
     hear, listen, posdata, reset, say,
 };
 
-/// What `driver.c` can be told to use.
+/// The ways in which `driver.c` can serve.
 const HOWS: [&str; 4] = ["serve", "arrays", "steps", "functions"];
 
 fn driver(watch: Watch, how: &str, port: u16, k: &str, times: usize) -> Command {
@@ -95,7 +95,7 @@ fn a_driver_that_is_reset_never_computes_on_what_has_not_come() {
     }
 }
 
-/// What a driver says to a server that asks twice, and where its messages end.
+/// A driver's messages to a server that asks twice, and where each ends.
 fn replies() -> (Vec<u8>, Vec<usize>) {
     let replies = [
         READY,
@@ -141,7 +141,7 @@ fn a_server_never_returns_forces_that_have_not_come() {
             if case % 2 == 0 {
                 assert_eq!(evaluations, complete, "byte {end}: {text}");
                 let expected = match end {
-                    // It needs no more: what becomes of its last question is all the same.
+                    // It needs no more, so its last question may be answered or not.
                     _ if complete == 2 => OK,
                     _ if boundaries.contains(&end) || end == 0 => CLOSED,
                     _ => BROKEN,
@@ -310,7 +310,7 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
             ends_with(how, k, &|server| {
                 say(server, &posdata(2, 1.0));
                 thread::sleep(Duration::from_millis(300));
-                // It is not answered: a classic i-PI asks for forces then, for ever.
+                // It is not answered, because a classic i-PI would then ask for forces forever.
                 say(server, STATUS);
             });
         }
@@ -379,7 +379,7 @@ fn program_succeeds(watch: Watch, source: &str) {
     .success();
 }
 
-/// Hands on what two peers that both came to us say to each other, until both have said all.
+/// Forwards bytes between two peers that both connected to us, until both have closed.
 fn join(one: TcpStream, other: TcpStream) {
     let hand_on = |mut from: TcpStream, mut to: TcpStream| {
         thread::spawn(move || {

@@ -25,6 +25,8 @@ mod wire;
 
 #[path = "../common/layout.rs"]
 mod layout;
+#[path = "../common/page.rs"]
+mod page;
 #[allow(dead_code)] // its other users use more of it
 #[path = "../peers/process.rs"]
 mod process;

@@ -72,7 +72,7 @@ impl Simulation {
         ..Self::CONSOLIDATED
     };
 
-    /// What i-PI writes with this driver, which is told the port and the prefix of the unix socket.
+    /// i-PI's output with this driver, which gets the port and the prefix of the unix socket.
     pub fn run(self, driver: impl FnOnce(u16, &str) -> Command) -> String {
         let directory = tempdir().unwrap();
         let here = directory.path();

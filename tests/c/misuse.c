@@ -53,7 +53,7 @@ static void handles(void)
     assert(forcewire_server_init(&server, FORCEWIRE_CLASSIC | FORCEWIRE_STRICT) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_init(&server, 1u << 31) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Memory that is no handle, or one of the other kind. */
+    /* Memory that is not a handle, or a handle of the other kind. */
     forcewire_driver_t *none[] = {NULL, &zeroed, (forcewire_driver_t *)&server};
     assert(forcewire_server_init(&server, 0) == FORCEWIRE_OK);
     for (int i = 0; i < 3; i++) {
@@ -118,7 +118,7 @@ static void addresses(void)
     driver_says("recv and send");
     assert(forcewire_driver_attach(&driver, NULL) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Descriptors that are no connections; one that was open is closed. */
+    /* Descriptors that are not connections; an open one is closed. */
     int file = open("/dev/null", O_RDWR), closed = dup(file);
     close(closed);
     assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
@@ -145,7 +145,7 @@ static int fails(void *context, const forcewire_cell_t *cell, const double (*x)[
     return isinf(*(double *)context) ? 17 : 0;
 }
 
-/* What serving has ended with. */
+/* The status with which serving ended. */
 static forcewire_status_t ended;
 static char why[512];
 
@@ -232,7 +232,7 @@ static void failures(void)
         close(pair[1]);
     }
 
-    /* A force that is no number stays here, unless it was allowed. */
+    /* A force that is NaN is not sent, unless that was allowed. */
     connect_both(0, 0);
     assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);
     connect_both(FORCEWIRE_NOT_FINITE_TOO, 0);

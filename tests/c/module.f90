@@ -1,4 +1,4 @@
-! The Fortran module, call by call. Its first argument says what is done:
+! The Fortran module, call by call. By the first argument:
 !
 !   serve PORT    a driver whose potential tells indices apart, until EXIT
 !   steps PORT    the same step by step, with INIT, extras, and arrays that change
@@ -133,7 +133,7 @@ contains
       if (energy /= 1.5d0 .or. any(f /= r) .or. extras /= "{""dipole"": 1}") stop 13
       ! Symmetric, as i-PI makes it.
       if (any(virial /= reshape([22, 33, 44, 33, 44, 55, 44, 55, 66], [3, 3])/2d0)) stop 14
-      ! What is not contiguous is put in order.
+      ! An array that is not contiguous is copied into order.
       f = 0
       call server%evaluate(cell, every(:, ::2), energy, f, virial)
       if (any(f /= r)) stop 15

@@ -40,7 +40,7 @@ fn eighths(natoms: usize, first: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| first + i as f64 / 8.0).collect()
 }
 
-/// What the programs reply: virial(i, j) is 10 i + j.
+/// The programs' replies: virial(i, j) is 10 i + j.
 fn forceready(natoms: usize, first: f64, extras: &str) -> Vec<u8> {
     let virial = [11, 12, 13, 21, 22, 23, 31, 32, 33].map(f64::from);
     layout::forceready(&[1.5], &eighths(natoms, first), &virial, &[extras])
@@ -247,10 +247,10 @@ fn the_module_has_the_numbers_of_the_header() {
             module.insert("FORCEWIRE_HANDLE".to_owned(), number(value).unwrap());
         }
     }
-    // Fortran does not tell this one from the type.
+    // Fortran does not distinguish this name from the type.
     let failed = module.remove("FORCEWIRE_POTENTIAL_FAILED").unwrap();
     module.insert("FORCEWIRE_POTENTIAL".to_owned(), failed);
-    // What is for programs that have i-PI's sockets.c.
+    // The functions for programs that have i-PI's sockets.c.
     for name in ["FORCEWIRE_EXIT", "FORCEWIRE_CONTINUE"] {
         assert!(header.remove(name).is_some());
     }

@@ -124,7 +124,7 @@ fn start(
     let directory = tempdir().unwrap();
     let mut command = language.program();
     command.args([role, how, &port.to_string(), &times.to_string()]);
-    // What was freed is not found again by luck.
+    // Freed memory is not found again by luck.
     command.env("MALLOC_PERTURB_", "85");
     let mut process = Process::start(&mut command, "program", directory.path());
     for n in 0..times {
@@ -370,7 +370,7 @@ fn a_server_discards_an_answer() {
     asks(Fortran, "discard", BYTES, all_is_well);
 }
 
-/// Another structure after a time-out: the answer is its own, or there is none.
+/// Another structure after a time-out: the answer belongs to it, or there is none.
 #[test]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
     let runs = [

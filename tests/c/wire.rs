@@ -46,7 +46,7 @@ pub const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// The next connection, which is bounded in time.
 pub fn accept(listener: &TcpListener) -> TcpStream {
-    // A program that failed to start would be waited for for ever.
+    // Without a limit the test would wait forever for a program that failed to start.
     listener.set_nonblocking(true).unwrap();
     let mut waited = Duration::ZERO;
     let socket = loop {
@@ -112,7 +112,7 @@ pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     (messages.concat(), boundaries)
 }
 
-/// What a driver says to the first `len` bytes of that.
+/// A driver's answer to the first `len` bytes of that.
 pub fn answers(len: usize) -> Vec<u8> {
     let (_, boundaries) = conversation();
     let said = [

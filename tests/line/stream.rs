@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of those that leave is changed.
+    /// This byte of the sent ones is changed.
     pub flips: Option<usize>,
     sent: usize,
 }
@@ -448,7 +448,7 @@ mod asynch {
         (board, host, clock)
     }
 
-    /// What a future returns, if it is ready; it is dropped either way.
+    /// The result of a future, if it is ready; it is dropped either way.
     fn once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(future).as_mut().poll(&mut context) {
@@ -457,7 +457,7 @@ mod asynch {
         }
     }
 
-    /// A program whose every future is dropped when it has to wait, and made again.
+    /// A program that drops each future that has to wait, and makes it again.
     struct Program {
         role: Role,
         turn: usize,

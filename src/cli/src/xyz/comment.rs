@@ -1,4 +1,4 @@
-//! The comment of a frame: `key=value` pairs, and what Lattice and pbc say.
+//! The comment of a frame: `key=value` pairs, with Lattice and pbc among them.
 
 use crate::number::real;
 
@@ -100,7 +100,7 @@ impl Comment {
         }
     }
 
-    /// Which directions are periodic, if the comment says so.
+    /// Which directions are periodic, if the comment has that.
     pub fn pbc(&self) -> Result<Option<[bool; 3]>, String> {
         let Some(text) = self.value("pbc") else {
             return Ok(None);
@@ -121,7 +121,7 @@ impl Comment {
         }
     }
 
-    /// What else the comment says, each key once: as in a dictionary, the last one counts.
+    /// The other keys of the comment, each once: as in a dictionary, the last one counts.
     pub fn into_rest(self) -> Vec<Info> {
         let mut rest: Vec<Info> = Vec::new();
         for (name, value) in self.pairs {

@@ -7,7 +7,7 @@ use super::forces;
 use super::series::{Series, distance, lag, largest, scale, sizes};
 use crate::check::report::Fault;
 
-/// What the virial is.
+/// The verdict on the virial.
 #[derive(Debug, Default)]
 pub struct Judged {
     pub fault: Option<Fault>,
@@ -204,7 +204,7 @@ fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> O
 }
 
 /// Energies of another cell than the one that was sent. The virial is right for the cell that the
-/// driver took, which tells what the energy should do under each hypothesis.
+/// driver used, so each hypothesis predicts how the energy changes.
 fn cell(
     series: &Series,
     forces: &forces::Judged,
