@@ -114,8 +114,8 @@ impl Framing {
         self.now
     }
 
-    /// Whether there is a board to be accepted, or one that has just been: a call that stopped while
-    /// OPENED left is made again.
+    /// Whether there is a board to be accepted, or one that has just been: a call that stopped
+    /// while OPENED left is made again.
     pub(super) const fn may_accept(&self) -> bool {
         match self.state {
             State::Opening => matches!(self.role, Role::Host),
@@ -149,7 +149,8 @@ impl Framing {
         self.state
     }
 
-    /// The fault that the last connection ended with, also if the board has asked for another since.
+    /// The fault that the last connection ended with, also if the board has asked for another
+    /// since.
     /// `None` once that is open.
     #[must_use]
     pub const fn last_fault(&self) -> Option<Fault> {

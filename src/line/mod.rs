@@ -255,8 +255,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes come
-    /// without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
+    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes
+    /// come without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
@@ -264,8 +264,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. If there is one over which data have
-    /// moved, it ends. For hosts.
+    /// Waits until the board opens a connection, and accepts it. If there is one over which data
+    /// have moved, it ends. For hosts.
     ///
     /// # Errors
     ///

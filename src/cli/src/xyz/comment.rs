@@ -12,7 +12,8 @@ pub struct Comment {
     has_ipi_cell: bool,
 }
 
-/// The brackets that i-PI 3.3.1 reads after the word (`ipi/utils/io/backends/io_xyz.py`, `cell_re`).
+/// The brackets that i-PI 3.3.1 reads after the word (`ipi/utils/io/backends/io_xyz.py`,
+/// `cell_re`).
 const IPI_CELLS: [&str; 3] = ["CELL(", "CELL[", "CELL{"];
 
 /// What i-PI names units of: `positions{atomic_unit}` (`ipi/utils/io/io_units.py`).

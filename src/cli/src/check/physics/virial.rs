@@ -138,9 +138,9 @@ fn late(series: &Series) -> Option<String> {
     })
 }
 
-/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed cutoff
-/// is a function of the volume, and so are the pairs that a strain moves across it, which the
-/// energies of a small strain don't show.
+/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed
+/// cutoff is a function of the volume, and so are the pairs that a strain moves across it, which
+/// the energies of a small strain don't show.
 fn corrected(mean: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<String> {
     let apart: Vec<_> = mean.iter().zip(slope).map(|(a, b)| a - b).collect();
     let pressure = (apart[0] + apart[4] + apart[8]) / 3.0;
