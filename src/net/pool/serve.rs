@@ -216,7 +216,7 @@ impl Pool {
                 });
             } else {
                 requeued += 1;
-                self.queue.insert(Box::new(task));
+                self.queue.insert(task);
             }
         }
         self.counters.requeued += requeued as u64;
@@ -387,19 +387,16 @@ impl Pool {
                 continue;
             };
             let replica = task.job.replica;
-            let mut tasks = std::vec![*task];
-            if let [task] = tasks.as_slice()
-                && task.attempts == 0
-            {
-                let natoms = task.job.positions.len();
-                let same = (matching == Matching::Locked).then_some(replica);
-                let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
-                let companions = companions.take(connection.capacity().saturating_sub(1));
-                tasks.extend(companions.map(|task| *task));
-            }
-            self.running += tasks.len();
+            let most = match task.attempts {
+                0 => connection.capacity().saturating_sub(1),
+                _ => 0,
+            };
+            let natoms = task.job.positions.len();
+            let same = (matching == Matching::Locked).then_some(replica);
+            let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
+            let tasks = core::iter::once(task).chain(companions.take(most));
+            self.running += connection.assign(tasks, &mut self.shared);
             self.trials += usize::from(!connection.proved);
-            connection.assign(tasks, &mut self.shared);
             if matching == Matching::Locked {
                 self.owners.insert(replica, id);
             }
