@@ -74,17 +74,29 @@ pub trait Transport {
         self.flush(wait)
     }
 
-    /// Serves bytes that have come already to a connection for which it does not matter what is
-    /// waited for; 0 if there are none.
+    /// Whether it reads ahead and keeps what is written: [`serve`](Self::serve), [`keep`](Self::keep)
+    /// and [`is_flushed`](Self::is_flushed) do something.
+    #[doc(hidden)]
+    const BUFFERS: bool = false;
+
+    /// Serves bytes that have come already, if it does not matter what is waited for; 0 if there are
+    /// none.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
         0
     }
 
-    /// Whether [`serve`](Self::serve) has something.
+    /// Keeps these bytes until the flush, whatever is waited for; false if it does not.
     #[doc(hidden)]
-    fn serves(&self) -> bool {
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// Whether nothing is kept.
+    #[doc(hidden)]
+    fn is_flushed(&self) -> bool {
         false
     }
 
@@ -241,16 +253,39 @@ pub fn run<S: Transport, T: Exchange>(
         // Before the step that may be the last one: an event that a step returns must not be lost
         // to an error.
         if !flushed && !exchange.midway() {
-            let wait = exchange.waits_for().taken();
-            retry(|| socket.flush_with(exchange.lent(), &wait))?;
+            if !(S::BUFFERS && socket.is_flushed()) {
+                let wait = exchange.waits_for().taken();
+                retry(|| socket.flush_with(exchange.lent(), &wait))?;
+            }
             flushed = true;
         }
-        if socket.serves()
-            && let Ok(Step::Read(bytes)) = exchange.step()
-        {
-            let n = socket.serve(bytes);
-            exchange.advance(n);
-            continue;
+        // Most fields come from a buffer or go into one, for which nobody has to know what is waited
+        // for.
+        if S::BUFFERS {
+            match exchange.step() {
+                Ok(Step::Read(bytes)) => match socket.serve(bytes) {
+                    0 => {}
+                    n => {
+                        exchange.advance(n);
+                        continue;
+                    }
+                },
+                Ok(Step::Write(bytes)) if socket.keep(bytes) => {
+                    let n = bytes.len();
+                    exchange.advance(n);
+                    flushed = false;
+                    continue;
+                }
+                Ok(Step::Write(_)) => {}
+                Ok(Step::Done(output)) => {
+                    socket.exchange_done();
+                    return Ok(output);
+                }
+                Err(error) => {
+                    socket.exchange_done();
+                    return Err(error.into());
+                }
+            }
         }
         let wait = exchange.waits_for();
         let lent = core::ptr::from_ref(exchange.lent());

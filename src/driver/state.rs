@@ -76,6 +76,7 @@ impl Driver {
         self.progress.expect(place.fixed(self.structures));
     }
 
+    #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
@@ -84,6 +85,7 @@ impl Driver {
     }
 
     /// Refuses what the caller asks for. The conversation stays as it is.
+    #[cold]
     pub(super) fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
         refuse(&mut self.error, error)
     }
@@ -117,6 +119,7 @@ impl Driver {
     }
 
     /// The server has closed its side.
+    #[cold]
     #[inline(never)]
     pub(super) fn ended(&mut self) {
         let within = match self.state {

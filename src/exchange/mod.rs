@@ -128,6 +128,7 @@ pub struct Traffic {
 pub(crate) struct Refused;
 
 /// Refuses for this reason.
+#[cold]
 pub(crate) fn refuse(reason: &mut ProtocolError, error: ProtocolError) -> Result<(), Refused> {
     *reason = error;
     Err(Refused)

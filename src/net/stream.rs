@@ -232,6 +232,7 @@ impl Stream {
 
     /// Waits where the kernel did not.
     #[cfg_attr(not(unix), allow(clippy::unused_self, clippy::unnecessary_wraps))]
+    #[cold]
     fn rest(&self, direction: Direction) -> io::Result<()> {
         #[cfg(unix)]
         self.socket.wait_if_nonblocking(direction, self.tick)?;
@@ -270,6 +271,7 @@ impl Stream {
     }
 
     /// The same error with the peer's name in it.
+    #[cold]
     fn named(&self, error: io::Error) -> io::Error {
         let peer = &self.peer;
         match error.kind() {
@@ -321,12 +323,21 @@ impl Transport for Stream {
         Ok(self.inbox.serve(buffer))
     }
 
+    const BUFFERS: bool = true;
+
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
-        self.inbox.serve(buffer)
+        match self.waits && !self.timed {
+            true => self.inbox.serve(buffer),
+            false => 0,
+        }
     }
 
-    fn serves(&self) -> bool {
-        self.waits && !self.timed && !self.inbox.is_empty()
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.outbox.keeps(bytes)
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {

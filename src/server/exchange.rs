@@ -44,6 +44,9 @@ pub(super) struct Course<'a, T: Scalar> {
     /// Bytes of extras for which the caller makes room when they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
+    /// Its arrays and its turn have been checked: the rest of the message needs no more of that.
+    #[cfg(feature = "std")]
+    cleared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 owned: false,
                 #[cfg(feature = "std")]
                 growing: 0,
+                #[cfg(feature = "std")]
+                cleared: false,
             },
             output,
         }
@@ -137,14 +142,38 @@ impl<T: Scalar> Course<'_, T> {
     // is software, it takes most of what a call may.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
+        #[cfg(feature = "std")]
+        if self.is_cleared() {
+            return Ok(());
+        }
         self.enter()?;
         self.check_cells()?;
         self.begin()?;
+        #[cfg(feature = "std")]
+        {
+            self.cleared = true;
+        }
         // Only with the arrays of the message that is under way.
         if self.stage != Stage::Ended {
             self.fill();
         }
         Ok(())
+    }
+
+    /// Whether it has ended, or a field moves in a message that it has been cleared for. For extras
+    /// there may not be room yet.
+    #[cfg(feature = "std")]
+    const fn is_cleared(&self) -> bool {
+        self.cleared
+            && match self.server.state {
+                _ if matches!(self.stage, Stage::Ended) => true,
+                State::Gathered { .. } | State::Direct(_) => {
+                    self.server.progress.at < self.server.progress.end
+                }
+                State::Receiving(place) => !matches!(place.field, Field::Extras),
+                State::Header => true,
+                _ => false,
+            }
     }
 
     /// Takes bytes that have moved.

@@ -164,12 +164,18 @@ impl Transport for Line<'_> {
         self.flush_with(&[], wait)
     }
 
+    const BUFFERS: bool = true;
+
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         self.shared.serve(buffer)
     }
 
-    fn serves(&self) -> bool {
-        !self.shared.rest().is_empty()
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.outbox.keeps(bytes)
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     fn lends(&mut self, array: &[u8]) -> bool {
