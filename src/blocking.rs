@@ -100,6 +100,35 @@ pub trait Transport {
         false
     }
 
+    /// Whether an array of this length is worth a [`read_around`](Self::read_around) now.
+    #[doc(hidden)]
+    fn reads_around(&self, array: usize) -> bool {
+        let _ = array;
+        false
+    }
+
+    /// Reads a message ahead: so many bytes `before`, then into the `array`, then what follows it; 0
+    /// if the peer has closed its side. [`serve`](Self::serve) serves all of it in its order. What is
+    /// in the array is served without being copied, to who reads into the array.
+    #[doc(hidden)]
+    fn read_around(
+        &mut self,
+        before: usize,
+        array: &mut [u8],
+        wait: &Wait,
+    ) -> Result<usize, Error<Self::Error>> {
+        let _ = before;
+        self.read(array, wait)
+    }
+
+    /// Takes what has come into the array, and has not been served, out of it; false if there is
+    /// nothing.
+    #[doc(hidden)]
+    fn take_from(&mut self, array: &[u8]) -> bool {
+        let _ = array;
+        false
+    }
+
     /// Called when an exchange is done. A connection that limits the time of an exchange stops its
     /// clock.
     fn exchange_done(&mut self) {}
@@ -243,6 +272,19 @@ pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
+    let result = carry(socket, &mut exchange);
+    // The caller may do with the array what it likes from now on.
+    if S::BUFFERS {
+        socket.take_from(exchange.array());
+    }
+    result
+}
+
+#[inline(always)]
+fn carry<S: Transport, T: Exchange>(
+    socket: &mut S,
+    exchange: &mut T,
+) -> Result<T::Output, Error<S::Error>> {
     if let Err(error) = exchange.enter() {
         socket.exchange_done();
         return Err(error.into());
@@ -288,6 +330,22 @@ pub fn run<S: Transport, T: Exchange>(
             }
         }
         let wait = exchange.waits_for();
+        if S::BUFFERS {
+            // Another message than was expected.
+            if socket.take_from(exchange.array()) {
+                continue;
+            }
+            if let Some((before, len)) = exchange.expects()
+                && socket.reads_around(len)
+                && let Some(array) = exchange.array().get_mut(..len)
+            {
+                match retry(|| socket.read_around(before, array, &wait))? {
+                    0 => exchange.end(),
+                    _ => {}
+                }
+                continue;
+            }
+        }
         let lent = core::ptr::from_ref(exchange.lent());
         match exchange.step() {
             Ok(Step::Write(bytes)) if core::ptr::eq(bytes, lent) && socket.lends(bytes) => {

@@ -9,7 +9,8 @@ use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::detect::{Format, JUDGED};
-use crate::protocol::layout::{Field, Place, REAL};
+use crate::protocol::header::HEADER;
+use crate::protocol::layout::{ATOM, CELL, Field, INTEGER, Place, REAL};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
@@ -312,6 +313,20 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
     fn midway(&self) -> bool {
         self.driver.midway()
+    }
+
+    /// Positions of as many atoms as the last time.
+    fn expects(&self) -> Option<(usize, usize)> {
+        let driver = &*self.driver;
+        let awaits = matches!(driver.state, State::Idle) && driver.progress.at == 0;
+        let single = driver.init.batch_size().unwrap_or(1) == 1;
+        let expects = P::IS_WIRE && awaits && single && driver.phase == Phase::Ready;
+        let bytes = driver.natoms.filter(|_| expects)?.checked_mul(ATOM)?;
+        Some((HEADER + CELL + INTEGER, bytes))
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        self.positions.memory()
     }
 
     #[inline(always)]

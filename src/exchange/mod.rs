@@ -101,6 +101,21 @@ pub trait Exchange: Sealed {
         &[]
     }
 
+    /// How many bytes are to come before those that go straight into the caller's
+    /// [`array`](Self::array), and how many these are, if the message that is awaited is what it
+    /// is as a rule: for a transport that reads a whole message in one call.
+    #[doc(hidden)]
+    fn expects(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// The memory of the caller's array that is filled as it is. What is in it counts only from
+    /// when the exchange has [been told](Self::advance) that it has come.
+    #[doc(hidden)]
+    fn array(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
     /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people.
     /// An exchange that has not begun returns what remains of the one before.
     fn waits_for(&self) -> Wait;
@@ -183,6 +198,14 @@ impl<T: Exchange + ?Sized> Exchange for &mut T {
 
     fn lent(&self) -> &[u8] {
         (**self).lent()
+    }
+
+    fn expects(&self) -> Option<(usize, usize)> {
+        (**self).expects()
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        (**self).array()
     }
 
     fn waits_for(&self) -> Wait {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::Address;
-use super::inbox::Inbox;
+use super::inbox::{AROUND, Inbox, Receive};
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::blocking::Transport;
@@ -243,6 +243,15 @@ impl Stream {
 
     /// Reads from the kernel, into `buffer` or ahead of it; waits until a deadline passes.
     fn receive(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
+        self.receive_by(wait, |inbox, receive| inbox.fill(buffer, receive))
+    }
+
+    /// The same with this way to fill the inbox.
+    fn receive_by(
+        &mut self,
+        wait: &Wait,
+        mut fill: impl FnMut(&mut Inbox, &mut Receive<'_>) -> io::Result<usize>,
+    ) -> Result<usize, Error<io::Error>> {
         self.spend().map_err(Error::Transport)?;
         let owed = wait.owed() && self.socket.is_tcp();
         if owed && self.delays {
@@ -252,11 +261,11 @@ impl Stream {
         let begin = (owed && self.waits && !self.delays).then(Instant::now);
         let result = self.within(wait, READING, |stream, waits| {
             let socket = &stream.socket;
-            let n = stream.inbox.fill(buffer, |slices| match slices {
+            fill(&mut stream.inbox, &mut |slices| match slices {
                 [ahead] => socket.receive(ahead, waits),
                 slices => socket.receive_vectored(slices, waits),
-            })?;
-            Ok(Some(n))
+            })
+            .map(Some)
         });
         let is_held_back = match begin {
             Some(begin) => begin.elapsed() >= DELAYED,
@@ -338,6 +347,25 @@ impl Transport for Stream {
 
     fn is_flushed(&self) -> bool {
         self.outbox.is_empty()
+    }
+
+    fn reads_around(&self, array: usize) -> bool {
+        array >= AROUND && self.waits && !self.timed && self.inbox.is_empty()
+    }
+
+    fn read_around(
+        &mut self,
+        before: usize,
+        array: &mut [u8],
+        wait: &Wait,
+    ) -> Result<usize, Error<io::Error>> {
+        self.receive_by(wait, |inbox, receive| {
+            inbox.fill_around(before, array, receive)
+        })
+    }
+
+    fn take_from(&mut self, array: &[u8]) -> bool {
+        self.inbox.take_from(array)
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {

@@ -8,7 +8,7 @@ use super::turn::Turn;
 use super::{Answer, Phase, Request, Server, State};
 use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
-use crate::protocol::layout::{Field, Place, REAL};
+use crate::protocol::layout::{ATOM, Field, INTEGER, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
 /// What an exchange is for.
@@ -424,6 +424,20 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     fn lent(&self) -> &[u8] {
         T::as_wire(self.course.request.positions.as_flattened()).unwrap_or_default()
+    }
+
+    /// Forces of one structure, in the answer to GETFORCE.
+    fn expects(&self) -> Option<(usize, usize)> {
+        let (course, server) = (&self.course, &*self.course.server);
+        let takes = matches!(course.goal, Goal::Forces | Goal::Evaluate);
+        let awaits = matches!(server.state, State::Header) && server.progress.at == 0;
+        let single = server.carried == 1 && server.structures == 1;
+        let expects = T::IS_WIRE && takes && awaits && single && server.phase == Phase::Awaiting;
+        expects.then_some((HEADER + REAL + INTEGER, course.forces.len() * ATOM))
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        T::as_wire_mut(self.course.forces.as_flattened_mut()).unwrap_or_default()
     }
 
     #[inline(always)]
