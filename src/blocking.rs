@@ -74,8 +74,9 @@ pub trait Transport {
         self.flush(wait)
     }
 
-    /// Whether it reads ahead and keeps what is written: [`serve`](Self::serve), [`keep`](Self::keep)
-    /// and [`is_flushed`](Self::is_flushed) do something.
+    /// Whether it reads ahead and keeps what is written. Only then the methods from here on are
+    /// called, which are not told what is waited for: most of the time that does not matter, and to
+    /// know it takes as long as the rest.
     #[doc(hidden)]
     const BUFFERS: bool = false;
 
@@ -94,31 +95,26 @@ pub trait Transport {
         false
     }
 
-    /// Whether nothing is kept.
+    /// Flushes as [`flush_with`](Self::flush_with), if that need not wait; false if it has not sent
+    /// everything.
     #[doc(hidden)]
-    fn is_flushed(&self) -> bool {
-        false
-    }
-
-    /// Whether an array of this length is worth a [`read_around`](Self::read_around) now.
-    #[doc(hidden)]
-    fn reads_around(&self, array: usize) -> bool {
+    fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<Self::Error>> {
         let _ = array;
-        false
+        Ok(false)
     }
 
-    /// Reads a message ahead: so many bytes `before`, then into the `array`, then what follows it; 0
-    /// if the peer has closed its side. [`serve`](Self::serve) serves all of it in its order. What is
-    /// in the array is served without being copied, to who reads into the array.
+    /// Reads a message ahead for which the peer may take its time: so many bytes `before`, then into
+    /// the `array`, then what follows it. [`serve`](Self::serve) serves all of it in its order; what
+    /// is in the array without copying it, to who reads into the array. 0 if the peer has closed its
+    /// side, `None` if it has to be [read](Self::read) otherwise.
     #[doc(hidden)]
-    fn read_around(
+    fn read_ahead(
         &mut self,
         before: usize,
         array: &mut [u8],
-        wait: &Wait,
-    ) -> Result<usize, Error<Self::Error>> {
-        let _ = before;
-        self.read(array, wait)
+    ) -> Result<Option<usize>, Error<Self::Error>> {
+        let _ = (before, array);
+        Ok(None)
     }
 
     /// Takes what has come into the array, and has not been served, out of it; false if there is
@@ -295,14 +291,12 @@ fn carry<S: Transport, T: Exchange>(
         // Before the step that may be the last one: an event that a step returns must not be lost
         // to an error.
         if !flushed && !exchange.midway() {
-            if !(S::BUFFERS && socket.is_flushed()) {
+            if !(S::BUFFERS && retry(|| socket.flush_at_once(exchange.lent()))?) {
                 let wait = exchange.waits_for().taken();
                 retry(|| socket.flush_with(exchange.lent(), &wait))?;
             }
             flushed = true;
         }
-        // Most fields come from a buffer or go into one, for which nobody has to know what is waited
-        // for.
         if S::BUFFERS {
             match exchange.step() {
                 Ok(Step::Read(bytes)) => match socket.serve(bytes) {
@@ -329,23 +323,24 @@ fn carry<S: Transport, T: Exchange>(
                 }
             }
         }
-        let wait = exchange.waits_for();
         if S::BUFFERS {
             // Another message than was expected.
             if socket.take_from(exchange.array()) {
                 continue;
             }
-            if let Some((before, len)) = exchange.expects()
-                && socket.reads_around(len)
-                && let Some(array) = exchange.array().get_mut(..len)
-            {
-                match retry(|| socket.read_around(before, array, &wait))? {
-                    0 => exchange.end(),
-                    _ => {}
+            if let Some((before, len)) = exchange.expects() {
+                let array = exchange.array().get_mut(..len).unwrap_or_default();
+                match retry(|| socket.read_ahead(before, array))? {
+                    None => {}
+                    Some(0) => {
+                        exchange.end();
+                        continue;
+                    }
+                    Some(_) => continue,
                 }
-                continue;
             }
         }
+        let wait = exchange.waits_for();
         let lent = core::ptr::from_ref(exchange.lent());
         match exchange.step() {
             Ok(Step::Write(bytes)) if core::ptr::eq(bytes, lent) && socket.lends(bytes) => {

@@ -318,11 +318,12 @@ impl<P: Destination> Exchange for Receive<'_, P> {
     /// Positions of as many atoms as the last time.
     fn expects(&self) -> Option<(usize, usize)> {
         let driver = &*self.driver;
-        let awaits = matches!(driver.state, State::Idle) && driver.progress.at == 0;
-        let single = driver.init.batch_size().unwrap_or(1) == 1;
-        let expects = P::IS_WIRE && awaits && single && driver.phase == Phase::Ready;
-        let bytes = driver.natoms.filter(|_| expects)?.checked_mul(ATOM)?;
-        Some((HEADER + CELL + INTEGER, bytes))
+        if !driver.is_between() || driver.phase == Phase::HaveData {
+            return None;
+        }
+        let single = P::IS_WIRE && driver.init.batch_size().unwrap_or(1) == 1;
+        let natoms = if single { driver.natoms() } else { 0 };
+        Some((HEADER + CELL + INTEGER, natoms.saturating_mul(ATOM)))
     }
 
     fn array(&mut self) -> &mut [u8] {

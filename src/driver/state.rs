@@ -143,6 +143,11 @@ impl Driver {
         self.progress.message > 0
     }
 
+    /// Whether the next byte is the first of a message, and not the first that the server sends.
+    pub(super) const fn is_between(&self) -> bool {
+        matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
+    }
+
     /// What an exchange waits for that waits for `next` between two messages. Inlined here and
     /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]

@@ -30,9 +30,6 @@ struct Placed {
     before: usize,
 }
 
-/// A call of the kernel that fills slices one after the other.
-pub(super) type Receive<'a> = dyn FnMut(&mut [IoSliceMut<'_>]) -> io::Result<usize> + 'a;
-
 /// An array of this many bytes is read where it belongs, if its message is expected. Smaller ones
 /// are copied sooner than the kernel has looked at three slices.
 pub(super) const AROUND: usize = 8 * 1024;
@@ -82,17 +79,11 @@ impl Inbox {
     pub(super) fn fill(
         &mut self,
         buffer: &mut [u8],
-        receive: &mut Receive<'_>,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let room = buffer.len();
         if room < DIRECT {
-            if self.full {
-                self.ahead = BUFFER;
-            }
-            let ahead = self.bytes.get_mut(..self.ahead).unwrap_or_default();
-            let n = receive(&mut [IoSliceMut::new(ahead)])?;
-            (self.filled, self.served) = (n, 0);
-            self.full = n == self.ahead;
+            self.refill(|ahead| receive(&mut [IoSliceMut::new(ahead)]))?;
             return Ok(self.serve(buffer));
         }
         let mut slices = [IoSliceMut::new(buffer), IoSliceMut::new(&mut self.bytes)];
@@ -102,12 +93,26 @@ impl Inbox {
         Ok(n.min(room))
     }
 
+    /// Reads ahead when nothing is here.
+    pub(super) fn refill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.full {
+            self.ahead = BUFFER;
+        }
+        let n = receive(self.bytes.get_mut(..self.ahead).unwrap_or_default())?;
+        (self.filled, self.served) = (n, 0);
+        self.full = n == self.ahead;
+        Ok(n)
+    }
+
     /// Reads when nothing is here: so many bytes, then into `array`, then what comes after it.
     pub(super) fn fill_around(
         &mut self,
         before: usize,
         array: &mut [u8],
-        receive: &mut Receive<'_>,
+        receive: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let (at, room) = (array.as_ptr().addr(), array.len());
         let halves = self.bytes.split_at_mut_checked(before);
@@ -184,7 +189,7 @@ mod tests {
                     at += match inbox.is_empty() {
                         false => inbox.serve(rest),
                         true => inbox
-                            .fill(rest, &mut |slices| kernel(&mut bytes, &mut asked, slices))
+                            .fill(rest, |slices| kernel(&mut bytes, &mut asked, slices))
                             .unwrap(),
                     };
                 }
@@ -210,9 +215,7 @@ mod tests {
         let mut fill = |inbox: &mut Inbox, len| {
             let mut buffer = std::vec![0; len];
             inbox
-                .fill(&mut buffer, &mut |slices| {
-                    kernel(&mut bytes, &mut asked, slices)
-                })
+                .fill(&mut buffer, |slices| kernel(&mut bytes, &mut asked, slices))
                 .unwrap();
             inbox.served = inbox.filled;
         };
@@ -229,9 +232,7 @@ mod tests {
         let message: Vec<u8> = (0..array.len() + 24).map(|at| (at % 251) as u8).collect();
         let mut bytes = message[..come].to_vec();
         let mut asked = Vec::new();
-        let n = inbox.fill_around(12, array, &mut |slices| {
-            kernel(&mut bytes, &mut asked, slices)
-        });
+        let n = inbox.fill_around(12, array, |slices| kernel(&mut bytes, &mut asked, slices));
         assert_eq!(n.unwrap(), come);
         assert_eq!(asked, [[12, array.len(), BUFFER - 12]]);
         (inbox, message)

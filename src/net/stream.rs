@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::Address;
-use super::inbox::{AROUND, Inbox, Receive};
+use super::inbox::{AROUND, Inbox};
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::blocking::Transport;
@@ -45,6 +45,8 @@ pub struct Stream {
     tick: Option<Duration>,
     /// There is a limit for what a peer computes, which ends with what it sends.
     timed: bool,
+    /// There is none for what a peer may take its time for.
+    patient: bool,
     /// Whether a call may wait at all.
     waits: bool,
     /// The peer sends with Nagle's algorithm.
@@ -82,6 +84,7 @@ impl Stream {
             timer: DeadlineTimer::new(deadlines),
             tick,
             timed: deadlines.evaluation.is_some(),
+            patient: deadlines.evaluation.is_none() && deadlines.exchange.is_none(),
             waits: true,
             delays: false,
             budget: 0,
@@ -243,15 +246,6 @@ impl Stream {
 
     /// Reads from the kernel, into `buffer` or ahead of it; waits until a deadline passes.
     fn receive(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
-        self.receive_by(wait, |inbox, receive| inbox.fill(buffer, receive))
-    }
-
-    /// The same with this way to fill the inbox.
-    fn receive_by(
-        &mut self,
-        wait: &Wait,
-        mut fill: impl FnMut(&mut Inbox, &mut Receive<'_>) -> io::Result<usize>,
-    ) -> Result<usize, Error<io::Error>> {
         self.spend().map_err(Error::Transport)?;
         let owed = wait.owed() && self.socket.is_tcp();
         if owed && self.delays {
@@ -261,11 +255,11 @@ impl Stream {
         let begin = (owed && self.waits && !self.delays).then(Instant::now);
         let result = self.within(wait, READING, |stream, waits| {
             let socket = &stream.socket;
-            fill(&mut stream.inbox, &mut |slices| match slices {
+            let n = stream.inbox.fill(buffer, |slices| match slices {
                 [ahead] => socket.receive(ahead, waits),
                 slices => socket.receive_vectored(slices, waits),
-            })
-            .map(Some)
+            })?;
+            Ok(Some(n))
         });
         let is_held_back = match begin {
             Some(begin) => begin.elapsed() >= DELAYED,
@@ -277,6 +271,16 @@ impl Stream {
             self.socket.acknowledge_at_once();
         }
         result
+    }
+
+    /// An error with the peer's name in it, unless it says that there is something to wait for or
+    /// that a signal came.
+    #[cold]
+    fn failed(&self, error: io::Error) -> Result<(), Error<io::Error>> {
+        match is_timeout(&error) || error.kind() == ErrorKind::Interrupted {
+            true => Ok(()),
+            false => Err(Error::Transport(self.named(error))),
+        }
     }
 
     /// The same error with the peer's name in it.
@@ -345,23 +349,38 @@ impl Transport for Stream {
         self.outbox.keeps(bytes)
     }
 
-    fn is_flushed(&self) -> bool {
-        self.outbox.is_empty()
+    fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<io::Error>> {
+        // There it would take two calls to switch waiting off and on.
+        if self.outbox.is_empty() || cfg!(not(unix)) {
+            return Ok(self.outbox.is_empty());
+        }
+        match self.outbox.send(&self.socket, array, false) {
+            Ok(()) => Ok(self.outbox.is_empty()),
+            Err(error) => self.failed(error).map(|()| false).inspect_err(|_| {
+                self.outbox.take_over(array);
+            }),
+        }
     }
 
-    fn reads_around(&self, array: usize) -> bool {
-        array >= AROUND && self.waits && !self.timed && self.inbox.is_empty()
-    }
-
-    fn read_around(
+    fn read_ahead(
         &mut self,
         before: usize,
         array: &mut [u8],
-        wait: &Wait,
-    ) -> Result<usize, Error<io::Error>> {
-        self.receive_by(wait, |inbox, receive| {
-            inbox.fill_around(before, array, receive)
-        })
+    ) -> Result<Option<usize>, Error<io::Error>> {
+        if !self.patient || !self.waits || !self.inbox.is_empty() {
+            return Ok(None);
+        }
+        let socket = &self.socket;
+        let result = match array.len() < AROUND {
+            true => self.inbox.refill(|ahead| socket.receive(ahead, true)),
+            false => self.inbox.fill_around(before, array, |slices| {
+                socket.receive_vectored(slices, true)
+            }),
+        };
+        match result {
+            Ok(n) => Ok(Some(n)),
+            Err(error) => self.failed(error).map(|()| None),
+        }
     }
 
     fn take_from(&mut self, array: &[u8]) -> bool {
@@ -386,18 +405,9 @@ impl Transport for Stream {
     }
 
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<io::Error>> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
         // Most messages are taken at once: no need for a clock.
-        #[cfg(unix)]
-        match self.outbox.send(&self.socket, array, false) {
-            Ok(()) if self.outbox.is_empty() => return Ok(()),
-            Err(error) if !is_timeout(&error) && error.kind() != ErrorKind::Interrupted => {
-                self.outbox.take_over(array);
-                return Err(Error::Transport(self.named(error)));
-            }
-            _ => {}
+        if self.flush_at_once(array)? {
+            return Ok(());
         }
         let wait = wait.taken();
         let sent = self.within(&wait, WRITING, |stream, waits| {

@@ -429,11 +429,18 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     /// Forces of one structure, in the answer to GETFORCE.
     fn expects(&self) -> Option<(usize, usize)> {
         let (course, server) = (&self.course, &*self.course.server);
-        let takes = matches!(course.goal, Goal::Forces | Goal::Evaluate);
-        let awaits = matches!(server.state, State::Header) && server.progress.at == 0;
-        let single = server.carried == 1 && server.structures == 1;
-        let expects = T::IS_WIRE && takes && awaits && single && server.phase == Phase::Awaiting;
-        expects.then_some((HEADER + REAL + INTEGER, course.forces.len() * ATOM))
+        let waits = matches!(server.state, State::Header) && server.progress.at == 0;
+        if !waits || !server.greeted {
+            return None;
+        }
+        let single = T::IS_WIRE && server.carried == 1 && server.structures == 1;
+        match server.phase {
+            Phase::Awaiting if single => {
+                Some((HEADER + REAL + INTEGER, course.forces.len() * ATOM))
+            }
+            Phase::Awaiting | Phase::Computing => Some((0, 0)),
+            _ => None,
+        }
     }
 
     fn array(&mut self) -> &mut [u8] {
