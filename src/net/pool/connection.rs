@@ -54,7 +54,7 @@ pub(super) struct Connection {
     server: Server,
     mode: Mode,
     /// What it computes: nothing, a task, or the tasks of a batch.
-    #[allow(clippy::vec_box)] // it is the queue's box, and large
+    #[allow(clippy::vec_box)] // the queue's boxes
     work: Vec<Box<Task>>,
     batch: Option<Batch>,
     extras: Vec<u8>,
@@ -233,6 +233,7 @@ impl Connection {
     }
 
     /// What it was to compute and has not.
+    #[allow(clippy::vec_box)] // the queue's boxes
     pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
         core::mem::take(&mut self.work)
     }
