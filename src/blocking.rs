@@ -74,17 +74,54 @@ pub trait Transport {
         self.flush(wait)
     }
 
-    /// Copies bytes that have arrived already, for a connection that has no use for [`Wait`]; 0 if
-    /// there are none.
+    /// Whether it reads ahead and keeps what is written. Only then the methods from here on are
+    /// called, which are not told what is waited for: most of the time that does not matter, and to
+    /// know it takes as long as the rest.
+    #[doc(hidden)]
+    const BUFFERS: bool = false;
+
+    /// Serves bytes that have come already, if it does not matter what is waited for; 0 if there are
+    /// none.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
         0
     }
 
-    /// Whether [`serve`](Self::serve) has something.
+    /// Keeps these bytes until the flush, whatever is waited for; false if it does not.
     #[doc(hidden)]
-    fn serves(&self) -> bool {
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// Flushes as [`flush_with`](Self::flush_with), if that need not wait; false if it has not sent
+    /// everything.
+    #[doc(hidden)]
+    fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<Self::Error>> {
+        let _ = array;
+        Ok(false)
+    }
+
+    /// Reads a message ahead for which the peer may take its time: so many bytes `before`, then into
+    /// the `array`, then what follows it. [`serve`](Self::serve) serves all of it in its order; what
+    /// is in the array without copying it, to who reads into the array. 0 if the peer has closed its
+    /// side, `None` if it has to be [read](Self::read) otherwise.
+    #[doc(hidden)]
+    fn read_ahead(
+        &mut self,
+        before: usize,
+        array: &mut [u8],
+    ) -> Result<Option<usize>, Error<Self::Error>> {
+        let _ = (before, array);
+        Ok(None)
+    }
+
+    /// Takes what has come into the array, and has not been served, out of it; false if there is
+    /// nothing.
+    #[doc(hidden)]
+    fn take_from(&mut self, array: &[u8]) -> bool {
+        let _ = array;
         false
     }
 
@@ -234,6 +271,19 @@ pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
+    let result = carry(socket, &mut exchange);
+    // The caller may do with the array what it likes from now on.
+    if S::BUFFERS {
+        socket.take_from(exchange.array());
+    }
+    result
+}
+
+#[inline(always)]
+fn carry<S: Transport, T: Exchange>(
+    socket: &mut S,
+    exchange: &mut T,
+) -> Result<T::Output, Error<S::Error>> {
     if let Err(error) = exchange.enter() {
         socket.exchange_done();
         return Err(error.into());
@@ -244,16 +294,54 @@ pub fn run<S: Transport, T: Exchange>(
         // Before the step that may be the last one: an event that a step returns must not be lost
         // to an error.
         if !flushed && !exchange.midway() {
-            let wait = exchange.waits_for().taken();
-            retry(|| socket.flush_with(exchange.lent(), &wait))?;
+            if !(S::BUFFERS && retry(|| socket.flush_at_once(exchange.lent()))?) {
+                let wait = exchange.waits_for().taken();
+                retry(|| socket.flush_with(exchange.lent(), &wait))?;
+            }
             flushed = true;
         }
-        if socket.serves()
-            && let Ok(Step::Read(bytes)) = exchange.step()
-        {
-            let n = socket.serve(bytes);
-            exchange.advance(n);
-            continue;
+        if S::BUFFERS {
+            match exchange.step() {
+                Ok(Step::Read(bytes)) => match socket.serve(bytes) {
+                    0 => {}
+                    n => {
+                        exchange.advance(n);
+                        continue;
+                    }
+                },
+                Ok(Step::Write(bytes)) if socket.keep(bytes) => {
+                    let n = bytes.len();
+                    exchange.advance(n);
+                    flushed = false;
+                    continue;
+                }
+                Ok(Step::Write(_)) => {}
+                Ok(Step::Done(output)) => {
+                    socket.exchange_done();
+                    return Ok(output);
+                }
+                Err(error) => {
+                    socket.exchange_done();
+                    return Err(error.into());
+                }
+            }
+        }
+        if S::BUFFERS {
+            // Another message than was expected.
+            if socket.take_from(exchange.array()) {
+                continue;
+            }
+            if let Some((before, len)) = exchange.expects() {
+                let array = exchange.array().get_mut(..len).unwrap_or_default();
+                match retry(|| socket.read_ahead(before, array))? {
+                    None => {}
+                    Some(0) => {
+                        exchange.end();
+                        continue;
+                    }
+                    Some(_) => continue,
+                }
+            }
         }
         let wait = exchange.waits_for();
         let lent = core::ptr::from_ref(exchange.lent());

@@ -10,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
-use forcewire::{Deadlines, Driver, Error, Evaluation, Event, ProtocolError, Virial, blocking};
+use forcewire::{
+    Cell, Deadlines, Driver, Error, Evaluation, Event, ProtocolError, Request, Server, Virial,
+    blocking,
+};
 
 const STATUS: &[u8] = b"STATUS      ";
 const READY: &[u8] = b"READY       ";
@@ -396,4 +399,147 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
         let fastest = steps[STEPS / 2..].iter().min().unwrap();
         assert!(*fastest < Duration::from_millis(20), "{steps:?}");
     });
+}
+
+/// Structures large enough to be read straight into the array in which they are expected.
+const LARGE: usize = 3000;
+
+/// Serves like [`serve`], with an array that is as good as new for each structure.
+fn serve_anew(stream: &mut Stream, driver: &mut Driver) -> usize {
+    let evaluation = Evaluation {
+        energy: 1.5,
+        virial: Virial::default(),
+    };
+    for count in 0.. {
+        let mut positions = vec![[f64::NAN; 3]; LARGE];
+        let event = loop {
+            match blocking::run(stream, driver.receive(&mut positions)).unwrap() {
+                Event::Init { .. } => positions = vec![[f64::NAN; 3]; LARGE],
+                event => break event,
+            }
+        };
+        let Event::Positions { natoms, .. } = event else {
+            return count;
+        };
+        let forces = &positions[..natoms];
+        blocking::run(stream, driver.reply(&evaluation, forces, b"")).unwrap();
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_driver_hears_other_messages_than_it_expects() {
+    over_each_transport(
+        ConnectOptions::new().deadlines(Deadlines::NONE),
+        |peer| {
+            let whole = |natoms| [&posdata(natoms)[..], GETFORCE].concat();
+            peer.write_all(&whole(LARGE)).unwrap();
+            hear(peer, &forceready(LARGE));
+            // As expected, with fewer atoms, with none, and after messages that nobody waits for
+            // the answers to.
+            for natoms in [LARGE, LARGE - 1, 7, 0, LARGE] {
+                peer.write_all(&whole(natoms)).unwrap();
+                hear(peer, &forceready(natoms));
+                let asked = [STATUS, STATUS, &posdata(natoms)[..], STATUS, GETFORCE];
+                peer.write_all(&asked.concat()).unwrap();
+                hear(peer, &[READY, READY, HAVEDATA].concat());
+                hear(peer, &forceready(natoms));
+                // It ends before and in what is read into the array.
+                for len in [4, 200] {
+                    let init = layout::init(3, "x".repeat(len));
+                    peer.write_all(&[init, whole(natoms)].concat()).unwrap();
+                    hear(peer, &forceready(natoms));
+                }
+            }
+            peer.write_all(&[STATUS, EXIT].concat()).unwrap();
+            hear(peer, READY);
+        },
+        |stream| {
+            let mut driver = Driver::new().allow_changing_atoms();
+            assert_eq!(serve_anew(stream, &mut driver), 21);
+        },
+    );
+}
+
+#[test]
+fn positions_that_came_in_part_go_on_in_another_array() {
+    for come in [5, 100, 160, 161, 12_345] {
+        over_each_transport(
+            ConnectOptions::new().deadlines(Deadlines::NONE.message(MESSAGE)),
+            |peer| {
+                let whole = [&posdata(LARGE)[..], GETFORCE].concat();
+                peer.write_all(&whole).unwrap();
+                hear(peer, &forceready(LARGE));
+                let (first, rest) = whole.split_at(come);
+                peer.write_all(first).unwrap();
+                thread::sleep(3 * MESSAGE);
+                peer.write_all(rest).unwrap();
+                hear(peer, &forceready(LARGE));
+                peer.write_all(EXIT).unwrap();
+            },
+            |stream| {
+                let mut driver = Driver::new();
+                let evaluation = Evaluation {
+                    energy: 1.5,
+                    virial: Virial::default(),
+                };
+                let mut positions = vec![[0.0_f64; 3]; LARGE];
+                blocking::run(stream, driver.receive(&mut positions)).unwrap();
+                blocking::run(stream, driver.reply(&evaluation, &positions, b"")).unwrap();
+                positions.fill([0.0; 3]);
+                let late = blocking::run(stream, driver.receive(&mut positions));
+                assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
+                let mut other = positions.clone();
+                positions.fill([f64::NAN; 3]);
+                while let Err(late) = blocking::run(stream, driver.receive(&mut other)) {
+                    assert!(matches!(late, Error::TimedOut(_)), "{late:?}");
+                }
+                blocking::run(stream, driver.reply(&evaluation, &other, b"")).unwrap();
+                assert_eq!(serve_anew(stream, &mut driver), 0);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_server_hears_other_answers_than_it_expects() {
+    for natoms in [0, 1, LARGE - 1, LARGE, LARGE + 1] {
+        over_each_transport(
+            ConnectOptions::new().deadlines(Deadlines::NONE),
+            |peer| {
+                hear(peer, STATUS);
+                peer.write_all(READY).unwrap();
+                let mut request = vec![0; posdata(LARGE).len() + 24];
+                for natoms in [LARGE, natoms] {
+                    peer.read_exact(&mut request).unwrap();
+                    let answer = [&forceready(natoms)[..], READY].concat();
+                    // The server may have refused it and left.
+                    let _ = peer.write_all(&answer);
+                }
+            },
+            |stream| {
+                let (cell, positions) = (Cell::orthorhombic([10.0; 3]), vec![[1.0; 3]; LARGE]);
+                let (mut server, mut forces) = (Server::new(), vec![[f64::NAN; 3]; LARGE]);
+                for asked in [LARGE, natoms] {
+                    let request = Request::new(&cell, &positions);
+                    let answer =
+                        blocking::run(stream, server.evaluate(request, &mut forces, &mut []));
+                    if asked == LARGE {
+                        assert_eq!(answer.unwrap().energy, 1.5);
+                        assert!(*forces.as_flattened() == *eighths(LARGE));
+                        forces.fill([f64::NAN; 3]);
+                        continue;
+                    }
+                    let wrong = ProtocolError::WrongAtoms {
+                        announced: asked as i32,
+                        expected: LARGE,
+                    };
+                    assert!(
+                        matches!(&answer, Err(Error::Protocol(error)) if *error == wrong),
+                        "{answer:?}"
+                    );
+                }
+            },
+        );
+    }
 }

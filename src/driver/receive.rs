@@ -9,7 +9,8 @@ use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::detect::{Format, JUDGED};
-use crate::protocol::layout::{Field, Place, REAL};
+use crate::protocol::header::HEADER;
+use crate::protocol::layout::{ATOM, CELL, Field, INTEGER, Place, REAL};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
@@ -312,6 +313,21 @@ impl<P: Destination> Exchange for Receive<'_, P> {
 
     fn midway(&self) -> bool {
         self.driver.midway()
+    }
+
+    /// Positions of as many atoms as the last time.
+    fn expects(&self) -> Option<(usize, usize)> {
+        let driver = &*self.driver;
+        if !driver.is_between() || driver.phase == Phase::HaveData {
+            return None;
+        }
+        let single = P::IS_WIRE && driver.init.batch_size().unwrap_or(1) == 1;
+        let natoms = if single { driver.natoms() } else { 0 };
+        Some((HEADER + CELL + INTEGER, natoms.saturating_mul(ATOM)))
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        self.positions.memory()
     }
 
     #[inline(always)]

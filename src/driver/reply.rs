@@ -316,6 +316,11 @@ impl<F: Origin> Exchange for Reply<'_, F> {
         self.forces.wire().unwrap_or_default()
     }
 
+    fn expects(&self) -> Option<(usize, usize)> {
+        let waits = self.driver.is_between() && self.driver.phase == Phase::HaveData;
+        waits.then_some((0, 0))
+    }
+
     #[inline(always)]
     fn waits_for(&self) -> Wait {
         let wait = self.driver.waits_for(Awaited::GetForce);

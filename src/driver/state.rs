@@ -76,6 +76,7 @@ impl Driver {
         self.progress.expect(place.fixed(self.structures));
     }
 
+    #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
@@ -84,6 +85,7 @@ impl Driver {
     }
 
     /// Refuses what the caller asks for. The conversation stays as it is.
+    #[cold]
     pub(super) fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
         refuse(&mut self.error, error)
     }
@@ -117,6 +119,7 @@ impl Driver {
     }
 
     /// The server has closed its side.
+    #[cold]
     #[inline(never)]
     pub(super) fn ended(&mut self) {
         let within = match self.state {
@@ -140,7 +143,12 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// What an exchange waits for if it waits for `next` between two messages. Inlined here and
+    /// Whether the next byte is the first of a message, and not the first that the server sends.
+    pub(super) const fn is_between(&self) -> bool {
+        matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
+    }
+
+    /// What an exchange waits for that waits for `next` between two messages. Inlined here and
     /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {

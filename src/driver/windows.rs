@@ -95,6 +95,12 @@ pub trait Destination: Sealed {
     #[doc(hidden)]
     fn wire(&mut self, natoms: usize) -> &mut [u8];
 
+    /// All of that memory.
+    #[doc(hidden)]
+    fn memory(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
     /// Takes numbers from number `first` on; false if it refuses them because they are not finite.
     /// May use their memory.
     #[doc(hidden)]
@@ -178,6 +184,10 @@ impl<A: Destination> Destination for Kept<A> {
         self.0.wire(natoms)
     }
 
+    fn memory(&mut self) -> &mut [u8] {
+        self.0.memory()
+    }
+
     fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool {
         self.0.put(first, wire, not_finite)
     }
@@ -245,6 +255,10 @@ impl<T: Scalar> Destination for &mut [[T; 3]] {
     fn wire(&mut self, natoms: usize) -> &mut [u8] {
         let atoms = self.get_mut(..natoms).unwrap_or_default();
         T::as_wire_mut(atoms.as_flattened_mut()).unwrap_or_default()
+    }
+
+    fn memory(&mut self) -> &mut [u8] {
+        T::as_wire_mut(self.as_flattened_mut()).unwrap_or_default()
     }
 
     fn put(&mut self, first: usize, wire: &mut [u8], _: bool) -> bool {

@@ -101,6 +101,21 @@ pub trait Exchange: Sealed {
         &[]
     }
 
+    /// Whether it waits for a message that the peer may take its time for, and how many bytes of that
+    /// are to come before how many that go straight into the caller's [`array`](Self::array), if it
+    /// is what it is as a rule: for a transport that reads a whole message in one call.
+    #[doc(hidden)]
+    fn expects(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// The memory of the caller's array that is filled as it is. What is in it counts only from
+    /// when the exchange has [been told](Self::advance) that it has come.
+    #[doc(hidden)]
+    fn array(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
     /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people.
     /// An exchange that has not begun returns what remains of the one before.
     fn waits_for(&self) -> Wait;
@@ -128,6 +143,7 @@ pub struct Traffic {
 pub(crate) struct Refused;
 
 /// Refuses for this reason.
+#[cold]
 pub(crate) fn refuse(reason: &mut ProtocolError, error: ProtocolError) -> Result<(), Refused> {
     *reason = error;
     Err(Refused)
@@ -182,6 +198,14 @@ impl<T: Exchange + ?Sized> Exchange for &mut T {
 
     fn lent(&self) -> &[u8] {
         (**self).lent()
+    }
+
+    fn expects(&self) -> Option<(usize, usize)> {
+        (**self).expects()
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        (**self).array()
     }
 
     fn waits_for(&self) -> Wait {

@@ -48,29 +48,65 @@ pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
 // while they call soft float.
 #[inline(never)]
 pub(crate) fn are_finite(numbers: &[f64]) -> bool {
-    #[cfg(not(feature = "std"))]
-    let carries = carries(numbers);
-    // By the chunk of 4 KiB from the end: the numbers that came last are still in the cache, and
-    // those that are sent first will be.
     #[cfg(feature = "std")]
-    let carries = numbers.rchunks(512).fold(0, |all, numbers| {
-        // A vector of high words at a time.
-        let (vectors, rest) = numbers.as_chunks::<4>();
-        let mut each = [0; 4];
-        for numbers in vectors {
-            for (carries, number) in each.iter_mut().zip(numbers) {
-                *carries |= carry(*number);
-            }
-        }
-        each.iter().fold(all | carries(rest), |all, one| all | one)
-    });
+    if numbers.len() >= FEW && sum(numbers).is_finite() {
+        return true;
+    }
+    let carries = numbers
+        .iter()
+        .fold(0, |carries, number| carries | carry(*number));
     carries >> 31 == 0
 }
 
-fn carries(numbers: &[f64]) -> u32 {
-    numbers
-        .iter()
-        .fold(0, |carries, number| carries | carry(*number))
+/// As many numbers are added before each is looked at.
+#[cfg(feature = "std")]
+const FEW: usize = 32;
+
+/// A sum that is finite only if all numbers are: infinities and NaN never leave one. It takes one
+/// addition for as many numbers as are in a vector.
+#[cfg(feature = "std")]
+fn sum(numbers: &[f64]) -> f64 {
+    match numbers.len() < MANY {
+        true => sum_by::<16>(numbers),
+        // Vectors of four numbers, on CPUs that have them.
+        false => pulp::Arch::new().dispatch(Sum(numbers)),
+    }
+}
+
+/// As many numbers are worth a look at the CPU.
+#[cfg(feature = "std")]
+const MANY: usize = 512;
+
+#[cfg(feature = "std")]
+struct Sum<'a>(&'a [f64]);
+
+#[cfg(feature = "std")]
+impl pulp::NullaryFnOnce for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        sum_by::<32>(self.0)
+    }
+}
+
+/// By 16 KiB from the end: the numbers that came last are still in the cache, and those that leave
+/// first will be.
+#[cfg(feature = "std")]
+#[inline(always)]
+fn sum_by<const LANES: usize>(numbers: &[f64]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let mut all = 0.0;
+    for numbers in numbers.rchunks(2048) {
+        let (vectors, rest) = numbers.as_chunks::<LANES>();
+        for numbers in vectors {
+            for (sum, number) in sums.iter_mut().zip(numbers) {
+                *sum += number;
+            }
+        }
+        all += rest.iter().sum::<f64>();
+    }
+    all + sums.iter().sum::<f64>()
 }
 
 /// An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
@@ -105,6 +141,31 @@ mod tests {
             }
         }
         assert!(unit([0.0; 3]).iter().all(|x| x.is_nan()));
+    }
+
+    #[test]
+    fn numbers_whose_sum_is_too_large_are_finite() {
+        for len in [FEW, MANY, MANY + 1] {
+            let mut numbers = std::vec![f64::MAX; len];
+            assert!(are_finite(&numbers), "{len}");
+            numbers[len / 2] = f64::NEG_INFINITY;
+            assert!(!are_finite(&numbers), "{len}");
+        }
+    }
+
+    #[test]
+    fn one_of_many_numbers_that_is_not_finite_is_found_wherever_it_is() {
+        for len in [FEW - 1, FEW, FEW + 1, MANY - 1, MANY, MANY + 15, 2048 + 33] {
+            let mut numbers: std::vec::Vec<_> = (0..len).map(|i| i as f64 - 100.0).collect();
+            assert!(are_finite(&numbers), "{len}");
+            for at in 0..len {
+                for odd in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+                    let number = core::mem::replace(&mut numbers[at], odd);
+                    assert!(!are_finite(&numbers), "{odd} at {at} of {len}");
+                    numbers[at] = number;
+                }
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,23 @@ pub(super) struct Inbox {
     ahead: usize,
     /// The last read ahead was as large as it could be, and no array has followed.
     full: bool,
+    /// What has come into the caller's array, and is still to be served from there.
+    placed: Placed,
 }
+
+/// Bytes that are where they belong.
+#[derive(Debug, Default)]
+struct Placed {
+    /// The array's address, with which nothing is done but to compare it.
+    array: usize,
+    len: usize,
+    /// What is read ahead and comes before them.
+    before: usize,
+}
+
+/// An array of this many bytes is read where it belongs, if its message is expected. Smaller ones
+/// are copied sooner than the kernel has looked at three slices.
+pub(super) const AROUND: usize = 8 * 1024;
 
 /// An array of this many bytes that are still to come is read into the caller's memory.
 const DIRECT: usize = 16 * 1024;
@@ -32,16 +48,26 @@ impl Inbox {
             served: 0,
             ahead: BUFFER,
             full: false,
+            placed: Placed::default(),
         }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.served == self.filled
+        self.served == self.filled && self.placed.len == 0
     }
 
-    /// Serves what is here, as much as `buffer` holds.
+    /// Serves what is here, as much as `buffer` holds; nothing if that is in an array that `buffer`
+    /// is not, and has to be [taken](Self::take_from) from there first.
     pub(super) fn serve(&mut self, buffer: &mut [u8]) -> usize {
-        let fresh = self.bytes.get(self.served..self.filled);
+        let mut end = self.filled;
+        if self.placed.len > 0 {
+            end = self.placed.before;
+            let is_there = buffer.as_ptr().addr() == self.placed.array;
+            if self.served == end && is_there && self.placed.len <= buffer.len() {
+                return core::mem::take(&mut self.placed).len;
+            }
+        }
+        let fresh = self.bytes.get(self.served..end);
         let n = copy(fresh.unwrap_or_default(), buffer);
         self.served += n;
         n
@@ -57,13 +83,7 @@ impl Inbox {
     ) -> io::Result<usize> {
         let room = buffer.len();
         if room < DIRECT {
-            if self.full {
-                self.ahead = BUFFER;
-            }
-            let ahead = self.bytes.get_mut(..self.ahead).unwrap_or_default();
-            let n = receive(&mut [IoSliceMut::new(ahead)])?;
-            (self.filled, self.served) = (n, 0);
-            self.full = n == self.ahead;
+            self.refill(|ahead| receive(&mut [IoSliceMut::new(ahead)]))?;
             return Ok(self.serve(buffer));
         }
         let mut slices = [IoSliceMut::new(buffer), IoSliceMut::new(&mut self.bytes)];
@@ -71,6 +91,64 @@ impl Inbox {
         (self.filled, self.served) = (n.saturating_sub(room), 0);
         (self.ahead, self.full) = (AHEAD, false);
         Ok(n.min(room))
+    }
+
+    /// Reads ahead when nothing is here.
+    pub(super) fn refill(
+        &mut self,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.full {
+            self.ahead = BUFFER;
+        }
+        let n = receive(self.bytes.get_mut(..self.ahead).unwrap_or_default())?;
+        (self.filled, self.served) = (n, 0);
+        self.full = n == self.ahead;
+        Ok(n)
+    }
+
+    /// Reads when nothing is here: so many bytes, then into `array`, then what comes after it.
+    pub(super) fn fill_around(
+        &mut self,
+        before: usize,
+        array: &mut [u8],
+        receive: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let (at, room) = (array.as_ptr().addr(), array.len());
+        let halves = self.bytes.split_at_mut_checked(before);
+        let (first, last) = halves.unwrap_or_default();
+        let before = first.len();
+        let mut slices = [first, array, last].map(IoSliceMut::new);
+        let n = receive(&mut slices)?;
+        let len = n.saturating_sub(before).min(room);
+        (self.filled, self.served) = (n - len, 0);
+        self.placed = Placed {
+            array: at,
+            len,
+            before,
+        };
+        Ok(n)
+    }
+
+    /// Takes what has been placed in this array, and not been served, out of it; false if that is
+    /// nothing.
+    #[cold]
+    fn take(&mut self, array: &[u8]) -> bool {
+        let Placed { len, before, .. } = core::mem::take(&mut self.placed);
+        let first = self.bytes.get(self.served..before).unwrap_or_default();
+        let last = self.bytes.get(before..self.filled).unwrap_or_default();
+        let placed = array.get(..len).unwrap_or_default();
+        let mut bytes = [first, placed, last].concat();
+        (self.filled, self.served) = (bytes.len(), 0);
+        bytes.resize(bytes.len().max(BUFFER), 0);
+        self.bytes = bytes;
+        true
+    }
+
+    /// Takes what has been placed in this array, and not been served, out of it; false if that is
+    /// nothing.
+    pub(super) fn take_from(&mut self, array: &[u8]) -> bool {
+        self.placed.len > 0 && self.take(array)
     }
 }
 
@@ -83,7 +161,7 @@ mod tests {
         bytes: &mut Vec<u8>,
         asked: &mut Vec<Vec<usize>>,
         slices: &mut [IoSliceMut<'_>],
-    ) -> usize {
+    ) -> io::Result<usize> {
         asked.push(slices.iter().map(|slice| slice.len()).collect());
         let mut moved = 0;
         for slice in slices {
@@ -92,7 +170,7 @@ mod tests {
             bytes.drain(..n);
             moved += n;
         }
-        moved
+        Ok(moved)
     }
 
     #[test]
@@ -111,7 +189,7 @@ mod tests {
                     at += match inbox.is_empty() {
                         false => inbox.serve(rest),
                         true => inbox
-                            .fill(rest, |slices| Ok(kernel(&mut bytes, &mut asked, slices)))
+                            .fill(rest, |slices| kernel(&mut bytes, &mut asked, slices))
                             .unwrap(),
                     };
                 }
@@ -137,9 +215,7 @@ mod tests {
         let mut fill = |inbox: &mut Inbox, len| {
             let mut buffer = std::vec![0; len];
             inbox
-                .fill(&mut buffer, |slices| {
-                    Ok(kernel(&mut bytes, &mut asked, slices))
-                })
+                .fill(&mut buffer, |slices| kernel(&mut bytes, &mut asked, slices))
                 .unwrap();
             inbox.served = inbox.filled;
         };
@@ -147,5 +223,65 @@ mod tests {
             fill(&mut inbox, len);
         }
         assert_eq!(asked[1..], [std::vec![AHEAD], std::vec![BUFFER]]);
+    }
+
+    /// A message of 12 bytes, an array of this many and 12 more, each byte another than its neighbours,
+    /// of which the kernel has `come` so far.
+    fn around(array: &mut [u8], come: usize) -> (Inbox, Vec<u8>) {
+        let mut inbox = Inbox::new();
+        let message: Vec<u8> = (0..array.len() + 24).map(|at| (at % 251) as u8).collect();
+        let mut bytes = message[..come].to_vec();
+        let mut asked = Vec::new();
+        let n = inbox.fill_around(12, array, |slices| kernel(&mut bytes, &mut asked, slices));
+        assert_eq!(n.unwrap(), come);
+        assert_eq!(asked, [[12, array.len(), BUFFER - 12]]);
+        (inbox, message)
+    }
+
+    #[test]
+    fn an_array_that_is_expected_is_not_copied() {
+        let mut array = std::vec![0; AROUND];
+        for come in [5, 12, 13, AROUND, AROUND + 12, AROUND + 24] {
+            let (mut inbox, message) = around(&mut array, come);
+            let mut field = [0; 12];
+            let first = inbox.serve(&mut field);
+            assert_eq!(field[..first], message[..come.min(12)]);
+            let placed = come.saturating_sub(12).min(AROUND);
+            if placed > 0 {
+                assert!(!inbox.is_empty());
+                assert_eq!(inbox.serve(&mut array), placed);
+                assert!(array[..placed] == message[12..12 + placed]);
+            }
+            let last = inbox.serve(&mut field);
+            assert_eq!(field[..last], message[12 + placed..][..last]);
+            assert_eq!(first + placed + last, come);
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_not_expected_is_taken_out_of_the_array() {
+        let mut array = std::vec![0; AROUND];
+        let others: [&mut [u8]; 3] = [&mut [0; 12], &mut [0; AROUND], &mut [0; 20]];
+        // Before anything was served, in the middle of what comes before the array, and after it.
+        for (taken, other) in [0, 5, 12].into_iter().zip(others) {
+            let (mut inbox, message) = around(&mut array, AROUND + 24);
+            let mut served = std::vec![0; taken];
+            assert_eq!(inbox.serve(&mut served), taken);
+            if taken == 12 {
+                // Another array, and the beginning of the right one.
+                assert_eq!(inbox.serve(other), 0);
+                assert_eq!(inbox.serve(&mut array[..20]), 0);
+            }
+            assert!(inbox.take_from(&array));
+            assert!(!inbox.take_from(&array));
+            array.fill(0);
+            while !inbox.is_empty() {
+                let n = inbox.serve(other);
+                served.extend_from_slice(&other[..n]);
+            }
+            assert!(served == message);
+            assert!(inbox.bytes.len() >= BUFFER);
+        }
     }
 }

@@ -58,6 +58,15 @@ impl Outbox {
         self.lent.is_some() || self.bytes.len() + bytes.len() <= BUFFER
     }
 
+    /// Keeps these, unless they are so many that they may be [lent](Self::lend) or sent at once.
+    pub(super) fn keeps(&mut self, bytes: &[u8]) -> bool {
+        let keeps = bytes.len() < LENT && self.fits(bytes);
+        if keeps {
+            append(bytes, &mut self.bytes);
+        }
+        keeps
+    }
+
     pub(super) fn keep(&mut self, bytes: &[u8]) -> usize {
         append(bytes, &mut self.bytes);
         bytes.len()
@@ -102,7 +111,8 @@ impl Outbox {
         }
     }
 
-    /// Copies the unsent part of the lent array: the caller may change it from now on.
+    /// Copies what has not left of the array that is lent: the caller may change it from now on.
+    #[cold]
     pub(super) fn take_over(&mut self, array: &[u8]) {
         if self.lent.is_some()
             && let Ok(pieces) = self.pieces(array)

@@ -240,13 +240,13 @@ impl Socket {
 
 /// Copies as much as both hold, and returns how much that is.
 pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    for (from, to) in from.chunks(COPY).zip(to.chunks_mut(COPY)) {
-        let n = from.len().min(to.len());
-        if let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) {
+    let n = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) {
+        for (from, to) in from.chunks(COPY).zip(to.chunks_mut(COPY)) {
             to.copy_from_slice(from);
         }
     }
-    from.len().min(to.len())
+    n
 }
 
 /// Appends `from`, likewise.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::Address;
-use super::inbox::Inbox;
+use super::inbox::{AROUND, Inbox};
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::blocking::Transport;
@@ -24,7 +24,10 @@ use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message
 /// and sends them in one call when it is complete.
 ///
-/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which names what was
+/// An array for a message that is awaited may be written to before the message is known to be that
+/// one. As ever, what is in it counts when the exchange says so.
+///
+/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which says what was
 /// waited for and what can still be done. Nothing that came is lost: keep the exchange and run it
 /// again to wait for as long again. The kernel wakes a waiting call four times within the shortest
 /// limit, so an exchange may time out a quarter of that late.
@@ -45,6 +48,8 @@ pub struct Stream {
     tick: Option<Duration>,
     /// There is a limit for what a peer computes, which ends with what it sends.
     timed: bool,
+    /// There is none for what a peer may take its time for.
+    patient: bool,
     /// Whether a call may wait at all.
     waits: bool,
     /// The peer sends with Nagle's algorithm.
@@ -82,6 +87,7 @@ impl Stream {
             timer: DeadlineTimer::new(deadlines),
             tick,
             timed: deadlines.evaluation.is_some(),
+            patient: deadlines.evaluation.is_none() && deadlines.exchange.is_none(),
             waits: true,
             delays: false,
             budget: 0,
@@ -232,6 +238,7 @@ impl Stream {
 
     /// Waits where the kernel did not.
     #[cfg_attr(not(unix), allow(clippy::unused_self, clippy::unnecessary_wraps))]
+    #[cold]
     fn rest(&self, direction: Direction) -> io::Result<()> {
         #[cfg(unix)]
         self.socket.wait_if_nonblocking(direction, self.tick)?;
@@ -269,7 +276,18 @@ impl Stream {
         result
     }
 
+    /// An error with the peer's name in it, unless it says that there is something to wait for or
+    /// that a signal came.
+    #[cold]
+    fn failed(&self, error: io::Error) -> Result<(), Error<io::Error>> {
+        match is_timeout(&error) || error.kind() == ErrorKind::Interrupted {
+            true => Ok(()),
+            false => Err(Error::Transport(self.named(error))),
+        }
+    }
+
     /// The same error with the peer's name in it.
+    #[cold]
     fn named(&self, error: io::Error) -> io::Error {
         let peer = &self.peer;
         match error.kind() {
@@ -322,12 +340,55 @@ impl Transport for Stream {
         Ok(self.inbox.serve(buffer))
     }
 
+    const BUFFERS: bool = true;
+
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
-        self.inbox.serve(buffer)
+        match self.waits && !self.timed {
+            true => self.inbox.serve(buffer),
+            false => 0,
+        }
     }
 
-    fn serves(&self) -> bool {
-        self.waits && !self.timed && !self.inbox.is_empty()
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.outbox.keeps(bytes)
+    }
+
+    fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<io::Error>> {
+        // There it would take two calls to switch waiting off and on.
+        if self.outbox.is_empty() || cfg!(not(unix)) {
+            return Ok(self.outbox.is_empty());
+        }
+        match self.outbox.send(&self.socket, array, false) {
+            Ok(()) => Ok(self.outbox.is_empty()),
+            Err(error) => self.failed(error).map(|()| false).inspect_err(|_| {
+                self.outbox.take_over(array);
+            }),
+        }
+    }
+
+    fn read_ahead(
+        &mut self,
+        before: usize,
+        array: &mut [u8],
+    ) -> Result<Option<usize>, Error<io::Error>> {
+        if !self.patient || !self.waits || !self.inbox.is_empty() {
+            return Ok(None);
+        }
+        let socket = &self.socket;
+        let result = match array.len() < AROUND {
+            true => self.inbox.refill(|ahead| socket.receive(ahead, true)),
+            false => self.inbox.fill_around(before, array, |slices| {
+                socket.receive_vectored(slices, true)
+            }),
+        };
+        match result {
+            Ok(n) => Ok(Some(n)),
+            Err(error) => self.failed(error).map(|()| None),
+        }
+    }
+
+    fn take_from(&mut self, array: &[u8]) -> bool {
+        self.inbox.take_from(array)
     }
 
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
@@ -348,18 +409,9 @@ impl Transport for Stream {
     }
 
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<io::Error>> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
         // Most messages are taken at once: no need for a clock.
-        #[cfg(unix)]
-        match self.outbox.send(&self.socket, array, false) {
-            Ok(()) if self.outbox.is_empty() => return Ok(()),
-            Err(error) if !is_timeout(&error) && error.kind() != ErrorKind::Interrupted => {
-                self.outbox.take_over(array);
-                return Err(Error::Transport(self.named(error)));
-            }
-            _ => {}
+        if self.flush_at_once(array)? {
+            return Ok(());
         }
         let wait = wait.taken();
         let sent = self.within(&wait, WRITING, |stream, waits| {

@@ -8,7 +8,7 @@ use super::turn::Turn;
 use super::{Answer, Phase, Request, Server, State};
 use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
-use crate::protocol::layout::{Field, Place, REAL};
+use crate::protocol::layout::{ATOM, Field, INTEGER, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
 /// The purpose of an exchange.
@@ -44,6 +44,9 @@ pub(super) struct Course<'a, T: Scalar> {
     /// Bytes of extras for which the caller makes room when they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
+    /// Its arrays and its turn have been checked: the rest of the message needs no more of that.
+    #[cfg(feature = "std")]
+    cleared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 owned: false,
                 #[cfg(feature = "std")]
                 growing: 0,
+                #[cfg(feature = "std")]
+                cleared: false,
             },
             output,
         }
@@ -137,14 +142,38 @@ impl<T: Scalar> Course<'_, T> {
     // is software, it takes most of what a call may.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
+        #[cfg(feature = "std")]
+        if self.is_cleared() {
+            return Ok(());
+        }
         self.enter()?;
         self.check_cells()?;
         self.begin()?;
+        #[cfg(feature = "std")]
+        {
+            self.cleared = true;
+        }
         // Only with the arrays of the message that is under way.
         if self.stage != Stage::Ended {
             self.fill();
         }
         Ok(())
+    }
+
+    /// Whether it has ended, or a field moves in a message that it has been cleared for. For extras
+    /// there may not be room yet.
+    #[cfg(feature = "std")]
+    const fn is_cleared(&self) -> bool {
+        self.cleared
+            && match self.server.state {
+                _ if matches!(self.stage, Stage::Ended) => true,
+                State::Gathered { .. } | State::Direct(_) => {
+                    self.server.progress.at < self.server.progress.end
+                }
+                State::Receiving(place) => !matches!(place.field, Field::Extras),
+                State::Header => true,
+                _ => false,
+            }
     }
 
     /// Takes bytes that have moved.
@@ -395,6 +424,27 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
 
     fn lent(&self) -> &[u8] {
         T::as_wire(self.course.request.positions.as_flattened()).unwrap_or_default()
+    }
+
+    /// Forces of one structure, in the answer to GETFORCE.
+    fn expects(&self) -> Option<(usize, usize)> {
+        let (course, server) = (&self.course, &*self.course.server);
+        let waits = matches!(server.state, State::Header) && server.progress.at == 0;
+        if !waits || !server.greeted {
+            return None;
+        }
+        let single = T::IS_WIRE && server.carried == 1 && server.structures == 1;
+        match server.phase {
+            Phase::Awaiting if single => {
+                Some((HEADER + REAL + INTEGER, course.forces.len() * ATOM))
+            }
+            Phase::Awaiting | Phase::Computing => Some((0, 0)),
+            _ => None,
+        }
+    }
+
+    fn array(&mut self) -> &mut [u8] {
+        T::as_wire_mut(self.course.forces.as_flattened_mut()).unwrap_or_default()
     }
 
     #[inline(always)]

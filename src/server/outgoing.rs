@@ -87,14 +87,30 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
     }
 
-    /// Adds the next field, or what of it there is room for; false if that is nothing, or the write
-    /// is complete.
+    /// Adds the next field, or what of it there is room for, and those after it up to one for which
+    /// something has to be computed; false if that is nothing, or the write is complete.
     #[inline(never)]
     fn put(&mut self) -> bool {
+        let mut any = false;
+        while self.put_field() {
+            any = true;
+            if self.server.fold.is_some() || self.is_at(Field::Cell) {
+                break;
+            }
+        }
+        any
+    }
+
+    #[inline(always)]
+    fn put_field(&mut self) -> bool {
         let State::Gathered { message, place } = self.server.state else {
             return false;
         };
-        let (numbers, request) = (self.numbers(), &self.request);
+        let numbers = match place.field {
+            Field::Positions => self.numbers(),
+            _ => 0,
+        };
+        let request = &self.request;
         let server = &mut *self.server;
         let as_they_are = server.fold.is_none() && T::IS_WIRE;
         let announcement = request.announcement(server.mode.batch_size());

@@ -50,6 +50,7 @@ pub(super) enum Phase {
 }
 
 impl Server {
+    #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, error: ProtocolError) {
         debug!("{}", error);
@@ -58,6 +59,7 @@ impl Server {
     }
 
     /// Refuses what the caller asks for. The conversation stays as it is.
+    #[cold]
     #[inline(never)]
     pub(super) fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
         refuse(&mut self.error, error)
@@ -215,6 +217,7 @@ impl Server {
     }
 
     /// The driver has closed its side.
+    #[cold]
     pub(super) fn ended(&mut self) {
         let within = match self.state {
             State::Failed => return,

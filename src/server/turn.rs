@@ -40,6 +40,7 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
+    #[cold]
     pub(super) fn out_of_turn(&mut self) -> Result<(), Refused> {
         let error = ProtocolError::InvalidStatus {
             command: match self.goal {

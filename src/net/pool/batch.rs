@@ -1,5 +1,6 @@
 //! The structures of a batch.
 
+use std::boxed::Box;
 use std::vec::Vec;
 
 use super::Task;
@@ -22,7 +23,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn fill(&mut self, tasks: &[Task]) {
+    pub(super) fn fill(&mut self, tasks: &[Box<Task>]) {
         self.cells.clear();
         self.cells.extend(tasks.iter().map(|task| task.job.cell));
         self.positions.clear();

@@ -1,6 +1,7 @@
 //! One driver of the pool: its connection, its conversation and what it computes.
 
 use core::time::Duration;
+use std::boxed::Box;
 use std::io::{self, ErrorKind};
 use std::string::String;
 use std::time::Instant;
@@ -52,8 +53,9 @@ pub(super) struct Connection {
     held: Vec<u8>,
     server: Server,
     mode: Mode,
-    /// Its work: nothing, a task, or the tasks of a batch.
-    work: Vec<Task>,
+    /// What it computes: nothing, a task, or the tasks of a batch.
+    #[allow(clippy::vec_box)] // the queue's boxes
+    work: Vec<Box<Task>>,
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
@@ -195,9 +197,13 @@ impl Connection {
         self.last.filter(|_| asked)
     }
 
-    /// Gives it something to compute. It is sent in its [turn](Self::take_turn).
-    pub(super) fn assign(&mut self, tasks: Vec<Task>, shared: &mut Shared) {
-        self.work = tasks;
+    /// Gives it something to compute, and returns how many tasks that are. It is sent in its [turn](Self::take_turn).
+    pub(super) fn assign(
+        &mut self,
+        tasks: impl Iterator<Item = Box<Task>>,
+        shared: &mut Shared,
+    ) -> usize {
+        self.work.extend(tasks);
         if let Some(task) = self.work.last() {
             let replica = task.job.replica;
             self.settled = self.last == Some(replica);
@@ -213,10 +219,11 @@ impl Connection {
         }
         self.stage = Stage::Computing;
         self.since = Instant::now();
+        self.work.len()
     }
 
     /// The tasks that it has.
-    pub(super) fn work(&self) -> &[Task] {
+    pub(super) fn work(&self) -> &[Box<Task>] {
         &self.work
     }
 
@@ -225,8 +232,9 @@ impl Connection {
         (self.stage == Stage::Computing).then(|| self.since.elapsed())
     }
 
-    /// Its jobs without an answer.
-    pub(super) fn take_back(&mut self) -> Vec<Task> {
+    /// What it was to compute and has not.
+    #[allow(clippy::vec_box)] // the queue's boxes
+    pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
         core::mem::take(&mut self.work)
     }
 

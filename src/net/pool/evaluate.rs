@@ -1,7 +1,6 @@
 //! Many jobs at once, within a time.
 
 use core::time::Duration;
-use std::time::Instant;
 use std::vec::Vec;
 
 use super::job::Task;
@@ -62,7 +61,7 @@ impl Pool {
                 Ok(self.events.pop_front())
             } else {
                 is_last = limit.is_over();
-                self.next(limit.remaining(Instant::now()))
+                self.next(limit.remaining())
             };
             let event = match event {
                 Ok(event) => event,

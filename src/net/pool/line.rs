@@ -104,28 +104,38 @@ impl Line<'_> {
                 // A peer without TCP_NODELAY waits for it, see `Stream`.
                 self.socket.acknowledge_at_once();
             }
-            if *self.drained || self.turn.is_over() {
-                return Err(ErrorKind::WouldBlock.into());
+            if buffer.len() >= BUFFER {
+                return self.try_read(buffer.len(), |line| line.socket.read(buffer));
             }
-            let (socket, direct) = (self.socket, buffer.len() >= BUFFER);
-            let room = if direct { buffer.len() } else { BUFFER };
-            let result = if direct {
-                socket.read(buffer)
-            } else {
-                self.shared.fill(|room| socket.read(room))
-            };
-            // Less than there was room for is all that there is, unless the end comes after it.
-            *self.drained = match &result {
-                Ok(n) => *n < room && !self.closing,
-                Err(error) => error.kind() == ErrorKind::WouldBlock,
-            };
-            self.turn.count(*result.as_ref().unwrap_or(&0));
-            if direct {
-                return result;
-            }
-            result?;
+            self.refill()?;
         }
         Ok(self.shared.serve(buffer))
+    }
+
+    /// Reads ahead.
+    fn refill(&mut self) -> io::Result<usize> {
+        self.try_read(BUFFER, |line| {
+            line.shared.fill(|room| line.socket.read(room))
+        })
+    }
+
+    /// Reads, unless the turn is over or there is nothing, with a call that has so much `room`.
+    fn try_read(
+        &mut self,
+        room: usize,
+        call: impl FnOnce(&mut Self) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if *self.drained || self.turn.is_over() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let result = call(self);
+        // Less than there was room for is all that there is, unless the end comes after it.
+        *self.drained = match &result {
+            Ok(n) => *n < room && !self.closing,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        };
+        self.turn.count(*result.as_ref().unwrap_or(&0));
+        result
     }
 
     /// Sends, unless the turn is over. The call returns how many bytes that were.
@@ -164,12 +174,30 @@ impl Transport for Line<'_> {
         self.flush_with(&[], wait)
     }
 
+    const BUFFERS: bool = true;
+
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         self.shared.serve(buffer)
     }
 
-    fn serves(&self) -> bool {
-        !self.shared.rest().is_empty()
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.outbox.keeps(bytes)
+    }
+
+    fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<io::Error>> {
+        if self.outbox.is_empty() {
+            return Ok(true);
+        }
+        let flush = |line: &mut Self| line.outbox.flush(line.socket, array).map(|()| 0);
+        let sent = self.send(flush);
+        if sent.is_err() {
+            self.outbox.take_over(array);
+        }
+        sent.map(|_| true)
+    }
+
+    fn read_ahead(&mut self, _: usize, _: &mut [u8]) -> Result<Option<usize>, Error<io::Error>> {
+        self.refill().map(Some).map_err(Error::Transport)
     }
 
     fn lends(&mut self, array: &[u8]) -> bool {
@@ -177,15 +205,7 @@ impl Transport for Line<'_> {
     }
 
     fn flush_with(&mut self, array: &[u8], _: &Wait) -> Result<(), Error<io::Error>> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
-        let flush = |line: &mut Self| line.outbox.flush(line.socket, array).map(|()| 0);
-        let sent = self.send(flush);
-        if sent.is_err() {
-            self.outbox.take_over(array);
-        }
-        sent.map(|_| ())
+        self.flush_at_once(array).map(|_| ())
     }
 }
 

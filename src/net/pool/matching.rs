@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 use std::boxed::Box;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::vec::Vec;
 
 use super::job::Map;
@@ -18,8 +19,52 @@ pub(super) struct Queue {
 /// Tasks in the order of their losses, then in the order in which they were submitted.
 #[derive(Debug, Default)]
 struct Lane {
-    tasks: BTreeMap<Place, Box<Task>>,
-    by_replica: Map<i32, BTreeSet<Place>>,
+    tasks: Row<Place, Box<Task>>,
+    by_replica: Map<i32, Row<Place, ()>>,
+}
+
+/// Entries in the order of their keys. The last comes and the first goes at almost no cost, which
+/// is what most tasks do; others move their neighbours.
+#[derive(Debug)]
+struct Row<K, V>(VecDeque<(K, V)>);
+
+impl<K, V> Default for Row<K, V> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<K: Copy + Ord, V> Row<K, V> {
+    fn insert(&mut self, key: K, value: V) {
+        if self.0.back().is_none_or(|(last, _)| *last < key) {
+            return self.0.push_back((key, value));
+        }
+        match self.find(key) {
+            Ok(at) => drop(self.0.get_mut(at).map(|(_, old)| *old = value)),
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+
+    fn remove(&mut self, key: K) -> Option<V> {
+        let at = self.find(key).ok()?;
+        self.0.remove(at).map(|(_, value)| value)
+    }
+
+    fn get(&self, key: K) -> Option<&V> {
+        let at = self.find(key).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    fn first(&self) -> Option<K> {
+        self.0.front().map(|(key, _)| *key)
+    }
+
+    fn find(&self, key: K) -> Result<usize, usize> {
+        match self.first() {
+            Some(first) if first == key => Ok(0),
+            _ => self.0.binary_search_by_key(&key, |(key, _)| *key),
+        }
+    }
 }
 
 /// The drivers that a task was lost by, computing nothing else, and the task's ticket.
@@ -32,16 +77,16 @@ impl Lane {
     fn insert(&mut self, task: Box<Task>) {
         let place = (task.losses, task.ticket);
         let replica = self.by_replica.entry(task.job.replica).or_default();
-        replica.insert(place);
+        replica.insert(place, ());
         self.tasks.insert(place, task);
     }
 
     fn remove(&mut self, place: Place) -> Option<Box<Task>> {
-        let task = self.tasks.remove(&place)?;
-        if let Some(places) = self.by_replica.get_mut(&task.job.replica) {
-            places.remove(&place);
-            if places.is_empty() {
-                self.by_replica.remove(&task.job.replica);
+        let task = self.tasks.remove(place)?;
+        if let Entry::Occupied(mut places) = self.by_replica.entry(task.job.replica) {
+            places.get_mut().remove(place);
+            if places.get().0.is_empty() {
+                places.remove();
             }
         }
         Some(task)
@@ -49,27 +94,24 @@ impl Lane {
 
     /// The first task of a replica that is not one of these.
     fn first_but(&self, claimed: &BTreeSet<i32>) -> Option<Place> {
-        let (place, task) = self.tasks.first_key_value()?;
+        let (place, task) = self.tasks.0.front()?;
         if !claimed.contains(&task.job.replica) {
             return Some(*place);
         }
         // There are fewer replicas than tasks, as a rule.
         let others = self.by_replica.iter();
         let others = others.filter(|(replica, _)| !claimed.contains(replica));
-        others
-            .filter_map(|(_, places)| places.first())
-            .min()
-            .copied()
+        others.filter_map(|(_, places)| places.first()).min()
     }
 
     fn first_of(&self, replica: i32) -> Option<Place> {
-        self.by_replica.get(&replica)?.first().copied()
+        self.by_replica.get(&replica)?.first()
     }
 }
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.fresh.tasks.len() + self.lost.tasks.len()
+        self.fresh.tasks.0.len() + self.lost.tasks.0.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,15 +130,15 @@ impl Queue {
         if let Some(task) = self.fresh.remove((0, ticket)) {
             return Some(task);
         }
-        let place = self.lost.tasks.keys().find(|place| place.1 == ticket);
-        let place = *place?;
+        let mut lost = self.lost.tasks.0.iter().map(|(place, _)| *place);
+        let place = lost.find(|place| place.1 == ticket)?;
         self.lost.remove(place)
     }
 
     /// Atoms of a task that waits.
     pub(super) fn natoms(&self) -> Option<usize> {
-        let mut tasks = self.fresh.tasks.values().chain(self.lost.tasks.values());
-        tasks.next().map(|task| task.job.positions.len())
+        let mut tasks = self.fresh.tasks.0.iter().chain(&self.lost.tasks.0);
+        tasks.next().map(|(_, task)| task.job.positions.len())
     }
 
     /// A task that can go into a batch with one of this many atoms: of this replica, if there is
@@ -108,9 +150,9 @@ impl Queue {
     ) -> Option<Box<Task>> {
         let place = match replica {
             Some(replica) => self.fresh.first_of(replica)?,
-            None => *self.fresh.tasks.first_key_value()?.0,
+            None => self.fresh.tasks.first()?,
         };
-        let task = self.fresh.tasks.get(&place)?;
+        let task = self.fresh.tasks.get(place)?;
         if task.job.positions.len() != natoms {
             return None;
         }
@@ -131,7 +173,7 @@ impl Queue {
     /// Whether a task that was lost may go to a driver that has answered: it is kept a while for
     /// those that were there before, of which this one can't be the one that was lost.
     fn may_take(&self, lost: &Place, (driver, lost_before): Taker) -> bool {
-        let task = self.lost.tasks.get(lost);
+        let task = self.lost.tasks.get(*lost);
         task.is_some_and(|task| !task.is_younger(driver) || task.lost_at <= lost_before)
     }
 
@@ -142,7 +184,7 @@ impl Queue {
             return self.fresh.remove(place);
         }
         let place = self.lost.first_but(claimed)?;
-        let task = self.lost.tasks.get(&place)?;
+        let task = self.lost.tasks.get(place)?;
         if task.lost_at > lost_before {
             return None;
         }

@@ -94,6 +94,8 @@ pub struct Pool {
     events: VecDeque<PoolEvent>,
     shared: Shared,
     counters: Counters,
+    /// Answers in a row that came without waiting.
+    ahead: usize,
     /// Drivers that have joined, those of them that have answered, and those that compute and have
     /// not answered before.
     joined: usize,
@@ -128,6 +130,7 @@ impl Pool {
             events: VecDeque::new(),
             shared: Shared::default(),
             counters: Counters::default(),
+            ahead: 0,
             joined: 0,
             proved: 0,
             trials: 0,
@@ -216,7 +219,9 @@ impl Pool {
         loop {
             self.distribute(&limit);
             if self.events.is_empty() {
-                self.wait(&limit)?;
+                if !self.look_ahead() {
+                    self.wait(&limit)?;
+                }
                 self.distribute(&limit); // before the caller does something that takes time
             }
             if let Some(event) = self.events.pop_front() {

@@ -22,29 +22,23 @@ const STEP: Duration = Duration::from_millis(200);
 /// something done.
 const LEAST_TURNS: usize = 64;
 
-/// The time that a caller gives.
+/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limit {
-    start: Instant,
-    timeout: Option<Duration>,
-}
+pub(super) struct Limit(Option<(Instant, Duration)>);
 
 impl Limit {
     pub(super) fn new(timeout: Option<Duration>) -> Self {
-        Self {
-            start: Instant::now(),
-            timeout,
-        }
+        Self(timeout.map(|timeout| (Instant::now(), timeout)))
     }
 
-    /// The time that remains now; no limit, if `None`.
-    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.start);
-        self.timeout.map(|timeout| timeout.saturating_sub(elapsed))
+    /// What remains of it.
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        let (start, timeout) = self.0?;
+        Some(timeout.saturating_sub(start.elapsed()))
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.timeout.is_some() && self.remaining(Instant::now()) == Some(Duration::ZERO)
+        self.remaining() == Some(Duration::ZERO)
     }
 }
 
@@ -108,8 +102,7 @@ impl Reactor {
     /// Waits until a socket has something, at most for `most` and for what the caller has left. It
     /// does not wait if a turn is due.
     pub(super) fn wait(&mut self, most: Option<Duration>, limit: &Limit) -> io::Result<()> {
-        let remaining = limit.remaining(Instant::now());
-        let timeout = match (self.turns.is_empty(), most, remaining) {
+        let timeout = match (self.turns.is_empty(), most, limit.remaining()) {
             (false, ..) => Some(Duration::ZERO),
             (_, Some(most), Some(remaining)) => Some(most.min(remaining)),
             (_, most, remaining) => most.or(remaining),

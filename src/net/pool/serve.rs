@@ -20,6 +20,9 @@ use crate::net::listener::Accepted;
 /// Drivers that are given a job even if the caller's time is over.
 const LEAST_GIVEN: usize = 64;
 
+/// Answers that are taken before the kernel is asked again.
+const MOST_AHEAD: usize = 16;
+
 /// How long a job that was lost waits for a driver that has answered, if there is one, before any
 /// other may have it.
 const RESERVED: Duration = Duration::from_secs(1);
@@ -31,6 +34,7 @@ impl Pool {
     /// Waits until a socket has something, at most for what the caller has left, and takes a round
     /// of turns.
     pub(super) fn wait(&mut self, limit: &Limit) -> io::Result<()> {
+        self.ahead = 0;
         self.reactor.wait(self.longest_wait(), limit)?;
         let (connections, admission) = (&mut self.connections, &mut self.admission);
         self.reactor.wake(|woken| match woken {
@@ -58,6 +62,25 @@ impl Pool {
         }
         self.accept();
         Ok(())
+    }
+
+    /// Looks whether the only driver has answered, without asking the kernel which driver has; true
+    /// if something has happened. One that shares our CPU often has, as soon as it was given its
+    /// job. Not for long: others may be at the door.
+    pub(super) fn look_ahead(&mut self) -> bool {
+        if self.running == 0 || self.connections.len() > 1 || self.ahead >= MOST_AHEAD {
+            return false;
+        }
+        self.ahead += 1;
+        let only = self.connections.values_mut().next();
+        let only = only.map(|connection| {
+            connection.woken(false);
+            connection.id
+        });
+        if let Some(id) = only {
+            self.turn(id);
+        }
+        !self.events.is_empty()
     }
 
     /// After what time there is something to do although no socket has anything.
@@ -216,7 +239,7 @@ impl Pool {
                 });
             } else {
                 requeued += 1;
-                self.queue.insert(Box::new(task));
+                self.queue.insert(task);
             }
         }
         self.counters.requeued += requeued as u64;
@@ -387,19 +410,16 @@ impl Pool {
                 continue;
             };
             let replica = task.job.replica;
-            let mut tasks = std::vec![*task];
-            if let [task] = tasks.as_slice()
-                && task.attempts == 0
-            {
-                let natoms = task.job.positions.len();
-                let same = (matching == Matching::Locked).then_some(replica);
-                let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
-                let companions = companions.take(connection.capacity().saturating_sub(1));
-                tasks.extend(companions.map(|task| *task));
-            }
-            self.running += tasks.len();
+            let most = match task.attempts {
+                0 => connection.capacity().saturating_sub(1),
+                _ => 0,
+            };
+            let natoms = task.job.positions.len();
+            let same = (matching == Matching::Locked).then_some(replica);
+            let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
+            let tasks = core::iter::once(task).chain(companions.take(most));
+            self.running += connection.assign(tasks, &mut self.shared);
             self.trials += usize::from(!connection.proved);
-            connection.assign(tasks, &mut self.shared);
             if matching == Matching::Locked {
                 self.owners.insert(replica, id);
             }
