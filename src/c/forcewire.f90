@@ -16,11 +16,11 @@
 !> On the wire and in C a matrix is row after row; it is transposed here, so that no caller has to.
 !>
 !> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or
-!> what went wrong, of which %error() describes. Without it a failure is printed on the error output
-!> and ends the program.
+!> what went wrong, which %error() describes. Without it a failure is printed on the error output,
+!> closes the connection and ends the program.
 !>
-!> Drivers and servers must not be copied; one thread uses one at a time, and different ones have
-!> nothing in common. What they hold is given back by %close.
+!> Drivers and servers must not be copied; one thread uses one at a time, and different ones share
+!> nothing. %close frees what they hold.
 !>
 !> Every procedure is recursive and no local variable has an initial value: either would otherwise
 !> be one variable for all threads (gfortran -fno-automatic, ifort without -auto).
@@ -56,6 +56,9 @@ module forcewire
    ! Flags of drivers.
    integer, parameter, public :: FORCEWIRE_INIT_ONCE = 1
    integer, parameter, public :: FORCEWIRE_INIT_EVERY_STEP = 2
+   !> Take the server's numbers as they come, even if they look like integers or have their bytes
+   !> reversed.
+   integer, parameter, public :: FORCEWIRE_TRUST_NUMBER_FORMAT = 32
    ! Flags of both.
    integer, parameter, public :: FORCEWIRE_CHANGING_ATOMS = 4
    integer, parameter, public :: FORCEWIRE_NOT_FINITE_TOO = 8
@@ -97,7 +100,7 @@ module forcewire
       real(c_double) :: evaluation = 0
       !> For a call as a whole. By default without a limit.
       real(c_double) :: exchange = 0
-      !> How long the peer's host may be unreachable over TCP, because it or its network is off. By
+      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By
       !> default five minutes.
       real(c_double) :: keep_alive = 0
    end type
@@ -109,8 +112,8 @@ module forcewire
    end type
 
    abstract interface
-      !> Energy, forces and virial are zero at first; fill them. A stat that is not 0 ends %serve
-      !> with FORCEWIRE_POTENTIAL_FAILED.
+      !> Energy, forces and virial come as zeros and are to be filled. A stat that is not 0 ends
+      !> %serve with FORCEWIRE_POTENTIAL_FAILED.
       subroutine evaluate(self, cell, positions, energy, forces, virial, stat)
          import
          class(forcewire_potential), intent(inout) :: self
@@ -130,6 +133,7 @@ module forcewire
       procedure :: error
       procedure, private :: conclude
       procedure(says), private, deferred :: says
+      procedure(ends), deferred :: close
    end type
 
    abstract interface
@@ -138,6 +142,11 @@ module forcewire
          import
          class(connection), intent(in) :: self
          character(len=*, kind=c_char), intent(inout) :: text
+      end subroutine
+      !> Ends the connection.
+      subroutine ends(self)
+         import
+         class(connection), intent(inout) :: self
       end subroutine
    end interface
 
@@ -151,8 +160,8 @@ module forcewire
       procedure :: connect => driver_connect
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => driver_adopt
-      !> serve(potential [, stat]): computes until the server has had enough. A server that only
-      !> closes the connection, as ASE's does, is FORCEWIRE_CLOSED, and no failure without stat.
+      !> serve(potential [, stat]): computes until the server ends it. A server that only closes the
+      !> connection, as ASE's does, is FORCEWIRE_CLOSED, which is not a failure without stat.
       procedure :: serve => driver_serve
       !> receive(event, cell, positions [, stat]): answers the server until there is an event.
       !> Positions are allocated anew if the number of atoms is another.
@@ -165,7 +174,9 @@ module forcewire
       !> The text of the last INIT, 256 bytes of it at most.
       procedure :: init_text => driver_init_text
       procedure, private :: says => driver_says
-      !> Ends the connection. It can be connected again.
+      !> Ends the connection. It can be connected again. What the server has sent with positions
+      !> that got no reply is read first, because i-PI 3.3.1 hangs if a driver closes the connection
+      !> with bytes unread: see forcewire_driver_close in forcewire.h.
       procedure :: close => driver_close
    end type
 
@@ -181,8 +192,8 @@ module forcewire
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => server_adopt
       !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute
-      !> one structure, whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i
-      !> > j. Of extras the first 64 KiB are kept.
+      !> one structure, whatever that takes. The cell must be upper triangular: cell(i, j) = 0 where
+      !> i > j. Of extras the first 64 KiB are kept.
       procedure :: evaluate => server_evaluate
       !> status(known [, stat]): asks the driver. FORCEWIRE_READY and the like, added.
       procedure :: status => server_status
@@ -389,10 +400,10 @@ contains
       class(forcewire_driver), intent(inout) :: self
       class(forcewire_potential), intent(inout), target :: potential
       integer, intent(out), optional :: stat
-      type(work), target :: it
+      type(work), target :: task
       integer :: status
-      it%potential => potential
-      status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(it), c_null_ptr, c_null_ptr, 0_c_size_t)
+      task%potential => potential
+      status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(task), c_null_ptr, c_null_ptr, 0_c_size_t)
       if (status == FORCEWIRE_CLOSED .and. .not. present(stat)) return
       call self%conclude(status, stat)
    end subroutine
@@ -403,16 +414,16 @@ contains
       real(c_double), intent(in) :: cell(3, 3)
       integer(c_size_t), value :: natoms
       type(c_evaluation), intent(inout) :: evaluation
-      type(work), pointer :: it
+      type(work), pointer :: task
       real(c_double), pointer :: x(:, :), f(:, :)
       real(c_double) :: virial(3, 3)
       integer :: stat
-      call c_f_pointer(context, it)
+      call c_f_pointer(context, task)
       call c_f_pointer(positions, x, [3_c_size_t, natoms])
       call c_f_pointer(forces, f, [3_c_size_t, natoms])
       stat = 0
       virial = 0
-      call it%potential%evaluate(transpose(cell), x, evaluation%energy, f, virial, stat)
+      call task%potential%evaluate(transpose(cell), x, evaluation%energy, f, virial, stat)
       evaluation%virial = transpose(virial)
       compute = int(stat, c_int)
    end function
@@ -663,6 +674,8 @@ contains
       else if (status /= FORCEWIRE_OK) then
          write (error_unit, "(2a)") "forcewire: ", self%why
          flush (error_unit)
+         ! A connection that ends with the program, with bytes unread, is reset.
+         call self%close
          stop 1
       end if
    end subroutine

@@ -65,23 +65,25 @@ pub unsafe fn compute(
     };
     let result = &raw mut evaluation;
     // SAFETY: the caller's word.
-    match potential.map(|it| unsafe { it(context, cell, positions, forces, natoms, result) }) {
+    let code = potential
+        .map(|compute| unsafe { compute(context, cell, positions, forces, natoms, result) });
+    match code {
         Some(0) => Ok(evaluation),
         code => Err(code.unwrap_or(0)),
     }
 }
 
 impl From<forcewire_evaluation_t> for Evaluation {
-    fn from(it: forcewire_evaluation_t) -> Self {
+    fn from(evaluation: forcewire_evaluation_t) -> Self {
         Self {
-            energy: it.energy,
-            virial: Virial(it.virial),
+            energy: evaluation.energy,
+            virial: Virial(evaluation.virial),
         }
     }
 }
 
 impl From<forcewire_cell_t> for Cell {
-    fn from(it: forcewire_cell_t) -> Self {
-        Self::from_rows(it.h)
+    fn from(cell: forcewire_cell_t) -> Self {
+        Self::from_rows(cell.h)
     }
 }

@@ -29,6 +29,9 @@ use crate::unfinished::{Task, digest};
 /// what is in them; no structure is computed twice. With other arrays it is refused
 /// (FORCEWIRE_OUT_OF_TURN).
 ///
+/// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
+/// means more than ten million atoms, or too little memory: close the connection.
+///
 /// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 /// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
 /// closes the connection with bytes unread.
@@ -220,6 +223,11 @@ unsafe fn serve_batches(
                         && grow(cells, announced, Cell::orthorhombic([0.0; 3])) =>
                 {
                     continue;
+                }
+                // The library's arrays can't be longer: the call can't be made again.
+                _ if status == FORCEWIRE_NO_ROOM => {
+                    handle.drain();
+                    return status;
                 }
                 // SAFETY: the caller's handle.
                 _ => return unsafe { end(driver, status) },

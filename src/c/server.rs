@@ -168,7 +168,7 @@ pub unsafe extern "C" fn forcewire_server_status(
                     (Status::HAS_DATA, FORCEWIRE_HAS_DATA),
                     (Status::BUSY, FORCEWIRE_BUSY),
                 ];
-                let set = flags.into_iter().filter(|(it, _)| known.contains(*it));
+                let set = flags.into_iter().filter(|(fact, _)| known.contains(*fact));
                 *status = set.fold(0, |all, (_, flag)| all | flag);
                 FORCEWIRE_OK
             }
@@ -351,14 +351,14 @@ unsafe fn hand_over(
     answer: *mut forcewire_answer_t,
 ) -> forcewire_status_t {
     match result {
-        Ok(it) => {
+        Ok(received) => {
             if !answer.is_null() {
                 // SAFETY: the caller's word.
                 unsafe {
                     answer.write(forcewire_answer_t {
-                        energy: it.evaluation.energy,
-                        virial: it.evaluation.virial.0,
-                        extras_size: it.extras_sent(),
+                        energy: received.evaluation.energy,
+                        virial: received.evaluation.virial.0,
+                        extras_size: received.extras_sent(),
                     });
                 }
             }

@@ -15,6 +15,8 @@ pub struct Unfinished {
     /// for the structure that it was computed for, and for no later one.
     pub received: u64,
     of: u64,
+    /// What the server has sent has been read, because the connection is to be closed.
+    pub drained: bool,
     /// Taken out of the handle while a call uses them.
     #[cfg(feature = "std")]
     pub arrays: Option<std::boxed::Box<Arrays>>,

@@ -52,6 +52,8 @@ pub enum State {
 pub struct Framing {
     role: Role,
     state: State,
+    /// Why the last connection ended, until there is another.
+    ended: Option<Fault>,
     /// The number of this connection, which the host counts; and that of the board's request.
     session: u8,
     opening: u8,
@@ -86,6 +88,7 @@ impl Framing {
         Self {
             role,
             state: State::Closed,
+            ended: None,
             session: 0,
             opening: 0,
             came: 0,
@@ -107,12 +110,34 @@ impl Framing {
     }
 
     /// When bytes or their absence were last noted.
-    #[cfg(feature = "async")]
     pub(super) const fn noted(&self) -> Duration {
         self.now
     }
 
-    /// The role of this end: board or host.
+    /// Whether there is a board to be accepted, or one that has just been: a call that stopped
+    /// while OPENED left is made again.
+    pub(super) const fn may_accept(&self) -> bool {
+        match self.state {
+            State::Opening => matches!(self.role, Role::Host),
+            State::Open => self.is_unused(),
+            _ => false,
+        }
+    }
+
+    /// Ends a connection over which data have moved: another one is to be accepted, and data that
+    /// come until then are dropped.
+    pub(super) fn leave(&mut self) {
+        if self.state == State::Open && !self.is_unused() {
+            self.close();
+        }
+    }
+
+    /// Whether no data have moved.
+    const fn is_unused(&self) -> bool {
+        self.came == 0 && self.left == 0 && !self.outgoing.has_gathered()
+    }
+
+    /// Which end this is.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
@@ -124,15 +149,27 @@ impl Framing {
         self.state
     }
 
+    /// The fault that the last connection ended with, also if the board has asked for another
+    /// since.
+    /// `None` once that is open.
+    #[must_use]
+    pub const fn last_fault(&self) -> Option<Fault> {
+        self.ended
+    }
+
     /// The number of the connection, which is another one as soon as a board has asked again.
     #[must_use]
     pub const fn session(&self) -> u8 {
         self.session
     }
 
-    /// Asks for a connection, after the end of another one if there is one. For boards.
+    /// Asks for a connection, after the end of another one if there is one. For boards; without
+    /// effect on a host.
     pub fn open(&mut self, now: Duration) {
         self.now = now;
+        if self.role == Role::Host {
+            return;
+        }
         self.opening = self.opening.wrapping_add(1);
         self.state = State::Opening;
         self.restart();
@@ -144,6 +181,7 @@ impl Framing {
         self.now = now;
         if self.role == Role::Host && self.state == State::Opening {
             self.state = State::Open;
+            self.ended = None;
             self.outgoing.say(Due::Opened);
         }
     }
@@ -163,7 +201,12 @@ impl Framing {
             self.outgoing.drop_data();
             self.outgoing.say(Due::Close(Reason::Fault));
         }
+        self.failed(fault);
+    }
+
+    fn failed(&mut self, fault: Fault) {
         self.state = State::Failed(fault);
+        self.ended = Some(fault);
     }
 
     /// Room for bytes of the line; empty as long as there are [`data`](Self::data).
@@ -230,8 +273,20 @@ impl Framing {
         self.look();
     }
 
-    /// Takes some bytes to send. Takes nothing without a connection, or while something waits in
-    /// [`outgoing`](Self::outgoing).
+    /// Whether there is a connection, over which no data have come that were not read.
+    pub(super) fn has_no_data(&self) -> bool {
+        self.state == State::Open && self.data().is_empty()
+    }
+
+    /// Drops all data that have come.
+    pub(super) fn drop_data(&mut self) {
+        while !self.data().is_empty() {
+            self.consume(usize::MAX);
+        }
+    }
+
+    /// Takes some bytes to send. Takes none if there is no connection, or as long as something
+    /// waits in [`outgoing`](Self::outgoing).
     pub fn put(&mut self, bytes: &[u8]) -> usize {
         if self.state != State::Open || self.outgoing.is_blocked() {
             return 0;
@@ -315,6 +370,7 @@ impl Framing {
             (Kind::Opened, Role::Board) => match self.state {
                 State::Opening if header.number == self.opening => {
                     self.state = State::Open;
+                    self.ended = None;
                     self.session = header.session;
                     self.ask = PROBE;
                 }
@@ -352,14 +408,16 @@ impl Framing {
 
     /// The board has asked for a connection.
     fn asked(&mut self, opening: u8) {
-        let is_unused = self.came == 0 && self.left == 0 && !self.outgoing.has_gathered();
         match self.state {
             State::Opening if opening == self.opening => {}
             // It asks again because it has not seen the answer.
-            State::Open if opening == self.opening && is_unused => {
+            State::Open if opening == self.opening && self.is_unused() => {
                 self.outgoing.say(Due::Opened);
             }
-            _ => {
+            state => {
+                if state == State::Open {
+                    self.ended = Some(Fault::Restarted);
+                }
                 self.state = State::Opening;
                 self.opening = opening;
                 self.session = self.session % 255 + 1;
@@ -374,7 +432,7 @@ impl Framing {
         match (self.state, self.role) {
             (State::Open, _) if !is_done => {
                 self.outgoing.drop_data();
-                self.state = State::Failed(Fault::Reported);
+                self.failed(Fault::Reported);
             }
             (State::Open, _) if header.number != self.came => self.fail(Fault::Lost),
             (State::Open, _) | (State::Opening, Role::Host) => self.state = State::Closed,

@@ -105,9 +105,14 @@
 //!
 //! The clock is the caller's. A blocking stream must time out at least once a second, every 100 ms
 //! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). Time is judged
-//! then, after the line has been read. More than a second between two readings of the clock counts
-//! as one second: the program was busy, and the peer not silent.
+//! then, after the line has been read, and when a signal has interrupted a read. More than a second
+//! between two looks at the clock counts as one: the program was busy, not the peer silent.
 //! [`WithDeadlines`](crate::blocking::WithDeadlines) around a `Line` works as around other streams.
+//!
+//! A stream that is always ready keeps no call from ending. Opening and accepting take a second
+//! longer than they were to wait. A read that finds no data among what comes for a second ends with
+//! [`LineError::NoData`], as after a time-out. Futures yield to their executor instead, so that a
+//! deadline around them holds.
 //!
 //! # Flow control
 //!
@@ -135,6 +140,9 @@ use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
 pub use error::{Fault, LineError};
 pub use framing::{Framing, Role, State};
 
+/// How long a line may bring bytes without a pause and without what is waited for.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// A connection over a serial line: a stream whose bytes are those that were sent, or an error.
 ///
 /// `clock` returns monotonic time since an arbitrary fixed epoch, as for
@@ -154,6 +162,8 @@ pub struct Line<S, C> {
     stream: S,
     clock: C,
     framing: Framing,
+    /// The stream has bytes that it may keep until it is flushed.
+    unflushed: bool,
 }
 
 impl<S, C> Line<S, C> {
@@ -172,6 +182,7 @@ impl<S, C> Line<S, C> {
             stream,
             clock,
             framing: Framing::new(role),
+            unflushed: false,
         }
     }
 
@@ -244,23 +255,26 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Silent`] if the host has not accepted within `patience`. [`LineError::Stream`] and
+    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes
+    /// come without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
-        self.wait(patience, |state| state == State::Open)?;
+        self.wait(patience, |framing| framing.state() == State::Open)?;
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. For hosts.
+    /// Waits until the board opens a connection, and accepts it. If there is one over which data
+    /// have moved, it ends. For hosts.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open), if the board has not opened one within `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait(patience, |state| state == State::Opening)?;
+        self.framing.leave();
+        self.wait(patience, Framing::may_accept)?;
         self.framing.accept((self.clock)());
-        self.send()
+        self.deliver()
     }
 
     /// Ends the connection. The peer reads what has been flushed, then the end.
@@ -270,33 +284,41 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     /// [`LineError::Stream`] and [`LineError::WriteZero`]; the connection has ended nevertheless.
     pub fn close(&mut self) -> Result<(), LineError<S::Error>> {
         self.framing.close();
-        self.send()?;
-        self.stream.flush().map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver()
     }
 
     /// Reads the line until a state is reached, and drops data.
     fn wait(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = (self.clock)();
         loop {
-            self.send()?;
-            if is_reached(self.framing.state()) {
+            self.deliver()?;
+            if is_reached(&self.framing) {
                 return Ok(());
             }
-            self.framing.consume(usize::MAX);
+            self.framing.drop_data();
             let waited = (self.clock)().saturating_sub(start);
-            match self.receive() {
-                Err(error) if is_time_out(&error) && waited >= patience => {
-                    self.framing.close();
-                    return Err(Fault::Silent.into());
-                }
-                Err(error) if !is_time_out(&error) => return Err(error),
-                _ => {}
+            let came = self.receive();
+            if is_over(waited, patience, came)? && !is_reached(&self.framing) {
+                self.framing.close();
+                return Err(Fault::Silent.into());
             }
         }
+    }
+
+    /// Sends what waits to be sent, and has the stream keep none of it.
+    fn deliver(&mut self) -> Result<(), LineError<S::Error>> {
+        self.send()?;
+        if self.unflushed {
+            let flushed = self.stream.flush();
+            done_or_failed(&mut self.framing, flushed)?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 
     /// Sends what waits to be sent.
@@ -306,6 +328,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
             if bytes.is_empty() {
                 return Ok(());
             }
+            self.unflushed = true;
             let left = self.stream.write(bytes);
             left_or_failed(&mut self.framing, left)?;
         }
@@ -313,26 +336,46 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
 
     /// Reads the line once. A time-out of the stream advances the clock and is returned.
     fn receive(&mut self) -> Result<(), LineError<S::Error>> {
+        let before = (self.clock)();
         let came = self.stream.read(self.framing.space());
-        came_or_failed(&mut self.framing, came, (self.clock)())
+        came_or_failed(&mut self.framing, came, before, (self.clock)())
     }
 }
 
-/// Passes the result of a read on.
+/// Whether a wait ends after this read, which began when it had lasted for `waited`. What has come
+/// by then is read first, but a line that never pauses gets no more than a second for it.
+fn is_over<E: embedded_io::Error>(
+    waited: Duration,
+    patience: Duration,
+    came: Result<(), LineError<E>>,
+) -> Result<bool, LineError<E>> {
+    let limit = match came {
+        Err(error) if error.kind() == ErrorKind::TimedOut => patience,
+        Err(error) if !is_time_out(&error) => return Err(error),
+        _ => patience.saturating_add(BUSY),
+    };
+    Ok(waited >= limit)
+}
+
+/// Passes the result of a read on, which lasted from `before` until `now`.
 fn came_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
     came: Result<usize, E>,
+    before: Duration,
     now: Duration,
 ) -> Result<(), LineError<E>> {
     match came {
-        Ok(0) => framing.fail(Fault::Gone),
+        Ok(0) => {
+            framing.fail(Fault::Gone);
+            return Err(Fault::Gone.into());
+        }
         Ok(n) => framing.received(n, now),
         Err(error) => {
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
-                ErrorKind::Interrupted => {}
-                // An overrun, for instance: bytes were lost.
-                _ => framing.fail(Fault::Damaged),
+                // Bytes that had come by then would have been read; others may have come since.
+                ErrorKind::Interrupted => framing.elapsed(before),
+                kind => framing.fail(fault_of(kind)),
             }
             return Err(LineError::Stream(error));
         }
@@ -345,18 +388,41 @@ fn left_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
     left: Result<usize, E>,
 ) -> Result<(), LineError<E>> {
-    let error = match left {
-        Ok(0) => LineError::WriteZero,
-        Ok(n) => {
-            framing.sent(n);
-            return Ok(());
+    match done_or_failed(framing, left)? {
+        0 => {
+            framing.fail(Fault::Gone);
+            Err(LineError::WriteZero)
         }
-        Err(error) => LineError::Stream(error),
-    };
-    if !is_time_out(&error) {
-        framing.fail(Fault::Gone);
+        n => {
+            framing.sent(n);
+            Ok(())
+        }
     }
-    Err(error)
+}
+
+/// Passes the result of a write or a flush on, of which a time-out changes nothing.
+fn done_or_failed<T, E: embedded_io::Error>(
+    framing: &mut Framing,
+    done: Result<T, E>,
+) -> Result<T, LineError<E>> {
+    done.map_err(|error| {
+        match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+            kind => framing.fail(fault_of(kind)),
+        }
+        LineError::Stream(error)
+    })
+}
+
+/// What an error of the stream means to the connection.
+const fn fault_of(kind: ErrorKind) -> Fault {
+    match kind {
+        ErrorKind::BrokenPipe
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::NotConnected => Fault::Gone,
+        _ => Fault::Stream,
+    }
 }
 
 fn is_time_out<E: embedded_io::Error>(error: &LineError<E>) -> bool {
@@ -368,6 +434,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        let mut first = None;
         loop {
             match self.take(buffer) {
                 0 => {}
@@ -375,18 +442,24 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
             }
             if let Some(end) = self.ended() {
                 // So that the peer ends too. If it can't be reached, the fault is still the cause.
-                let _ = self.send();
+                let _ = self.deliver();
                 return end;
             }
-            self.send()?;
+            self.deliver()?;
             match self.receive() {
                 // The fault into which silence has turned explains more.
                 Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
                 Err(error) => {
-                    let _ = self.send();
+                    let _ = self.deliver();
                     return Err(error);
                 }
-                Ok(()) => {}
+                Ok(()) => {
+                    let now = self.framing.noted();
+                    let since = *first.get_or_insert(now);
+                    if now.saturating_sub(since) >= BUSY && self.framing.has_no_data() {
+                        return Err(LineError::NoData);
+                    }
+                }
             }
         }
     }
@@ -408,7 +481,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Write for Line<S, C> {
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.may_flush()?;
-        self.send()?;
-        self.stream.flush().map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver()
     }
 }

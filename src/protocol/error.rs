@@ -173,7 +173,7 @@ impl fmt::Display for ProtocolError {
                 f,
                 "the peer sent \"{}\", which is no header of the i-PI protocol: does it speak that, and \
                  was the message before it read to its end?",
-                word(&bytes).escape_ascii()
+                shown(&bytes).escape_ascii()
             ),
             Self::OutOfTurn { command: Header::PosData, status: Header::NeedInit } => f.write_str(
                 "the server sent POSDATA to a driver that waits for INIT: it may be one that never sends \
@@ -297,6 +297,14 @@ impl fmt::Display for ProtocolError {
                  (Cell::to_upper_triangular)",
             ),
         }
+    }
+}
+
+/// A header without its padding, or all of one that is nothing else.
+fn shown(header: &[u8; HEADER]) -> &[u8] {
+    match word(header) {
+        b"" => header,
+        word => word,
     }
 }
 

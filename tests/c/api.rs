@@ -1,4 +1,4 @@
-//! Programs on the library's calls, in both roles: against peers that end in mid-message, against
+//! Programs on the library's own calls, both roles: against peers that end in mid-message, against
 //! each other's machines, and in i-PI's simulations.
 
 use std::io::{self, Read};
@@ -290,11 +290,16 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
         server.read_to_end(&mut heard).unwrap();
         assert!(heard.is_empty(), "{how}, {k}: {}", heard.escape_ascii());
         let (evaluations, status, text) = ends(&driver.success()).remove(0);
-        let expected = if k == "inf" { POTENTIAL } else { NOT_FINITE };
+        // A loop of the caller's own has no potential: the infinite forces are refused.
+        let expected = if k == "inf" && how != "steps" {
+            POTENTIAL
+        } else {
+            NOT_FINITE
+        };
         assert_eq!((evaluations, status), (1, expected), "{how}, {k}: {text}");
     };
     for k in ["inf", "nan"] {
-        for how in ["serve", "arrays"] {
+        for how in ["serve", "arrays", "steps"] {
             // While the potential computes, which takes 200 ms.
             ends_with(how, k, &|server| {
                 say(server, &posdata(2, 1.0));
@@ -312,20 +317,32 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
     }
 }
 
+/// The server has sent the atoms and GETFORCE. It sees the connection end, and no reset.
 #[test]
 fn more_atoms_than_there_is_room_for_are_refused() {
-    let (listener, port) = listen();
-    let directory = tempdir().unwrap();
-    let mut driver = Process::start(
-        &mut driver(Watch::None, "arrays", port, "0", 1),
-        "driver",
-        directory.path(),
-    );
-    let mut peer = accept(&listener);
-    say(&mut peer, &posdata(1001, 0.0));
-    let (evaluations, status, text) = ends(&driver.success()).remove(0);
-    assert_eq!((evaluations, status), (0, NO_ROOM), "{text}");
-    assert!(text.contains("1001") && text.contains("1000"), "{text}");
+    let refused = |how: &str, sent: &[u8], natoms: usize, room: &str| {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let mut command = driver(Watch::None, how, port, "0", 1);
+        let mut driver = Process::start(&mut command, "driver", directory.path());
+        let mut server = accept(&listener);
+        say(&mut server, sent);
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).unwrap();
+        assert!(heard.is_empty(), "{natoms}: {}", heard.escape_ascii());
+        let (evaluations, status, text) = ends(&driver.success()).remove(0);
+        assert_eq!((evaluations, status), (0, NO_ROOM), "{text}");
+        let numbers = [room, &natoms.to_string()];
+        assert!(numbers.iter().all(|number| text.contains(number)), "{text}");
+    };
+    for natoms in [1001, 5000, 200_000] {
+        let sent = [&posdata(natoms, 0.0), GETFORCE].concat();
+        refused("arrays", &sent, natoms, "1000");
+    }
+    // One more than the library allocates. A megabyte of positions is enough to leave some unread.
+    let mut sent = [&posdata(50_000, 0.0), GETFORCE].concat();
+    sent[156..160].copy_from_slice(&10_000_001_i32.to_le_bytes());
+    refused("serve", &sent, 10_000_001, "");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::process::{Process, peer};
 use crate::tools::{call, library, root};
 use crate::wire::listen;
 
-/// Runs the README's commands in a copy of the repository's layout, and returns where the programs
+/// Runs the README's commands in a copy of the repository's layout, and says where the programs
 /// are.
 fn made() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();

@@ -77,6 +77,27 @@ fn a_potential_may_fail() {
     assert!(said.starts_with("1 11 the potential returned 17"), "{said}");
 }
 
+/// GETFORCE is read before the connection is closed, also where the failure ends the program:
+/// i-PI's server hangs if the connection is reset.
+#[test]
+fn forces_that_are_refused_do_not_reset_the_connection() {
+    for (how, status) in [("nan", 0), ("stop", 1)] {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let arguments = [how, &port.to_string()];
+        let mut driver = start(Watch::None, &arguments, directory.path());
+        let mut server = accept(&listener);
+        say(&mut server, &posdata(2, 0.0));
+        std::thread::sleep(Duration::from_millis(50));
+        say(&mut server, GETFORCE);
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).unwrap();
+        assert!(heard.is_empty(), "{how}: {}", heard.escape_ascii());
+        let (ended, said) = driver.end();
+        assert_eq!(ended, Some(status), "{how}: {said}");
+    }
+}
+
 #[test]
 fn a_driver_goes_step_by_step() {
     const NEEDINIT: &[u8] = b"NEEDINIT    ";

@@ -26,7 +26,8 @@ pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
     layout::forceready(&[1.5], &coordinates(natoms, start), &[0.0; 9], &[b""])
 }
 
-fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
+/// Coordinate `i` of `natoms` atoms is `start` + i/8.
+pub fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| start + i as f64 / 8.0).collect()
 }
 
@@ -89,7 +90,7 @@ pub fn reset(peer: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
 }
 
-/// A classic conversation of two evaluations with INIT before them, as the server sends it, and
+/// A classic conversation of two evaluations with INIT before them, as the server says it, and
 /// where its messages begin.
 pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     let messages = [

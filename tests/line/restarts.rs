@@ -81,6 +81,7 @@ fn an_answer_to_an_earlier_connection_is_not_data_of_this_one() {
     world.reads = true;
     world.turn();
     assert_eq!(world.host.state(), State::Opening);
+    assert_eq!(world.host.last_fault(), Some(Fault::Restarted));
     assert_eq!(world.board.data(), b"asked in the first connection");
     world.board.consume(usize::MAX);
     world.board.put(b"answered");
@@ -101,4 +102,10 @@ fn a_host_that_starts_ends_the_connection_of_the_one_before() {
     world.restart_host();
     while world.turn() {}
     assert_eq!(world.board.state(), State::Failed(Fault::Reported));
+    assert_eq!(world.board.last_fault(), Some(Fault::Reported));
+    world.reopen();
+    assert_eq!(world.board.last_fault(), Some(Fault::Reported));
+    while world.turn() {}
+    assert_eq!(world.board.state(), State::Open);
+    assert_eq!(world.board.last_fault(), None);
 }

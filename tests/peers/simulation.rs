@@ -282,7 +282,8 @@ impl Server {
         let model = match self.simulation.system {
             // Beyond all pairs, and short of all images.
             Cluster => format!("-m lj -o {SIGMA},{EPSILON},90 --cutoff truncated"),
-            Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
+            Crystal => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
+            Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF} --cutoff ipi"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
         // i-PI announces batches only to a driver that asks.

@@ -103,7 +103,15 @@ impl<'a> Bridge<'a> {
     /// Does what the state of the line asks for.
     fn follow(&mut self) {
         let state = self.framing.state();
-        if state != State::Open || self.framing.session() != self.session {
+        let is_another = self.framing.session() != self.session;
+        if state != State::Open || is_another {
+            // A board that opens the next connection at once leaves no state of the last one.
+            if is_another
+                && !matches!(self.state, State::Failed(_))
+                && let Some(fault) = self.framing.last_fault()
+            {
+                say(format_args!("{}: {fault}", self.name));
+            }
             self.session = self.framing.session();
             if state == State::Closed {
                 // Sends the board's last bytes, as many as the server takes without waiting.

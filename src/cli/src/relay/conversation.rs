@@ -15,6 +15,7 @@ use crate::incoming::{Growing, MOST_STRUCTURES};
 use crate::meet::{KEY, Token};
 use crate::pool::Drivers;
 use crate::say::Failure;
+use crate::trouble::explain;
 
 /// Bytes of extras that are passed on, of all structures of a batch together.
 pub const EXTRAS: usize = 64 << 20;
@@ -108,12 +109,11 @@ impl<'a> Conversation<'a> {
                 stream.peer()
             ))),
             Ok(end) => Ok(end),
-            Err(Stop::Server(Error::Protocol(ProtocolError::UnannouncedBatch))) => {
-                Err(Failure::Run(
-                    "the server sends batches, which INIT has to announce: use --init once".into(),
-                ))
+            // It would be the same again.
+            Err(Stop::Server(error @ Error::Protocol(ProtocolError::UnannouncedBatch))) => {
+                Err(Failure::Run(explain(&error)))
             }
-            Err(Stop::Server(error)) => Ok(End::Lost(error.to_string())),
+            Err(Stop::Server(error)) => Ok(End::Lost(explain(&error))),
             Err(Stop::Ours(failure)) => Err(failure),
         }
     }

@@ -221,6 +221,11 @@ fn cell(
 /// The element or the name of an atom. Its number counts more than its label, as in ASE.
 fn species(columns: &Columns, fields: &[Cow<'_, str>]) -> Result<String, String> {
     let label = columns.species.map(|column| &*fields[column]);
+    if label.is_some_and(|it| it.eq_ignore_ascii_case("Tv")) {
+        let why = "Tv is a vector of the cell, as Gaussian has it, and no atom: write it into \
+                   Lattice=\"ax ay az bx by bz cx cy cz\", and count atoms only";
+        return Err(why.into());
+    }
     let number = match (columns.number, label) {
         (Some(column), _) => Some(&*fields[column]),
         (None, Some(label)) if label.bytes().all(|it| it.is_ascii_digit()) => Some(label),

@@ -128,6 +128,34 @@ const DIFFERENT: &[(&str, Ours)] = &[
     ),
     ("cell, twice", Refuses("FILE:2: Lattice is given twice")),
     ("cell, of i-PI", Refuses("FILE:2: a cell in i-PI's way")),
+    (
+        "cell, of i-PI, brackets",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "cell, of i-PI, braces",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "cell, of i-PI, and an apostrophe",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, atomic",
+        Refuses("FILE:2: positions{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, of a centroid",
+        Refuses("FILE:2: x_centroid{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, of the cell",
+        Refuses("FILE:2: cell{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "columns, of i-PI, velocities",
+        Refuses("FILE:2: velocities{angstrom}: i-PI has written velocities here"),
+    ),
     ("pbc, other words", Refuses("FILE:2: pbc=")),
     (
         "pbc without a cell",
