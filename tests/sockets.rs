@@ -525,7 +525,7 @@ fn a_server_hears_other_answers_than_it_expects() {
                     let answer =
                         blocking::run(stream, server.evaluate(request, &mut forces, &mut []));
                     if asked == LARGE {
-                        assert_eq!(answer.unwrap().energy, 1.5);
+                        assert_eq!(answer.unwrap().evaluation.energy, 1.5);
                         assert!(*forces.as_flattened() == *eighths(LARGE));
                         forces.fill([f64::NAN; 3]);
                         continue;

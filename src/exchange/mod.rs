@@ -101,9 +101,9 @@ pub trait Exchange: Sealed {
         &[]
     }
 
-    /// Whether it waits for a message that the peer may take its time for, and how many bytes of that
-    /// are to come before how many that go straight into the caller's [`array`](Self::array), if it
-    /// is what it is as a rule: for a transport that reads a whole message in one call.
+    /// Whether it waits for a message that the peer may take its time for, and how many bytes of
+    /// that are to come before how many that go straight into the caller's [`array`](Self::array),
+    /// if it is what it is as a rule: for a transport that reads a whole message in one call.
     #[doc(hidden)]
     fn expects(&self) -> Option<(usize, usize)> {
         None

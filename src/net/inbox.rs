@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(asked[1..], [std::vec![AHEAD], std::vec![BUFFER]]);
     }
 
-    /// A message of 12 bytes, an array of this many and 12 more, each byte another than its neighbours,
-    /// of which the kernel has `come` so far.
+    /// A message of 12 bytes, an array of this many and 12 more, each byte another than its
+    /// neighbours, of which the kernel has `come` so far.
     fn around(array: &mut [u8], come: usize) -> (Inbox, Vec<u8>) {
         let mut inbox = Inbox::new();
         let message: Vec<u8> = (0..array.len() + 24).map(|at| (at % 251) as u8).collect();

@@ -197,7 +197,8 @@ impl Connection {
         self.last.filter(|_| asked)
     }
 
-    /// Gives it something to compute, and returns how many tasks that are. It is sent in its [turn](Self::take_turn).
+    /// Gives it something to compute, and returns how many tasks that are. It is sent in its
+    /// [turn](Self::take_turn).
     pub(super) fn assign(
         &mut self,
         tasks: impl Iterator<Item = Box<Task>>,

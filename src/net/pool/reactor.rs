@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_millis(200);
 /// something done.
 const LEAST_TURNS: usize = 64;
 
-/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read then.
+/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit(Option<(Instant, Duration)>);
 
