@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use forcewire::line::Framing;
 use forcewire::{Deadlines, Driver, Server, Storage};
 
 const COMMAND: &str = "cargo test --test manual";
@@ -65,6 +66,7 @@ fn memory_is_that_of_the_types() {
         ("`Server`", size_of::<Server>()),
         ("`Storage<f64, 64>`", size_of::<Storage<f64, 64>>()),
         ("`Storage<f32, 64>`", size_of::<Storage<f32, 64>>()),
+        ("`line::Framing`", size_of::<Framing>()),
     ] {
         writeln!(block, "| {name} | {size} |").unwrap();
     }

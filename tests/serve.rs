@@ -96,10 +96,15 @@ fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error
         }
         Over::Async => {
             let mut socket = Awaited(socket);
-            let future = pin!(asynch::serve::<64>(&mut socket, &mut potential));
-            match future.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(result) => result,
-                Poll::Pending => panic!("the socket blocks"),
+            let mut future = pin!(asynch::serve::<64>(&mut socket, &mut potential));
+            // The socket blocks: pending is a turn that it leaves to other tasks.
+            loop {
+                let polled = future
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()));
+                if let Poll::Ready(result) = polled {
+                    break result;
+                }
             }
         }
     }

@@ -349,12 +349,11 @@ fn is_over<E: embedded_io::Error>(
     patience: Duration,
     came: Result<(), LineError<E>>,
 ) -> Result<bool, LineError<E>> {
-    let limit = match came {
-        Err(error) if error.kind() == ErrorKind::TimedOut => patience,
-        Err(error) if !is_time_out(&error) => return Err(error),
-        _ => patience.saturating_add(BUSY),
-    };
-    Ok(waited >= limit)
+    match came {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(waited >= patience),
+        Err(error) if !is_time_out(&error) => Err(error),
+        _ => Ok(waited.saturating_sub(patience) >= BUSY),
+    }
 }
 
 /// Passes the result of a read on, which lasted from `before` until `now`.
@@ -434,7 +433,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let mut first = None;
+        let mut limit = None;
         loop {
             match self.take(buffer) {
                 0 => {}
@@ -455,8 +454,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
                 }
                 Ok(()) => {
                     let now = self.framing.noted();
-                    let since = *first.get_or_insert(now);
-                    if now.saturating_sub(since) >= BUSY && self.framing.has_no_data() {
+                    let limit = *limit.get_or_insert(now.saturating_add(BUSY));
+                    if now >= limit && self.framing.has_no_data() {
                         return Err(LineError::NoData);
                     }
                 }

@@ -115,7 +115,7 @@ pub fn framing(choices: &mut Choices<'_>) {
                 // By chance they are no frame: it has a checksum of 32 bits.
                 end.hear(bytes, most);
             }
-            // A frame with any header, and data of any length.
+            // A frame with any header, and data of any length, too many as well.
             _ => {
                 let kind = choices.byte() % 9;
                 let session = match choices.byte() {
@@ -125,7 +125,7 @@ pub fn framing(choices: &mut Choices<'_>) {
                 let number = choices.byte();
                 let len = match kind {
                     3 => 1,
-                    6 | 7 => most,
+                    6 | 7 => most.min(247),
                     _ => usize::from(choices.byte() == 255),
                 };
                 let data: Vec<u8> = (0..len)
