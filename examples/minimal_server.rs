@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut server, mut forces) = (Server::new(), [[0.0; 3]; 2]);
     let request = Request::new(&cell, &positions);
     let answer = run(&mut driver, server.evaluate(request, &mut forces, &mut []))?;
-    println!("energy {} hartree", answer.energy);
+    println!("energy {} hartree", answer.evaluation.energy);
     println!("forces {forces:?} hartree/bohr");
     run(&mut driver, server.exit())?;
     Ok(())

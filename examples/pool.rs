@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let answers = pool.evaluate(jobs, None, |event| eprintln!("{event:?}"))?;
     for answer in answers {
         let distance = answer.job.positions[1][0];
-        println!("{distance} bohr: {} hartree", answer.energy);
+        println!("{distance} bohr: {} hartree", answer.evaluation.energy);
     }
     pool.close(Duration::from_secs(5))?;
     Ok(())

@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(asks);
     println!(
         "energy {} hartree, first force {:?}",
-        answer.energy, forces[0]
+        answer.evaluation.energy, forces[0]
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! A driver on a serial line, and its server: [`Line`] brings frames, checksums and connections to a
-//! stream that has none. The wire is a pair of queues here. On a board it is a UART, and the other
-//! end `forcewire bridge`.
+//! A driver on a serial line, and its server: [`Line`] brings frames, checksums and connections to
+//! a stream that has none. The wire is a pair of queues here. On a board it is a UART, and the
+//! other end `forcewire bridge`.
 //!
 //! ```text
 //! cargo run --example uart
@@ -66,7 +66,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let request = Request::new(&cell, &positions);
     let evaluate = server.evaluate(request, &mut forces, &mut []);
     let answer = blocking::run(&mut driver, evaluate)?;
-    println!("energy {} hartree, force {:?}", answer.energy, forces[0]);
+    println!(
+        "energy {} hartree, force {:?}",
+        answer.evaluation.energy, forces[0]
+    );
     blocking::run(&mut driver, server.exit())?;
     board.join().expect("the board ends");
     Ok(())

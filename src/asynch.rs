@@ -119,8 +119,8 @@ pub trait Timer {
 ///     let mut evaluate = server.evaluate(request, &mut forces, &mut []);
 ///     let energy = match run(&mut socket, &mut evaluate).await {
 ///         // Another minute.
-///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.energy,
-///         result => result?.energy,
+///         Err(Error::TimedOut(_)) => run(&mut socket, &mut evaluate).await?.evaluation.energy,
+///         result => result?.evaluation.energy,
 ///     };
 ///     drop(evaluate);
 ///     run(&mut socket, server.exit()).await?;
@@ -218,10 +218,28 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
     }
 }
 
-/// Calls of the connection after which [`run`] lets other tasks of its executor have a turn.
-const CALLS: u8 = 64;
+/// Counts calls of a connection, so that one that is always ready does not hold up the executor.
+pub(crate) struct Turn(u8);
 
-/// Carries an exchange through, moving its bytes over `socket`.
+impl Turn {
+    /// Calls after which other tasks have their turn.
+    const CALLS: u8 = 64;
+
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Counts a call, and yields to the executor before the one that would be too many.
+    pub(crate) async fn count(&mut self) {
+        if self.0 == Self::CALLS {
+            self.0 = 0;
+            yield_now().await;
+        }
+        self.0 += 1;
+    }
+}
+
+/// Runs an exchange to its end, moving its bytes over `socket`.
 ///
 /// After 64 calls of the connection it yields to the executor, so that other tasks and a time-out
 /// around it have their turn even if the connection is always ready.
@@ -245,13 +263,9 @@ pub async fn run<S: Transport, T: Exchange>(
     }
     // An earlier run may have been dropped between a write and its flush.
     let mut flushed = false;
-    let mut calls = 0;
+    let mut turn = Turn::new();
     loop {
-        if calls == CALLS {
-            calls = 0;
-            yield_now().await;
-        }
-        calls += 1;
+        turn.count().await;
         let wait = exchange.waits_for();
         // Before the step that may be the last one: an event that a step returns must not be lost.
         if !flushed && !exchange.midway() {
@@ -296,7 +310,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Nothing, instead of an interruption that is worth another try.
+/// `None` for an interruption, after which the call is repeated.
 fn passing<T, E: embedded_io_async::Error>(
     result: Result<T, Error<E>>,
 ) -> Result<Option<T>, Error<E>> {

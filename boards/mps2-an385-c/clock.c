@@ -8,21 +8,37 @@ static volatile struct {
 } *const systick = (void *)0xe000e010;
 enum { ENABLE = 1, INTERRUPT = 2, CORE_CLOCK = 4 };
 
-static volatile uint32_t milliseconds;
+static volatile uint32_t *const icsr = (void *)0xe000ed04;
+enum { PENDSTSET = 1 << 26 };
+
+// A tick ends each sleep. Twenty a second cost an emulated board 0.2 % of its host's core, a
+// thousand 7 %.
+enum { TICK_MS = 50, TICK = CORE_HZ / 1000 * TICK_MS };
+
+static volatile uint32_t ticks;
 
 void clock_start(void)
 {
-    systick->reload = CORE_HZ / 1000 - 1;
+    systick->reload = TICK - 1;
     systick->current = 0;
     systick->control = ENABLE | INTERRUPT | CORE_CLOCK;
+    // It begins with the 0 that is also the end of a tick.
+    while (systick->current == 0)
+        ;
 }
 
 uint32_t clock_now(void)
 {
-    return milliseconds;
+    uint32_t before, current;
+    // Again if a tick came in between, or has come and has not been counted.
+    do {
+        before = ticks;
+        current = systick->current;
+    } while ((*icsr & PENDSTSET) || before != ticks);
+    return before * TICK_MS + (TICK - 1 - current) / (CORE_HZ / 1000);
 }
 
 void clock_tick(void)
 {
-    milliseconds++;
+    ticks++;
 }

@@ -1,4 +1,4 @@
-// Milliseconds since the start, counted by SysTick.
+// Milliseconds since the start, from SysTick.
 
 #ifndef CLOCK_H
 #define CLOCK_H
@@ -7,7 +7,7 @@
 
 void clock_start(void);
 
-// Wraps after 49 days; differences do not mind.
+// Wraps after 49 days; differences do not mind. Not while interrupts are masked.
 uint32_t clock_now(void);
 
 // The interrupt.

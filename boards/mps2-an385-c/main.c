@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "argon.h"
+#include "attempts.h"
 #include "clock.h"
 #include "forcewire.h"
 #include "line.h"
@@ -11,11 +12,8 @@
 #include "semihosting.h"
 #include "uart.h"
 
-// What the host sees in the end: boards/README.md.
+// The status that the host gets: boards/README.md.
 enum { EXIT_SAID = 0, NO_SERVER = 1, BAD_OPTIONS = 2, TOO_MANY_FAILURES = 3 };
-
-// Connections in a row that may end without an evaluation, and the pause after each, in milliseconds.
-enum { FAILURES = 5, PAUSE = 100 };
 
 enum { ATOMS = 4096 };
 static double positions[ATOMS][3], forces[ATOMS][3];
@@ -84,7 +82,7 @@ int main(void)
     forcewire_driver_t driver;
     forcewire_driver_init(&driver, 0);
 
-    int failures = 0;
+    attempts_t attempts = {0};
     while (line_open(&line, options.patience)) {
         semihosting_write("connected\n");
         struct work work = {.argon = options.argon};
@@ -101,10 +99,10 @@ int main(void)
         semihosting_write(status == FORCEWIRE_CLOSED ? forcewire_strerror(status)
                                                      : forcewire_driver_error(&driver, text, sizeof text));
         semihosting_write("\n");
-        failures = work.evaluations > 0 ? 0 : failures + 1;
-        if (failures == FAILURES)
+        uint32_t milliseconds;
+        if (!attempts_ended(&attempts, line.replies > 0, &milliseconds))
             return TOO_MANY_FAILURES;
-        pause(failures > 0 ? PAUSE : 0);
+        pause(milliseconds);
     }
     semihosting_write("no server\n");
     return NO_SERVER;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-// Goes behind a word if the text begins with it.
+// Skips a word if the text begins with it.
 static bool skip(const char **text, const char *word)
 {
     const size_t length = strlen(word);
@@ -12,7 +12,8 @@ static bool skip(const char **text, const char *word)
     return true;
 }
 
-// A decimal number of at most 15 digits, which it takes one division to round correctly. C's strtod() allocates.
+// A decimal number of at most 15 digits, which it takes one division to round correctly. C's
+// strtod() allocates.
 static bool number(const char **text, double *value)
 {
     double digits = 0.0, scale = 1.0;
@@ -33,6 +34,12 @@ static bool number(const char **text, double *value)
     return count > 0;
 }
 
+// A number above zero.
+static bool size(const char **text, double *value)
+{
+    return number(text, value) && *value > 0.0;
+}
+
 bool options_parse(const char *line, options_t *options)
 {
     const char *at = line + strcspn(line, " ");
@@ -43,8 +50,8 @@ bool options_parse(const char *line, options_t *options)
             return true;
         double seconds;
         if (skip(&at, "lj=")) {
-            if (!(number(&at, &argon->sigma) && skip(&at, ",") && number(&at, &argon->epsilon) && skip(&at, ",") &&
-                  number(&at, &argon->cutoff)))
+            if (!(size(&at, &argon->sigma) && skip(&at, ",") && size(&at, &argon->epsilon) && skip(&at, ",") &&
+                  size(&at, &argon->cutoff)))
                 return false;
         } else if (skip(&at, "patience=") && number(&at, &seconds) && seconds < 1e6) {
             options->patience = (uint32_t)(1000.0 * seconds);

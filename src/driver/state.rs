@@ -25,13 +25,13 @@ pub(super) enum State {
     Received,
     /// An answer to STATUS is leaving.
     Answering,
-    /// GETFORCE has come, and no byte of FORCEREADY has left.
+    /// GETFORCE has come, and no byte of FORCEREADY was sent.
     Asked,
     /// FORCEREADY is leaving: what was gathered in the scratch, up to this place, or the caller's
     /// memory at this place.
     Gathered(Place),
     Direct(Place),
-    /// FORCEREADY has left, and its exchange has not ended.
+    /// FORCEREADY was sent, and its exchange has not ended.
     Replied,
     /// The conversation is over, except for a command that is to be read: what remains of the one
     /// that may have begun.
@@ -143,12 +143,16 @@ impl Driver {
         self.progress.message > 0
     }
 
+<<<<<<< HEAD
     /// Whether the next byte is the first of a message, and not the first that the server sends.
     pub(super) const fn is_between(&self) -> bool {
         matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
     }
 
     /// What an exchange waits for that waits for `next` between two messages. Inlined here and
+=======
+    /// What an exchange waits for if it waits for `next` between two messages. Inlined here and
+>>>>>>> main
     /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {
@@ -157,7 +161,7 @@ impl Driver {
             State::Idle if self.progress.at == 0 => (next, None),
             State::Idle => (Awaited::Rest, None),
             State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
-            // It has left the server already: that takes no longer than a message.
+            // The server has sent it already: that takes no longer than a message.
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
@@ -181,7 +185,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of the message that is coming, as far as they are known.
+    /// The remaining length of the message that is coming, as far as it is known.
     pub(super) const fn announced(&self) -> usize {
         let before = self.progress.message.saturating_sub(self.progress.at);
         let positions = self.total().saturating_mul(ATOM);
@@ -199,7 +203,7 @@ impl Driver {
         })
     }
 
-    /// What is in the scratch has moved. The cells of a batch go into `cells`.
+    /// The content of the scratch has moved. The cells of a batch go into `cells`.
     pub(super) fn complete(&mut self, cells: &mut [Cell]) {
         let place = match self.state {
             State::Receiving { place, .. } => place,

@@ -1,15 +1,15 @@
 //! What comes with the forces of a structure.
 
 use crate::geometry::Virial;
+use crate::potential::Evaluation;
 
 /// Energy, virial and extras of a structure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Answer {
-    /// The potential energy, hartree.
-    pub energy: f64,
-    /// The virial, hartree, made symmetric ([`Virial::symmetric`]).
-    pub virial: Virial,
+    /// Energy and virial, hartree; the virial is made symmetric
+    /// ([`Virial::symmetric`](crate::Virial::symmetric)).
+    pub evaluation: Evaluation,
     pub(super) extras_at: usize,
     pub(super) extras_kept: usize,
     pub(super) extras_sent: usize,
@@ -17,8 +17,10 @@ pub struct Answer {
 
 impl Answer {
     pub(super) const NONE: Self = Self {
-        energy: 0.0,
-        virial: Virial::ZERO,
+        evaluation: Evaluation {
+            energy: 0.0,
+            virial: Virial::ZERO,
+        },
         extras_at: 0,
         extras_kept: 0,
         extras_sent: 0,

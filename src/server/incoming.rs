@@ -1,4 +1,4 @@
-//! What a server reads: FORCEREADY, into the caller's arrays.
+//! Reads FORCEREADY into the caller's arrays.
 
 use super::exchange::{Course, Goal};
 use super::{Answer, Mode, Phase, Server, State};
@@ -79,7 +79,7 @@ impl<T: Scalar> Course<'_, T> {
                         return;
                     }
                     if let Some(answer) = self.answer(place.index) {
-                        answer.energy = energy;
+                        answer.evaluation.energy = energy;
                     }
                     self.expect_forces(place, announced);
                 }
@@ -97,7 +97,7 @@ impl<T: Scalar> Course<'_, T> {
                     let announced = layout::take_i32(&mut after);
                     let dropped = place.index >= server.structures;
                     let answer = self.answer(place.index);
-                    let finite = answer.is_none_or(|answer| answer.virial.is_finite());
+                    let finite = answer.is_none_or(|answer| answer.evaluation.virial.is_finite());
                     if !dropped && !self.server.accepts(Quantity::Virial, finite) {
                         return;
                     }
@@ -136,9 +136,9 @@ impl<T: Scalar> Course<'_, T> {
         let answer = place(&mut server.answer, self.answers, index)?;
         layout::take_matrix(
             &mut server.progress.scratch.0.as_slice(),
-            &mut answer.virial.0,
+            &mut answer.evaluation.virial.0,
         );
-        Some(&mut answer.virial)
+        Some(&mut answer.evaluation.virial)
     }
 
     /// The answer for this structure, unless that is a copy.

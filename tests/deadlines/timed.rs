@@ -1,5 +1,5 @@
-//! Connections that are watched over: their errors pass, and what they keep for themselves runs into a deadline too; and
-//! the watch by hand.
+//! Connections that are watched over: their errors pass, and what they keep for themselves runs
+//! into a deadline too; and the watch by hand.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -61,7 +61,7 @@ impl embedded_io::Write for Failing {
     }
 }
 
-/// What comes of the first STATUS over it, on a clock of which each look takes a second.
+/// The result of the first STATUS over it, with a clock that advances a second at each reading.
 fn status(call: Call, kind: ErrorKind) -> Error<Failure> {
     let seconds = Cell::new(0);
     let clock = || {
@@ -184,7 +184,7 @@ impl embedded_io_async::Write for Flood<'_> {
     }
 }
 
-/// Bytes that never stop coming are taken for as long again after the limit, and not for ever.
+/// Bytes that never stop coming are taken for as long again after the limit, and no longer.
 #[test]
 fn a_flood_ends() {
     let limit = Duration::from_secs(5);
@@ -246,6 +246,28 @@ fn a_flood_does_not_hold_up_the_executor() {
     }
 }
 
+/// So they have while a driver that refuses its positions reads the rest of what it was sent.
+#[test]
+fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let mut posdata = b"POSDATA     ".to_vec();
+    posdata.extend([1.0_f64; 18].iter().flat_map(|number| number.to_le_bytes()));
+    posdata.extend(i32::MAX.to_le_bytes());
+    let bytes = [posdata.as_slice(), &[0; 1 << 12]].concat();
+    let mut flood = Flood {
+        clock: Rc::clone(&clock),
+        bytes: bytes.iter().cycle(),
+    };
+    let mut potential = forcewire::potential::IdealGas::<f64>::new();
+    let mut serve = pin!(asynch::serve::<1>(&mut flood, &mut potential));
+    for poll in 1..=100 {
+        let polled = serve.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        // The first one holds the calls of two exchanges.
+        assert!(clock.get() <= (poll + 1) * Duration::from_millis(64));
+    }
+}
+
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -288,7 +310,8 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
 }
 
-/// The first flush of a run has the deadline of a message too: READY of the run before is still kept.
+/// The first flush of a run has the deadline of a message too: READY of the run before is still
+/// kept.
 #[test]
 fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -314,7 +337,7 @@ fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     }
 }
 
-/// Of two deadlines that pass at the same moment the message's is told: the nearer cause.
+/// Of two deadlines that pass at the same moment the message's is reported: it is the nearer cause.
 #[test]
 fn two_deadlines_at_once() {
     let limit = Duration::from_secs(7);
@@ -367,7 +390,7 @@ fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
     let result = blocking::run(&mut silent, driver.receive(&mut positions));
     assert_eq!(late(result.map(drop)), Awaited::Command);
 
-    // EXIT was to leave and has not, and the caller asks for forces.
+    // EXIT could not be sent, and the caller asks for forces.
     time.set(Duration::ZERO);
     let mut server = Server::new();
     pour(server.status(), &mut &READY[..]).0.unwrap();

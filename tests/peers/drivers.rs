@@ -1,7 +1,7 @@
-//! Real drivers, asked by the pool. What each is and needs stands in `table.rs`.
+//! Real drivers, asked by the pool. `table.rs` has what each is and needs.
 //!
-//! Their energies, forces and virials must be those that the same program gave i-PI (`drivers/reference.json`), and
-//! forces and virials must be what differences of the energies say.
+//! Their energies, forces and virials must be those that the same program gave i-PI
+//! (`drivers/reference.json`), and forces and virials must be differences of the energies.
 
 use std::fs;
 use std::path::Path;
@@ -78,7 +78,8 @@ fn agrees(key: &str, transport: Transport) {
     }
 }
 
-/// Both write in pieces and leave Nagle's algorithm on: 40 ms, if what they write is not acknowledged at once.
+/// Both write in pieces and leave Nagle's algorithm on: 40 ms, if a piece is not acknowledged at
+/// once.
 fn takes_less_than_a_millisecond(driver: Driver) {
     let start = &recorded(&driver)[0].job;
     for mode in [Mode::Classic, Mode::Consolidated] {
@@ -87,7 +88,8 @@ fn takes_less_than_a_millisecond(driver: Driver) {
         let answers = session.evaluate(jobs.collect());
         let mut times: Vec<_> = answers.iter().map(|answer| answer.took).collect();
         times.sort();
-        // Other tests run at the same time and lengthen most of them; a delayed acknowledgement, all.
+        // Other tests run at the same time and lengthen most of them; a delayed acknowledgement,
+        // all.
         let time = times[times.len() / 10];
         report(&session.what, 1, time);
         assert!(
@@ -140,7 +142,7 @@ impl Session {
             .unwrap_or_else(|why| panic!("{}: {why}; it said:\n{}", self.what, self.process.log()))
     }
 
-    /// What was recorded comes once more.
+    /// The answers equal the recorded ones.
     fn gives(&mut self, reference: &[Recorded]) {
         let jobs = reference.iter().map(|it| it.job.clone()).collect();
         let answers = self.evaluate(jobs);
@@ -151,7 +153,12 @@ impl Session {
         let again = self.driver.again;
         for (answer, recorded) in answers.iter().zip(reference) {
             let energy = recorded.energy;
-            self.close("energy", again * energy.abs(), &[answer.energy], &[energy]);
+            self.close(
+                "energy",
+                again * energy.abs(),
+                &[answer.evaluation.energy],
+                &[energy],
+            );
             if recorded.forces.is_empty() {
                 continue; // by itself
             }
@@ -164,7 +171,7 @@ impl Session {
             );
             // LAMMPS sends one triangle, and i-PI takes that.
             let theirs = UPPER.map(|(i, j)| recorded.virial[i][j]);
-            let ours = answer.virial.0;
+            let ours = answer.evaluation.virial.0;
             self.close(
                 "virial",
                 again * virial,
@@ -180,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Forces and virial are what differences of the energy say.
+    /// Forces and virial are differences of the energy.
     fn gives_derivatives(&mut self, job: &Job) {
         let natoms = job.positions.len();
         let shifts = [(0, 0), (1, 1), (natoms - 1, 2)];
@@ -204,7 +211,7 @@ impl Session {
         let found = slopes(shifted, SHIFT);
         self.close("forces and differences", tolerance, &forces, &found);
         if let Some(tolerance) = self.driver.virial {
-            let virial = UPPER.map(|(i, j)| at.virial.0[i][j]);
+            let virial = UPPER.map(|(i, j)| at.evaluation.virial.0[i][j]);
             let found = slopes(strained, STRAIN);
             let tolerance = tolerance * largest(&virial);
             self.close("virial and differences", tolerance, &virial, &found);
@@ -222,7 +229,7 @@ impl Session {
         );
     }
 
-    /// It is told EXIT, and goes.
+    /// It receives EXIT, and ends.
     fn ends(mut self) {
         let still_there = self.pool.close(LIMIT).unwrap();
         let (status, log) = self.process.end();
@@ -306,7 +313,8 @@ fn largest(numbers: &[f64]) -> f64 {
 
 /// −dE/dx, from energies at +step and -step in turn.
 fn slopes(pairs: &[Answered], step: f64) -> Vec<f64> {
-    let slope = |pair: &[Answered]| (pair[1].energy - pair[0].energy) / (2.0 * step);
+    let slope =
+        |pair: &[Answered]| (pair[1].evaluation.energy - pair[0].evaluation.energy) / (2.0 * step);
     pairs.chunks(2).map(slope).collect()
 }
 

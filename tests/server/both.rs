@@ -1,5 +1,5 @@
-//! Server and driver in one process, in every way that they can speak to each other: what comes back is what the
-//! potential gives when it is asked directly.
+//! Server and driver in one process, in every way that they can speak to each other: what comes
+//! back is what the potential gives when it is asked directly.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ const MODES: [Mode; 4] = [
     Mode::Batched(3),
 ];
 
-/// Moves what can be moved, a few bytes at a time; the result, if the transfer is through.
+/// Moves what can be moved, a few bytes at a time; the result, if the transfer has ended.
 fn carry<X: Exchange>(
     mut transfer: X,
     inbox: &mut VecDeque<u8>,
@@ -137,7 +137,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
         };
         assert_eq!(answers[0], first);
         for (i, (cell, answer)) in cells.iter().zip(&answers).enumerate() {
-            // What the driver's numbers are, asked directly.
+            // The driver's numbers, computed directly.
             let own = &positions[i * natoms..][..natoms];
             let own: Vec<_> = own
                 .iter()
@@ -145,10 +145,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
                 .collect();
             let mut expected = vec![[D::ZERO; 3]; natoms];
             let evaluation = potential.evaluate(cell, &own, &mut expected).unwrap();
-            assert_eq!(
-                (answer.energy, answer.virial),
-                (evaluation.energy, evaluation.virial)
-            );
+            assert_eq!(answer.evaluation, evaluation);
             let expected = expected
                 .iter()
                 .map(|it| it.map(|x| T::from_f64(x.to_f64())));
@@ -156,7 +153,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
                 expected.eq(forces[i * natoms..][..natoms].iter().copied()),
                 "{what:?}"
             );
-            assert!(natoms == 0 || answer.energy != 0.0);
+            assert!(natoms == 0 || answer.evaluation.energy != 0.0);
         }
     }
     let exit = loop {
@@ -230,8 +227,8 @@ fn a_rotated_system_is_the_same() {
         let near = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-12 * largest;
         assert!(ours.iter().zip(theirs).all(near), "{ours:?}\n{theirs:?}");
     };
-    same(&[answer.energy], &[evaluation.energy]);
-    let virial = rotation.undo_virial(&answer.virial);
+    same(&[answer.evaluation.energy], &[evaluation.energy]);
+    let virial = rotation.undo_virial(&answer.evaluation.virial);
     same(virial.0.as_flattened(), evaluation.virial.0.as_flattened());
     let forces: Vec<_> = forces.iter().map(|it| rotation.undo(*it)).collect();
     same(forces.as_flattened(), expected.as_flattened());

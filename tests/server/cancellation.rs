@@ -21,7 +21,7 @@ fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         .expect("this goes on for ever")
 }
 
-/// What a driver says in two evaluations with INIT, and what is said to it.
+/// A driver's messages in two evaluations with INIT, and its server's.
 fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (Vec<u8>, Vec<u8>) {
     let (text, sent) = match (mode, structures) {
         (Mode::Batched(_), _) => (
@@ -56,7 +56,7 @@ fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (V
 
 type Answers = crate::common::Answer;
 
-/// What came of an evaluation.
+/// The result of an evaluation.
 #[derive(Default)]
 struct Got {
     answers: Vec<Answer>,
@@ -68,8 +68,7 @@ impl Got {
     fn check(&self, answers: &[Answers]) {
         assert_eq!(self.answers.len(), answers.len());
         for (got, expected) in self.answers.iter().zip(answers) {
-            assert_eq!(got.energy, expected.evaluation.energy);
-            assert_eq!(got.virial, expected.evaluation.virial);
+            assert_eq!(got.evaluation, expected.evaluation);
             assert_eq!(got.extras(&self.extras), expected.extras);
         }
         let forces: Vec<_> = answers.iter().flat_map(|it| it.forces.clone()).collect();

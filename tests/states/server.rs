@@ -1,19 +1,20 @@
-//! A server's phases, what it is told to do in them, and what it hears.
+//! A server's phases, the calls in them, and the messages that it receives.
 
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status};
 
 use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
 
-/// What each call does in each phase: what the server sends; `waits` if it sends nothing and reads, `done` if it does
-/// nothing at all, `turn` if it is refused, `due` if it is refused because forces are owed that it has not asked for. By
-/// hand from `src/manual/protocol.md`, section 2; the STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the
-/// driver has answered HAVEDATA.
+/// The effect of each call in each phase: what the server sends; `waits` if it sends nothing and
+/// reads, `done` if it does nothing at all, `turn` if it is refused, `due` if it is refused because
+/// forces are owed that it has not asked for. By hand from `src/manual/protocol.md`, section 2; the
+/// STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the driver has answered HAVEDATA.
 const CLASSIC: &str = "
            status   initialize   send            forces           evaluate         exit
 unknown    STATUS   turn         turn            turn             STATUS           EXIT
 asked      waits    turn         turn            turn             waits            EXIT
 needs-init STATUS   INIT+STATUS  turn            turn             INIT+STATUS      EXIT
+init-sent  waits    turn         turn            turn             waits            EXIT
 ready      STATUS   turn         POSDATA+STATUS  turn             POSDATA+STATUS   EXIT
 computing  waits    turn         turn            waits            due              EXIT
 has-data   done     turn         turn            GETFORCE+STATUS  due              EXIT
@@ -28,18 +29,21 @@ const CONSOLIDATED: &str = "
 unknown    STATUS   turn         turn                     turn     STATUS                   EXIT
 asked      waits    turn         turn                     turn     waits                    EXIT
 needs-init STATUS   INIT+STATUS  turn                     turn     INIT+STATUS              EXIT
+init-sent  waits    turn         turn                     turn     waits                    EXIT
 ready      STATUS   turn         POSDATA+GETFORCE+STATUS  turn     POSDATA+GETFORCE+STATUS  EXIT
 awaiting   done     turn         turn                     waits    due                      EXIT
 leaving    done     turn         turn                     turn     turn                     waits
 gone       done     turn         turn                     turn     turn                     done
 ";
 
-/// Strict: every STATUS is followed by what the driver has asked for, so none is said twice and none behind GETFORCE.
+/// Strict: every STATUS is followed by what the driver has asked for, so none is sent twice and
+/// none after GETFORCE.
 const STRICT: &str = "
            status   initialize   send            forces    evaluate        exit
 unknown    STATUS   turn         turn            turn      STATUS          EXIT
 asked      waits    turn         turn            turn      waits           EXIT
 needs-init done     INIT+STATUS  turn            turn      INIT+STATUS     EXIT
+init-sent  waits    turn         turn            turn      waits           EXIT
 ready      done     turn         POSDATA+STATUS  turn      POSDATA+STATUS  EXIT
 computing  waits    turn         turn            waits     due             EXIT
 has-data   done     turn         turn            GETFORCE  due             EXIT
@@ -48,28 +52,29 @@ leaving    done     turn         turn            turn      turn            waits
 gone       done     turn         turn            turn      turn            done
 ";
 
-/// What each answer is to a server that waits for one: the status that it has then, or why it is refused. A server
-/// that has said EXIT drops whatever comes. In the other phases nothing is read, so nothing can come.
+/// The effect of each answer on a server that waits for one: its new status, or the refusal. A
+/// server that has sent EXIT drops all bytes. In the other phases nothing is read, so nothing can
+/// come.
 const ANSWERS: &str = "
-             asked       computing   awaiting    leaving
-STATUS       answer      answer      answer      dropped
-INIT         answer      answer      answer      dropped
-POSDATA      answer      answer      answer      dropped
-GETFORCE     answer      answer      answer      dropped
-EXIT         answer      answer      answer      dropped
-NEEDINIT     needs-init  answer      answer      dropped
-READY        ready       answer      answer      dropped
-HAVEDATA     answer      has-data    answer      dropped
-FORCEREADY   answer      answer      forces      dropped
-lower-case   unknown     unknown     unknown     dropped
-out-of-step  unknown     unknown     unknown     dropped
-noughts      unknown     unknown     unknown     dropped
-blank        unknown     unknown     unknown     dropped
-http         unknown     unknown     unknown     dropped
-(the-end)    gone        gone        gone        done
+             asked       init-sent   computing   awaiting    leaving
+STATUS       answer      answer      answer      answer      dropped
+INIT         answer      answer      answer      answer      dropped
+POSDATA      answer      answer      answer      answer      dropped
+GETFORCE     answer      answer      answer      answer      dropped
+EXIT         answer      answer      answer      answer      dropped
+NEEDINIT     needs-init  init-again  answer      answer      dropped
+READY        ready       ready       answer      answer      dropped
+HAVEDATA     answer      answer      has-data    answer      dropped
+FORCEREADY   answer      answer      answer      forces      dropped
+lower-case   unknown     unknown     unknown     unknown     dropped
+out-of-step  unknown     unknown     unknown     unknown     dropped
+noughts      unknown     unknown     unknown     unknown     dropped
+blank        unknown     unknown     unknown     unknown     dropped
+http         unknown     unknown     unknown     unknown     dropped
+(the-end)    gone        gone        gone        gone        done
 ";
 
-/// What a call came to: what was said, and what it ended with, if it did.
+/// The effect of a call: the bytes sent, and the result, if it ended.
 type Came = (Vec<u8>, Option<Result<(), ProtocolError>>);
 
 fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece: usize) -> Came {
@@ -98,10 +103,10 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
                 told.map(|answer| {
                     let expected = golden_answer();
                     assert_eq!(
-                        answer.energy.to_bits(),
+                        answer.evaluation.energy.to_bits(),
                         expected.evaluation.energy.to_bits()
                     );
-                    assert_eq!(answer.virial, expected.evaluation.virial);
+                    assert_eq!(answer.evaluation.virial, expected.evaluation.virial);
                     assert_eq!(forces.as_slice(), expected.forces);
                     assert_eq!(answer.extras(&extras), expected.extras);
                 })
@@ -116,12 +121,13 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
 /// A server in this phase.
 fn phase(name: &str, mode: Mode, piece: usize) -> Server {
     let mut server = Server::new().mode(mode);
-    // What is called and heard to come here.
+    // The calls and messages that lead here.
     let consolidated = matches!(mode, Mode::Consolidated | Mode::Batched(_));
     let steps: &[(&str, &[u8])] = match name {
         "unknown" => &[],
         "asked" => &[("status", b"")],
         "needs-init" => &[("status", NEEDINIT)],
+        "init-sent" => &[("status", NEEDINIT), ("initialize", b"")],
         "ready" => &[("status", READY)],
         "computing" => &[("status", READY), ("send", b"")],
         "has-data" => &[("status", READY), ("send", b""), ("status", HAVEDATA)],
@@ -149,7 +155,7 @@ fn phase(name: &str, mode: Mode, piece: usize) -> Server {
 fn known(name: &str) -> Status {
     match name {
         "unknown" => Status::UP,
-        "asked" | "computing" | "awaiting" => Status::UP | Status::BUSY,
+        "asked" | "init-sent" | "computing" | "awaiting" => Status::UP | Status::BUSY,
         "needs-init" => Status::UP | Status::NEEDS_INIT,
         "ready" => Status::UP | Status::READY,
         "has-data" => Status::UP | Status::HAS_DATA,
@@ -213,7 +219,7 @@ fn each_call_in_each_phase() {
             }
         }
     }
-    assert_eq!(pairs, 6 * (9 + 7 + 9 + 7));
+    assert_eq!(pairs, 6 * (10 + 8 + 10 + 8));
     println!("server: {pairs} pairs of phase and call");
 }
 
@@ -273,7 +279,7 @@ fn each_answer_in_each_phase() {
             }
         }
     }
-    assert_eq!(pairs, 15 * (4 + 3 + 4 + 3));
+    assert_eq!(pairs, 15 * (5 + 4 + 5 + 4));
     println!("server: {pairs} pairs of phase and answer");
 }
 
@@ -315,6 +321,11 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
             answer: header(answer),
             to,
         },
+        // A driver that asks again straight after it was told would do so for ever.
+        "init-again" => ProtocolError::UnexpectedAnswer {
+            answer: Header::NeedInit,
+            to: Header::Init,
+        },
         "unknown" => ProtocolError::UnknownHeader(answer_bytes[..].try_into().expect("a header")),
         status => {
             assert_eq!((told, inbox.len()), (Some(Ok(())), 0), "{at}");
@@ -325,7 +336,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
     assert_eq!(told, Some(Err(error)), "{at}");
     assert_eq!(server.last_status(), Status::DISCONNECTED, "{at}");
     if does != "gone" {
-        // Nothing behind the header is read; and whatever is called later is refused in the same words.
+        // Nothing after the header is read, and each later call is refused with the same error.
         assert_eq!(inbox.len(), answer_bytes.len() - 12, "{at}");
         for call in ["status", "initialize", "send", "forces", "evaluate", "exit"] {
             let came = calls(&mut server, call, &mut &*READY, true, piece);

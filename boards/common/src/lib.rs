@@ -1,45 +1,72 @@
-//! The application of every board: connects to a server, computes what it asks for, says what happens.
+//! The application of every board: connects to a server, computes what it asks for, logs what
+//! happens.
 //!
-//! A board brings a network device, a clock and a way to wait ([`Board`]), and calls [`run`].
+//! A board brings a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and
+//! calls [`run`], or [`run_with`] and its own potential.
 
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod application;
+mod attempts;
+mod engine;
 mod network;
 mod options;
 #[cfg(feature = "tls")]
 mod tls;
 
-use defmt::{debug, error, info, warn};
-use forcewire::potential::LennardJones;
-use forcewire::{Backoff, Driver, Error, Event, Initialize, Potential, Storage};
+use defmt::{error, info, warn};
+use forcewire::potential::{LennardJones, Real};
+use forcewire::{Scalar, Storage};
 use smoltcp::phy::Device;
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Instant;
 
-use network::{Link, Network};
+use application::Application;
+pub use attempts::Attempts;
+pub use engine::Engine;
+use network::Network;
 pub use options::{Options, Psk};
 
-/// What a machine has to offer.
-pub trait Board: Device {
-    /// The address of its network device.
+/// A network device that delivers Ethernet frames.
+pub trait Ethernet: Device {
+    /// Its hardware address.
     fn address(&self) -> [u8; 6];
 
-    /// The time since it was switched on.
-    fn now(&self) -> Instant;
-
-    /// Waits until a frame may have come, or for a millisecond.
-    fn wait(&mut self);
-
-    /// 32 bytes that no one can foresee, asked for once: a generator of random numbers starts from them. Hardware has
-    /// a source of such; without them there is no TLS.
-    #[cfg(feature = "tls")]
-    fn seed(&mut self) -> Option<[u8; 32]>;
+    /// Acknowledges the device's interrupt, then returns whether no frame is waiting. The next
+    /// frame interrupts.
+    fn idle(&mut self) -> bool;
 }
 
-/// Memory of the application: room for `N` atoms of at most `B` structures, and the network's rings.
-pub struct Memory<const N: usize, const B: usize, const R: usize> {
-    arrays: Storage<f64, N, B>,
+/// A machine with a network device.
+pub trait Board {
+    /// The device.
+    type Ethernet: Ethernet;
+
+    /// The device.
+    fn ethernet(&mut self) -> &mut Self::Ethernet;
+
+    /// The time since the board was switched on.
+    fn now(&self) -> Instant;
+
+    /// Sleeps until a frame comes or an [`Engine`] is ready, but not beyond `until`. Returning
+    /// early is allowed, and costs power.
+    fn wait(&mut self, until: Instant);
+
+    /// 32 unpredictable bytes from a hardware generator. The default is a board that has none: TLS
+    /// then needs the option `seed`.
+    #[cfg(feature = "tls")]
+    fn seed(&mut self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// Memory of the application: room for `N` atoms of at most `B` structures, and two TCP rings of
+/// `R` bytes.
+///
+/// With `T = f64` an atom takes 56 bytes, with `T = f32` 32.
+pub struct Memory<T, const N: usize, const B: usize, const R: usize> {
+    arrays: Storage<T, N, B>,
     neighbours: [[u32; 2]; N],
     receive: [u8; R],
     transmit: [u8; R],
@@ -47,8 +74,8 @@ pub struct Memory<const N: usize, const B: usize, const R: usize> {
     records: tls::Records,
 }
 
-impl<const N: usize, const B: usize, const R: usize> Memory<N, B, R> {
-    /// Unused memory; `const`, so that it can be a `static`.
+impl<T: Scalar, const N: usize, const B: usize, const R: usize> Memory<T, N, B, R> {
+    /// Unused memory; `const`, for a `static`.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -62,7 +89,7 @@ impl<const N: usize, const B: usize, const R: usize> Memory<N, B, R> {
     }
 }
 
-impl<const N: usize, const B: usize, const R: usize> Default for Memory<N, B, R> {
+impl<T: Scalar, const N: usize, const B: usize, const R: usize> Default for Memory<T, N, B, R> {
     fn default() -> Self {
         Self::new()
     }
@@ -71,31 +98,50 @@ impl<const N: usize, const B: usize, const R: usize> Default for Memory<N, B, R>
 /// Why the application ended; its number is the status that a host sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, defmt::Format)]
 pub enum Outcome {
-    /// The server said EXIT.
+    /// The server sent EXIT.
     Exit = 0,
-    /// The server could not be reached for as long as patience lasted.
+    /// The server could not be reached within `patience`.
     NoServer = 1,
-    /// The options make no sense.
+    /// The options are invalid.
     BadOptions = 2,
-    /// Connection after connection failed without an evaluation in between.
+    /// [`Attempts::LIMIT`] connections in a row ended before the server took a reply.
     TooManyFailures = 3,
-    /// The same, the last time because the server refused TLS: it does not know us, or not with this key.
+    /// The same, and the last time the server refused TLS: it does not know this board, or not with
+    /// this key.
     Refused = 4,
 }
 
-/// Connections in a row that may end without an evaluation, even if the server closes them in good order: one that
-/// wants nothing five times wants nothing. And the pauses after them, from the first to the longest.
-const FAILURES: u32 = 5;
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(800)];
-
-/// Serves the forces of Lennard-Jones's potential until the server says EXIT, connecting again whenever it
-/// goes away or drops the connection.
-///
-/// `arguments` are the words of [`Options::USAGE`].
-pub fn run<'w, const N: usize, const B: usize, const R: usize>(
+/// Serves Lennard-Jones's potential, with the parameters of the option `lj`. See [`run_with`].
+pub fn run<'w, T: Real, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
-    memory: &mut Memory<N, B, R>,
+    memory: &mut Memory<T, N, B, R>,
     arguments: impl IntoIterator<Item = &'w str>,
+) -> Outcome {
+    run_with(board, memory, arguments, lennard_jones)
+}
+
+/// The potential of [`run`], as [`run_with`] wants it.
+pub fn lennard_jones<'m, T: Real>(
+    options: &Options<'_>,
+    neighbours: &'m mut [u32],
+) -> LennardJones<T, &'m mut [u32]> {
+    let [sigma, epsilon, cutoff] = options.lj;
+    LennardJones::new(sigma, epsilon, cutoff)
+        .with_cutoff(options.cutoff)
+        .with_storage(neighbours)
+}
+
+/// Serves a potential until the server sends EXIT, connecting again, as [`Attempts`] allows, when
+/// it goes away. With an [`Engine`] STATUS is answered while it computes, and a server that leaves
+/// ends the computation.
+///
+/// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options
+/// and with memory for two numbers an atom, which pair potentials use to find neighbours.
+pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usize>(
+    board: impl Board,
+    memory: &'m mut Memory<P::Real, N, B, R>,
+    arguments: impl IntoIterator<Item = &'w str>,
+    potential: impl FnOnce(&Options<'_>, &'m mut [u32]) -> P,
 ) -> Outcome {
     let options = match Options::parse(arguments) {
         Ok(options) => options,
@@ -112,21 +158,14 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         #[cfg(feature = "tls")]
         records,
     } = memory;
-    let [sigma, epsilon, cutoff] = options.lj;
-    let mut application = Application {
-        driver: Driver::new().initialize(Initialize::Once),
-        arrays,
-        potential: LennardJones::new(sigma, epsilon, cutoff)
-            .with_cutoff(options.cutoff)
-            .with_storage(neighbours.as_flattened_mut()),
-    };
+    let potential = potential(&options, neighbours.as_flattened_mut());
+    let mut application = Application::new(arrays, potential);
     let mut rings = [smoltcp::iface::SocketStorage::EMPTY];
-    let deadlines = options.deadlines;
-    let mut network = Network::new(board, &mut rings, receive, transmit, deadlines);
+    let mut network = Network::new(board, &mut rings, receive, transmit, options.deadlines);
     #[cfg(feature = "tls")]
     let mut secret = match options.psk {
         None => None,
-        Some(psk) => match network.seed() {
+        Some(psk) => match options.seed.or_else(|| network.seed()) {
             Some(seed) => Some(tls::Secret::new(psk, seed, options.patience, records)),
             None => {
                 error!(
@@ -138,7 +177,7 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
     };
 
     info!("connecting to {} port {}", options.server, options.port);
-    let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());
+    let mut attempts = Attempts::new();
     while network.connect(options.server, options.port, options.patience) {
         info!("connected to {} port {}", options.server, options.port);
         #[cfg(feature = "tls")]
@@ -158,19 +197,12 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         } else {
             network.abort();
         }
-        application.driver.reset();
-        if ended.evaluations > 0 {
-            backoff.succeeded();
-            continue;
+        application.reset();
+        match attempts.ended(ended.evaluations > 0) {
+            Some(pause) => network.pause(pause.into()),
+            None if ended.refused => return Outcome::Refused,
+            None => return Outcome::TooManyFailures,
         }
-        let pause = backoff.failed();
-        if backoff.failures() == FAILURES {
-            return match ended.refused {
-                true => Outcome::Refused,
-                false => Outcome::TooManyFailures,
-            };
-        }
-        network.pause(pause.into());
     }
     warn!(
         "no server at {} port {} for {} s",
@@ -179,104 +211,4 @@ pub fn run<'w, const N: usize, const B: usize, const R: usize>(
         options.patience.secs()
     );
     Outcome::NoServer
-}
-
-/// What is the same for all connections.
-struct Application<'m, P, const N: usize, const B: usize> {
-    driver: Driver,
-    arrays: &'m mut Storage<f64, N, B>,
-    potential: P,
-}
-
-/// How a connection ended.
-#[derive(Default)]
-struct Ended {
-    evaluations: u64,
-    exit: bool,
-    /// This driver has ended it, and has read what the server had sent.
-    gave_up: bool,
-    /// The server said no before a word of the protocol was spoken. Anyone between us could have said that, so it is
-    /// believed as late as other failures are.
-    refused: bool,
-}
-
-impl<P: Potential<Real = f64>, const N: usize, const B: usize> Application<'_, P, N, B> {
-    /// Serves one connection and says what came of it.
-    fn serve(&mut self, link: &mut impl Link) -> Ended {
-        let (start, before) = (link.now(), self.driver.traffic());
-        let mut work = Work::default();
-        let result = self.compute(link, &mut work);
-        // i-PI hangs on a connection that is closed before all that it has sent is read.
-        let gave_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)))
-            && link.run(self.driver.drain()).is_ok();
-        let after = self.driver.traffic();
-        info!(
-            "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
-            work.evaluations,
-            (link.now() - start).total_micros(),
-            work.computing.total_micros(),
-            after.received - before.received,
-            after.sent - before.sent,
-        );
-        match &result {
-            Ok(Event::Exit) => info!("the server said EXIT"),
-            Ok(_) => warn!("the server closed the connection"),
-            Err(error) => warn!("{}", error),
-        }
-        Ended {
-            evaluations: work.evaluations,
-            exit: matches!(result, Ok(Event::Exit)),
-            gave_up,
-            refused: false,
-        }
-    }
-
-    /// Computes what the server asks for; the event that ended it.
-    fn compute<L: Link>(
-        &mut self,
-        link: &mut L,
-        work: &mut Work,
-    ) -> Result<Event, Error<L::Error>> {
-        let Self {
-            driver,
-            arrays,
-            potential,
-        } = self;
-        loop {
-            match link.run(arrays.receive(driver))? {
-                Event::Positions {
-                    natoms, structures, ..
-                } => {
-                    if work.atoms != natoms {
-                        match structures {
-                            1 => info!("{} atoms", natoms),
-                            _ => info!("{} atoms, {} structures at a time", natoms, structures),
-                        }
-                        work.atoms = natoms;
-                    }
-                    let start = link.now();
-                    arrays.evaluate(natoms, structures, potential)?;
-                    let time = link.now() - start;
-                    link.run(arrays.reply(driver))?;
-                    work.evaluations += structures as u64;
-                    work.computing += time;
-                    debug!(
-                        "evaluation {}: {} us",
-                        work.evaluations,
-                        time.total_micros()
-                    );
-                }
-                Event::Init { replica } => info!("replica {}", replica),
-                end => return Ok(end),
-            }
-        }
-    }
-}
-
-/// What was done over one connection.
-#[derive(Default)]
-struct Work {
-    evaluations: u64,
-    atoms: usize,
-    computing: Duration,
 }

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::task::Poll;
 
 use forcewire::smoltcp::{SocketError, poll_by};
-use forcewire::{Backoff, DeadlineTimer, Deadlines, Error, Exchange};
+use forcewire::{Backoff, DeadlineTimer, Deadlines, Driver, Error, Event, Exchange};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use {
     embedded_io::ErrorKind, forcewire::TimedOut, forcewire::Wait, smoltcp::socket::tcp::RecvError,
 };
 
-use crate::Board;
+use crate::{Board, Ethernet};
 
 /// The address that QEMU's user network gives its first guest, and its gateway.
 const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
@@ -30,16 +30,27 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long an attempt to connect, or a goodbye, may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// How long the board may sleep.
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
 /// A connection to the server.
 pub trait Link {
-    /// What becomes of it.
+    /// Its outcome.
     type Error: defmt::Format;
 
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Carries an exchange through, unless the server lets a deadline pass.
+    /// Runs an exchange to its end, unless a deadline passes.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
+
+    /// Answers what the server asks while forces are computed, then sleeps until something happens,
+    /// up to a second. How the server left, if it did.
+    ///
+    /// After GETFORCE the reply is due, even to a server that has closed its side: only a
+    /// connection that is lost is an end then.
+    fn attend(&mut self, driver: &mut Driver) -> Result<Option<Event>, Error<Self::Error>>;
 }
 
 /// A board's network with the one socket that the application has.
@@ -51,6 +62,8 @@ pub struct Network<'a, D: Board> {
     local_port: u16,
     deadlines: Deadlines,
     watch: DeadlineTimer,
+    /// The longest sleep that is allowed next.
+    nap: Duration,
     #[cfg(feature = "tls")]
     due: Option<Instant>,
 }
@@ -63,11 +76,11 @@ impl<'a, D: Board> Network<'a, D> {
         transmit: &'a mut [u8],
         deadlines: Deadlines,
     ) -> Self {
-        let mut config = Config::new(EthernetAddress(board.address()).into());
+        let mut config = Config::new(EthernetAddress(board.ethernet().address()).into());
         let now = board.now();
         // Differs from start to start as much as a clock does: local ports must not repeat at once.
         config.random_seed = now.total_micros().unsigned_abs();
-        let mut interface = Interface::new(config, &mut board, now);
+        let mut interface = Interface::new(config, board.ethernet(), now);
         interface.update_ip_addrs(|addresses| {
             let _ = addresses.push(IpCidr::Ipv4(ADDRESS));
         });
@@ -77,7 +90,7 @@ impl<'a, D: Board> Network<'a, D> {
         // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // A server that is gone without a word would be waited for for ever. One that only thinks answers these.
+        // Notices a server whose host is unreachable. One that only thinks answers these.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
@@ -91,6 +104,7 @@ impl<'a, D: Board> Network<'a, D> {
             local_port,
             deadlines,
             watch: DeadlineTimer::new(deadlines),
+            nap: SHORTEST_NAP,
             #[cfg(feature = "tls")]
             due: None,
         }
@@ -108,7 +122,7 @@ impl<'a, D: Board> Network<'a, D> {
             let begun = socket.connect(context, (server, port), local_port).is_ok();
             let until = self.now() + ATTEMPT;
             while begun && self.state() == State::SynSent && self.now() < until {
-                self.turn();
+                self.turn(Some(until));
             }
             if self.state() == State::Established {
                 self.watch = DeadlineTimer::new(self.deadlines);
@@ -126,7 +140,7 @@ impl<'a, D: Board> Network<'a, D> {
     pub fn pause(&mut self, time: Duration) {
         let until = self.now() + time;
         while self.now() < until {
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
@@ -136,12 +150,12 @@ impl<'a, D: Board> Network<'a, D> {
         let until = self.now() + ATTEMPT;
         let through = |state| matches!(state, State::Closed | State::TimeWait | State::FinWait2);
         while !through(self.state()) && self.now() < until {
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
-    /// Closes the connection and waits for the peer to do the same, which shows that it has read the end of it. A reset
-    /// before that would be the first thing that it reads.
+    /// Closes the connection and waits for the peer to do the same, which shows that it has read
+    /// the end of it. A reset before that would be the first thing that it reads.
     pub fn part(&mut self) {
         self.close();
         let until = self.now() + ATTEMPT;
@@ -149,11 +163,11 @@ impl<'a, D: Board> Network<'a, D> {
             if self.now() >= until {
                 return self.abort();
             }
-            self.turn();
+            self.turn(Some(until));
         }
     }
 
-    /// Gives the connection up at once, and says so to the peer.
+    /// Resets the connection at once.
     pub fn abort(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).abort();
         self.poll();
@@ -165,13 +179,29 @@ impl<'a, D: Board> Network<'a, D> {
 
     fn poll(&mut self) -> PollResult {
         let now = self.board.now();
-        self.interface.poll(now, &mut self.board, &mut self.sockets)
+        self.interface
+            .poll(now, self.board.ethernet(), &mut self.sockets)
     }
 
-    /// Moves frames; waits for the next one if there were none.
-    fn turn(&mut self) {
-        if self.poll() == PollResult::None {
-            self.board.wait();
+    /// Moves frames. If there was none, sleeps until one comes, until a timer of TCP or until this
+    /// moment.
+    ///
+    /// Each sleep in a row is at most twice as long as the one before. An idle board sleeps; a
+    /// missed interrupt costs no more than the time that had passed. QEMU misses some: its user
+    /// network notices that the host has accepted a connection, or that there is room in a full
+    /// window, when something else wakes QEMU (7.2, `net/slirp.c`).
+    fn turn(&mut self, until: Option<Instant>) {
+        if self.poll() != PollResult::None {
+            self.nap = SHORTEST_NAP;
+            return;
+        }
+        let now = self.now();
+        let timer = self.interface.poll_at(now, &self.sockets);
+        let nap = now + self.nap;
+        let until = [timer, until].into_iter().flatten().fold(nap, Instant::min);
+        if until > now {
+            self.board.wait(until);
+            self.nap = (self.nap * 2).min(LONGEST_NAP);
         }
     }
 }
@@ -188,12 +218,29 @@ impl<D: Board> Link for Network<'_, D> {
             let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);
             if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
-                // What was queued last leaves now; it must not wait for the next exchange.
+                // What was queued last is sent now; it must not wait for the next exchange.
                 self.poll();
                 return Ok(output);
             }
-            self.turn();
+            let due = self.watch.due().map(|due| Instant::ZERO + due.into());
+            self.turn(due);
         }
+    }
+
+    fn attend(&mut self, driver: &mut Driver) -> Result<Option<Event>, Error<SocketError>> {
+        let now = (self.now() - Instant::ZERO).into();
+        let socket = self.sockets.get_mut::<Socket>(self.socket);
+        if let Poll::Ready(Some(end)) =
+            poll_by(socket, driver.await_getforce(), &mut self.watch, now)?
+        {
+            return Ok(Some(end));
+        }
+        if !socket.may_send() {
+            return Err(Error::Transport(SocketError::ConnectionLost));
+        }
+        let due = self.watch.due().map(|due| Instant::ZERO + due.into());
+        self.turn(due);
+        Ok(None)
     }
 }
 
@@ -221,7 +268,7 @@ impl<D: Board> Network<'_, D> {
         self.watch.check((self.now() - Instant::ZERO).into())
     }
 
-    /// Some bytes, at least one; 0 behind the last.
+    /// Some bytes, at least one; 0 after the last.
     pub fn receive(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
         self.patiently(|socket| match socket.recv_slice(bytes) {
             Err(RecvError::Finished) => Ok(Some(0)),
@@ -238,7 +285,12 @@ impl<D: Board> Network<'_, D> {
         })
     }
 
-    /// Lets leave what is queued, as far as the server takes it.
+    /// Sleeps until something happens.
+    pub fn doze(&mut self) {
+        self.turn(None);
+    }
+
+    /// Sends what is queued, as far as the server takes it.
     pub fn flush(&mut self) {
         self.poll();
     }
@@ -254,7 +306,7 @@ impl<D: Board> Network<'_, D> {
             if self.due.is_some_and(|due| self.now() >= due) {
                 return Err(ErrorKind::TimedOut);
             }
-            self.turn();
+            self.turn(self.due);
         }
     }
 }

@@ -1,13 +1,14 @@
-//! What the application is told when it starts.
+//! The options of the application.
 
 use core::fmt;
 use core::net::Ipv4Addr;
+use core::num::NonZeroU16;
 
 use forcewire::Deadlines;
 use forcewire::potential::Cutoff;
 use smoltcp::time::Duration;
 
-/// Where the server is and what to compute.
+/// The address of the server, and the potential.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options<'a> {
     /// The server's address. QEMU's user network shows the host's loopback as 10.0.2.2.
@@ -16,15 +17,17 @@ pub struct Options<'a> {
     pub port: u16,
     /// σ, ε and the cutoff of Lennard-Jones's potential, in bohr and hartree; those of argon.
     pub lj: [f64; 3],
-    /// What the potential does at the cutoff.
+    /// The treatment of the cutoff.
     pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
-    /// How long to wait for it once it is reached. A server may well take its time before its first message and
-    /// between two, and may not stop in the middle of one.
+    /// How long to wait for it once it is reached. A server may well take its time before its first
+    /// message and between two, and may not stop in the middle of one.
     pub deadlines: Deadlines,
-    /// Who we are to a server that speaks TLS, if it does.
+    /// The identity and the key for TLS, if it is used.
     pub psk: Option<Psk<'a>>,
+    /// Random bytes for an emulated board, which has no source of them.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// An identity and the key that goes with it: a line of the file that stunnel calls `PSKsecrets`.
@@ -52,6 +55,7 @@ impl Default for Options<'_> {
             patience: Duration::from_secs(30),
             deadlines: Deadlines::NONE.message(core::time::Duration::from_secs(60)),
             psk: None,
+            seed: None,
         }
     }
 }
@@ -60,22 +64,20 @@ impl<'a> Options<'a> {
     /// What [`parse`](Self::parse) understands.
     pub const USAGE: &'static str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted \
         patience=SECONDS handshake=SECONDS message=SECONDS evaluation=SECONDS, and with the feature `tls` \
-        tls=IDENTITY:KEY, a key of 64 hexadecimal digits";
+        tls=IDENTITY:KEY seed=RANDOM, both of 64 hexadecimal digits";
 
     /// Reads options; what is not named keeps its default.
     ///
     /// # Errors
     ///
-    /// The word that makes no sense; of one that may hold a key, its name.
+    /// The invalid word; of one that may hold a secret, its name.
     pub fn parse(words: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let mut options = Self::default();
         for word in words {
-            let told = if word.starts_with("tls=") {
-                "tls="
-            } else {
-                word
-            };
-            options.set(word).ok_or(told)?;
+            let shown = ["tls=", "seed="]
+                .into_iter()
+                .find(|name| word.starts_with(name));
+            options.set(word).ok_or(shown.unwrap_or(word))?;
         }
         Ok(options)
     }
@@ -83,13 +85,15 @@ impl<'a> Options<'a> {
     fn set(&mut self, word: &'a str) -> Option<()> {
         match word.split_once('=')? {
             ("server", text) => self.server = text.parse().ok()?,
-            ("port", text) => self.port = text.parse().ok()?,
+            // Nothing listens on port 0: it stands for "any" where a program binds.
+            ("port", text) => self.port = text.parse::<NonZeroU16>().ok()?.get(),
             ("lj", text) => {
                 let mut numbers = text.split(',');
                 for parameter in &mut self.lj {
                     *parameter = numbers.next()?.parse().ok()?;
                 }
-                if numbers.next().is_some() {
+                let valid = |number: &f64| number.is_finite() && *number > 0.0;
+                if numbers.next().is_some() || !self.lj.iter().all(valid) {
                     return None;
                 }
             }
@@ -97,17 +101,18 @@ impl<'a> Options<'a> {
             ("cutoff", "truncated") => self.cutoff = Cutoff::Truncated,
             ("cutoff", "shifted") => self.cutoff = Cutoff::Shifted,
             ("patience", text) => self.patience = seconds(text)?,
-            ("handshake", text) => self.deadlines.handshake = Some(seconds(text)?.into()),
-            ("message", text) => self.deadlines.message = Some(seconds(text)?.into()),
-            ("evaluation", text) => self.deadlines.evaluation = Some(seconds(text)?.into()),
+            ("handshake", text) => self.deadlines.handshake = Some(limit(text)?),
+            ("message", text) => self.deadlines.message = Some(limit(text)?),
+            ("evaluation", text) => self.deadlines.evaluation = Some(limit(text)?),
             #[cfg(feature = "tls")]
             ("tls", text) => {
                 let (identity, digits) = text.split_once(':')?;
-                let mut key = [0; 32];
-                let decoded = base16ct::mixed::decode(digits, &mut key).ok()?;
-                (decoded.len() == key.len() && !identity.is_empty()).then_some(())?;
+                (!identity.is_empty()).then_some(())?;
+                let key = secret(digits)?;
                 self.psk = Some(Psk { identity, key });
             }
+            #[cfg(feature = "tls")]
+            ("seed", digits) => self.seed = Some(secret(digits)?),
             _ => return None,
         }
         Some(())
@@ -118,6 +123,20 @@ fn seconds(text: &str) -> Option<Duration> {
     // As many as a clock of microseconds can count.
     let seconds = text.parse::<u32>().ok()?;
     Some(Duration::from_secs(seconds.into()))
+}
+
+/// A deadline. One of zero would pass before anything can come.
+fn limit(text: &str) -> Option<core::time::Duration> {
+    let limit = seconds(text)?;
+    (limit > Duration::ZERO).then_some(limit.into())
+}
+
+/// 32 bytes in 64 hexadecimal digits. All zeros are a place that nobody has filled in.
+#[cfg(feature = "tls")]
+fn secret(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let decoded = base16ct::mixed::decode(digits, &mut bytes).ok()?;
+    (decoded.len() == 32 && bytes != [0; 32]).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -143,12 +162,20 @@ mod tests {
         for word in [
             "31415",
             "port=",
+            "port=0",
             "port=65536",
             "lj=1,2",
             "lj=1,2,3,4",
+            "lj=-1,-1,-1",
+            "lj=0,1,1",
+            "lj=1,1,0",
+            "lj=NaN,1,1",
+            "lj=1,inf,1",
+            "lj=1,1,1e999",
             "server=localhost",
             "cutoff=",
             "message=-1",
+            "message=0",
             "patience=4294967296",
             "-v",
         ] {
@@ -177,6 +204,21 @@ mod tests {
         for end in [0, 4, 5, 10, word.len() - 1] {
             assert_eq!(Options::parse([&word[..end.max(4)]]), Err("tls="));
         }
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn zeros_are_neither_a_key_nor_a_seed() {
+        let zeros = [
+            "tls=water:0000000000000000000000000000000000000000000000000000000000000000",
+            "seed=0000000000000000000000000000000000000000000000000000000000000000",
+        ];
+        assert_eq!(Options::parse([zeros[0]]), Err("tls="));
+        assert_eq!(Options::parse([zeros[1]]), Err("seed="));
+        let seed = "seed=0000000000000000000000000000000000000000000000000000000000000001";
+        let mut expected = [0; 32];
+        expected[31] = 1;
+        assert_eq!(Options::parse([seed]).unwrap().seed, Some(expected));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! TLS 1.3 with a pre-shared key, between the network's connection and the protocol.
 //!
-//! No certificate is looked at, and none is needed: all secrets of a connection come from the key (RFC 8446, 7.1), so a
-//! server that has not the key can't finish the handshake.
+//! No certificate is checked, and none is needed: all secrets of a connection come from the key
+//! (RFC 8446, 7.1), so a server without the key can't finish the handshake.
 
 use core::cell::RefCell;
 
@@ -10,15 +10,17 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use embedded_tls::blocking::{Aes128GcmSha256, TlsConfig, TlsConnection, TlsContext};
 use embedded_tls::{CryptoProvider, TlsError};
 use forcewire::blocking::{self, Transport};
-use forcewire::{Error, Exchange, Wait};
+use forcewire::{Driver, Error, Event, Exchange, Wait};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
 
+use crate::application::Ended;
 use crate::network::{Link, Network};
-use crate::{Board, Ended, Psk};
+use crate::{Board, Psk};
 
-/// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are as long as we like.
+/// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are
+/// as long as we like.
 pub struct Records {
     received: [u8; 16_640],
     sent: [u8; 4096],
@@ -33,7 +35,7 @@ impl Records {
     }
 }
 
-/// What TLS takes, for one connection after the other.
+/// The memory of TLS, for one connection after the other.
 pub struct Secret<'a> {
     psk: Psk<'a>,
     random: ChaCha20Rng,
@@ -56,7 +58,7 @@ impl<'a> Secret<'a> {
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Shakes hands over a new connection, serves it, and says goodbye; or says why not.
+/// Shakes hands over a new connection, serves it, and closes TLS; or returns why not.
 pub fn over<D: Board>(
     network: &mut Network<'_, D>,
     secret: &mut Secret<'_>,
@@ -64,7 +66,7 @@ pub fn over<D: Board>(
 ) -> Ended {
     let start = network.now();
     network.until(start + secret.patience);
-    // TLS owns its connection while it lasts, and we have to tell that how long to wait.
+    // TLS owns its connection while it lasts, and that connection needs the time limit.
     let network = &RefCell::new(network);
     let Records { received, sent } = &mut *secret.records;
     let mut connection = TlsConnection::new(Socket(network), received, sent);
@@ -108,7 +110,8 @@ pub struct Tls<'a, 'n, D: Board> {
 }
 
 impl<'a, 'n, D: Board> Tls<'a, 'n, D> {
-    /// Lets TLS do something for which it may have to wait, no longer than the server has time for that.
+    /// Lets TLS do something for which it may have to wait, no longer than the server has time for
+    /// that.
     fn patiently<T>(
         &mut self,
         wait: &Wait,
@@ -136,6 +139,12 @@ impl<D: Board> Link for Tls<'_, '_, D> {
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Failed>> {
         blocking::run(self, transfer).map_err(|error| error.map_transport(Failed))
     }
+
+    /// TLS reads whole records and waits for them, so nothing is read before the forces are there.
+    fn attend(&mut self, _: &mut Driver) -> Result<Option<Event>, Error<Failed>> {
+        self.network.borrow_mut().doze();
+        Ok(None)
+    }
 }
 
 impl<D: Board> Transport for Tls<'_, '_, D> {
@@ -143,7 +152,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
 
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<TlsError>> {
         match self.patiently(wait, |connection| connection.read(buffer)) {
-            // The server said that this is all; a connection that just ends is an error.
+            // The server has closed TLS; a connection that just ends is an error.
             Err(Error::Transport(TlsError::ConnectionClosed)) => Ok(0),
             result => result,
         }
@@ -158,7 +167,8 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Random numbers, and neither a certificate nor a look at the server's: code that can't run is not linked.
+/// Supplies random numbers, but no certificate and no check of the server's, so that code is not
+/// linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 
 impl CryptoProvider for NoCertificates<'_> {
@@ -194,7 +204,7 @@ impl<D: Board> Write for Socket<'_, '_, D> {
     }
 }
 
-/// What became of TLS.
+/// The outcome of TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct Failed(TlsError);
 

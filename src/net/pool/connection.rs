@@ -44,7 +44,7 @@ pub(super) struct Connection {
     pub(super) scheduled: bool,
     /// Atoms of the structures that it was given.
     pub(super) natoms: Option<usize>,
-    /// What the poll wakes it for.
+    /// The events that it is polled for.
     pub(super) interest: Interest,
 
     socket: Socket,
@@ -53,20 +53,25 @@ pub(super) struct Connection {
     held: Vec<u8>,
     server: Server,
     mode: Mode,
+<<<<<<< HEAD
     /// What it computes: nothing, a task, or the tasks of a batch.
     #[allow(clippy::vec_box)] // the queue's boxes
     work: Vec<Box<Task>>,
+=======
+    /// Its work: nothing, a task, or the tasks of a batch.
+    work: Vec<Task>,
+>>>>>>> main
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
 
-    /// The kernel has no more bytes for us until it says so.
+    /// The kernel has no more bytes until the next event.
     drained: bool,
-    /// The driver has closed its side: the kernel will not say so again.
+    /// The driver has closed its side; the kernel reports that once.
     closing: bool,
     /// There was more to do than a turn allows.
     unfinished: bool,
-    /// It has not taken all that there is to be sent.
+    /// It has not taken all that is to be sent.
     blocked: bool,
     /// Since when it computes, or has computed.
     since: Instant,
@@ -166,7 +171,7 @@ impl Connection {
         self.unfinished
     }
 
-    /// It has not taken all that there is to be sent: to be woken when it does.
+    /// It has not taken all that is to be sent: polls until it can.
     pub(super) const fn is_blocked(&self) -> bool {
         self.blocked
     }
@@ -232,9 +237,14 @@ impl Connection {
         (self.stage == Stage::Computing).then(|| self.since.elapsed())
     }
 
+<<<<<<< HEAD
     /// What it was to compute and has not.
     #[allow(clippy::vec_box)] // the queue's boxes
     pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
+=======
+    /// Its jobs without an answer.
+    pub(super) fn take_back(&mut self) -> Vec<Task> {
+>>>>>>> main
         core::mem::take(&mut self.work)
     }
 
@@ -390,7 +400,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// What follows when it has nothing to do.
+    /// The next exchange when it has nothing to do.
     const fn free(&self) -> Stage {
         match self.dismissed {
             true => Stage::Leaving,
@@ -431,8 +441,7 @@ impl Connection {
             let answered = Answered {
                 ticket: task.ticket,
                 job: task.job,
-                energy: answer.energy,
-                virial: answer.virial,
+                evaluation: answer.evaluation,
                 extras,
                 extras_sent: answer.extras_sent(),
                 driver: self.id,

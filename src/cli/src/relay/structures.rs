@@ -11,7 +11,7 @@ use crate::say::{Failure, say};
 /// A request, and what is known of it.
 #[derive(Default)]
 pub struct Structures {
-    /// Which place each job's answer has.
+    /// The index of each job's answer.
     waiting: HashMap<Ticket, usize>,
     answers: Vec<Option<Answered>>,
     /// The place in `answers` of each structure. One that is the same as the one before it, as i-PI
@@ -76,10 +76,7 @@ impl Structures {
             let Some(answer) = self.answers.get(*place).and_then(Option::as_ref) else {
                 continue;
             };
-            evaluations.push(Evaluation {
-                energy: answer.energy,
-                virial: answer.virial,
-            });
+            evaluations.push(answer.evaluation);
             forces.extend_from_slice(&answer.job.forces);
             if answer.extras.len() == answer.extras_sent {
                 extras.push(answer.extras.as_slice());

@@ -1,8 +1,10 @@
 //! SMSC's LAN9118 Ethernet controller, polled, for smoltcp.
 //!
-//! Register numbers and bits: SMSC LAN9118 datasheet, chapter 5. QEMU 7.2's model (`hw/net/lan9118.c`) has a
-//! receive FIFO of about 10 KiB and drops what doesn't fit: keep TCP's receive window under 8 KiB.
+//! Register numbers and bits: SMSC LAN9118 datasheet, chapter 5. QEMU 7.2's model
+//! (`hw/net/lan9118.c`) has a receive FIFO of about 10 KiB and drops what doesn't fit: keep TCP's
+//! receive window under 8 KiB.
 
+use forcewire_boards::Ethernet;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
@@ -36,12 +38,11 @@ mod register {
     pub const HW_CFG: usize = 0x74;
     pub const RX_FIFO_INF: usize = 0x7c;
     pub const TX_FIFO_INF: usize = 0x80;
-    pub const FREE_RUN: usize = 0x9c;
     pub const MAC_CSR_CMD: usize = 0xa4;
     pub const MAC_CSR_DATA: usize = 0xa8;
 }
 
-/// Numbers of the MAC's own registers.
+/// Numbers of the MAC's registers.
 mod mac {
     pub const CR: u32 = 1;
     pub const ADDRH: u32 = 2;
@@ -50,7 +51,8 @@ mod mac {
 
 impl Registers {
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the controller's.
+        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the
+        // controller's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
 
@@ -111,7 +113,7 @@ impl Registers {
 }
 
 impl Lan9118 {
-    /// Resets the controller and switches both directions on. None if there is no such thing.
+    /// Resets the controller and switches both directions on. `None` if there is no such device.
     ///
     /// # Safety
     ///
@@ -136,21 +138,17 @@ impl Lan9118 {
             sent: [0; 1520],
         })
     }
+}
 
+impl Ethernet for Lan9118 {
     /// The address that the EEPROM or the emulator gave it.
-    pub fn address(&self) -> [u8; 6] {
+    fn address(&self) -> [u8; 6] {
         let [a, b, c, d] = self.registers.read_mac(mac::ADDRL).to_le_bytes();
         let [e, f, ..] = self.registers.read_mac(mac::ADDRH).to_le_bytes();
         [a, b, c, d, e, f]
     }
 
-    /// Ticks of 40 ns since the reset, modulo 2^32.
-    pub fn ticks(&self) -> u32 {
-        self.registers.read(register::FREE_RUN)
-    }
-
-    /// Whether a frame is here. If not, the next one interrupts.
-    pub fn idle(&mut self) -> bool {
+    fn idle(&mut self) -> bool {
         self.registers.write(register::INT_STS, !0);
         self.registers.waiting() == 0
     }

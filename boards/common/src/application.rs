@@ -1,0 +1,139 @@
+//! One connection after the other: what is computed over each, and how it ended.
+
+use defmt::{debug, info, warn};
+use forcewire::{Driver, Error, Event, Header, Initialize, Storage};
+use smoltcp::time::Duration;
+
+use crate::engine::{Attended, Engine};
+use crate::network::Link;
+
+/// What all connections share.
+pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
+    driver: Driver,
+    arrays: &'m mut Storage<P::Real, N, B>,
+    potential: P,
+}
+
+/// How a connection ended.
+#[derive(Default)]
+pub struct Ended {
+    /// Evaluations whose reply the server took.
+    pub evaluations: u64,
+    /// The server sent EXIT.
+    pub exit: bool,
+    /// This driver ended the connection, and has read what the server had sent.
+    pub gave_up: bool,
+    /// The server refused before the protocol began. Anyone on the way could have sent that, so it
+    /// counts as any other failure.
+    pub refused: bool,
+}
+
+impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
+    pub fn new(arrays: &'m mut Storage<P::Real, N, B>, potential: P) -> Self {
+        Self {
+            driver: Driver::new().initialize(Initialize::Once),
+            arrays,
+            potential,
+        }
+    }
+
+    /// Prepares for the next connection.
+    pub fn reset(&mut self) {
+        self.driver.reset();
+    }
+
+    /// Serves one connection to its end.
+    pub fn serve(&mut self, link: &mut impl Link) -> Ended {
+        let (start, before) = (link.now(), self.driver.traffic());
+        let mut work = Work::default();
+        let result = self.compute(link, &mut work);
+        // i-PI hangs on a connection that is closed before all that it has sent is read.
+        let gave_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)))
+            && link.run(self.driver.drain()).is_ok();
+        let after = self.driver.traffic();
+        info!(
+            "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
+            work.evaluations,
+            (link.now() - start).total_micros(),
+            work.computing.total_micros(),
+            after.received - before.received,
+            after.sent - before.sent,
+        );
+        match &result {
+            Ok(Event::Exit) => info!("the server said EXIT"),
+            Ok(_) => warn!("the server closed the connection"),
+            Err(error) => warn!("{}", error),
+        }
+        Ended {
+            evaluations: work.evaluations,
+            exit: matches!(result, Ok(Event::Exit)),
+            gave_up,
+            refused: false,
+        }
+    }
+
+    /// Computes what the server asks for, until the event that ends it.
+    fn compute<L: Link>(
+        &mut self,
+        link: &mut L,
+        work: &mut Work,
+    ) -> Result<Event, Error<L::Error>> {
+        let Self {
+            driver,
+            arrays,
+            potential,
+        } = self;
+        loop {
+            match link.run(arrays.receive(driver))? {
+                Event::Positions {
+                    natoms, structures, ..
+                } => {
+                    if work.atoms != natoms {
+                        match structures {
+                            1 => info!("{} atoms", natoms),
+                            _ => info!("{} atoms, {} structures at a time", natoms, structures),
+                        }
+                        work.atoms = natoms;
+                    }
+                    let start = link.now();
+                    let mut attended = Attended {
+                        engine: &mut *potential,
+                        link: &mut *link,
+                        driver: &mut *driver,
+                        left: None,
+                    };
+                    let result = arrays.evaluate(natoms, structures, &mut attended);
+                    if let Some(left) = attended.left {
+                        info!("the computation was stopped");
+                        return left;
+                    }
+                    result?;
+                    let time = link.now() - start;
+                    link.run(arrays.reply(driver))?;
+                    if driver.status() == Header::HaveData {
+                        // The server closed without asking for the forces; the next exchange
+                        // reports that.
+                        continue;
+                    }
+                    work.evaluations += structures as u64;
+                    work.computing += time;
+                    debug!(
+                        "evaluation {}: {} us",
+                        work.evaluations,
+                        time.total_micros()
+                    );
+                }
+                Event::Init { replica } => info!("replica {}", replica),
+                end => return Ok(end),
+            }
+        }
+    }
+}
+
+/// The work done over one connection.
+#[derive(Default)]
+struct Work {
+    evaluations: u64,
+    atoms: usize,
+    computing: Duration,
+}

@@ -1,0 +1,54 @@
+//! Time since the start: SysTick, 24 bits that an exception extends to 64.
+//!
+//! The exception comes each time that the counter wraps (every 0.67 s at 25 MHz), also while the
+//! application computes. So no time is lost however seldom the clock is read. Time would be lost
+//! only if an emulator stopped the core for two wraps; with a tick each millisecond a busy host
+//! lost some in every run.
+
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m::peripheral::{SCB, SYST};
+
+const BITS: u32 = 24;
+const MASK: u32 = (1 << BITS) - 1;
+
+static WRAPS: AtomicU32 = AtomicU32::new(0);
+
+/// Starts the clock at zero.
+pub(crate) fn start(timer: &mut SYST) {
+    timer.set_clock_source(SystClkSource::Core);
+    timer.set_reload(MASK);
+    timer.clear_current();
+    timer.enable_counter();
+    timer.enable_interrupt();
+}
+
+/// Ticks of the core's clock since the start.
+pub fn ticks() -> u64 {
+    cortex_m::interrupt::free(|_| {
+        let (mut wraps, mut counter) = (WRAPS.load(Relaxed), counter());
+        if SCB::is_pendst_pending() {
+            // Wrapped after interrupts were off, so the exception has not counted it.
+            wraps = wraps.wrapping_add(1);
+            counter = self::counter();
+        }
+        u64::from(wraps) << BITS | u64::from(counter)
+    })
+}
+
+/// The timer counts down. At 0 it stays for a tick, and QEMU 7.2 until the exception is pending: it
+/// is asked again.
+fn counter() -> u32 {
+    loop {
+        let counter = SYST::get_current();
+        if counter != 0 {
+            return MASK - counter;
+        }
+    }
+}
+
+#[cortex_m_rt::exception]
+fn SysTick() {
+    WRAPS.fetch_add(1, Relaxed);
+}

@@ -1,0 +1,15 @@
+#include "attempts.h"
+
+enum { LIMIT = 5, FIRST = 100 };
+
+bool attempts_ended(attempts_t *attempts, bool replied, uint32_t *pause)
+{
+    *pause = FIRST;
+    if (replied) {
+        attempts->failures = 0;
+        return true;
+    }
+    // 100, 200, 400 and 800 ms; there is no fifth.
+    *pause <<= attempts->failures;
+    return ++attempts->failures < LIMIT;
+}

@@ -1,0 +1,133 @@
+//! The image of core 1: computes what core 0 asks for, and sleeps.
+//!
+//! The doorbell interrupts whatever the core does, and is never returned from: the core forgets
+//! what it was computing and looks into the mailbox again, with an empty stack. So a job that core
+//! 0 has withdrawn ends at once, also after a fault or a panic, and no number of it outlives it: a
+//! job keeps nothing but its arrays, and owns nothing that would have to be dropped.
+
+#![no_std]
+#![no_main]
+
+use core::arch::global_asm;
+use core::panic::PanicInfo;
+
+use cortex_m::peripheral::NVIC;
+use mps2_an521_engine::{Doorbell, Mailbox, Outcome};
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    if let Some(core) = cortex_m::Peripherals::take() {
+        // Safety: what an interrupt ends is never continued, so it need not save the FPU's
+        // registers; and a stack that overflows is a fault.
+        unsafe {
+            core.FPU.fpccr.modify(|control| control & !(ASPEN | LSPEN));
+            cortex_m::register::msplim::write((&raw const _stack_end).addr() as u32);
+            NVIC::unmask(Line);
+        }
+    }
+    serve()
+}
+
+/// Bits of FPCCR (Armv8-M ARM, D1.2.102): an exception saves the FPU's registers, or may later.
+const ASPEN: u32 = 1 << 31;
+const LSPEN: u32 = 1 << 30;
+
+unsafe extern "C" {
+    static _stack_end: u32;
+}
+
+/// Does the current job, then sleeps until the doorbell starts this again.
+extern "C" fn serve() -> ! {
+    // Safety: this is core 1.
+    if let Some((number, job)) = unsafe { Mailbox::shared() }.next() {
+        // Safety: core 0 leaves the arrays alone until it has the outcome, or the doorbell has
+        // rung.
+        let outcome = match unsafe { job.run() } {
+            Ok(evaluation) => Outcome::success(&evaluation),
+            Err(error) => Outcome::failure(error),
+        };
+        // Safety: this is core 1.
+        unsafe { Mailbox::shared() }.answer(number, outcome);
+        Doorbell::CORE_0.ring();
+    }
+    sleep()
+}
+
+/// Fails the job that is wanted.
+fn fail(reason: impl core::fmt::Display) -> ! {
+    // Safety: this is core 1.
+    let mailbox = unsafe { Mailbox::shared() };
+    if let Some((number, _)) = mailbox.next() {
+        mailbox.answer(number, Outcome::failure(reason));
+        Doorbell::CORE_0.ring();
+    }
+    sleep()
+}
+
+extern "C" fn faulted() -> ! {
+    fail("core 1 has a fault, or its stack has overflowed")
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    fail(format_args!("core 1 {}", info))
+}
+
+fn sleep() -> ! {
+    loop {
+        cortex_m::asm::wfi();
+    }
+}
+
+// Both handlers return to a function and not to where they came from: the frame that the exception
+// pushed is forgotten with all of the stack, and one for that function takes its place. Of it only
+// the last two words matter, the function and EPSR.T (Armv8-M ARM, B3.22). Bit 4 of the link
+// register is set if the frame has no registers of the FPU.
+global_asm!(
+    ".section .text.handlers, \"ax\"",
+    ".global DefaultHandler, HardFault",
+    ".type DefaultHandler, %function",
+    ".type HardFault, %function",
+    ".thumb_func",
+    "DefaultHandler:",
+    "ldr r0, =_stack_start",
+    "mov sp, r0",
+    "push {{r0, lr}}",
+    "bl {silence}",
+    "pop {{r0, lr}}",
+    "ldr r1, ={serve}",
+    "b 0f",
+    ".thumb_func",
+    "HardFault:",
+    "ldr r1, ={faulted}",
+    "0:",
+    "ldr r0, =_stack_start",
+    "subs r0, #32",
+    "mov sp, r0",
+    "bic r1, #1",
+    "str r1, [r0, #24]",
+    "mov r1, #1 << 24",
+    "str r1, [r0, #28]",
+    "orr lr, #1 << 4",
+    "bx lr",
+    ".ltorg",
+    silence = sym silence,
+    serve = sym serve,
+    faulted = sym faulted,
+);
+
+/// Before the mailbox is looked into: what is wanted after that rings again.
+extern "C" fn silence() {
+    Doorbell::CORE_1.silence();
+}
+
+/// The doorbell's interrupt.
+#[derive(Clone, Copy)]
+struct Line;
+
+// Safety: the number is the machine's.
+unsafe impl cortex_m::interrupt::InterruptNumber for Line {
+    fn number(self) -> u16 {
+        Doorbell::LINE
+    }
+}

@@ -1,0 +1,103 @@
+//! Core 1 as core 0 sees it: an engine that computes Lennard-Jones's potential.
+
+use core::ops::ControlFlow;
+
+use forcewire::{Cell, Evaluation, PotentialError};
+use forcewire_boards::{Engine, Options};
+use forcewire_cortex_m::clock;
+use mps2_an521_engine::{Doorbell, Job, Mailbox, Parameters};
+
+/// The interrupt with which core 1 reports that it is done.
+pub const LINE: u16 = Doorbell::LINE;
+
+/// INITSVTOR1, where core 1 finds its vectors, and CPUWAIT, a bit for each core that does not run
+/// yet (Arm 101104, "System control register block").
+const INITSVTOR1: *mut u32 = 0x5002_1114 as *mut u32;
+const CPUWAIT: *mut u32 = 0x5002_1118 as *mut u32;
+
+/// Where the image of core 1 begins (engine/memory.x).
+const IMAGE: u32 = 0x1020_0000;
+
+/// How long core 1 may take to look into the mailbox: 5 s. It takes microseconds, but an emulator
+/// may be busy.
+const LIMIT: u64 = 100_000_000;
+
+/// The other core. It uses arrays where they are; none is copied.
+pub struct Core1<'m> {
+    mailbox: &'static Mailbox,
+    parameters: Parameters,
+    boxes: &'m mut [u32],
+}
+
+impl<'m> Core1<'m> {
+    /// Starts the core.
+    ///
+    /// # Safety
+    ///
+    /// This must run on core 0 of an AN521, once.
+    pub unsafe fn start(options: &Options<'_>, boxes: &'m mut [u32]) -> Self {
+        // Safety: the caller ensures it.
+        let mailbox = unsafe { Mailbox::shared() };
+        mailbox.reset();
+        Doorbell::CORE_0.silence();
+        // Safety: the registers are there, and the image is linked for this address.
+        unsafe {
+            INITSVTOR1.write_volatile(IMAGE);
+            CPUWAIT.write_volatile(0);
+        }
+        Self {
+            mailbox,
+            parameters: Parameters::new(options.lj, options.cutoff),
+            boxes,
+        }
+    }
+
+    /// Rings core 1 and waits until it has looked into the mailbox. Otherwise it would be unknown
+    /// what it does with the arrays, so the board ends.
+    fn ring(&self) {
+        Doorbell::CORE_1.ring();
+        let start = clock::ticks();
+        while !self.mailbox.seen() {
+            if clock::ticks() - start > LIMIT {
+                defmt::error!("core 1 does not answer: is its image at {=u32:#x}?", IMAGE);
+                forcewire_semihosted::fault()
+            }
+        }
+    }
+}
+
+impl Engine for Core1<'_> {
+    type Real = f64;
+
+    fn evaluate(
+        &mut self,
+        cell: &Cell,
+        positions: &[[f64; 3]],
+        forces: &mut [[f64; 3]],
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Evaluation>, PotentialError> {
+        let job = Job::new(self.parameters, cell, positions, forces, self.boxes)
+            .ok_or(PotentialError::LengthMismatch)?;
+        // Safety: the arrays are borrowed until this returns, and by then core 1 has answered, or
+        // has seen that the job is withdrawn.
+        let number = unsafe { self.mailbox.post(job) }.ok_or(PotentialError::Failed(
+            "core 1 is not done with the last job",
+        ))?;
+        self.ring();
+        loop {
+            if let Some(outcome) = self.mailbox.take(number) {
+                Doorbell::CORE_0.silence();
+                return outcome.evaluation().map(Some).map_err(|reason| {
+                    defmt::warn!("core 1: {=str}", reason);
+                    PotentialError::Failed("core 1 has no forces for these positions")
+                });
+            }
+            if meanwhile().is_break() {
+                self.mailbox.withdraw();
+                self.ring();
+                Doorbell::CORE_0.silence();
+                return Ok(None);
+            }
+        }
+    }
+}

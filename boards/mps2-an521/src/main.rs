@@ -1,0 +1,22 @@
+//! forcewire on Arm's MPS2 with two Cortex-M33 (AN521), as QEMU emulates it. This is core 0, which
+//! speaks the protocol; core 1 computes (`engine`).
+
+#![no_std]
+#![no_main]
+
+use forcewire_boards::Memory;
+use forcewire_cortex_m::{entry, run_with};
+use mps2_an521::Core1;
+
+#[entry]
+fn main() -> ! {
+    // Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
+    // LAN9118's FIFO.
+    static mut MEMORY: Memory<f64, 4096, 64, 7168> = Memory::new();
+    // Safety: this is that machine, and it is taken once.
+    let machine = unsafe { mps2_an521::machine() };
+    // Safety: the same.
+    run_with(machine, MEMORY, |options, boxes| unsafe {
+        Core1::start(options, boxes)
+    })
+}
