@@ -2,9 +2,9 @@
 //! bytes.
 //!
 //! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time
-//! that one CPU takes to wake another. Both are measured in turn in one run, because machines are
-//! noisy: the ratio is the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the
-//! manual.
+//! that one CPU takes to wake another. Both are measured in turn in one run, and by the CPU time of
+//! both ends, because machines are noisy: the ratio is the median over the turns.
+//! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;

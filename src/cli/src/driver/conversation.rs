@@ -237,7 +237,16 @@ impl Conversation {
             let Arrays {
                 cells, positions, ..
             } = &mut self.arrays;
-            match blocking::run(stream, driver.receive_into(cells, &mut Growing(positions))) {
+            // As large as the last one, as a rule: it is read where it belongs.
+            let is_known_size = !positions.is_empty();
+            let received = match is_known_size {
+                true => blocking::run(stream, driver.receive_batch(cells, positions)),
+                false => blocking::run(stream, driver.receive_into(cells, &mut Growing(positions))),
+            };
+            match received {
+                Err(Error::Protocol(ProtocolError::TooManyAtoms { .. })) if is_known_size => {
+                    positions.clear();
+                }
                 // A driver that has asked for INIT takes no positions before.
                 Err(Error::Protocol(ProtocolError::OutOfTurn {
                     command: Header::PosData,
@@ -246,6 +255,7 @@ impl Conversation {
                 Ok(Event::Positions {
                     natoms, structures, ..
                 }) => {
+                    positions.truncate(natoms.saturating_mul(structures));
                     self.compute(natoms, structures)?;
                     let extras = before_extras.take();
                     let extras: Vec<&[u8]> = extras.iter().map(Vec::as_slice).collect();
