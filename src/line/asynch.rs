@@ -57,7 +57,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped, and the call made again to tell the peer.
+    /// The future may be dropped; call again to send CLOSE.
     pub async fn close_async(&mut self) -> Result<(), LineError<S::Error>> {
         self.framing.close();
         self.unflushed = true;

@@ -6,12 +6,13 @@ use embedded_io::ErrorKind;
 
 use crate::fmt::debug_as_display;
 
-/// What is wrong with a connection over a line. It has ended then, and the peer is told so.
+/// Why a connection over a line has failed. The connection has ended then, and CLOSE is sent to the
+/// peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Fault {
-    /// Bytes were changed, lost or added: a checksum was wrong, or what came is no frame.
+    /// Bytes were changed, lost or added: a checksum was wrong, or what came is not a frame.
     Damaged,
     /// A whole frame was lost.
     Lost,
@@ -64,7 +65,7 @@ impl core::error::Error for Fault {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LineError<E> {
-    /// The stream's own error. A time-out changes nothing; with any other the connection has ended.
+    /// The stream failed. A time-out changes nothing; with any other the connection has ended.
     Stream(E),
     /// The stream took none of the bytes offered.
     WriteZero,

@@ -51,16 +51,16 @@
 //! - **Overhead** is 9 bytes a frame: 3.75 % of long messages, 75 % of a header alone. A classic
 //!   evaluation of 64 atoms is 3572 bytes on the wire instead of 3392, 5.3 % more
 //!   (`tests/line/damage.rs` measures it).
-//! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error, and
-//!   bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in 65 536
-//!   and save 0.8 %. There is no table, which would take 1 KiB of flash.
+//! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error,
+//!   and bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in
+//!   65 536 and save 0.8 %. There is no table, which would take 1 KiB of flash.
 //! - **240 bytes of data** are ten atoms. A frame is kept until its checksum is known to be right,
 //!   so a longer one would cost RAM. A `Line` has 0.7 kB, and all buffers are its own.
 //! - **Numbers.** Data frames are numbered in each direction from the beginning of the connection,
 //!   modulo 256, so a lost frame is noticed at the next one. CLOSE, PROBE and ANSWER carry the
 //!   number of data frames sent so far. They find a lost frame that nothing follows.
-//! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able to
-//!   give a structure to a driver again anyway.
+//! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able
+//!   to give a structure to a driver again anyway.
 //!
 //! A checksum finds accidents. It does not protect from somebody who writes frames on purpose.
 //!
@@ -78,7 +78,7 @@
 //! ```
 //!
 //! [`Role::Board`] opens and [`Role::Host`] accepts. An empty frame (a zero) precedes OPEN, OPENED
-//! and CLOSE and ends whatever an earlier frame has left half sent.
+//! and CLOSE, and ends a frame that was sent in part.
 //!
 //! - **A board that restarts**, in the middle of a frame too, opens again. The host drops what it
 //!   had of the connection before, and its reader gets [`Fault::Restarted`] or `Damaged`.
@@ -91,8 +91,8 @@
 //! # Faults and time
 //!
 //! A [`Fault`] ends the connection. This end reports it from the call that found it and from all
-//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that have
-//! been read were right.
+//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that
+//! have been read were right.
 //!
 //! | lost or damaged | noticed | by |
 //! |---|---|---|
@@ -117,8 +117,8 @@
 //! # Flow control
 //!
 //! There is none. A board that computes or writes does not read, so the interrupt of its UART must
-//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of 21
-//! bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
+//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of
+//! 21 bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
 //! message comes the board reads all the time, and a ring of 512 bytes bridges 44 ms of other work
 //! at 115200 baud. If bytes are lost nevertheless the connection ends, whether the UART reports an
 //! overrun or not. RTS and CTS work, where they are connected. Credits were rejected: they need a
@@ -196,7 +196,8 @@ impl<S, C> Line<S, C> {
         &mut self.stream
     }
 
-    /// The stream. What was not flushed is lost, and so is what has come and was not read.
+    /// The stream. Bytes that were not flushed are lost, and so are those that have come and were
+    /// not read.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -225,7 +226,7 @@ impl<S, C> Line<S, C> {
         }
     }
 
-    /// What is wrong with a connection that is not open.
+    /// The reason why the connection is not open.
     const fn not_open(&self) -> Fault {
         match (self.framing.state(), self.framing.role()) {
             (State::Failed(fault), _) => fault,
@@ -258,8 +259,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes come
-    /// without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
+    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes
+    /// come without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
@@ -267,8 +268,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. If there is one over which data have
-    /// moved, it ends. For hosts.
+    /// Waits until the board opens a connection, and accepts it. If there is one over which data
+    /// have moved, it ends. For hosts.
     ///
     /// # Errors
     ///
@@ -337,7 +338,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         }
     }
 
-    /// Reads the line once; a time-out of the stream is looked at and returned.
+    /// Reads the line once. A time-out of the stream advances the clock and is returned.
     fn receive(&mut self) -> Result<(), LineError<S::Error>> {
         let before = (self.clock)();
         let came = self.stream.read(self.framing.space());
@@ -449,7 +450,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
             }
             self.deliver()?;
             match self.receive() {
-                // The fault that silence has become says more.
+                // The fault into which silence has turned explains more.
                 Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
                 Err(error) => {
                     let _ = self.deliver();

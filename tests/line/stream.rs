@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of those that leave is changed.
+    /// This byte of the sent ones is changed.
     pub flips: Option<usize>,
     sent: usize,
 }
@@ -151,6 +151,43 @@ fn accepting_is_made_again_after_any_write_that_timed_out() {
             host.read_exact(&mut came).unwrap();
             assert_eq!(&came, b"from the board", "{write}");
         });
+    }
+}
+
+/// A stream that always has this to read: nothing at its end, or noise.
+struct Endless(&'static [u8]);
+
+impl ErrorType for Endless {
+    type Error = Failure;
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let n = self.0.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.0[..n]);
+        Ok(n)
+    }
+}
+
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// There is no time-out on such a stream, and there must be an end.
+#[test]
+fn a_call_ends_on_a_stream_that_has_ended_or_never_pauses() {
+    let patience = Duration::from_millis(100);
+    for (bytes, fault) in [(&b""[..], Fault::Gone), (b"noise\0", Fault::Silent)] {
+        let mut board = Line::board(Endless(bytes), clock());
+        assert_eq!(board.open(patience), Err(fault.into()));
+        let mut host = Line::host(Endless(bytes), clock());
+        assert_eq!(host.accept(patience), Err(fault.into()));
     }
 }
 
@@ -411,7 +448,7 @@ mod asynch {
         (board, host, clock)
     }
 
-    /// What a future returns, if it is ready; it is dropped either way.
+    /// The result of a future, if it is ready; it is dropped either way.
     fn once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(future).as_mut().poll(&mut context) {
@@ -420,7 +457,7 @@ mod asynch {
         }
     }
 
-    /// A program whose every future is dropped when it has to wait, and made again.
+    /// A program that drops each future that has to wait, and makes it again.
     struct Program {
         role: Role,
         turn: usize,

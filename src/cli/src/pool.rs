@@ -1,6 +1,6 @@
 //! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,7 +132,7 @@ impl Asking {
     }
 }
 
-/// What has become of a job: an answer, or why there is none.
+/// The outcome of a job: an answer, or the reason why there is none.
 pub struct Outcome {
     pub ticket: Ticket,
     pub answer: Result<Answered, String>,
@@ -147,7 +147,7 @@ fn allow_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Signals that end a run, with what is done kept. The second one ends it at once.
+/// Signals that end a run, with what is done kept. The second signal ends the program.
 pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     // Not SIGHUP: nohup has it ignored, which a handler would undo.
@@ -174,10 +174,49 @@ pub struct Drivers {
     met: HashSet<DriverId>,
     /// Jobs that were submitted once more, and what they were before.
     again: HashMap<Ticket, Ticket>,
+    /// Jobs without an answer, by the tickets that their owners have.
+    waiting: BTreeSet<Ticket>,
+    losses: Losses,
+}
+
+/// Drivers that were lost over jobs, one after the other, since the last answer.
+///
+/// The pool counts those against a job that have answered before. Where none has, a structure that
+/// ends each of them would go from one to the next without an end.
+#[derive(Default)]
+struct Losses {
+    count: u32,
+    /// How long the longest of them was there.
+    longest: Duration,
+    /// How many it takes to give a job up.
+    most: u32,
+    joined: HashMap<DriverId, Instant>,
+}
+
+/// So many drivers that have never answered count as one that has, as in the pool.
+const NEWCOMERS: u32 = 4;
+
+impl Losses {
+    fn lost(&mut self, driver: DriverId) {
+        let lived = self.joined.remove(&driver).map(|since| since.elapsed());
+        self.longest = self.longest.max(lived.unwrap_or_default());
+        self.count += 1;
+    }
+
+    fn answered(&mut self) {
+        (self.count, self.longest) = (0, Duration::ZERO);
+    }
+
+    /// Whether no driver is there that lives longer than those did.
+    fn are_all(&self) -> bool {
+        let limit = 2 * self.longest + Duration::from_secs(1);
+        let mut present = self.joined.values();
+        self.count >= self.most && present.all(|since| since.elapsed() < limit)
+    }
 }
 
 impl Drivers {
-    /// Listens for drivers that are asked so, and says where.
+    /// Listens for drivers in this mode, and prints where.
     pub fn listen(
         asking: &Asking,
         meet: Option<&Path>,
@@ -193,7 +232,7 @@ impl Drivers {
         Ok(drivers)
     }
 
-    /// Listens, and says where. Drivers are waited for without a limit.
+    /// Listens, and prints where. Drivers are waited for without a limit.
     pub fn open(
         options: PoolOptions,
         address: &Address,
@@ -201,6 +240,7 @@ impl Drivers {
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         allow_descriptors();
+        let attempts = options.attempts.unwrap_or(u32::MAX);
         let mut pool = Pool::new(options)?;
         // The host as it was given: a name may be more than one address.
         let address = match (pool.listen(address)?, address) {
@@ -216,6 +256,11 @@ impl Drivers {
             meet_only: false,
             met: HashSet::new(),
             again: HashMap::new(),
+            waiting: BTreeSet::new(),
+            losses: Losses {
+                most: attempts.saturating_mul(NEWCOMERS),
+                ..Losses::default()
+            },
             bar: bar.clone(),
             interrupted: interrupted.clone(),
         };
@@ -244,7 +289,7 @@ impl Drivers {
         self.bar.suspend(|| say(text));
     }
 
-    /// Does something to the terminal while there is no bar on it.
+    /// Hides the progress bar while something is printed.
     pub fn suspend<T>(&self, does: impl FnOnce() -> T) -> T {
         self.bar.suspend(does)
     }
@@ -272,9 +317,12 @@ impl Drivers {
     }
 
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Failure> {
-        self.pool
+        let ticket = self
+            .pool
             .submit(job)
-            .map_err(|refused| Failure::Run(explain(&refused.why.into())))
+            .map_err(|refused| Failure::Run(explain(&refused.why.into())))?;
+        self.waiting.insert(ticket);
+        Ok(ticket)
     }
 
     /// The text of INIT from now on.
@@ -287,6 +335,7 @@ impl Drivers {
 
     /// Nobody waits for this job any more.
     pub fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
         self.pool.cancel(ticket);
         let again = self.again.extract_if(|_, before| *before == ticket);
         for (ticket, _) in again {
@@ -294,7 +343,7 @@ impl Drivers {
         }
     }
 
-    /// What has become of the next job, within a limit if there is one.
+    /// The outcome of the next job, within a limit if there is one.
     pub fn next(&mut self, limit: Option<Duration>) -> Result<Option<Outcome>, Failure> {
         let start = Instant::now();
         loop {
@@ -339,7 +388,32 @@ impl Drivers {
     pub fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
         self.check_interrupted()?;
         let event = self.pool.next(Some(left.min(TICK)))?;
-        Ok(event.and_then(|event| self.note(event)))
+        let outcome = event.and_then(|event| self.note(event));
+        Ok(match outcome {
+            Some(outcome) => {
+                self.waiting.remove(&outcome.ticket);
+                Some(outcome)
+            }
+            None => self.give_up(),
+        })
+    }
+
+    /// What has become of the oldest job, if drivers are lost over it one after the other.
+    fn give_up(&mut self) -> Option<Outcome> {
+        if !self.losses.are_all() {
+            return None;
+        }
+        let ticket = *self.waiting.first()?;
+        let count = self.losses.count;
+        self.losses.answered();
+        self.cancel(ticket);
+        Some(Outcome {
+            ticket,
+            answer: Err(format!(
+                "{count} drivers were lost over what they were given, and none has answered: see why, or allow \
+                 more --attempts"
+            )),
+        })
     }
 
     /// Serves drivers that have no job, without waiting.
@@ -347,7 +421,11 @@ impl Drivers {
         self.check_interrupted()?;
         for _ in 0..MOST_EVENTS {
             match self.pool.next(Some(Duration::ZERO))? {
-                Some(event) => drop(self.note(event)),
+                Some(event) => {
+                    if let Some(outcome) = self.note(event) {
+                        self.waiting.remove(&outcome.ticket);
+                    }
+                }
                 None => break,
             }
         }
@@ -361,7 +439,7 @@ impl Drivers {
         }
     }
 
-    /// Says what has happened, or returns what has become of a job.
+    /// Prints other events; returns the outcome of a job.
     fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
             PoolEvent::Answered(answer) => return self.answered(answer),
@@ -377,6 +455,7 @@ impl Drivers {
                 });
             }
             PoolEvent::Joined { driver, peer } => {
+                self.losses.joined.insert(driver, Instant::now());
                 self.say(&format!("driver {driver} ({peer}) joined"));
             }
             PoolEvent::Left {
@@ -386,6 +465,10 @@ impl Drivers {
                 requeued,
             } => {
                 self.met.remove(&driver);
+                match requeued {
+                    0 => drop(self.losses.joined.remove(&driver)),
+                    _ => self.losses.lost(driver),
+                }
                 let flag = match why {
                     LeftReason::Late(late) if late.deadline == Deadline::Evaluation => {
                         " (--timeout)"
@@ -410,6 +493,7 @@ impl Drivers {
     /// Takes an answer, of a driver that counts.
     fn answered(&mut self, mut answer: Answered) -> Option<Outcome> {
         let driver = answer.driver;
+        self.losses.answered();
         let ticket = self.again.remove(&answer.ticket).unwrap_or(answer.ticket);
         if let Some(announced) = &self.announced {
             let len = answer.extras.len();
@@ -441,7 +525,7 @@ impl Drivers {
         })
     }
 
-    /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.
+    /// Sends all of them EXIT, without which i-PI's Python driver spins forever.
     pub fn close(self) -> Result<(), Failure> {
         let Self { pool, bar, .. } = self;
         let left = pool.close(PARTING)?;

@@ -1,6 +1,7 @@
-//! What is said on the standard error. A log that can't be written never ends a run.
+//! Messages on standard error. A log that can't be written never ends a run.
 
 use std::fmt::Display;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub enum Failure {
     Usage(String),
     /// Something went wrong: status 1.
     Run(String),
-    /// A program that was started ended with this status, and has said why.
+    /// A program that was started has printed the reason and ended with this status.
     Command(u8),
 }
 
@@ -46,6 +47,17 @@ impl From<String> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Run(error.to_string())
+    }
+}
+
+/// Takes a file for this process alone, as long as it is open.
+///
+/// A job that a batch system starts twice would write everything twice.
+pub fn lock(file: &File, path: &str) -> Result<(), String> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(format!("{path}: another forcewire is writing it")),
+        // Or this file system has no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

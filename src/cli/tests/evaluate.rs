@@ -38,7 +38,7 @@ fn help_fits_a_screen_and_has_an_example() {
     assert!(ended.out.contains("Example: forcewire evaluate"));
 }
 
-/// What users' files say, and what was once made of it.
+/// Content of users' files, and how it was once misread.
 #[test]
 fn files_mean_what_ase_reads_in_them() {
     let cell = "Lattice=\"8 0 0 0 8 0 0 0 8\"";
@@ -56,7 +56,7 @@ fn files_mean_what_ase_reads_in_them() {
             format!("2\nLattice = \"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T T\"\n{apart}"),
             dimer(),
         ),
-        // 0.4 Å apart through the face, which is no face.
+        // 0.4 Å apart through a face in a direction that is not periodic.
         (
             "not periodic",
             format!("2\n{cell} {PLAIN} pbc=\"F F F\"\nAr 0.2 0 0\nAr 7.8 3.8 0\n"),
@@ -428,6 +428,48 @@ fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
     assert_eq!(errors, expected);
 }
 
+/// A loop of a shell around a driver that ends over the only structure that there is.
+#[test]
+fn drivers_that_never_answer_do_not_keep_a_run_for_ever() {
+    let place = Place::new();
+    let bad = format!("2\n{PLAIN}\nAr 0 0 0\nAr 0 0 0\n");
+    place.write("frames.xyz", &bad.repeat(2));
+    let _drivers = [0, 1, 2].map(|_| place.driver(&format!("{LJ} --reconnect")));
+    let ended = place
+        .start("evaluate", "frames.xyz --attempts 1 --keep-going")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("2 frames can't be computed"),
+        "{}",
+        ended.err
+    );
+    let says = "drivers were lost over what they were given, and none has answered";
+    assert_eq!(ended.out.matches(says).count(), 2, "{}", ended.out);
+}
+
+#[test]
+fn two_runs_do_not_write_the_same_output() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(2));
+    let arguments = "frames.xyz --output r.xyz --resume";
+    let first = place.start("evaluate", arguments);
+    let start = std::time::Instant::now();
+    while !place.path("ipi").exists() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let ended = place.start("evaluate", arguments).end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("r.xyz: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    assert_eq!(first.end().status, Some(0));
+    assert_eq!(place.read("r.xyz").lines().count(), 8);
+}
+
 #[test]
 fn outputs_have_names_that_say_their_format() {
     let place = Place::new();
@@ -481,7 +523,7 @@ fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
     for (arguments, says) in [
         ("frames.xyz --output other.xyz", "is there already"),
         ("frames.xyz --output other.xyz --resume", "other.xyz:"),
-        // Frames without results are not results.
+        // Frames without results don't count as results.
         (
             "frames.xyz --output frames.xyz --resume",
             "is not the result of frame 0",

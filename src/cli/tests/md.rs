@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
 use common::*;
 
@@ -224,6 +225,36 @@ fn a_run_that_is_killed_at_its_first_step_goes_on_bit_for_bit() {
         let [cut, whole] = ["cut", "whole"].map(|name| place.read(&format!("{name}.{end}")));
         assert_eq!(cut, whole, "{end}");
     }
+}
+
+/// A batch system may start a job twice.
+#[test]
+fn two_runs_do_not_write_the_same_files() {
+    let place = place();
+    let _driver = place.driver("-m gas --reconnect");
+    let run = "argon.xyz --steps 1000000 --output run --restart";
+    let first = place.start("md", run);
+    place.wait_for_lines("run.out", 5);
+    let second = place.command("md", run);
+    let mut elsewhere = Command::new(second.get_program());
+    let arguments = second.get_args().map(|it| match it.to_str() {
+        Some("ipi") => "other",
+        other => other.unwrap(),
+    });
+    elsewhere.args(arguments).current_dir(place.0.path());
+    let ended = Process::start(&mut elsewhere).end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("run.out: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
+    kill(&first, "-INT");
+    assert!(first.end().err.contains("--restart goes on from step"));
+    let rows = rows(&place.read("run.out"));
+    assert!(rows.windows(2).all(|pair| pair[0][0] < pair[1][0]));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A run: its atoms, its steps, and what is written of them.
+//! A run: its atoms, its steps, and its output.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -176,7 +176,7 @@ impl Simulation {
         })
     }
 
-    /// Goes all the steps, and says how well energy was conserved.
+    /// Runs all steps, and reports how well energy was conserved.
     fn go(
         &mut self,
         drivers: &mut Drivers,
@@ -193,13 +193,17 @@ impl Simulation {
         if made > 0 {
             let natoms = self.state.atoms.masses.len() as f64;
             let drift = &self.state.drift;
+            let time = self.reached as f64 * self.state.plan.timestep;
+            let time = match time {
+                1e-5.. => time.to_string(),
+                time => format!("{time:e}"),
+            };
             say(format_args!(
                 "{} in {seconds:.3} s, {:.1} evaluations/s; drift of the conserved energy {:.2e} hartree an atom \
-                 in {} fs (a line through all steps), largest deviation {:.2e}",
+                 in {time} fs (a line through all steps), largest deviation {:.2e}",
                 counted(made, "step"),
                 made as f64 / seconds,
                 drift.slope() * self.reached as f64 / natoms,
-                self.reached as f64 * self.state.plan.timestep,
                 drift.largest() / natoms
             ));
         }

@@ -1,5 +1,6 @@
-//! A `Line` and its peer over a wire that flips, drops, doubles and adds bytes, with callers that drop futures and make
-//! calls again. What is read is what was written in that connection, and both ends end in the same state.
+//! A `Line` and its peer over a wire that flips, drops, doubles and adds bytes, with callers that
+//! drop futures and make calls again. What is read is what was written in that connection, and both
+//! ends end in the same state.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,10 +15,11 @@ use forcewire::asynch::Timer;
 use forcewire::line::{Fault, Framing, Line, LineError, Role, State};
 
 use super::choices::Choices;
-use super::line_framing::framing;
+use super::framing::framing;
 
-/// The first byte: an end of which every call is chosen, or a conversation over a damaged wire with futures or without.
-pub fn line_calls(bytes: &[u8]) {
+/// The first byte: an end of which every call is chosen, or a conversation over a damaged wire with
+/// futures or without.
+pub fn line(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let what = choices.byte();
     if what & 1 == 1 {
@@ -181,7 +183,8 @@ impl<'a> World<'a> {
         self.send();
     }
 
-    /// What a call of the stream ends with instead of moving all bytes: an error, or how many it moves.
+    /// What a call of the stream ends with instead of moving all bytes: an error, or how many it
+    /// moves.
     fn most(&mut self) -> Poll<Result<usize, ErrorKind>> {
         self.calls += 1;
         assert!(self.calls < 5_000, "it calls for ever");
