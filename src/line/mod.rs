@@ -217,7 +217,11 @@ impl<S, C> Line<S, C> {
     fn ended<E>(&self) -> Option<Result<usize, LineError<E>>> {
         match self.framing.state() {
             State::Open => None,
-            State::Closed if self.framing.session() > 0 => Some(Ok(0)),
+            // Closed may be a connection that was only asked for, after one that ended otherwise.
+            State::Closed if self.framing.session() > 0 => match self.framing.last_fault() {
+                None => Some(Ok(0)),
+                Some(fault) => Some(Err(fault.into())),
+            },
             _ => Some(Err(self.not_open().into())),
         }
     }

@@ -6,8 +6,8 @@
 
 mod choices;
 mod driver;
-mod line_calls;
-mod line_framing;
+mod framing;
+mod line;
 mod model;
 mod pair;
 mod server;
@@ -15,7 +15,7 @@ mod splits;
 mod texts;
 
 pub use driver::{driver_bytes, driver_operations};
-pub use line_calls::line_calls;
+pub use line::line;
 pub use pair::pair;
 pub use server::{server_bytes, server_operations};
 pub use splits::splits;
@@ -33,5 +33,5 @@ pub const TARGETS: [Target; 9] = [
     ("splits", splits),
     ("parameters", parameters),
     ("extras", extras),
-    ("line_calls", line_calls),
+    ("line", line),
 ];

@@ -15,11 +15,11 @@ use forcewire::asynch::Timer;
 use forcewire::line::{Fault, Framing, Line, LineError, Role, State};
 
 use super::choices::Choices;
-use super::line_framing::framing;
+use super::framing::framing;
 
 /// The first byte: an end of which every call is chosen, or a conversation over a damaged wire with
 /// futures or without.
-pub fn line_calls(bytes: &[u8]) {
+pub fn line(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let what = choices.byte();
     if what & 1 == 1 {
