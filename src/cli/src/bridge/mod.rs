@@ -28,7 +28,9 @@ use line::{Bridge, Options};
 With a COMMAND it ends when that does, with its status. Otherwise it never ends: a device that
 goes away is opened again, a server that goes away is connected again when the board asks.
 
-Example: forcewire bridge --serial /dev/ttyACM0 --serial /dev/ttyUSB0,9600 --to localhost:31415"
+Example: forcewire bridge --serial /dev/ttyACM0 --serial /dev/ttyUSB0,9600 --to localhost:31415
+
+Status: that of COMMAND, 1 when something fails, 2 when a flag makes no sense."
 )]
 pub struct Arguments {
     /// A line: /dev/ttyACM0, /dev/ttyUSB0,9600 (default: 115200 baud), tcp:HOST:PORT or unix:PATH;
