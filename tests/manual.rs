@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use forcewire::line::Framing;
 use forcewire::{Driver, Server, Storage};
 
 const COMMAND: &str = "cargo test --test manual";
@@ -64,6 +65,7 @@ fn memory_is_that_of_the_types() {
         ("`Server`", size_of::<Server>()),
         ("`Storage<f64, 64>`", size_of::<Storage<f64, 64>>()),
         ("`Storage<f32, 64>`", size_of::<Storage<f32, 64>>()),
+        ("`line::Framing`", size_of::<Framing>()),
     ] {
         writeln!(block, "| {name} | {size} |").unwrap();
     }
