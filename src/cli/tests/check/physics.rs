@@ -82,6 +82,11 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
             "send the forces of this step",
         ),
         ("first forces", "earlier step", "compute them in each step"),
+        (
+            "earlier energy",
+            "earlier step",
+            "send the energy of this step",
+        ),
         ("earlier answer", "earlier step", "compute after POSDATA"),
         ("float32", "single precision", "--single"),
         ("noise", "noise", "converge"),

@@ -62,6 +62,15 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
     if let Some(sentence) = late_forces(series) {
         return fault(LATE, sentence);
     }
+    let earlier = series.with_energies_earlier();
+    if near(&earlier.differences(), &earlier.forces())
+        && !lag(&earlier.curvatures(), earlier.first().energy)
+    {
+        return fault(
+            LATE,
+            "the energy belongs to the structure before, the forces do not: send the energy of this step".into(),
+        );
+    }
     let earlier = series.earlier();
     if near(&earlier.differences(), &earlier.forces()) {
         return fault(
