@@ -16,7 +16,8 @@ IDENTITY = "board"
 SIGMA, EPSILON, CUTOFF = 6.43452, 0.000379384, 16.0863
 LATTICE = 5.26  # angstrom, of the face-centred cubic crystal
 BOHR = 0.52917721067  # angstrom
-# Hartree an atom. Pairs that cross the cutoff, where forces end at once, cost about a hundredth of it in 100 steps.
+# Hartree an atom. Pairs that cross the cutoff, where forces end abruptly, cost about a hundredth of
+# it in 100 steps.
 DRIFT = 1e-6
 
 INPUT = """\

@@ -113,7 +113,7 @@ fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Asks whoever connects once, and leaves.
+/// Asks the first driver that connects once, and leaves.
 fn ask(peer: TcpStream, force: f64) {
     let mut socket = Stream::from_tcp(peer, Deadlines::default()).unwrap();
     let mut server = Server::new();
@@ -180,7 +180,7 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
         let mut peer = opened;
         io::Write::write_all(&mut peer, STATUS).unwrap();
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
-        // A message in two writes leaves in one piece.
+        // A message in two writes is sent in one piece.
         board.line.write(&READY[..5]).unwrap();
         board.line.write(&READY[5..]).unwrap();
         board.line.flush().unwrap();

@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of those that leave is changed.
+    /// This byte of the sent ones is changed.
     pub flips: Option<usize>,
     sent: usize,
 }
@@ -448,7 +448,7 @@ mod asynch {
         (board, host, clock)
     }
 
-    /// What a future returns, if it is ready; it is dropped either way.
+    /// The result of a future, if it is ready; it is dropped either way.
     fn once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(future).as_mut().poll(&mut context) {
@@ -457,7 +457,7 @@ mod asynch {
         }
     }
 
-    /// A program whose every future is dropped when it has to wait, and made again.
+    /// A program that drops each future that has to wait, and makes it again.
     struct Program {
         role: Role,
         turn: usize,
@@ -539,6 +539,30 @@ mod asynch {
             opened = opened || opens.as_mut().poll(&mut context).is_ready();
         }
         assert!(opened && accepted);
+    }
+
+    /// Whose data are dropped meanwhile, although the future is dropped too.
+    #[test]
+    fn accepting_another_connection_ends_the_open_one() {
+        let (mut board, mut host, _) = pair();
+        open(&mut board, &mut host);
+        let say = |board: &mut AsyncLine, message: &[u8]| {
+            assert_eq!(once(board.write(message)), Some(Ok(message.len())));
+            while once(board.flush()).is_none() {}
+        };
+        let mut buffer = [0; 9];
+        let mut read = |host: &mut AsyncLine| (0..100).find_map(|_| once(host.read(&mut buffer)));
+        say(&mut board, b"read");
+        assert_eq!(read(&mut host), Some(Ok(4)));
+        say(&mut board, b"dropped");
+        for _ in 0..100 {
+            assert_eq!(once(host.accept_async(Duration::from_secs(5))), None);
+        }
+        say(&mut board, b"after a gap");
+        assert_eq!(read(&mut host), Some(Ok(0)));
+        // CLOSE is what the board finds.
+        let ended = (0..100).find_map(|_| once(board.read(&mut [0; 9])));
+        assert_eq!(ended, Some(Ok(0)));
     }
 
     #[test]

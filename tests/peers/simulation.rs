@@ -427,7 +427,8 @@ impl System {
     }
 }
 
-/// Sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this range.
+/// Sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this
+/// range.
 fn fcc(range: std::ops::RangeInclusive<i32>) -> impl Iterator<Item = [f64; 3]> {
     let (from, n) = (*range.start(), range.count() as i32);
     (0..n * n * n)

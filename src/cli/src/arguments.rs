@@ -11,7 +11,7 @@ use crate::meet::Target;
 use crate::number::real;
 use crate::say::{Failure, say};
 
-/// Where server and drivers meet, in i-PI's words.
+/// Where a server listens and drivers connect, with i-PI's flags.
 #[derive(Args, Debug)]
 pub struct Meeting {
     /// Host, by name or address; with -u, the name of the socket [default: localhost]

@@ -20,7 +20,6 @@
 //! ```
 
 #![forbid(unsafe_code)]
-#![deny(unused_must_use)]
 // There is a pool of drivers on unix systems only, and so are the commands that read files.
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 

@@ -132,7 +132,7 @@ impl Asking {
     }
 }
 
-/// What has become of a job: an answer, or why there is none.
+/// The outcome of a job: an answer, or the reason why there is none.
 pub struct Outcome {
     pub ticket: Ticket,
     pub answer: Result<Answered, String>,
@@ -147,7 +147,7 @@ fn allow_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Signals that end a run, with what is done kept. The second one ends it at once.
+/// Signals that end a run, with what is done kept. The second signal ends the program.
 pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     // Not SIGHUP: nohup has it ignored, which a handler would undo.
@@ -218,7 +218,7 @@ impl Losses {
 }
 
 impl Drivers {
-    /// Listens for drivers that are asked so, and says where.
+    /// Listens for drivers in this mode, and prints where.
     pub fn listen(
         asking: &Asking,
         meet: Option<&Path>,
@@ -234,7 +234,7 @@ impl Drivers {
         Ok(drivers)
     }
 
-    /// Listens, and says where. Drivers are waited for without a limit.
+    /// Listens, and prints where. Drivers are waited for without a limit.
     pub fn open(
         options: PoolOptions,
         address: &Address,
@@ -292,7 +292,7 @@ impl Drivers {
         self.bar.suspend(|| say(text));
     }
 
-    /// Does something to the terminal while there is no bar on it.
+    /// Hides the progress bar while something is printed.
     pub fn suspend<T>(&self, does: impl FnOnce() -> T) -> T {
         self.bar.suspend(does)
     }
@@ -346,7 +346,7 @@ impl Drivers {
         }
     }
 
-    /// What has become of the next job, within a limit if there is one.
+    /// The outcome of the next job, within a limit if there is one.
     pub fn next(&mut self, limit: Option<Duration>) -> Result<Option<Outcome>, Failure> {
         let start = Instant::now();
         loop {
@@ -442,7 +442,7 @@ impl Drivers {
         }
     }
 
-    /// Says what has happened, or returns what has become of a job.
+    /// Prints other events; returns the outcome of a job.
     fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
             PoolEvent::Answered(answer) => return self.answered(answer),
@@ -533,7 +533,7 @@ impl Drivers {
         })
     }
 
-    /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.
+    /// Sends all of them EXIT, without which i-PI's Python driver spins forever.
     pub fn close(self) -> Result<(), Failure> {
         let Self { pool, bar, .. } = self;
         let left = pool.close(PARTING)?;

@@ -1,4 +1,4 @@
-//! What is said on the standard error. A log that can't be written never ends a run.
+//! Messages on standard error. A log that can't be written never ends a run.
 
 use std::fmt::Display;
 use std::fs::{File, TryLockError};
@@ -18,7 +18,7 @@ pub enum Failure {
     Usage(String),
     /// Something went wrong: status 1.
     Run(String),
-    /// A program that was started ended with this status, and has said why.
+    /// A program that was started has printed the reason and ended with this status.
     Command(u8),
 }
 

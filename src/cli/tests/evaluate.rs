@@ -38,7 +38,7 @@ fn help_fits_a_screen_and_has_an_example() {
     assert!(ended.out.contains("Example: forcewire evaluate"));
 }
 
-/// What users' files say, and what was once made of it.
+/// Content of users' files, and how it was once misread.
 #[test]
 fn files_mean_what_ase_reads_in_them() {
     let cell = "Lattice=\"8 0 0 0 8 0 0 0 8\"";
@@ -56,7 +56,7 @@ fn files_mean_what_ase_reads_in_them() {
             format!("2\nLattice = \"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T T\"\n{apart}"),
             dimer(),
         ),
-        // 0.4 Å apart through the face, which is no face.
+        // 0.4 Å apart through a face in a direction that is not periodic.
         (
             "not periodic",
             format!("2\n{cell} {PLAIN} pbc=\"F F F\"\nAr 0.2 0 0\nAr 7.8 3.8 0\n"),
@@ -523,7 +523,7 @@ fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
     for (arguments, says) in [
         ("frames.xyz --output other.xyz", "is there already"),
         ("frames.xyz --output other.xyz --resume", "other.xyz:"),
-        // Frames without results are not results.
+        // Frames without results don't count as results.
         (
             "frames.xyz --output frames.xyz --resume",
             "is not the result of frame 0",

@@ -1,11 +1,12 @@
-//! What the fuzz targets do with the bytes that they are given. `cargo test` does the same with the corpora
+//! The fuzz targets: what each does with its input. `cargo test` does the same with the corpora
 //! (`tests/corpora.rs`), without a fuzzer.
 //!
-//! A machine is held against a model of it in `model`: the protocol read from a slice that holds all of a connection,
-//! with nothing that could be interrupted.
+//! A machine is held against a model of it in `model`: the protocol read from a slice that holds
+//! all of a connection, with nothing that could be interrupted.
 
 mod choices;
 mod driver;
+mod framing;
 mod line;
 mod model;
 mod pair;

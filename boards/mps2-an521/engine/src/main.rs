@@ -1,9 +1,9 @@
 //! The image of core 1: computes what core 0 asks for, and sleeps.
 //!
-//! The doorbell interrupts whatever the core does, and is never returned from: the core forgets what
-//! it was computing and looks into the mailbox again, with an empty stack. So a job that core 0 has
-//! withdrawn ends at once, also after a fault or a panic, and no number of it outlives it: a job
-//! keeps nothing but its arrays, and owns nothing that would have to be dropped.
+//! The doorbell interrupts whatever the core does, and is never returned from: the core forgets
+//! what it was computing and looks into the mailbox again, with an empty stack. So a job that core
+//! 0 has withdrawn ends at once, also after a fault or a panic, and no number of it outlives it: a
+//! job keeps nothing but its arrays, and owns nothing that would have to be dropped.
 
 #![no_std]
 #![no_main]
@@ -36,11 +36,12 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// Does the job that is wanted, then sleeps until the doorbell begins this anew.
+/// Does the current job, then sleeps until the doorbell starts this again.
 extern "C" fn serve() -> ! {
     // Safety: this is core 1.
     if let Some((number, job)) = unsafe { Mailbox::shared() }.next() {
-        // Safety: core 0 leaves the arrays alone until it has the outcome, or the doorbell has rung.
+        // Safety: core 0 leaves the arrays alone until it has the outcome, or the doorbell has
+        // rung.
         let outcome = match unsafe { job.run() } {
             Ok(evaluation) => Outcome::success(&evaluation),
             Err(error) => Outcome::failure(error),
@@ -81,7 +82,7 @@ fn sleep() -> ! {
 // Both handlers return to a function and not to where they came from: the frame that the exception
 // pushed is forgotten with all of the stack, and one for that function takes its place. Of it only
 // the last two words matter, the function and EPSR.T (Armv8-M ARM, B3.22). Bit 4 of the link
-// register says that the frame has no registers of the FPU.
+// register is set if the frame has no registers of the FPU.
 global_asm!(
     ".section .text.handlers, \"ax\"",
     ".global DefaultHandler, HardFault",

@@ -69,7 +69,7 @@ impl Device {
         settings.set_speed(baud)?;
         settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
         termios::tcsetattr(&device, OptionalActions::Now, &settings)?;
-        // What came before nobody was here for.
+        // Drops what came before the device was opened.
         termios::tcflush(&device, QueueSelector::IOFlush)?;
         Ok(device)
     }

@@ -19,14 +19,14 @@ use crate::trouble::explain;
 /// Pauses between connections of which nothing came.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Between two looks at the file of a server.
+/// The time between two reads of a server's file.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Error<io::Error>>;
 
 pub struct Conversation {
     target: Target,
-    /// What the server has to know, if its file says so.
+    /// The token that the server must present, if its file has one.
     token: Option<Token>,
     potential: Box<dyn Potential<Real = f64>>,
     init: Init,
@@ -231,7 +231,7 @@ impl Conversation {
     fn serve(&mut self, stream: &mut Stream, driver: &mut Driver) -> Result<End> {
         self.arrays.cells.resize(1, Cell::orthorhombic([0.0; 3]));
         let mut is_known = self.token.is_none();
-        // What the first reply presents.
+        // The token that the first reply presents.
         let mut before_extras = self.token.as_ref().map(Token::before_extras);
         loop {
             let Arrays {
@@ -307,7 +307,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// What has happened and what can be done, in terms of flags.
+    /// The error, with advice in terms of flags.
     fn explain(&self, error: Error<io::Error>) -> String {
         match (error, self.idle) {
             (Error::TimedOut(late), Some(limit)) if late.deadline == Deadline::Evaluation => {

@@ -19,7 +19,7 @@ pub enum Model {
     Sg,
 }
 
-/// What lj and sg do at their cutoff.
+/// The treatment of the cutoff in lj and sg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AtCutoff {
     /// Add the mean of what is beyond

@@ -1,4 +1,4 @@
-//! Results in the order of the frames, and what an earlier run has left of them.
+//! Results in the order of the frames, and those that an earlier run has written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -103,7 +103,7 @@ impl Output {
                 Format::Xyz => whole_frames(path, &input)?,
             },
         };
-        // What was cut is computed anew.
+        // A frame that was cut is computed again.
         if end < len {
             file.set_len(end).map_err(named)?;
         }
@@ -205,7 +205,8 @@ impl Output {
     /// Writes what no longer waits.
     fn advance(&mut self, bar: &ProgressBar) -> Result<(), String> {
         while let Some(result) = self.waiting.remove(&self.next) {
-            // A frame at once, so that a run that is killed leaves whole ones, and one cut at most.
+            // Writes a whole frame in one call, so that a killed run leaves at most one that is
+            // cut.
             let written = match self.is_stdout() {
                 true => bar.suspend(|| self.file.write_all(&result)),
                 false => self.file.write_all(&result),

@@ -33,7 +33,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut address = arguments.meeting.address()?;
     let file = arguments.file.as_str();
     let units = arguments.cell.units;
-    // What is wrong with a file is said before anybody waits.
+    // Faults of a file are reported before anything waits.
     let mut stream = None;
     let is_file = fs::metadata(file).map_or(file != "-", |it| it.is_file());
     let survey = if !is_file {

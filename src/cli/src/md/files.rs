@@ -1,4 +1,4 @@
-//! The files of a run, and what a restart needs of them.
+//! The files of a run, and the parts that a restart needs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -29,7 +29,7 @@ pub struct Checkpoint {
     pub lengths: [u64; 2],
 }
 
-/// What must not change from one part of a run to the next.
+/// The settings that must not change from one part of a run to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub timestep: f64,
@@ -180,7 +180,7 @@ impl Files {
     }
 }
 
-/// What an earlier run has left; `None` if there was none.
+/// Reads the checkpoint of an earlier run; `None` if there was none.
 pub fn checkpoint(prefix: &str) -> Result<Option<Checkpoint>, String> {
     let path = format!("{prefix}.restart");
     let text = match fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! A run: its atoms, its steps, and what is written of them.
+//! A run: its atoms, its steps, and its output.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -176,7 +176,7 @@ impl Simulation {
         })
     }
 
-    /// Goes all the steps, and says how well energy was conserved.
+    /// Runs all steps, and reports how well energy was conserved.
     fn go(
         &mut self,
         drivers: &mut Drivers,

@@ -1,4 +1,4 @@
-//! The comment of a frame: `key=value` pairs, and what Lattice and pbc say.
+//! The comment of a frame: `key=value` pairs, with Lattice and pbc among them.
 
 use crate::number::real;
 
@@ -12,7 +12,8 @@ pub struct Comment {
     has_ipi_cell: bool,
 }
 
-/// The brackets that i-PI 3.3.1 reads after the word (`ipi/utils/io/backends/io_xyz.py`, `cell_re`).
+/// The brackets that i-PI 3.3.1 reads after the word (`ipi/utils/io/backends/io_xyz.py`,
+/// `cell_re`).
 const IPI_CELLS: [&str; 3] = ["CELL(", "CELL[", "CELL{"];
 
 /// What i-PI names units of: `positions{atomic_unit}` (`ipi/utils/io/io_units.py`).
@@ -100,7 +101,7 @@ impl Comment {
         }
     }
 
-    /// Which directions are periodic, if the comment says so.
+    /// Which directions are periodic, if the comment has that.
     pub fn pbc(&self) -> Result<Option<[bool; 3]>, String> {
         let Some(text) = self.value("pbc") else {
             return Ok(None);
@@ -121,7 +122,7 @@ impl Comment {
         }
     }
 
-    /// What else the comment says, each key once: as in a dictionary, the last one counts.
+    /// The other keys of the comment, each once: as in a dictionary, the last one counts.
     pub fn into_rest(self) -> Vec<Info> {
         let mut rest: Vec<Info> = Vec::new();
         for (name, value) in self.pairs {

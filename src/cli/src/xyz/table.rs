@@ -31,7 +31,7 @@ enum Ase {
     Frames(Vec<Structure>),
 }
 
-/// A structure as ASE has it.
+/// A structure as ASE reads it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Structure {
     numbers: Vec<u32>,
@@ -108,7 +108,7 @@ const DIFFERENT: &[(&str, Ours)] = &[
         "blank lines between frames",
         Reads(&[0.0, 3.0, 0.0, 3.0], MOLECULE.0, MOLECULE.1),
     ),
-    // ASE reads something else than the file says, or what can't be computed.
+    // ASE reads something that the file does not say, or that can't be computed.
     ("cell, not a number", Refuses("FILE:2: Lattice=")),
     (
         "cell, zeros without pbc",

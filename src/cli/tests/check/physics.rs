@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{FORCEWIRE, check, planted};
 
-/// What the situation says about a driver: verdict, name of the fault, sentence.
+/// The situation's finding for a driver: verdict, name of the fault, sentence.
 fn physics(command: &str, flags: &[&str]) -> [String; 3] {
     let mut check = check();
     check.args([

@@ -39,7 +39,7 @@ extern "C" fn image() -> u32 {
     }
 }
 
-/// A cell, or what is none.
+/// A cell, or an invalid one.
 fn cell() -> Cell {
     Cell::from_rows([[0; 3]; 3].map(|row| row.map(|_: i32| unforeseen().into())))
 }

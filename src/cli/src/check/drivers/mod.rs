@@ -29,7 +29,7 @@ const fn situation(
 }
 
 impl Situation {
-    /// It spoils a run: a server may go on with another driver, or end and say why.
+    /// It spoils a run: a server may go on with another driver, or end with a reason.
     const fn may_end(self) -> Self {
         Self {
             judged: Judged::MayEnd,
@@ -95,7 +95,7 @@ const CONTROLS: &[Situation] = &[
 ];
 
 impl Session<'_> {
-    /// A connection that says nothing, whatever it hears.
+    /// A connection that sends nothing, whatever it receives.
     fn mute(&mut self) -> Result<Clumsy, Lost> {
         Ok(self.connect()?.then(Manner::Silent))
     }

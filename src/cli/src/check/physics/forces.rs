@@ -19,7 +19,7 @@ pub struct Judged {
     pub forces: Option<Vec<f64>>,
 }
 
-/// Below this, in hartree/bohr, slopes are not told from convergence.
+/// Below this, in hartree/bohr, slopes can't be told from lack of convergence.
 const FLOOR: f64 = 1e-7;
 
 pub fn judge(series: &Series, tolerance: f64) -> Judged {

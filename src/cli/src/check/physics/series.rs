@@ -225,7 +225,7 @@ impl Series {
         let forces = self.answers.iter().flat_map(|it| &it.forces);
         let mut forces = forces.filter(|x| **x != 0.0).peekable();
         let whole = |x: &f64| f64::from(*x as f32) == *x;
-        // Round numbers are no evidence.
+        // Round numbers prove nothing.
         let round = |x: &f64| (x * 1024.0).fract() == 0.0;
         forces.peek().is_some() && forces.clone().all(whole) && !forces.all(round)
     }

@@ -7,7 +7,7 @@ use super::forces;
 use super::series::{Series, distance, lag, largest, scale, sizes};
 use crate::check::report::Fault;
 
-/// What the virial is.
+/// The verdict on the virial.
 #[derive(Debug, Default)]
 pub struct Judged {
     pub fault: Option<Fault>,
@@ -138,9 +138,9 @@ fn late(series: &Series) -> Option<String> {
     })
 }
 
-/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed cutoff
-/// is a function of the volume, and so are the pairs that a strain moves across it, which the
-/// energies of a small strain don't show.
+/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed
+/// cutoff is a function of the volume, and so are the pairs that a strain moves across it, which
+/// the energies of a small strain don't show.
 fn corrected(mean: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<String> {
     let apart: Vec<_> = mean.iter().zip(slope).map(|(a, b)| a - b).collect();
     let pressure = (apart[0] + apart[4] + apart[8]) / 3.0;
@@ -204,7 +204,7 @@ fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> O
 }
 
 /// Energies of another cell than the one that was sent. The virial is right for the cell that the
-/// driver took, which tells what the energy should do under each hypothesis.
+/// driver used, so each hypothesis predicts how the energy changes.
 fn cell(
     series: &Series,
     forces: &forces::Judged,
