@@ -337,6 +337,17 @@ fn a_unix_server_is_connected_and_a_link_to_one_is_not() {
     listener.accept().unwrap();
 }
 
+/// A name that can't become a line is no reason to wait.
+#[test]
+fn what_is_no_serial_line_ends_a_bridge() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = bridge("localhost:1", &["/dev/null", file.path().to_str().unwrap()]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("it is no serial line").count(), 2, "{said}");
+}
+
 #[test]
 fn a_command_is_a_line_and_its_status_the_bridges() {
     let listener = listen();

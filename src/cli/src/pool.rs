@@ -165,6 +165,8 @@ pub struct Drivers {
     wait: Duration,
     /// Since when there has been no driver.
     alone: Option<Instant>,
+    /// The same, before a driver came that may not count.
+    was_alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
     /// The file of `--meet`.
@@ -252,6 +254,7 @@ impl Drivers {
             address,
             wait: Duration::MAX,
             alone: None,
+            was_alone: None,
             announced: None,
             meet_only: false,
             met: HashSet::new(),
@@ -350,7 +353,7 @@ impl Drivers {
             let mut left = limit.map_or(TICK, |limit| limit.saturating_sub(start.elapsed()));
             let late = limit.is_some() && left.is_zero();
             if self.count() > 0 {
-                self.alone = None;
+                self.was_alone = self.alone.take().or(self.was_alone);
             } else {
                 if self.alone.is_none() {
                     let wait = up_to(self.wait);
@@ -469,6 +472,10 @@ impl Drivers {
                     0 => drop(self.losses.joined.remove(&driver)),
                     _ => self.losses.lost(driver),
                 }
+                if matches!(why, LeftReason::Dismissed) && self.count() == 0 {
+                    // It has never counted.
+                    self.alone = self.was_alone;
+                }
                 let flag = match why {
                     LeftReason::Late(late) if late.deadline == Deadline::Evaluation => {
                         " (--timeout)"
@@ -519,6 +526,7 @@ impl Drivers {
                 }),
             };
         }
+        self.was_alone = None;
         Some(Outcome {
             ticket,
             answer: Ok(answer),

@@ -52,11 +52,6 @@ fn with_protocol(error: &ProtocolError) -> String {
             "the server announced batches of {announced} structures, more than {MOST_STRUCTURES}: lower \
              its batch_size"
         ),
-        ProtocolError::NotUpperTriangular => {
-            "the cell has numbers below its diagonal, which some drivers ignore: have the server send it \
-             with the first vector along x and the second in the plane of x and y"
-                .into()
-        }
         error => error.to_string(),
     }
 }

@@ -674,36 +674,6 @@ fn a_log_that_is_full_loses_no_results() {
     );
 }
 
-/// On a terminal made by util-linux's `script`, if that is there.
-#[cfg(target_os = "linux")]
-#[test]
-fn progress_is_on_the_terminal_when_output_goes_to_a_file() {
-    if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("no `script` on this machine: nothing is tested");
-        return;
-    }
-    let place = Place::new();
-    place.write("frames.xyz", &mixed(20).replace("H ", "Ar "));
-    let _driver = place.driver("-m gas -o 0.05");
-    let program = env!("CARGO_BIN_EXE_forcewire");
-    let line = format!(
-        "{program} evaluate {} frames.xyz --output results.xyz",
-        place.at()
-    );
-    let mut script = Command::new("script");
-    script
-        .args(["-qec", &line, "/dev/null"])
-        .current_dir(place.0.path());
-    let ended = Process::start(&mut script).end();
-    assert_eq!(ended.status, Some(0), "{ended:?}");
-    assert!(
-        ended.out.contains("of 20 frames, ") && ended.out.contains("1 driver"),
-        "{}",
-        ended.out
-    );
-    assert_eq!(place.read("results.xyz").lines().count(), 80);
-}
-
 /// Energies, forces and stress as `ase.io.read` gives them, and as ASE computes them itself.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]

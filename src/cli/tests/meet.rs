@@ -231,6 +231,26 @@ fn only_drivers_that_have_read_the_file_count_if_that_is_wanted() {
     assert_eq!(driver.end().status, Some(0));
 }
 
+/// One that comes again and again is none that was waited for.
+#[test]
+fn drivers_that_do_not_count_do_not_keep_a_run_for_ever() {
+    let place = Place::new();
+    place.write("frames.xyz", &frames(4));
+    let server = start(
+        &place,
+        "evaluate frames.xyz -a 127.0.0.1 --meet meet --meet-only --wait 2",
+    );
+    let port = port(&meets(&place, ""));
+    let _other = start(
+        &place,
+        &format!("driver -a 127.0.0.1 -p {port} -m gas --reconnect"),
+    );
+    let ended = server.end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    let says = "there is no driver, and none has come within 2s";
+    assert!(ended.err.contains(says), "{}", ended.err);
+}
+
 /// A server, a relay and a driver, each of which finds the next by a file.
 #[test]
 fn a_relay_presents_itself_on_both_sides() {

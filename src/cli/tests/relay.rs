@@ -90,6 +90,39 @@ fn replies(listener: &TcpListener, mut after: impl FnMut(usize)) -> Vec<Vec<u8>>
     replies
 }
 
+/// ASE sends any cell, and drivers as LAMMPS's take those only that are upper triangular.
+#[test]
+fn a_cell_is_turned_for_drivers_and_forces_are_turned_back() {
+    let cell = [22.0, 1.0, 2.0, 3.0, 21.0, -1.0, 2.0, -4.0, 23.0];
+    let ask = |listener: &TcpListener| {
+        let mut server = Server::accept(listener);
+        server.says(STATUS).hears(READY);
+        server.says(&posdata(cell, &atoms(1))).says(GETFORCE);
+        let (energy, forces, virial) = server.hears_forces(27);
+        server.says(EXIT).ended();
+        [&[energy][..], &forces, &virial].concat()
+    };
+    let (listener, at) = listen();
+    let lj = "-m lj -o 6.43452,0.000379384,10 --cutoff shifted";
+    let alone = Process::start(&mut forcewire(&format!("driver {at} {lj}")));
+    let expected = ask(&listener);
+    assert_eq!(alone.end().status, Some(0));
+
+    let place = Place::new();
+    let relay = relay(&place, &listener, "--init never");
+    let _driver = place.driver(lj);
+    let numbers = ask(&listener);
+    assert_eq!(relay.end().status, Some(0));
+    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+    assert!(expected[1..82].iter().any(|x| x.abs() > 1e-3 * largest));
+    for (ours, expected) in numbers.iter().zip(&expected) {
+        assert!(
+            (ours - expected).abs() < 1e-12 * largest,
+            "{ours} {expected}"
+        );
+    }
+}
+
 /// Drivers are killed and started all the time, and not a bit differs from one driver alone.
 #[test]
 fn replies_are_those_of_one_quiet_driver_to_the_last_bit() {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::io::Errno;
 
 use crate::arguments::seconds;
 use crate::meet::Target;
@@ -25,10 +26,14 @@ use line::{Bridge, Options};
     override_usage = "forcewire bridge --serial <DEVICE>... --to <ADDRESS> [OPTIONS]
        forcewire bridge --to <ADDRESS> [OPTIONS] <COMMAND>...",
     after_help = "\
+A server with --meet-only takes no answers of boards: they can't read its FILE.
+
 With a COMMAND it ends when that does, with its status. Otherwise it never ends: a device that
 goes away is opened again, a server that goes away is connected again when the board asks.
 
-Example: forcewire bridge --serial /dev/ttyACM0 --serial /dev/ttyUSB0,9600 --to localhost:31415"
+Example: forcewire bridge --serial /dev/ttyACM0 --serial /dev/ttyUSB0,9600 --to localhost:31415
+
+Status: that of COMMAND, 1 when something fails, 2 when a flag makes no sense."
 )]
 pub struct Arguments {
     /// A line: /dev/ttyACM0, /dev/ttyUSB0,9600 (default: 115200 baud), tcp:HOST:PORT or unix:PATH;
@@ -75,7 +80,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             scope.spawn(|| keep(device, &options));
         }
     });
-    Ok(())
+    Err(Failure::Run(
+        "none of the devices is a serial line: /dev/ttyACM0, tcp:HOST:PORT".into(),
+    ))
 }
 
 /// Bridges a program's input and output until it ends, and returns its status.
@@ -93,7 +100,7 @@ fn run_command(program: &OsString, arguments: &[OsString], options: &Options) ->
     Ok(u8::try_from(status).unwrap_or(1))
 }
 
-/// Bridges one device, and opens it again after it was lost.
+/// Bridges one device, and opens it again after it was lost. Returns if it can't become a line.
 fn keep(device: &Device, options: &Options) {
     let name = device.to_string();
     let mut failed = None;
@@ -101,12 +108,18 @@ fn keep(device: &Device, options: &Options) {
         let ended = device
             .open()
             .and_then(|line| Bridge::new(&name, line, options)?.run());
+        let is_line =
+            !matches!(&ended, Err(error) if Errno::from_io_error(error) == Some(Errno::NOTTY));
         let error = match ended {
-            Ok(()) => "it has gone".to_owned(),
-            Err(error) => error.to_string(),
+            Ok(()) => "it has gone; waiting for it".to_owned(),
+            Err(error) if is_line => format!("{error}; trying again"),
+            Err(_) => "it is no serial line".to_owned(),
         };
         if failed.as_ref() != Some(&error) {
             say(format_args!("{name}: {error}"));
+        }
+        if !is_line {
+            return;
         }
         failed = Some(error);
         thread::sleep(PAUSE);

@@ -63,6 +63,9 @@ Example: a driver, then a server that does the same five steps each time
   forcewire check driver --command 'my_driver --host {host} --port {port}'
   forcewire check server --command 'my_server --port {port} --steps 5'
 
+Example: whether forces and virial are the derivatives of the energy, and nothing else
+  forcewire check driver --only physics --command 'my_driver --host {host} --port {port}'
+
 A situation is handled if the program went on and was right, or refused and said why. It
 is not if the program hung, crashed, or was silently wrong. The manual's page on
 conformance explains the verdicts.
@@ -144,6 +147,8 @@ struct OfServer {
 
 /// Print what --json wrote for some programs side by side, as Markdown
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Example: forcewire check table mine.jsonl another.jsonl")]
 struct OfTable {
     /// What --json wrote
     #[arg(required = true)]

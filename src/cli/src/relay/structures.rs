@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use forcewire::net::{Answered, Job, Ticket};
-use forcewire::{Cell, Evaluation};
+use forcewire::{Cell, Evaluation, Rotation};
 
 use crate::pool::{Drivers, Outcome};
 use crate::say::{Failure, say};
@@ -17,6 +17,8 @@ pub struct Structures {
     /// The place in `answers` of each structure. One that is the same as the one before it, as i-PI
     /// fills up its batches with, is not computed again.
     places: Vec<usize>,
+    /// What turned each job, if its cell had to be turned: ASE sends any, and LAMMPS misreads some.
+    rotations: Vec<Option<Rotation>>,
 }
 
 impl Structures {
@@ -36,7 +38,15 @@ impl Structures {
             let positions = positions.get(atoms).unwrap_or_default();
             if before != Some((cell, positions)) {
                 let number = i32::try_from(index).unwrap_or(i32::MAX);
-                let job = Job::new(*cell, positions.to_vec());
+                let (cell, rotation) = match cell.to_upper_triangular() {
+                    Some((turned, rotation)) if !cell.is_upper_triangular() => {
+                        (turned, Some(rotation))
+                    }
+                    _ => (*cell, None),
+                };
+                let turned = |r: &[f64; 3]| rotation.map_or(*r, |it| it.apply(*r));
+                self.rotations.push(rotation);
+                let job = Job::new(cell, positions.iter().map(turned).collect());
                 let job = job.replica(replica.wrapping_add(number));
                 self.waiting
                     .insert(drivers.submit(job)?, self.answers.len());
@@ -52,7 +62,14 @@ impl Structures {
     pub fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
         let place = self.waiting.remove(&outcome.ticket);
         if let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) {
-            *answer = Some(outcome.answer.map_err(Failure::Run)?);
+            let mut computed = outcome.answer.map_err(Failure::Run)?;
+            if let Some(rotation) = place.and_then(|place| *self.rotations.get(place)?) {
+                let forces = computed.job.forces.iter_mut();
+                forces.for_each(|force| *force = rotation.undo(*force));
+                let virial = &mut computed.evaluation.virial;
+                *virial = rotation.undo_virial(virial);
+            }
+            *answer = Some(computed);
         }
         Ok(())
     }
@@ -104,5 +121,6 @@ impl Structures {
         self.waiting.clear();
         self.answers.clear();
         self.places.clear();
+        self.rotations.clear();
     }
 }

@@ -82,6 +82,11 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
             "send the forces of this step",
         ),
         ("first forces", "earlier step", "compute them in each step"),
+        (
+            "earlier energy",
+            "earlier step",
+            "send the energy of this step",
+        ),
         ("earlier answer", "earlier step", "compute after POSDATA"),
         ("float32", "single precision", "--single"),
         ("noise", "noise", "converge"),
@@ -115,6 +120,15 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
     }
 }
 
+/// Nothing is judged then, and that is not handled.
+#[test]
+fn a_driver_that_ends_has_given_up() {
+    let [verdict, _, because] = physics(&planted::command("does not converge"), &[]);
+    assert_eq!(verdict, "gave up", "{because}");
+    assert!(because.contains("SCF not converged"), "{because}");
+    assert!(because.contains("--structure"), "{because}");
+}
+
 #[test]
 fn a_driver_that_is_right_is_called_so() {
     let [verdict, _, because] = physics(&planted::command("none"), &[]);
@@ -140,7 +154,6 @@ fn our_own_models_are_right() {
         "gas",
         "harm -o 0.1",
         "harm3d -o 0.1",
-        "morse",
         "lj -o 6.43452,0.000379384,16.0863",
         "lj -o 6.43452,0.000379384,7.1",
         "lj -o 6.43452,0.000379384,16.0863 --cutoff truncated",

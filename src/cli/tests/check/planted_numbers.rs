@@ -164,6 +164,11 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
             Some(first) => sent.forces.clone_from(&first.forces),
             None => memory.answer = Some(right.clone()),
         },
+        "earlier energy" => {
+            if let Some(before) = &memory.answer {
+                sent.energy = before.energy;
+            }
+        }
         "earlier virial" => {
             if let Some(before) = &memory.answer {
                 sent.virial = before.virial;

@@ -15,7 +15,7 @@ use super::ending::{last_line, quoted};
 use super::limits::{Calibration, Limits};
 use super::line::Lost;
 use super::listener::Listener;
-use super::physics::Precision;
+use super::physics::{PHYSICS, Precision};
 use super::program::{PREFIX, Subject, TICK};
 use super::report::{Finding, Verdict};
 use super::situation::About;
@@ -96,11 +96,15 @@ impl Plan {
             Ok(finding) => finding,
             Err(stop) => session.stopped(stop),
         };
-        let went_on = ["carried on", "came back", "recovered"].contains(&finding.how);
+        let went_on = ["carried on", "came back", "recovered", "consistent"].contains(&finding.how);
         if situation.legal && finding.verdict == Verdict::Handled && !went_on {
+            let other = match situation.about.name {
+                PHYSICS => " (another structure: --structure)",
+                _ => "",
+            };
             return Ok(Finding {
                 verdict: Verdict::GaveUp,
-                because: format!("nothing was wrong, and it {}", finding.because),
+                because: format!("nothing was wrong, and it {}{other}", finding.because),
                 ..finding
             });
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forcewire::Header::Ready;
 
-use super::{BESIDE, ORDER, situation, spoils};
+use super::{BESIDE, ORDER, situation};
 use crate::check::line::PAUSE;
 use crate::check::server::{Manner, Situation};
 use crate::check::wire::header;
@@ -41,7 +41,7 @@ pub const SITUATIONS: &[Situation] = &[
         "servers know time limits: i-PI's `<timeout>`, ASE's `timeout`",
         |s| Ok(vec![s.given()?.then(Manner::Silent)]),
     ),
-    spoils(
+    situation(
         "loses-positions",
         "says READY after it was given positions",
         "a driver that was restarted behind a proxy",
@@ -51,7 +51,8 @@ pub const SITUATIONS: &[Situation] = &[
             driver.line.send(header(Ready))?;
             Ok(vec![driver])
         },
-    ),
+    )
+    .may_end(),
     situation(
         "slow",
         "takes a second to compute",

@@ -2,32 +2,35 @@
 
 use forcewire::Header::ForceReady;
 
-use super::{EXTRAS, ORDER, REPLY, situation, spoils};
+use super::{EXTRAS, ORDER, REPLY, situation};
 use crate::check::server::{Manner, Situation};
 use crate::check::wire::{FORCES, header, reals, with};
 
 pub const SITUATIONS: &[Situation] = &[
-    spoils(
+    situation(
         "extras-not-json",
         "sends extras that are no JSON",
         "drivers have sent \"nothing\", a blank, a NUL and 0x01",
         EXTRAS,
         |s| s.with_extras(b"nothing"),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "extras-array",
         "sends extras that are a JSON array",
         "a driver that has one thing to tell",
         EXTRAS,
         |s| s.with_extras(b"[1, 2]"),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "extras-not-utf8",
         "sends extras that are no UTF-8",
         "binary data, a Latin-1 locale",
         EXTRAS,
         |s| s.with_extras(b"\xff\xfe\x80"),
-    ),
+    )
+    .may_end(),
     situation(
         "extras-megabyte",
         "sends a megabyte of extras",
@@ -35,37 +38,33 @@ pub const SITUATIONS: &[Situation] = &[
         EXTRAS,
         |s| s.with_extras(format!("{{\"log\": \"{}\"}}", "x".repeat(1_000_000)).as_bytes()),
     ),
-    spoils(
+    situation(
         "extras-negative",
         "announces -5 bytes of extras",
         "a stream out of step",
         EXTRAS,
         |s| {
             let mut driver = s.asked()?;
-            let reply = driver.reply();
-            let at = reply.len() - 4;
-            driver.line.send(&with(reply, at, &(-5i32).to_le_bytes()))?;
+            driver.line.send(&driver.reply_announcing(-5))?;
             // The numbers are all there, and right.
             driver.is_right();
             Ok(vec![driver])
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "extras-huge",
         "announces 2147483647 bytes of extras, and sends none",
         "a stream out of step",
         EXTRAS,
         |s| {
             let mut driver = s.asked()?;
-            let reply = driver.reply();
-            let at = reply.len() - 4;
-            driver
-                .line
-                .send(&with(reply, at, &i32::MAX.to_le_bytes()))?;
+            driver.line.send(&driver.reply_announcing(i32::MAX))?;
             Ok(vec![driver.then(Manner::Silent)])
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "reply-twice",
         "sends its reply twice, the second with other forces",
         "a driver that answers a repeated GETFORCE",
@@ -78,8 +77,9 @@ pub const SITUATIONS: &[Situation] = &[
             driver.is_right();
             Ok(vec![driver])
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "more-than-asked",
         "sends 5 bytes more than its reply",
         "a driver of another version",
@@ -91,8 +91,9 @@ pub const SITUATIONS: &[Situation] = &[
             driver.is_right();
             Ok(vec![driver])
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "reply-unasked",
         "sends forces before it is given positions",
         "a driver that lives one step behind",
@@ -102,5 +103,6 @@ pub const SITUATIONS: &[Situation] = &[
             driver.line.send(header(ForceReady))?;
             Ok(vec![driver])
         },
-    ),
+    )
+    .may_end(),
 ];

@@ -28,17 +28,13 @@ const fn situation(
     }
 }
 
-/// What spoils a run: a server may go on with another driver, or end with a reason.
-const fn spoils(
-    name: &'static str,
-    does: &'static str,
-    why: &'static str,
-    reference: &'static str,
-    script: fn(&mut Session) -> Outcome,
-) -> Situation {
-    Situation {
-        judged: Judged::MayEnd,
-        ..situation(name, does, why, reference, script)
+impl Situation {
+    /// It spoils a run: a server may go on with another driver, or end with a reason.
+    const fn may_end(self) -> Self {
+        Self {
+            judged: Judged::MayEnd,
+            ..self
+        }
     }
 }
 
@@ -113,9 +109,7 @@ impl Session<'_> {
     /// The numbers are right, whatever comes after them.
     fn with_extras(&mut self, extras: &[u8]) -> Outcome {
         let mut driver = self.asked()?;
-        let reply = driver.reply();
-        let at = reply.len() - 4;
-        let reply = with(reply, at, &(extras.len() as i32).to_le_bytes());
+        let reply = driver.reply_announcing(extras.len() as i32);
         driver.line.send(&[&reply, extras].concat())?;
         driver.is_right();
         Ok(vec![driver])
@@ -123,6 +117,13 @@ impl Session<'_> {
 }
 
 impl Clumsy {
+    /// A reply that announces this many bytes of extras, and has none.
+    fn reply_announcing(&self, extras: i32) -> Vec<u8> {
+        let reply = self.reply();
+        let at = reply.len() - 4;
+        with(reply, at, &extras.to_le_bytes())
+    }
+
     fn replies(&mut self) -> Result<(), Lost> {
         self.line.send(&self.reply())?;
         self.is_right();

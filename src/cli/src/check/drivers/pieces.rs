@@ -6,7 +6,7 @@ use super::{BESIDE, EXTRAS, REPLY, situation};
 use crate::check::line::PAUSE;
 use crate::check::server::{Manner, Situation};
 use crate::check::situation::STREAM;
-use crate::check::wire::{ATOM, ENERGY, FORCES, MATRIX, with};
+use crate::check::wire::{ATOM, ENERGY, FORCES, MATRIX};
 
 pub const SITUATIONS: &[Situation] = &[
     situation(
@@ -91,9 +91,7 @@ pub const SITUATIONS: &[Situation] = &[
         EXTRAS,
         |s| {
             let mut driver = s.asked()?;
-            let reply = driver.reply();
-            let at = reply.len() - 4;
-            driver.line.send(&with(reply, at, &20i32.to_le_bytes()))?;
+            driver.line.send(&driver.reply_announcing(20))?;
             driver.line.send(b"{\"dipole\"")?;
             Ok(Vec::new())
         },

@@ -2,20 +2,21 @@
 
 use forcewire::Header::PosData;
 
-use super::{ORDER, REPLY, spoils};
+use super::{ORDER, REPLY, situation};
 use crate::check::server::Situation;
 use crate::check::situation::FINITE;
 use crate::check::wire::{ATOM, ENERGY, FORCES, MATRIX, header, reals, with};
 
 pub const SITUATIONS: &[Situation] = &[
-    spoils(
+    situation(
         "wrong-header",
         "answers GETFORCE with POSDATA",
         "two servers connected to each other",
         ORDER,
         |s| s.answers(|reply| with(reply, 0, header(PosData))),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "one-atom-less",
         "sends forces of one atom less",
         "another input than the server's",
@@ -28,8 +29,9 @@ pub const SITUATIONS: &[Situation] = &[
                 reply
             })
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "one-atom-more",
         "sends forces of one atom more",
         "another input than the server's",
@@ -42,43 +44,49 @@ pub const SITUATIONS: &[Situation] = &[
                 reply
             })
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "negative-atoms",
         "announces forces of -1 atoms",
         "a stream out of step, an overflow",
         REPLY,
         |s| s.answers(|reply| with(reply, FORCES - 4, &(-1i32).to_le_bytes())),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "huge-atoms",
         "announces forces of 2147483647 atoms",
         "a stream out of step",
         REPLY,
         |s| s.answers(|reply| with(reply, FORCES - 4, &i32::MAX.to_le_bytes())),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "nan-energy",
         "sends an energy that is NaN",
         "SCF not converged",
         FINITE,
         |s| s.answers(|reply| with(reply, ENERGY, &reals(&[f64::NAN]))),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "nan-forces",
         "sends a force that is NaN",
         "two atoms at one place, SCF not converged",
         FINITE,
         |s| s.answers(|reply| with(reply, FORCES + 8, &reals(&[f64::NAN]))),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "infinite-forces",
         "sends a force that is infinite",
         "two atoms at one place",
         FINITE,
         |s| s.answers(|reply| with(reply, FORCES, &reals(&[f64::INFINITY]))),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "infinite-virial",
         "sends a virial that is infinite",
         "a stress that is divided by no volume",
@@ -89,5 +97,6 @@ pub const SITUATIONS: &[Situation] = &[
                 with(reply, at, &reals(&[f64::INFINITY]))
             })
         },
-    ),
+    )
+    .may_end(),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forcewire::Header::{HaveData, Ready};
 
-use super::{ORDER, situation, spoils};
+use super::{ORDER, situation};
 use crate::check::line::PAUSE;
 use crate::check::server::{Manner, Situation};
 use crate::check::situation::{STREAM, WORDS};
@@ -37,7 +37,7 @@ pub const SITUATIONS: &[Situation] = &[
             Ok(vec![driver])
         },
     ),
-    spoils(
+    situation(
         "unknown-status",
         "answers STATUS with a header that there is not",
         "a newer driver, a stream out of step",
@@ -47,15 +47,17 @@ pub const SITUATIONS: &[Situation] = &[
             driver.line.send(b"PERHAPS     ")?;
             Ok(vec![driver])
         },
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "needinit-for-ever",
         "says NEEDINIT for ever",
         "a driver that does not understand its INIT",
         ORDER,
         |s| Ok(vec![s.connect()?.then(Manner::NeedsInit)]),
-    ),
-    spoils(
+    )
+    .may_end(),
+    situation(
         "havedata-at-once",
         "says HAVEDATA and was given nothing",
         "a driver that has connected again in the middle of a step",
@@ -65,5 +67,6 @@ pub const SITUATIONS: &[Situation] = &[
             driver.line.send(header(HaveData))?;
             Ok(vec![driver])
         },
-    ),
+    )
+    .may_end(),
 ];

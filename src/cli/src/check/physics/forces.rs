@@ -62,6 +62,15 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
     if let Some(sentence) = late_forces(series) {
         return fault(LATE, sentence);
     }
+    let earlier = series.with_energies_earlier();
+    if near(&earlier.differences(), &earlier.forces())
+        && !lag(&earlier.curvatures(), earlier.first().energy)
+    {
+        return fault(
+            LATE,
+            "the energy belongs to the structure before, the forces do not: send the energy of this step".into(),
+        );
+    }
     let earlier = series.earlier();
     if near(&earlier.differences(), &earlier.forces()) {
         return fault(
@@ -95,18 +104,14 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
             };
         }
     }
-    if let Some((sentence, forces)) = permuted(series, &slope, tolerance * change) {
+    let limit = tolerance * largest(&slope).max(change) + FLOOR;
+    if let Some((sentence, forces)) = permuted(series, &slope, limit) {
         return Judged {
             forces,
             ..fault("permuted atoms", sentence)
         };
     }
-    scattered(
-        series,
-        &slope,
-        &sent,
-        tolerance * largest(&slope).max(change) + FLOOR,
-    )
+    scattered(series, &slope, &sent, limit)
 }
 
 /// Where x, y and z are in what was sent, and what that is.
@@ -189,9 +194,8 @@ fn late_forces(series: &Series) -> Option<String> {
 }
 
 /// Forces on one atom that another one should have.
-fn permuted(series: &Series, slope: &[f64], least: f64) -> Option<(String, Option<Vec<f64>>)> {
+fn permuted(series: &Series, slope: &[f64], limit: f64) -> Option<(String, Option<Vec<f64>>)> {
     let sent = series.first().forces.as_chunks::<3>().0;
-    let limit = least.max(1e-3 * largest(slope)) + FLOOR;
     let mut places = Vec::new();
     for (&atom, right) in series.moved.iter().zip(slope.as_chunks::<3>().0) {
         let found = sent.iter().position(|it| distance(it, right) <= limit)?;

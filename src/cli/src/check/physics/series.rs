@@ -183,6 +183,15 @@ impl Series {
         series
     }
 
+    /// The same of energies.
+    pub fn with_energies_earlier(&self) -> Self {
+        let mut series = self.clone();
+        for (answer, next) in series.answers.iter_mut().zip(self.answers.iter().skip(1)) {
+            answer.energy = next.energy;
+        }
+        series
+    }
+
     /// The same of virials.
     pub fn with_virials_earlier(&self) -> Self {
         let mut series = self.clone();

@@ -1,6 +1,6 @@
 //! Numbers of atoms.
 
-use super::{COUNTS, after_control, at_once};
+use super::{COUNTS, after_control};
 use crate::check::driver::Situation;
 use crate::check::report::Finding;
 use crate::check::wire::{COUNT, POSITIONS, with};
@@ -54,7 +54,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on()
         },
     ),
-    at_once(
+    after_control(
         "zero-atoms",
         "sends no atoms",
         "a server that tries the connection, an empty region",
@@ -66,5 +66,6 @@ pub const SITUATIONS: &[Situation] = &[
             let because = format!("answered with no forces and an energy of {energy}");
             Ok(Finding::handled("carried on", because))
         },
-    ),
+    )
+    .at_once(),
 ];

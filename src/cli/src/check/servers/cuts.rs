@@ -29,33 +29,21 @@ pub const SITUATIONS: &[Situation] = &[
         "closes inside the cell",
         "killed while it sends",
         MESSAGE,
-        |s| {
-            s.is_ready()?;
-            let message = s.posdata(1);
-            s.cut(&message[..CELL + 44])
-        },
+        |s| s.cuts_positions(|message| &message[..CELL + 44]),
     ),
     after_control(
         "cut-count",
         "closes inside the number of atoms",
         "killed while it sends",
         MESSAGE,
-        |s| {
-            s.is_ready()?;
-            let message = s.posdata(1);
-            s.cut(&message[..COUNT + 2])
-        },
+        |s| s.cuts_positions(|message| &message[..COUNT + 2]),
     ),
     after_control(
         "cut-positions",
         "closes inside the positions",
         "killed while it sends; i-PI's `sendall` gives up after 0.1 s",
         MESSAGE,
-        |s| {
-            s.is_ready()?;
-            let message = s.posdata(1);
-            s.cut(&message[..message.len() - 20])
-        },
+        |s| s.cuts_positions(|message| &message[..message.len() - 20]),
     ),
     after_control(
         "cut-before-getforce",

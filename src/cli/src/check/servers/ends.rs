@@ -2,30 +2,25 @@
 
 use forcewire::Header::Exit;
 
-use super::{END, after_control, at_once};
+use super::{END, after_control};
 use crate::check::driver::Situation;
 use crate::check::wire::header;
 
 pub const SITUATIONS: &[Situation] = &[
-    at_once(
+    after_control(
         "exit-at-once",
         "sends EXIT before anything else",
         "a simulation that ends while a driver connects",
         END,
-        |s| {
-            s.send(Exit)?;
-            s.exits()
-        },
-    ),
+        |s| s.sends_exit(),
+    )
+    .at_once(),
     after_control(
         "exit-ready",
         "sends EXIT to a driver that is READY",
         "the end of every run of i-PI's",
         END,
-        |s| {
-            s.send(Exit)?;
-            s.exits()
-        },
+        |s| s.sends_exit(),
     ),
     after_control(
         "exit-behind-posdata",
@@ -47,8 +42,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.is_ready()?;
             s.line.send(&s.posdata(1))?;
             s.has_data()?;
-            s.send(Exit)?;
-            s.exits()
+            s.sends_exit()
         },
     ),
     after_control(
@@ -58,13 +52,14 @@ pub const SITUATIONS: &[Situation] = &[
         END,
         |s| s.hangs_up(),
     ),
-    at_once(
+    after_control(
         "close-at-once",
         "closes before the first byte",
         "a server that is full, or an allow-list",
         END,
         |s| s.hangs_up(),
-    ),
+    )
+    .at_once(),
     after_control(
         "restart",
         "goes away and comes back at the same address",

@@ -8,6 +8,8 @@ mod pieces;
 mod turns;
 mod words;
 
+use forcewire::Header::{Exit, GetForce};
+
 use crate::check::driver::{Session, Situation, Stop};
 use crate::check::physics;
 use crate::check::report::Finding;
@@ -30,30 +32,53 @@ const fn after_control(
     }
 }
 
-/// The server does nothing wrong: a driver has no reason to end.
-const fn legal(
-    name: &'static str,
-    does: &'static str,
-    why: &'static str,
-    reference: &'static str,
-    script: fn(&mut Session) -> Outcome,
-) -> Situation {
-    Situation {
-        legal: true,
-        ..after_control(name, does, why, reference, script)
+impl Situation {
+    /// The server does nothing wrong: a driver has no reason to end.
+    const fn legal(self) -> Self {
+        Self {
+            legal: true,
+            ..self
+        }
+    }
+
+    /// On a connection on which nothing has been said.
+    const fn at_once(self) -> Self {
+        Self {
+            fresh: true,
+            ..self
+        }
     }
 }
 
-const fn at_once(
-    name: &'static str,
-    does: &'static str,
-    why: &'static str,
-    reference: &'static str,
-    script: fn(&mut Session) -> Outcome,
-) -> Situation {
-    Situation {
-        fresh: true,
-        ..after_control(name, does, why, reference, script)
+impl Session<'_> {
+    fn hears_ready(&mut self) -> Result<(), Stop> {
+        let heard = self.hears()?;
+        self.ready(&heard)
+    }
+
+    /// Reads the forces that were asked for, which have to be those of this structure, and goes on.
+    fn is_answered(&mut self, index: usize) -> Outcome {
+        let answer = self.answer(self.structure(index).positions.len())?;
+        self.is(&answer, index)?;
+        self.carries_on()
+    }
+
+    /// The same once it has asked.
+    fn computes(&mut self, index: usize) -> Outcome {
+        self.send(GetForce)?;
+        self.is_answered(index)
+    }
+
+    /// Closes after this part of POSDATA.
+    fn cuts_positions(&mut self, part: impl Fn(&[u8]) -> &[u8]) -> Outcome {
+        self.is_ready()?;
+        let message = self.posdata(1);
+        self.cut(part(&message))
+    }
+
+    fn sends_exit(&mut self) -> Outcome {
+        self.send(Exit)?;
+        self.exits()
     }
 }
 
@@ -93,6 +118,7 @@ const CONTROLS: &[Situation] = &[after_control(
 const PHYSICS: &[Situation] = &[Situation {
     about: physics::ABOUT,
     fresh: true,
-    legal: false,
+    // The structures are right, so an end says nothing of forces.
+    legal: true,
     script: physics::play,
 }];

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use forcewire::Header::{GetForce, HaveData, Status};
 
-use super::{ORDER, legal};
+use super::{ORDER, after_control};
 use crate::check::driver::Situation;
 use crate::check::line::PAUSE;
 use crate::check::situation::STREAM;
 use crate::check::wire::header;
 
 pub const SITUATIONS: &[Situation] = &[
-    legal(
+    after_control(
         "split-header",
         "sends a header in two segments",
         "a router fragments, a sender writes twice",
@@ -21,30 +21,28 @@ pub const SITUATIONS: &[Situation] = &[
             s.line.send(&header(Status)[..1])?;
             s.line.is_taken();
             s.line.send(&header(Status)[1..])?;
-            let heard = s.hears()?;
-            s.ready(&heard)?;
+            s.hears_ready()?;
             s.carries_on()
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "dribble",
         "sends everything a byte at a time",
         "a serial line, a microcontroller without buffers",
         STREAM,
         |s| {
             s.line.dribble(header(Status))?;
-            let heard = s.hears()?;
-            s.ready(&heard)?;
+            s.hears_ready()?;
             s.line.dribble(&s.posdata(1))?;
             s.line.dribble(header(Status))?;
             s.expects(HaveData)?;
             s.line.dribble(header(GetForce))?;
-            let answer = s.answer(s.structure(1).positions.len())?;
-            s.is(&answer, 1)?;
-            s.carries_on()
+            s.is_answered(1)
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "pieces",
         "sends positions in pieces of 5 bytes",
         "a large structure over a real network comes in segments that end anywhere",
@@ -53,12 +51,11 @@ pub const SITUATIONS: &[Situation] = &[
             s.is_ready()?;
             s.line.pieces(&s.posdata(1), 5)?;
             s.has_data()?;
-            let answer = s.forces(s.structure(1).positions.len())?;
-            s.is(&answer, 1)?;
-            s.carries_on()
+            s.computes(1)
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "one-segment",
         "sends POSDATA, STATUS and GETFORCE in one write",
         "a server that does not wait for HAVEDATA, or whose kernel puts writes together",
@@ -68,12 +65,11 @@ pub const SITUATIONS: &[Situation] = &[
             let message = [&s.posdata(1), header(Status), header(GetForce)].concat();
             s.line.send(&message)?;
             s.expects(HaveData)?;
-            let answer = s.answer(s.structure(1).positions.len())?;
-            s.is(&answer, 1)?;
-            s.carries_on()
+            s.is_answered(1)
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "consolidated",
         "sends POSDATA and GETFORCE in one write",
         "i-PI since 3.2 does, unless it is told not to",
@@ -81,12 +77,11 @@ pub const SITUATIONS: &[Situation] = &[
         |s| {
             s.is_ready()?;
             s.line.send(&[&s.posdata(1), header(GetForce)].concat())?;
-            let answer = s.answer(s.structure(1).positions.len())?;
-            s.is(&answer, 1)?;
-            s.carries_on()
+            s.is_answered(1)
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "ten-status",
         "asks STATUS ten times in one write",
         "an impatient server, or one that polls a driver that computes",
@@ -95,13 +90,13 @@ pub const SITUATIONS: &[Situation] = &[
             s.is_ready()?;
             s.line.send(&header(Status).repeat(10))?;
             for _ in 0..10 {
-                let heard = s.hears()?;
-                s.ready(&heard)?;
+                s.hears_ready()?;
             }
             s.carries_on()
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "status-behind-getforce",
         "sends GETFORCE and the next STATUS in one write",
         "a server that hurries to the next step",
@@ -113,12 +108,12 @@ pub const SITUATIONS: &[Situation] = &[
             s.line.send(&[header(GetForce), header(Status)].concat())?;
             let answer = s.answer(s.structure(1).positions.len())?;
             s.is(&answer, 1)?;
-            let heard = s.hears()?;
-            s.ready(&heard)?;
+            s.hears_ready()?;
             s.carries_on()
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "slow-reader",
         "takes the reply 7 bytes at a time",
         "a busy server, a narrow network",
@@ -134,8 +129,9 @@ pub const SITUATIONS: &[Situation] = &[
             s.is(&answer, 1)?;
             s.carries_on()
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "idle",
         "says nothing for a second between two steps",
         "another driver is slower, the server writes a restart",
@@ -144,8 +140,9 @@ pub const SITUATIONS: &[Situation] = &[
             sleep(Duration::from_secs(1));
             s.carries_on()
         },
-    ),
-    legal(
+    )
+    .legal(),
+    after_control(
         "no-status",
         "sends POSDATA without STATUS before it",
         "a server that knows the driver's state (IPICalculator.jl asks once)",
@@ -160,5 +157,6 @@ pub const SITUATIONS: &[Situation] = &[
             }
             s.carries_on()
         },
-    ),
+    )
+    .legal(),
 ];

@@ -40,9 +40,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.has_data()?;
             s.line.send(&s.posdata(0))?;
             s.has_data()?;
-            let answer = s.forces(s.structure(0).positions.len())?;
-            s.is(&answer, 0)?;
-            s.carries_on()
+            s.computes(0)
         },
     ),
     after_control(

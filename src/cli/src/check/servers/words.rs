@@ -2,7 +2,7 @@
 
 use forcewire::Header::Status;
 
-use super::{Outcome, after_control, at_once};
+use super::{Outcome, after_control};
 use crate::check::driver::{Session, Situation};
 use crate::check::situation::WORDS;
 use crate::check::wire::{HTTP, header, noise};
@@ -38,7 +38,7 @@ pub const SITUATIONS: &[Situation] = &[
             s.carries_on_after_an_answer()
         },
     ),
-    at_once(
+    after_control(
         "http",
         "speaks HTTP",
         "the port belongs to something else",
@@ -47,7 +47,8 @@ pub const SITUATIONS: &[Situation] = &[
             s.line.send(&[HTTP, header(Status)].concat())?;
             carries_on_from_status(s)
         },
-    ),
+    )
+    .at_once(),
     after_control(
         "garbage",
         "sends 1000 random bytes",
@@ -63,7 +64,6 @@ pub const SITUATIONS: &[Situation] = &[
 /// After something that was sent in one write with STATUS, or it would depend on the driver's speed
 /// whether the two are read together.
 fn carries_on_from_status(s: &mut Session) -> Outcome {
-    let heard = s.hears()?;
-    s.ready(&heard)?;
+    s.hears_ready()?;
     s.carries_on()
 }
