@@ -218,8 +218,26 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
     }
 }
 
-/// Calls of the connection after which [`run`] lets other tasks of its executor have a turn.
-const CALLS: u8 = 64;
+/// Counts calls of a connection, so that one that is always ready does not hold up the executor.
+pub(crate) struct Turn(u8);
+
+impl Turn {
+    /// Calls after which other tasks have their turn.
+    const CALLS: u8 = 64;
+
+    pub(crate) const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Counts a call, and yields to the executor before the one that would be too many.
+    pub(crate) async fn count(&mut self) {
+        if self.0 == Self::CALLS {
+            self.0 = 0;
+            yield_now().await;
+        }
+        self.0 += 1;
+    }
+}
 
 /// Carries an exchange through, moving its bytes over `socket`.
 ///
@@ -245,13 +263,9 @@ pub async fn run<S: Transport, T: Exchange>(
     }
     // An earlier run may have been dropped between a write and its flush.
     let mut flushed = false;
-    let mut calls = 0;
+    let mut turn = Turn::new();
     loop {
-        if calls == CALLS {
-            calls = 0;
-            yield_now().await;
-        }
-        calls += 1;
+        turn.count().await;
         let wait = exchange.waits_for();
         // Before the step that may be the last one: an event that a step returns must not be lost.
         if !flushed && !exchange.midway() {

@@ -95,7 +95,9 @@ pub async fn asynch<const N: usize>(
     if gives_up(&served) {
         let mut drain = driver.drain();
         let wait = drain.waits_for();
+        let mut turn = asynch::Turn::new();
         while let Ok(Step::Read(bytes)) = drain.step() {
+            turn.count().await;
             match socket.read(bytes, &wait).await.map_err(kind) {
                 Err(Error::Transport(ErrorKind::Interrupted)) => {}
                 Ok(n) if n > 0 => drain.advance(n),

@@ -119,3 +119,30 @@ fn debug_of_a_pool_says_what_display_says() {
     let text = "waited 1ms for 1 evaluations and there is no driver: start one";
     assert_eq!([error.to_string(), format!("{error:?}")], [text, text]);
 }
+
+/// What the compiler says of a stream that is no transport names the versions that the crate has.
+#[test]
+fn hints_name_the_versions_of_the_manifest() {
+    let manifest = include_str!("../Cargo.toml");
+    let version = |name: &str| {
+        let line = manifest
+            .lines()
+            .find(|line| line.split(" = ").next() == Some(name));
+        let version = line.and_then(|line| line.split('"').nth(1));
+        version.unwrap_or_else(|| panic!("no {name} in Cargo.toml"))
+    };
+    let adapters = format!(
+        "`embedded-io-adapters` {}\"",
+        version("embedded-io-adapters")
+    );
+    for (source, name) in [
+        (include_str!("../src/blocking.rs"), "embedded-io"),
+        (include_str!("../src/asynch.rs"), "embedded-io-async"),
+    ] {
+        let label = format!("`Read + Write` of {name} {}\"", version(name));
+        let note = format!("another version of {name} than {} ", version(name));
+        for hint in [&label, &note, &adapters] {
+            assert!(source.contains(hint), "{name}: {hint}");
+        }
+    }
+}

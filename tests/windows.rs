@@ -850,45 +850,45 @@ mod a_million_atoms {
     /// Chunks on their way to the device, and from it.
     const CHUNKS: usize = 16;
 
-    type Chunk = ([[f64; 3]; 32], usize);
+    type Chunk<T> = ([[T; 3]; 32], usize);
 
     /// The driver's end of the lines to the device.
-    struct ToDevice {
-        line: SyncSender<Chunk>,
-        chunk: [[f64; 3]; 32],
+    struct ToDevice<T> {
+        line: SyncSender<Chunk<T>>,
+        chunk: [[T; 3]; 32],
         natoms: usize,
     }
 
-    struct FromDevice {
-        line: Receiver<Chunk>,
+    struct FromDevice<T> {
+        line: Receiver<Chunk<T>>,
         /// What is left of a chunk.
-        chunk: Chunk,
+        chunk: Chunk<T>,
         at: usize,
         natoms: usize,
     }
 
-    impl Sink for ToDevice {
-        type Real = f64;
+    impl<T: Scalar> Sink for ToDevice<T> {
+        type Real = T;
 
         fn begin(&mut self, natoms: usize) -> bool {
             self.natoms = natoms;
             true
         }
 
-        fn put(&mut self, _: usize, atoms: &[[f64; 3]]) {
+        fn put(&mut self, _: usize, atoms: &[[T; 3]]) {
             self.chunk[..atoms.len()].copy_from_slice(atoms);
             self.line.send((self.chunk, atoms.len())).unwrap();
         }
     }
 
-    impl Source for FromDevice {
-        type Real = f64;
+    impl<T: Scalar> Source for FromDevice<T> {
+        type Real = T;
 
         fn natoms(&self) -> usize {
             self.natoms
         }
 
-        fn get(&mut self, _: usize, atoms: &mut [[f64; 3]]) {
+        fn get(&mut self, _: usize, atoms: &mut [[T; 3]]) {
             for atom in atoms {
                 if self.at == self.chunk.1 {
                     (self.chunk, self.at) = (self.line.recv().unwrap(), 0);
@@ -900,23 +900,23 @@ mod a_million_atoms {
     }
 
     /// The force on an atom at this position.
-    fn force(atom: [f64; 3]) -> [f64; 3] {
-        atom.map(|x| -0.25 * x)
+    fn force<T: Scalar>(atom: [T; 3]) -> [T; 3] {
+        atom.map(|x| T::from_f64(-0.25 * x.to_f64()))
     }
 
     /// All that the driver's side holds.
-    struct Side {
+    struct Side<T> {
         driver: Driver,
-        sink: ToDevice,
-        source: FromDevice,
+        sink: ToDevice<T>,
+        source: FromDevice<T>,
         evaluation: [Evaluation; 1],
     }
 
-    fn drive(socket: UnixStream, to: SyncSender<Chunk>, from: Receiver<Chunk>) {
-        let lines = 2 * (CHUNKS + 1) * size_of::<Chunk>();
-        let held = size_of::<Side>() + lines;
+    fn drive<T: Scalar>(socket: UnixStream, to: SyncSender<Chunk<T>>, from: Receiver<Chunk<T>>) {
+        let lines = 2 * (CHUNKS + 1) * size_of::<Chunk<T>>();
+        let held = size_of::<Side<T>>() + lines;
         assert!(held <= 64 * 1024, "{held} bytes");
-        let chunk = [[0.0; 3]; 32];
+        let chunk = [[T::ZERO; 3]; 32];
         let mut side = Side {
             driver: Driver::new(),
             sink: ToDevice {
@@ -954,7 +954,7 @@ mod a_million_atoms {
     }
 
     /// Keeps the positions in its own memory until all are there.
-    fn compute(from: &Receiver<Chunk>, to: &SyncSender<Chunk>) {
+    fn compute<T: Scalar>(from: &Receiver<Chunk<T>>, to: &SyncSender<Chunk<T>>) {
         loop {
             let mut memory = Vec::with_capacity(NATOMS);
             while memory.len() < NATOMS {
@@ -964,7 +964,7 @@ mod a_million_atoms {
                 memory.extend_from_slice(&chunk[..len]);
             }
             for atoms in memory.chunks(32) {
-                let mut chunk = [[0.0; 3]; 32];
+                let mut chunk = [[T::ZERO; 3]; 32];
                 for (to, atom) in chunk.iter_mut().zip(atoms) {
                     *to = force(*atom);
                 }
@@ -975,11 +975,20 @@ mod a_million_atoms {
 
     #[test]
     fn through_a_driver_that_holds_64_kib() {
+        runs::<f64>();
+    }
+
+    #[test]
+    fn through_one_of_single_precision() {
+        runs::<f32>();
+    }
+
+    fn runs<T: Scalar + Send>() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (to, at_device) = sync_channel(CHUNKS);
         let (from_device, from) = sync_channel(CHUNKS);
         thread::scope(|scope| {
-            scope.spawn(move || compute(&at_device, &from_device));
+            scope.spawn(move || compute::<T>(&at_device, &from_device));
             scope.spawn(move || drive(theirs, to, from));
             let mut socket = FromStd::new(ours);
             let mut server = Server::new().mode(Mode::Consolidated);
@@ -996,8 +1005,10 @@ mod a_million_atoms {
                 let answer = blocking::run(&mut socket, evaluate).unwrap();
                 assert_eq!(answer.evaluation.energy, f64::from(step));
                 assert_eq!(answer.extras(&extras), b"{}");
+                // In the precision of the driver, which -0.25 changes nothing of.
+                let truth = |atom: &[f64; 3]| force(atom.map(|x| T::from_f64(x).to_f64()));
                 let mut pairs = forces.iter().zip(&positions);
-                assert!(pairs.all(|(got, atom)| *got == force(*atom)), "{step}");
+                assert!(pairs.all(|(got, atom)| *got == truth(atom)), "{step}");
             }
             let exit: Result<(), Error<io::Error>> = blocking::run(&mut socket, server.exit());
             exit.unwrap();

@@ -246,6 +246,28 @@ fn a_flood_does_not_hold_up_the_executor() {
     }
 }
 
+/// So they have while a driver that refuses its positions reads the rest of what it was sent.
+#[test]
+fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
+    let clock = Rc::new(Cell::new(Duration::ZERO));
+    let mut posdata = b"POSDATA     ".to_vec();
+    posdata.extend([1.0_f64; 18].iter().flat_map(|number| number.to_le_bytes()));
+    posdata.extend(i32::MAX.to_le_bytes());
+    let bytes = [posdata.as_slice(), &[0; 1 << 12]].concat();
+    let mut flood = Flood {
+        clock: Rc::clone(&clock),
+        bytes: bytes.iter().cycle(),
+    };
+    let mut potential = forcewire::potential::IdealGas::<f64>::new();
+    let mut serve = pin!(asynch::serve::<1>(&mut flood, &mut potential));
+    for poll in 1..=100 {
+        let polled = serve.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        // The first one holds the calls of two exchanges.
+        assert!(clock.get() <= (poll + 1) * Duration::from_millis(64));
+    }
+}
+
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 

@@ -14,6 +14,7 @@ const CLASSIC: &str = "
 unknown    STATUS   turn         turn            turn             STATUS           EXIT
 asked      waits    turn         turn            turn             waits            EXIT
 needs-init STATUS   INIT+STATUS  turn            turn             INIT+STATUS      EXIT
+init-sent  waits    turn         turn            turn             waits            EXIT
 ready      STATUS   turn         POSDATA+STATUS  turn             POSDATA+STATUS   EXIT
 computing  waits    turn         turn            waits            due              EXIT
 has-data   done     turn         turn            GETFORCE+STATUS  due              EXIT
@@ -28,6 +29,7 @@ const CONSOLIDATED: &str = "
 unknown    STATUS   turn         turn                     turn     STATUS                   EXIT
 asked      waits    turn         turn                     turn     waits                    EXIT
 needs-init STATUS   INIT+STATUS  turn                     turn     INIT+STATUS              EXIT
+init-sent  waits    turn         turn                     turn     waits                    EXIT
 ready      STATUS   turn         POSDATA+GETFORCE+STATUS  turn     POSDATA+GETFORCE+STATUS  EXIT
 awaiting   done     turn         turn                     waits    due                      EXIT
 leaving    done     turn         turn                     turn     turn                     waits
@@ -40,6 +42,7 @@ const STRICT: &str = "
 unknown    STATUS   turn         turn            turn      STATUS          EXIT
 asked      waits    turn         turn            turn      waits           EXIT
 needs-init done     INIT+STATUS  turn            turn      INIT+STATUS     EXIT
+init-sent  waits    turn         turn            turn      waits           EXIT
 ready      done     turn         POSDATA+STATUS  turn      POSDATA+STATUS  EXIT
 computing  waits    turn         turn            waits     due             EXIT
 has-data   done     turn         turn            GETFORCE  due             EXIT
@@ -51,22 +54,22 @@ gone       done     turn         turn            turn      turn            done
 /// What each answer is to a server that waits for one: the status that it has then, or why it is refused. A server
 /// that has said EXIT drops whatever comes. In the other phases nothing is read, so nothing can come.
 const ANSWERS: &str = "
-             asked       computing   awaiting    leaving
-STATUS       answer      answer      answer      dropped
-INIT         answer      answer      answer      dropped
-POSDATA      answer      answer      answer      dropped
-GETFORCE     answer      answer      answer      dropped
-EXIT         answer      answer      answer      dropped
-NEEDINIT     needs-init  answer      answer      dropped
-READY        ready       answer      answer      dropped
-HAVEDATA     answer      has-data    answer      dropped
-FORCEREADY   answer      answer      forces      dropped
-lower-case   unknown     unknown     unknown     dropped
-out-of-step  unknown     unknown     unknown     dropped
-noughts      unknown     unknown     unknown     dropped
-blank        unknown     unknown     unknown     dropped
-http         unknown     unknown     unknown     dropped
-(the-end)    gone        gone        gone        done
+             asked       init-sent   computing   awaiting    leaving
+STATUS       answer      answer      answer      answer      dropped
+INIT         answer      answer      answer      answer      dropped
+POSDATA      answer      answer      answer      answer      dropped
+GETFORCE     answer      answer      answer      answer      dropped
+EXIT         answer      answer      answer      answer      dropped
+NEEDINIT     needs-init  init-again  answer      answer      dropped
+READY        ready       ready       answer      answer      dropped
+HAVEDATA     answer      answer      has-data    answer      dropped
+FORCEREADY   answer      answer      answer      forces      dropped
+lower-case   unknown     unknown     unknown     unknown     dropped
+out-of-step  unknown     unknown     unknown     unknown     dropped
+noughts      unknown     unknown     unknown     unknown     dropped
+blank        unknown     unknown     unknown     unknown     dropped
+http         unknown     unknown     unknown     unknown     dropped
+(the-end)    gone        gone        gone        gone        done
 ";
 
 /// What a call came to: what was said, and what it ended with, if it did.
@@ -122,6 +125,7 @@ fn phase(name: &str, mode: Mode, piece: usize) -> Server {
         "unknown" => &[],
         "asked" => &[("status", b"")],
         "needs-init" => &[("status", NEEDINIT)],
+        "init-sent" => &[("status", NEEDINIT), ("initialize", b"")],
         "ready" => &[("status", READY)],
         "computing" => &[("status", READY), ("send", b"")],
         "has-data" => &[("status", READY), ("send", b""), ("status", HAVEDATA)],
@@ -149,7 +153,7 @@ fn phase(name: &str, mode: Mode, piece: usize) -> Server {
 fn known(name: &str) -> Status {
     match name {
         "unknown" => Status::UP,
-        "asked" | "computing" | "awaiting" => Status::UP | Status::BUSY,
+        "asked" | "init-sent" | "computing" | "awaiting" => Status::UP | Status::BUSY,
         "needs-init" => Status::UP | Status::NEEDS_INIT,
         "ready" => Status::UP | Status::READY,
         "has-data" => Status::UP | Status::HAS_DATA,
@@ -213,7 +217,7 @@ fn each_call_in_each_phase() {
             }
         }
     }
-    assert_eq!(pairs, 6 * (9 + 7 + 9 + 7));
+    assert_eq!(pairs, 6 * (10 + 8 + 10 + 8));
     println!("server: {pairs} pairs of phase and call");
 }
 
@@ -273,7 +277,7 @@ fn each_answer_in_each_phase() {
             }
         }
     }
-    assert_eq!(pairs, 15 * (4 + 3 + 4 + 3));
+    assert_eq!(pairs, 15 * (5 + 4 + 5 + 4));
     println!("server: {pairs} pairs of phase and answer");
 }
 
@@ -314,6 +318,11 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
         "answer" => ProtocolError::UnexpectedAnswer {
             answer: header(answer),
             to,
+        },
+        // A driver that asks again straight after it was told would do so for ever.
+        "init-again" => ProtocolError::UnexpectedAnswer {
+            answer: Header::NeedInit,
+            to: Header::Init,
         },
         "unknown" => ProtocolError::UnknownHeader(answer_bytes[..].try_into().expect("a header")),
         status => {
