@@ -7,7 +7,7 @@ use forcewire_boards::{Engine, Options};
 use forcewire_cortex_m::clock;
 use mps2_an521_engine::{Doorbell, Job, Mailbox, Parameters};
 
-/// The interrupt with which core 1 says that it is done.
+/// The interrupt with which core 1 reports that it is done.
 pub const LINE: u16 = Doorbell::LINE;
 
 /// INITSVTOR1, where core 1 finds its vectors, and CPUWAIT, a bit for each core that does not run
@@ -36,7 +36,7 @@ impl<'m> Core1<'m> {
     ///
     /// This must run on core 0 of an AN521, once.
     pub unsafe fn start(options: &Options<'_>, boxes: &'m mut [u32]) -> Self {
-        // Safety: as the caller says.
+        // Safety: the caller ensures it.
         let mailbox = unsafe { Mailbox::shared() };
         mailbox.reset();
         Doorbell::CORE_0.silence();
@@ -58,8 +58,8 @@ impl<'m> Core1<'m> {
         clock::ticks()
     }
 
-    /// Whether core 1 has looked into the mailbox since it was rung. If it does not in time, no one
-    /// can say what it does with the arrays, so the board ends.
+    /// Whether core 1 has looked into the mailbox since it was rung. If it does not in time, it is
+    /// unknown what it does with the arrays, so the board ends.
     fn has_looked(&self, rung: u64) -> bool {
         let seen = self.mailbox.seen();
         if !seen && clock::ticks() - rung > LIMIT {
