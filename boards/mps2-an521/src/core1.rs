@@ -18,8 +18,8 @@ const CPUWAIT: *mut u32 = 0x5002_1118 as *mut u32;
 /// Where the image of core 1 begins (engine/memory.x).
 const IMAGE: u32 = 0x1020_0000;
 
-/// How long core 1 may take to look into the mailbox: 5 s. It takes microseconds, but an emulator
-/// may be busy.
+/// How long core 1 may take to look into the mailbox, in ticks: 5 s. It takes microseconds, but an
+/// emulator may be busy.
 const LIMIT: u64 = 100_000_000;
 
 /// The other core. It uses arrays where they are; none is copied.
@@ -52,17 +52,21 @@ impl<'m> Core1<'m> {
         }
     }
 
-    /// Rings core 1 and waits until it has looked into the mailbox. Otherwise it would be unknown
-    /// what it does with the arrays, so the board ends.
-    fn ring(&self) {
+    /// Rings core 1. Returns when that was, in ticks.
+    fn ring(&self) -> u64 {
         Doorbell::CORE_1.ring();
-        let start = clock::ticks();
-        while !self.mailbox.seen() {
-            if clock::ticks() - start > LIMIT {
-                defmt::error!("core 1 does not answer: is its image at {=u32:#x}?", IMAGE);
-                forcewire_semihosted::fault()
-            }
+        clock::ticks()
+    }
+
+    /// Whether core 1 has looked into the mailbox since it was rung. If it does not in time, it is
+    /// unknown what it does with the arrays, so the board ends.
+    fn has_looked(&self, rung: u64) -> bool {
+        let seen = self.mailbox.seen();
+        if !seen && clock::ticks() - rung > LIMIT {
+            defmt::error!("core 1 does not answer: is its image at {=u32:#x}?", IMAGE);
+            forcewire_semihosted::fault()
         }
+        seen
     }
 }
 
@@ -83,7 +87,7 @@ impl Engine for Core1<'_> {
         let number = unsafe { self.mailbox.post(job) }.ok_or(PotentialError::Failed(
             "core 1 is not done with the last job",
         ))?;
-        self.ring();
+        let rung = self.ring();
         loop {
             if let Some(outcome) = self.mailbox.take(number) {
                 Doorbell::CORE_0.silence();
@@ -92,9 +96,12 @@ impl Engine for Core1<'_> {
                     PotentialError::Failed("core 1 has no forces for these positions")
                 });
             }
+            self.has_looked(rung);
             if meanwhile().is_break() {
                 self.mailbox.withdraw();
-                self.ring();
+                let rung = self.ring();
+                // For a moment only: with -icount QEMU 7.2 hardly runs core 1 while this spins.
+                while !self.has_looked(rung) {}
                 Doorbell::CORE_0.silence();
                 return Ok(None);
             }
