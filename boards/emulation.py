@@ -159,7 +159,7 @@ def has_tls(name):
 DECODED = 'printer=$1 image=$2; shift 2; set -o pipefail; "$@" | "$printer" --log-format "{L:5} {s}" -e "$image"'
 
 
-def emulator(name, firmware, directory, options):
+def emulator(name, firmware, directory, options, flags=()):
     """The command that runs firmware with these options."""
     # Options follow the image's path in one line, of which the firmware takes words: a short one without blanks.
     # An image beside the board's own has the board's name and a word more.
@@ -173,7 +173,7 @@ def emulator(name, firmware, directory, options):
     ]
     quiet = ["-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native"]
     serial = ["-serial", "stdio" if board.on_line else "none"]
-    qemu = [board.emulator, *board.machine, *board.network, *quiet, *serial, *loaded, "-kernel", image.name, "-append", options]
+    qemu = [board.emulator, *flags, *board.machine, *board.network, *quiet, *serial, *loaded, "-kernel", image.name, "-append", options]
     return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
 
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 
+import plot
 from emulation import HERE, HOST, ROOT, Child, Failure, call, emulator, BOARDS, bridged, free_port, wait_for_port
 
 PEERS = ROOT / "target" / "peers"
@@ -104,17 +105,17 @@ def stunnel(directory, port, key):
         yield child, accept
 
 
-def driver(name, firmware, directory, port, lj, psk=None):
-    """The command of a board, or of the host's driver, that serves i-PI."""
+def driver(name, firmware, directory, port, lj, psk=None, counted=False):
+    """The command of a board, or of the host's driver, that serves i-PI. If `counted`, a nanosecond of the board's is an
+    instruction."""
     if name == HOST:
         flags = ["-a", "127.0.0.1", "-p", port, "-m", "lj", "-o", lj, "--cutoff", "shifted", "--init", "once", "-v"]
         return [firmware, "driver", *flags]
-    if BOARDS[name].in_c:
-        return bridged(port, emulator(name, firmware, directory, f"lj={lj} patience=30"))
-    options = f"port={port} lj={lj} cutoff=shifted patience=30"
-    if BOARDS[name].on_line:
-        return bridged(port, emulator(name, firmware, directory, options))
-    return emulator(name, firmware, directory, f"{options} {credentials(IDENTITY, psk)}" if psk else options)
+    options = f"lj={lj} patience=30" if BOARDS[name].in_c else f"lj={lj} cutoff=shifted patience=30"
+    if not BOARDS[name].on_line:
+        options = f"port={port} {options}" + (f" {credentials(IDENTITY, psk)}" if psk else "")
+    command = emulator(name, firmware, directory, options, ["-icount", "shift=0"] if counted else [])
+    return bridged(port, command) if BOARDS[name].on_line else command
 
 
 def credentials(identity, key):
@@ -160,5 +161,9 @@ class Table:
         print(f"{'evaluations':>24}  {(steps + 1) * beads}")
         print(f"{'evaluations a second':>24}  {steps * beads / seconds:.1f}, i-PI's own work included")
         print(f"{'drift':>24}  {drift:.1e} Eh an atom (at most {DRIFT:.0e})")
+        print(f"{'conserved energy':>24}  {plot.sparkline(conserved)}")
+        title = f"Argon, {atoms} atoms, {beads} beads: conserved energy"
+        plot.svg(self.path.with_name("conserved.svg"), title, "step of 2 fs", "hartree", range(steps + 1), conserved)
         if not drift <= DRIFT:
             raise Failure("the conserved energy drifts: forces and energies do not belong together")
+        return f"drift {drift:.1e}\n"

@@ -28,7 +28,7 @@ unsafe extern "C" {
 #[cfg(not(armv8m))]
 const CLOSED: u32 = 20;
 
-/// Sets the stack's limit (Armv8-M ARM, B3.10).
+/// Sets the stack's limit (Armv8-M ARM, MSPLIM).
 #[cfg(armv8m)]
 pub(crate) fn guard() {
     // Safety: the stack is above it.
@@ -67,7 +67,7 @@ pub fn used() -> usize {
     top.addr() - word.addr()
 }
 
-/// Whether the fault is that the stack's limit was passed: UFSR.STKOF (Armv8-M ARM, D1.2.9).
+/// Whether the fault is that the stack's limit was passed: UFSR.STKOF (Armv8-M ARM, CFSR).
 #[cfg(armv8m)]
 pub(crate) fn has_left(_: *const u32) -> bool {
     // Safety: the register may be read at any time.

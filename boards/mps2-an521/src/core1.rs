@@ -18,8 +18,8 @@ const CPUWAIT: *mut u32 = 0x5002_1118 as *mut u32;
 /// Where the image of core 1 begins (engine/memory.x).
 const IMAGE: u32 = 0x1020_0000;
 
-/// How long core 1 may take to look into the mailbox: 5 s. It takes microseconds, but an emulator
-/// may be busy.
+/// How long core 1 may take to look into the mailbox, in ticks: 5 s. It takes microseconds, but an
+/// emulator may be busy.
 const LIMIT: u64 = 100_000_000;
 
 /// The other core. It uses arrays where they are; none is copied.

@@ -7,7 +7,7 @@
 //! core 0                                  core 1
 //! post      job, wanted = 2, ring
 //!                                         next      begun = 2, computes
-//!                                         answer    outcome, done = 2, ring
+//!                                         answer    ring, outcome, done = 2
 //! take      done = 2: the outcome
 //!
 //! post      job, wanted = 4, ring
@@ -136,7 +136,8 @@ impl Mailbox {
         Some((Number(number), unsafe { (*self.job.get()).assume_init() }))
     }
 
-    /// Core 1: a job has been done; ring core 0 afterwards.
+    /// Core 1: a job has been done; ring core 0 before, so that it can take the outcome and be
+    /// silent.
     pub fn answer(&self, Number(number): Number, outcome: Outcome) {
         // Safety: core 0 reads it after `done` only.
         unsafe { (*self.outcome.get()).write(outcome) };

@@ -1,9 +1,9 @@
 //! The image of core 1: computes what core 0 asks for, and sleeps.
 //!
-//! The doorbell interrupts whatever the core does, and is never returned from: the core forgets what
-//! it was computing and looks into the mailbox again, with an empty stack. So a job that core 0 has
-//! withdrawn ends at once, also after a fault or a panic, and no number of it outlives it: a job
-//! keeps nothing but its arrays, and owns nothing that would have to be dropped.
+//! The doorbell interrupts whatever the core does, and its handler does not return there: the core
+//! forgets what it was computing and looks into the mailbox again, with an empty stack. So a job
+//! that core 0 has withdrawn ends at once, and so does the sleep after a fault or a panic. A job
+//! owns nothing but its arrays, so there is nothing to drop.
 
 #![no_std]
 #![no_main]
@@ -12,7 +12,7 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 
 use cortex_m::peripheral::NVIC;
-use mps2_an521_engine::{Doorbell, Mailbox, Outcome};
+use mps2_an521_engine::{Doorbell, Mailbox, Number, Outcome};
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -28,7 +28,7 @@ fn main() -> ! {
     serve()
 }
 
-/// Bits of FPCCR (Armv8-M ARM, D1.2.102): an exception saves the FPU's registers, or may later.
+/// Bits of FPCCR (Armv8-M ARM): an exception saves the FPU's registers, or may later.
 const ASPEN: u32 = 1 << 31;
 const LSPEN: u32 = 1 << 30;
 
@@ -40,25 +40,29 @@ unsafe extern "C" {
 extern "C" fn serve() -> ! {
     // Safety: this is core 1.
     if let Some((number, job)) = unsafe { Mailbox::shared() }.next() {
-        // Safety: core 0 leaves the arrays alone until it has the outcome, or the doorbell has rung.
+        // Safety: core 0 leaves the arrays alone until it has the outcome or the doorbell has rung.
         let outcome = match unsafe { job.run() } {
             Ok(evaluation) => Outcome::success(&evaluation),
             Err(error) => Outcome::failure(error),
         };
-        // Safety: this is core 1.
-        unsafe { Mailbox::shared() }.answer(number, outcome);
-        Doorbell::CORE_0.ring();
+        answer(number, outcome)
     }
     sleep()
+}
+
+/// Wakes core 0 for an outcome. In this order: core 0 silences its doorbell when it has taken the
+/// outcome, and would not sleep again if the doorbell rang after that.
+fn answer(number: Number, outcome: Outcome) {
+    Doorbell::CORE_0.ring();
+    // Safety: this is core 1.
+    unsafe { Mailbox::shared() }.answer(number, outcome);
 }
 
 /// Fails the job that is wanted.
 fn fail(reason: impl core::fmt::Display) -> ! {
     // Safety: this is core 1.
-    let mailbox = unsafe { Mailbox::shared() };
-    if let Some((number, _)) = mailbox.next() {
-        mailbox.answer(number, Outcome::failure(reason));
-        Doorbell::CORE_0.ring();
+    if let Some((number, _)) = unsafe { Mailbox::shared() }.next() {
+        answer(number, Outcome::failure(reason));
     }
     sleep()
 }
@@ -80,8 +84,8 @@ fn sleep() -> ! {
 
 // Both handlers return to a function and not to where they came from: the frame that the exception
 // pushed is forgotten with all of the stack, and one for that function takes its place. Of it only
-// the last two words matter, the function and EPSR.T (Armv8-M ARM, B3.22). Bit 4 of the link
-// register says that the frame has no registers of the FPU.
+// the last two words matter, the function and EPSR.T (Armv8-M ARM, RETPSR). Bit 4 of the link
+// register says that the frame has no registers of the FPU (EXC_RETURN.FType).
 global_asm!(
     ".section .text.handlers, \"ax\"",
     ".global DefaultHandler, HardFault",
