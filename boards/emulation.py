@@ -155,25 +155,27 @@ def has_tls(name):
     return "tls" in tomllib.loads((HERE / BOARDS[name].crate / "Cargo.toml").read_text()).get("features", {})
 
 
-# QEMU's errors, then what the board logs, in text. The status is QEMU's. $1 prints the log, $2 is the image.
+# QEMU's errors, then what the board logs, in text. The status is QEMU's. $1 prints the log, $2 is
+# the image.
 DECODED = 'printer=$1 image=$2; shift 2; set -o pipefail; "$@" | "$printer" --log-format "{L:5} {s}" -e "$image"'
 
 
 def emulator(name, firmware, directory, options, flags=()):
     """The command that runs firmware with these options."""
-    # Options follow the image's path in one line, of which the firmware takes words: a short one without blanks.
-    # An image beside the board's own has the board's name and a word more.
+    # Options follow the image's path in one line, of which the firmware takes words: a short one
+    # without blanks. Another image of a board has the board's name and one more word.
     board, image = BOARDS.get(name) or BOARDS[name.rpartition("-")[0]], directory / name
     links = [image, *(directory / other.name for other in images(board, firmware)[1:])]
     for link, target in zip(links, images(board, firmware)):
         if not link.is_symlink():
             link.symlink_to(target)
-    loaded = [
-        word for core, link in enumerate(links) if core for word in ("-device", f"loader,file={link.name},cpu-num={core}")
-    ]
+    loaded = []
+    for core, link in enumerate(links[1:], 1):
+        loaded += ["-device", f"loader,file={link.name},cpu-num={core}"]
     quiet = ["-display", "none", "-monitor", "none", "-semihosting-config", "enable=on,target=native"]
     serial = ["-serial", "stdio" if board.on_line else "none"]
-    qemu = [board.emulator, *flags, *board.machine, *board.network, *quiet, *serial, *loaded, "-kernel", image.name, "-append", options]
+    machine = [*flags, *board.machine, *board.network, *quiet, *serial, *loaded]
+    qemu = [board.emulator, *machine, "-kernel", image.name, "-append", options]
     return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
 
 

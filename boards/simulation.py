@@ -17,7 +17,8 @@ IDENTITY = "board"
 SIGMA, EPSILON, CUTOFF = 6.43452, 0.000379384, 16.0863
 LATTICE = 5.26  # angstrom, of the face-centred cubic crystal
 BOHR = 0.52917721067  # angstrom
-# Hartree an atom. Pairs that cross the cutoff, where forces end at once, cost about a hundredth of it in 100 steps.
+# Hartree an atom. Pairs that cross the cutoff, where forces end abruptly, cost about a hundredth of
+# it in 100 steps.
 DRIFT = 1e-6
 
 INPUT = """\
@@ -106,8 +107,8 @@ def stunnel(directory, port, key):
 
 
 def driver(name, firmware, directory, port, lj, psk=None, counted=False):
-    """The command of a board, or of the host's driver, that serves i-PI. If `counted`, a nanosecond of the board's is an
-    instruction."""
+    """The command of a board, or of the host's driver, that serves i-PI. If `counted`, the board's clock counts
+    instructions: a nanosecond is one."""
     if name == HOST:
         flags = ["-a", "127.0.0.1", "-p", port, "-m", "lj", "-o", lj, "--cutoff", "shifted", "--init", "once", "-v"]
         return [firmware, "driver", *flags]

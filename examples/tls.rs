@@ -1,10 +1,11 @@
-//! A driver behind TLS 1.3 with a pre-shared key: the protocol itself lets anyone in who reaches the port.
+//! A driver behind TLS 1.3 with a pre-shared key: by itself the protocol accepts anyone who reaches
+//! the port.
 //!
-//! i-PI speaks no TLS; stunnel in front of it does, and keeps everyone out who has not the key:
+//! i-PI speaks no TLS; stunnel in front of it does, and keeps out everyone without the key:
 //!
 //! ```text
-//! # stunnel.conf                                     # keys: identity, colon, key in hexadecimal digits
-//! [i-pi]                                             water:5f0c1b...
+//! # stunnel.conf                   # keys: identity, colon, key in hexadecimal digits
+//! [i-pi]                           water:5f0c1b...
 //! accept = 0.0.0.0:31416
 //! connect = 127.0.0.1:31415
 //! ciphers = PSK
@@ -16,8 +17,9 @@
 //! cargo run --release --example tls -- -a HOST -p 31416 --identity water --key KEYFILE -o 0.01
 //! ```
 //!
-//! Whatever implements `embedded-io` carries the protocol, so a board does the same with embedded-tls over its own
-//! socket (`boards/common/src/tls.rs`); nothing here allocates but the two record buffers, which a board has in a `static`.
+//! Whatever implements `embedded-io` carries the protocol, so a board does the same with
+//! embedded-tls over its own socket (`boards/common/src/tls.rs`); nothing here allocates but the
+//! two record buffers, which a board has in a `static`.
 
 use std::error::Error;
 use std::net::TcpStream;
@@ -101,8 +103,8 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let (mut received, mut sent) = (vec![0; RECORD], vec![0; RECORD]);
     let mut tls: TlsConnection<'_, _, Aes128GcmSha256> =
         TlsConnection::new(FromStd::new(socket), &mut received, &mut sent);
-    // No certificate is looked at, and none is needed: all secrets come from the key (RFC 8446, 7.1), so a server that
-    // has not the key can't finish the handshake.
+    // No certificate is checked, and none is needed: all secrets come from the key (RFC 8446, 7.1),
+    // so a server without the key can't finish the handshake.
     tls.open(TlsContext::new(&config, UnsecureProvider::new(OsRng)))
         .map_err(|error| {
             let identity = &arguments.identity;

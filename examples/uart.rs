@@ -1,6 +1,6 @@
-//! A driver on a serial line, and its server: [`Line`] brings frames, checksums and connections to a
-//! stream that has none. The wire is a pair of queues here. On a board it is a UART, and the other
-//! end `forcewire bridge`.
+//! A driver on a serial line, and its server: [`Line`] brings frames, checksums and connections to
+//! a stream that has none. The wire is a pair of queues here. On a board it is a UART, and the
+//! other end `forcewire bridge`.
 //!
 //! ```text
 //! cargo run --example uart

@@ -1,5 +1,5 @@
-//! A driver for structures that it has no arrays for: atoms pass 32 at a time through a [`Sink`], and
-//! forces through a [`Source`]. Here each force is the spring's to the centre of all atoms.
+//! A driver for structures that it has no arrays for: atoms pass 32 at a time through a [`Sink`],
+//! and forces through a [`Source`]. Here each force is the spring's to the centre of all atoms.
 //!
 //! ```text
 //! cargo run --example windows -- localhost:31415
@@ -31,7 +31,7 @@ impl Sink for Device {
     }
 }
 
-/// Forces are computed as they leave.
+/// Forces are computed as they are sent.
 struct Springs<'a>(&'a Device, [f64; 3]);
 
 impl Source for Springs<'_> {

@@ -239,7 +239,7 @@ impl Turn {
     }
 }
 
-/// Carries an exchange through, moving its bytes over `socket`.
+/// Runs an exchange to its end, moving its bytes over `socket`.
 ///
 /// After 64 calls of the connection it yields to the executor, so that other tasks and a time-out
 /// around it have their turn even if the connection is always ready.
@@ -310,7 +310,7 @@ async fn yield_now() {
     .await;
 }
 
-/// Nothing, instead of an interruption that is worth another try.
+/// `None` for an interruption, after which the call is repeated.
 fn passing<T, E: embedded_io_async::Error>(
     result: Result<T, Error<E>>,
 ) -> Result<Option<T>, Error<E>> {

@@ -51,7 +51,7 @@ impl Backoff {
         pause.min(self.longest)
     }
 
-    /// A connection was of use. To be connected is not enough: a server that drops a driver at once
+    /// A connection was of use. A connection alone does not count: a server that drops each driver
     /// would be called without a pause.
     pub const fn succeeded(&mut self) {
         self.failures = 0;

@@ -74,8 +74,8 @@ pub trait Transport {
         self.flush(wait)
     }
 
-    /// Serves bytes that have come already to a connection for which it does not matter what is
-    /// waited for; 0 if there are none.
+    /// Copies bytes that have arrived already, for a connection that has no use for [`Wait`]; 0 if
+    /// there are none.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
@@ -129,7 +129,10 @@ impl<S: Read + Write> Transport for S {
 /// use forcewire::{Deadlines, Error, serve};
 ///
 /// /// `socket` times out every 100 ms; `milliseconds` is the board's counter.
-/// fn firmware<S: embedded_io::Read + embedded_io::Write>(socket: S, milliseconds: impl Fn() -> u64) {
+/// fn firmware<S: embedded_io::Read + embedded_io::Write>(
+///     socket: S,
+///     milliseconds: impl Fn() -> u64,
+/// ) {
 ///     let clock = || Duration::from_millis(milliseconds());
 ///     let mut socket = WithDeadlines::new(socket, Deadlines::default(), clock);
 ///     match serve::<64>(&mut socket, &mut Harmonic::<f64>::new(0.01)) {
@@ -214,7 +217,7 @@ impl<S: Transport, C: FnMut() -> Duration> Transport for WithDeadlines<S, C> {
     }
 }
 
-/// Carries an exchange through, moving its bytes over `socket`.
+/// Runs an exchange to its end, moving its bytes over `socket`.
 ///
 /// A message is flushed once, when all of it is written. Partial reads and writes go on where they
 /// stopped.
@@ -303,7 +306,6 @@ fn is<E: embedded_io::Error>(error: &Error<E>, kind: ErrorKind) -> bool {
     matches!(error, Error::Transport(error) if error.kind() == kind)
 }
 
-// The error of `serve` is made to be logged; embedded-io's own feature makes its `ErrorKind` one
-// that can be.
+// The error of `serve` is meant for a log; a feature of embedded-io lets its `ErrorKind` be logged.
 #[cfg(feature = "defmt")]
 const _: fn(&Error<ErrorKind>, defmt::Formatter<'_>) = defmt::Format::format;

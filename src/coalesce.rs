@@ -1,4 +1,4 @@
-//! A stream whose messages leave in one write, over one that would send every piece at once.
+//! A stream that sends each message in one write, over one that would send each piece separately.
 
 use core::fmt;
 
@@ -18,7 +18,10 @@ use crate::fmt::debug_as_display;
 /// and more.
 ///
 /// ```no_run
-/// # fn main_loop(socket: impl embedded_io::Read + embedded_io::Write, mut potential: impl forcewire::Potential) {
+/// # fn main_loop(
+/// #     socket: impl embedded_io::Read + embedded_io::Write,
+/// #     mut potential: impl forcewire::Potential,
+/// # ) {
 /// let mut socket = forcewire::Coalesced::<_, 1636>::new(socket); // 64 atoms
 /// let _ = forcewire::serve::<64>(&mut socket, &mut potential);
 /// # }
@@ -66,7 +69,7 @@ impl<S, const N: usize> Coalesced<S, N> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CoalesceError<E> {
-    /// The stream's own error.
+    /// The stream failed.
     Stream(E),
     /// The stream took none of the bytes offered.
     WriteZero,

@@ -16,11 +16,10 @@ pub enum Error<E> {
     Protocol(ProtocolError),
     /// The transport failed. After a time-out the exchange can be made again to go on.
     Transport(E),
-    /// The transport took none of the bytes offered, and says that it never will (a write of zero
-    /// bytes).
+    /// The transport took none of the bytes offered and never will (a write of zero bytes).
     WriteZero,
-    /// A deadline of the caller's has passed. The exchange can be made again to go on; what else
-    /// can be done says [`TimedOut`].
+    /// One of the caller's deadlines has passed. The exchange can be made again to go on;
+    /// [`TimedOut`] has what else can be done.
     TimedOut(TimedOut),
     /// The potential could not be evaluated. The server waits for a reply that will not come: close
     /// the connection.

@@ -1,5 +1,4 @@
-//! Texts of errors, and logging through `defmt` or `log`, whichever feature is on, or through
-//! nothing.
+//! Texts of errors, and logging through `defmt` or `log`, or not at all, by feature.
 //!
 //! Normal traffic is `trace`, a refusal is `debug`; a library logs nothing louder.
 

@@ -10,8 +10,9 @@
 //! |---|---|
 //! | compute forces with a [`Potential`] and fixed arrays | [`serve`](serve()), [`asynch::serve`] |
 //! | compute forces on a host, for structures and batches of any size | [`net::serve`] |
-//! | compute forces, with the loop and the arrays in your hands | [`Driver`], perhaps with [`Storage`] |
-//! | take positions and give forces by the chunk, for accelerators | [`Driver::receive_into`] with a [`Sink`], [`Driver::reply_from`] with a [`Source`] |
+//! | write the loop yourself, with your own arrays | [`Driver`], perhaps with [`Storage`] |
+//! | take positions by the chunk, for an accelerator | [`Driver::receive_into`], [`Sink`] |
+//! | give forces by the chunk | [`Driver::reply_from`], [`Source`] |
 //! | ask one driver for forces | [`Server`] |
 //! | ask any number of drivers, which come and go | [`net::Pool`] |
 //!
@@ -59,20 +60,20 @@
 //! # Life of a connection
 //!
 //! 1. Bring a transport: a socket of [`net::connect`], or any stream of `embedded-io`,
-//!    `embedded-io-async` or smoltcp. [`Coalesced`] has the pieces of a message leave together.
+//!    `embedded-io-async` or smoltcp. [`Coalesced`] sends the pieces of a message together.
 //! 2. Make a [`Driver`] or a [`Server`]: the state of one connection, without arrays.
 //! 3. Make an [`Exchange`], such as [`Driver::receive`], which borrows the machine and your arrays.
 //! 4. Run it: [`blocking::run`], [`asynch::run`], [`smoltcp::poll`]. Time limits are
 //!    [`Deadlines`], with your clock.
 //! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It goes
-//!    on at the byte where it stopped. One that is made anew goes on only if what has moved is still
-//!    in its arrays; otherwise it is [`ProtocolError::Unfinished`],
+//!    on at the byte where it stopped. One that is made anew goes on only if what has moved is
+//!    still in its arrays; otherwise it is [`ProtocolError::Unfinished`],
 //!    [`ReplyDue`](ProtocolError::ReplyDue) or [`AnswerDue`](ProtocolError::AnswerDue), and nothing
 //!    has changed.
 //! 6. To give up between positions and forces, run [`Driver::drain`] before you close;
 //!    [`serve`](serve()) does so itself. i-PI hangs if a driver closes with bytes unread.
-//! 7. After an error of the peer's, close, [`reset`](Driver::reset) and connect again; [`Backoff`]
-//!    paces that.
+//! 7. After an error that the peer caused, close, [`reset`](Driver::reset) and connect again;
+//!    [`Backoff`] paces that.
 //!
 //! ```
 //! use forcewire::{Driver, Evaluation, Event, blocking};
@@ -125,7 +126,6 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![deny(unused_must_use)]
 
 #[cfg(feature = "std")]
 extern crate std;

@@ -7,7 +7,7 @@ use crate::asynch;
 use crate::fmt::debug;
 use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
 
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes,
+/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes,
 /// with room for `N` atoms: the whole firmware but its network.
 ///
 /// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`.
@@ -73,7 +73,7 @@ fn blocking_loop<const N: usize>(
     }
 }
 
-/// Computes what the server at the other end of `socket` asks for until it says EXIT or closes,
+/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes,
 /// with room for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
 ///
 /// # Errors

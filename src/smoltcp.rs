@@ -13,7 +13,7 @@ use crate::{DeadlineTimer, Error, Exchange, Step, Wait};
 /// Moves what can be moved now; [`Poll::Pending`] until the exchange is done.
 ///
 /// Call it after every `Interface::poll` that did something, and poll the interface again
-/// afterwards: only then does what was queued leave. Keep the exchange between the calls. While a
+/// afterwards: only then is what was queued sent. Keep the exchange between the calls. While a
 /// connection is being made (`Listen`, `SynSent`, `SynReceived`) the exchange is pending.
 ///
 /// One call is bounded by the rings, because nothing comes or leaves before the interface is

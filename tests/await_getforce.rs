@@ -21,7 +21,8 @@ fn computing() -> Driver {
     driver
 }
 
-/// Lets the driver attend to these bytes, so many at a time, anew each time; what it says, and what it was told.
+/// Runs `await_getforce` over these bytes, this many at a time, made anew each time; returns what
+/// it sent and the results.
 fn attends(
     driver: &mut Driver,
     mut bytes: &[u8],
@@ -73,7 +74,7 @@ fn it_is_midway_inside_a_message_and_nowhere_else() {
     let mut driver = computing();
     for n in 1..=12 {
         assert_eq!(attends(&mut driver, &STATUS[n - 1..n], 1).1, None);
-        // The answer to the last byte has left.
+        // The answer to the last byte was sent.
         assert_eq!(driver.await_getforce().midway(), n < 12, "{n}");
     }
 }
@@ -170,7 +171,7 @@ fn a_host_looks_without_waiting() {
     let answer = golden_answer();
     let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
     blocking::run(&mut stream, reply).unwrap();
-    // And waits again, where it is told to.
+    // And waits again, if its caller runs it again.
     let mut positions = [[0.0; 3]; 1];
     let event = blocking::run(&mut stream, driver.receive(&mut positions)).unwrap();
     assert_eq!(event, Event::Exit);

@@ -1,4 +1,5 @@
-//! The blocking shim over a stream that counts its calls, moves what it likes and fails when it is told to.
+//! The blocking shim over a stream that counts its calls, moves any number of bytes and fails on
+//! demand.
 
 mod common;
 
@@ -10,7 +11,7 @@ use forcewire::{
     Storage, Virial, blocking, serve,
 };
 
-/// A whole conversation of the classic kind, and what is said in it.
+/// A whole classic conversation, and the messages in it.
 fn conversation() -> (Vec<u8>, Vec<u8>) {
     let heard = [
         STATUS,
@@ -29,7 +30,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     (heard.concat(), said.concat())
 }
 
-/// Drives it through; every exchange that fails is made again.
+/// Runs it to the end; an exchange that fails is made again.
 fn drive(fake: &mut Fake) -> (usize, usize) {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = [[0.0; 3]];
@@ -94,7 +95,7 @@ fn an_exchange_that_failed_goes_on_where_it_stopped() {
     });
 }
 
-/// INIT between POSDATA and GETFORCE waits to be told while the reply leaves.
+/// INIT between POSDATA and GETFORCE is reported after the reply was sent.
 #[test]
 fn init_is_not_lost_to_a_flush_that_failed() {
     let messages = [
@@ -172,7 +173,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
         (1, 2, 1),
         (27, 0, 1),
         (27, 20, 1),
-        // What does not fit into the scratch with the rest leaves after it, or by itself.
+        // An array that does not fit into the scratch with the rest is sent after it, or alone.
         (27, 21, 2),
         (28, 0, 2),
         (31, 1000, 3),
@@ -183,7 +184,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
         (1000, 693, 4),
         (1000, 5000, 4),
     ] {
-        // Arrays that have to be turned round leave piece by piece.
+        // Arrays whose bytes have to be reversed are sent piece by piece.
         if cfg!(target_endian = "big") && natoms > 27 {
             continue;
         }

@@ -9,7 +9,8 @@ use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError, asynch,
 };
 
-/// Drives a conversation to its end, dropping each future after so many polls: the events in it.
+/// Drives a conversation to its end, dropping each future after this many polls; returns the events
+/// in it.
 fn drive(slow: &mut Slow, structures: usize, patience: usize) -> Vec<Event> {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = vec![[0.0; 3]; 40];
@@ -81,8 +82,8 @@ fn a_future_may_be_dropped_at_every_await() {
     ];
     for (structures, heard, said, last) in conversations {
         at_every_split(|split| {
-            // The first future to be dropped is every one, the second every other, and so on; the last are
-            // never dropped.
+            // The first future to be dropped is every one, the second every other, and so on; the
+            // last are never dropped.
             let mut patience = 1;
             while patience < 4000 {
                 let mut slow = Slow::new(&heard, split);
@@ -131,7 +132,7 @@ fn the_positions_that_were_half_there_are_gone_on_with() {
     }
 }
 
-/// INIT between POSDATA and GETFORCE waits to be told while the reply leaves.
+/// INIT between POSDATA and GETFORCE is reported after the reply was sent.
 #[test]
 fn init_is_not_lost_with_a_future_that_is_dropped() {
     let messages = [
@@ -184,7 +185,7 @@ impl Write for Interrupted {
     }
 }
 
-/// A potential that always gives the same, and not for ever.
+/// A potential that returns the same a limited number of times.
 struct Golden(usize);
 
 impl Potential for Golden {

@@ -1,4 +1,4 @@
-//! A stream that gathers: what leaves in one write, what goes past the buffer, and that nothing is lost on the way.
+//! A stream that gathers: pieces in one write, pieces that go past the buffer, and no bytes lost.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{CoalesceError, Coalesced, Driver, Error, Event, blocking};
 
-/// A stream that keeps each write apart and takes at most so many bytes at once.
+/// A stream that keeps each write apart and takes at most this many bytes at once.
 struct Paper {
     inbox: Vec<u8>,
     writes: Vec<Vec<u8>>,
@@ -158,7 +158,8 @@ mod asynch {
         })
     }
 
-    /// Each run flushes first and needs a poll for that, for what was kept, and for the bytes that it moves.
+    /// Each run flushes first and needs a poll for that, for what was kept, and for the bytes that
+    /// it moves.
     #[test]
     fn nothing_is_lost_or_repeated_when_futures_are_dropped() {
         let answer = answer(40, 1.0, b"{}");

@@ -1,7 +1,8 @@
 //! Whole conversations with every kind of server, at every split of their bytes.
 //!
 //! What a server sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
-//! (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`) and of IPICalculator.jl.
+//! (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`) and of
+//! IPICalculator.jl.
 
 mod common;
 
@@ -373,7 +374,8 @@ fn init_of_any_length_is_understood_to_its_end() {
     }
 }
 
-/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch behind it.
+/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch after
+/// it.
 #[test]
 fn parameters_are_those_of_the_text() {
     let mut driver = Driver::new();
@@ -415,7 +417,7 @@ fn init_is_taken_in_any_state() {
             .tells(Event::Init { replica: 2 })
             .hears(STATUS)
             .says(READY)
-            // Between POSDATA and GETFORCE: it is told after the reply that it interrupts.
+            // Between POSDATA and GETFORCE: it is reported after the reply that it interrupts.
             .hears([&posdata(&golden()), &*init(3, "a : 3")].concat())
             .tells(golden().event())
             .replies(&golden_answer())
@@ -494,7 +496,8 @@ fn headers_may_be_padded_with_nuls() {
     });
 }
 
-/// The bytes after which EXIT or an end of the stream is tried, and what the driver said until then.
+/// The bytes after which EXIT or an end of the stream is tried, and what the driver had sent by
+/// then.
 #[test]
 fn exit_and_the_end_are_understood_at_each_boundary() {
     for last in [Event::Exit, Event::Closed] {
@@ -684,7 +687,7 @@ fn a_caller_in_single_precision_may_come_back_too() {
     });
 }
 
-/// Half the memory is what a caller who has too little of it may come back with.
+/// A caller with too little memory may come back with half of it.
 #[test]
 fn a_caller_may_come_back_in_single_precision() {
     let mut driver = Driver::new();
@@ -978,7 +981,7 @@ fn bytes_that_were_not_asked_for_are_not_counted() {
 
 #[test]
 fn nothing_is_said_before_it_can_be_finished() {
-    // A reply is asked for and has not been made: not a byte of it leaves.
+    // A reply is asked for and was not made: not a byte of it is sent.
     let mut driver = Driver::new();
     script(&mut driver, Split::Whole)
         .hears([&posdata(&golden()), STATUS, GETFORCE].concat())
@@ -1040,7 +1043,7 @@ fn midway_is_inside_a_message_and_nowhere_else() {
 
 // ---- any order ----
 
-/// Every legal order, made up by dice: the answers are those of the protocol's state diagram.
+/// Every legal order, drawn at random: the answers are those of the protocol's state diagram.
 #[test]
 fn conversations_in_any_legal_order() {
     for seed in 0..300 {
@@ -1103,7 +1106,7 @@ fn conversations_in_any_legal_order() {
 
 // ---- without a script ----
 
-/// Runs a transfer until it is done, or until `room` bytes have been said.
+/// Runs a transfer until it is done, or until `room` bytes were sent.
 fn carry<T: Exchange>(
     mut transfer: T,
     inbox: &mut Vec<u8>,
@@ -1146,7 +1149,7 @@ fn one_byte<T: Exchange>(transfer: &mut T, inbox: &[u8], heard: &mut usize, said
 
 // ---- callers ----
 
-/// A caller that says that more has moved than the slice holds is not believed.
+/// A caller's count of moved bytes is limited to the slice.
 #[test]
 fn no_more_moves_than_was_asked_for() {
     let mut driver = Driver::new();
@@ -1164,7 +1167,7 @@ fn no_more_moves_than_was_asked_for() {
     assert_eq!(driver.traffic().received, 12);
 }
 
-/// What a log has of a driver: whom it talks with, and no arrays.
+/// The log text of a driver: its peer, and no arrays.
 #[test]
 fn a_driver_in_a_log() {
     let mut driver = Driver::new();

@@ -1,4 +1,4 @@
-//! What a driver reads before it is closed without a reply.
+//! Reading before a driver closes without a reply.
 
 mod common;
 
@@ -15,7 +15,8 @@ use forcewire::{
 };
 use smoltcp::socket::tcp::RecvError;
 
-/// Lets the server send this, `piece` bytes at a time, to a driver with room for one atom; how far the driver came.
+/// Lets the server send this, `piece` bytes at a time, to a driver with room for one atom; how far
+/// the driver came.
 fn receives<T: Scalar>(driver: &mut Driver, mut bytes: &[u8], piece: usize) {
     let mut positions = [[T::from_f64(0.0); 3]; 1];
     let mut receive = driver.receive(&mut positions);
@@ -35,7 +36,8 @@ fn receives<T: Scalar>(driver: &mut Driver, mut bytes: &[u8], piece: usize) {
     assert_eq!(bytes, b"");
 }
 
-/// Drains `piece` bytes at a time, with an exchange made anew for each; what remains of what was sent, and whether it ended.
+/// Drains `piece` bytes at a time, with an exchange made anew for each; returns the unread bytes,
+/// and whether it ended.
 fn drains<'b>(driver: &mut Driver, mut bytes: &'b [u8], piece: usize) -> (&'b [u8], bool) {
     let before = (driver.traffic().received, bytes.len());
     let ended = loop {
@@ -63,7 +65,8 @@ fn drains<'b>(driver: &mut Driver, mut bytes: &'b [u8], piece: usize) -> (&'b [u
     (bytes, ended)
 }
 
-/// Whatever part of positions and command the driver has read before, whatever its arrays are made of.
+/// Whatever part of positions and command the driver has read before, whatever its arrays are made
+/// of.
 #[test]
 fn it_ends_with_the_command_that_follows_positions() {
     fn check<T: Scalar>(positions: &[u8]) {
@@ -79,7 +82,7 @@ fn it_ends_with_the_command_that_follows_positions() {
                 for piece in [1, 7, 768] {
                     let mut driver = Driver::new();
                     receives::<T>(&mut driver, &message[..first.min(positions.len())], piece);
-                    // The beginning of a command is read by whoever awaits one.
+                    // Any exchange that waits for a command reads its beginning.
                     for byte in &message[first.min(positions.len())..first] {
                         let mut attend = driver.await_getforce();
                         let Ok(Step::Read(slice)) = attend.step() else {
@@ -104,7 +107,7 @@ fn it_ends_with_the_command_that_follows_positions() {
     check::<f32>(&posdata(&golden()));
 }
 
-/// The machine has failed inside the message, and still says why.
+/// The machine has failed inside the message, and still returns why.
 #[test]
 fn it_ends_with_the_command_that_follows_refused_positions() {
     let mut nan = golden();
@@ -209,7 +212,8 @@ impl Write for Silent {
     }
 }
 
-/// A server that sends half of a command, or dribbles for ever, is not waited for longer than a message may take.
+/// The wait for a server that sends half of a command, or dribbles, ends when a message has taken
+/// too long.
 #[test]
 fn it_has_the_time_of_a_message() {
     for dribble in [0, 4, 1_000_000] {
@@ -230,7 +234,7 @@ fn it_has_the_time_of_a_message() {
     }
 }
 
-/// Over smoltcp, through a ring that is smaller than what is refused.
+/// Over smoltcp, through a ring that is smaller than the refused message.
 #[test]
 fn a_server_sees_a_clean_end_over_smoltcp() {
     let mut hosts = Hosts::new((512, 512), (64, 64), 0);
@@ -264,7 +268,7 @@ fn a_server_sees_a_clean_end_over_smoltcp() {
     assert_eq!(driver.traffic().received, message.len() as u64);
 }
 
-/// STATUS has been read while forces were computed, and its answer has not left: nothing more is to come.
+/// STATUS was read while forces were computed, and not answered yet: nothing more will come.
 #[test]
 fn a_command_that_was_read_is_not_awaited_again() {
     let mut driver = Driver::new();

@@ -1,5 +1,5 @@
-//! What no conversation comes to by itself: found by looking at which branches the other tests don't take and which
-//! changes of the source they don't notice (`tests/coverage`, `tests/mutants`).
+//! Cases that no conversation reaches: found by the branches that the other tests don't take and
+//! the changes of the source that they don't notice (`tests/coverage`, `tests/mutants`).
 
 mod common;
 
@@ -14,7 +14,7 @@ use forcewire::{
     Storage, asynch, blocking,
 };
 
-// ---- a caller who says that more has moved, or less, or at the wrong time ----
+// ---- a caller that counts more bytes than moved, or fewer, or at the wrong time ----
 
 /// A transport that claims more than it was given is believed up to the slice.
 #[test]
@@ -51,7 +51,7 @@ fn more_than_a_slice_holds_has_not_moved() {
     assert_eq!((traffic.received, traffic.sent), (12, 12));
 }
 
-/// What is done is done: nothing moves in it any more.
+/// An exchange that has ended moves nothing more.
 #[test]
 fn nothing_moves_in_an_exchange_that_has_ended() {
     let mut driver = Driver::new();
@@ -79,7 +79,7 @@ fn nothing_moves_in_an_exchange_that_has_ended() {
     assert_eq!((server.traffic().received, server.traffic().sent), (12, 12));
 }
 
-/// The end may be said more than once, and changes nothing about an end that there was already.
+/// `end` may be called more than once, and changes nothing after the first.
 #[test]
 fn an_end_behind_an_end_is_none() {
     let mut driver = Driver::new();
@@ -155,7 +155,7 @@ fn defaults_are_new_ones() {
     assert_eq!(shown(&Server::default()), shown(&Server::new()));
 }
 
-/// A log shows where a conversation is, and none of its numbers.
+/// A log shows the state of a conversation, and none of its numbers.
 #[test]
 fn machines_and_exchanges_say_where_they_are() {
     let mut driver = Driver::new();
@@ -229,7 +229,7 @@ fn failures_in_a_row_are_forgotten_by_a_success() {
 
 // ---- streams that fail ----
 
-/// What a stream does next.
+/// The next act of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
     /// All that is asked of it.
@@ -340,12 +340,12 @@ fn blocking_and_asynchronous_shims_fail_alike() {
     type Moods = [Vec<Does>; 3];
     let cases: [(Moods, Result<Event, Error<ErrorKind>>); 9] = [
         ([vec![], vec![], vec![]], Ok(Event::Exit)),
-        // Signals are no errors, wherever they come.
+        // A signal is never an error, wherever it comes.
         ([vec![signal; 3], vec![], vec![]], Ok(Event::Exit)),
         ([vec![], vec![signal; 3], vec![]], Ok(Event::Exit)),
         ([vec![], vec![], vec![signal; 3]], Ok(Event::Exit)),
         ([vec![], vec![], vec![Does::Works, signal]], Ok(Event::Exit)),
-        // A stream that says that nothing more will come has ended.
+        // A stream has ended if it reports that nothing more will come.
         ([vec![Does::Nothing], vec![], vec![]], Ok(Event::Closed)),
         ([vec![reset], vec![], vec![]], lost),
         ([vec![], vec![reset], vec![]], lost),
@@ -373,7 +373,8 @@ fn blocking_and_asynchronous_shims_fail_alike() {
             }
         }
     }
-    // A flush that fails, before the exchange and in it, is an error too; and nothing is lost by it.
+    // A flush that fails, before the exchange and in it, is an error too; and nothing is lost by
+    // it.
     for twin in [false, true] {
         for good in 0..2 {
             let mut stream = Moody::new(&all);
@@ -411,7 +412,8 @@ impl Potential for Refuses {
     }
 }
 
-/// The server waits for a reply that will not come: nothing is said, and the caller learns why.
+/// The server waits for a reply that will not come: nothing is sent, and the caller gets the
+/// reason.
 #[test]
 fn a_potential_that_fails_ends_the_program_without_a_reply() {
     let all = [STATUS, &posdata(&golden()), GETFORCE].concat();
@@ -430,7 +432,8 @@ fn a_potential_that_fails_ends_the_program_without_a_reply() {
     }
 }
 
-/// Errors on the way, in receiving and in replying, end the asynchronous program as the blocking one.
+/// Errors on the way, in receiving and in replying, end the asynchronous program as the blocking
+/// one.
 #[test]
 fn a_program_ends_with_its_streams_error() {
     let all = [&posdata(&golden())[..], STATUS, GETFORCE].concat();
@@ -500,7 +503,7 @@ fn what_a_stream_that_gathers_can_not_send_is_an_error() {
     )));
     let none = Err(Error::Transport(CoalesceError::WriteZero));
     for twin in [false, true] {
-        // At the flush; behind the first part, where there is no more room; past the buffer.
+        // At the flush; after the first part, where there is no more room; past the buffer.
         for before in [0, 1] {
             for (does, expected) in [(reset, lost), (Does::Nothing, none)] {
                 let mut moody = Moody::new(GETFORCE);

@@ -1,4 +1,4 @@
-//! What is printed of errors.
+//! The text of each error.
 
 use std::fmt::{Debug, Display};
 use std::io;
@@ -72,7 +72,7 @@ fn debug_says_what_display_says() {
     check(refused, "no structure waits for a reply: receive one first");
 }
 
-/// Each of them says what is unfinished, and what the caller can do.
+/// Each names what is unfinished, and what the caller can do.
 #[test]
 fn an_exchange_that_is_refused_says_what_to_do() {
     for (error, words) in [

@@ -1,5 +1,6 @@
-//! Sessions of three evaluations that fail at each byte that is heard, over each shim, and then once more as they should
-//! be. `cargo test --release --test every_byte -- --nocapture` prints how many cases that are.
+//! Sessions of three evaluations that fail at each received byte, over each shim, and then once
+//! without a fault. `cargo test --release --test every_byte -- --nocapture` prints how many cases
+//! that are.
 
 mod common;
 
@@ -16,7 +17,7 @@ use forcewire::{
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// None, but what comes before is not read together with what comes behind.
+    /// No fault, but the bytes before and after this one are read separately.
     Split,
     End,
     Reset,
@@ -42,7 +43,7 @@ enum Shim {
 
 // ---- connections ----
 
-/// What an exchange fails with, over any shim.
+/// The error of an exchange, over any shim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
     Protocol(ProtocolError),
@@ -50,7 +51,7 @@ enum Failure {
     TimedOut,
 }
 
-/// A peer that has said all that it is going to say, up to a fault.
+/// A peer that has sent all its bytes, up to a fault.
 struct Stream {
     inbox: Vec<u8>,
     read: usize,
@@ -248,7 +249,7 @@ enum Machine {
 struct Session {
     role: Role,
     mode: Mode,
-    /// Messages that are heard; whether one is the last of an evaluation's numbers.
+    /// The received messages, and whether one is the last with an evaluation's numbers.
     messages: Vec<(Vec<u8>, bool)>,
     heard: Vec<u8>,
     said: Vec<u8>,
@@ -371,7 +372,7 @@ impl Session {
         }
     }
 
-    /// The numbers of each evaluation that is told of, and how it ends.
+    /// The numbers of each reported evaluation, and how the session ends.
     fn run(
         &self,
         machine: &mut Machine,
@@ -479,9 +480,9 @@ impl Session {
         } else {
             let (start, evaluations, (_, numbers)) = self.message(cut);
             let (came, result) = self.run(&mut machine, &mut to);
-            // What is told is what came whole before, and it is right.
+            // Each reported evaluation arrived whole, and is right.
             assert_eq!(came[..evaluations], self.expected()[..evaluations], "{at}");
-            // A server has all that it wants behind the third reply.
+            // A server has all that it wants after the third reply.
             let over = self.role == Role::Server && evaluations == 3;
             match fault {
                 _ if over => {}
@@ -515,7 +516,8 @@ impl Session {
                     "{at}: an event with a part of a message"
                 );
             } else if *numbers && result == Ok(()) {
-                // It was a digit of a number, or of the inverse that nobody reads; no other number is another one.
+                // It was a digit of a number, or of the inverse that nobody reads; no other number
+                // is another one.
                 let behind = evaluations + 1;
                 assert_eq!(came[behind..], self.expected()[behind..], "{at}");
             }

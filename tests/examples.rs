@@ -35,7 +35,7 @@ impl Running {
         Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// What it prints until it ends well.
+    /// Its output until it ends well.
     fn succeeds(mut self) -> String {
         let mut said = String::new();
         let mut out = self.0.stdout.take().unwrap();
@@ -62,7 +62,7 @@ fn positions() -> Vec<[f64; 3]> {
     (0..60).map(at).collect()
 }
 
-/// Has a driver of springs compute twice, and ends it if it is to be.
+/// Has a driver of springs compute twice, and sends EXIT if asked to.
 fn ask(stream: &mut Stream, centre: [f64; 3], tolerance: f64, exit: bool) {
     let (cell, positions) = (Cell::orthorhombic([100.0; 3]), positions());
     let (mut server, mut forces) = (Server::new(), vec![[0.0; 3]; positions.len()]);

@@ -1,4 +1,5 @@
-//! Deadlines of a host's sockets: bytes that are there are never late, a call made again has its full limit, floods end.
+//! Deadlines of a host's sockets: bytes that are there are never late, a call made again has its
+//! full limit, floods end.
 
 #![cfg(unix)]
 
@@ -65,7 +66,8 @@ fn a_message_that_came_while_nobody_looked() {
     assert!(matches!(event, Event::Positions { natoms: 1, .. }));
 }
 
-/// Half of what is to come is there, the other half on its way: whoever looks late waits for that.
+/// Half of the message is there, the other half on its way: a caller that comes late waits for
+/// that.
 #[test]
 fn a_message_that_came_in_part_while_nobody_looked() {
     let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
@@ -173,7 +175,8 @@ fn the_limit_of_an_exchange_ends_a_flood() {
     stream.shutdown().unwrap();
 }
 
-/// A driver that is stopped and continued in the middle of a message, as by a debugger or a batch system.
+/// A driver that is stopped and continued in the middle of a message, as by a debugger or a batch
+/// system.
 #[test]
 fn a_process_that_was_stopped_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -211,7 +214,8 @@ fn a_process_that_was_stopped_goes_on() {
     assert!(reply.starts_with(b"FORCEREADY  "));
 }
 
-/// A server sends positions that are refused and then nothing, or what is no command without a pause.
+/// A server sends positions that are refused and then nothing, or bytes that are no command without
+/// a pause.
 #[test]
 fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_ever() {
     for flood in [false, true] {
@@ -231,7 +235,7 @@ fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_eve
     }
 }
 
-/// What is refused before anything has moved is over: the time of the next exchange is its own.
+/// An exchange that is refused before anything has moved is over: the next one has its full time.
 /// The answer to the STATUS after GETFORCE comes with the forces, in one read.
 #[test]
 fn an_evaluation_has_its_limit_from_its_own_positions() {

@@ -1,5 +1,5 @@
-//! The potentials against numbers recorded from other programs (`tests/reference`), and against themselves:
-//! derivatives, images, linked cells, precision.
+//! The potentials against numbers recorded from other programs (`tests/reference`), and against
+//! themselves: derivatives, images, linked cells, precision.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::Value;
 const SIGMA: f64 = 6.43452;
 const EPSILON: f64 = 0.000379384;
 
-// ---- what other programs say ----
+// ---- numbers of other programs ----
 
 #[test]
 fn gas_is_ipis() {
@@ -93,9 +93,10 @@ fn every_reference_is_used() {
     }
 }
 
-/// The formula of `pes/morse.f` in Python, at 2 bohr, with the single-precision literals of `driver.f90`:
-/// `r0, d, a = 1.8323925733566284, 0.18748511373996735, 1.1562696695327759`, then
-/// `b = exp(-a * (2 - r0)); print(d * (exp(-2 * a * (2 - r0)) - 2 * b), 2 * a * d * (b - exp(-2 * a * (2 - r0))))`
+/// The formula of `pes/morse.f` in Python, at 2 bohr, with the single-precision literals of
+/// `driver.f90`: `r0, d, a = 1.8323925733566284, 0.18748511373996735, 1.1562696695327759`, then `b
+/// = exp(-a * (2 - r0)); print(d * (exp(-2 * a * (2 - r0)) - 2 * b), 2 * a * d * (b - exp(-2 * a *
+/// (2 - r0))))`
 #[test]
 fn morse_is_ipis() {
     let positions = [[2.0 * 0.36, -2.0 * 0.48, 2.0 * 0.8]];
@@ -178,7 +179,8 @@ fn virial_with_tail_is_the_derivative_when_the_cutoff_follows_the_cell() {
 
 #[test]
 fn tail_is_the_integral_of_what_is_cut_off() {
-    // An ideal crystal far beyond any structure: energies and virials with two cutoffs differ by their shell.
+    // An ideal crystal far beyond any structure: energies and virials with two cutoffs differ by
+    // their shell.
     let cell = Cell::orthorhombic([200.0; 3]);
     let atoms = [[0.0; 3]; 0];
     assert_eq!(
@@ -264,7 +266,7 @@ fn every_image_of_an_atom_is_the_same() {
 
 #[test]
 fn cell_may_be_described_in_any_way() {
-    // The same lattice reflected, left-handed, and with a vector longer than it needs to be.
+    // The same lattice reflected, left-handed, and with a vector longer than necessary.
     let square = Cell::orthorhombic([30.0, 32.0, 34.0]);
     let atoms = lattice(&square, 4, 0.1);
     for vectors in [
@@ -348,7 +350,7 @@ fn linked_cells_give_what_all_pairs_give() {
             ] {
                 let mut linked = soft(cutoff).with_storage(vec![7; storage]);
                 same(&evaluate(&mut linked, &cell, &atoms), &expected, 1e-12);
-                // What the storage holds from before does not matter.
+                // The old content of the storage does not matter.
                 same(&evaluate(&mut linked, &cell, &atoms), &expected, 1e-12);
             }
             let mut buffer = vec![0; storage_for(natoms)];
@@ -427,7 +429,7 @@ fn single_precision_is_close() {
     );
 }
 
-/// What the library says of `f32`: forces to 1e-5 of the largest.
+/// The documented precision of `f32`: forces to 1e-5 of the largest.
 fn single(
     single: &mut impl Potential<Real = f32>,
     double: &mut impl Potential<Real = f64>,
@@ -527,7 +529,8 @@ fn big() -> Cell {
     Cell::orthorhombic([60.0; 3])
 }
 
-/// Orthorhombic, one edge negative, upper triangular, left-handed, very skewed, not triangular at all.
+/// Orthorhombic, one edge negative, upper triangular, left-handed, very skewed, not triangular at
+/// all.
 fn cells() -> [Cell; 6] {
     let l = 5.0 * SIGMA;
     [
@@ -678,8 +681,8 @@ fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Compares a reference with a potential made from its parameters: all frames at once, because at the bottom of
-/// a well forces are the difference of large numbers.
+/// Compares a reference with a potential made from its parameters: all frames at once, because at
+/// the bottom of a well forces are the difference of large numbers.
 fn check<P: Potential<Real = f64>>(name: &str, tolerance: f64, make: impl Fn(&Value) -> P) {
     let text = fs::read_to_string(reference(&format!("{name}.json"))).unwrap();
     let reference: Value = serde_json::from_str(&text).unwrap();

@@ -1,5 +1,5 @@
-//! Ten thousand connections one after the other, to a pool and from a driver: none leaves anything behind. By itself in
-//! a process, since it counts what the process has.
+//! Ten thousand connections one after the other, to a pool and from a driver: none leaves anything
+//! behind. By itself in a process, since it counts what the process has.
 
 #![cfg(target_os = "linux")]
 
@@ -46,7 +46,8 @@ fn nothing_is_left_behind() {
     servers_that_come_and_go();
 }
 
-/// Every third leaves as soon as it has joined, every third with a job in hand, every third in the middle of a word.
+/// Every third leaves as soon as it has joined, every third with a job in hand, every third in the
+/// middle of a word.
 fn drivers_that_come_and_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pool");

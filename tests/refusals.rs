@@ -1,4 +1,4 @@
-//! What a driver refuses, by its exact error, and that the error says what to do about it.
+//! Refusals of a driver, by their exact error, each of which says what to do.
 
 mod common;
 
@@ -67,8 +67,8 @@ fn an_unknown_header() {
 #[test]
 fn a_header_out_of_turn() {
     use Header::*;
-    // Header, then the answers of a driver whose status is NEEDINIT, READY, HAVEDATA: "" where it listens
-    // on, - where it refuses.
+    // Header, then the answers of a driver whose status is NEEDINIT, READY, HAVEDATA: "" where it
+    // listens on, - where it refuses.
     let table = [
         (
             b"STATUS      ",
@@ -402,7 +402,8 @@ fn one_number_of_any_size_is_no_evidence() {
     }
 }
 
-/// Typical numbers, short ones, zeros of both signs, and numbers of any size: one in a cell, two in positions.
+/// Typical numbers, short ones, zeros of both signs, and numbers of any size: one in a cell, two in
+/// positions.
 #[test]
 fn numbers_in_the_right_order_are_never_refused() {
     let mut dice = Dice::new(2);
@@ -438,7 +439,7 @@ fn numbers_in_the_right_order_are_never_refused() {
 
 // ---- batches ----
 
-/// i-PI with `batch_size` and a driver that said READY first: the number of atoms comes in front.
+/// i-PI with `batch_size` and a driver that sent READY first: the number of atoms comes first.
 #[test]
 fn a_batch_that_nobody_announced() {
     let mut tiny = cube(vec![[0.0; 3]]);
@@ -818,7 +819,7 @@ fn extras_too_long_to_be_announced() {
     let both: [&[u8]; 2] = [b"{}", &extras];
     let reply = two.reply_batch(&evaluations, &forces, &both);
     assert_eq!(run(reply, b""), Err(error));
-    // One byte less can be said; the driver is as it was.
+    // One byte less fits; the driver is as it was.
     let mut reply = driver.reply(&answer.evaluation, &answer.forces, &extras[..most]);
     assert_eq!(move_at_most(&mut reply, GETFORCE, 124), 124);
     says(error, &["2147483648 bytes", "2147483647"]);
@@ -826,7 +827,7 @@ fn extras_too_long_to_be_announced() {
 
 // ---- ends ----
 
-/// Where the stream ends, the driver has told what came whole and nothing more.
+/// Where the stream ends, the driver has returned what came whole and nothing more.
 #[test]
 fn the_stream_ends_at_each_byte_of_each_message() {
     let answer = answer(3, 1.0, b"{}");
@@ -998,12 +999,12 @@ fn computing_two() -> Driver {
     driver
 }
 
-/// The result of a transfer that hears everything that the server says, then the end.
+/// The result of a transfer that receives everything from the server, then the end.
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }
 
-/// Lets a transfer hear everything and say at most this much; how much it said.
+/// Lets a transfer receive everything and send at most this much; returns how much it sent.
 fn move_at_most(transfer: &mut impl Exchange, mut inbox: &[u8], most: usize) -> usize {
     let mut said = 0;
     while said < most {

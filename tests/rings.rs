@@ -1,4 +1,5 @@
-//! The smoltcp shim: two interfaces joined in one process, rings smaller than a message and of odd sizes.
+//! The smoltcp shim: two interfaces joined in one process, rings smaller than a message and of odd
+//! sizes.
 
 mod common;
 
@@ -18,7 +19,7 @@ use smoltcp::time::Instant;
 /// A server played by hand and a driver.
 struct Pair {
     hosts: Hosts,
-    /// What the server heard.
+    /// The bytes that the server received.
     said: Vec<u8>,
 }
 
@@ -55,10 +56,11 @@ impl Pair {
     }
 }
 
-/// What the server plays: bytes that it sends, and then how many in all it waits to have heard.
+/// The server's script: bytes that it sends, and how many in all it then waits to receive.
 type Play<'a> = &'a [(&'a [u8], usize)];
 
-/// Drives a driver through a play; the transfer is made anew for every poll. The events, and the driver.
+/// Runs a driver through a script; the transfer is made anew for every poll. The events, and the
+/// driver.
 fn perform<const N: usize, const B: usize>(
     pair: &mut Pair,
     mut driver: Driver,
@@ -183,7 +185,7 @@ fn assert_answers_are_whole(pair: &Pair, reply: usize) {
 fn an_answer_to_status_is_one_segment_wherever_the_ring_ends() {
     for transmit in 12..=40 {
         let mut pair = Pair::new(333, transmit, 0);
-        // A piece of reply that moves the ring on, then questions one by one and all at once.
+        // Part of a reply, which moves the ring on, then questions one by one and all at once.
         let answers = [answer(1, 1.0, &vec![b'x'; transmit])];
         let reply = forceready(&answers[0]);
         let ask = [&posdata(&golden()), GETFORCE].concat();
@@ -271,7 +273,7 @@ fn a_server_that_resets_the_connection() {
     assert_eq!(pair.said, READY);
 }
 
-/// A message that waits for room in the ring does not wait when the connection is gone.
+/// A message that waits for room in the ring stops waiting when the connection is lost.
 #[test]
 fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
     let mut pair = Pair::new(100, 23, 0);
@@ -369,7 +371,7 @@ fn ready_does_not_wait_until_the_reply_is_acknowledged() {
     assert_eq!(said, [&reply, READY].concat());
 }
 
-/// A connection that is being made is no lost one.
+/// A connection that is being made is not a lost one.
 #[test]
 fn a_connection_that_is_being_made_is_waited_for() {
     let mut pair = Pair::new(100, 100, 0);
@@ -423,7 +425,7 @@ fn a_ring_that_holds_no_header_is_refused() {
     assert!(text.contains("larger buffer"), "{text}");
 }
 
-/// What is queued has left only when the peer has taken it.
+/// Queued bytes count as sent only when the peer has taken them.
 #[test]
 fn a_peer_that_takes_nothing_is_late() {
     let mut pair = Pair::new(100, 100, 0);
@@ -458,7 +460,7 @@ fn a_peer_that_takes_nothing_is_late() {
     );
 }
 
-/// One call reads no more than the ring holds, however much comes.
+/// One call reads at most what the ring holds, however much comes.
 #[test]
 fn a_flood_ends_with_the_ring() {
     let mut pair = Pair::new(1200, 4096, 0);

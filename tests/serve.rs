@@ -19,7 +19,7 @@ use forcewire::{
     serve,
 };
 
-/// What a potential does with each structure.
+/// The potential's result for each structure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
     /// Forces of zero.
@@ -55,9 +55,9 @@ impl Potential for Does {
 /// How the driver is connected.
 #[derive(Clone, Copy, Debug)]
 enum Over {
-    /// A bare socket, through an adapter.
+    /// A plain socket, through an adapter.
     Bare,
-    /// The host's own stream, which reads ahead.
+    /// The host's stream, which reads ahead.
     Stream,
     /// A bare socket in a future.
     Async,
@@ -105,8 +105,8 @@ fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error
     }
 }
 
-/// Sends these pieces to a driver, over each kind of connection. The driver says nothing and its server sees a clean end;
-/// why the driver gave up.
+/// Sends these pieces to a driver, over each kind of connection. The driver sends nothing and its
+/// server gets a clean end; returns why the driver gave up.
 fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
     let mut error = None;
     for over in [Over::Bare, Over::Stream, Over::Async] {
@@ -140,7 +140,8 @@ fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
     error.unwrap()
 }
 
-/// The potential fails or gives NaN, or the positions are refused. With them comes what each kind of server sends.
+/// The potential fails or gives NaN, or the positions are refused. With them comes what each kind
+/// of server sends.
 ///
 /// Closed with that unread the socket is reset: `read_to_end` fails with `ECONNRESET`.
 #[test]
@@ -201,7 +202,8 @@ fn a_server_sees_a_clean_end() {
     ];
     for (positions, does, expected) in cases {
         let whole = |after: &[&[u8]]| [&positions, &*after.concat()].concat();
-        // i-PI's consolidated messages, the classic ones, our own server's, and one that pads with NULs.
+        // i-PI's consolidated messages, the classic ones, our own server's, and one that pads with
+        // NULs.
         let consolidated = whole(&[GETFORCE]);
         let error = gives_up(&[&consolidated], does);
         assert_eq!(error, expected);

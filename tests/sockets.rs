@@ -1,4 +1,5 @@
-//! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at every byte.
+//! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at
+//! every byte.
 
 #[path = "common/layout.rs"]
 mod layout;
@@ -36,7 +37,8 @@ fn eighths(natoms: usize) -> Vec<f64> {
     (0..3 * natoms).map(|i| i as f64 / 8.0).collect()
 }
 
-/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
+/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no
+/// extras.
 fn forceready(natoms: usize) -> Vec<u8> {
     layout::forceready(&[1.5], &eighths(natoms), &[0.0; 9], &[b""])
 }
@@ -191,7 +193,7 @@ fn a_message_that_dribbles_has_one_deadline() {
     );
 }
 
-/// The only deadline that there is: nothing else would wake whoever waits for the first message.
+/// The only deadline: nothing else would end the wait for the first message.
 #[test]
 fn a_server_that_never_says_a_word_is_given_up() {
     let options = QUICK.deadlines(Deadlines::NONE.handshake(MESSAGE));
@@ -388,7 +390,7 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
         });
         let mut stream = connect_with(&address, QUICK, |_, _| {}).unwrap();
         assert_eq!(serve(&mut stream, 64).unwrap(), STEPS);
-        // Delayed acknowledgements cost 40 ms in every step once a connection is no longer young; without
+        // Delayed acknowledgements cost 40 ms in every step after a connection's first few; without
         // them even a busy machine manages one step in less.
         let steps = server.join().unwrap();
         let fastest = steps[STEPS / 2..].iter().min().unwrap();

@@ -8,7 +8,8 @@ use forcewire::{
     ProtocolError, Quantity, Scalar, Storage, Virial, potential::Real,
 };
 
-/// Pulls every atom towards the origin, with the cell's first number as energy; remembers what it was given.
+/// Pulls every atom towards the origin, with the cell's first number as energy; remembers what it
+/// was given.
 struct Pull<T> {
     given: Vec<(Cell, Vec<[T; 3]>)>,
     /// Fails at this evaluation.
@@ -48,7 +49,7 @@ impl<T: Real> Potential for Pull<T> {
     }
 }
 
-/// What [`Pull`] answers, in `T`.
+/// The answer of [`Pull`], in `T`.
 fn pulled<T: Scalar>(structure: &Structure) -> Answer {
     let force = |position: &[f64; 3]| position.map(|x| (-T::from_f64(x)).to_f64());
     let yy = structure.h[4];
@@ -62,7 +63,7 @@ fn pulled<T: Scalar>(structure: &Structure) -> Answer {
     }
 }
 
-/// Runs a transfer with what the server says, all of it; its result and what the driver says.
+/// Runs a transfer with all bytes of the server; returns its result and the driver's bytes.
 #[track_caller]
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> (Result<T::Output, ProtocolError>, Vec<u8>) {
     let (result, said) = pour(transfer, &mut inbox);
@@ -190,7 +191,7 @@ fn storage_that_is_too_small_is_refused() {
     };
     assert_eq!(event, Err(error));
 
-    // A larger one goes on, with the cell that came before it was there.
+    // A larger storage goes on, with the cell that came before.
     let mut large = Storage::<f64, 4>::new();
     let (event, _) = run(large.receive(&mut driver), &posdata(&water())[160..]);
     assert_eq!(event, Ok(water().event()));

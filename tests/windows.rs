@@ -15,7 +15,8 @@ use forcewire::{
 };
 use smoltcp::socket::tcp::Socket;
 
-/// Structures of a message, and atoms of each: none, fewer than a chunk, one chunk, one more, several.
+/// Structures of a message, and atoms of each: none, fewer than a chunk, one chunk, one more,
+/// several.
 const SIZES: [(usize, usize); 9] = [
     (1, 0),
     (1, 1),
@@ -82,7 +83,7 @@ fn run<X: Exchange>(
     }
 }
 
-/// Keeps what comes, and looks at how it comes.
+/// Keeps the numbers, and checks how they come.
 #[derive(Debug, Default)]
 struct Taken<T> {
     room: usize,
@@ -116,7 +117,7 @@ impl<T: Scalar> Sink for Taken<T> {
     }
 }
 
-/// Gives what it has, and looks at how it is asked for.
+/// Returns its numbers, and checks how it is asked for them.
 #[derive(Debug)]
 struct Given<T> {
     forces: Vec<[T; 3]>,
@@ -476,7 +477,7 @@ fn nan_from_a_source_breaks_the_reply_off() {
     check::<f32>();
 }
 
-/// An energy or a virial is looked at before the first byte leaves, as for an array.
+/// An energy or a virial is checked before the first byte is sent, as for an array.
 #[test]
 fn nan_beside_a_source_is_refused_before_a_byte_leaves() {
     let mut driver = computing((1, 33));
@@ -681,7 +682,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     (heard, sent)
 }
 
-/// The driver's arrays, which are none.
+/// The driver's arrays, which are empty.
 struct Windows {
     sink: Taken<f64>,
     source: Given<f32>,
@@ -773,7 +774,7 @@ fn windows_over_an_asynchronous_stream() {
     }
 }
 
-/// What has come over this socket.
+/// The bytes that came over this socket.
 fn received(socket: &mut Socket<'_>) -> Vec<u8> {
     let mut bytes = vec![];
     while socket.can_recv() {
@@ -832,8 +833,8 @@ fn windows_over_smoltcp() {
 
 // ---- more atoms than memory ----
 
-/// A million atoms, 24 MB in each direction, through a driver with less than 64 KiB. Positions go to another device as
-/// they come, and its forces leave as they are there.
+/// A million atoms, 24 MB in each direction, through a driver with less than 64 KiB. Positions go
+/// to another device as they come, and its forces are sent as they arrive.
 #[cfg(unix)]
 mod a_million_atoms {
     use std::io;
@@ -861,7 +862,7 @@ mod a_million_atoms {
 
     struct FromDevice<T> {
         line: Receiver<Chunk<T>>,
-        /// What is left of a chunk.
+        /// The rest of a chunk.
         chunk: Chunk<T>,
         at: usize,
         natoms: usize,

@@ -11,7 +11,8 @@ enum { ENABLE = 1, INTERRUPT = 2, CORE_CLOCK = 4 };
 static volatile uint32_t *const icsr = (void *)0xe000ed04;
 enum { PENDSTSET = 1 << 26 };
 
-// A tick ends each sleep. Twenty a second cost an emulated board 0.2 % of its host's core, a thousand 7 %.
+// A tick ends each sleep. Twenty a second cost an emulated board 0.2 % of its host's core, a
+// thousand 7 %.
 enum { TICK_MS = 50, TICK = CORE_HZ / 1000 * TICK_MS };
 
 static volatile uint32_t ticks;

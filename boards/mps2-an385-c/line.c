@@ -6,7 +6,7 @@
 #include "clock.h"
 #include "uart.h"
 
-// The first byte of a frame. What begins with OPENED, and so on, is said by the host alone.
+// The first byte of a frame. The frames from OPENED on are sent by the host only.
 enum kind { OPEN = 1, OPENED, CLOSE, PROBE, ANSWER, PART, LAST };
 enum { DONE = 0, FAULT = 1 }; // the data of CLOSE
 
@@ -95,8 +95,8 @@ static int fail(line_t *line, int fault)
     return fault;
 }
 
-// The kind of the next frame (0 if it was damaged), the UART's or the line's fault, or -FORCEWIRE_TIMED_OUT after so
-// many milliseconds (0: never).
+// The kind of the next frame (0 if it was damaged), the UART's or the line's fault, or
+// -FORCEWIRE_TIMED_OUT after this many milliseconds (0: never).
 static int next_frame(line_t *line, uint32_t limit)
 {
     const uint32_t start = clock_now();
@@ -123,7 +123,8 @@ static int next_frame(line_t *line, uint32_t limit)
         } else {
             const int kind = unpack(line);
             line->data_end = (uint16_t)(line->filled - CHECK);
-            // An empty frame is right before one that opens or closes. Between others it is a byte too many.
+            // An empty frame is right before one that opens or closes. Between others it is a byte
+            // too many.
             const bool right = !line->blank || kind == OPENED || kind == CLOSE;
             line->filled = 0;
             line->blank = line->overlong = false;
@@ -143,7 +144,7 @@ bool line_open(line_t *line, uint32_t patience)
     line->opening++;
     const uint32_t start = clock_now();
     uint32_t waited = 0, repeat = 0;
-    // What comes before the answer belongs to the connection before.
+    // Bytes before the answer belong to the connection before.
     while (!line->open && waited < patience) {
         if (waited >= repeat) {
             put_control(line, OPEN, line->opening, 0);
@@ -169,7 +170,8 @@ void line_close(line_t *line)
     line->open = false;
 }
 
-// Reads frames until there are data, the connection ends, or `limit` milliseconds have passed (0: no limit).
+// Reads frames until there are data, the connection ends, or `limit` milliseconds have passed (0:
+// no limit).
 static int wait_for_data(line_t *line, uint32_t limit)
 {
     const uint32_t start = clock_now();

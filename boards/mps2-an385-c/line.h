@@ -1,10 +1,9 @@
 // A serial line as forcewire's transport: the board's end of forcewire::line, whose documentation
-// (src/line/mod.rs) says what is on the line and why. At the other end is
-// `forcewire bridge`.
+// (src/line/mod.rs) defines the frames, with reasons. At the other end is `forcewire bridge`.
 //
-// A UART moves bytes and may lose or change some; it has no connection and no end of a message.
-// The line brings these in frames with a checksum. What is damaged or lost ends the connection with
-// a fault, on both sides, within a second if both read.
+// A UART moves bytes and may lose or change some; it has no connection and no end of a message. The
+// line brings these in frames with a checksum. Damaged or lost bytes end the connection with a
+// fault, on both sides, within a second if both read.
 
 #ifndef LINE_H
 #define LINE_H
@@ -32,12 +31,13 @@ typedef struct {
     uint32_t patience;
     // Bytes of the protocol since the line was opened.
     uint32_t received, sent;
-    // Messages since then that were more than a header, which are replies, and what had been sent before this one.
+    // Messages since then that were more than a header, which are replies, and what had been sent
+    // before this one.
     uint32_t replies, sent_before;
     // Private: a fault, or 0.
     int fault;
     bool open;
-    // Which connection this is; which frames come and leave next.
+    // The number of this connection, and of the next frames in both directions.
     uint8_t opening, session, coming, leaving;
     // The frame that comes, without its end, and what of its data has not been read.
     uint8_t in[LINE_FRAME];

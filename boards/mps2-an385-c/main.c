@@ -12,7 +12,7 @@
 #include "semihosting.h"
 #include "uart.h"
 
-// What the host sees in the end: boards/README.md.
+// The status that the host gets: boards/README.md.
 enum { EXIT_SAID = 0, NO_SERVER = 1, BAD_OPTIONS = 2, TOO_MANY_FAILURES = 3 };
 
 enum { ATOMS = 4096 };

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-// Goes behind a word if the text begins with it.
+// Skips a word if the text begins with it.
 static bool skip(const char **text, const char *word)
 {
     const size_t length = strlen(word);
@@ -12,7 +12,8 @@ static bool skip(const char **text, const char *word)
     return true;
 }
 
-// A decimal number of at most 15 digits, which it takes one division to round correctly. C's strtod() allocates.
+// A decimal number of at most 15 digits, which it takes one division to round correctly. C's
+// strtod() allocates.
 static bool number(const char **text, double *value)
 {
     double digits = 0.0, scale = 1.0;

@@ -1,4 +1,4 @@
-// What the firmware is told when it starts: lj=SIGMA,EPSILON,CUTOFF patience=SECONDS.
+// The options of the firmware: lj=SIGMA,EPSILON,CUTOFF patience=SECONDS.
 
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -14,7 +14,8 @@ typedef struct {
     uint32_t patience;
 } options_t;
 
-// Reads the words behind the first, which is the image's name; what is not named stays as it is.
+// Reads the words after the first, which is the image's name; options that are not named keep their
+// value.
 bool options_parse(const char *line, options_t *options);
 
 #endif

@@ -7,7 +7,8 @@
 
 void semihosting_write(const char *text);
 
-// The command line, in which the image's name comes first. NULL if there is none, or no room for it.
+// The command line, in which the image's name comes first. NULL if there is none, or no room for
+// it.
 const char *semihosting_command_line(char *text, size_t size);
 
 _Noreturn void semihosting_exit(int status);

@@ -1,4 +1,4 @@
-// What runs before main: the vector table, and memory as C expects it.
+// The start before main: the vector table, and memory as C expects it.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +22,8 @@ _Noreturn void report_fault(const uint32_t *frame)
     semihosting_exit(102);
 }
 
-// Begins the stack anew, because the stack may be the reason, and a second fault would stop the core.
+// Starts the stack again from its top, because the stack may be the reason, and a second fault
+// would stop the core.
 __attribute__((naked)) static void fault(void)
 {
     __asm__ volatile("mrs r0, msp\n"
@@ -33,7 +34,8 @@ __attribute__((naked)) static void fault(void)
 
 typedef void (*handler_t)(void);
 
-// The core's own 15 exceptions, then the interrupts of Arm DAI 0385D, table 3-5. What is not named stays masked.
+// The core's 15 exceptions, then the interrupts of Arm DAI 0385D, table 3-5. Interrupts that are
+// not named stay masked.
 struct vectors {
     uint32_t *stack;
     handler_t core[15];

@@ -9,8 +9,8 @@ enum { UART_RECEIVE = 0 }; // its interrupt: Arm DAI 0385D, table 3-5
 
 void uart_start(void);
 
-// The next byte; UART_SILENT if none came for so many milliseconds (0: waits for ever), UART_OVERRUN if one came
-// that no one took in time.
+// The next byte; UART_SILENT if none came for this many milliseconds (0: waits forever),
+// UART_OVERRUN if one came that was not taken in time.
 int uart_get(uint32_t patience);
 enum { UART_SILENT = -1, UART_OVERRUN = -2 };
 

@@ -4,8 +4,9 @@
     arrays.py COMMAND...      a driver that puts every atom on a spring of 0.04 hartree/bohr^2; {port} in an
                               argument is where this server listens: arrays.py ./driver localhost:{port}
 
-Each array is sent as the positions of a POSDATA with `socket.sendall(array)` and nothing else. The forces that come
-back, divided by -0.04, are the positions that the driver has read.
+Each array is sent as the positions of a POSDATA with `socket.sendall(array)`, as i-PI did in 2016, and then with
+`socket.sendall(array.tobytes())`, as i-PI 3.3.1 does. The second has a line where it ends otherwise. The forces that
+come back, divided by -0.04, are the positions that the driver has read.
 """
 
 import contextlib
@@ -60,7 +61,10 @@ CASES = [
     ("a slice, r[::2]", dict(positions=np.repeat(R, 2, axis=0)[::2])),
     ("the slice, ascontiguousarray", dict(positions=np.ascontiguousarray(np.repeat(R, 2, axis=0)[::2]))),
     ("Fortran order, asfortranarray(r)", dict(positions=np.asfortranarray(R))),
-    ("x of all atoms, then y: r.T.copy()", dict(positions=R.T.copy())),
+    ("(3, N) in Fortran order, r.T", dict(positions=R.T)),
+    ("(3, N) in C order, r.T.copy()", dict(positions=R.T.copy())),
+    ("int64", dict(positions=R.astype(np.int64))),
+    ("objects", dict(positions=R.astype(object))),
     ("float32", dict(positions=R.astype(np.float32))),
     ("big-endian positions", dict(positions=R.astype(">f8"))),
     (
@@ -90,6 +94,11 @@ def tell(listener, command, case):
     return came or f"refused: {said[0] if said else 'without a word'}"
 
 
+def kind(text):
+    """What became of it, without the reason."""
+    return text.split(":")[0]
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
@@ -98,7 +107,11 @@ def main():
         port = str(listener.getsockname()[1])
         command = [word.replace("{port}", port) for word in sys.argv[1:]]
         for name, case in CASES:
-            print(f"{name:36} {tell(listener, command, case)}", flush=True)
+            lent = tell(listener, command, case)
+            print(f"{name:36} {lent}", flush=True)
+            copied = tell(listener, command, {**case, "positions": case["positions"].tobytes()})
+            if kind(copied) != kind(lent):
+                print(f"{'  its tobytes()':36} {copied}", flush=True)
 
 
 if __name__ == "__main__":

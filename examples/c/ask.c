@@ -1,4 +1,5 @@
-/* A program in C that asks: how the energy of two atoms depends on their distance, whatever driver computes it.
+/* A program in C that asks: how the energy of two atoms depends on their distance, whatever driver
+   computes it.
 
    ask [ADDRESS]: where to listen, localhost:31415 unless told, or unix:NAME. */
 

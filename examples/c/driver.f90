@@ -1,6 +1,6 @@
 ! A driver in Fortran: every atom on a spring of its own. README.md has the commands.
 !
-! driver [ADDRESS]: of the server, localhost:31415 unless told, or unix:NAME.
+! driver [ADDRESS]: of the server, localhost:31415 by default, or unix:NAME.
 
 program driver
    use, intrinsic :: iso_fortran_env, only: real64

@@ -19,6 +19,10 @@ use crate::unfinished::Task;
 pub const FORCEWIRE_INIT_ONCE: u32 = 1;
 /// Ask the server for INIT before every structure.
 pub const FORCEWIRE_INIT_EVERY_STEP: u32 = 2;
+/// Take the server's numbers as they come, even if all are subnormal, as integers sent as if they
+/// were doubles are, or are lengths only with their bytes reversed. Only a structure whose
+/// coordinates are all below 1e-10 bohr needs this, and hardly ever.
+pub const FORCEWIRE_TRUST_NUMBER_FORMAT: u32 = 32;
 
 /// What a driver has received.
 #[repr(C)]
@@ -61,14 +65,15 @@ pub unsafe extern "C" fn forcewire_driver_init(
 ) -> forcewire_status_t {
     let call = || {
         const BOTH: u32 = FORCEWIRE_INIT_ONCE | FORCEWIRE_INIT_EVERY_STEP;
-        let known = BOTH | FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO;
+        const OTHERS: u32 =
+            FORCEWIRE_CHANGING_ATOMS | FORCEWIRE_NOT_FINITE_TOO | FORCEWIRE_TRUST_NUMBER_FORMAT;
         let mut machine = Driver::new().initialize(match flags & BOTH {
             0 => Initialize::Never,
             FORCEWIRE_INIT_ONCE => Initialize::Once,
             FORCEWIRE_INIT_EVERY_STEP => Initialize::EveryStep,
             _ => return FORCEWIRE_INVALID_ARGUMENT,
         });
-        if flags & !known != 0 {
+        if flags & !(BOTH | OTHERS) != 0 {
             return FORCEWIRE_INVALID_ARGUMENT;
         }
         if flags & FORCEWIRE_CHANGING_ATOMS != 0 {
@@ -76,6 +81,9 @@ pub unsafe extern "C" fn forcewire_driver_init(
         }
         if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
             machine = machine.allow_not_finite();
+        }
+        if flags & FORCEWIRE_TRUST_NUMBER_FORMAT != 0 {
+            machine = machine.trust_number_format();
         }
         // SAFETY: the caller's memory.
         unsafe { Handle::put(driver, machine) }
@@ -121,8 +129,8 @@ pub unsafe extern "C" fn forcewire_driver_receive(
         };
         let mut received = forcewire_event_t::NONE;
         let status = match handle.run(|driver| driver.receive(positions)) {
-            Ok(it) => {
-                match it {
+            Ok(arrived) => {
+                match arrived {
                     Event::Positions { natoms, cell, .. } => {
                         handle.kept.received += 1;
                         received.natoms = natoms;
@@ -230,6 +238,12 @@ pub unsafe extern "C" fn forcewire_driver_error(
 
 /// Ends the connection, frees its memory and clears the last error. The driver can be connected
 /// again.
+///
+/// What the server has sent with positions that got no reply is read first, up to the next command:
+/// i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. The server sends the
+/// command together with the positions; the call waits for it as long as for a message, and does
+/// not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport. To connect or
+/// adopt another socket closes the one before it in the same way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,

@@ -1,23 +1,29 @@
-!> forcewire for Fortran: both sides of the i-PI protocol, on libforcewire (forcewire.h says more about each call).
+!> forcewire for Fortran: both sides of the i-PI protocol, on libforcewire (forcewire.h says more
+!> about each call).
 !>
-!> Compile it with your program, Fortran 2008, and link libforcewire.a: examples/c has programs and the commands.
+!> Compile it with your program, Fortran 2008, and link libforcewire.a: examples/c has programs and
+!> the commands.
 !>
 !> Atomic units: bohr, hartree, hartree/bohr. All reals are 8 bytes. Which index is which:
 !>
-!>     positions(3, nat)   positions(:, i) is atom i, as are forces(:, i); what is not contiguous is copied
-!>     cell(3, 3)          cell(:, j) is lattice vector j, cell(i, j) its component i: r = matmul(cell, s)
-!>     virial(3, 3)        virial(i, j) is the sum of r(i) f(j) over atoms: -dU/de of a strain e, not divided by the volume
+!>     positions(3, nat)   positions(:, i) is atom i, as are forces(:, i); what is not contiguous is
+!>                         copied
+!>     cell(3, 3)          cell(:, j) is lattice vector j, cell(i, j) its component i:
+!>                         r = matmul(cell, s)
+!>     virial(3, 3)        virial(i, j) is the sum of r(i) f(j) over atoms: -dU/de of a strain e,
+!>                         not divided by the volume
 !>
 !> On the wire and in C a matrix is row after row; it is transposed here, so that no caller has to.
 !>
-!> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or what went wrong, of
-!> which %error() describes. Without it a failure is printed on the error output and ends the program.
+!> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or
+!> what went wrong, which %error() describes. Without it a failure is printed on the error output,
+!> closes the connection and ends the program.
 !>
-!> Drivers and servers must not be copied; one thread uses one at a time, and different ones have nothing in common.
-!> What they hold is given back by %close.
+!> Drivers and servers must not be copied; one thread uses one at a time, and different ones share
+!> nothing. %close frees what they hold.
 !>
-!> Every procedure is recursive and no local variable has an initial value: either would otherwise be one variable for
-!> all threads (gfortran -fno-automatic, ifort without -auto).
+!> Every procedure is recursive and no local variable has an initial value: either would otherwise
+!> be one variable for all threads (gfortran -fno-automatic, ifort without -auto).
 module forcewire
    use, intrinsic :: iso_c_binding
    use, intrinsic :: ieee_arithmetic, only: ieee_quiet_nan, ieee_value
@@ -50,6 +56,9 @@ module forcewire
    ! Flags of drivers.
    integer, parameter, public :: FORCEWIRE_INIT_ONCE = 1
    integer, parameter, public :: FORCEWIRE_INIT_EVERY_STEP = 2
+   !> Take the server's numbers as they come, even if they look like integers or have their bytes
+   !> reversed.
+   integer, parameter, public :: FORCEWIRE_TRUST_NUMBER_FORMAT = 32
    ! Flags of both.
    integer, parameter, public :: FORCEWIRE_CHANGING_ATOMS = 4
    integer, parameter, public :: FORCEWIRE_NOT_FINITE_TOO = 8
@@ -72,26 +81,27 @@ module forcewire
    integer, parameter :: EXTRAS_ROOM = 65536
    !> The most atoms to allocate memory for: an invalid count must not allocate all of it.
    integer, parameter :: MOST_ATOMS = 10000000
-   !> A status of ours: the first dimension of an array is not 3.
+   !> A status of this module alone: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
 
-   !> How to connect, and how long to wait for what, in seconds. 0 stands for the default in each. Infinity
-   !> (ieee_arithmetic) waits without a limit. Everything else is a limit; less than a microsecond tries once.
+   !> How to connect, and how long to wait for what, in seconds. 0 stands for the default in each.
+   !> Infinity (ieee_arithmetic) waits without a limit. Everything else is a limit; less than a
+   !> microsecond tries once.
    type, bind(c), public :: forcewire_options
       !> For the server to listen, or the driver to connect. By default a minute.
       real(c_double) :: connect = 0
       !> From the connection to the peer's first message. By default without a limit.
       real(c_double) :: handshake = 0
-      !> For each message from its first byte to its last, in both directions, and for what a peer answers without
-      !> computing. By default a minute.
+      !> For each message from its first byte to its last, in both directions, and for what a peer
+      !> answers without computing. By default a minute.
       real(c_double) :: message = 0
-      !> For what the peer computes: until the forces are here, or the server's next message. By default without a
-      !> limit.
+      !> For what the peer computes: until the forces are here, or the server's next message. By
+      !> default without a limit.
       real(c_double) :: evaluation = 0
       !> For a call as a whole. By default without a limit.
       real(c_double) :: exchange = 0
-      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By default five
-      !> minutes.
+      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+      !> default five minutes.
       real(c_double) :: keep_alive = 0
    end type
 
@@ -102,8 +112,8 @@ module forcewire
    end type
 
    abstract interface
-      !> Energy, forces and virial come as zeros and are to be filled. A stat that is not 0 ends %serve with
-      !> FORCEWIRE_POTENTIAL_FAILED.
+      !> Energy, forces and virial come as zeros and are to be filled. A stat that is not 0 ends
+      !> %serve with FORCEWIRE_POTENTIAL_FAILED.
       subroutine evaluate(self, cell, positions, energy, forces, virial, stat)
          import
          class(forcewire_potential), intent(inout) :: self
@@ -123,6 +133,7 @@ module forcewire
       procedure :: error
       procedure, private :: conclude
       procedure(says), private, deferred :: says
+      procedure(ends), deferred :: close
    end type
 
    abstract interface
@@ -132,6 +143,11 @@ module forcewire
          class(connection), intent(in) :: self
          character(len=*, kind=c_char), intent(inout) :: text
       end subroutine
+      !> Ends the connection.
+      subroutine ends(self)
+         import
+         class(connection), intent(inout) :: self
+      end subroutine
    end interface
 
    !> The side that computes.
@@ -139,42 +155,45 @@ module forcewire
       private
       integer(c_int32_t) :: bead = 0
    contains
-      !> connect(address [, flags, options, stat]): to a server at HOST:PORT, [IPV6]:PORT or unix:NAME. Without
-      !> FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
+      !> connect(address [, flags, options, stat]): to a server at HOST:PORT, [IPV6]:PORT or
+      !> unix:NAME. Without FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
       procedure :: connect => driver_connect
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => driver_adopt
-      !> serve(potential [, stat]): computes until the server has had enough. A server that only closes the connection,
-      !> as ASE's does, is FORCEWIRE_CLOSED, and no failure without stat.
+      !> serve(potential [, stat]): computes until the server ends it. A server that only closes the
+      !> connection, as ASE's does, is FORCEWIRE_CLOSED, which is not a failure without stat.
       procedure :: serve => driver_serve
-      !> receive(event, cell, positions [, stat]): answers the server until there is an event. Positions are
-      !> allocated anew if the number of atoms is another.
+      !> receive(event, cell, positions [, stat]): answers the server until there is an event.
+      !> Positions are allocated anew if the number of atoms is another.
       procedure :: receive => driver_receive
-      !> reply(energy, forces, virial [, extras, stat]): to the positions that were received. i-PI hangs on extras that
-      !> are no JSON object.
+      !> reply(energy, forces, virial [, extras, stat]): to the positions that were received. i-PI
+      !> hangs on extras that are not a JSON object.
       procedure :: reply => driver_reply
       !> The replica (bead) that the last INIT named, 0 if none has.
       procedure :: replica => driver_replica
       !> The text of the last INIT, 256 bytes of it at most.
       procedure :: init_text => driver_init_text
       procedure, private :: says => driver_says
-      !> Ends the connection. It can be connected again.
+      !> Ends the connection. It can be connected again. What the server has sent with positions
+      !> that got no reply is read first, because i-PI 3.3.1 hangs if a driver closes the connection
+      !> with bytes unread: see forcewire_driver_close in forcewire.h.
       procedure :: close => driver_close
    end type
 
    !> The side that asks.
    type, extends(connection), public :: forcewire_server
       private
-      !> Where extras go: the same memory in a call that is made again, because some of them may be here.
+      !> Where extras go: the same memory in a call that is made again, because some of them may be
+      !> here.
       character(len=:), allocatable :: buffer
    contains
       !> accept(address [, flags, options, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => server_adopt
-      !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute one structure,
-      !> whatever that takes. The cell must be upper triangular: cell(i, j) = 0 for i > j. Of extras the first 64 KiB are
-      !> kept.
+      !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute
+      !> one structure, whatever that takes. The cell must be upper triangular: cell(i, j) = 0 where
+      !> i > j. Of extras the first 64 KiB are kept.
       procedure :: evaluate => server_evaluate
       !> status(known [, stat]): asks the driver. FORCEWIRE_READY and the like, added.
       procedure :: status => server_status
@@ -184,8 +203,8 @@ module forcewire
       procedure :: send_positions => server_send_positions
       !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed.
       procedure :: get_forces => server_get_forces
-      !> discard([stat]): waits for the forces that the driver owes and drops them, so that another structure can be
-      !> evaluated after a time-out.
+      !> discard([stat]): waits for the forces that the driver owes and drops them, so that another
+      !> structure can be evaluated after a time-out.
       procedure :: discard => server_discard
       !> exit([stat]): sends EXIT to the driver and waits until it has closed the connection.
       procedure :: exit => server_exit
@@ -381,10 +400,10 @@ contains
       class(forcewire_driver), intent(inout) :: self
       class(forcewire_potential), intent(inout), target :: potential
       integer, intent(out), optional :: stat
-      type(work), target :: it
+      type(work), target :: task
       integer :: status
-      it%potential => potential
-      status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(it), c_null_ptr, c_null_ptr, 0_c_size_t)
+      task%potential => potential
+      status = forcewire_driver_serve(self%memory, c_funloc(compute), c_loc(task), c_null_ptr, c_null_ptr, 0_c_size_t)
       if (status == FORCEWIRE_CLOSED .and. .not. present(stat)) return
       call self%conclude(status, stat)
    end subroutine
@@ -395,16 +414,16 @@ contains
       real(c_double), intent(in) :: cell(3, 3)
       integer(c_size_t), value :: natoms
       type(c_evaluation), intent(inout) :: evaluation
-      type(work), pointer :: it
+      type(work), pointer :: task
       real(c_double), pointer :: x(:, :), f(:, :)
       real(c_double) :: virial(3, 3)
       integer :: stat
-      call c_f_pointer(context, it)
+      call c_f_pointer(context, task)
       call c_f_pointer(positions, x, [3_c_size_t, natoms])
       call c_f_pointer(forces, f, [3_c_size_t, natoms])
       stat = 0
       virial = 0
-      call it%potential%evaluate(transpose(cell), x, evaluation%energy, f, virial, stat)
+      call task%potential%evaluate(transpose(cell), x, evaluation%energy, f, virial, stat)
       evaluation%virial = transpose(virial)
       compute = int(stat, c_int)
    end function
@@ -655,6 +674,8 @@ contains
       else if (status /= FORCEWIRE_OK) then
          write (error_unit, "(2a)") "forcewire: ", self%why
          flush (error_unit)
+         ! A connection that ends with the program, with bytes unread, is reset.
+         call self%close
          stop 1
       end if
    end subroutine

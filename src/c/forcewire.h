@@ -2,8 +2,8 @@
 
    Made from src/c by tests/c/header.rs: FORCEWIRE_OVERWRITE=1 cargo test -p forcewire-c header
 
-   Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3], x y z of one atom after
-   the other. Every call that can fail returns a forcewire_status_t. */
+   Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3],
+   x y z of one atom after the other. Every call that can fail returns a forcewire_status_t. */
 
 #ifndef FORCEWIRE_H
 #define FORCEWIRE_H
@@ -17,6 +17,11 @@
 
 // Ask the server for INIT before every structure.
 #define FORCEWIRE_INIT_EVERY_STEP 2
+
+// Take the server's numbers as they come, even if all are subnormal, as integers sent as if they
+// were doubles are, or are lengths only with their bytes reversed. Only a structure whose
+// coordinates are all below 1e-10 bohr needs this, and hardly ever.
+#define FORCEWIRE_TRUST_NUMBER_FORMAT 32
 
 // Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
 // GETFORCE are sent together, as by i-PI today.
@@ -43,12 +48,13 @@
 // It owes an answer: it is computing, or has not answered STATUS yet.
 #define FORCEWIRE_BUSY 16
 
-// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
-// forcewire_status_t. So it is unless told otherwise.
+// For forcewire_on_error(): print one line that says what happened and end the program; the exit
+// status is the forcewire_status_t. This is the default.
 #define FORCEWIRE_EXIT 0
 
-// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more. What was to be
-// read is filled with bytes 255, which is NaN as a real, -1 as an integer and no header of the protocol.
+// For forcewire_on_error(): the call returns, and forcewire_error() is no longer FORCEWIRE_OK. A
+// buffer that could not be read is filled with bytes of 255: NaN as a real, -1 as an integer, and
+// not a header of the protocol.
 #define FORCEWIRE_CONTINUE 1
 
 // Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
@@ -84,7 +90,8 @@ typedef enum {
   // The call does not fit the state of the conversation, or an unfinished call has to be
   // repeated first, with the arrays that it had. Nothing was done.
   FORCEWIRE_OUT_OF_TURN = 8,
-  // The peer sends more atoms than there is room for. Repeat the call with longer arrays.
+  // The peer sends more atoms than there is room for. Repeat the call with longer arrays, or
+  // close the connection.
   FORCEWIRE_NO_ROOM = 9,
   // Infinite numbers or NaN.
   FORCEWIRE_NOT_FINITE = 10,
@@ -159,7 +166,7 @@ typedef struct {
   forcewire_cell_t cell;
 } forcewire_event_t;
 
-// What a potential gives besides forces.
+// What a potential returns besides forces.
 typedef struct {
   // Hartree.
   double energy;
@@ -177,14 +184,15 @@ typedef struct {
   uint64_t memory[FORCEWIRE_HANDLE];
 } forcewire_server_t;
 
-// What came with the forces of a structure.
+// The results of a structure besides its forces.
 typedef struct {
   // Hartree.
   double energy;
   // Hartree, made symmetric, not divided by the volume.
   double virial[3][3];
-  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
-  // room for when they came: a call that goes on inside them needs a buffer of the same size.
+  // Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
+  // was room for when they came: a call that goes on inside them needs a buffer of the same
+  // size.
   size_t extras_size;
 } forcewire_answer_t;
 
@@ -215,7 +223,7 @@ typedef struct {
   double evaluation;
   // For a call as a whole. By default without a limit.
   double exchange;
-  // For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+  // How long the peer's host may be unreachable over TCP, because it or its network is off. By
   // default five minutes.
   double keep_alive;
 } forcewire_options_t;
@@ -266,6 +274,12 @@ const char *forcewire_driver_error(const forcewire_driver_t *driver, char *text,
 
 // Ends the connection, frees its memory and clears the last error. The driver can be connected
 // again.
+//
+// What the server has sent with positions that got no reply is read first, up to the next command:
+// i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. The server sends the
+// command together with the positions; the call waits for it as long as for a message, and does
+// not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport. To connect or
+// adopt another socket closes the one before it in the same way.
 forcewire_status_t forcewire_driver_close(forcewire_driver_t *driver);
 
 // Initializes a server, which is not connected. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
@@ -344,6 +358,9 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 // what is in them; no structure is computed twice. With other arrays it is refused
 // (FORCEWIRE_OUT_OF_TURN).
 //
+// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
+// means more than ten million atoms, or too little memory: close the connection.
+//
 // After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 // the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
 // closes the connection with bytes unread.
@@ -374,24 +391,25 @@ forcewire_status_t forcewire_driver_adopt(forcewire_driver_t *driver, int socket
 // Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
 forcewire_status_t forcewire_server_adopt(forcewire_server_t *server, int socket, const forcewire_options_t *options);
 
-// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten seconds an address; a
-// unix socket must belong to a process of the same user or of root, and not be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no
-// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
-// ends either text; blanks at their ends do not count.
+// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, connects
+// over TCP (IPv4 or IPv6, without Nagle's algorithm) to this host and port, otherwise to the unix
+// socket whose path is the prefix followed by the host. A NUL ends either text; blanks at their
+// ends do not count.
 //
-// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
-// sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
-void open_socket(int *psockfd,
-                 const int *inet,
-                 const int *port,
-                 const char *host,
-                 const char *prefix);
+// Tries once, for at most ten seconds per address. A unix socket must belong to a process of the
+// same user or of root, and must not be a symbolic link.
+//
+// Programs whose fsockets.f90 is older than the prefix pass four arguments. That makes no
+// difference over TCP; for unix sockets, link them with
+// -Wl,--defsym=open_socket=forcewire_open_socket_4.
+void open_socket(int *psockfd, const int *inet, const int *port, const char *host, const char *prefix);
 
 // open_socket() with i-PI's usual prefix, /tmp/ipi_.
 void forcewire_open_socket_4(int *psockfd, const int *inet, const int *port, const char *host);
 
-// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
-// without an interface: behind the arguments come the lengths of the texts, so that no NUL is needed. Not for C.
+// open_socket() for Fortran programs without an interface: CALL open_socket(psockfd, inet, port,
+// host) or CALL open_socket(psockfd, inet, port, host, prefix). The compiler passes the lengths of
+// the texts after the arguments, so they need no NUL. Not for C.
 void open_socket_(int *psockfd,
                   const int *inet,
                   const int *port,
@@ -400,42 +418,44 @@ void open_socket_(int *psockfd,
                   size_t host_size,
                   size_t prefix_size);
 
-// Sends so many bytes, all of them. None if that is 0.
+// Sends all plen bytes of data. Does nothing if plen is 0.
 void writebuffer(const int *psockfd, const void *data, const int *plen);
 
-// The same, as Fortran programs without an interface call it.
+// writebuffer() for Fortran programs without an interface.
 void writebuffer_(const int *psockfd, const void *data, const int *plen);
 
-// Reads so many bytes, all of them. None if that is 0.
+// Reads exactly plen bytes. Does nothing if plen is 0.
 //
-// A stream that ends before the first of 12 bytes has ended between two messages: FORCEWIRE_CLOSED. Anywhere else it
-// is FORCEWIRE_BROKEN.
+// If the stream ends before the first of 12 bytes, it has ended between two messages:
+// FORCEWIRE_CLOSED. Anywhere else it is FORCEWIRE_BROKEN.
 void readbuffer(const int *psockfd, void *data, const int *plen);
 
-// The same, as Fortran programs without an interface call it.
+// readbuffer() for Fortran programs without an interface.
 void readbuffer_(const int *psockfd, void *data, const int *plen);
 
-// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads: FORCEWIRE_EXIT or
-// FORCEWIRE_CONTINUE.
+// Sets what open_socket(), readbuffer() and writebuffer() do when they fail, in all threads:
+// FORCEWIRE_EXIT or FORCEWIRE_CONTINUE.
 void forcewire_on_error(int mode);
 
-// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
+// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since
+// forcewire_clear_error().
 forcewire_status_t forcewire_error(void);
 
-// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
-// the text.
+// Describes the failure of forcewire_error(), with the peer's name: writes at most `size` bytes to
+// `text`, NUL included, and returns the text.
 const char *forcewire_error_text(char *text, size_t size);
 
-// Forgets what has failed.
+// Forgets the failure of this thread.
 void forcewire_clear_error(void);
 
-// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
+// Sleeps for this many seconds. i-PI's sockets.c has this function, and its fsockets.f90 needs it.
 void c_sleep(double seconds);
 
-// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
+// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. i-PI's sockets.c has
+// this function too.
 void *shm_map(const char *name, long nbytes);
 
-// Takes back what shm_map() has done.
+// Unmaps what shm_map() has mapped.
 void shm_unmap(void *memory, long nbytes);
 
 #ifdef __cplusplus

@@ -57,11 +57,14 @@ pub struct Handle<M: Machine> {
 pub trait Machine: Sized {
     const MARK: u32;
 
-    /// What is kept between two calls, besides the machine.
+    /// The state between two calls, besides the machine.
     type Kept: Default;
 
     /// Resets it for the next connection.
     fn renew(&mut self);
+
+    /// What it does before its connection is closed.
+    fn leave(handle: &mut Handle<Self>);
 }
 
 impl Machine for Driver {
@@ -71,6 +74,10 @@ impl Machine for Driver {
 
     fn renew(&mut self) {
         self.reset();
+    }
+
+    fn leave(handle: &mut Handle<Self>) {
+        handle.leave();
     }
 }
 
@@ -82,6 +89,8 @@ impl Machine for Server {
     fn renew(&mut self) {
         self.reset();
     }
+
+    fn leave(_: &mut Handle<Self>) {}
 }
 
 impl<M: Machine> Handle<M> {
@@ -134,6 +143,11 @@ impl<M: Machine> Handle<M> {
 
     /// Connects to a new peer through this.
     pub fn attach(&mut self, link: Link) {
+        // The caller's functions may be those of the new connection, or gone with the old one.
+        #[cfg(feature = "std")]
+        if let Link::Stream(_) = self.link {
+            M::leave(self);
+        }
         self.link = link;
         self.failure = Failure::None;
         self.machine.renew();
@@ -188,8 +202,11 @@ impl<M: Machine> Handle<M> {
 
 impl Handle<Driver> {
     /// Reads what the server has sent with positions that will get no reply, before the connection
-    /// is closed.
+    /// is closed. A server that was late is not waited for again.
     pub fn drain(&mut self) {
+        if core::mem::replace(&mut self.kept.drained, true) {
+            return;
+        }
         let mut drain = self.machine.drain();
         let wait = drain.waits_for();
         // As `blocking::run` does, without its writes and flushes.
@@ -200,6 +217,20 @@ impl Handle<Driver> {
                 // The server is late or has gone: there is nothing to reset.
                 _ => break,
             }
+        }
+    }
+
+    /// Reads what the server has sent. After a time-out, or once the connection is lost, only what
+    /// is here already.
+    fn leave(&mut self) {
+        match &self.failure {
+            Failure::Exchange(Error::TimedOut(_) | Error::Transport(_)) => {
+                #[cfg(feature = "std")]
+                if let Link::Stream(stream) = &mut self.link {
+                    let _ = stream.poll(self.machine.drain());
+                }
+            }
+            _ => self.drain(),
         }
     }
 }
@@ -222,7 +253,7 @@ impl<M: Machine> fmt::Display for Handle<M> {
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`], with references of the body's gone.
+/// As [`Handle::of`], after the body's references have ended.
 #[inline(always)]
 pub unsafe fn guarded<M: Machine, S>(
     memory: *mut S,
@@ -266,6 +297,7 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
     // SAFETY: the caller's word.
     match unsafe { Handle::<M>::of(memory) } {
         Some(handle) => {
+            M::leave(handle);
             handle.link = Link::None;
             handle.failure = Failure::None;
             handle.kept = M::Kept::default();

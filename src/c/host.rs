@@ -37,7 +37,7 @@ pub struct forcewire_options_t {
     pub evaluation: f64,
     /// For a call as a whole. By default without a limit.
     pub exchange: f64,
-    /// For the peer's host to be gone without a word, over TCP: switched off, or its network. By
+    /// How long the peer's host may be unreachable over TCP, because it or its network is off. By
     /// default five minutes.
     pub keep_alive: f64,
 }

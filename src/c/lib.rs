@@ -24,9 +24,6 @@
 //! reach no panic.
 
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(unsafe_op_in_unsafe_fn)]
-#![deny(unused_must_use)]
-#![warn(clippy::undocumented_unsafe_blocks)]
 #![deny(
     clippy::expect_used,
     clippy::indexing_slicing,

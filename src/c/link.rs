@@ -79,7 +79,7 @@ impl Transport for Link {
                 recv: Some(recv),
                 ..
             }) => {
-                // SAFETY: the caller's function, and room for as many bytes as we say.
+                // SAFETY: the caller's function, with room for as many bytes as announced.
                 let n = unsafe { recv(*context, buffer.as_mut_ptr().cast(), size, wait.owed()) };
                 moved(n, size).map_err(Error::Transport)
             }
@@ -97,7 +97,7 @@ impl Transport for Link {
                 send: Some(send),
                 ..
             }) => {
-                // SAFETY: the caller's function, and as many bytes as we say.
+                // SAFETY: the caller's function, with as many bytes as announced.
                 let n = unsafe { send(*context, bytes.as_ptr().cast(), size) };
                 moved(n, size).map_err(Error::Transport)
             }

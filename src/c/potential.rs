@@ -1,4 +1,4 @@
-//! What is computed, and the caller's function that computes it.
+//! The potential: the caller's function and its result.
 
 use core::ffi::{c_int, c_void};
 
@@ -16,7 +16,7 @@ pub struct forcewire_cell_t {
     pub h: [[f64; 3]; 3],
 }
 
-/// What a potential gives besides forces.
+/// What a potential returns besides forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_evaluation_t {
@@ -65,23 +65,25 @@ pub unsafe fn compute(
     };
     let result = &raw mut evaluation;
     // SAFETY: the caller's word.
-    match potential.map(|it| unsafe { it(context, cell, positions, forces, natoms, result) }) {
+    let code = potential
+        .map(|compute| unsafe { compute(context, cell, positions, forces, natoms, result) });
+    match code {
         Some(0) => Ok(evaluation),
         code => Err(code.unwrap_or(0)),
     }
 }
 
 impl From<forcewire_evaluation_t> for Evaluation {
-    fn from(it: forcewire_evaluation_t) -> Self {
+    fn from(evaluation: forcewire_evaluation_t) -> Self {
         Self {
-            energy: it.energy,
-            virial: Virial(it.virial),
+            energy: evaluation.energy,
+            virial: Virial(evaluation.virial),
         }
     }
 }
 
 impl From<forcewire_cell_t> for Cell {
-    fn from(it: forcewire_cell_t) -> Self {
-        Self::from_rows(it.h)
+    fn from(cell: forcewire_cell_t) -> Self {
+        Self::from_rows(cell.h)
     }
 }

@@ -29,6 +29,9 @@ use crate::unfinished::{Task, digest};
 /// what is in them; no structure is computed twice. With other arrays it is refused
 /// (FORCEWIRE_OUT_OF_TURN).
 ///
+/// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
+/// means more than ten million atoms, or too little memory: close the connection.
+///
 /// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
 /// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
 /// closes the connection with bytes unread.
@@ -55,7 +58,7 @@ pub unsafe extern "C" fn forcewire_driver_serve(
             let mut arrays = kept.unwrap_or_else(|| Box::new(Arrays::new()));
             // SAFETY: the caller's handle and function.
             let status = unsafe { serve_batches(driver, potential, context, &mut arrays) };
-            // SAFETY: the caller's handle, to which there is no reference.
+            // SAFETY: the caller's handle, and no reference to it exists.
             if let Some(handle) = unsafe { Handle::<Driver>::of(driver) } {
                 handle.kept.arrays = Some(arrays);
             }
@@ -87,7 +90,7 @@ unsafe fn serve_one(
 ) -> forcewire_status_t {
     let mut event = forcewire_event_t::NONE;
     loop {
-        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
+        // SAFETY: the caller's handle. No reference to the handle exists while the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -173,7 +176,7 @@ unsafe fn serve_batches(
     arrays: &mut Arrays,
 ) -> forcewire_status_t {
     loop {
-        // SAFETY: the caller's handle. There is no reference to it when the potential runs.
+        // SAFETY: the caller's handle. No reference to the handle exists while the potential runs.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -220,6 +223,11 @@ unsafe fn serve_batches(
                         && grow(cells, announced, Cell::orthorhombic([0.0; 3])) =>
                 {
                     continue;
+                }
+                // The library's arrays can't be longer: the call can't be made again.
+                _ if status == FORCEWIRE_NO_ROOM => {
+                    handle.drain();
+                    return status;
                 }
                 // SAFETY: the caller's handle.
                 _ => return unsafe { end(driver, status) },
@@ -281,7 +289,7 @@ unsafe fn compute_all(
 }
 
 impl Handle<Driver> {
-    /// Whether a reply has failed because it had left before. Forgets it then.
+    /// Whether a reply has failed because it was sent before. Forgets it then.
     fn has_left(&mut self) -> bool {
         let left = self.failure().protocol() == Some(ProtocolError::NothingToReplyTo);
         if left {

@@ -31,7 +31,7 @@ pub const FORCEWIRE_HAS_DATA: u32 = 8;
 /// It owes an answer: it is computing, or has not answered STATUS yet.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
-/// What came with the forces of a structure.
+/// The results of a structure besides its forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_answer_t {
@@ -39,8 +39,9 @@ pub struct forcewire_answer_t {
     pub energy: f64,
     /// Hartree, made symmetric, not divided by the volume.
     pub virial: [[f64; 3]; 3],
-    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there was
-    /// room for when they came: a call that goes on inside them needs a buffer of the same size.
+    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
+    /// was room for when they came: a call that goes on inside them needs a buffer of the same
+    /// size.
     pub extras_size: usize,
 }
 
@@ -167,7 +168,7 @@ pub unsafe extern "C" fn forcewire_server_status(
                     (Status::HAS_DATA, FORCEWIRE_HAS_DATA),
                     (Status::BUSY, FORCEWIRE_BUSY),
                 ];
-                let set = flags.into_iter().filter(|(it, _)| known.contains(*it));
+                let set = flags.into_iter().filter(|(fact, _)| known.contains(*fact));
                 *status = set.fold(0, |all, (_, flag)| all | flag);
                 FORCEWIRE_OK
             }
@@ -350,14 +351,14 @@ unsafe fn hand_over(
     answer: *mut forcewire_answer_t,
 ) -> forcewire_status_t {
     match result {
-        Ok(it) => {
+        Ok(received) => {
             if !answer.is_null() {
                 // SAFETY: the caller's word.
                 unsafe {
                     answer.write(forcewire_answer_t {
-                        energy: it.evaluation.energy,
-                        virial: it.evaluation.virial.0,
-                        extras_size: it.extras_sent(),
+                        energy: received.evaluation.energy,
+                        virial: received.evaluation.virial.0,
+                        extras_size: received.extras_sent(),
                     });
                 }
             }

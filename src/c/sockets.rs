@@ -1,7 +1,8 @@
-//! `open_socket`, `writebuffer` and `readbuffer`, as programs call them that have linked i-PI's `sockets.c`.
+//! `open_socket`, `writebuffer` and `readbuffer`, for programs that were written for i-PI's
+//! `sockets.c`.
 //!
-//! They work on a plain descriptor and keep nothing back, since such programs mix them with calls of their own. What
-//! a descriptor was connected to is remembered for the sake of messages.
+//! They work on a plain descriptor and buffer nothing, because such programs mix them with calls of
+//! their own. The library remembers what each descriptor was connected to, for its error messages.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::MaybeUninit;
@@ -27,23 +28,29 @@ use crate::memory::{array, array_mut, print};
 use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
-/// For forcewire_on_error(): a line that says what happened, then the end of the program; its exit status is the
-/// forcewire_status_t. So it is unless told otherwise.
+/// For forcewire_on_error(): print one line that says what happened and end the program; the exit
+/// status is the forcewire_status_t. This is the default.
 pub const FORCEWIRE_EXIT: c_int = 0;
-/// For forcewire_on_error(): the call returns, and forcewire_error() is not FORCEWIRE_OK any more. What was to be
-/// read is filled with bytes 255, which is NaN as a real, -1 as an integer and no header of the protocol.
+/// For forcewire_on_error(): the call returns, and forcewire_error() is no longer FORCEWIRE_OK. A
+/// buffer that could not be read is filled with bytes of 255: NaN as a real, -1 as an integer, and
+/// not a header of the protocol.
 pub const FORCEWIRE_CONTINUE: c_int = 1;
 
-/// Bytes of a header, which is read by itself: a stream that ends here ends between two messages.
+/// Bytes of a header, which programs read on its own: a stream that ends before it has ended
+/// between two messages.
 const HEADER: usize = 12;
 
-/// Connects to a server and sets psockfd to the descriptor, or to -1. Tries once, for at most ten seconds an address; a
-/// unix socket must belong to a process of the same user or of root, and not be a symbolic link. If inet is positive, over TCP (IPv4 or IPv6, no
-/// Nagle's algorithm) to this host and port, otherwise to the unix socket whose path is the prefix and the host. A NUL
-/// ends either text; blanks at their ends do not count.
+/// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, connects
+/// over TCP (IPv4 or IPv6, without Nagle's algorithm) to this host and port, otherwise to the unix
+/// socket whose path is the prefix followed by the host. A NUL ends either text; blanks at their
+/// ends do not count.
 ///
-/// Programs whose fsockets.f90 is older than the prefix pass four arguments. Over TCP that is all the same; for unix
-/// sockets, link them with -Wl,--defsym=open_socket=forcewire_open_socket_4.
+/// Tries once, for at most ten seconds per address. A unix socket must belong to a process of the
+/// same user or of root, and must not be a symbolic link.
+///
+/// Programs whose fsockets.f90 is older than the prefix pass four arguments. That makes no
+/// difference over TCP; for unix sockets, link them with
+/// -Wl,--defsym=open_socket=forcewire_open_socket_4.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open_socket(
     psockfd: *mut c_int,
@@ -54,7 +61,7 @@ pub unsafe extern "C" fn open_socket(
 ) {
     // SAFETY: the caller's memory.
     guarded(|| unsafe {
-        // A caller with four arguments passes no prefix: the fifth is what a register held.
+        // A caller with four arguments passes no prefix: the fifth is whatever a register held.
         let unix = inet.as_ref().is_some_and(|&inet| inet <= 0);
         let prefix = unix.then(|| fortran(prefix, LONGEST)).flatten();
         open(psockfd, inet, port, fortran(host, LONGEST), prefix);
@@ -73,8 +80,9 @@ pub unsafe extern "C" fn forcewire_open_socket_4(
     guarded(|| unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) });
 }
 
-/// What CALL open_socket(psockfd, inet, port, host) or (psockfd, inet, port, host, prefix) calls in a Fortran program
-/// without an interface: behind the arguments come the lengths of the texts, so that no NUL is needed. Not for C.
+/// open_socket() for Fortran programs without an interface: CALL open_socket(psockfd, inet, port,
+/// host) or CALL open_socket(psockfd, inet, port, host, prefix). The compiler passes the lengths of
+/// the texts after the arguments, so they need no NUL. Not for C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open_socket_(
     psockfd: *mut c_int,
@@ -85,7 +93,7 @@ pub unsafe extern "C" fn open_socket_(
     host_size: usize,
     prefix_size: usize,
 ) {
-    // No text is as long as the lowest address is high (Linux: vm.mmap_min_addr).
+    // Every address is larger than the length of a text (Linux: vm.mmap_min_addr).
     let (prefix, host_size, prefix_size) = if prefix_or_host_size < LOWEST {
         (null(), prefix_or_host_size, 0)
     } else {
@@ -99,7 +107,7 @@ pub unsafe extern "C" fn open_socket_(
     });
 }
 
-/// Sends so many bytes, all of them. None if that is 0.
+/// Sends all plen bytes of data. Does nothing if plen is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writebuffer(
     psockfd: *const c_int,
@@ -115,7 +123,7 @@ pub unsafe extern "C" fn writebuffer(
     });
 }
 
-/// The same, as Fortran programs without an interface call it.
+/// writebuffer() for Fortran programs without an interface.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writebuffer_(
     psockfd: *const c_int,
@@ -126,65 +134,72 @@ pub unsafe extern "C" fn writebuffer_(
     unsafe { writebuffer(psockfd, data, plen) }
 }
 
-/// Reads so many bytes, all of them. None if that is 0.
+/// Reads exactly plen bytes. Does nothing if plen is 0.
 ///
-/// A stream that ends before the first of 12 bytes has ended between two messages: FORCEWIRE_CLOSED. Anywhere else it
-/// is FORCEWIRE_BROKEN.
+/// If the stream ends before the first of 12 bytes, it has ended between two messages:
+/// FORCEWIRE_CLOSED. Anywhere else it is FORCEWIRE_BROKEN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
-    // SAFETY: the caller's memory, where nothing need have been set.
+    // SAFETY: the caller's memory, which may be uninitialized.
     guarded(|| unsafe {
         report(buffer(psockfd, plen).and_then(|(socket, len)| {
             let room = array_mut(data.cast::<MaybeUninit<u8>>(), len);
             let room = room.ok_or_else(|| invalid("there is no room"))?;
-            // What was there before must not be taken for what has come.
+            // A program that ignores the error must not use old contents as received data.
             read(socket, room).inspect_err(|_| room.fill(MaybeUninit::new(0xff)))
         }));
     });
 }
 
-/// The same, as Fortran programs without an interface call it.
+/// readbuffer() for Fortran programs without an interface.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer_(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
     // SAFETY: the caller's memory.
     unsafe { readbuffer(psockfd, data, plen) }
 }
 
-/// What open_socket(), readbuffer() and writebuffer() do when they fail, in all threads: FORCEWIRE_EXIT or
-/// FORCEWIRE_CONTINUE.
+/// Sets what open_socket(), readbuffer() and writebuffer() do when they fail, in all threads:
+/// FORCEWIRE_EXIT or FORCEWIRE_CONTINUE.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_on_error(mode: c_int) {
     guarded(|| ON_ERROR.store(mode, Ordering::Relaxed));
 }
 
-/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since forcewire_clear_error().
+/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since
+/// forcewire_clear_error().
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_error() -> forcewire_status_t {
-    let status = || first(|failure| failure.as_ref().map_or(FORCEWIRE_OK, |it| it.status));
+    let status = || {
+        first(|failure| {
+            failure
+                .as_ref()
+                .map_or(FORCEWIRE_OK, |failure| failure.status)
+        })
+    };
     guard(status, || FORCEWIRE_INTERNAL)
 }
 
-/// What happened then, with the peer's name: writes it to the text, at most so many bytes with the NUL, and returns
-/// the text.
+/// Describes the failure of forcewire_error(), with the peer's name: writes at most `size` bytes to
+/// `text`, NUL included, and returns the text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) -> *const c_char {
     // SAFETY: the caller's memory.
     let print = || unsafe {
         first(|failure| match failure {
-            Some(it) => print(text, size, it.text()),
+            Some(failure) => print(text, size, failure.text()),
             None => print(text, size, "all is well"),
         })
     };
     guard(print, || INTERNAL.as_ptr())
 }
 
-/// Forgets what has failed.
+/// Forgets the failure of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_clear_error() {
     guarded(|| first(|failure| *failure = None));
 }
 
-/// Sleeps for so many seconds. i-PI's sockets.c has it, and its fsockets.f90 asks for it.
+/// Sleeps for this many seconds. i-PI's sockets.c has this function, and its fsockets.f90 needs it.
 #[unsafe(no_mangle)]
 pub extern "C" fn c_sleep(seconds: f64) {
     guarded(|| {
@@ -195,7 +210,8 @@ pub extern "C" fn c_sleep(seconds: f64) {
     });
 }
 
-/// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. sockets.c has this too.
+/// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. i-PI's sockets.c has
+/// this function too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_void {
     use rustix::fs::{Mode, fstat};
@@ -209,9 +225,9 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
         let path = [b"/", name].concat();
         let segment = rustix::shm::open(path, OFlags::RDWR, Mode::empty())?;
         if fstat(&segment)?.st_size < nbytes {
-            return Err(io::Error::other("it is shorter than that"));
+            return Err(io::Error::other("the segment is shorter"));
         }
-        // SAFETY: the kernel chooses a place where nothing is.
+        // SAFETY: the kernel chooses a free range of addresses.
         let memory = unsafe {
             mmap(
                 null_mut(),
@@ -238,7 +254,7 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
     })
 }
 
-/// Takes back what shm_map() has done.
+/// Unmaps what shm_map() has mapped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
     guarded(|| {
@@ -249,22 +265,22 @@ pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
     });
 }
 
-/// The longest text that Fortran programs pass without saying how long it is.
+/// The longest text that a Fortran program passes without its length.
 const LONGEST: usize = 1024;
-/// No memory is below.
+/// No memory is mapped below this address.
 const LOWEST: usize = 4096;
 
-/// A failure: what to return, and what to say.
+/// A failure: the status to return, and its text.
 type Failure = (forcewire_status_t, String);
 
 static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
 
-/// What descriptors were connected to.
+/// The peer that each descriptor was connected to.
 static PEERS: Mutex<Vec<(RawFd, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The first failure of this thread. Nothing in it is to be dropped, so that it can be used as long as the thread
-    /// runs, in destructors too.
+    /// The first failure of this thread. It needs no drop, so destructors of the thread can use it
+    /// too.
     static FIRST: Cell<Option<First>> = const { Cell::new(None) };
 }
 
@@ -311,7 +327,7 @@ fn report_panic() {
     report(Err((FORCEWIRE_INTERNAL, text.into())));
 }
 
-/// Does what forcewire_on_error() has said.
+/// Handles a failure as forcewire_on_error() has set.
 fn report(result: Result<(), Failure>) {
     let Err(failure) = result else { return };
     if ON_ERROR.load(Ordering::Relaxed) == FORCEWIRE_CONTINUE {
@@ -329,16 +345,16 @@ fn invalid(text: &str) -> Failure {
     (FORCEWIRE_INVALID_ARGUMENT, text.into())
 }
 
-/// A text of Fortran's: up to a NUL, without the blanks at its end. Not more than `most` bytes are looked at.
+/// A text of Fortran's: up to a NUL, without the blanks at its end. At most `most` bytes are read.
 ///
 /// # Safety
 ///
-/// `text` is nonsense below the lowest address, or there are `most` bytes or a NUL.
+/// `text` is below the lowest address, or points to `most` bytes or to a NUL before that.
 unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     if text.addr() < LOWEST {
         return None;
     }
-    // SAFETY: the caller's word; what is behind a NUL is not looked at.
+    // SAFETY: the caller's word; bytes after a NUL are not read.
     let len = (0..most)
         .find(|&at| unsafe { text.add(at).read() } == 0)
         .unwrap_or(most);
@@ -346,7 +362,8 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     unsafe { array(text.cast::<u8>(), len) }.map(<[u8]>::trim_ascii_end)
 }
 
-/// Lengths were passed as 4 bytes by gfortran before 8, and by others: the rest of the register is anything.
+/// gfortran before version 8 and other compilers pass lengths in 4 bytes: the upper half of the
+/// register is undefined.
 const fn low_half(size: usize) -> usize {
     size & 0xffff_ffff
 }
@@ -374,13 +391,13 @@ unsafe fn open(
     report(connect(inet > 0, port, host, prefix).map(|(socket, peer)| {
         *descriptor = socket;
         let mut peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that had this number has been closed.
+        // An earlier socket with this number has been closed.
         peers.retain(|(number, _)| *number != socket);
         peers.push((socket, peer));
     }));
 }
 
-/// A connection, and what to call the other end.
+/// A connection, and the peer's name.
 fn connect(
     inet: bool,
     port: c_int,
@@ -434,7 +451,8 @@ unsafe fn buffer<'a>(
     };
     let Ok(len) = usize::try_from(len) else {
         let text = format!(
-            "a buffer of {len} bytes was to be moved: count in 4-byte integers, at most 2^31 - 1 bytes"
+            "a buffer of {len} bytes was to be moved: count in 4-byte integers, at most 2^31 - 1 \
+             bytes"
         );
         return Err(invalid(&text));
     };
@@ -470,16 +488,16 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
         match receive(socket, room, midway) {
             Ok(0) if midway => {
                 let text = format!(
-                    "{} closed the connection in the middle of a message, after {at} of {len} bytes: it ended or \
-                     gave up waiting, its own output may tell why",
+                    "{} closed the connection in the middle of a message, after {at} of {len} \
+                     bytes: it ended or gave up waiting, its own output may tell why",
                     peer(socket)
                 );
                 return Err((FORCEWIRE_BROKEN, text));
             }
             Ok(0) => {
                 let text = format!(
-                    "{} closed the connection between two messages, after 0 of {len} bytes: it has ended, or has no \
-                     more work for this driver",
+                    "{} closed the connection between two messages, after 0 of {len} bytes: it has \
+                     ended, or has no more work for this driver",
                     peer(socket)
                 );
                 return Err((FORCEWIRE_CLOSED, text));
@@ -493,8 +511,9 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
 
 /// Reads some bytes; 0 if the peer has closed its side.
 ///
-/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is acknowledged, which the
-/// kernel delays by 40 ms unless told, each time (`TCP_QUICKACK`). Only worth a call where we would wait for it.
+/// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
+/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set anew each time. That
+/// is worth a call only where this one would wait.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
@@ -516,7 +535,8 @@ fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &st
     let peer = peer(socket);
     if error == Errno::AGAIN {
         let text = format!(
-            "{peer} sent or took nothing for too long, after {moved} of {len} bytes were {how}: is it still running?"
+            "{peer} sent or took nothing for too long, after {moved} of {len} bytes were {how}: is \
+             it still running?"
         );
         return (FORCEWIRE_TIMED_OUT, text);
     }
@@ -526,16 +546,16 @@ fn lost(socket: BorrowedFd<'_>, error: Errno, moved: usize, len: usize, how: &st
     (FORCEWIRE_CONNECTION, text)
 }
 
-/// What to call the other end.
+/// The peer's name.
 fn peer(socket: BorrowedFd<'_>) -> String {
     use std::os::fd::AsRawFd;
 
     let number = socket.as_raw_fd();
     let peers = PEERS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, peer)) = peers.iter().find(|(it, _)| *it == number) {
+    if let Some((_, peer)) = peers.iter().find(|(socket, _)| *socket == number) {
         return peer.clone();
     }
-    // Not rustix's getpeername, which asserts what an address looks like.
+    // Not rustix's getpeername, which asserts the form of an address.
     let copy = socket.try_clone_to_owned().map(TcpStream::from);
     match copy.and_then(|copy| copy.peer_addr()) {
         Ok(address) => format!("{address}"),
@@ -543,9 +563,9 @@ fn peer(socket: BorrowedFd<'_>) -> String {
     }
 }
 
-/// A peer that has gone is an error and not the end of the program.
+/// A peer that has gone is an error, not a signal that ends the program.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// There std sets an option of the socket for that.
+/// std sets an option of the socket for that there.
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();

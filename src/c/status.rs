@@ -1,4 +1,4 @@
-//! What calls return, and why.
+//! The statuses that calls return, with their texts.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt;
@@ -34,7 +34,8 @@ pub enum forcewire_status_t {
     /// The call does not fit the state of the conversation, or an unfinished call has to be
     /// repeated first, with the arrays that it had. Nothing was done.
     FORCEWIRE_OUT_OF_TURN = 8,
-    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays.
+    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays, or
+    /// close the connection.
     FORCEWIRE_NO_ROOM = 9,
     /// Infinite numbers or NaN.
     FORCEWIRE_NOT_FINITE = 10,
@@ -90,7 +91,7 @@ pub enum Failure {
     None,
     InvalidArgument(&'static str),
     NotConnected,
-    /// None of this side: the peer has gone.
+    /// Not a fault of this side: the peer has gone.
     Closed,
     Exchange(Error<Fault>),
     /// The caller's potential returned this.
@@ -115,8 +116,6 @@ pub enum Fault {
 
 impl Failure {
     pub fn status(&self) -> forcewire_status_t {
-        use ProtocolError as It;
-
         match self {
             Self::None => FORCEWIRE_OK,
             Self::InvalidArgument(_) => FORCEWIRE_INVALID_ARGUMENT,
@@ -135,21 +134,23 @@ impl Failure {
                 FORCEWIRE_TIMED_OUT
             }
             Self::Exchange(Error::Protocol(error)) => match error {
-                It::TooManyAtoms { .. } | It::TooManyStructures { .. } => FORCEWIRE_NO_ROOM,
-                It::AtomsChanged { .. } => FORCEWIRE_ATOMS_CHANGED,
-                It::NotFinite(_) => FORCEWIRE_NOT_FINITE,
-                It::EndOfStream { .. } => FORCEWIRE_BROKEN,
-                It::Unanswered(_) => FORCEWIRE_CLOSED,
-                It::NothingToReplyTo
-                | It::InvalidStatus { .. }
-                | It::Unfinished(_)
-                | It::ReplyDue
-                | It::Drained
-                | It::AnswerDue => FORCEWIRE_OUT_OF_TURN,
-                It::WrongLength { .. }
-                | It::TextTooLong(_)
-                | It::SingularCell
-                | It::NotUpperTriangular => FORCEWIRE_INVALID_ARGUMENT,
+                ProtocolError::TooManyAtoms { .. } | ProtocolError::TooManyStructures { .. } => {
+                    FORCEWIRE_NO_ROOM
+                }
+                ProtocolError::AtomsChanged { .. } => FORCEWIRE_ATOMS_CHANGED,
+                ProtocolError::NotFinite(_) => FORCEWIRE_NOT_FINITE,
+                ProtocolError::EndOfStream { .. } => FORCEWIRE_BROKEN,
+                ProtocolError::Unanswered(_) => FORCEWIRE_CLOSED,
+                ProtocolError::NothingToReplyTo
+                | ProtocolError::InvalidStatus { .. }
+                | ProtocolError::Unfinished(_)
+                | ProtocolError::ReplyDue
+                | ProtocolError::Drained
+                | ProtocolError::AnswerDue => FORCEWIRE_OUT_OF_TURN,
+                ProtocolError::WrongLength { .. }
+                | ProtocolError::TextTooLong(_)
+                | ProtocolError::SingularCell
+                | ProtocolError::NotUpperTriangular => FORCEWIRE_INVALID_ARGUMENT,
                 _ => FORCEWIRE_PROTOCOL,
             },
             Self::Exchange(_) => FORCEWIRE_CONNECTION,
@@ -158,7 +159,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// What the conversation failed with.
+    /// The status of a failed conversation.
     pub const fn protocol(&self) -> Option<ProtocolError> {
         match self {
             Self::Exchange(Error::Protocol(error)) => Some(*error),
@@ -174,12 +175,13 @@ impl fmt::Display for Failure {
             Self::InvalidArgument(text) => f.write_str(text),
             Self::NotConnected => f.write_str("the handle is not connected: connect or attach it"),
             Self::Closed => f.write_str(
-                "the server closed the connection between two messages: it has ended, or has no more work for this driver",
+                "the server closed the connection between two messages: it has ended, or has no \
+                 more work for this driver",
             ),
             Self::Exchange(error) => error.fmt(f),
             Self::OtherArrays => f.write_str(
-                "a reply was begun with other arrays, or the forces have changed: make the call again with \
-                 those, or call forcewire_driver_reply(), or close the connection",
+                "a reply was begun with other arrays, or the forces have changed: make the call \
+                 again with those, or call forcewire_driver_reply(), or close the connection",
             ),
             Self::Internal => f.write_str(INTERNAL.to_str().unwrap_or_default()),
             Self::Potential(code) => write!(

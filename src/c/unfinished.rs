@@ -1,5 +1,4 @@
-//! What forcewire_driver_serve() still has to do when it returns early, and the arrays it needs for
-//! that.
+//! The rest of forcewire_driver_serve()'s work when it returns early, with the arrays for it.
 
 use core::ffi::c_int;
 
@@ -16,12 +15,14 @@ pub struct Unfinished {
     /// for the structure that it was computed for, and for no later one.
     pub received: u64,
     of: u64,
+    /// What the server has sent has been read, because the connection is to be closed.
+    pub drained: bool,
     /// Taken out of the handle while a call uses them.
     #[cfg(feature = "std")]
     pub arrays: Option<std::boxed::Box<Arrays>>,
 }
 
-/// What comes before the next message of the server.
+/// The work to do before the next message of the server.
 #[derive(Clone, Copy, Default)]
 pub enum Task {
     #[default]
@@ -64,7 +65,7 @@ impl Arrays {
 }
 
 impl Unfinished {
-    /// The task, unless positions have been received since it was set: then its reply has left.
+    /// The task, unless positions have been received since it was set: then its reply was sent.
     pub fn current(&mut self) -> Task {
         if self.of != self.received {
             self.task = Task::Nothing;
@@ -83,7 +84,8 @@ impl Unfinished {
     }
 }
 
-/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the same.
+/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the
+/// same.
 pub fn digest(forces: &[[f64; 3]]) -> u64 {
     forces
         .as_flattened()

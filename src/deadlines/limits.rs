@@ -26,8 +26,8 @@ pub struct Deadlines {
     /// connection after EXIT.
     pub message: Option<Duration>,
     /// For what the peer computes. A server waits this long from the first byte of positions to the
-    /// last of their forces, a driver from one message of its server to the next. The driver's own
-    /// computing does not count.
+    /// last of their forces, a driver from one message of its server to the next. The time in which
+    /// a driver computes does not count.
     pub evaluation: Option<Duration>,
     /// For one exchange as a whole, from the first time that it waits until it is done. Nothing
     /// else ends an exchange whose peer sends valid messages in time and never the one that

@@ -61,7 +61,7 @@ impl TimedOut {
         self.moved > 0
     }
 
-    /// What has happened, without what can be done.
+    /// What has happened, without the advice.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = self.within.map_or("a message", Header::name);
         if self.deadline == Deadline::Exchange {

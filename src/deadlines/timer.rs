@@ -236,7 +236,7 @@ impl DeadlineTimer {
             .map_or(0, |wait| wait.mark.saturating_add(wait.moved as u64))
     }
 
-    /// What has timed out; whatever comes now has its time from the beginning.
+    /// The time-out; the clocks of all deadlines begin anew.
     fn expire(&mut self, deadline: Deadline, limit: Duration) -> TimedOut {
         let wait = self.wait.take();
         *self = Self::new(self.deadlines);

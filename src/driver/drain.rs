@@ -10,7 +10,7 @@ impl Driver {
     /// can be closed without harm.
     ///
     /// A socket that is closed with bytes unread is reset, and i-PI's poll thread does not survive
-    /// a reset: the run hangs for ever (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `_recv_forces_bulk`
+    /// a reset: the run hangs forever (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `_recv_forces_bulk`
     /// and `recvall` catch no `ConnectionResetError`). Run this after a potential has failed, after
     /// a reply or positions were refused, and whenever a driver gives up between positions and
     /// forces; then close. [`serve`](crate::serve()) does so itself.
@@ -18,7 +18,7 @@ impl Driver {
     /// Every server sends a command together with positions or straight after them: GETFORCE in
     /// consolidated conversations, STATUS in classic ones. This exchange reads up to it, whatever
     /// is before it, and answers nothing: a classic i-PI takes a driver that leaves a STATUS
-    /// unanswered for a lost one, but asks for ever, in a loop, once it has been answered HAVEDATA
+    /// unanswered for a lost one, but asks forever, in a loop, once it has been answered HAVEDATA
     /// and has sent GETFORCE (`_recv_forceready` compares what it has read with `""`, and that is
     /// bytes).
     ///
@@ -30,7 +30,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// None of its own.
+    /// It adds no errors.
     ///
     /// # Cancel safety
     ///
@@ -76,7 +76,7 @@ impl Drain<'_> {
             }
             (None, _) => {}
             (Some(begun), state) => {
-                // What it has failed with says more.
+                // The earlier error explains more.
                 if !matches!(state, State::Failed) {
                     self.driver.error = ProtocolError::Drained;
                 }

@@ -1,4 +1,4 @@
-//! What a driver asks of its server, and what an exchange with it can end with.
+//! A driver's use of INIT, and the events that an exchange returns.
 
 use crate::geometry::Cell;
 
@@ -19,7 +19,7 @@ pub enum Initialize {
     EveryStep,
 }
 
-/// What [`Driver::receive`](super::Driver::receive) ended with.
+/// The result of [`Driver::receive`](super::Driver::receive).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

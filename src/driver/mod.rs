@@ -1,7 +1,7 @@
 //! The machine that computes: answers a server's questions, takes positions and sends forces.
 //!
 //! ```text
-//!            STATUS -> NEEDINIT              STATUS -> READY                     STATUS -> HAVEDATA
+//!            STATUS -> NEEDINIT              STATUS -> READY                    STATUS -> HAVEDATA
 //!               +----+                          +----+                              +----+
 //!               v    |         INIT             v    |         POSDATA              v    |
 //! connect --> [ Uninit ] -----------------> [ Ready ] -----------------------> [ HaveData ]
@@ -12,6 +12,8 @@
 //!
 //! any state: INIT is accepted; EXIT, or an end of stream between two messages, is the end
 //! ```
+//!
+//! By `src/manual/protocol.md`, sections 2 and 3.
 //!
 //! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`];
 //! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that
@@ -170,10 +172,10 @@ impl Driver {
     /// # Errors
     ///
     /// With the driver as it was:
-    /// - [`ProtocolError::TooManyAtoms`], before anything is in the array: receive again with a longer
-    ///   one to continue.
-    /// - [`ProtocolError::Unfinished`]: part of POSDATA is in another array, or in this one before it
-    ///   was changed.
+    /// - [`ProtocolError::TooManyAtoms`], before anything is in the array: receive again with a
+    ///   longer one to continue.
+    /// - [`ProtocolError::Unfinished`]: part of POSDATA is in another array, or in this one before
+    ///   it was changed.
     /// - [`ProtocolError::ReplyDue`]: positions have been received and not replied to.
     ///
     /// Every other error is final for the connection; close it.
@@ -248,9 +250,8 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew. As long as no byte of it
-    /// has left, the new one may have other numbers, which are checked again; after that, only the
-    /// same.
+    /// The exchange may be kept and run again, or dropped and made anew. Until its first byte is
+    /// sent the new one may have other numbers, which are checked again; after that, only the same.
     pub const fn reply<'a, T: Scalar>(
         &'a mut self,
         evaluation: &'a Evaluation,
@@ -283,7 +284,7 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again. Once a byte has left, one made anew is
+    /// Keep the exchange and run it again. Once a byte was sent, one made anew is
     /// [`ProtocolError::Unfinished`].
     pub const fn reply_from<'a, S: Source>(
         &'a mut self,

@@ -183,7 +183,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         Ok(())
     }
 
-    /// What the exchange has ended with.
+    /// The result of the exchange.
     fn event(&self) -> Step<'static, Event> {
         let driver = &*self.driver;
         // Each in its place: an event that is made first and then returned is on the stack twice.

@@ -12,7 +12,7 @@ use crate::protocol::layout::{self, Field, MATRIX, Place, length};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Ends when FORCEREADY has left; made by [`Driver::reply`].
+/// Ends when FORCEREADY was sent; made by [`Driver::reply`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Reply<'a, F: Origin> {
     driver: &'a mut Driver,
@@ -81,7 +81,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
         self.check()?;
         match self.driver.state {
-            // Gathered by an exchange that was dropped before any of it left.
+            // Gathered by an exchange that was dropped before a byte of it was sent.
             State::Gathered(_) | State::Direct(_) => self.driver.state = State::Asked,
             State::Received => self.driver.expect_message(),
             _ => {}
@@ -89,7 +89,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         Ok(())
     }
 
-    /// Whether bytes of this reply, or of the one before it, have left.
+    /// Whether bytes of this reply, or of the one before it, were sent.
     fn has_left(&self) -> bool {
         match self.driver.state {
             State::Gathered(_) | State::Direct(_) => self.driver.progress.message > 0,
@@ -250,7 +250,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// The whole reply has left.
+    /// The whole reply was sent.
     fn sent(&mut self) {
         self.driver.phase = match self.driver.initialize {
             Initialize::EveryStep => Phase::Uninit,

@@ -25,13 +25,13 @@ pub(super) enum State {
     Received,
     /// An answer to STATUS is leaving.
     Answering,
-    /// GETFORCE has come, and no byte of FORCEREADY has left.
+    /// GETFORCE has come, and no byte of FORCEREADY was sent.
     Asked,
     /// FORCEREADY is leaving: what was gathered in the scratch, up to this place, or the caller's
     /// memory at this place.
     Gathered(Place),
     Direct(Place),
-    /// FORCEREADY has left, and its exchange has not ended.
+    /// FORCEREADY was sent, and its exchange has not ended.
     Replied,
     /// The conversation is over, except for a command that is to be read: what remains of the one
     /// that may have begun.
@@ -140,7 +140,7 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// What an exchange waits for that waits for `next` between two messages. Inlined here and
+    /// What an exchange waits for if it waits for `next` between two messages. Inlined here and
     /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {
@@ -149,7 +149,7 @@ impl Driver {
             State::Idle if self.progress.at == 0 => (next, None),
             State::Idle => (Awaited::Rest, None),
             State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
-            // It has left the server already: that takes no longer than a message.
+            // The server has sent it already: that takes no longer than a message.
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
@@ -173,7 +173,7 @@ impl Driver {
         }
     }
 
-    /// Bytes of the message that is coming, as far as they are known.
+    /// The remaining length of the message that is coming, as far as it is known.
     pub(super) const fn announced(&self) -> usize {
         let before = self.progress.message.saturating_sub(self.progress.at);
         let positions = self.total().saturating_mul(ATOM);
@@ -191,7 +191,7 @@ impl Driver {
         })
     }
 
-    /// What is in the scratch has moved. The cells of a batch go into `cells`.
+    /// The content of the scratch has moved. The cells of a batch go into `cells`.
     pub(super) fn complete(&mut self, cells: &mut [Cell]) {
         let place = match self.state {
             State::Receiving { place, .. } => place,

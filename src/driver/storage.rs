@@ -16,7 +16,9 @@ use crate::protocol::{Header, Scalar};
 /// use forcewire::potential::Harmonic;
 /// use forcewire::{Driver, Event, Storage, blocking};
 ///
-/// # fn serve(mut socket: impl embedded_io::Read + embedded_io::Write) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn serve(
+/// #     mut socket: impl embedded_io::Read + embedded_io::Write,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut driver = Driver::new();
 /// let mut storage = Storage::<f32, 64>::new();
 /// let mut potential = Harmonic::new(0.01);
@@ -78,12 +80,12 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     /// Evaluates the potential for every structure that was received: the numbers are those of
     /// [`Event::Positions`](crate::Event::Positions).
     ///
-    /// The driver is free meanwhile: an interrupt, another task or another core can run
+    /// The driver is not borrowed: an interrupt, another task or another core can run
     /// [`Driver::await_getforce`].
     ///
     /// # Errors
     ///
-    /// The potential's own, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or
+    /// The potential's errors, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or
     /// structures. No reply can be made then: [drain](Driver::drain) and close the connection.
     pub fn evaluate<P>(
         &mut self,

@@ -352,7 +352,7 @@ impl<S: Source> Origin for Chunks<'_, S> {
         if values.is_empty() {
             return Some(0);
         }
-        // What the source does not write must not be a part of another message.
+        // Bytes that the source does not write must not be left from another message.
         values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);
         if !not_finite && !S::Real::all_finite(values) {

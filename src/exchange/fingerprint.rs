@@ -4,10 +4,10 @@
 /// 64 bits that stand for the numbers and texts of an exchange.
 ///
 /// Addresses prove nothing: an array that was freed and allocated again is often at the same place,
-/// and a program that moves its atoms does so within one array. What counts is that everything that
-/// has moved is still there, so a fingerprint is taken of it when an exchange is dropped in the
-/// middle of a message, and again of the arrays that the next exchange brings. An exchange that is
-/// kept, or one that ends, never pays for it.
+/// and a program that moves its atoms does so within one array. Everything that has moved must
+/// still be there. So its fingerprint is taken when an exchange is dropped in the middle of a
+/// message, and again of the arrays of the next exchange. An exchange that is kept, or one that
+/// ends, never pays for it.
 ///
 /// Two lanes of 32 bits with a multiplication each: that is one instruction on a Cortex-M0, where
 /// 64 bits would be a call. It guards against mistakes, not against an attacker: both arrays are

@@ -27,8 +27,8 @@ pub enum Step<'a, T> {
 /// An exchange has no transport. A shim ([`blocking::run`](crate::blocking::run), `asynch::run`,
 /// `smoltcp::poll`, or your own) asks [`step`](Self::step) which slice comes next, moves as many of
 /// its bytes as the transport takes, passes their number to [`advance`](Self::advance), and
-/// repeats. The slices are the caller's own arrays wherever those have the layout of the wire, so
-/// that numbers are copied once.
+/// repeats. The slices are the caller's arrays wherever those have the layout of the wire, so
+/// numbers are copied once.
 ///
 /// # Interrupted exchanges
 ///
@@ -55,14 +55,14 @@ pub enum Step<'a, T> {
 /// # Ok::<(), forcewire::ProtocolError>(())
 /// ```
 pub trait Exchange: Sealed {
-    /// What the exchange ends with.
+    /// The result of the exchange.
     type Output;
 
     /// Refuses an exchange that can't go on from here, before anything waits for the peer.
     ///
     /// [`step`](Self::step) does so too. A shim whose flush may fail calls this before it flushes
-    /// what an earlier exchange has written: the caller must not be told of a time-out where the
-    /// exchange was refused.
+    /// what an earlier exchange has written: the caller must not get a time-out where the exchange
+    /// was refused.
     ///
     /// # Errors
     ///

@@ -16,8 +16,8 @@ pub struct Progress {
     pub(crate) end: usize,
     /// Bytes of the current message that have moved.
     pub(crate) message: usize,
-    /// Numbers at the beginning of the caller's array that are known to be finite. They are looked
-    /// at while they are in the cache; a device has none.
+    /// Numbers at the beginning of the caller's array that are known to be finite. They are checked
+    /// while they are in the cache. Devices, which have none, keep 0 here.
     #[cfg(feature = "std")]
     pub(crate) finite: usize,
     pub(crate) traffic: Traffic,
@@ -60,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Looks at what has come of the caller's array of numbers.
+    /// Checks the numbers that have come into the caller's array.
     #[cfg(feature = "std")]
     pub(crate) fn look<T: Scalar>(&mut self, numbers: &[T]) {
         let come = self.at / REAL;
@@ -72,20 +72,20 @@ impl Progress {
         }
     }
 
-    /// The numbers of the caller's array at which nobody has looked.
+    /// The numbers of the caller's array that were not checked yet.
     pub(crate) fn unseen<'a, T>(&self, numbers: &'a [T]) -> &'a [T] {
         #[cfg(feature = "std")]
         let numbers = numbers.get(self.finite..).unwrap_or(numbers);
         numbers
     }
 
-    /// What is in the scratch.
+    /// The content of the scratch.
     #[inline(never)]
     pub(crate) fn field(&self) -> &[u8] {
         self.scratch.0.get(..self.end).unwrap_or_default()
     }
 
-    /// What of the scratch has not moved yet.
+    /// The part of the scratch that has not moved yet.
     pub(crate) fn rest(&self) -> &[u8] {
         self.scratch.0.get(self.at..self.end).unwrap_or_default()
     }

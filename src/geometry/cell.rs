@@ -93,7 +93,7 @@ impl Cell {
     /// or the identity.
     #[must_use]
     pub fn inverse(&self) -> Option<[[f64; 3]; 3]> {
-        // Each vector is scaled by itself. Otherwise the determinant of a box of 1e110 bohr
+        // Each vector is scaled separately. Otherwise the determinant of a box of 1e110 bohr
         // overflows, and a box of 1 x 1 x 1e-20 looks singular.
         let [(a, la), (b, lb), (c, lc)] = self.vectors().map(scaled);
         let (bc, ca, ab) = (cross(b, c), cross(c, a), cross(a, b));

@@ -51,7 +51,7 @@ pub(crate) fn are_finite(numbers: &[f64]) -> bool {
     #[cfg(not(feature = "std"))]
     let carries = carries(numbers);
     // By the chunk of 4 KiB from the end: the numbers that came last are still in the cache, and
-    // those that leave first will be.
+    // those that are sent first will be.
     #[cfg(feature = "std")]
     let carries = numbers.rchunks(512).fold(0, |all, numbers| {
         // A vector of high words at a time.

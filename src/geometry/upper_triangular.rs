@@ -52,8 +52,8 @@ impl Cell {
     ///
     /// Takes far less code and stack than [`inverse`](Self::inverse). The inverse is usable only if
     /// the cell also [is thick](Self::is_thick).
-    // `invert_upper` and `is_thick` are two functions, so that only one of them is on the stack below
-    // soft float.
+    // `invert_upper` and `is_thick` are two functions, so that only one of them is on the stack
+    // below soft float.
     #[inline(never)]
     pub(crate) fn invert_upper(&self, inverse: &mut [[f64; 3]; 3]) -> bool {
         let h = self.h();

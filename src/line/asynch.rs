@@ -7,8 +7,11 @@ use core::time::Duration;
 
 use embedded_io_async::{Read, Write};
 
-use super::{Fault, Line, LineError, State, came_or_failed, left_or_failed};
-use crate::asynch::Timer;
+use super::{
+    Fault, Framing, Line, LineError, State, came_or_failed, done_or_failed, is_over, is_time_out,
+    left_or_failed,
+};
+use crate::asynch::{Timer, Turn};
 
 /// Time is judged this often.
 const TICK: Duration = Duration::from_millis(250);
@@ -25,7 +28,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     /// The future may be dropped. Calling again opens another connection.
     pub async fn open_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open(self.clock.now());
-        self.wait_async(patience, |state| state == State::Open)
+        self.wait_async(patience, |framing| framing.state() == State::Open)
             .await
     }
 
@@ -40,10 +43,10 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// The future may be dropped, and the call made again.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait_async(patience, |state| state == State::Opening)
-            .await?;
+        self.framing.leave();
+        self.wait_async(patience, Framing::may_accept).await?;
         self.framing.accept(self.clock.now());
-        self.send_async().await
+        self.deliver_async().await
     }
 
     /// Ends the connection. The twin of [`close`](Self::close).
@@ -54,31 +57,47 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped, and the call made again to tell the peer.
+    /// The future may be dropped; call again to send CLOSE.
     pub async fn close_async(&mut self) -> Result<(), LineError<S::Error>> {
         self.framing.close();
-        self.send_async().await?;
-        self.stream.flush().await.map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver_async().await
     }
 
     async fn wait_async(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = self.clock.now();
+        let mut turn = Turn::new();
         loop {
-            self.send_async().await?;
-            if is_reached(self.framing.state()) {
+            turn.count().await;
+            self.deliver_async().await?;
+            if is_reached(&self.framing) {
                 return Ok(());
             }
-            self.framing.consume(usize::MAX);
+            self.framing.drop_data();
             let waited = self.clock.now().saturating_sub(start);
-            if !self.receive_async().await? && waited >= patience {
+            let is_over = match self.receive_async().await {
+                Ok(false) => waited >= patience,
+                came => is_over(waited, patience, came.map(drop))?,
+            };
+            if is_over && !is_reached(&self.framing) {
                 self.framing.close();
                 return Err(Fault::Silent.into());
             }
         }
+    }
+
+    async fn deliver_async(&mut self) -> Result<(), LineError<S::Error>> {
+        self.send_async().await?;
+        if self.unflushed {
+            let flushed = self.stream.flush().await;
+            done_or_failed(&mut self.framing, flushed)?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 
     async fn send_async(&mut self) -> Result<(), LineError<S::Error>> {
@@ -87,6 +106,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
             if bytes.is_empty() {
                 return Ok(());
             }
+            self.unflushed = true;
             let left = self.stream.write(bytes).await;
             left_or_failed(&mut self.framing, left)?;
         }
@@ -96,6 +116,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     async fn receive_async(&mut self) -> Result<bool, LineError<S::Error>> {
         // Not from now on: a future that is dropped and made again must not stop the clock.
         let at = self.framing.noted().saturating_add(TICK);
+        let before = self.clock.now();
         let came = {
             let mut read = pin!(self.stream.read(self.framing.space()));
             let mut alarm = pin!(self.clock.until(at));
@@ -107,7 +128,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
         };
         let now = self.clock.now();
         match came {
-            Some(came) => came_or_failed(&mut self.framing, came, now).map(|()| true),
+            Some(came) => came_or_failed(&mut self.framing, came, before, now).map(|()| true),
             None => {
                 self.framing.elapsed(now);
                 Ok(false)
@@ -124,19 +145,25 @@ impl<S: Read + Write, C: Timer> Read for Line<S, C> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        let mut turn = Turn::new();
         loop {
             match self.take(buffer) {
                 0 => {}
                 n => return Ok(n),
             }
             if let Some(end) = self.ended() {
-                let _ = self.send_async().await;
+                let _ = self.deliver_async().await;
                 return end;
             }
-            self.send_async().await?;
-            if let Err(error) = self.receive_async().await {
-                let _ = self.send_async().await;
-                return Err(error);
+            turn.count().await;
+            self.deliver_async().await?;
+            match self.receive_async().await {
+                Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
+                Err(error) => {
+                    let _ = self.deliver_async().await;
+                    return Err(error);
+                }
+                Ok(_) => {}
             }
         }
     }
@@ -162,7 +189,7 @@ impl<S: Read + Write, C: Timer> Write for Line<S, C> {
 
     async fn flush(&mut self) -> Result<(), Self::Error> {
         self.may_flush()?;
-        self.send_async().await?;
-        self.stream.flush().await.map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver_async().await
     }
 }

@@ -6,12 +6,13 @@ use embedded_io::ErrorKind;
 
 use crate::fmt::debug_as_display;
 
-/// What is wrong with a connection over a line. It has ended then, and the peer is told so.
+/// Why a connection over a line has failed. The connection has ended then, and CLOSE is sent to the
+/// peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Fault {
-    /// Bytes were changed, lost or added: a checksum was wrong, or what came is no frame.
+    /// Bytes were changed, lost or added: a checksum was wrong, or what came is not a frame.
     Damaged,
     /// A whole frame was lost.
     Lost,
@@ -24,6 +25,9 @@ pub enum Fault {
     Restarted,
     /// The peer has ended the connection because of a fault that it found.
     Reported,
+    /// The stream below has reported an error, an overrun of the UART for instance: bytes may be
+    /// lost.
+    Stream,
     /// The stream below has ended.
     Gone,
     /// There is no connection: it was never opened, or has been closed.
@@ -43,6 +47,9 @@ impl fmt::Display for Fault {
             Self::Silent => "nothing came over the line in time: is its other end running?",
             Self::Restarted => "the other end of the line has started again: open it again",
             Self::Reported => "the other end of the line has found a fault: open it again",
+            Self::Stream => {
+                "the stream under the line has reported an error, and bytes may be lost: open it again"
+            }
             Self::Gone => "the stream under the line has ended: is the device still there?",
             Self::NotOpen => "the line is not open",
         })
@@ -58,10 +65,12 @@ impl core::error::Error for Fault {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LineError<E> {
-    /// The stream's own error. A time-out changes nothing; with any other the connection has ended.
+    /// The stream failed. A time-out changes nothing; with any other the connection has ended.
     Stream(E),
     /// The stream took none of the bytes offered.
     WriteZero,
+    /// Bytes came for a second, and no data. Changes nothing, as a time-out of the stream.
+    NoData,
     /// The connection has ended, or there was none.
     Fault(Fault),
 }
@@ -77,6 +86,7 @@ impl<E: fmt::Display> fmt::Display for LineError<E> {
         match self {
             Self::Stream(error) => error.fmt(f),
             Self::WriteZero => f.write_str("the stream under the line takes no more bytes"),
+            Self::NoData => f.write_str("the line was busy for a second and brought no data"),
             Self::Fault(fault) => fault.fmt(f),
         }
     }
@@ -91,9 +101,10 @@ impl<E: embedded_io::Error> embedded_io::Error for LineError<E> {
         match self {
             Self::Stream(error) => error.kind(),
             Self::WriteZero => ErrorKind::WriteZero,
+            Self::NoData => ErrorKind::TimedOut,
             // Never `TimedOut`, after which an exchange may go on.
             Self::Fault(fault) => match fault {
-                Fault::Damaged | Fault::Lost | Fault::Cut => ErrorKind::InvalidData,
+                Fault::Damaged | Fault::Lost | Fault::Cut | Fault::Stream => ErrorKind::InvalidData,
                 Fault::Silent | Fault::Gone => ErrorKind::ConnectionAborted,
                 Fault::Restarted | Fault::Reported => ErrorKind::ConnectionReset,
                 Fault::NotOpen => ErrorKind::NotConnected,

@@ -64,7 +64,8 @@ pub(super) struct Header {
     /// Which connection over this line; the host counts them, from 1 to 255 and again.
     pub session: u8,
     /// Of data: how many frames of data came before in this direction, modulo 256. Of `Close`,
-    /// `Probe` and `Answer`: how many have been sent. Of `Open`: which opening; `Opened` returns it.
+    /// `Probe` and `Answer`: how many have been sent. Of `Open`: which opening; `Opened` returns
+    /// it.
     pub number: u8,
 }
 

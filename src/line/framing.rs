@@ -12,9 +12,9 @@ use crate::fmt::debug;
 const FRAME: Duration = Duration::from_secs(1);
 /// A host asks after a silence as long as this, and a board asks again to be connected.
 const PROBE: Duration = Duration::from_secs(1);
-/// A board that waits hears from its host within this.
+/// A host sends something to a waiting board at least this often.
 const SILENCE: Duration = Duration::from_secs(10);
-/// More than this between two looks at the clock was the program's own pause.
+/// A longer time between two readings of the clock was a pause of the program.
 const STEP: Duration = Duration::from_secs(1);
 
 /// An end of a line.
@@ -27,7 +27,7 @@ pub enum Role {
     Host,
 }
 
-/// What there is between the ends of a line.
+/// The state of a connection over a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -52,6 +52,8 @@ pub enum State {
 pub struct Framing {
     role: Role,
     state: State,
+    /// Why the last connection ended, until there is another.
+    ended: Option<Fault>,
     /// The number of this connection, which the host counts; and that of the board's request.
     session: u8,
     opening: u8,
@@ -63,10 +65,10 @@ pub struct Framing {
     now: Duration,
     /// How long nothing has come, without the program's own pauses.
     waited: Duration,
-    /// When to ask next, as `waited` goes.
+    /// When to ask next, on the clock of `waited`.
     ask: Duration,
     silence: Option<Duration>,
-    /// When a peer without a connection may be told again that it has none.
+    /// When CLOSE may be sent again to a peer that has no connection.
     tell_at: Duration,
 }
 
@@ -78,7 +80,7 @@ impl Framing {
         let silence = match role {
             Role::Board => Some(SILENCE),
             Role::Host => {
-                // A board that was connected to another process here learns that it is gone.
+                // Ends the connection of a board to an earlier process on this host.
                 outgoing.say(Due::Close(Reason::Fault));
                 None
             }
@@ -86,6 +88,7 @@ impl Framing {
         Self {
             role,
             state: State::Closed,
+            ended: None,
             session: 0,
             opening: 0,
             came: 0,
@@ -107,9 +110,31 @@ impl Framing {
     }
 
     /// When bytes or their absence were last noted.
-    #[cfg(feature = "async")]
     pub(super) const fn noted(&self) -> Duration {
         self.now
+    }
+
+    /// Whether there is a board to be accepted, or one that has just been: a call that stopped
+    /// while OPENED left is made again.
+    pub(super) const fn may_accept(&self) -> bool {
+        match self.state {
+            State::Opening => matches!(self.role, Role::Host),
+            State::Open => self.is_unused(),
+            _ => false,
+        }
+    }
+
+    /// Ends a connection over which data have moved: another one is to be accepted, and data that
+    /// come until then are dropped.
+    pub(super) fn leave(&mut self) {
+        if self.state == State::Open && !self.is_unused() {
+            self.close();
+        }
+    }
+
+    /// Whether no data have moved.
+    const fn is_unused(&self) -> bool {
+        self.came == 0 && self.left == 0 && !self.outgoing.has_gathered()
     }
 
     /// Which end this is.
@@ -118,10 +143,18 @@ impl Framing {
         self.role
     }
 
-    /// What there is between the ends.
+    /// The state of the connection.
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// The fault that the last connection ended with, also if the board has asked for another
+    /// since.
+    /// `None` once that is open.
+    #[must_use]
+    pub const fn last_fault(&self) -> Option<Fault> {
+        self.ended
     }
 
     /// The number of the connection, which is another one as soon as a board has asked again.
@@ -130,9 +163,13 @@ impl Framing {
         self.session
     }
 
-    /// Asks for a connection, after the end of another one if there is one. For boards.
+    /// Asks for a connection, after the end of another one if there is one. For boards; without
+    /// effect on a host.
     pub fn open(&mut self, now: Duration) {
         self.now = now;
+        if self.role == Role::Host {
+            return;
+        }
         self.opening = self.opening.wrapping_add(1);
         self.state = State::Opening;
         self.restart();
@@ -144,6 +181,7 @@ impl Framing {
         self.now = now;
         if self.role == Role::Host && self.state == State::Opening {
             self.state = State::Open;
+            self.ended = None;
             self.outgoing.say(Due::Opened);
         }
     }
@@ -156,14 +194,19 @@ impl Framing {
         self.state = State::Closed;
     }
 
-    /// Ends the connection because of a fault, and tells the peer.
+    /// Ends the connection because of a fault, and sends CLOSE.
     pub fn fail(&mut self, fault: Fault) {
         if matches!(self.state, State::Open | State::Opening) {
             debug!("the line's connection has ended: {}", fault);
             self.outgoing.drop_data();
             self.outgoing.say(Due::Close(Reason::Fault));
         }
+        self.failed(fault);
+    }
+
+    fn failed(&mut self, fault: Fault) {
         self.state = State::Failed(fault);
+        self.ended = Some(fault);
     }
 
     /// Room for bytes of the line; empty as long as there are [`data`](Self::data).
@@ -197,8 +240,8 @@ impl Framing {
             }
             (State::Open, _) if is_silent => self.fail(Fault::Silent),
             (State::Open, Role::Host) if self.waited >= self.ask => {
-                // A board that computes does not answer, and its buffer must not run over: seventeen
-                // probes a day.
+                // A board that computes does not answer, and its buffer must not run over:
+                // seventeen probes a day.
                 self.ask = self.waited.saturating_mul(2).saturating_add(PROBE);
                 if self.outgoing.due().is_none() {
                     self.outgoing.say(Due::Probe);
@@ -228,6 +271,18 @@ impl Framing {
     pub fn consume(&mut self, n: usize) {
         self.incoming.consume(n);
         self.look();
+    }
+
+    /// Whether there is a connection, over which no data have come that were not read.
+    pub(super) fn has_no_data(&self) -> bool {
+        self.state == State::Open && self.data().is_empty()
+    }
+
+    /// Drops all data that have come.
+    pub(super) fn drop_data(&mut self) {
+        while !self.data().is_empty() {
+            self.consume(usize::MAX);
+        }
     }
 
     /// Takes some bytes to send. Takes none if there is no connection, or as long as something
@@ -264,7 +319,7 @@ impl Framing {
 
     /// Counts bytes of [`outgoing`](Self::outgoing) that the line has taken.
     pub fn sent(&mut self, n: usize) {
-        // The peer owes nothing before it has a message. A probe is none.
+        // The peer owes nothing before it has a message. A probe does not count.
         if self.outgoing.sent(n) && self.state == State::Open {
             self.waited = Duration::ZERO;
             self.ask = PROBE;
@@ -315,6 +370,7 @@ impl Framing {
             (Kind::Opened, Role::Board) => match self.state {
                 State::Opening if header.number == self.opening => {
                     self.state = State::Open;
+                    self.ended = None;
                     self.session = header.session;
                     self.ask = PROBE;
                 }
@@ -352,14 +408,16 @@ impl Framing {
 
     /// The board has asked for a connection.
     fn asked(&mut self, opening: u8) {
-        let is_unused = self.came == 0 && self.left == 0 && !self.outgoing.has_gathered();
         match self.state {
             State::Opening if opening == self.opening => {}
             // It asks again because it has not seen the answer.
-            State::Open if opening == self.opening && is_unused => {
+            State::Open if opening == self.opening && self.is_unused() => {
                 self.outgoing.say(Due::Opened);
             }
-            _ => {
+            state => {
+                if state == State::Open {
+                    self.ended = Some(Fault::Restarted);
+                }
                 self.state = State::Opening;
                 self.opening = opening;
                 self.session = self.session % 255 + 1;
@@ -374,16 +432,16 @@ impl Framing {
         match (self.state, self.role) {
             (State::Open, _) if !is_done => {
                 self.outgoing.drop_data();
-                self.state = State::Failed(Fault::Reported);
+                self.failed(Fault::Reported);
             }
             (State::Open, _) if header.number != self.came => self.fail(Fault::Lost),
             (State::Open, _) | (State::Opening, Role::Host) => self.state = State::Closed,
-            // A board that asks for a connection hears the end of the one before.
+            // A board that asks for a connection is sent the end of the one before.
             _ => {}
         }
     }
 
-    /// The peer believes in a connection that is none; it is told so once a second.
+    /// The peer takes itself for connected and is not; it is sent CLOSE once a second.
     fn tell(&mut self) {
         if self.state != State::Opening && self.now >= self.tell_at {
             self.tell_at = self.now.saturating_add(PROBE);

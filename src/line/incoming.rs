@@ -83,6 +83,11 @@ impl Incoming {
             };
             let end = self.searched + end;
             self.past = end + 1;
+            if end == 0 && !self.skipping {
+                // All of them at once, so that what follows is moved only once.
+                let blanks = self.bytes.iter().take_while(|byte| **byte == END);
+                self.past = blanks.count().min(self.filled);
+            }
             self.searched = self.past;
             if self.skipping {
                 self.skipping = false;

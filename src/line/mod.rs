@@ -51,16 +51,16 @@
 //! - **Overhead** is 9 bytes a frame: 3.75 % of long messages, 75 % of a header alone. A classic
 //!   evaluation of 64 atoms is 3572 bytes on the wire instead of 3392, 5.3 % more
 //!   (`tests/line/damage.rs` measures it).
-//! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error, and
-//!   bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in 65 536
-//!   and save 0.8 %. There is no table, which would take 1 KiB of flash.
+//! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error,
+//!   and bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in
+//!   65 536 and save 0.8 %. There is no table, which would take 1 KiB of flash.
 //! - **240 bytes of data** are ten atoms. A frame is kept until its checksum is known to be right,
 //!   so a longer one would cost RAM. A `Line` has 0.7 kB, and all buffers are its own.
 //! - **Numbers.** Data frames are numbered in each direction from the beginning of the connection,
 //!   modulo 256, so a lost frame is noticed at the next one. CLOSE, PROBE and ANSWER carry the
 //!   number of data frames sent so far. They find a lost frame that nothing follows.
-//! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able to
-//!   give a structure to a driver again anyway.
+//! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able
+//!   to give a structure to a driver again anyway.
 //!
 //! A checksum finds accidents. It does not protect from somebody who writes frames on purpose.
 //!
@@ -78,7 +78,7 @@
 //! ```
 //!
 //! [`Role::Board`] opens and [`Role::Host`] accepts. An empty frame (a zero) precedes OPEN, OPENED
-//! and CLOSE and ends whatever an earlier frame has left half sent.
+//! and CLOSE, and ends a frame that was sent in part.
 //!
 //! - **A board that restarts**, in the middle of a frame too, opens again. The host drops what it
 //!   had of the connection before, and its reader gets [`Fault::Restarted`] or `Damaged`.
@@ -91,8 +91,8 @@
 //! # Faults and time
 //!
 //! A [`Fault`] ends the connection. This end reports it from the call that found it and from all
-//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that have
-//! been read were right.
+//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that
+//! have been read were right.
 //!
 //! | lost or damaged | noticed | by |
 //! |---|---|---|
@@ -105,15 +105,20 @@
 //!
 //! The clock is the caller's. A blocking stream must time out at least once a second, every 100 ms
 //! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). Time is judged
-//! then, after the line has been read. More than a second between two looks at the clock counts as
-//! one: the program was busy, not the peer silent. [`WithDeadlines`](crate::blocking::WithDeadlines)
-//! around a `Line` works as around other streams.
+//! then, after the line has been read, and when a signal has interrupted a read. More than a second
+//! between two looks at the clock counts as one: the program was busy, not the peer silent.
+//! [`WithDeadlines`](crate::blocking::WithDeadlines) around a `Line` works as around other streams.
+//!
+//! A stream that is always ready keeps no call from ending. Opening and accepting take a second
+//! longer than they were to wait. A read that finds no data among what comes for a second ends with
+//! [`LineError::NoData`], as after a time-out. Futures yield to their executor instead, so that a
+//! deadline around them holds.
 //!
 //! # Flow control
 //!
 //! There is none. A board that computes or writes does not read, so the interrupt of its UART must
-//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of 21
-//! bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
+//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of
+//! 21 bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
 //! message comes the board reads all the time, and a ring of 512 bytes bridges 44 ms of other work
 //! at 115200 baud. If bytes are lost nevertheless the connection ends, whether the UART reports an
 //! overrun or not. RTS and CTS work, where they are connected. Credits were rejected: they need a
@@ -135,6 +140,9 @@ use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
 pub use error::{Fault, LineError};
 pub use framing::{Framing, Role, State};
 
+/// How long a line may bring bytes without a pause and without what is waited for.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// A connection over a serial line: a stream whose bytes are those that were sent, or an error.
 ///
 /// `clock` returns monotonic time since an arbitrary fixed epoch, as for
@@ -154,6 +162,8 @@ pub struct Line<S, C> {
     stream: S,
     clock: C,
     framing: Framing,
+    /// The stream has bytes that it may keep until it is flushed.
+    unflushed: bool,
 }
 
 impl<S, C> Line<S, C> {
@@ -172,6 +182,7 @@ impl<S, C> Line<S, C> {
             stream,
             clock,
             framing: Framing::new(role),
+            unflushed: false,
         }
     }
 
@@ -185,7 +196,8 @@ impl<S, C> Line<S, C> {
         &mut self.stream
     }
 
-    /// The stream. What was not flushed is lost, and so is what has come and was not read.
+    /// The stream. Bytes that were not flushed are lost, and so are those that have come and were
+    /// not read.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -210,7 +222,7 @@ impl<S, C> Line<S, C> {
         }
     }
 
-    /// What is wrong with a connection that is not open.
+    /// The reason why the connection is not open.
     const fn not_open(&self) -> Fault {
         match (self.framing.state(), self.framing.role()) {
             (State::Failed(fault), _) => fault,
@@ -243,23 +255,26 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// [`Fault::Silent`] if the host has not accepted within `patience`. [`LineError::Stream`] and
+    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes
+    /// come without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
     /// [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
-        self.wait(patience, |state| state == State::Open)?;
+        self.wait(patience, |framing| framing.state() == State::Open)?;
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. For hosts.
+    /// Waits until the board opens a connection, and accepts it. If there is one over which data
+    /// have moved, it ends. For hosts.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open), if the board has not opened one within `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
-        self.wait(patience, |state| state == State::Opening)?;
+        self.framing.leave();
+        self.wait(patience, Framing::may_accept)?;
         self.framing.accept((self.clock)());
-        self.send()
+        self.deliver()
     }
 
     /// Ends the connection. The peer reads what has been flushed, then the end.
@@ -269,33 +284,41 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     /// [`LineError::Stream`] and [`LineError::WriteZero`]; the connection has ended nevertheless.
     pub fn close(&mut self) -> Result<(), LineError<S::Error>> {
         self.framing.close();
-        self.send()?;
-        self.stream.flush().map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver()
     }
 
     /// Reads the line until a state is reached, and drops data.
     fn wait(
         &mut self,
         patience: Duration,
-        is_reached: impl Fn(State) -> bool,
+        is_reached: impl Fn(&Framing) -> bool,
     ) -> Result<(), LineError<S::Error>> {
         let start = (self.clock)();
         loop {
-            self.send()?;
-            if is_reached(self.framing.state()) {
+            self.deliver()?;
+            if is_reached(&self.framing) {
                 return Ok(());
             }
-            self.framing.consume(usize::MAX);
+            self.framing.drop_data();
             let waited = (self.clock)().saturating_sub(start);
-            match self.receive() {
-                Err(error) if is_time_out(&error) && waited >= patience => {
-                    self.framing.close();
-                    return Err(Fault::Silent.into());
-                }
-                Err(error) if !is_time_out(&error) => return Err(error),
-                _ => {}
+            let came = self.receive();
+            if is_over(waited, patience, came)? && !is_reached(&self.framing) {
+                self.framing.close();
+                return Err(Fault::Silent.into());
             }
         }
+    }
+
+    /// Sends what waits to be sent, and has the stream keep none of it.
+    fn deliver(&mut self) -> Result<(), LineError<S::Error>> {
+        self.send()?;
+        if self.unflushed {
+            let flushed = self.stream.flush();
+            done_or_failed(&mut self.framing, flushed)?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 
     /// Sends what waits to be sent.
@@ -305,33 +328,54 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
             if bytes.is_empty() {
                 return Ok(());
             }
+            self.unflushed = true;
             let left = self.stream.write(bytes);
             left_or_failed(&mut self.framing, left)?;
         }
     }
 
-    /// Reads the line once; a time-out of the stream is looked at and returned.
+    /// Reads the line once. A time-out of the stream advances the clock and is returned.
     fn receive(&mut self) -> Result<(), LineError<S::Error>> {
+        let before = (self.clock)();
         let came = self.stream.read(self.framing.space());
-        came_or_failed(&mut self.framing, came, (self.clock)())
+        came_or_failed(&mut self.framing, came, before, (self.clock)())
     }
 }
 
-/// Passes the result of a read on.
+/// Whether a wait ends after this read, which began when it had lasted for `waited`. What has come
+/// by then is read first, but a line that never pauses gets no more than a second for it.
+fn is_over<E: embedded_io::Error>(
+    waited: Duration,
+    patience: Duration,
+    came: Result<(), LineError<E>>,
+) -> Result<bool, LineError<E>> {
+    let limit = match came {
+        Err(error) if error.kind() == ErrorKind::TimedOut => patience,
+        Err(error) if !is_time_out(&error) => return Err(error),
+        _ => patience.saturating_add(BUSY),
+    };
+    Ok(waited >= limit)
+}
+
+/// Passes the result of a read on, which lasted from `before` until `now`.
 fn came_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
     came: Result<usize, E>,
+    before: Duration,
     now: Duration,
 ) -> Result<(), LineError<E>> {
     match came {
-        Ok(0) => framing.fail(Fault::Gone),
+        Ok(0) => {
+            framing.fail(Fault::Gone);
+            return Err(Fault::Gone.into());
+        }
         Ok(n) => framing.received(n, now),
         Err(error) => {
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
-                ErrorKind::Interrupted => {}
-                // An overrun, for instance: bytes were lost.
-                _ => framing.fail(Fault::Damaged),
+                // Bytes that had come by then would have been read; others may have come since.
+                ErrorKind::Interrupted => framing.elapsed(before),
+                kind => framing.fail(fault_of(kind)),
             }
             return Err(LineError::Stream(error));
         }
@@ -344,18 +388,41 @@ fn left_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
     left: Result<usize, E>,
 ) -> Result<(), LineError<E>> {
-    let error = match left {
-        Ok(0) => LineError::WriteZero,
-        Ok(n) => {
-            framing.sent(n);
-            return Ok(());
+    match done_or_failed(framing, left)? {
+        0 => {
+            framing.fail(Fault::Gone);
+            Err(LineError::WriteZero)
         }
-        Err(error) => LineError::Stream(error),
-    };
-    if !is_time_out(&error) {
-        framing.fail(Fault::Gone);
+        n => {
+            framing.sent(n);
+            Ok(())
+        }
     }
-    Err(error)
+}
+
+/// Passes the result of a write or a flush on, of which a time-out changes nothing.
+fn done_or_failed<T, E: embedded_io::Error>(
+    framing: &mut Framing,
+    done: Result<T, E>,
+) -> Result<T, LineError<E>> {
+    done.map_err(|error| {
+        match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+            kind => framing.fail(fault_of(kind)),
+        }
+        LineError::Stream(error)
+    })
+}
+
+/// What an error of the stream means to the connection.
+const fn fault_of(kind: ErrorKind) -> Fault {
+    match kind {
+        ErrorKind::BrokenPipe
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::NotConnected => Fault::Gone,
+        _ => Fault::Stream,
+    }
 }
 
 fn is_time_out<E: embedded_io::Error>(error: &LineError<E>) -> bool {
@@ -367,6 +434,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        let mut first = None;
         loop {
             match self.take(buffer) {
                 0 => {}
@@ -374,18 +442,24 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
             }
             if let Some(end) = self.ended() {
                 // So that the peer ends too. If it can't be reached, the fault is still the cause.
-                let _ = self.send();
+                let _ = self.deliver();
                 return end;
             }
-            self.send()?;
+            self.deliver()?;
             match self.receive() {
-                // The fault that silence has become says more.
+                // The fault into which silence has turned explains more.
                 Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
                 Err(error) => {
-                    let _ = self.send();
+                    let _ = self.deliver();
                     return Err(error);
                 }
-                Ok(()) => {}
+                Ok(()) => {
+                    let now = self.framing.noted();
+                    let since = *first.get_or_insert(now);
+                    if now.saturating_sub(since) >= BUSY && self.framing.has_no_data() {
+                        return Err(LineError::NoData);
+                    }
+                }
             }
         }
     }
@@ -407,7 +481,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Write for Line<S, C> {
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.may_flush()?;
-        self.send()?;
-        self.stream.flush().map_err(LineError::Stream)
+        self.unflushed = true;
+        self.deliver()
     }
 }

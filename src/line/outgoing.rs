@@ -1,5 +1,4 @@
-//! What leaves over the line: one frame of data as it grows, and one frame that says something
-//! about the connection.
+//! What is sent over the line: one frame of data as it grows, and one frame about the connection.
 
 use super::frame::{DATA, Header, Kind, MOST_DATA, MOST_WIRE, Reason, seal};
 
@@ -11,11 +10,11 @@ pub(super) struct Outgoing {
     frame: [u8; MOST_WIRE],
     /// Data that wait for more, or for the end of their message.
     gathered: usize,
-    /// What of the frame is to be sent.
+    /// The part of the frame that is still to be sent.
     rest: (usize, usize),
     control: [u8; MOST_CONTROL],
     control_rest: (usize, usize),
-    /// What is to be said next; a later word takes the place of an earlier one.
+    /// The next frame about the connection; a later one replaces an earlier one.
     due: Option<Due>,
 }
 
@@ -48,8 +47,8 @@ impl Outgoing {
         self.due
     }
 
-    /// Drops data, a frame that has left in part too: an empty frame in front of the next one that
-    /// opens or closes ends it.
+    /// Drops data, even of a frame that was sent in part: the empty frame in front of the next OPEN
+    /// or CLOSE ends that one.
     pub const fn drop_data(&mut self) {
         self.gathered = 0;
         self.rest = (0, 0);
@@ -59,7 +58,8 @@ impl Outgoing {
         self.gathered > 0
     }
 
-    /// Whether a frame of data waits to be sent, or what is due must leave before the next one.
+    /// Whether a frame of data waits to be sent, or a frame about the connection must be sent
+    /// before the next one.
     pub const fn is_blocked(&self) -> bool {
         self.rest.0 < self.rest.1 || self.due.is_some()
     }

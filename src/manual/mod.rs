@@ -13,6 +13,7 @@ macro_rules! page {
         #[doc = include_str!("links.md")]
         #[cfg_attr(feature = "async", doc = "[`asynch`]: crate::asynch")]
         #[cfg_attr(feature = "async", doc = "[`asynch::run`]: crate::asynch::run")]
+        #[cfg_attr(feature = "async", doc = "[`asynch::serve`]: crate::asynch::serve")]
         #[cfg_attr(
             feature = "async",
             doc = "[`asynch::WithDeadlines`]: crate::asynch::WithDeadlines"
@@ -60,3 +61,8 @@ page!(
     conformance,
     "What clumsy and hostile peers do to drivers and servers, ours and others."
 );
+page!(
+    security,
+    "What to set before a program meets peers that are not trusted."
+);
+page!(extending, "How to add a potential, a transport, a board.");

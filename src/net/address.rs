@@ -42,7 +42,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// What i-PI puts before a unix socket's name (3.3.1, `ipi/interfaces/sockets.py`, `sockets_prefix`).
+    /// What i-PI puts before a unix socket's name (3.3.1, `ipi/interfaces/sockets.py`,
+    /// `sockets_prefix`).
     pub const PREFIX: &'static str = "/tmp/ipi_";
 
     /// A host by name or address, and a port.
@@ -54,7 +55,8 @@ impl Address {
         }
     }
 
-    /// The unix socket `prefix` + `name`; [`PREFIX`](Self::PREFIX) unless the server's input says otherwise.
+    /// The unix socket `prefix` + `name`; [`PREFIX`](Self::PREFIX) unless the server's input says
+    /// otherwise.
     #[must_use]
     pub fn unix(prefix: &str, name: &str) -> Self {
         Self::Unix([prefix, name].concat().into())
@@ -111,7 +113,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            // To be told from a host.
+            // Distinguishes it from a host.
             Self::Unix(path) if path.is_relative() && path.components().count() == 1 => {
                 write!(f, "./{}", path.display())
             }
@@ -120,7 +122,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A text is no [`Address`].
+/// A text is not an [`Address`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AddressError;
 

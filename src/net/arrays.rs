@@ -107,8 +107,8 @@ impl<T: Scalar> Arrays<T> {
     ///
     /// # Errors
     ///
-    /// The calculator's own, and [`PotentialError::NoRoom`] if fewer were received. No reply can be
-    /// made then: [drain](Driver::drain) and close the connection.
+    /// The calculator's errors, and [`PotentialError::NoRoom`] if fewer were received. No reply can
+    /// be made then: [drain](Driver::drain) and close the connection.
     pub fn evaluate<C>(
         &mut self,
         natoms: usize,
@@ -157,7 +157,7 @@ impl<T: Scalar> Arrays<T> {
         driver.reply_batch(&self.evaluations, &self.forces, &extras.0)
     }
 
-    /// What [`Calculator::extras`] has given.
+    /// The extras that [`Calculator::extras`] has returned.
     pub(super) fn extras(&self) -> Texts<'_> {
         let mut rest = self.extras.as_slice();
         let each = self.lengths.iter().map(|&len| {
@@ -173,7 +173,7 @@ impl<T: Scalar> Arrays<T> {
         self.received = (natoms, structures);
     }
 
-    /// What was noted, unless it has been computed.
+    /// The noted structures, unless they have been computed.
     pub(super) fn pending(&self) -> Option<(usize, usize)> {
         Some(self.received).filter(|(_, structures)| self.evaluations.len() != *structures)
     }

@@ -44,7 +44,7 @@ pub struct ConnectOptions {
     pub connect: Duration,
     /// How long to wait for the peer of a connection.
     pub deadlines: Deadlines,
-    /// How long the peer's host may be gone without a word before a TCP connection is lost
+    /// How long the peer's host may be unreachable before a TCP connection counts as lost
     /// ([`Stream::keep_alive`]). `None` leaves that to the deadlines.
     pub keep_alive: Option<Duration>,
 }
@@ -52,7 +52,7 @@ pub struct ConnectOptions {
 impl ConnectOptions {
     /// A minute for the server to listen, a minute for a message, no limit between messages and
     /// before the first: a server may accept connections long before it begins, and compute for
-    /// hours between two steps. Five minutes for a host that is gone.
+    /// hours between two steps. Five minutes for an unreachable host.
     #[must_use]
     pub const fn new() -> Self {
         let minute = Duration::from_secs(60);
@@ -231,7 +231,7 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
 
 /// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
 /// has failed. Here the first message reports it: as a reset, or as an end if it came before the
-/// socket was looked at.
+/// socket was read.
 #[cfg(unix)]
 fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let start = Instant::now();

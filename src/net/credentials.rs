@@ -10,7 +10,7 @@ use nix::unistd::{Uid, geteuid};
 /// The process that has connected, or listens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Credentials {
-    /// Where the system tells.
+    /// The user of the peer, where the system reports it.
     process: Option<i32>,
     user: Uid,
 }

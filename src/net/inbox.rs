@@ -1,4 +1,4 @@
-//! What has come: read ahead of what is asked for, so that a message costs one call.
+//! Received bytes, read ahead of what is asked for, so that a message costs one call.
 
 use std::io::{self, IoSliceMut};
 use std::vec::Vec;

@@ -50,7 +50,7 @@ pub fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> 
                     };
                     return options.stream(socket, peer);
                 }
-                // One of another user, or one that has left again before it was let in.
+                // One of another user, or one that closed before it was accepted.
                 Ok(_) => {}
                 Err(error) if has_passed(&error) => {}
                 Err(error) => return Err(error),
@@ -128,7 +128,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens: the port that the system chose, if it was asked to.
+    /// Its address: with the port that the system chose, if it was asked to.
     pub(super) const fn address(&self) -> &Address {
         &self.address
     }
@@ -162,7 +162,7 @@ impl Listener {
 /// A connection, and whose.
 pub(super) struct Accepted {
     pub(super) socket: Socket,
-    /// What to call the peer.
+    /// The name of the peer in messages.
     pub(super) peer: String,
     pub(super) from: Origin,
 }
@@ -174,7 +174,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Whether this is no process of another user.
+    /// Whether this is a process of the same user or of root.
     fn is_ours(&self) -> bool {
         match self {
             Self::Address(_) => true,
@@ -274,7 +274,7 @@ fn unix(path: &Path, anyone: bool) -> io::Result<Listener> {
     };
     socket.set_nonblocking(true)?;
     if !anyone {
-        // The process of a connection made before this is looked at when it is accepted.
+        // The process of a connection made before this is checked when it is accepted.
         std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     }
     Ok(Listener {
@@ -291,7 +291,7 @@ fn identity(file: &Metadata) -> (u64, u64) {
 
 /// Removes a socket of ours on which no one listens any more: a server that was killed left it.
 /// Only called with the lock, so it is not one on which a server is just about to listen, unless
-/// that server knows nothing of locks.
+/// that server does not use locks.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let before = path.symlink_metadata()?;
     if !before.file_type().is_socket() {

@@ -1,17 +1,17 @@
-//! What is on its way out: the pieces of a message, gathered until it is whole.
+//! Bytes to send: the pieces of a message, gathered until it is whole.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::vec::Vec;
 
 use super::socket::{BUFFER, Socket, append};
 
-/// Bytes that have been taken and have not left yet.
+/// Bytes that have been taken and not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     /// An array that is not among them: the caller's memory, passed to each call that sends.
     lent: Option<Lent>,
-    /// What of all that has left.
+    /// How much of all that was sent.
     sent: usize,
 }
 
@@ -22,8 +22,8 @@ struct Lent {
     len: usize,
 }
 
-/// An array of so many bytes is lent, and smaller ones are copied. A copy costs less than the
-/// kernel's look at three pieces.
+/// Arrays of this many bytes or more are lent, and smaller ones are copied. A copy costs less than
+/// the kernel's look at three pieces.
 const LENT: usize = 4 * 1024;
 
 impl Outbox {
@@ -102,7 +102,7 @@ impl Outbox {
         }
     }
 
-    /// Copies what has not left of the array that is lent: the caller may change it from now on.
+    /// Copies the unsent part of the lent array: the caller may change it from now on.
     pub(super) fn take_over(&mut self, array: &[u8]) {
         if self.lent.is_some()
             && let Ok(pieces) = self.pieces(array)
@@ -112,7 +112,7 @@ impl Outbox {
         }
     }
 
-    /// What has not left.
+    /// The unsent bytes.
     fn pieces<'a>(&'a self, array: &'a [u8]) -> io::Result<[&'a [u8]; 3]> {
         let (at, len) = self.lent.map_or((0, 0), |lent| (lent.at, lent.len));
         let array = match self.lent {
@@ -131,7 +131,7 @@ impl Outbox {
         }))
     }
 
-    /// Counts bytes that have left.
+    /// Counts bytes that were sent.
     fn left(&mut self, n: usize) {
         self.sent += n;
         if self.sent >= self.bytes.len() + self.lent.map_or(0, |lent| lent.len) {

@@ -11,8 +11,8 @@ use crate::geometry::Cell;
 use crate::potential::{Evaluation, Potential, PotentialError};
 use crate::protocol::{Header, Scalar};
 
-/// What a driver on a host computes, and what it does with INIT and extras. Every [`Potential`] is
-/// one that has neither.
+/// The potential of a driver on a host, with its use of INIT and extras. Every [`Potential`] is one
+/// that has neither.
 ///
 /// ```
 /// use forcewire::net::Calculator;

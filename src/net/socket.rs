@@ -20,14 +20,14 @@ use nix::{
 };
 use socket2::{SockRef, TcpKeepalive};
 
-/// Bytes that are taken from the kernel at once, and bytes that are gathered before they leave.
+/// Bytes that are taken from the kernel at once, and bytes that are gathered before they are sent.
 pub(super) const BUFFER: usize = 64 * 1024;
 
 /// How often a silent host is asked whether it is there.
 const PROBES: u32 = 4;
 
-/// Bytes that are copied at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's Zen 3 and 4
-/// (glibc bug 30994); 24 kB then took 4.5 µs instead of 0.6.
+/// Bytes that are copied at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's Zen 3
+/// and 4 (glibc bug 30994); 24 kB then took 4.5 µs instead of 0.6.
 const COPY: usize = 1024;
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl AsRawFd for Socket {
 }
 
 impl Socket {
-    /// Sends at once what is written: on TCP, no algorithm of Nagle's.
+    /// Sends each write at once: on TCP, without Nagle's algorithm.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.set_nodelay(true),
@@ -66,7 +66,7 @@ impl Socket {
 
     /// Gives up reading and writing when the peer does nothing for this long.
     pub(super) fn set_timeouts(&self, limit: Duration) -> io::Result<()> {
-        // None at all is no limit to the kernel, and an error to std.
+        // Zero means no limit to the kernel, and is an error in std.
         let limit = Some(limit.max(Duration::from_micros(1)));
         match self {
             Self::Tcp(socket) => {
@@ -120,8 +120,8 @@ impl Socket {
     }
 
     /// Waits for this event, or for as long, if the socket was made one that does not block: by
-    /// another owner of it, since it was [made to](Self::set_nonblocking). One that blocks has
-    /// waited by itself.
+    /// another owner of it, since it was [made to](Self::set_nonblocking). A socket that blocks has
+    /// waited already.
     #[cfg(unix)]
     pub(super) fn wait_if_nonblocking(
         &self,
@@ -140,8 +140,8 @@ impl Socket {
         }
     }
 
-    /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the kernel forgets it soon. No more than
-    /// a wish: where it can't be had, peers without `TCP_NODELAY` are slow and nothing else.
+    /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the kernel forgets it soon.
+    /// Errors are ignored: without it peers that lack `TCP_NODELAY` are only slow.
     pub(super) fn acknowledge_at_once(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Self::Tcp(socket) = self {
@@ -184,7 +184,7 @@ impl Socket {
         let no_signal = MsgFlags::MSG_NOSIGNAL;
         let (socket, flags) = (self.as_raw_fd(), flags(waits) | no_signal);
         let mut filled = pieces.iter().filter(|piece| !piece.is_empty());
-        // The kernel looks at one piece faster than at a list.
+        // The kernel handles one piece faster than a list.
         Ok(match (filled.next(), filled.next()) {
             (None, _) => 0,
             (Some(only), None) => send(socket, only, flags)?,
@@ -238,7 +238,7 @@ impl Socket {
     }
 }
 
-/// Copies as much as both hold, and says how much that is.
+/// Copies as much as both hold, and returns how much that is.
 pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     for (from, to) in from.chunks(COPY).zip(to.chunks_mut(COPY)) {
         let n = from.len().min(to.len());

@@ -24,7 +24,7 @@ use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message
 /// and sends them in one call when it is complete.
 ///
-/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which says what was
+/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which names what was
 /// waited for and what can still be done. Nothing that came is lost: keep the exchange and run it
 /// again to wait for as long again. The kernel wakes a waiting call four times within the shortest
 /// limit, so an exchange may time out a quarter of that late.
@@ -49,7 +49,7 @@ pub struct Stream {
     waits: bool,
     /// The peer sends with Nagle's algorithm.
     delays: bool,
-    /// What the poll under way may still do: messages to begin, and calls of the kernel.
+    /// The remaining budget of the poll under way: messages to begin, and calls of the kernel.
     budget: usize,
     /// The last poll stopped because its budget was used up.
     stopped: bool,
@@ -59,8 +59,8 @@ pub struct Stream {
 const BUDGET: usize = 64;
 
 /// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
-/// acknowledged, and the kernel delays that by 40 ms or more. Who waits for this long for what is
-/// owed has such a peer, or a slow network.
+/// acknowledged, and the kernel delays that by 40 ms or more. A wait of this length for owed bytes
+/// means such a peer, or a slow network.
 const DELAYED: Duration = Duration::from_millis(20);
 
 impl Stream {
@@ -109,7 +109,7 @@ impl Stream {
         Self::new(Socket::Unix(socket), peer, deadlines)
     }
 
-    /// Ends a TCP connection whose peer's host is gone without a word: switched off, or its network.
+    /// Ends a TCP connection whose peer's host is unreachable, because it or its network is off.
     /// While nothing moves, the system asks that host after half of `limit` and then four times
     /// more in the rest of it, in whole seconds (`SO_KEEPALIVE`). The read that waits fails then
     /// ([`TimedOut`](ErrorKind::TimedOut), as an error of the transport). A host that is there
@@ -131,7 +131,7 @@ impl Stream {
         self.socket.shutdown()
     }
 
-    /// Where the peer is.
+    /// The address of the peer.
     #[must_use]
     pub const fn peer(&self) -> &Address {
         &self.peer
@@ -142,8 +142,8 @@ impl Stream {
     /// for instance. Poll `&mut exchange` to keep the exchange for the next poll.
     ///
     /// One poll begins 64 messages and reads from the kernel 64 times at most, so that a peer that
-    /// floods this one does not hold it up. [`must_poll_again`](Self::must_poll_again) tells
-    /// `Pending` for that reason from `Pending` because nothing is there.
+    /// floods this one does not hold it up. [`must_poll_again`](Self::must_poll_again)
+    /// distinguishes such a `Pending` from one because nothing is there.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Stream {
     }
 
     /// Makes a call of the kernel, again until it has done something or a deadline has passed. The
-    /// call is told whether it may wait.
+    /// call's argument is whether it may wait.
     fn within<T>(
         &mut self,
         wait: &Wait,
@@ -281,7 +281,8 @@ impl Stream {
 }
 
 /// For waiting beside other things, after a [`poll`](Stream::poll) that was pending and need not be
-/// made again at once ([`must_poll_again`](Stream::must_poll_again)). Only the stream may move bytes.
+/// made again at once ([`must_poll_again`](Stream::must_poll_again)). Only the stream may move
+/// bytes.
 #[cfg(unix)]
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -292,8 +293,8 @@ impl AsFd for Stream {
     }
 }
 
-/// Gives up the connection, which blocks. What the stream has read ahead or kept is lost: between
-/// two messages that is nothing.
+/// Gives up the connection, which blocks. Bytes that the stream has read ahead or kept are lost;
+/// between two messages there are none.
 #[cfg(unix)]
 impl From<Stream> for OwnedFd {
     fn from(stream: Stream) -> Self {
@@ -315,7 +316,7 @@ impl Transport for Stream {
             return self.receive(buffer, wait);
         }
         if !wait.evaluating {
-            // What was computed has come, though the kernel is not asked for what follows it.
+            // The answer has come, though the kernel is not asked for the bytes after it.
             self.timer.end_evaluation();
         }
         Ok(self.inbox.serve(buffer))
@@ -384,7 +385,7 @@ const READING: Direction = Direction::POLLIN;
 #[cfg(unix)]
 const WRITING: Direction = Direction::POLLOUT;
 
-/// What a call waits for, which nobody asks.
+/// What a call waits for, unused here.
 #[cfg(not(unix))]
 #[derive(Clone, Copy)]
 struct Direction;
@@ -410,8 +411,8 @@ fn tick(limit: Duration) -> Duration {
     (limit / 4).max(SHORTEST)
 }
 
-/// Unix returns `WouldBlock` when a time-out of a socket passes, and Windows `TimedOut`. On unix that
-/// is the network's own: the connection is lost.
+/// Unix returns `WouldBlock` when a time-out of a socket passes, and Windows `TimedOut`. On unix
+/// that is an error of the network: the connection is lost.
 fn is_timeout(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || cfg!(windows) && error.kind() == ErrorKind::TimedOut
 }

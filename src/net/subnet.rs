@@ -55,7 +55,7 @@ impl From<IpAddr> for Subnet {
     }
 }
 
-/// A text is no [`Subnet`].
+/// A text is not a [`Subnet`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SubnetError;
 

@@ -32,8 +32,8 @@ pub enum PotentialError {
     SingularCell,
     /// A position is infinite or NaN.
     PositionNotFinite,
-    /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a parameter that
-    /// is not a number.
+    /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a
+    /// parameter that is not a number.
     ResultNotFinite,
     /// A [`Storage`](crate::Storage) was to evaluate more than it holds.
     NoRoom {
@@ -42,7 +42,7 @@ pub enum PotentialError {
         /// Structures.
         structures: usize,
     },
-    /// The potential's own reason, as a sentence for the log.
+    /// A reason that the potential gives, as a sentence for the log.
     ///
     /// ```
     /// use forcewire::PotentialError;

@@ -5,8 +5,8 @@ use crate::geometry::{Cell, Virial};
 
 /// A spring from each atom to the origin, the same for all: U = Σ ½ (kx x² + ky y² + kz z²).
 ///
-/// Not periodic: positions are taken as they come, so keep them unwrapped. The virial is Σ r⊗f, made symmetric
-/// if the springs are not isotropic.
+/// Not periodic: positions are taken as they come, so keep them unwrapped. The virial is Σ r⊗f,
+/// made symmetric if the springs are not isotropic.
 ///
 /// | i-PI's driver | here |
 /// |---|---|
@@ -19,7 +19,8 @@ use crate::geometry::{Cell, Virial};
 /// use forcewire::Cell;
 ///
 /// let mut forces = [[0.0; 3]];
-/// let trap = Harmonic::new(0.25).evaluate(&Cell::orthorhombic([50.0; 3]), &[[1.0, 2.0, 4.0]], &mut forces)?;
+/// let cell = Cell::orthorhombic([50.0; 3]);
+/// let trap = Harmonic::new(0.25).evaluate(&cell, &[[1.0, 2.0, 4.0]], &mut forces)?;
 /// assert_eq!((trap.energy, forces), (2.625, [[-0.25, -0.5, -1.0]]));
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```
@@ -81,10 +82,11 @@ impl<T: Real> Potential for Harmonic<T> {
     }
 }
 
-/// A spring along x from the first atom to the origin, U = ½ k x². `-m harm -o k` of i-PI's Fortran driver.
+/// A spring along x from the first atom to the origin, U = ½ k x². `-m harm -o k` of i-PI's Fortran
+/// driver.
 ///
-/// Nothing else feels a force. Only the virial's xx is not 0, although a shear would change x: so it is in that
-/// driver. `-o` takes exactly one number there.
+/// Nothing else feels a force. As in that driver, only xx of the virial is not 0, although a shear
+/// would change x. `-o` takes exactly one number there.
 ///
 /// ```
 /// use forcewire::potential::{Harmonic1d, Potential};
@@ -92,7 +94,8 @@ impl<T: Real> Potential for Harmonic<T> {
 ///
 /// let mut forces = [[1.0; 3]; 2];
 /// let positions = [[2.0, 5.0, 5.0], [3.0, 3.0, 3.0]];
-/// let oscillator = Harmonic1d::new(0.5).evaluate(&Cell::orthorhombic([50.0; 3]), &positions, &mut forces)?;
+/// let cell = Cell::orthorhombic([50.0; 3]);
+/// let oscillator = Harmonic1d::new(0.5).evaluate(&cell, &positions, &mut forces)?;
 /// assert_eq!((oscillator.energy, forces), (1.0, [[-1.0, 0.0, 0.0], [0.0; 3]]));
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```

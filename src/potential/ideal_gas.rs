@@ -7,8 +7,9 @@ use crate::geometry::{Cell, Virial};
 
 /// The ideal gas: energy and forces are 0. `-m gas` of i-PI's drivers.
 ///
-/// Each number of the virial is 1e-200 hartree, as in i-PI's Fortran driver, because i-PI takes a virial of
-/// exactly 0 for one that was not computed (`ipi/engine/motion/dynamics.py` warns so in NPT).
+/// Each number of the virial is 1e-200 hartree, as in i-PI's Fortran driver, because i-PI takes a
+/// virial of exactly 0 for one that was not computed (`ipi/engine/motion/dynamics.py` warns so in
+/// NPT).
 ///
 /// In that driver `-o` is empty or a delay in seconds for each evaluation; no more than one number.
 ///
@@ -17,7 +18,8 @@ use crate::geometry::{Cell, Virial};
 /// use forcewire::Cell;
 ///
 /// let mut forces = [[1.0; 3]];
-/// let gas = IdealGas::new().evaluate(&Cell::orthorhombic([9.0; 3]), &[[1.0, 2.0, 3.0]], &mut forces)?;
+/// let cell = Cell::orthorhombic([9.0; 3]);
+/// let gas = IdealGas::new().evaluate(&cell, &[[1.0, 2.0, 3.0]], &mut forces)?;
 /// assert_eq!((gas.energy, forces), (0.0, [[0.0; 3]]));
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```

@@ -6,18 +6,20 @@ use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
 use crate::geometry::Cell;
 
-/// Lennard-Jones's potential between all atoms, periodic in any cell. `-m lj` of i-PI's Fortran driver.
+/// Lennard-Jones's potential between all atoms, periodic in any cell. `-m lj` of i-PI's Fortran
+/// driver.
 ///
-/// u(r) = 4ε((σ/r)¹² − (σ/r)⁶) for r < cutoff, with the tail's correction unless [`with_cutoff`](Self::with_cutoff)
-/// says otherwise. A pair interacts through one image, the nearest one as long as the cutoff is at most half the
-/// smallest of [`Cell::widths`]; with a longer one, which is not refused, it is the one that driver takes. An
-/// infinite cutoff is allowed.
+/// u(r) = 4ε((σ/r)¹² − (σ/r)⁶) for r < cutoff, with the tail's correction unless
+/// [`with_cutoff`](Self::with_cutoff) says otherwise. A pair interacts through one image, the
+/// nearest one as long as the cutoff is at most half the smallest of [`Cell::widths`]; with a
+/// longer one, which is not refused, it is the one that driver takes. An infinite cutoff is
+/// allowed.
 ///
-/// That driver's `-o` takes exactly three numbers, `sigma,epsilon,cutoff`. Its cutoff follows the cell when the
-/// volume changes, see [`with_reference_volume`](Self::with_reference_volume).
+/// That driver's `-o` takes exactly three numbers, `sigma,epsilon,cutoff`. Its cutoff follows the
+/// cell when the volume changes, see [`with_reference_volume`](Self::with_reference_volume).
 ///
-/// The cost is quadratic in the number of atoms, or linear [with storage](Self::with_storage) in cells of at least
-/// four cutoffs along one vector.
+/// The cost is quadratic in the number of atoms, or linear [with storage](Self::with_storage) in
+/// cells of at least four cutoffs along one vector.
 ///
 /// ```
 /// use forcewire::potential::{Cutoff, LennardJones, Potential, storage_for};
@@ -27,7 +29,8 @@ use crate::geometry::Cell;
 ///     .with_cutoff(Cutoff::Truncated)
 ///     .with_storage([0; storage_for(2)]);
 /// let mut forces = [[0.0; 3]; 2];
-/// let dimer = argon.evaluate(&Cell::orthorhombic([200.0; 3]), &[[0.0; 3], [0.0, 0.0, 193.56548]], &mut forces)?;
+/// let cell = Cell::orthorhombic([200.0; 3]);
+/// let dimer = argon.evaluate(&cell, &[[0.0; 3], [0.0, 0.0, 193.56548]], &mut forces)?;
 /// assert!(dimer.energy.abs() < 1e-12, "a sigma apart, through the face of the cell");
 /// assert!(forces[0][2] > 0.0, "so the first atom is pushed inwards");
 /// # Ok::<(), forcewire::potential::PotentialError>(())
@@ -63,22 +66,23 @@ impl<T, S> LennardJones<T, S> {
         self
     }
 
-    /// Lets the cutoff grow with the cell, in proportion to the cube root of the volume, from its value at this
-    /// volume in bohr³.
+    /// Lets the cutoff grow with the cell, in proportion to the cube root of the volume, from its
+    /// value at this volume in bohr³.
     ///
-    /// i-PI's Fortran driver does so from the first cell that it is sent, to 1e-8 (its exponent is 1/3 in single
-    /// precision). It matters only where the volume changes, as in NPT: pairs then don't cross the cutoff, and the
-    /// virial with [`Cutoff::Tail`] is that of the energy.
+    /// i-PI's Fortran driver does so from the first cell that it is sent, to 1e-8 (its exponent is
+    /// 1/3 in single precision). It matters only where the volume changes, as in NPT: pairs then
+    /// don't cross the cutoff, and the virial with [`Cutoff::Tail`] is that of the energy.
     #[must_use]
     pub fn with_reference_volume(mut self, volume: f64) -> Self {
         self.pairs.reference_volume = Some(volume);
         self
     }
 
-    /// Sorts atoms into boxes in `storage`, of which [`storage_for`](super::storage_for) says how much is needed.
+    /// Sorts atoms into boxes in `storage`, of which [`storage_for`](super::storage_for) says how
+    /// much is needed.
     ///
-    /// An array, a `&mut [u32]`, a full `heapless::Vec` or a `Vec`, whatever it holds. Too little costs time, not
-    /// correctness.
+    /// An array, a `&mut [u32]`, a full `heapless::Vec` or a `Vec`, whatever it holds. Too little
+    /// costs time, not correctness.
     #[must_use]
     pub fn with_storage<R: AsMut<[u32]>>(self, storage: R) -> LennardJones<T, R> {
         LennardJones {
@@ -125,7 +129,8 @@ impl<T: Real> PairForm for Form<T> {
     }
 
     fn tail(&self, cutoff: f64) -> [f64; 2] {
-        // As `LJ_longrange` of i-PI's `LJ.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275 (1999).
+        // As `LJ_longrange` of i-PI's `LJ.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275
+        // (1999).
         let s = self.sigma / cutoff;
         let (s3, sigma3) = (s * s * s, self.sigma * self.sigma * self.sigma);
         let (s6, scale) = (s3 * s3, 8.0 * PI / 3.0 * self.epsilon * s3 * sigma3);

@@ -1,8 +1,8 @@
-//! Which pairs of atoms may be closer than the cutoff: linked cells, in memory of the caller's.
+//! Which pairs of atoms may be closer than the cutoff: linked cells, in the caller's memory.
 //!
-//! The periodic cell is cut along its vectors into boxes that are at least as wide as the cutoff, so that an atom's
-//! neighbours are in its own box and the 26 around it. Each box holds the number of its first atom and each atom
-//! that of the next one in the same box:
+//! The periodic cell is cut along its vectors into boxes that are at least as wide as the cutoff,
+//! so that an atom's neighbours are in its own box and the 26 around it. Each box holds the number
+//! of its first atom and each atom that of the next one in the same box:
 //!
 //! ```text
 //! storage   [ first atom of box 0, of box 1, … | the atom after atom 0, after atom 1, … | unused ]
@@ -13,12 +13,14 @@ use core::iter;
 use super::Real;
 use crate::geometry::{dot, widths};
 
-/// How many `u32` a pair potential needs so that its cost grows linearly with this many atoms: two for each.
+/// How many `u32` a pair potential needs so that its cost grows linearly with this many atoms: two
+/// for each.
 ///
 /// Give them with [`LennardJones::with_storage`](super::LennardJones::with_storage) or
-/// [`SilveraGoldman::with_storage`](super::SilveraGoldman::with_storage). With less, but more than one for each
-/// atom, the boxes are larger and an evaluation is slower; with less than that all pairs are tried. The numbers
-/// that come out are the same, but for the order in which they are summed.
+/// [`SilveraGoldman::with_storage`](super::SilveraGoldman::with_storage). With less, but more than
+/// one for each atom, the boxes are larger and an evaluation is slower; with less than that all
+/// pairs are tried. The numbers that come out are the same, but for the order in which they are
+/// summed.
 ///
 /// ```
 /// use forcewire::potential::storage_for;
@@ -39,8 +41,8 @@ pub(super) struct LinkedCells<'a> {
 }
 
 impl<'a> LinkedCells<'a> {
-    /// Sorts the atoms. None if nothing is to be won: the cell is too small for the cutoff or the storage for the
-    /// atoms.
+    /// Sorts the atoms. `None` if that saves nothing: the cell is too small for the cutoff, or the
+    /// storage for the atoms.
     pub(super) fn new<T: Real>(
         inverse: &[[f64; 3]; 3],
         cutoff: f64,
@@ -123,7 +125,8 @@ fn divide(widths: [f64; 3], cutoff: f64, capacity: usize) -> Option<[usize; 3]> 
     (boxes != [1; 3]).then_some(boxes)
 }
 
-/// The box along one of the vectors for this fractional coordinate, of an atom that may be cells away.
+/// The box along one of the vectors for this fractional coordinate, of an atom that may be cells
+/// away.
 fn place(fraction: f64, boxes: usize) -> usize {
     let folded = fraction - libm::floor(fraction);
     ((folded * boxes as f64) as usize).min(boxes - 1)
@@ -173,7 +176,8 @@ const HALF_OF_THE_NEIGHBOURS: [[Offset; 3]; 13] = {
     ]
 };
 
-/// Boxes are wider than the cutoff by this factor: separations in `f32` are rounded, the boxes are not.
+/// Boxes are wider than the cutoff by this factor: separations in `f32` are rounded, the boxes are
+/// not.
 const SLACK: f64 = 1.001;
 
 /// The end of a list.

@@ -1,8 +1,9 @@
 //! Potentials with known answers, to drive a simulation or to check a chain of them.
 //!
 //! Each is generic over `f64` and `f32` and means what i-PI's own drivers mean by the same name
-//! (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`), to rounding; where they are in doubt the type says what is
-//! done here. `tests/potentials.rs` holds them against numbers recorded from those drivers, ASE and LAMMPS.
+//! (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`), to rounding; where they are in doubt the type's
+//! documentation decides. `tests/potentials.rs` holds them against numbers recorded from those
+//! drivers, ASE and LAMMPS.
 //!
 //! | i-PI's `-m` | `-o` in that driver | default | here |
 //! |---|---|---|---|
@@ -15,14 +16,15 @@
 //! | `lj` | sigma,epsilon,cutoff | | [`LennardJones`] |
 //! | `sg` | cutoff | | [`SilveraGoldman`] |
 //!
-//! All in atomic units but for the exception named. The Fortran driver stops before it connects if the count of
-//! numbers is another.
+//! All in atomic units but for the exception named. The Fortran driver stops before it connects if
+//! the count of numbers is another.
 //!
 //! # Rounding
 //!
-//! An evaluation in `f64` gives the same bits on every target, see [`Real`]. In `f32` the terms of one atom are
-//! summed in `f32` and the atoms in `f64`: energy, virial and forces are good to 1e-5 of the largest element
-//! (tested, for 64 atoms), as long as the atoms stay within a few cells of the origin.
+//! An evaluation in `f64` gives the same bits on every target, see [`Real`]. In `f32` the terms of
+//! one atom are summed in `f32` and the atoms in `f64`: energy, virial and forces are good to 1e-5
+//! of the largest element (tested, for 64 atoms), as long as the atoms stay within a few cells of
+//! the origin.
 
 mod error;
 mod harmonic;
@@ -45,7 +47,7 @@ pub use silvera_goldman::SilveraGoldman;
 pub use crate::geometry::Real;
 use crate::geometry::{Cell, Virial};
 
-/// What a potential gives besides forces.
+/// What a potential returns besides forces.
 ///
 /// ```
 /// use forcewire::{Evaluation, Virial};
@@ -106,13 +108,14 @@ pub trait Potential {
 
     /// Evaluates the potential for one structure.
     ///
-    /// `positions` are in bohr and need not lie in the cell; `forces`, in hartree/bohr, are overwritten. Both have
-    /// one `[x, y, z]` for each atom, in the same order. No atoms at all are no error.
+    /// `positions` are in bohr and need not lie in the cell; `forces`, in hartree/bohr, are
+    /// overwritten. Both have one `[x, y, z]` for each atom, in the same order. Zero atoms are not
+    /// an error.
     ///
     /// # Errors
     ///
-    /// [`PotentialError`] if there are no forces; [`PotentialError::Failed`] is for reasons of your own. `forces`
-    /// are not used then. [`serve`](crate::serve()) ends with the error, and logs it.
+    /// [`PotentialError`] if there are no forces; [`PotentialError::Failed`] is for reasons of your
+    /// own. `forces` are not used then. [`serve`](crate::serve()) ends with the error, and logs it.
     fn evaluate(
         &mut self,
         cell: &Cell,

@@ -3,21 +3,22 @@
 use super::{Evaluation, Potential, PotentialError, Real, same_length};
 use crate::geometry::{Cell, dot};
 
-/// One atom in Morse's well around the origin, U = D (e^(−2a(r−r0)) − 2 e^(−a(r−r0))) with r its distance.
-/// `-m morse` of i-PI's Fortran driver.
+/// One atom in Morse's well around the origin, U = D (e^(−2a(r−r0)) − 2 e^(−a(r−r0))) with r its
+/// distance. `-m morse` of i-PI's Fortran driver.
 ///
-/// The energy is 0 far away and −D at r0. Not periodic. At the origin, where the force has no direction, it is 0
-/// (NaN in that driver). The virial is r⊗f; that driver leaves it unset.
+/// The energy is 0 far away and −D at r0. Not periodic. At the origin, where the force has no
+/// direction, it is 0 (NaN in that driver). The virial is r⊗f; that driver leaves it unset.
 ///
-/// In that driver `-o` is empty, for the default, or two numbers: its message asks for `r0,D,a`, but it refuses
-/// three and leaves a unset with two, so that only its default can be had.
+/// In that driver `-o` is empty, for the default, or two numbers: its message asks for `r0,D,a`,
+/// but it refuses three and leaves `a` unset with two, so only its default can be used.
 ///
 /// ```
 /// use forcewire::potential::{Morse, Potential};
 /// use forcewire::Cell;
 ///
 /// let mut forces = [[0.0; 3]];
-/// let bond = Morse::new(2.0, 0.125, 1.5).evaluate(&Cell::orthorhombic([50.0; 3]), &[[0.0, 2.0, 0.0]], &mut forces)?;
+/// let cell = Cell::orthorhombic([50.0; 3]);
+/// let bond = Morse::new(2.0, 0.125, 1.5).evaluate(&cell, &[[0.0, 2.0, 0.0]], &mut forces)?;
 /// assert_eq!((bond.energy, forces), (-0.125, [[0.0; 3]]));
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```
@@ -44,7 +45,8 @@ impl<T: Real> Morse<T> {
 /// The O–H stretch: r0 = 1.8323926 bohr, D = 0.18748511 hartree, a = 1.1562697 / bohr.
 impl<T: Real> Default for Morse<T> {
     fn default() -> Self {
-        // Single precision, because the literals in `driver.f90` are: it matters from the eighth digit on.
+        // Single precision, because the literals in `driver.f90` are: it matters from the eighth
+        // digit on.
         Self::new(
             1.832_392_6_f32.into(),
             0.187_485_11_f32.into(),
@@ -94,18 +96,19 @@ impl<T: Real> Potential for Morse<T> {
 /// Each atom over a surface: Morse's well in z to fourth order, a spring to the axis in x and y.
 /// `-m MorseHarmonic` of i-PI's Python driver.
 ///
-/// U = Σ D (ζ² − ζ³ + 7/12 ζ⁴) + ½ k (x² + y²), with ζ = a (z − z0). Not periodic. The virial is 0, as in that
-/// driver: the surface does not shrink with the cell.
+/// U = Σ D (ζ² − ζ³ + 7/12 ζ⁴) + ½ k (x² + y²), with ζ = a (z − z0). Not periodic. The virial is 0,
+/// as in that driver: the surface does not shrink with the cell.
 ///
-/// In that driver `-o` is empty, for the default, or `De,a,z0,k` in **eV, 1/Å, Å and eV/Å²** (fewer than four
-/// mean the default); [`new`](Self::new) takes atomic units.
+/// In that driver `-o` is empty, for the default, or `De,a,z0,k` in **eV, 1/Å, Å and eV/Å²** (fewer
+/// than four mean the default); [`new`](Self::new) takes atomic units.
 ///
 /// ```
 /// use forcewire::potential::{MorseHarmonic, Potential};
 /// use forcewire::Cell;
 ///
 /// let mut forces = [[0.0; 3]];
-/// let hydrogen = MorseHarmonic::default().evaluate(&Cell::orthorhombic([50.0; 3]), &[[0.0, 0.0, 2.1]], &mut forces)?;
+/// let cell = Cell::orthorhombic([50.0; 3]);
+/// let hydrogen = MorseHarmonic::default().evaluate(&cell, &[[0.0, 0.0, 2.1]], &mut forces)?;
 /// assert_eq!((hydrogen.energy, forces), (0.0, [[0.0; 3]]));
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```
@@ -119,8 +122,8 @@ pub struct MorseHarmonic<T> {
 }
 
 impl<T: Real> MorseHarmonic<T> {
-    /// A well of `depth` hartree and width 1/`a` bohr at height `z0` bohr, with springs of `k` hartree/bohr²
-    /// along the surface.
+    /// A well of `depth` hartree and width 1/`a` bohr at height `z0` bohr, with springs of `k`
+    /// hartree/bohr² along the surface.
     #[must_use]
     pub fn new(depth: f64, a: f64, z0: f64, k: f64) -> Self {
         Self {

@@ -9,8 +9,9 @@ use crate::geometry::{Cell, MinimumImage, Virial};
 /// ```
 /// use forcewire::potential::{Cutoff, LennardJones};
 ///
-/// let as_lammps = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863).with_cutoff(Cutoff::Truncated);
-/// let as_ase = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863).with_cutoff(Cutoff::Shifted);
+/// let argon = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863);
+/// let as_lammps = argon.with_cutoff(Cutoff::Truncated);
+/// let as_ase = argon.with_cutoff(Cutoff::Shifted);
 /// # let _ = (as_lammps, as_ase);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,14 +19,15 @@ use crate::geometry::{Cell, MinimumImage, Virial};
 pub enum Cutoff {
     /// The energy jumps to 0. As LAMMPS's `lj/cut` and `pair_modify tail no`.
     Truncated,
-    /// The pair energy is lowered by its value at the cutoff, so that it goes to 0; forces are as when truncated.
-    /// As ASE's `LennardJones`.
+    /// The pair energy is lowered by its value at the cutoff, so that it goes to 0; forces are as
+    /// when truncated. As ASE's `LennardJones`.
     Shifted,
-    /// Truncated, and the mean of what is missing is added to the energy and to the virial's diagonal, on the
-    /// assumption that atoms beyond the cutoff are spread evenly. As i-PI's Fortran driver, and the default.
+    /// Truncated, and the mean of what is missing is added to the energy and to the virial's
+    /// diagonal, on the assumption that atoms beyond the cutoff are spread evenly. As i-PI's
+    /// Fortran driver, and the default.
     ///
-    /// The virial's share includes the pairs that a strain would move across the cutoff. So it is −dU/dε of the
-    /// energy with a cutoff that follows the cell, not of the energy at a fixed one.
+    /// The virial's share includes the pairs that a strain would move across the cutoff. So it is
+    /// −dU/dε of the energy with a cutoff that follows the cell, not of the energy at a fixed one.
     #[default]
     Tail,
 }
@@ -34,12 +36,12 @@ pub enum Cutoff {
 pub(super) trait PairForm {
     type Real: Real;
 
-    /// Energy in hartree and force divided by distance in hartree/bohr², repulsive positive, of a pair at the
-    /// square of this distance.
+    /// Energy in hartree and force divided by distance in hartree/bohr², repulsive positive, of a
+    /// pair at the square of this distance.
     fn at(&self, distance_squared: Self::Real) -> (Self::Real, Self::Real);
 
-    /// ½ ∫ u(r) 4πr² dr and −⅙ ∫ u′(r) r 4πr² dr from the cutoff on, in hartree bohr³: times N²/V they are the
-    /// energy beyond it and each diagonal element of the virial.
+    /// ½ ∫ u(r) 4πr² dr and −⅙ ∫ u′(r) r 4πr² dr from the cutoff on, in hartree bohr³: times N²/V
+    /// they are the energy beyond it and each diagonal element of the virial.
     fn tail(&self, cutoff: f64) -> [f64; 2];
 }
 

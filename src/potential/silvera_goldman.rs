@@ -6,15 +6,16 @@ use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
 use crate::geometry::Cell;
 
-/// Silvera and Goldman's potential between para-hydrogen molecules, each one site, periodic in any cell.
-/// `-m sg` of i-PI's Fortran driver.
+/// Silvera and Goldman's potential between para-hydrogen molecules, each one site, periodic in any
+/// cell. `-m sg` of i-PI's Fortran driver.
 ///
-/// u(r) = e^(α − βr − δr²) − (C6/r⁶ + C8/r⁸ − C9/r⁹ + C10/r¹⁰) f(r) for r < cutoff, in hartree and bohr, with
-/// f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The numbers are those of that driver's `SG.f90`.
-/// The tail's correction takes only the dispersion terms, undamped, so it wants a cutoff well beyond 8.32 bohr.
+/// u(r) = e^(α − βr − δr²) − (C6/r⁶ + C8/r⁸ − C9/r⁹ + C10/r¹⁰) f(r) for r < cutoff, in hartree and
+/// bohr, with f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The numbers are those
+/// of that driver's `SG.f90`. The tail's correction takes only the dispersion terms, undamped, so
+/// it wants a cutoff well beyond 8.32 bohr.
 ///
-/// That driver's `-o` takes exactly one number, `cutoff`. Images, storage and the cutoff in a cell that changes are
-/// as for [`LennardJones`](super::LennardJones).
+/// That driver's `-o` takes exactly one number, `cutoff`. Images, storage and the cutoff in a cell
+/// that changes are as for [`LennardJones`](super::LennardJones).
 ///
 /// ```
 /// use forcewire::potential::{Potential, SilveraGoldman};
@@ -22,7 +23,8 @@ use crate::geometry::Cell;
 ///
 /// let mut hydrogen = SilveraGoldman::new(15.0);
 /// let mut forces = [[0.0; 3]; 2];
-/// let dimer = hydrogen.evaluate(&Cell::orthorhombic([33.0; 3]), &[[0.0; 3], [6.5, 0.0, 0.0]], &mut forces)?;
+/// let cell = Cell::orthorhombic([33.0; 3]);
+/// let dimer = hydrogen.evaluate(&cell, &[[0.0; 3], [6.5, 0.0, 0.0]], &mut forces)?;
 /// assert!((-2e-4..-1e-4).contains(&dimer.energy), "close to the bottom of the well");
 /// # Ok::<(), forcewire::potential::PotentialError>(())
 /// ```
@@ -144,7 +146,8 @@ impl<T: Real> PairForm for Form<T> {
     }
 
     fn tail(&self, cutoff: f64) -> [f64; 2] {
-        // As `SG_longrange` of i-PI's `SG.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275 (1999).
+        // As `SG_longrange` of i-PI's `SG.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275
+        // (1999).
         let i = 1.0 / cutoff;
         let i3 = i * i * i;
         let (i5, i6, i7) = (i3 * i * i, i3 * i3, i3 * i3 * i);

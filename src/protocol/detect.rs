@@ -86,10 +86,10 @@ pub(crate) fn is_batch(mut frame: &[u8]) -> bool {
 /// What the numbers of h and its inverse are: zeros, lengths, or anything.
 const UPPER_TRIANGULAR: &[u8; 18] = b"1..01.0011..01.001";
 
-/// What numbers that should be lengths are.
+/// What numbers look like where lengths are expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Little-endian binary64, or too few numbers to say.
+    /// Little-endian binary64, or too few numbers to judge.
     Reals,
     /// Big-endian binary64.
     Reversed,
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(judged(Cell, &[a, 0x80]), Ok(()));
         // One number that can't be a length when reversed, here 10, refutes any evidence.
         assert_eq!(judged(Cell, &[a, b, c, 10_f64.to_bits()]), Ok(()));
-        // Numbers that are typical as they are and when reversed are no evidence.
+        // Numbers that are typical both as they are and reversed are no evidence.
         let either = 3_f64.to_bits() | 0xf03f;
         assert_eq!(judged(Cell, &[either, either, a]), Ok(()));
         assert_eq!(judged(Cell, &[either, a, a]), big_endian(Cell));

@@ -8,13 +8,13 @@ use crate::fmt::debug_as_display;
 
 /// The conversation can't go on, or the caller asked for what can't be done.
 ///
-/// A fault of the peer's is final for the connection: the protocol has no way to refuse, so close
-/// it, [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it
-/// as it was, and the call can be repeated with better arguments.
+/// A fault of the peer is final for the connection: the protocol has no way to refuse, so close it,
+/// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as
+/// it was, and the call can be repeated with better arguments.
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// The peer sent a header that is not one of the protocol's.
+    /// The peer sent a header that the protocol does not have.
     UnknownHeader([u8; HEADER]),
     /// The server sent a command that this state does not allow.
     OutOfTurn {
@@ -94,14 +94,15 @@ pub enum ProtocolError {
         /// The length it should have.
         expected: usize,
     },
-    /// A text, INIT's or extras, is longer than the protocol can say (2^31 - 1 bytes). The machine
-    /// is as it was.
+    /// A text, of INIT or extras, is longer than its length field can hold (2^31 - 1 bytes). The
+    /// machine is as it was.
     TextTooLong(usize),
-    /// The server was told to send what its driver does not wait for. The server is as it was.
+    /// The server was asked to send a message that its driver does not wait for. The server is as
+    /// it was.
     InvalidStatus {
         /// What should have been sent.
         command: Header,
-        /// What is known of the driver.
+        /// What is known about the driver.
         status: Status,
     },
     /// The driver gave an answer that does not belong to what it was asked.
@@ -172,7 +173,7 @@ impl fmt::Display for ProtocolError {
                 f,
                 "the peer sent \"{}\", which is no header of the i-PI protocol: does it speak that, and \
                  was the message before it read to its end?",
-                word(&bytes).escape_ascii()
+                shown(&bytes).escape_ascii()
             ),
             Self::OutOfTurn { command: Header::PosData, status: Header::NeedInit } => f.write_str(
                 "the server sent POSDATA to a driver that waits for INIT: it may be one that never sends \
@@ -296,6 +297,14 @@ impl fmt::Display for ProtocolError {
                  (Cell::to_upper_triangular)",
             ),
         }
+    }
+}
+
+/// A header without its padding, or all of one that is nothing else.
+fn shown(header: &[u8; HEADER]) -> &[u8] {
+    match word(header) {
+        b"" => header,
+        word => word,
     }
 }
 

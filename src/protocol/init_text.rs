@@ -43,8 +43,8 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
-/// What is before and after the first of these characters. The methods of `str` for it, and `trim`,
-/// know Unicode: 700 bytes of flash.
+/// Splits at the first of these characters. The methods of `str` for it, and `trim`, know Unicode:
+/// 700 bytes of flash.
 fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
     let before = text.bytes().position(|byte| byte == at)?;
     Some((text.get(..before)?, text.get(before + 1..)?))

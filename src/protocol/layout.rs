@@ -1,8 +1,8 @@
 //! The fields of each message: their order, their sizes and their bytes. No other file knows them.
 //!
 //! Integers are 4-byte signed and reals binary64, both in the peers' native order, which is
-//! little-endian everywhere in practice. Atomic units throughout (i-PI 3.3.1
-//! `ipi/interfaces/sockets.py`).
+//! little-endian everywhere in practice. Atomic units throughout (`src/manual/protocol.md`, section
+//! 1; i-PI 3.3.1 `ipi/interfaces/sockets.py`).
 //!
 //! ```text
 //! INIT         header  replica  length  text
@@ -58,8 +58,8 @@ pub(crate) enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) field: Field,
-    /// What of the field is complete: structures, or numbers of positions or forces, or bytes of
-    /// INIT's text.
+    /// How much of the field is complete: structures, or numbers of positions or forces, or bytes
+    /// of INIT's text.
     pub(crate) index: usize,
 }
 

@@ -1,9 +1,9 @@
-//! What a server knows of its driver.
+//! What a server knows about its driver.
 
 use core::fmt;
 use core::ops::BitOr;
 
-/// What a [`Server`](crate::Server) knows of its driver: a set, as in i-PI (3.3.1
+/// What a [`Server`](crate::Server) knows about its driver: a set, as in i-PI (3.3.1
 /// `ipi/interfaces/sockets.py`, `Status`).
 ///
 /// ```
@@ -28,10 +28,10 @@ impl Status {
     pub const NEEDS_INIT: Self = Self(4);
     /// It has computed forces, which wait to be asked for.
     pub const HAS_DATA: Self = Self(8);
-    /// It owes an answer: it computes, or has not said yet what it needs.
+    /// It owes an answer: it computes, or has not answered STATUS yet.
     pub const BUSY: Self = Self(16);
     /// The caller's deadline has passed ([`Server::mark_timed_out`](crate::Server::mark_timed_out))
-    /// and nothing was heard of it since.
+    /// and nothing has come from the driver since.
     pub const TIMEOUT: Self = Self(32);
 
     const NAMES: [(Self, &'static str); 6] = [

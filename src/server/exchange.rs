@@ -11,7 +11,7 @@ use crate::protocol::header::HEADER;
 use crate::protocol::layout::{Field, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
-/// What an exchange is for.
+/// The purpose of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
     Status,
@@ -112,7 +112,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// What the exchange ends with.
+    /// The result of the exchange.
     fn outcome(&self) -> Step<'static, O> {
         Step::Done((self.output)(self.course.server))
     }
@@ -283,7 +283,7 @@ impl<T: Scalar> Course<'_, T> {
         let structures = request.cells.len();
         let most = structures.min(server.carried);
         check_length(&mut server.error, Quantity::Structures, structures, most)?;
-        // The pool has looked at the numbers when it took the job.
+        // The pool has checked the numbers when it took the job.
         request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
         match server.natoms {

@@ -105,7 +105,7 @@ impl<T: Scalar> Course<'_, T> {
         self.server.received.is_some() && self.server.received == Some(self.of_answer())
     }
 
-    /// The fingerprint of what INIT says with this request.
+    /// The fingerprint of INIT's content in this request.
     #[inline(never)]
     pub(super) fn of_init(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new();
@@ -163,7 +163,7 @@ impl<T: Scalar> Course<'_, T> {
         }
         let answered = self.server.unreported == Some(Goal::Forces);
         let sends = self.is_bound() || self.goal == Goal::Evaluate && answered;
-        // What was proved once is proved: only the exchange that began a request has no proof yet.
+        // A proof is kept: only the exchange that began a request has none yet.
         if sends && self.server.request.is_none() {
             self.server.request = Some(self.of_request());
         }
@@ -180,7 +180,7 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.server.state = State::Idle;
         }
-        // A complete answer that cannot be told to be this request's is forgotten: nothing is owed.
+        // A complete answer that may belong to another request is forgotten: nothing is owed.
         if self.goal == Goal::Evaluate
             && self.server.is_idle()
             && self.server.unreported == Some(Goal::Forces)

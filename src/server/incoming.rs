@@ -1,4 +1,4 @@
-//! What a server reads: FORCEREADY, into the caller's arrays.
+//! Reads FORCEREADY into the caller's arrays.
 
 use super::exchange::{Course, Goal};
 use super::{Answer, Mode, Phase, Server, State};

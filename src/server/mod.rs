@@ -1,24 +1,25 @@
 //! The machine that asks: sends positions to a driver and takes forces from it.
 //!
 //! ```text
-//!                  STATUS            NEEDINIT             INIT, STATUS
-//! connect --> [ Unknown ] --> [ Asked ] --> [ NeedsInit ] --> [ Initializing ] --READY--> [ Ready ]
-//!                 ^              | READY
-//!                 |              v
-//!    strict only  |          [ Ready ] --POSDATA, STATUS--> [ Computing ] --HAVEDATA--> [ HasData ]
-//!                 |              |                                                          |
-//!                 |              | POSDATA, GETFORCE, STATUS                                | GETFORCE, STATUS
-//!                 |              | (consolidated)                                           | (strict: no STATUS)
-//!                 |              v                                                          |
-//!                 +--------- [ Awaiting ] <-------------------------------------------------+
-//!    FORCEREADY   |
-//!                 +--> [ Asked ], or [ Unknown ] if strict
+//!                 STATUS           NEEDINIT            INIT, STATUS
+//! connect -> [ Unknown ] --> [ Asked ] --> [ NeedsInit ] --> [ Initializing ] --READY--> [ Ready ]
+//!                ^              | READY
+//!                |              v
+//!   strict only  |          [ Ready ] --POSDATA, STATUS--> [ Computing ] --HAVEDATA--> [ HasData ]
+//!                |              |                                                          |
+//!                |              | POSDATA, GETFORCE, STATUS               GETFORCE, STATUS |
+//!                |              | (consolidated)                       (strict: no STATUS) |
+//!                |              v                                                          |
+//!                +--------- [ Awaiting ] <-------------------------------------------------+
+//!   FORCEREADY   |
+//!                +--> [ Asked ], or [ Unknown ] if strict
 //! ```
 //!
-//! The messages on one arrow leave in one write. The STATUS after GETFORCE is i-PI's probe (3.3.1,
-//! `ipi/interfaces/sockets.py`, `get_status`), sent before the forces are there: it waits in the
-//! driver's receive buffer, as the one after POSDATA always did, and saves a round trip in each
-//! evaluation. Its answer is read when it is needed.
+//! By `src/manual/protocol.md`, sections 2 and 4. The messages on one arrow are sent in one write.
+//! The STATUS after GETFORCE is i-PI's probe (3.3.1, `ipi/interfaces/sockets.py`, `get_status`),
+//! sent before the forces are there: it waits in the driver's receive buffer, as the one after
+//! POSDATA always did, and saves a round trip in each evaluation. Its answer is read when it is
+//! needed.
 //!
 //! A driver to which INIT has announced batches gets several structures at once, in another order
 //! (`protocol/layout.rs`).
@@ -56,7 +57,9 @@ use state::{Phase, State};
 /// [`evaluate`](Self::evaluate) is all of them together.
 ///
 /// ```no_run
-/// # fn ask<S: embedded_io::Read + embedded_io::Write>(mut socket: S) -> Result<(), forcewire::Error<S::Error>> {
+/// # fn ask<S: embedded_io::Read + embedded_io::Write>(
+/// #     mut socket: S,
+/// # ) -> Result<(), forcewire::Error<S::Error>> {
 /// use forcewire::{Cell, Request, Server, blocking};
 ///
 /// let cell = Cell::orthorhombic([20.0; 3]);
@@ -77,23 +80,23 @@ use state::{Phase, State};
 /// `Pending`. Keep it and run it again. One that was dropped can be made anew:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
-/// - In the middle of a message, only the same exchange with the same numbers: the request's, and in
-///   the caller's arrays what has come of an answer. Otherwise it is
+/// - In the middle of a message, only the same exchange with the same numbers: the request's, and
+///   in the caller's arrays what has come of an answer. Otherwise it is
 ///   [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
 ///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
 ///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its
 ///   request. [`discard`](Self::discard) drops them.
-/// - Between INIT and the positions, `evaluate` with the same replica and text. INIT has told the
-///   driver whose positions will come.
+/// - Between INIT and the positions, `evaluate` with the same replica and text. INIT has named the
+///   replica whose positions will come.
 ///
 /// After such an error the server is as it was.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Server {
     phase: Phase,
-    /// The message with which the write that is leaving, or left last, began.
+    /// The first message of the current or the last write.
     first: Header,
-    /// What has ended without an exchange that returned it.
+    /// A result that no exchange has returned yet.
     unreported: Option<Goal>,
     timed_out: bool,
     /// The driver has sent a header.
@@ -160,8 +163,8 @@ impl Server {
     }
 
     /// Chooses the messages of an evaluation. Once anything has been sent over a connection this
-    /// changes nothing until [`reset`](Self::reset): a driver that has been told the size of its
-    /// batches, or computes, keeps to the mode that it knows.
+    /// changes nothing until [`reset`](Self::reset): a driver that knows the size of its batches,
+    /// or computes, keeps its mode.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
         if self.progress.message == 0 && matches!(self.phase, Phase::Unknown) && !self.greeted {
@@ -220,8 +223,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if a message has left in part, the
-    /// rest of which only the exchange has that began it. Final for the connection:
+    /// With the server as it was: [`ProtocolError::Unfinished`] if a message was sent in part,
+    /// whose rest only the exchange that began it has. Final for the connection:
     /// [`UnknownHeader`](ProtocolError::UnknownHeader),
     /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer),
     /// [`EndOfStream`](ProtocolError::EndOfStream).
@@ -317,7 +320,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if the request has left only in
+    /// With the server as it was: [`ProtocolError::Unfinished`] if the request was sent only in
     /// part. Final for the connection: those of [`get_forces`](Self::get_forces).
     pub const fn discard(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Discard, nothing)
@@ -358,11 +361,11 @@ impl Server {
             .with(request, answers, forces, extras)
     }
 
-    /// Sends EXIT, and waits until the driver has closed the connection. What is still to come of
-    /// an answer is dropped.
+    /// Sends EXIT, and waits until the driver has closed the connection. The rest of an answer is
+    /// dropped.
     ///
     /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error
-    /// of the transport after EXIT has left means no more than that.
+    /// of the transport after EXIT was sent is ignored.
     ///
     /// # Errors
     ///
@@ -372,7 +375,7 @@ impl Server {
         ServerExchange::new(self, Goal::Exit, nothing)
     }
 
-    /// What is known of the driver without asking.
+    /// What is known about the driver without asking.
     #[must_use]
     pub fn last_status(&self) -> Status {
         let status = match (self.state, self.phase) {
@@ -394,7 +397,7 @@ impl Server {
         }
     }
 
-    /// Notes that a deadline of the caller's has passed: the driver's status includes
+    /// Notes that one of the caller's deadlines has passed: the driver's status includes
     /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its
     /// own.
     pub const fn mark_timed_out(&mut self) {

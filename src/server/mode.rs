@@ -1,4 +1,4 @@
-//! Which messages a server sends for an evaluation, and which of them leave together.
+//! Which messages a server sends for an evaluation, and which of them go in one write.
 
 use super::state::Phase;
 use crate::protocol::Header;
@@ -13,9 +13,8 @@ pub enum Mode {
     /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
     #[default]
     Consolidated,
-    /// The four messages of [`Classic`](Self::Classic) and nothing else: each STATUS is followed by
-    /// POSDATA or GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist
-    /// on it.
+    /// The four messages of [`Classic`](Self::Classic) only: each STATUS is followed by POSDATA or
+    /// GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist on it.
     Strict,
     /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
     /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a
@@ -35,7 +34,7 @@ impl Mode {
         }
     }
 
-    /// What is known of the driver when a write that began with this message has left.
+    /// What is known about the driver after a write that began with this message.
     pub(super) const fn after(self, first: Header) -> Phase {
         match (first, self) {
             (Header::Init, _) => Phase::Initializing,

@@ -1,4 +1,4 @@
-//! What a server sends: messages gathered in the scratch, or positions straight from their array.
+//! Sends messages gathered in the scratch, or positions straight from their array.
 
 use super::exchange::Course;
 use super::{Server, State};

@@ -5,7 +5,7 @@ use crate::geometry::Cell;
 use crate::protocol::init_text::Announcement;
 use crate::protocol::{ProtocolError, Quantity, Scalar};
 
-/// One structure or several, and what INIT says of them. Borrows everything; `Copy`.
+/// One structure or several, with the content of INIT. Borrows everything; `Copy`.
 ///
 /// ```
 /// use forcewire::{Cell, Request};

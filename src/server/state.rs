@@ -1,4 +1,4 @@
-//! The states of a server, and what follows when a message has left or an answer has come.
+//! The states of a server, and the next one after each message and answer.
 
 use super::Server;
 use super::exchange::Goal;
@@ -14,7 +14,7 @@ use crate::protocol::{Header, ProtocolError, Quantity};
 pub(super) enum State {
     /// Between messages.
     Idle,
-    /// What was gathered in the scratch is leaving; this place of this message comes after it.
+    /// The content of the scratch is being sent; this place of this message comes after it.
     Gathered {
         message: Header,
         place: Place,
@@ -29,13 +29,13 @@ pub(super) enum State {
     Copies(usize),
     /// Extras of this structure are coming for which there is no room.
     Surplus(usize),
-    /// EXIT has left; whatever comes until the driver closes is dropped.
+    /// EXIT was sent; all bytes until the driver closes are dropped.
     Leaving,
     Closed,
     Failed,
 }
 
-/// What is known of the driver.
+/// What is known about the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Unknown,
@@ -142,7 +142,7 @@ impl Server {
                 _ => None,
             },
             moved: match awaited {
-                // What still comes then is dropped, and belongs to no message.
+                // Later bytes belong to no message and are dropped.
                 Awaited::Close => 0,
                 _ => self.progress.message,
             },
@@ -166,7 +166,7 @@ impl Server {
         }
     }
 
-    /// Bytes of the message that is coming, as far as they are known.
+    /// The remaining length of the message that is coming, as far as it is known.
     pub(super) const fn announced(&self) -> Option<usize> {
         let structures = self.carried;
         let each = self.natoms().saturating_mul(ATOM);
@@ -188,14 +188,14 @@ impl Server {
         }
     }
 
-    /// A whole message has left or has come.
+    /// A whole message was sent or has come.
     pub(super) const fn between(&mut self, phase: Phase) {
         self.state = State::Idle;
         self.phase = phase;
         self.progress.message = 0;
     }
 
-    /// A whole write has left.
+    /// A whole write was sent.
     pub(super) fn sent(&mut self) {
         self.between(self.mode.after(self.first));
         match self.first {
@@ -253,7 +253,7 @@ impl Server {
                 return self.expect(Place::HEADER.next(answer, self.carried));
             }
             // HAVEDATA of a driver that was given nothing is data of another conversation, and one
-            // that asks for INIT again straight after it will do so for ever.
+            // that asks for INIT again straight after it will do so forever.
             _ => {
                 let to = match (self.phase, answer) {
                     (Phase::Initializing, Header::NeedInit) => Header::Init,
@@ -271,7 +271,7 @@ impl Server {
         self.natoms().saturating_mul(self.structures)
     }
 
-    /// Whether these numbers of the driver's are accepted; fails otherwise.
+    /// Accepts these numbers of the driver, or fails.
     pub(super) fn accepts(&mut self, quantity: Quantity, finite: bool) -> bool {
         let accepts = finite || self.not_finite;
         if !accepts {

@@ -5,7 +5,7 @@ use super::{Mode, Phase, State};
 use crate::exchange::Refused;
 use crate::protocol::{Header, ProtocolError, Scalar};
 
-/// What an exchange does between two messages.
+/// The next act of an exchange between two messages.
 pub(super) enum Turn {
     Ends,
     Reads,
@@ -15,7 +15,7 @@ pub(super) enum Turn {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// What this exchange does next with a driver of which this is known.
+    /// The next act of this exchange, given the driver's status.
     pub(super) fn turn(&self) -> Turn {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 

@@ -1,7 +1,7 @@
 //! System calls of `forcewire driver` and `forcewire evaluate` an evaluation, counted by strace.
 //!
-//! `cargo bench --bench calls`; needs `strace` (Debian's package of that name). FORCEWIRE_OVERWRITE=1 writes the table
-//! into the manual.
+//! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
+//! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/example.rs"]
 mod example;
@@ -78,7 +78,8 @@ fn evaluations(natoms: usize) -> usize {
     EVALUATIONS.min(100_000_000 / natoms / 10)
 }
 
-/// strace in front of a program. On connected sockets and nothing else: starting a process is not what is counted.
+/// strace in front of a program. Counts calls on connected sockets only, not those that start a
+/// process.
 fn strace(summary: &Path, program: &Command) -> Command {
     let mut command = Command::new("strace");
     command.args([
@@ -92,7 +93,7 @@ fn strace(summary: &Path, program: &Command) -> Command {
     command
 }
 
-/// What strace has counted.
+/// The counts of strace.
 fn counted(summary: &Path) -> Calls {
     let summary = std::fs::read_to_string(summary).expect("strace's summary");
     let rows = summary.lines().filter_map(row);
@@ -141,7 +142,7 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
     counted(&summary)
 }
 
-/// A driver whose forces are 0, until it is told to exit.
+/// A driver whose forces are 0, until it receives EXIT.
 fn compute(peer: &mut dyn Peer, natoms: usize) {
     let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * natoms], false);
     let reply = layout::forceready(&[0.0], &vec![0.0; 3 * natoms], &[0.0; 9], &[b""]);

@@ -1,8 +1,10 @@
-//! What an evaluation costs through forcewire, as a ratio to plain sockets that move the same bytes.
+//! The cost of an evaluation through forcewire, as a ratio to plain sockets that move the same
+//! bytes.
 //!
-//! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time that one
-//! CPU takes to wake another. Both are measured in turn in one run, because machines are noisy: the ratio
-//! is the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
+//! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time
+//! that one CPU takes to wake another. Both are measured in turn in one run, because machines are
+//! noisy: the ratio is the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the
+//! manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -103,10 +105,10 @@ fn measure(
     })
 }
 
-/// What any driver must do at least: read each message, write each message, and know their sizes.
+/// The least that any driver must do: read each message, write each message, and know their sizes.
 fn answer(mut socket: Socket, natoms: usize, mode: Mode) {
     let mut header = [0; 12];
-    // POSDATA and the header behind it.
+    // POSDATA and the header after it.
     let mut message = vec![0; 12 + 148 + 24 * natoms + 12];
     let reply = vec![0; 100 + 24 * natoms];
     loop {

@@ -1,4 +1,4 @@
-//! What an evaluation costs by a [`Pool`], beside plain sockets that move the same bytes.
+//! The cost of an evaluation by a [`Pool`], beside plain sockets that move the same bytes.
 //!
 //! The drivers cost nothing: they know how many bytes come and answer with bytes that they have.
 //! `taskset -c 0 cargo bench --bench pool` puts both ends on one CPU; the ratio is the median over
@@ -104,7 +104,7 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
             }
             let positions: Vec<_> = (0..ATOMS).map(|i| [i as f64; 3]).collect();
             let job = Job::new(Cell::orthorhombic([10.0; 3]), positions);
-            // Half as many again wait for whoever is done first.
+            // Half as many jobs more wait for the first free driver.
             for _ in 0..drivers * batch * 3 / 2 {
                 pool.submit(job.clone()).expect("a good job");
             }

@@ -1,9 +1,9 @@
-//! What an evaluation costs the [`Server`] that asks for it, beside plain sockets that move the same
-//! bytes.
+//! The cost of an evaluation to the [`Server`] that asks for it, beside plain sockets that move the
+//! same bytes.
 //!
 //! The driver at the other end costs nothing: it knows how many bytes come and answers with bytes
-//! that it has. `taskset -c 0 cargo bench --bench server` puts both ends on one CPU; the ratio is the
-//! median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
+//! that it has. `taskset -c 0 cargo bench --bench server` puts both ends on one CPU; the ratio is
+//! the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -36,7 +36,8 @@ fn main() {
     table.end();
 }
 
-/// What such a driver hears and says in each evaluation; the STATUS behind GETFORCE is answered behind the forces.
+/// The messages of such a driver in each evaluation; the STATUS after GETFORCE is answered after
+/// the forces.
 fn exchanges(natoms: usize, mode: Mode, last: &[u8]) -> Vec<(usize, &[u8])> {
     let posdata = 164 + 24 * natoms;
     match mode {

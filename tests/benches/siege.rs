@@ -2,8 +2,8 @@
 //! they cost in memory.
 //!
 //! `cargo bench --bench siege` takes half a minute; `-- 600` goes on for as many seconds, with a
-//! row each half minute. It fails if the good one keeps less than 90 %. FORCEWIRE_OVERWRITE=1 writes
-//! the table into the manual.
+//! row each half minute. It fails if the good one keeps less than 90 %. FORCEWIRE_OVERWRITE=1
+//! writes the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -26,7 +26,7 @@ use plain::{clear, forceready, median, progress};
 
 const ATOMS: usize = 64;
 const BAD: usize = 64;
-/// A turn without them and one with them; rows of so many turns.
+/// A turn without them, then one with them; this many turns in a row.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: u32 = 15;
 /// Before a bad driver comes back. They run on the same CPUs, where coming and going costs more
@@ -282,7 +282,7 @@ fn kind(why: &LeftReason) -> String {
     text[..end].to_owned()
 }
 
-/// What this process, its 65 drivers included, has in memory.
+/// The memory of this process, with its 65 drivers.
 fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

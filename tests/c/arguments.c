@@ -1,5 +1,5 @@
-/* Arguments of the drop-in functions that i-PI's sockets.c takes as they come. Its argument is the port of a server
-   that sends eight bytes. */
+/* Arguments of the drop-in functions that i-PI's sockets.c takes as they come. Its argument is the
+   port of a server that sends eight bytes. */
 
 #include <assert.h>
 #include <forcewire.h>

@@ -1,7 +1,8 @@
-! A driver as codes have it whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer and writebuffer, with
-! NULs behind texts.
+! A driver as codes have it whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer and
+! writebuffer, with NULs after texts.
 !
-! bound INET PORT HOST K PREFIX: springs of K hartree/bohr^2 on all atoms. WITHOUT_PREFIX passes four arguments.
+! bound INET PORT HOST K PREFIX: springs of K hartree/bohr^2 on all atoms. WITHOUT_PREFIX passes
+! four arguments.
 
 module sockets
    use, intrinsic :: iso_c_binding

@@ -1,5 +1,5 @@
-//! The C and Fortran side: programs in both languages, compiled here, against peers that misbehave, our own machines
-//! and i-PI.
+//! The C and Fortran side: programs in both languages, compiled here, against peers that misbehave,
+//! our own machines and i-PI.
 //!
 //! ```text
 //! tests/run c
@@ -25,6 +25,8 @@ mod wire;
 
 #[path = "../common/layout.rs"]
 mod layout;
+#[path = "../common/page.rs"]
+mod page;
 #[allow(dead_code)] // its other users use more of it
 #[path = "../peers/process.rs"]
 mod process;

@@ -1,10 +1,11 @@
 /* A driver on the library's own calls, connection after connection.
 
-   driver HOW ADDRESS K [TIMES]: springs of K hartree/bohr^2 on all atoms; with a K of 0, forces that are the positions
-   and an energy of 1.5; with a K of inf, a potential that fails. TIMES connections, 1 by default; each ends in a line:
-   evaluations, status, text.
+   driver HOW ADDRESS K [TIMES]: springs of K hartree/bohr^2 on all atoms; with a K of 0, forces
+   that are the positions and an energy of 1.5; with a K of inf, a potential that fails. TIMES
+   connections, 1 by default; each ends in a line: evaluations, status, text.
 
-   HOW: serve     forcewire_driver_serve, memory of the library's; asks for INIT once, so that i-PI sends batches
+   HOW: serve     forcewire_driver_serve, memory of the library's; asks for INIT once, so
+                  that i-PI sends batches
         arrays    forcewire_driver_serve, arrays of this program's
         steps     forcewire_driver_receive and _reply, arrays that grow; extras
         functions as steps, over functions that move a few bytes at a time and are interrupted in between */
@@ -52,7 +53,8 @@ static int springs(void *context, const forcewire_cell_t *cell, const double (*p
     return isinf(k) ? 17 : 0;
 }
 
-/* Some bytes at a time, never as many as are wanted; every third call has a signal in it, as it were. */
+/* Some bytes at a time, never as many as are wanted; every third call has a signal in it, as it
+   were. */
 struct wire {
     int socket, calls;
     char kept[4096];
@@ -90,8 +92,8 @@ static ptrdiff_t wire_send(void *context, const void *bytes, size_t size)
     return n;
 }
 
-/* Serves step by step. A call that timed out is made again, and goes on where it stopped; so does one for which there
-   was no room. */
+/* Serves step by step. A call that timed out is made again, and goes on where it stopped; so does
+   one for which there was no room. */
 static forcewire_status_t steps(forcewire_driver_t *driver, struct springs *potential)
 {
     double(*positions)[3] = NULL, (*forces)[3] = NULL;

@@ -1,8 +1,10 @@
-/* A driver that calls open_socket, readbuffer and writebuffer as i-PI's own does, connection after connection.
+/* A driver that calls open_socket, readbuffer and writebuffer as i-PI's own does, connection after
+   connection.
 
-   dropin INET PORT HOST PREFIX TIMES: with forcewire_on_error(FORCEWIRE_CONTINUE), it serves positions as forces, TIMES
-   times, and says for each how many evaluations there were and how it ended. A TIMES of 0 is once, with the end that
-   the library makes of an error. A timer interrupts its calls all the time. */
+   dropin INET PORT HOST PREFIX TIMES: with forcewire_on_error(FORCEWIRE_CONTINUE), it serves
+   positions as forces, TIMES times, and says for each how many evaluations there were and how it
+   ended. A TIMES of 0 is once, with the end that the library makes of an error. A timer interrupts
+   its calls all the time. */
 
 #include <forcewire.h>
 #include <signal.h>

@@ -82,7 +82,7 @@ fn a_stream_that_is_reset_at_any_byte_never_succeeds() {
         }
         for (end, (evaluations, status, text)) in ends(&driver.success()).into_iter().enumerate() {
             assert!(evaluations <= 2, "byte {end}: {text}");
-            // On a busy machine the reset comes before the program has looked at its socket.
+            // On a busy machine the reset comes before the program reads its socket.
             if status == CLOSED && end % 3 == 0 {
                 continue;
             }
@@ -134,7 +134,7 @@ fn more_than_the_socket_holds_arrives_whole() {
 fn without_a_word_from_the_program_an_error_is_a_line_and_a_status() {
     let (listener, port) = listen();
     let directory = tempdir().unwrap();
-    // What the server sends before it closes; the status; what is said.
+    // The bytes that the server sends before it closes, the status, and the message.
     let broken = [STATUS, &posdata(2, 0.0)[..100]].concat();
     let cases: [(&[u8], i32, &str); 3] = [
         (
@@ -247,7 +247,7 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
     }
     say(&mut peer, EXIT);
     driver.success();
-    // Delayed acknowledgements cost 40 ms in every step once a connection is no longer young.
+    // Delayed acknowledgements cost 40 ms in every step after a connection's first few.
     let fastest = steps[STEPS / 2..].iter().min().unwrap();
     assert!(*fastest < Duration::from_millis(20), "{steps:?}");
 }

@@ -1,4 +1,5 @@
-/* Calls at the end of a thread, in a destructor that runs after all of the library's own would have. */
+/* Calls at the end of a thread, in a destructor that runs after all of the library's own would
+   have. */
 
 #include <forcewire.h>
 #include <pthread.h>

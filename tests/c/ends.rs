@@ -1,4 +1,5 @@
-//! How each connection of a program ended: it prints a line with its evaluations, the status and the text.
+//! How each connection of a program ended: it prints a line with its evaluations, the status and
+//! the text.
 
 /// Statuses of `forcewire_status_t`.
 pub const OK: i32 = 0;

@@ -1,5 +1,6 @@
-//! The programs of `examples/c`, made by the commands of their README, and what that says of them.
+//! The programs of `examples/c`, built by the commands of their README, and checked against it.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,11 +9,13 @@ use std::sync::OnceLock;
 use tempfile::tempdir;
 
 use crate::ipi::{NAME, Simulation};
+use crate::page;
 use crate::process::{Process, peer};
 use crate::tools::{call, library, root};
 use crate::wire::listen;
 
-/// Runs the README's commands in a copy of the repository's layout, and says where the programs are.
+/// Runs the README's commands in a copy of the repository's layout, and says where the programs
+/// are.
 fn made() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -114,23 +117,15 @@ fn a_program_in_c_asks_any_driver() {
     }
 }
 
-/// What the README says that `arrays.py` prints is what it prints.
+/// `arrays.py` prints what the README shows, and the manual's table is made of it.
 #[test]
 fn arrays_arrive_or_are_refused() {
     let readme = fs::read_to_string(root().join("examples/c/README.md")).unwrap();
-    let table = |text: &str| -> Vec<(String, String)> {
-        text.lines()
-            .filter(|line| line.len() > 37 && line.is_char_boundary(37))
-            .map(|line| line.split_at(37))
-            .map(|(case, came)| (case.trim().to_owned(), came.to_owned()))
-            .collect()
-    };
     let promised = readme
         .split("arrays.py ./driver-c 'localhost:{port}'\n")
         .nth(1)
         .unwrap();
-    let promised = table(promised.split("```").next().unwrap());
-    assert_eq!(promised.len(), 9, "{promised:?}");
+    let promised = outcomes(promised.split("```").next().unwrap());
     for driver in ["driver-c", "driver-f90"] {
         let script = root().join("examples/c/arrays.py");
         let said = call(
@@ -139,8 +134,7 @@ fn arrays_arrive_or_are_refused() {
                 .arg(made().join(driver))
                 .arg("localhost:{port}"),
         );
-        let came = table(&said);
-        let kind = |text: &str| text.split([':', ' ']).next().unwrap().to_owned();
+        let came = outcomes(&said);
         for ((case, came), (promise, promised)) in came.iter().zip(&promised) {
             assert_eq!(case, promise);
             // The port is another each time, and each language has its own words.
@@ -150,5 +144,43 @@ fn arrays_arrive_or_are_refused() {
             }
         }
         assert_eq!(came.len(), promised.len(), "{said}");
+        page::hold(
+            "../manual/arrays.md",
+            "arrays",
+            &both_ways(&came),
+            "tests/run c",
+        );
     }
+}
+
+/// A line for each array: its name, and its outcome.
+fn outcomes(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter(|line| line.len() > 37 && line.is_char_boundary(37))
+        .map(|line| line.split_at(37))
+        .map(|(case, came)| (case.trim_end().to_owned(), came.to_owned()))
+        .collect()
+}
+
+fn kind(outcome: &str) -> &str {
+    outcome.split([':', ' ']).next().unwrap()
+}
+
+/// The same as Markdown, a column for the array itself and one for its `tobytes()`.
+fn both_ways(outcomes: &[(String, String)]) -> String {
+    let cell = |outcome: &str| match kind(outcome) {
+        "OTHERS" => format!("**{}**", outcome.split(['[', ']']).nth(1).unwrap()),
+        "Python" => "`ValueError`".to_owned(),
+        kind => kind.to_owned(),
+    };
+    let mut table =
+        String::from("| `array` | `array` itself | `array.tobytes()` |\n|---|---|---|\n");
+    let mut outcomes = outcomes.iter().peekable();
+    while let Some((case, lent)) = outcomes.next() {
+        let copied = outcomes.next_if(|(case, _)| case.starts_with(' '));
+        let copied = copied.map_or(lent, |(_, outcome)| outcome);
+        let case = case.replace('[', "\\[");
+        writeln!(table, "| {case} | {} | {} |", cell(lent), cell(copied)).unwrap();
+    }
+    table
 }

@@ -1,4 +1,5 @@
-//! Fortran programs, as they are written today against `sockets.c` and as they can be against the module.
+//! Fortran programs, as they are written today against `sockets.c` and as they can be against the
+//! module.
 
 use std::fs;
 use std::io::Write;

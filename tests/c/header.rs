@@ -1,4 +1,5 @@
-//! The header is what cbindgen makes of the library's source, and the library has what the header declares.
+//! The header is what cbindgen makes of the library's source, and the library has what the header
+//! declares.
 
 use std::env;
 use std::fs;
@@ -14,8 +15,8 @@ const TOP: &str = "\
 
    Made from src/c by tests/c/header.rs: FORCEWIRE_OVERWRITE=1 cargo test -p forcewire-c header
 
-   Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3], x y z of one atom after
-   the other. Every call that can fail returns a forcewire_status_t. */";
+   Atomic units throughout: bohr, hartree, hartree/bohr. Arrays of atoms are double[natoms][3],
+   x y z of one atom after the other. Every call that can fail returns a forcewire_status_t. */";
 
 fn header_path() -> PathBuf {
     root().join("src/c/forcewire.h")

@@ -1,4 +1,5 @@
-/* Connecting and listening from C: the same rules as Rust's, and options of which nothing was set. */
+/* Connecting and listening from C: the same rules as Rust's, and options that were
+   not set. */
 
 #include <assert.h>
 #include <errno.h>

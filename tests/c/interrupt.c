@@ -1,5 +1,5 @@
-/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received and sent. The library in this
-   program calls these instead of libc's. */
+/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received and
+   sent. The library in this program calls these instead of libc's. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -28,7 +28,8 @@ int interrupted(void)
     return done;
 }
 
-/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's limits in these tests. */
+/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's limits in
+   these tests. */
 static size_t room(size_t size)
 {
     if (done)

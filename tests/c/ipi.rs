@@ -1,5 +1,5 @@
-//! Whole simulations: an unmodified i-PI 3.3.1, whose output must be the same to the last of 17 digits whether forces
-//! come from our Rust driver or from a program in C or Fortran.
+//! Whole simulations: an unmodified i-PI 3.3.1, whose output must be the same to the last of 17
+//! digits whether forces come from our Rust driver or from a program in C or Fortran.
 
 use std::fmt::Write;
 use std::fs;
@@ -72,7 +72,7 @@ impl Simulation {
         ..Self::CONSOLIDATED
     };
 
-    /// What i-PI writes with this driver, which is told the port and the prefix of the unix socket.
+    /// i-PI's output with this driver, which gets the port and the prefix of the unix socket.
     pub fn run(self, driver: impl FnOnce(u16, &str) -> Command) -> String {
         let directory = tempdir().unwrap();
         let here = directory.path();

@@ -1,5 +1,5 @@
-/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a text, and the
-   handle is as good as before. */
+/* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a
+   text, and the handle is as good as before. */
 
 #include <assert.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void handles(void)
     assert(forcewire_server_init(&server, FORCEWIRE_CLASSIC | FORCEWIRE_STRICT) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_init(&server, 1u << 31) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Memory that is no handle, or one of the other kind. */
+    /* Memory that is not a handle, or a handle of the other kind. */
     forcewire_driver_t *none[] = {NULL, &zeroed, (forcewire_driver_t *)&server};
     assert(forcewire_server_init(&server, 0) == FORCEWIRE_OK);
     for (int i = 0; i < 3; i++) {
@@ -118,7 +118,7 @@ static void addresses(void)
     driver_says("recv and send");
     assert(forcewire_driver_attach(&driver, NULL) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Descriptors that are no connections; one that was open is closed. */
+    /* Descriptors that are not connections; an open one is closed. */
     int file = open("/dev/null", O_RDWR), closed = dup(file);
     close(closed);
     assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
@@ -145,7 +145,7 @@ static int fails(void *context, const forcewire_cell_t *cell, const double (*x)[
     return isinf(*(double *)context) ? 17 : 0;
 }
 
-/* What serving has ended with. */
+/* The status with which serving ended. */
 static forcewire_status_t ended;
 static char why[512];
 
@@ -206,12 +206,13 @@ static void failures(void)
     connect_both(0, 0);
     assert(ask(0.5, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* The potential's own status is in the text; the server learns of an end and of nothing else. */
+    /* The potential's own status is in the text; the server sees an end and nothing else. */
     connect_both(0, 0);
     assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
     says(why, "returned 17");
 
-    /* A server that does not ask for the forces is waited for as long as for a message, and no longer. */
+    /* A server that does not ask for the forces is waited for as long as for a message, and no
+       longer. */
     const forcewire_options_t short_message = {.message = 0.05};
     const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
     const int one = 1;
@@ -231,7 +232,7 @@ static void failures(void)
         close(pair[1]);
     }
 
-    /* A force that is no number stays here, unless it was allowed. */
+    /* A force that is NaN is not sent, unless that was allowed. */
     connect_both(0, 0);
     assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);
     connect_both(FORCEWIRE_NOT_FINITE_TOO, 0);
@@ -247,7 +248,8 @@ static void failures(void)
     driver_says("receive one first");
     assert(ask(0.25, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the end. */
+    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the
+       end. */
     pthread_t thread;
     double force = 1, found[2][3];
     connect_both(0, 0);
@@ -268,10 +270,12 @@ static void failures(void)
 static char asked[1000], told[1000];
 static size_t asked_len, asked_at, told_len;
 static bool full;
+static int calls;
 
 static ptrdiff_t hears(void *context, void *bytes, size_t size, bool peek)
 {
     (void)context, (void)peek;
+    calls++;
     size_t left = asked_len - asked_at, n = left < size ? left : size;
     if (n == 0)
         return -FORCEWIRE_TIMED_OUT;
@@ -320,17 +324,23 @@ static int minus(void *context, const forcewire_cell_t *cell, const double (*r)[
     return 0;
 }
 
-/* A reply that serve could not send in time is for its structure, not for one that the program received afterwards. */
-static void stale(void)
+static void connect_wire(uint32_t flags)
 {
     const forcewire_transport_t wire = {NULL, hears, tells, flushes};
+    close_both();
+    assert(forcewire_driver_init(&driver, flags) == FORCEWIRE_OK);
+    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
+    asks(1);
+}
+
+/* A reply that serve could not send in time is for its structure, not for one that the program
+   received afterwards. */
+static void stale(void)
+{
     const double force[1][3] = {{-2, 0, 0}};
     double at[1][3];
     forcewire_evaluation_t found = {0};
-    close_both();
-    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
-    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
-    asks(1);
+    connect_wire(0);
     full = true;
     assert(forcewire_driver_serve(&driver, minus, NULL, NULL, NULL, 0) == FORCEWIRE_TIMED_OUT);
     full = false;
@@ -347,12 +357,8 @@ static void stale(void)
 /* Forces that have changed, or were freed and allocated again, are not those of the energy. */
 static void changed(void)
 {
-    const forcewire_transport_t wire = {NULL, hears, tells, flushes};
     double at[1][3], force[1][3];
-    close_both();
-    assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK);
-    assert(forcewire_driver_attach(&driver, &wire) == FORCEWIRE_OK);
-    asks(1);
+    connect_wire(0);
     full = true;
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
     full = false;
@@ -366,6 +372,84 @@ static void changed(void)
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
 }
 
+/* Positions that wait for a reply are not received again, into the same array, a shorter one or
+   another. */
+static void twice(void)
+{
+    const double force[1][3] = {{-1, 0, 0}};
+    double at[1][3], other[2][3] = {{5, 5, 5}, {5, 5, 5}};
+    const struct {
+        double (*array)[3];
+        size_t capacity;
+    } again[] = {{at, 1}, {at, 0}, {NULL, 0}, {other, 1}, {other, 2}};
+    connect_wire(0);
+    assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK && at[0][0] == 1);
+    for (int i = 0; i < 5; i++) {
+        assert(forcewire_driver_receive(&driver, again[i].array, again[i].capacity, &event) == FORCEWIRE_OUT_OF_TURN);
+        driver_says("reply");
+        assert(event.natoms == 0 && at[0][0] == 1 && other[0][0] == 5 && other[1][2] == 5);
+    }
+    assert(forcewire_driver_reply(&driver, &evaluation, force, 1, NULL, 0) == FORCEWIRE_OK);
+}
+
+/* What the server has sent with the positions is read before the end, if the connection is good. */
+static void leaves(void)
+{
+    double at[1][3], force[1][3];
+    connect_wire(0);
+    assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK && asked_at < asked_len);
+    assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && asked_at == asked_len);
+
+    connect_wire(0);
+    assert(forcewire_driver_receive(&driver, at, 0, &event) == FORCEWIRE_NO_ROOM && event.natoms == 1);
+    assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && asked_at == asked_len);
+
+    /* Not by serving, which can go on with longer arrays. */
+    connect_wire(0);
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 0) == FORCEWIRE_NO_ROOM);
+    assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
+    assert(!memcmp(told, "FORCEREADY  ", 12) && asked_at == asked_len);
+
+    /* A server that was late is not waited for again. */
+    connect_wire(0);
+    asked_len -= 20;
+    assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_TIMED_OUT);
+    const int before = calls;
+    assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && calls == before);
+
+    /* The next socket closes the one before it, whose server sees the end and no reset. */
+    int ends[2], next[2];
+    assert(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends) && !socketpair(AF_UNIX, SOCK_STREAM, 0, next));
+    assert(forcewire_driver_adopt(&driver, ends[0], NULL) == FORCEWIRE_OK);
+    asks(1);
+    const ssize_t size = asked_len - 12;
+    assert(write(ends[1], asked, size) == size);
+    assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_OK);
+    assert(write(ends[1], asked + size, 12) == 12);
+    assert(forcewire_driver_adopt(&driver, next[0], NULL) == FORCEWIRE_OK);
+    assert(read(ends[1], told, sizeof told) == 0);
+    close(ends[1]);
+    close(next[1]);
+}
+
+/* Integers that are sent as if they were doubles are refused, unless the program knows better. */
+static void formats(void)
+{
+    const int64_t integers[3] = {1, 2, 3};
+    for (int trusts = 0; trusts < 2; trusts++) {
+        double at[1][3] = {{0}};
+        connect_wire(trusts ? FORCEWIRE_TRUST_NUMBER_FORMAT : 0);
+        memcpy(asked + asked_len - 12 - sizeof integers, integers, sizeof integers);
+        const forcewire_status_t status = forcewire_driver_receive(&driver, at, 1, &event);
+        assert(status == (trusts ? FORCEWIRE_OK : FORCEWIRE_PROTOCOL));
+        assert(trusts ? !memcmp(at, integers, sizeof integers) : event.natoms == 0);
+        if (!trusts)
+            driver_says("subnormal");
+    }
+    assert(forcewire_driver_init(&driver, FORCEWIRE_FOLD) == FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_init(&server, FORCEWIRE_TRUST_NUMBER_FORMAT) == FORCEWIRE_INVALID_ARGUMENT);
+}
+
 int main(void)
 {
     handles();
@@ -373,6 +457,9 @@ int main(void)
     failures();
     stale();
     changed();
+    twice();
+    leaves();
+    formats();
     close_both();
     return 0;
 }

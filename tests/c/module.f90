@@ -1,7 +1,9 @@
-! The Fortran module, call by call. Its first argument says what is done:
+! The Fortran module, call by call. By the first argument:
 !
 !   serve PORT    a driver whose potential tells indices apart, until EXIT
 !   steps PORT    the same step by step, with INIT, extras, and arrays that change
+!   nan PORT      a driver that replies with forces that are not finite, and closes the connection
+!   stop PORT     the same without stat: the program ends
 !   ask PORT      a server that asks twice, the first time step by step
 !   misuse        calls that make no sense
 
@@ -40,6 +42,7 @@ contains
 end module
 
 program module_test
+   use, intrinsic :: ieee_arithmetic, only: ieee_quiet_nan, ieee_value
    use told_apart
    implicit none
    type(forcewire_driver) :: driver
@@ -57,6 +60,8 @@ program module_test
       print "(i0, 1x, i0, 1x, a)", potential%evaluations, stat, driver%error()
    case ("steps")
       call steps
+   case ("nan", "stop")
+      call not_finite
    case ("ask")
       call ask
    case default
@@ -86,6 +91,28 @@ contains
       end do
    end subroutine
 
+   subroutine not_finite
+      interface
+         subroutine c_sleep(seconds) bind(c)
+            import
+            real(c_double), value :: seconds
+         end subroutine
+      end interface
+      real(c_double), allocatable :: r(:, :), f(:, :)
+      real(c_double) :: cell(3, 3), virial(3, 3)
+      integer :: event
+      call driver%connect("127.0.0.1:"//port)
+      call driver%receive(event, cell, r)
+      ! The server asks for the forces meanwhile.
+      call c_sleep(0.2d0)
+      allocate (f, mold=r)
+      f = ieee_value(1d0, ieee_quiet_nan)
+      virial = 0
+      if (what == "stop") call driver%reply(0d0, f, virial)
+      call driver%reply(0d0, f, virial, stat=stat)
+      call expect(FORCEWIRE_NOT_FINITE, driver%error(), "forces")
+   end subroutine
+
    subroutine ask
       real(c_double) :: cell(3, 3), r(3, 2), f(3, 2), energy, virial(3, 3)
       real(c_double) :: every(3, 4)
@@ -106,7 +133,7 @@ contains
       if (energy /= 1.5d0 .or. any(f /= r) .or. extras /= "{""dipole"": 1}") stop 13
       ! Symmetric, as i-PI makes it.
       if (any(virial /= reshape([22, 33, 44, 33, 44, 55, 44, 55, 66], [3, 3])/2d0)) stop 14
-      ! What is not contiguous is put in order.
+      ! An array that is not contiguous is copied into order.
       f = 0
       call server%evaluate(cell, every(:, ::2), energy, f, virial)
       if (any(f /= r)) stop 15

@@ -21,7 +21,8 @@ fn start(watch: Watch, arguments: &[&str], directory: &std::path::Path) -> Proce
     Process::start(command.args(arguments), "module", directory)
 }
 
-/// A cell whose vectors are (10, 0, 0), (2, 20, 0) and (3, 4, 30): on the wire they are columns, row after row.
+/// A cell whose vectors are (10, 0, 0), (2, 20, 0) and (3, 4, 30): on the wire they are columns,
+/// row after row.
 fn posdata(natoms: usize, first: f64) -> Vec<u8> {
     let h = [10.0, 2.0, 3.0, 0.0, 20.0, 4.0, 0.0, 0.0, 30.0];
     layout::posdata(&h, &INVERSE, &eighths(natoms, first))
@@ -39,7 +40,7 @@ fn eighths(natoms: usize, first: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| first + i as f64 / 8.0).collect()
 }
 
-/// What the programs reply: virial(i, j) is 10 i + j.
+/// The programs' replies: virial(i, j) is 10 i + j.
 fn forceready(natoms: usize, first: f64, extras: &str) -> Vec<u8> {
     let virial = [11, 12, 13, 21, 22, 23, 31, 32, 33].map(f64::from);
     layout::forceready(&[1.5], &eighths(natoms, first), &virial, &[extras])
@@ -74,6 +75,27 @@ fn a_potential_may_fail() {
     hear(&mut server, READY);
     let said = driver.success();
     assert!(said.starts_with("1 11 the potential returned 17"), "{said}");
+}
+
+/// GETFORCE is read before the connection is closed, also where the failure ends the program:
+/// i-PI's server hangs if the connection is reset.
+#[test]
+fn forces_that_are_refused_do_not_reset_the_connection() {
+    for (how, status) in [("nan", 0), ("stop", 1)] {
+        let (listener, port) = listen();
+        let directory = tempdir().unwrap();
+        let arguments = [how, &port.to_string()];
+        let mut driver = start(Watch::None, &arguments, directory.path());
+        let mut server = accept(&listener);
+        say(&mut server, &posdata(2, 0.0));
+        std::thread::sleep(Duration::from_millis(50));
+        say(&mut server, GETFORCE);
+        let mut heard = Vec::new();
+        server.read_to_end(&mut heard).unwrap();
+        assert!(heard.is_empty(), "{how}: {}", heard.escape_ascii());
+        let (ended, said) = driver.end();
+        assert_eq!(ended, Some(status), "{how}: {said}");
+    }
 }
 
 #[test]
@@ -169,8 +191,8 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
-/// Two drivers in two threads, 300 000 evaluations. With `-fno-automatic`, as old codes are compiled, each local
-/// variable of a procedure that is not recursive is one for all threads.
+/// Two drivers in two threads, 300 000 evaluations. With `-fno-automatic`, as old codes are
+/// compiled, each local variable of a procedure that is not recursive is one for all threads.
 #[test]
 fn drivers_in_threads_have_nothing_in_common() {
     let strict: &[&str] = &["-std=f2008", "-pedantic", "-Wno-compare-reals"];
@@ -225,10 +247,10 @@ fn the_module_has_the_numbers_of_the_header() {
             module.insert("FORCEWIRE_HANDLE".to_owned(), number(value).unwrap());
         }
     }
-    // Fortran does not tell this one from the type.
+    // Fortran does not distinguish this name from the type.
     let failed = module.remove("FORCEWIRE_POTENTIAL_FAILED").unwrap();
     module.insert("FORCEWIRE_POTENTIAL".to_owned(), failed);
-    // What is for programs that have i-PI's sockets.c.
+    // The functions for programs that have i-PI's sockets.c.
     for name in ["FORCEWIRE_EXIT", "FORCEWIRE_CONTINUE"] {
         assert!(header.remove(name).is_some());
     }

@@ -98,8 +98,9 @@ const STD: [&str; 15] = [
     "libc",
 ];
 
-/// Functions of the standard library that panic, or end the program when there is no memory, to which these functions of
-/// the header refer, with all that they call outside of the standard library.
+/// Functions of the standard library that panic, or end the program when there is no memory, to
+/// which these functions of the header refer, with all that they call outside of the standard
+/// library.
 fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     let linked = objects.join("linked");
     let mut linker = Command::new("ld");
@@ -117,7 +118,8 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
         }
     }
     call(&mut linker);
-    // Undefined symbols of functions that were thrown out are still in the table, but no relocation is.
+    // Undefined symbols of functions that were thrown out are still in the table, but no relocation
+    // is.
     let said = call(
         Command::new("readelf")
             .args(["-rW", "--demangle"])
@@ -150,9 +152,10 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     found
 }
 
-/// As firmware is linked without a panic, so is the library for a host, as far as that goes: the standard library has
-/// panics of its own and is left out; so are the functions that connect, whose names and addresses the standard library
-/// and rustix make assertions about. In the rest only memory can run out.
+/// The library for a host links without a panic, as firmware does, with two exceptions. The
+/// standard library has panics of its own and is left out. So are the functions that connect,
+/// accept or adopt: the standard library and rustix assert things about names, addresses and
+/// descriptors there. In the rest only memory can run out.
 #[test]
 fn nothing_but_memory_fails_once_there_is_a_connection() {
     let library = library_with("abort", "-C panic=abort -C codegen-units=1");

@@ -1,5 +1,6 @@
-! A driver as codes have it that call sockets.c without an interface: gfortran looks for open_socket_, readbuffer_ and
-! writebuffer_, counts are in bytes, lengths of texts come behind the arguments.
+! A driver as codes have it that call sockets.c without an interface: gfortran looks for
+! open_socket_, readbuffer_ and writebuffer_, counts are in bytes, lengths of texts come after the
+! arguments.
 !
 ! plain INET PORT HOST K [PREFIX]: springs of K hartree/bohr^2 on all atoms.
 

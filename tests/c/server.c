@@ -1,8 +1,8 @@
 /* A server on the library's own calls, that goes to its drivers: connection after connection.
 
-   server HOW PORT TIMES: asks for two structures of two atoms a connection, of which coordinate i is 0 + i/8 and
-   50 + i/8 in a cube of 10 bohr, then ends it. Each evaluation is a line of all its numbers if TIMES is 1; each
-   connection ends in one: evaluations, status, text.
+   server HOW PORT TIMES: asks for two structures of two atoms a connection, of which coordinate i
+   is 0 + i/8 and 50 + i/8 in a cube of 10 bohr, then ends it. Each evaluation is a line of all its
+   numbers if TIMES is 1; each connection ends in one: evaluations, status, text.
 
    HOW: evaluate   forcewire_server_evaluate, consolidated
         classic    the same with FORCEWIRE_CLASSIC

@@ -1,4 +1,5 @@
-/* Handles have nothing in common: pairs of driver and server, each in a thread of its own, all at once. */
+/* Handles have nothing in common: pairs of driver and server, each in a thread of its own, all at
+   once. */
 
 #include <assert.h>
 #include <forcewire.h>

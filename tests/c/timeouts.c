@@ -1,8 +1,9 @@
-/* Both roles over functions that time out once, at a given byte, after which the call is made again.
+/* Both roles over functions that time out once, at a given byte, after which the call is made
+   again.
 
-   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of the conversation,
-   received or sent; with flush instead of byte as the last part of HOW, at the n-th flush. Each connection is a line:
-   right evaluations, status, text.
+   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of
+   the conversation, received or sent; with flush instead of byte as the last part of HOW, at the
+   n-th flush. Each connection is a line: right evaluations, status, text.
 
    ROLE HOW: driver serve    forcewire_driver_serve, the library's arrays; asks for INIT
              driver arrays   the same, this program's arrays
@@ -11,8 +12,9 @@
              server classic  the same with FORCEWIRE_CLASSIC
              server steps    forcewire_server_status, _initialize, _send_positions and _get_forces
 
-   After evaluate or classic may follow -discard: after a time-out the answer is discarded, and another structure
-   evaluated. After HOW may follow -other: the call that is made again has other arrays, and numbers that are not the same. */
+   After evaluate or classic may follow -discard: after a time-out the answer is discarded, and
+   another structure evaluated. After HOW may follow -other: the call that is made again has other
+   arrays, and numbers that are not the same. */
 
 #include <forcewire.h>
 #include <stdbool.h>

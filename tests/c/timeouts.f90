@@ -1,13 +1,15 @@
-! Both roles over a socket that times out once, at a given byte, after which the call is made again: see interrupt.c.
+! Both roles over a socket that times out once, at a given byte, after which the call is made again:
+! see interrupt.c.
 !
-!   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of what is received and
-!   sent. Each connection is a line: right evaluations, status, text.
+!   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of
+!   what is received and sent. Each connection is a line: right evaluations, status, text.
 !
 !   ROLE HOW: driver serve    %serve; asks for INIT
 !             driver steps    %receive and %reply
 !             server evaluate %evaluate
 !             server classic  the same with FORCEWIRE_CLASSIC
 !             server discard  %evaluate; after a time-out %discard, and another structure
+!             server other    %evaluate; after a time-out another structure at once
 !             server steps    %status, %initialize, %send_positions and %get_forces
 
 module echoes
@@ -169,6 +171,7 @@ contains
       do
          call server%evaluate(cube(), positions, energy, forces, virial, extras, stat)
          if (stat /= FORCEWIRE_TIMED_OUT) return
+         if (how == "other") positions = positions + 1000
          if (how /= "discard") cycle
          do
             call server%discard(stat)

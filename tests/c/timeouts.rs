@@ -1,6 +1,7 @@
-//! A time-out at every byte of every message, and the call made again: it goes on with the right numbers, or is refused
-//! with a typed error.
+//! A time-out at every byte of every message, and the call made again: it goes on with the right
+//! numbers, or is refused with a typed error.
 
+use std::cell::Cell;
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
@@ -8,14 +9,13 @@ use std::thread;
 use tempfile::tempdir;
 
 use crate::ends::{OK, OUT_OF_TURN, ends};
-use crate::layout;
+use crate::layout::{self, NEEDINIT};
 use crate::process::Process;
 use crate::tools::{Watch, program};
 use crate::wire::{
-    EXIT, GETFORCE, HAVEDATA, INIT, READY, STATUS, accept, close, forceready, listen, posdata, say,
+    EXIT, GETFORCE, HAVEDATA, INIT, READY, STATUS, accept, close, coordinates, forceready, listen,
+    posdata, say,
 };
-
-const NEEDINIT: &[u8] = b"NEEDINIT    ";
 
 /// What a server sends, and what a driver answers.
 struct Conversation {
@@ -64,39 +64,17 @@ impl Conversation {
         ])
     }
 
-    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces, virials, extras.
+    /// i-PI 3.3.1 with `batch_size` 2: one number of atoms, cells, positions; energies, forces,
+    /// virials, extras.
     fn batched() -> Self {
-        let init: &[u8] = b"INIT        \x07\0\0\0\x0e\0\0\0  batch_size:2";
-        let batch = |start: f64| {
-            let [one, other] = [posdata(2, start), posdata(2, start + 10.0)];
-            let parts: [&[u8]; 6] = [
-                &one[..12],
-                &one[156..160],
-                &one[12..156],
-                &other[12..156],
-                &one[160..],
-                &other[160..],
-            ];
-            parts.concat()
-        };
-        let answers = |start: f64| {
-            let [one, other] = [forceready(2, start), forceready(2, start + 10.0)];
-            let parts: [&[u8]; 9] = [
-                &one[..20],
-                &other[12..20],
-                &one[20..24],
-                &one[24..72],
-                &other[24..72],
-                &one[72..144],
-                &other[72..144],
-                &one[144..],
-                &other[144..],
-            ];
-            parts.concat()
-        };
+        let init = layout::init(7, "  batch_size:2");
+        let both = |start| [coordinates(2, start), coordinates(2, start + 10.0)].concat();
+        let cells = [[layout::cube(10.0), layout::cube(0.1)]; 2];
+        let batch = |start| layout::posdata_batch(&cells, &both(start));
+        let answers = |start| layout::forceready(&[1.5; 2], &both(start), &[0.0; 18], &[b""; 2]);
         Self::new(&[
             (STATUS, NEEDINIT),
-            (init, b""),
+            (&init, b""),
             (&batch(1.0), b""),
             (GETFORCE, &answers(1.0)),
             (STATUS, READY),
@@ -146,7 +124,7 @@ fn start(
     let directory = tempdir().unwrap();
     let mut command = language.program();
     command.args([role, how, &port.to_string(), &times.to_string()]);
-    // What was freed is not found again by luck.
+    // Freed memory is not found again by luck.
     command.env("MALLOC_PERTURB_", "85");
     let mut process = Process::start(&mut command, "program", directory.path());
     for n in 0..times {
@@ -157,7 +135,8 @@ fn start(
     ends
 }
 
-/// What a driver has answered before byte `n` is one of many things; at the end it is all, and right.
+/// What a driver has answered before byte `n` is one of many things; at the end it is all, and
+/// right.
 fn drives(language: Language, how: &str, conversation: &Conversation, structures: usize) {
     let times = conversation.len() + 1;
     let ends = start(language, "driver", how, times, |n, mut server| {
@@ -198,7 +177,9 @@ fn a_driver_goes_on_at_every_byte() {
 fn a_driver_in_fortran_goes_on_at_every_byte() {
     drives(Fortran, "serve", &Conversation::classic(NEEDINIT), 2);
     drives(Fortran, "serve", &Conversation::consolidated(NEEDINIT), 2);
+    drives(Fortran, "serve", &Conversation::batched(), 4);
     drives(Fortran, "steps", &Conversation::classic(READY), 2);
+    drives(Fortran, "steps", &Conversation::consolidated(READY), 2);
 }
 
 /// A message that is whole, and still in the caller's functions.
@@ -227,12 +208,8 @@ fn a_driver_goes_on_at_every_flush() {
 
 /// What `timeouts.c` replies with other arrays: an energy of -1, and forces of -1, -2 and so on.
 fn other_reply() -> Vec<u8> {
-    let mut reply = forceready(2, 0.0);
-    reply[12..20].copy_from_slice(&(-1.0_f64).to_le_bytes());
-    for (index, real) in reply[24..72].chunks_mut(8).enumerate() {
-        real.copy_from_slice(&(-1.0 - index as f64).to_le_bytes());
-    }
-    reply
+    let forces = [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0];
+    layout::forceready(&[-1.0], &forces, &[0.0; 9], &[b""])
 }
 
 fn replace(bytes: &[u8], part: &[u8], by: &[u8]) -> Vec<u8> {
@@ -251,7 +228,8 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
-            // A reply of which nothing has left is another reply if the call that is made again has other numbers.
+            // A reply of which nothing has left is another reply if the call that is made again has
+            // other numbers.
             let mut allowed = vec![conversation.hears.clone()];
             if how.starts_with("steps") {
                 let replies = [1.0, 50.0].map(|start| forceready(2, start));
@@ -337,10 +315,12 @@ fn answer(mut peer: TcpStream, needs_init: bool) {
 
 /// All that moves in two evaluations, in the longest way.
 const BYTES: usize = 1300;
+/// More than there are flushes in that.
+const FLUSHES: usize = 40;
 
-fn asks(language: Language, how: &str, check: impl Fn(usize, usize, i32, &str)) {
+fn asks(language: Language, how: &str, times: usize, check: impl Fn(usize, usize, i32, &str)) {
     for needs_init in [false, true] {
-        let ends = start(language, "server", how, BYTES, |_, peer| {
+        let ends = start(language, "server", how, times, |_, peer| {
             thread::spawn(move || answer(peer, needs_init));
         });
         assert_eq!(ends.last().unwrap().2, "no time-out", "{how}");
@@ -353,7 +333,7 @@ fn asks(language: Language, how: &str, check: impl Fn(usize, usize, i32, &str)) 
 #[test]
 fn a_server_goes_on_at_every_byte() {
     for how in ["evaluate", "classic", "steps"] {
-        asks(C, how, |n, evaluations, status, text| {
+        asks(C, how, BYTES, |n, evaluations, status, text| {
             assert_eq!((evaluations, status), (2, OK), "{how}, byte {n}: {text}");
         });
     }
@@ -362,8 +342,19 @@ fn a_server_goes_on_at_every_byte() {
 #[test]
 fn a_server_in_fortran_goes_on_at_every_byte() {
     for how in ["evaluate", "classic", "steps"] {
-        asks(Fortran, how, |n, evaluations, status, text| {
+        asks(Fortran, how, BYTES, |n, evaluations, status, text| {
             assert_eq!((evaluations, status), (2, OK), "{how}, byte {n}: {text}");
+        });
+    }
+}
+
+#[test]
+fn a_server_goes_on_at_every_flush() {
+    for how in ["evaluate-flush", "classic-flush", "steps-flush"] {
+        asks(C, how, FLUSHES, |n, evaluations, status, text| {
+            assert_eq!((evaluations, status), (2, OK), "{how}, flush {n}: {text}");
+            // At the least STATUS, positions and GETFORCE of two structures.
+            assert!(n >= 4 || text != "no time-out", "{how}, flush {n}");
         });
     }
 }
@@ -374,22 +365,30 @@ fn a_server_discards_an_answer() {
     let all_is_well = |n, evaluations, status, text: &str| {
         assert_eq!((evaluations, status), (2, OK), "byte {n}: {text}");
     };
-    asks(C, "evaluate-discard", all_is_well);
-    asks(C, "classic-discard", all_is_well);
-    asks(Fortran, "discard", all_is_well);
+    asks(C, "evaluate-discard", BYTES, all_is_well);
+    asks(C, "classic-discard", BYTES, all_is_well);
+    asks(Fortran, "discard", BYTES, all_is_well);
 }
 
-/// Another structure after a time-out: the answer is its own, or there is none.
+/// Another structure after a time-out: the answer belongs to it, or there is none.
 #[test]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
-    for how in ["evaluate-other", "classic-other"] {
-        asks(C, how, |n, evaluations, status, text| {
+    let runs = [
+        (C, "evaluate-other"),
+        (C, "classic-other"),
+        (Fortran, "other"),
+    ];
+    for (language, how) in runs {
+        let refusals = Cell::new(0);
+        asks(language, how, BYTES, |n, evaluations, status, text| {
             let went_on = (evaluations, status) == (2, OK);
             let refused = status == OUT_OF_TURN && evaluations < 2;
             assert!(
                 went_on || refused,
-                "{how}, byte {n}: {evaluations} {status} {text}"
+                "{language:?}, {how}, byte {n}: {evaluations} {status} {text}"
             );
+            refusals.set(refusals.get() + usize::from(refused));
         });
+        assert!(refusals.get() > 0, "{language:?}, {how}");
     }
 }

@@ -1,4 +1,5 @@
-! Two drivers and two servers, each in a thread of its own, all at once: no driver may see a number of the other's.
+! Two drivers and two servers, each in a thread of its own, all at once: no driver may see a number
+! of the other's.
 !
 !   together N    N evaluations a pair, half of them step by step, half through %serve
 

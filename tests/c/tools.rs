@@ -79,7 +79,8 @@ fn build(target: &Path, flags: Option<&str>) -> PathBuf {
 /// Programs that have been made: their sources, relative to the repository, and flags.
 static PROGRAMS: Mutex<Vec<(Vec<String>, PathBuf)>> = Mutex::new(Vec::new());
 
-/// Compiles a program, once, and says how to start it. Fortran's compiler is for sources of both languages.
+/// Compiles a program, once, and says how to start it. Fortran's compiler is for sources of both
+/// languages.
 pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     let library = library();
     let fortran = sources.iter().any(|source| source.ends_with(".f90"));

@@ -20,12 +20,14 @@ pub fn posdata(natoms: usize, start: f64) -> Vec<u8> {
     layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
-/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no extras.
+/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no
+/// extras.
 pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
     layout::forceready(&[1.5], &coordinates(natoms, start), &[0.0; 9], &[b""])
 }
 
-fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
+/// Coordinate `i` of `natoms` atoms is `start` + i/8.
+pub fn coordinates(natoms: usize, start: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| start + i as f64 / 8.0).collect()
 }
 
@@ -44,7 +46,7 @@ pub const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// The next connection, which is bounded in time.
 pub fn accept(listener: &TcpListener) -> TcpStream {
-    // A program that failed to start would be waited for for ever.
+    // Without a limit the test would wait forever for a program that failed to start.
     listener.set_nonblocking(true).unwrap();
     let mut waited = Duration::ZERO;
     let socket = loop {
@@ -74,7 +76,8 @@ pub fn hear(peer: &mut TcpStream, expected: &[u8]) {
     assert!(heard == expected, "{}", heard.escape_ascii());
 }
 
-/// Closes our side only, and reads what comes until the other side is closed: what was sent is read to its end.
+/// Closes our side only, and reads what comes until the other side is closed: what was sent is read
+/// to its end.
 pub fn close(mut peer: TcpStream) -> Vec<u8> {
     let _ = peer.shutdown(std::net::Shutdown::Write); // fails if the other side has refused it and is gone
     let mut heard = Vec::new();
@@ -87,8 +90,8 @@ pub fn reset(peer: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
 }
 
-/// A classic conversation of two evaluations with INIT before them, as the server says it, and where its messages
-/// begin.
+/// A classic conversation of two evaluations with INIT before them, as the server says it, and
+/// where its messages begin.
 pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     let messages = [
         STATUS,
@@ -109,7 +112,7 @@ pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     (messages.concat(), boundaries)
 }
 
-/// What a driver says to the first `len` bytes of that.
+/// A driver's answer to the first `len` bytes of that.
 pub fn answers(len: usize) -> Vec<u8> {
     let (_, boundaries) = conversation();
     let said = [

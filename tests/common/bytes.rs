@@ -32,7 +32,7 @@ pub fn hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-/// What a server sends to be computed.
+/// A structure, as a server sends it.
 #[derive(Clone, Debug)]
 pub struct Structure {
     /// Row by row: `ax bx cx ay by cy az bz cz`.
@@ -47,7 +47,7 @@ impl Structure {
         Cell::from_rows([[ax, bx, cx], [ay, by, cy], [az, bz, cz]])
     }
 
-    /// The event that tells of this structure alone.
+    /// The event for this structure alone.
     pub fn event(&self) -> Event {
         Event::Positions {
             natoms: self.positions.len(),
@@ -57,7 +57,7 @@ impl Structure {
     }
 }
 
-/// One atom in a triclinic cell, with i-PI's own inverse.
+/// One atom in a triclinic cell, with the inverse that i-PI computed.
 pub fn golden() -> Structure {
     Structure {
         h: [10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0],
@@ -76,7 +76,7 @@ pub fn water() -> Structure {
     cube(vec![[0.0, 0.0, 0.2], [0.0, 1.43, -0.9], [0.1, -1.43, -0.9]])
 }
 
-/// Any number of atoms in a cube, each number another one and none of them short in binary.
+/// Any number of atoms in a cube; no number occurs twice, and none is short in binary.
 pub fn atoms(natoms: usize) -> Structure {
     let number = |i: usize| (i as f64 - 7.0) / 7.0;
     cube(
@@ -109,7 +109,7 @@ pub fn posdata_batch(structures: &[Structure]) -> Vec<u8> {
     layout::posdata_batch(&cells, positions.concat().as_flattened())
 }
 
-/// What a driver computed for one structure.
+/// A driver's answer for one structure.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub evaluation: Evaluation,

@@ -27,17 +27,18 @@ pub fn script_with_room<T: Scalar>(
     }
 }
 
-/// What arrays hold before anything has come.
+/// The content of arrays before anything has arrived.
 pub const UNTOUCHED: f64 = -777.0;
 pub const UNTOUCHED_CELL: Cell = Cell::from_rows([[UNTOUCHED; 3]; 3]);
 
-/// A conversation, line by line; whatever the driver says or tells must be expected by the next line.
+/// A conversation, line by line; whatever the driver sends or returns must be expected by the next
+/// line.
 pub struct Script<'d, T: Scalar> {
     pub driver: &'d mut Driver,
     wire: Wire,
     cells: Vec<Cell>,
     positions: Vec<[T; 3]>,
-    /// What is being replied, for each structure.
+    /// The reply, for each structure.
     replying: Option<Vec<Answer>>,
     outcome: Option<Result<Event, ProtocolError>>,
 }
@@ -57,7 +58,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The driver has sent exactly these bytes since the last line that said so.
+    /// The driver has sent exactly these bytes since the last such line.
     #[track_caller]
     pub fn says(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.wire.has_said(bytes.as_ref());
@@ -99,7 +100,8 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The caller's array begins with these positions, rounded as it must be, and goes on untouched.
+    /// The caller's array begins with these positions, rounded as it must be, and goes on
+    /// untouched.
     #[track_caller]
     pub fn holds(self, positions: &[[f64; 3]]) -> Self {
         let bits = |triples: &[[T; 3]]| -> Vec<u64> {
@@ -163,7 +165,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// Moves bytes until the driver waits for more or has something to tell.
+    /// Moves bytes until the driver waits for more or returns an event.
     fn go_on(&mut self) {
         while self.outcome.is_none() {
             match self.replying.take() {

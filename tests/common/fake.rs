@@ -1,4 +1,4 @@
-//! A blocking stream that counts its calls, moves what it likes and fails when it is told to.
+//! A blocking stream that counts its calls, moves any number of bytes and fails on demand.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,7 +7,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
 use super::wire::{Dice, Split};
 
-/// What our side did to the stream.
+/// Calls that our side made on the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     Wrote(Vec<u8>),
@@ -41,7 +41,7 @@ pub struct Fake {
     pub before_each: Option<ErrorKind>,
     pub failed: [bool; 3],
     pub takes_nothing: bool,
-    /// Calls that moved nothing: whoever goes on like this never ends.
+    /// Calls that moved nothing; too many of them are an endless loop.
     idle: usize,
 }
 
@@ -136,7 +136,7 @@ impl Write for Fake {
 
     fn flush(&mut self) -> Result<(), Failure> {
         self.fail(2)?;
-        // A flush of nothing is no call worth counting.
+        // A flush of nothing is not counted.
         if self.owes() {
             self.calls.push(Call::Flushed);
         }

@@ -1,7 +1,7 @@
 //! The bytes of every message, written out: the only place in the tests that knows them.
 //!
-//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), compared in `conversations.rs`
-//! with what its own code wrote. Nothing here uses the library.
+//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), compared in
+//! `conversations.rs` with what its own code wrote. Nothing here uses the library.
 
 #![allow(dead_code)] // each test file uses its part
 

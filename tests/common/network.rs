@@ -18,10 +18,10 @@ pub struct Line(Rc<RefCell<VecDeque<Vec<u8>>>>);
 pub struct End {
     hears: Line,
     says: Line,
-    /// Every so many frames one is lost; 0 for none.
+    /// One frame in this many is lost; none if 0.
     loses: usize,
     sent: usize,
-    /// Segments that left: sequence number and bytes of payload.
+    /// Segments that were sent: sequence number and bytes of payload.
     pub segments: Vec<(i32, usize)>,
 }
 
@@ -134,7 +134,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Rings are for receiving and for sending; every so many frames one is lost, or none if that is 0.
+    /// With rings of these sizes for receiving and sending. One frame in this many is lost, none if
+    /// 0.
     pub fn new(server: (usize, usize), driver: (usize, usize), loses: usize) -> Self {
         let (there, back) = (Line::default(), Line::default());
         let end = |hears: &Line, says: &Line| End {

@@ -1,4 +1,5 @@
-//! Blocks of the manual and of README that commands write: from `<!-- name -->` to `<!-- /name -->`.
+//! Blocks of the manual and of README that commands write: from `<!-- name -->` to `<!-- /name
+//! -->`.
 
 #![allow(dead_code)] // each user has its part
 
@@ -15,7 +16,7 @@ fn path(page: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(page)
 }
 
-/// What stands before a block, in it and after it.
+/// The text before a block, in it and after it.
 fn split(page: &str, name: &str) -> [String; 3] {
     let text = fs::read_to_string(path(page)).unwrap();
     let begin = format!("<!-- {name} -->\n");

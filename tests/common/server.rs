@@ -34,10 +34,10 @@ pub fn script_with_room<T: Scalar>(
     }
 }
 
-/// What the buffer for extras holds before anything has come.
+/// The content of the buffer for extras before anything has arrived.
 pub const UNTOUCHED_BYTE: u8 = b'#';
 
-/// What the caller has called.
+/// The caller's call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Call {
     Status,
@@ -48,7 +48,7 @@ pub enum Call {
     Exit,
 }
 
-/// What a call ended with; the numbers are in the caller's arrays.
+/// The result of a call; the numbers are in the caller's arrays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     Status(Status),
@@ -56,9 +56,10 @@ enum Outcome {
     Answered(forcewire::Answer),
 }
 
-/// A conversation, line by line; whatever the server says or a call ends with must be expected by the next line.
+/// A conversation, line by line; whatever the server sends or a call returns must be expected by
+/// the next line.
 ///
-/// The caller's arrays are as long as what is computed needs; `evaluates` and `sends` make them anew.
+/// The caller's arrays have the length of the request; `evaluates` and `sends` make them anew.
 pub struct Script<'s, T: Scalar> {
     server: &'s mut Server,
     wire: Wire,
@@ -147,7 +148,7 @@ impl<T: Scalar> Script<'_, T> {
         self.calls(Call::Exit)
     }
 
-    /// The caller calls this, with the arrays that it has. What it called before is dropped.
+    /// The caller calls this, with the arrays that it has. The earlier call is dropped.
     #[track_caller]
     pub fn calls(mut self, call: Call) -> Self {
         assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
@@ -174,7 +175,7 @@ impl<T: Scalar> Script<'_, T> {
 
     // ---- what is expected ----
 
-    /// The server has sent exactly these bytes since the last line that said so.
+    /// The server has sent exactly these bytes since the last such line.
     #[track_caller]
     pub fn says(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.wire.has_said(bytes.as_ref());
@@ -203,7 +204,7 @@ impl<T: Scalar> Script<'_, T> {
         script
     }
 
-    /// Whatever the call waits for or has ended with, it is no error.
+    /// The call has not ended with an error.
     #[track_caller]
     pub fn goes_on(mut self) -> Self {
         let outcome = self.end();
@@ -220,7 +221,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The call ends, with nothing to tell.
+    /// The call ends without a result.
     #[track_caller]
     pub fn ends(mut self) -> Self {
         let (outcome, expected) = (self.end(), Some(Ok(Outcome::Done)));
@@ -292,7 +293,8 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// With arrays of so many forces, answers and bytes of extras this call ends with this error and nothing is said.
+    /// With arrays of this many forces, answers and bytes of extras the call returns this error and
+    /// sends nothing.
     #[track_caller]
     pub fn refuses_with(
         mut self,
@@ -351,7 +353,7 @@ impl<T: Scalar> Script<'_, T> {
         };
     }
 
-    /// What the call ended with. There is no call then.
+    /// The result of the call. There is no call then.
     fn end(&mut self) -> Option<Result<Outcome, ProtocolError>> {
         self.call = None;
         self.outcome.take()

@@ -14,13 +14,13 @@ use super::wire::{Dice, Split};
 pub struct Slow {
     pub inbox: VecDeque<u8>,
     pub outbox: Vec<u8>,
-    /// What was written and not flushed.
+    /// Bytes that were written and not flushed.
     pub kept: usize,
     split: Split,
     dice: Dice,
     /// Whether it has been asked before to read, to write, to flush.
     asked: [bool; 3],
-    /// Reads after the end: whoever goes on like this never ends.
+    /// Reads after the end; too many of them are an endless loop.
     idle: usize,
 }
 

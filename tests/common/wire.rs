@@ -1,4 +1,5 @@
-//! How the bytes of a conversation travel: at every split, to and from whatever transfer takes them.
+//! How the bytes of a conversation travel: at every split, to and from whatever transfer takes
+//! them.
 
 use std::collections::VecDeque;
 
@@ -49,7 +50,8 @@ impl Dice {
     }
 }
 
-/// Moves at most this many bytes of a transfer, in both directions together, looks at it and drops it; what it said.
+/// Moves at most this many bytes of a transfer, in both directions together, polls it and drops it;
+/// returns what it sent.
 pub fn pour_some<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let said = pour_at_most(&mut transfer, inbox, most);
     match transfer.step() {
@@ -84,7 +86,8 @@ pub fn pour_at_most<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize
     said
 }
 
-/// Runs one transfer with what is left of its peer's bytes, and then the end; its result and what it said.
+/// Runs one transfer with the rest of its peer's bytes, and then the end; returns its result and
+/// what it sent.
 pub fn pour<X: Exchange>(
     mut transfer: X,
     inbox: &mut &[u8],
@@ -111,7 +114,7 @@ pub fn pour<X: Exchange>(
     }
 }
 
-/// A peer's bytes on their way to a transfer, and what it has said.
+/// A peer's bytes on their way to a transfer, and what the transfer has sent.
 pub struct Wire {
     pub split: Split,
     dice: Dice,
@@ -125,7 +128,7 @@ pub struct Wire {
 pub enum Pause<O> {
     /// It waits for its peer.
     Waiting,
-    /// It has moved something and is to be made again.
+    /// It has moved something and has to be made again.
     Anew,
     Over(Result<O, ProtocolError>),
 }
@@ -162,7 +165,7 @@ impl Wire {
         self.ended = false;
     }
 
-    /// Exactly these bytes have been said since the last look.
+    /// Exactly these bytes were sent since the last check.
     #[track_caller]
     pub fn has_said(&mut self, expected: &[u8]) {
         let said = std::mem::take(&mut self.outbox);
@@ -186,7 +189,8 @@ impl Wire {
         );
     }
 
-    /// Moves bytes until the transfer waits, or is over, or after each piece if it is to be made anew.
+    /// Moves bytes until the transfer waits, or is over, or after each piece if it has to be made
+    /// anew.
     pub fn carry<X: Exchange>(&mut self, mut transfer: X) -> Pause<X::Output> {
         loop {
             let (looked, again) = (look(&mut transfer), look(&mut transfer));
@@ -213,7 +217,7 @@ impl Wire {
                 }
             }
             if let Split::Anew(_) = self.split {
-                // A transport that moved nothing may say so.
+                // A transport that moved nothing may report zero bytes.
                 transfer.advance(0);
                 return Pause::Anew;
             }
@@ -229,7 +233,7 @@ impl Wire {
     }
 }
 
-/// What a step says: whether to read, to write or neither, from where and how many bytes.
+/// The content of a step: whether to read, to write or neither, from where and how many bytes.
 fn look<X: Exchange>(transfer: &mut X) -> (u8, usize, usize) {
     match transfer.step() {
         Ok(Step::Read(slice)) => (0, slice.as_ptr().addr(), slice.len()),

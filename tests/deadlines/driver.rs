@@ -80,7 +80,7 @@ fn the_first_status_dribbles<S: Shim>() {
     let peer = Peer::default().dribbles(3, STATUS).sends(30, evaluation());
     let mut it = fixture::<S>(Initialize::Never, peer);
     let result = it.receive();
-    // The byte that comes at that very second is heard, or is not.
+    // The byte that comes in that very second is received, or is not.
     let late = late(&it.shim, HANDSHAKE, result);
     let moved = late.0.moved;
     assert!((7..=8).contains(&moved), "{moved}");
@@ -343,7 +343,7 @@ fn forces_are_not_taken<S: Shim>() {
     it.leaves_well(&[READY]);
 }
 
-/// An exchange that has nothing to wait for is not late, whoever asks before or after.
+/// An exchange that has nothing to wait for is never late, whatever exchange comes before or after.
 #[test]
 fn nothing_is_awaited_when_it_is_our_turn() {
     let mut driver = Driver::new();

@@ -1,5 +1,5 @@
-//! Deadlines in virtual time, of both roles and over each shim: each runs out when it should and not before, says what was
-//! waited for, and leaves a conversation that can be brought to its end.
+//! Deadlines in virtual time, of both roles and over each shim: each runs out when it should and
+//! not before, names what was waited for, and the conversation can still be completed.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -26,8 +26,8 @@ const DEADLINES: Deadlines = Deadlines::NONE
     .message(Duration::from_secs(MESSAGE))
     .evaluation(Duration::from_secs(EVALUATION));
 
-/// The exchange was given up at this second, or a moment later if the shim only looks from time to time: the second
-/// time in a row, two moments.
+/// The exchange was given up at this second, or a moment later if the shim only looks from time to
+/// time: the second time in a row, two moments.
 #[track_caller]
 fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> Late {
     late_after(shim, Duration::from_secs(at), 0, result)
@@ -93,7 +93,7 @@ impl Late {
         );
     }
 
-    /// Inside a message that comes and does not tell how long it is.
+    /// Inside a message whose length is not known yet.
     #[track_caller]
     fn says_open(self, of: Header, moved: usize) {
         let it = self.0;
@@ -106,7 +106,7 @@ impl Late {
         assert!(it.to_string().contains(&text), "{it}");
     }
 
-    /// Inside a message that leaves.
+    /// Inside a message that is being sent.
     #[track_caller]
     fn says_taken(self, of: Header) {
         let it = self.0;

@@ -36,7 +36,7 @@ fn within<S: Shim>(deadlines: Deadlines, mode: Mode, peer: Peer) -> Fixture<S> {
     }
 }
 
-/// What the driver of second `salt` says.
+/// The driver's bytes in the second `salt`.
 fn reply(salt: f64) -> Vec<u8> {
     forceready(&answer(3, salt, b"{}"))
 }
@@ -59,7 +59,7 @@ impl<S: Shim> Fixture<S> {
         assert_eq!(self.forces, expected.forces.as_slice());
     }
 
-    /// EXIT leaves and the driver closes; in all, the server has said this.
+    /// EXIT is sent and the driver closes; the server has sent this in all.
     #[track_caller]
     fn ends_well(mut self, said: &[&[u8]]) {
         assert_eq!(self.shim.run(self.server.exit()), Ok(()));
@@ -90,7 +90,7 @@ fn the_first_answer_does_not_come<S: Shim>() {
     }
 }
 
-/// Even then something else can be said.
+/// Even then another message can be sent.
 fn the_first_answer_never_comes<S: Shim>() {
     let mut it = fixture::<S>(Mode::Consolidated, Peer::default().closes(12));
     let result = it.shim.run(it.server.status());
@@ -134,7 +134,7 @@ fn forces_do_not_come<S: Shim>() {
     it.ends_well(&[STATUS, &request(), &request()]);
 }
 
-/// From positions to the last byte of the forces, whatever is said in between.
+/// From positions to the last byte of the forces, whatever is sent in between.
 fn forces_do_not_come_after_havedata<S: Shim>() {
     for (mode, ahead) in [(Mode::Classic, STATUS), (Mode::Strict, &b""[..])] {
         let peer = Peer::default().sends(1, READY).sends(40, HAVEDATA);
@@ -151,7 +151,8 @@ fn forces_do_not_come_after_havedata<S: Shim>() {
     }
 }
 
-/// The forces have their time from the positions on, even if they are asked for by another call and much later.
+/// The forces have their time from the positions on, even if they are asked for by another call and
+/// much later.
 fn forces_do_not_come_after_positions<S: Shim>() {
     for mode in [Mode::Classic, Mode::Consolidated] {
         let peer = Peer::default().sends(1, READY);
@@ -171,7 +172,7 @@ fn forces_do_not_come_after_positions<S: Shim>() {
     }
 }
 
-/// A driver that is waited for no longer is told so.
+/// A driver that is given up is sent EXIT.
 fn forces_never_come<S: Shim>() {
     let peer = Peer::default().sends(1, READY).closes(64);
     let mut it = fixture::<S>(Mode::Consolidated, peer);
@@ -208,7 +209,7 @@ fn forces_stop<S: Shim>() {
     }
 }
 
-/// A driver that is given up in the middle of its answer can still be told EXIT.
+/// A driver that is given up in the middle of its answer can still be sent EXIT.
 fn forces_stop_for_ever<S: Shim>() {
     let peer = Peer::default()
         .sends(1, READY)
@@ -224,7 +225,7 @@ fn forces_stop_for_ever<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
-/// What it still sends then is no message that anyone waits for.
+/// Its later bytes are not a message that anyone waits for.
 fn it_goes_on_and_does_not_close<S: Shim>() {
     let whole = reply(1.0);
     let peer = Peer::default().sends(1, READY).sends(30, &whole[..100]);
@@ -237,11 +238,11 @@ fn it_goes_on_and_does_not_close<S: Shim>() {
     assert_eq!(it.shim.run(it.server.exit()), Ok(()));
 }
 
-/// Extras of a batch tell of themselves alone, those that have no room too.
+/// Extras of a batch report their own lengths only, also those that don't fit.
 fn extras_of_a_batch_stop<S: Shim>() {
     let answers = [answer(3, 1.0, b"0123456789"), answer(3, 2.0, b"abcdef")];
     let whole = forceready_batch(&answers);
-    // Behind the virials come 4 + 10 and 4 + 6 bytes; the first length is told with them.
+    // After the virials come 4 + 10 and 4 + 6 bytes; the first length is read with them.
     let first = whole.len() - 24;
     for cut in [
         first - 30,
@@ -297,13 +298,13 @@ fn forces_dribble<S: Shim>() {
         }
         let expected = answer(3, 1.0, b"{}");
         assert_eq!(it.forces, expected.forces.as_slice());
-        // There has to be some time left for EXIT.
+        // Some time must remain for EXIT.
         it.shim.pass(89 - it.shim.now().as_secs());
         it.ends_well(&[STATUS, &request()]);
     }
 }
 
-/// The answer to the STATUS behind GETFORCE, after an hour in which we had other things to do.
+/// The answer to the STATUS after GETFORCE, an hour after the last call.
 fn it_is_not_ready_again<S: Shim>() {
     let peer = Peer::default().sends(1, READY).sends(2, reply(1.0));
     let peer = peer.sends(3608, READY).sends(3611, reply(2.0));
@@ -333,7 +334,7 @@ fn it_does_not_close<S: Shim>() {
         Awaited::Close,
         "waited 5s for the driver to close the connection after EXIT",
     );
-    // Once EXIT has left it is not sent again.
+    // EXIT is not sent again.
     it.ends_well(&[STATUS]);
 }
 
@@ -363,7 +364,7 @@ fn positions_are_never_taken<S: Shim>() {
     );
 }
 
-/// What has arrived is never late, however long nobody looked.
+/// Bytes that have arrived are never late, however long nobody read.
 fn forces_that_came_while_nobody_looked<S: Shim>() {
     let peer = Peer::default().sends(1, READY).sends(500, reply(1.0));
     let peer = peer.sends(500, READY).closes(2100);
@@ -382,7 +383,7 @@ fn forces_that_came_while_nobody_looked<S: Shim>() {
     assert_eq!(it.shim.now().as_secs(), 1001);
 }
 
-/// A call made again has its full limit, however late it is made.
+/// A call made again has its full limit, at any later time.
 fn forces_are_waited_for_again_much_later<S: Shim>() {
     let peer = Peer::default().sends(1, READY);
     let peer = peer.sends(1100, reply(1.0)).sends(1100, READY).closes(1102);

@@ -1,4 +1,5 @@
-//! A peer that plays by a timetable, behind each of the shims, on a clock that moves only when someone waits.
+//! A peer with a timetable, at the other end of each shim, on a clock that moves only when someone
+//! waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,18 +18,18 @@ use smoltcp::time::Instant;
 use crate::common::fake::Failure;
 use crate::common::network::{Host, Hosts};
 
-/// What the peer does and when, in seconds.
+/// The peer's acts and their times, in seconds.
 #[derive(Clone, Default)]
 pub struct Peer {
     /// Sends this.
     pub sends: VecDeque<(u64, Vec<u8>)>,
     /// Closes its side.
     pub closes: Option<u64>,
-    /// Until then, takes no more than its buffers hold.
+    /// Until then, takes at most what its buffers hold.
     pub deaf: u64,
 }
 
-/// What its buffers hold: some of a message of a few atoms.
+/// The size of its buffers: part of a message of a few atoms.
 const BUFFERS: usize = 60;
 
 impl Peer {
@@ -37,7 +38,7 @@ impl Peer {
         self
     }
 
-    /// Sends these a byte a second.
+    /// Sends these bytes, one a second.
     pub fn dribbles(mut self, from: u64, bytes: &[u8]) -> Self {
         for (at, byte) in (from..).zip(bytes) {
             self = self.sends(at, [*byte]);
@@ -64,7 +65,7 @@ impl Peer {
         times.filter(|at| *at > now).min()
     }
 
-    /// What has come of it by now and was not taken yet, and whether that is its end.
+    /// The bytes that have come by now and were not taken yet, and whether the end follows them.
     fn read(&mut self, now: Duration, buffer: &mut [u8]) -> Option<usize> {
         let by_now = |at: u64| Duration::from_secs(at) <= now;
         match self.sends.front_mut() {
@@ -81,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// What it takes now, having taken so much.
+    /// How much it takes now, after it has taken this much.
     fn room(&self, now: Duration, taken: usize) -> usize {
         if now < Duration::from_secs(self.deaf) {
             BUFFERS.saturating_sub(taken)
@@ -107,13 +108,13 @@ pub trait Shim {
 
     fn now(&self) -> Duration;
 
-    /// We do something else for so many seconds.
+    /// Our side does something else for this many seconds.
     fn pass(&mut self, seconds: u64);
 
-    /// Carries an exchange through.
+    /// Runs an exchange to its end.
     fn run<X: Exchange>(&mut self, exchange: X) -> Result<X::Output, TimedOut>;
 
-    /// All that the peer has heard.
+    /// All that the peer has received.
     fn said(&mut self) -> Vec<u8>;
 }
 
@@ -236,7 +237,7 @@ impl Shim for Blocking {
     }
 }
 
-/// The same stream for futures; they are dropped after each wait, and made again.
+/// The same stream for futures; they are dropped after each wait and made again.
 struct Slow(Stream);
 
 impl embedded_io_async::ErrorType for Slow {

@@ -1,5 +1,5 @@
-//! Connections that are watched over: their errors pass, and what they keep for themselves runs into a deadline too; and
-//! the watch by hand.
+//! Connections that are watched over: their errors pass, and what they keep for themselves runs
+//! into a deadline too; and the watch by hand.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -61,7 +61,7 @@ impl embedded_io::Write for Failing {
     }
 }
 
-/// What comes of the first STATUS over it, on a clock of which each look takes a second.
+/// The result of the first STATUS over it, with a clock that advances a second at each reading.
 fn status(call: Call, kind: ErrorKind) -> Error<Failure> {
     let seconds = Cell::new(0);
     let clock = || {
@@ -184,7 +184,7 @@ impl embedded_io_async::Write for Flood<'_> {
     }
 }
 
-/// Bytes that never stop coming are taken for as long again after the limit, and not for ever.
+/// Bytes that never stop coming are taken for as long again after the limit, and no longer.
 #[test]
 fn a_flood_ends() {
     let limit = Duration::from_secs(5);
@@ -310,7 +310,8 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
 }
 
-/// The first flush of a run has the deadline of a message too: READY of the run before is still kept.
+/// The first flush of a run has the deadline of a message too: READY of the run before is still
+/// kept.
 #[test]
 fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -336,7 +337,7 @@ fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     }
 }
 
-/// Of two deadlines that pass at the same moment the message's is told: the nearer cause.
+/// Of two deadlines that pass at the same moment the message's is reported: it is the nearer cause.
 #[test]
 fn two_deadlines_at_once() {
     let limit = Duration::from_secs(7);
@@ -389,7 +390,7 @@ fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
     let result = blocking::run(&mut silent, driver.receive(&mut positions));
     assert_eq!(late(result.map(drop)), Awaited::Command);
 
-    // EXIT was to leave and has not, and the caller asks for forces.
+    // EXIT could not be sent, and the caller asks for forces.
     time.set(Duration::ZERO);
     let mut server = Server::new();
     pour(server.status(), &mut &READY[..]).0.unwrap();

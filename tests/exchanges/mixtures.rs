@@ -1,8 +1,8 @@
-//! Numbers of two requests never meet in one message, and forces never answer other positions than those they
-//! came from.
+//! Numbers of two requests never meet in one message, and forces never answer other positions than
+//! those they came from.
 //!
-//! Each test is a mixture that an earlier version made. They use nothing but the machines and arrays, so that they can
-//! be run against that version.
+//! Each test is a mixture that an earlier version made. They use nothing but the machines and
+//! arrays, so that they can be run against that version.
 
 use forcewire::{Cell, Driver, Header, Initialize, Mode, ProtocolError, Quantity, Request, Server};
 
@@ -189,7 +189,8 @@ fn nan_in_a_reply_that_is_made_anew_after_its_first_byte() {
 
 #[test]
 fn a_reply_begun_with_some_forces_is_not_continued_with_others() {
-    // Of 3 atoms all is in the machine when the first byte leaves; 100 leave from their array.
+    // With 3 atoms all is in the machine when the first byte is sent; 100 are sent from their
+    // array.
     for natoms in [3, 100] {
         let (a, b) = (answer(natoms, 1.0, b"{}"), answer(natoms, 2.0, b"{}"));
         let message = forceready(&a);
@@ -215,7 +216,7 @@ fn a_reply_begun_with_some_forces_is_not_continued_with_others() {
 
 // ---- a server's ----
 
-/// What a ready driver sends for an evaluation, and bytes of both sides together.
+/// The messages of a ready driver for an evaluation, and the bytes of both sides together.
 fn evaluation(mode: Mode, answer: &Answer) -> (Vec<u8>, usize) {
     let (sent, answer) = (posdata(&water()).len() + GETFORCE.len(), forceready(answer));
     match mode {
@@ -362,7 +363,7 @@ fn evaluate_for_another_replica_in_the_middle_of_init() {
     }
 }
 
-/// A longer buffer would be said to hold extras that had been dropped before it was there.
+/// A longer buffer would claim to hold extras that were dropped earlier.
 #[test]
 fn extras_in_a_buffer_that_grows() {
     let answer = answer(3, 1.0, br#"{"dipole":[1.0,2.0,3.0]}"#);
@@ -386,7 +387,7 @@ fn extras_in_a_buffer_that_grows() {
     }
 }
 
-/// What INIT has told the driver belongs to the positions that come after it.
+/// The content of INIT belongs to the positions that come after it.
 #[test]
 fn positions_after_the_init_of_another_replica() {
     let text = b"model A";

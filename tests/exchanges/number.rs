@@ -42,7 +42,7 @@ pub fn blank<T: Number>(natoms: usize) -> Vec<[T; 3]> {
     vec![[T::BLANK; 3]; natoms]
 }
 
-/// Numbers from number `first` on, each another one, none of them short in binary.
+/// Numbers from number `first` on; none occurs twice, and none is short in binary.
 pub fn numbers<T: Number>(first: usize, natoms: usize) -> Vec<[T; 3]> {
     let number = |i: usize| T::from_f64(((first + i) as f64 + 0.5) / 7.0);
     let atom = |i: usize| [number(3 * i), number(3 * i + 1), number(3 * i + 2)];

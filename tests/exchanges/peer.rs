@@ -24,7 +24,7 @@ pub struct Peer {
     pub exited: bool,
 }
 
-/// What this driver computes for a structure that it is sent after INIT of this replica.
+/// This driver's answer to a structure that is sent after INIT of this replica.
 pub fn computes(replica: i32, h: &[f64; 9], positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -61,7 +61,7 @@ impl Peer {
         }
     }
 
-    /// Whether INIT, or what leaves in the same write, has come in part.
+    /// Whether INIT, or another message of the same write, has come in part.
     pub fn is_in_init(&self) -> bool {
         self.inbox.starts_with(b"I") || self.last.starts_with(b"INIT")
     }
@@ -164,7 +164,8 @@ impl Peer {
         self.outbox.extend(bytes);
     }
 
-    /// Moves at most this many bytes, in both directions together; None if the exchange has not ended by then.
+    /// Moves at most this many bytes, in both directions together; None if the exchange has not
+    /// ended by then.
     pub fn serves<X: Exchange>(
         &mut self,
         exchange: &mut X,

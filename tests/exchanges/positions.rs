@@ -8,7 +8,8 @@ use crate::number::{Number, blank, converted, for_both_types, memory, numbers};
 /// Structures of a message, and atoms of each.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
-/// Where POSDATA of one structure has its positions, and where that of a batch has its second cell.
+/// The offset of the positions in POSDATA of one structure, and of the second cell in that of a
+/// batch.
 const POSITIONS: usize = 160;
 const SECOND_CELL: usize = 160;
 
@@ -159,7 +160,8 @@ impl<T: Number> Stopped<T> {
         self.completes_in(&mut arrays);
     }
 
-    /// Made anew with these arrays, the exchange completes if they hold what has come, and changes nothing if not.
+    /// Made anew with these arrays, the exchange completes if they hold what has come, and changes
+    /// nothing if not.
     #[track_caller]
     fn meets(&mut self, mut arrays: Arrays<T>) {
         if self.is_held_by(&arrays) {
@@ -359,7 +361,8 @@ fn positions_do_not_go_on_after_one_number_was_changed() {
             let (cells, bytes) = stopped.delivered();
             let (last, numbers) = (bytes.div_ceil(size_of::<T>()), 3 * stopped.total());
             let (size, cut) = ((stopped.structures, stopped.natoms), stopped.cut);
-            // The first one, the last one that has come, and the one after it, which may be changed.
+            // The first one, the last one that has come, and the one after it, which may be
+            // changed.
             for number in [Some(0), last.checked_sub(1), Some(last)] {
                 let Some(number) = number.filter(|number| *number < numbers) else {
                     continue;
@@ -441,7 +444,7 @@ fn a_reset_forgets_positions_that_had_begun() {
     for_both_types!(check);
 }
 
-/// An error that left the driver as it was hides no end of the stream.
+/// An error that left the driver as it was does not hide an end of the stream.
 #[test]
 fn the_stream_ends_after_an_exchange_was_refused() {
     at_each_byte::<f64>(|mut stopped| {

@@ -5,8 +5,8 @@ use forcewire::{Driver, Evaluation, Event, Header, Initialize, ProtocolError, Qu
 use crate::common::*;
 use crate::number::{Number, converted, for_both_types, numbers};
 
-/// Structures of a reply, and atoms of each. A reply to few atoms is in the machine when its first byte leaves; of one
-/// to many, some are in the caller's array.
+/// Structures of a reply, and atoms of each. A reply with few atoms is in the machine when its
+/// first byte is sent; of one with many, some are in the caller's array.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
 /// What is replied.
@@ -51,7 +51,7 @@ impl<T: Number> Values<T> {
     }
 }
 
-/// What the server sends before a reply leaves.
+/// The server's messages before a reply is sent.
 #[derive(Clone, Copy, PartialEq)]
 enum Asks {
     /// STATUS and GETFORCE.
@@ -64,7 +64,7 @@ struct Stopped<T> {
     driver: Driver,
     size: (usize, usize),
     values: Values<T>,
-    /// What the server has yet to send.
+    /// The messages that the server has not sent yet.
     inbox: Vec<u8>,
     sent: Vec<u8>,
     /// The answer to STATUS.
@@ -115,12 +115,12 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// Bytes of FORCEREADY that have left.
+    /// Bytes of FORCEREADY that were sent.
     fn left(&self) -> usize {
         self.sent.len().saturating_sub(self.before.len())
     }
 
-    /// All of it has left, and the exchange has not ended.
+    /// All of it was sent, and the exchange has not ended.
     fn complete(&self) -> bool {
         self.left() == self.values.message().len()
     }
@@ -155,7 +155,7 @@ impl<T: Number> Stopped<T> {
         self.completes_with(&values);
     }
 
-    /// The error of a reply that can't go on from here; None if there is no reason for one.
+    /// The error of a reply that can't go on from here; `None` if it can.
     fn unfinished(&self) -> Option<ProtocolError> {
         match self.left() {
             0 => None,
@@ -164,7 +164,8 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// Made anew with these values, the reply completes if none of it has left, and changes nothing if some has.
+    /// Made anew with these values, the reply completes if none of it was sent, and changes nothing
+    /// otherwise.
     #[track_caller]
     fn meets<U: Number>(&mut self, values: &Values<U>) {
         let Some(error) = self.unfinished() else {
@@ -317,7 +318,7 @@ fn a_reply_does_not_go_on_with_numbers_of_another_type() {
     for_both_types!(check);
 }
 
-/// What has not left can be corrected, and what leaves is looked at again.
+/// Numbers that were not sent can be corrected, and those that are sent are checked again.
 #[test]
 fn nan_in_a_reply_that_is_made_anew_never_leaves() {
     fn check<T: Number>() {

@@ -1,6 +1,7 @@
 //! A server's exchanges that stopped at every byte of a conversation.
 //!
-//! The driver's answer follows from every number that it is sent, so whatever is right came from one request.
+//! The driver's answer follows from every number that it is sent, so whatever is right came from
+//! one request.
 
 use forcewire::{
     Awaited, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status,
@@ -10,7 +11,8 @@ use crate::common::Answer;
 use crate::number::{Number, blank, converted, for_both_types, numbers};
 use crate::peer::{Peer, computes};
 
-/// A conversation: how the server speaks, whether the driver asks for INIT, structures, atoms, bytes of INIT's text.
+/// A conversation: how the server speaks, whether the driver asks for INIT, structures, atoms,
+/// bytes of INIT's text.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     mode: Mode,
@@ -30,7 +32,8 @@ const fn case(mode: Mode, initialize: bool, natoms: usize) -> Case {
     }
 }
 
-/// Few atoms leave the array at once, more than 25 are sent from where they are, more than 32 come in two pieces.
+/// Few atoms are sent in one piece, more than 25 from where they are, and more than 32 come in two
+/// pieces.
 const CASES: [Case; 8] = [
     case(Mode::Classic, false, 3),
     case(Mode::Classic, true, 26),
@@ -84,7 +87,7 @@ impl<T: Number> Asked<T> {
             .init(&self.text)
     }
 
-    /// What the driver answers.
+    /// The driver's answers.
     fn truth(&self, case: Case) -> Vec<Answer> {
         let replica = if case.initialize { 7 } else { 0 };
         let natoms = self.positions.len() / self.cells.len();
@@ -143,7 +146,7 @@ struct Stopped<T> {
     peer: Peer,
     asked: Asked<T>,
     arrays: Arrays<T>,
-    /// What is in the middle of leaving, if the rest of it is still in the caller's arrays.
+    /// The message that is being sent, if the rest of it is still in the caller's arrays.
     needed: Option<Header>,
 }
 
@@ -402,7 +405,7 @@ fn an_evaluation_does_not_go_on_after_one_number_was_changed() {
                 let mut arrays = stopped.arrays.clone();
                 stopped.evaluates(&changed, &mut arrays)
             });
-            // The answer is the other request's, to be taken by whoever wants it.
+            // The answer belongs to the other request, and can still be taken.
             if stopped.needed.is_none() {
                 let answer = stopped.takes(&mut arrays).unwrap();
                 let truth = stopped.asked.truth(stopped.case);
@@ -467,13 +470,13 @@ fn an_evaluation_does_not_go_on_with_numbers_of_another_type() {
     for_both_types!(check);
 }
 
-/// What has not left can be corrected, and what leaves is looked at again.
+/// Numbers that were not sent can be corrected, and those that are sent are checked again.
 #[test]
 fn nan_in_a_request_that_is_made_anew_never_leaves() {
     fn check<T: Number>() {
         at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
             if stopped.moved > 0 && stopped.needed.is_none() && stopped.peer.is_in_init() {
-                // INIT goes on, and positions are looked at after it.
+                // INIT goes on, and positions are checked after it.
                 return stopped.completes();
             }
             let mut wrong = stopped.asked.clone();
@@ -608,12 +611,14 @@ fn get_forces_takes_what_evaluate_has_begun() {
     for_both_types!(check);
 }
 
-/// Whatever was begun, `discard` makes room for another request, unless the rest of it is in an array.
+/// Whatever was begun, `discard` makes room for another request, unless the rest of it is in an
+/// array.
 #[test]
 fn discard_drops_what_evaluate_has_begun() {
     fn check<T: Number>() {
         at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
-            // The rest of the positions is in the caller's array. INIT goes on as if nothing had been called.
+            // The rest of the positions is in the caller's array. INIT goes on as if nothing had
+            // been called.
             if stopped.needed == Some(Header::PosData) {
                 let unfinished = ProtocolError::Unfinished(Header::PosData);
                 stopped.refuses(unfinished, Stopped::discards);

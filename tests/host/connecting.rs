@@ -153,7 +153,8 @@ fn mio_connect(address: &Address) -> std::io::Result<rustix::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// Reset as soon as it was made, as by a server that has enough drivers: the first message says so.
+/// Reset as soon as it was made, as by a server that has enough drivers: the first message reports
+/// it.
 #[test]
 fn a_server_that_drops_its_driver_at_once_is_there() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -171,7 +172,7 @@ fn a_server_that_drops_its_driver_at_once_is_there() {
         let mut stream = connect_with(&address, once, |_, _| {}).unwrap();
         match blocking::run(&mut stream, Driver::new().receive(&mut [[0.0; 3]; 1])) {
             Err(Error::Transport(error)) if error.kind() == ErrorKind::ConnectionReset => {}
-            // It came before the socket was looked at.
+            // It came before the socket was read.
             Ok(Event::Closed) => {}
             result => panic!("{result:?}"),
         }
@@ -200,7 +201,7 @@ fn a_symbolic_link_is_not_followed() {
 }
 
 /// A server whose host is switched off: nothing comes from it any more, and nobody has closed the
-/// connection. Only its silence tells, and a server that computes is silent too.
+/// connection. Only its silence shows that, and a server that computes is silent too.
 #[test]
 fn a_server_whose_host_is_gone_is_given_up() {
     if inside("connecting::a_server_whose_host_is_gone_is_given_up", "") {

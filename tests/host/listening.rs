@@ -79,7 +79,7 @@ fn a_link_local_address() {
     if inside("listening::a_link_local_address", setup) {
         let bound = is_reached("[fe80::7%lo]:31415");
         assert_eq!(bound.to_string(), "[fe80::7%1]:31415");
-        // What a server prints is an address that a driver takes.
+        // A server prints an address that a driver accepts.
         is_reached(&bound.to_string());
     }
 }

@@ -25,7 +25,7 @@ fn of_servers_that_start_at_once_one_listens() {
     let path = directory.path().join("ipi_race");
     let address = Address::Unix(path.clone());
     for round in 0..starts() / SERVERS {
-        // What a killed server left, in some rounds.
+        // The file of a killed server, in some rounds.
         if round % 8 == 0 {
             drop(UnixListener::bind(&path).unwrap());
         }
@@ -79,7 +79,7 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).unwrap().next().is_none()
 }
 
-/// A lock file that a killed server left is no lock.
+/// The lock file of a killed server does not lock.
 #[test]
 fn a_lock_file_without_a_server_is_taken_over() {
     let directory = tempfile::tempdir().unwrap();

@@ -56,8 +56,8 @@ const EVALUATION: Evaluation = Evaluation {
     virial: Virial([[0.0; 3]; 3]),
 };
 
-/// What has been taken of an array is the stream's: a caller that changes it after a time-out
-/// changes nothing of the reply.
+/// A stream owns what it has taken of an array: a caller that changes it after a time-out does not
+/// change the reply.
 #[test]
 fn a_reply_that_is_stuck_keeps_its_numbers() {
     for polls in [false, true] {
@@ -118,7 +118,7 @@ fn a_socket_that_does_not_block_is_waited_for() {
     }
 }
 
-/// What this thread has had of a CPU.
+/// The CPU time of this thread.
 fn computed() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let nanoseconds = text.split(' ').next().unwrap();

@@ -14,7 +14,8 @@ from elftools.common.utils import struct_parse
 from elftools.construct import ULInt32
 from elftools.elf.elffile import ELFFile
 
-# Relocations of branches, which take no address; and of what is none of the program's (or paired with another).
+# Relocations of branches, which take no address; and of what does not belong to the program (or is
+# paired with another).
 BRANCH = re.compile(r"R_ARM_THM_(CALL|JUMP\d+)|R_RISCV_(CALL|CALL_PLT|JAL|BRANCH|RVC_\w+)")
 OTHER = re.compile(r"R_RISCV_(RELAX|ALIGN|PCREL_LO12_[IS])|R_ARM_NONE")
 
@@ -33,7 +34,8 @@ class Function:
         self.name, self.address = name, address
         self.names = {name}
         self.size = self.last = 0
-        # By the compiler's word, and what the code lowers the stack pointer by; None if that has no bound.
+        # By the compiler's word, and what the code lowers the stack pointer by; None if that has no
+        # bound.
         self.stack = None
         self.lowered = 0
         self.calls = set()
@@ -135,7 +137,8 @@ class Image:
         """Where direct calls go, and which functions' addresses are taken."""
         self.taken = set()
         self.branches = {}
-        # Addresses that are used, by where; the places in functions that tables of jumps name, by where.
+        # Addresses that are used, by where; the places in functions that tables of jumps name, by
+        # where.
         self.uses, self.tables = {}, {}
         # auipc and jalr: one call, of which the first has the relocation.
         self.pairs = set()
@@ -202,7 +205,8 @@ class Image:
                 read(function, name, operands)
             function.last = address
         for function in self.functions.values():
-            # Assembly, and crates that came compiled, have no size: what it lowers the stack pointer by, on whichever path.
+            # Assembly, and crates that came compiled, have no size: what it lowers the stack
+            # pointer by, on whichever path.
             if function.stack is None:
                 if function.lowered is None:
                     raise Unsound(f"{self.path}: nothing bounds the stack of {short(function)}")
@@ -226,7 +230,7 @@ class Image:
             if target:
                 self._call(function, int(target[1], 16), name == "bl")
             elif not (name.startswith("bx") and operands == "lr"):
-                # Jump tables are no bx: the compiler makes them of tbb, tbh and moves to pc.
+                # Jump tables don't use bx: the compiler makes them of tbb, tbh and moves to pc.
                 function.indirect = True
         elif name.startswith("push") or name.startswith("stmdb") and operands.startswith("sp!"):
             self._lower(function, 4 * registers(operands))
@@ -234,7 +238,7 @@ class Image:
             by = re.search(r"#(\d+)$", operands)
             self._lower(function, int(by[1]) if by else None)
         elif re.match(r"(mov|add)\w*\s+sp, r\d|msr", f"{name} {operands}") or "[sp, #-" in operands and "]!" in operands:
-            # A frame pointer's way back is fine where the compiler has told the size.
+            # Restoring from a frame pointer is fine if the compiler has given the size.
             self._lower(function, None)
 
     def table(self, address):

@@ -14,8 +14,8 @@ from image import Unsound
 
 KINDS = ["protocol", "memory", "arithmetic", "Storage", "demo"]
 
-# The compiler's routines, with whatever was inlined into them. Arithmetic is floating point, and what else a CPU does not
-# have, in software.
+# The compiler's routines, with whatever was inlined into them. Arithmetic is floating point, and
+# what else a CPU does not have, in software.
 ROUTINES = [
     ("memory", re.compile(r"(__aeabi_)?(mem(cpy|move|set|clr|cmp)\d?|bcmp)|compiler_builtins::mem::.*")),
     ("arithmetic", re.compile(r"__\w+|f(max|min)imum_num|<?(compiler_builtins|libm)::.*")),

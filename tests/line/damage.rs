@@ -6,8 +6,8 @@ use forcewire::line::{Fault, Role, State};
 
 use crate::world::*;
 
-/// Both ends are to know by then. The limit of a frame or a probe is a second, and an opening that
-/// was lost is made again after one.
+/// Both ends are to know by then. The limit of a frame or a probe is a second, and a lost OPEN is
+/// sent again after one.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The conversation without damage: what was sent to the board and to the host.
@@ -23,8 +23,8 @@ fn recorded() -> [(Role, Vec<u8>); 2] {
     ]
 }
 
-/// Runs the conversation with damage at every place. Data that are read are looked at in
-/// `Program::run`. Damage to data must be an error at the end that reads it.
+/// Runs the conversation with damage at every place. Received data are checked in `Program::run`.
+/// Damage to data must be an error at the end that reads it.
 fn damaged_everywhere(damages: &[Damage]) {
     for (to, sent) in recorded() {
         // OPEN or OPENED, data, CLOSE from the board; to the board the host's CLOSE comes first.
@@ -70,7 +70,7 @@ fn is_silent(states: [State; 2]) -> bool {
     states.contains(&State::Failed(Fault::Silent))
 }
 
-/// A second end after the last frame is no damage to data.
+/// A second end after the last frame does not damage data.
 fn is_after_the_last(damage: Damage, is_last_byte: bool) -> bool {
     is_last_byte && matches!(damage, Damage::Doubled | Damage::Inserted(0))
 }

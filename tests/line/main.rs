@@ -7,6 +7,7 @@ mod common;
 mod example;
 
 mod damage;
+mod kept_alive;
 mod quiet;
 mod restarts;
 mod stream;

@@ -113,7 +113,7 @@ fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Asks whoever connects once, and leaves.
+/// Asks the first driver that connects once, and leaves.
 fn ask(peer: TcpStream, force: f64) {
     let mut socket = Stream::from_tcp(peer, Deadlines::default()).unwrap();
     let mut server = Server::new();
@@ -180,7 +180,7 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
         let mut peer = opened;
         io::Write::write_all(&mut peer, STATUS).unwrap();
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
-        // A message in two writes leaves in one piece.
+        // A message in two writes is sent in one piece.
         board.line.write(&READY[..5]).unwrap();
         board.line.write(&READY[5..]).unwrap();
         board.line.flush().unwrap();
@@ -191,6 +191,73 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 0);
     }
+}
+
+/// Servers that follow each other on ports that the system chooses.
+#[test]
+fn a_server_is_found_where_its_file_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("meet");
+    std::fs::write(directory.path().join("one.xyz"), "1\n\nAr 1 0 0\n").unwrap();
+    let mut board = board();
+    let to = format!("meet:{}", file.display());
+    let _bridge = Bridge(bridge(&to, &[&board.device]).spawn().unwrap());
+    for force in [0.5, 0.25] {
+        let mut server = example::evaluate();
+        server.args(["one.xyz", "--units", "bohr", "-a", "127.0.0.1", "--meet"]);
+        server.arg(&file).current_dir(directory.path());
+        let server = server.stdout(Stdio::piped()).spawn().unwrap();
+        board.line.open(PATIENCE).unwrap();
+        let start = Instant::now();
+        let clock = move || start.elapsed();
+        let mut line = blocking::WithDeadlines::new(&mut board.line, Deadlines::default(), clock);
+        serve::<1>(&mut line, &mut Harmonic::<f64>::new(force)).unwrap();
+        board.line.close().unwrap();
+        let output = server.wait_with_output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        let energy = format!("\"energy\":{}", 0.5 * force);
+        assert!(output.status.success() && out.contains(&energy), "{out}");
+    }
+}
+
+/// The lines that a bridge writes to its standard error.
+fn said(bridge: &mut Bridge) -> impl Iterator<Item = String> {
+    let said = BufReader::new(bridge.0.stderr.take().unwrap());
+    said.lines().map(Result::unwrap)
+}
+
+#[test]
+fn a_device_is_of_one_bridge() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut board = board();
+    let _bridge = Bridge::start(&listener, &[&board.device]);
+    board.line.open(PATIENCE).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+
+    let mut second = bridge(&address, &[&board.device]);
+    let mut second = Bridge(second.stderr(Stdio::piped()).spawn().unwrap());
+    let refused = said(&mut second).next().unwrap();
+    assert!(refused.contains("another program uses it"), "{refused}");
+    // The first one goes on.
+    io::Write::write_all(&mut peer, STATUS).unwrap();
+    let mut buffer = [0; 12];
+    assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
+    assert_eq!(buffer, STATUS);
+}
+
+#[test]
+fn a_connection_that_a_board_ends_by_opening_another_has_a_reason() {
+    let listener = listen();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut board = board();
+    let mut bridge = bridge(&address, &[&board.device]);
+    let mut bridge = Bridge(bridge.stderr(Stdio::piped()).spawn().unwrap());
+    for _ in 0..2 {
+        board.line.open(PATIENCE).unwrap();
+    }
+    let reason = said(&mut bridge).next().unwrap();
+    assert!(reason.contains("has started again"), "{reason}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Lines on which nothing is said: idle ones, computing boards, ends that are gone.
+//! Silent lines: idle ones, computing boards, ends that have gone.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use forcewire::line::{Fault, State};
 
 use crate::world::*;
 
-/// An open connection whose programs say nothing until `speaks` is set.
+/// An open connection whose programs send nothing until `speaks` is set.
 fn open() -> World {
     let mut world = World::new(conversation());
     world.speaks = false;
@@ -47,7 +47,7 @@ fn a_board_may_compute_for_a_day_with_a_small_buffer() {
         world.waiting_for_board()
     );
     world.reads = true;
-    // More than a second between two looks at the clock counts as one.
+    // More than a second between two readings of the clock counts as one.
     world.board.elapsed(world.now);
     assert_eq!(states(&world), [State::Open; 2]);
     world.speaks = true;

@@ -6,8 +6,8 @@ use forcewire::line::{Fault, Role, State};
 
 use crate::world::*;
 
-/// Runs the conversation until `bytes` have left an end, then `restarts`; then it is carried
-/// through over connections that the board opens, as firmware does.
+/// Runs the conversation until one end has sent `bytes`, then `restarts`; then runs it to its end
+/// over connections that the board opens, as firmware does.
 fn restarted(from: Role, bytes: usize, restart: impl Fn(&mut World)) {
     let mut world = World::new(conversation());
     world.most = 1;
@@ -65,8 +65,8 @@ fn a_board_that_restarts_drops_what_it_was_sent_before() {
     assert!(world.is_done());
 }
 
-/// A board that restarts may take the answer to its first opening for that to its second, and answer
-/// to data of then.
+/// A board that restarts may take the answer to its first opening for that to its second, and
+/// answer to data of then.
 #[test]
 fn an_answer_to_an_earlier_connection_is_not_data_of_this_one() {
     let mut world = World::new(vec![]);
@@ -81,6 +81,7 @@ fn an_answer_to_an_earlier_connection_is_not_data_of_this_one() {
     world.reads = true;
     world.turn();
     assert_eq!(world.host.state(), State::Opening);
+    assert_eq!(world.host.last_fault(), Some(Fault::Restarted));
     assert_eq!(world.board.data(), b"asked in the first connection");
     world.board.consume(usize::MAX);
     world.board.put(b"answered");
@@ -101,4 +102,10 @@ fn a_host_that_starts_ends_the_connection_of_the_one_before() {
     world.restart_host();
     while world.turn() {}
     assert_eq!(world.board.state(), State::Failed(Fault::Reported));
+    assert_eq!(world.board.last_fault(), Some(Fault::Reported));
+    world.reopen();
+    assert_eq!(world.board.last_fault(), Some(Fault::Reported));
+    while world.turn() {}
+    assert_eq!(world.board.state(), State::Open);
+    assert_eq!(world.board.last_fault(), None);
 }

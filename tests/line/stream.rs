@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
-use forcewire::line::{Fault, Line, LineError};
+use forcewire::line::{Fault, Line, LineError, State};
 use forcewire::potential::Harmonic;
 use forcewire::{Cell, Deadline, Deadlines, Error, Request, Server, blocking, serve};
 
@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of those that leave is changed.
+    /// This byte of the sent ones is changed.
     pub flips: Option<usize>,
     sent: usize,
 }
@@ -62,6 +62,132 @@ impl Write for End {
 
     fn flush(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+/// A UART with an overrun at each read.
+struct Overrun;
+
+impl ErrorType for Overrun {
+    type Error = Failure;
+}
+
+impl Read for Overrun {
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        Err(Failure(ErrorKind::Other))
+    }
+}
+
+impl Write for Overrun {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// The cable is not to blame.
+#[test]
+fn an_error_of_the_stream_is_not_called_damage() {
+    let mut line = Line::board(Overrun, clock());
+    let opened = line.open(SECONDS);
+    assert!(matches!(opened, Err(LineError::Stream(_))), "{opened:?}");
+    assert_eq!(line.framing().state(), State::Failed(Fault::Stream));
+}
+
+/// An end of which this write times out, before anything has left.
+struct Stalls(End, usize);
+
+impl ErrorType for Stalls {
+    type Error = Failure;
+}
+
+impl Read for Stalls {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Stalls {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        match self.1.checked_sub(1) {
+            Some(rest) => self.1 = rest,
+            None => {
+                self.1 = usize::MAX;
+                return Err(Failure(ErrorKind::TimedOut));
+            }
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush()
+    }
+}
+
+/// The first bytes of a host say that an earlier connection is over, the next ones accept.
+#[test]
+fn accepting_is_made_again_after_any_write_that_timed_out() {
+    for write in 0..3 {
+        let (board, host) = pair();
+        let mut board = Line::board(board, clock());
+        let mut host = Line::host(Stalls(host, write), clock());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                board.open(SECONDS).unwrap();
+                board.write_all(b"from the board").unwrap();
+                board.flush().unwrap();
+            });
+            let again = |opened: &Result<(), LineError<Failure>>| matches!(opened, Err(error) if error.kind() == ErrorKind::TimedOut);
+            let mut accepted = host.accept(SECONDS);
+            assert_eq!(again(&accepted), write < 2, "{write}: {accepted:?}");
+            if again(&accepted) {
+                accepted = host.accept(SECONDS);
+            }
+            accepted.unwrap();
+            let mut came = [0; 14];
+            host.read_exact(&mut came).unwrap();
+            assert_eq!(&came, b"from the board", "{write}");
+        });
+    }
+}
+
+/// A stream that always has this to read: nothing at its end, or noise.
+struct Endless(&'static [u8]);
+
+impl ErrorType for Endless {
+    type Error = Failure;
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let n = self.0.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.0[..n]);
+        Ok(n)
+    }
+}
+
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// There is no time-out on such a stream, and there must be an end.
+#[test]
+fn a_call_ends_on_a_stream_that_has_ended_or_never_pauses() {
+    let patience = Duration::from_millis(100);
+    for (bytes, fault) in [(&b""[..], Fault::Gone), (b"noise\0", Fault::Silent)] {
+        let mut board = Line::board(Endless(bytes), clock());
+        assert_eq!(board.open(patience), Err(fault.into()));
+        let mut host = Line::host(Endless(bytes), clock());
+        assert_eq!(host.accept(patience), Err(fault.into()));
     }
 }
 
@@ -322,7 +448,7 @@ mod asynch {
         (board, host, clock)
     }
 
-    /// What a future returns, if it is ready; it is dropped either way.
+    /// The result of a future, if it is ready; it is dropped either way.
     fn once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(future).as_mut().poll(&mut context) {
@@ -331,7 +457,7 @@ mod asynch {
         }
     }
 
-    /// A program whose every future is dropped when it has to wait, and made again.
+    /// A program that drops each future that has to wait, and makes it again.
     struct Program {
         role: Role,
         turn: usize,
@@ -396,6 +522,47 @@ mod asynch {
             }
         }
         assert!(opened && accepted);
+    }
+
+    #[test]
+    fn accepting_may_be_dropped_at_every_await() {
+        let (mut board, mut host, _) = pair();
+        let patience = Duration::from_secs(5);
+        let mut opens = pin!(board.open_async(patience));
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut opened, mut accepted) = (false, false);
+        for _ in 0..10_000 {
+            if !accepted && let Some(result) = once(host.accept_async(patience)) {
+                result.unwrap();
+                accepted = true;
+            }
+            opened = opened || opens.as_mut().poll(&mut context).is_ready();
+        }
+        assert!(opened && accepted);
+    }
+
+    /// Whose data are dropped meanwhile, although the future is dropped too.
+    #[test]
+    fn accepting_another_connection_ends_the_open_one() {
+        let (mut board, mut host, _) = pair();
+        open(&mut board, &mut host);
+        let say = |board: &mut AsyncLine, message: &[u8]| {
+            assert_eq!(once(board.write(message)), Some(Ok(message.len())));
+            while once(board.flush()).is_none() {}
+        };
+        let mut buffer = [0; 9];
+        let mut read = |host: &mut AsyncLine| (0..100).find_map(|_| once(host.read(&mut buffer)));
+        say(&mut board, b"read");
+        assert_eq!(read(&mut host), Some(Ok(4)));
+        say(&mut board, b"dropped");
+        for _ in 0..100 {
+            assert_eq!(once(host.accept_async(Duration::from_secs(5))), None);
+        }
+        say(&mut board, b"after a gap");
+        assert_eq!(read(&mut host), Some(Ok(0)));
+        // CLOSE is what the board finds.
+        let ended = (0..100).find_map(|_| once(board.read(&mut [0; 9])));
+        assert_eq!(ended, Some(Ok(0)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use forcewire::line::{Framing, Role, State};
 
 use crate::common::*;
 
-/// What happens to the byte at a place of a direction.
+/// The fault of a byte at one place of a direction.
 #[derive(Clone, Copy, Debug)]
 pub enum Damage {
     /// This bit of it is flipped.
@@ -16,7 +16,7 @@ pub enum Damage {
     Doubled,
     /// This byte comes before it.
     Inserted(u8),
-    /// It is lost, and so many after it.
+    /// It is lost, with this many after it.
     Burst(usize),
 }
 
@@ -86,7 +86,7 @@ impl Program {
         }
     }
 
-    /// Goes on as far as it can. What it reads must be right.
+    /// Goes on as far as it can. All that it reads must be right.
     fn run(&mut self, framing: &mut Framing, messages: &[Message]) {
         while let Some((sender, message)) = messages.get(self.turn) {
             let rest = &message[self.moved..];
@@ -178,7 +178,7 @@ impl World {
         self.board_program = Program::new(Role::Board);
     }
 
-    /// Moves what can be moved at once. Returns whether something moved.
+    /// Moves what can move without waiting. Returns whether something moved.
     pub fn turn(&mut self) -> bool {
         if self.host.state() == State::Opening {
             self.host.accept(self.now);

@@ -1,6 +1,6 @@
-//! Cells without a volume and left-handed ones. What is sent is refused if a driver could not use it; what comes is
-//! told as it is, because a system without a cell is sent with one of zeros or of anything, and it is the potential
-//! that knows whether it needs a volume.
+//! Cells without a volume and left-handed ones. A cell that a driver could not use is not sent; one
+//! that comes is reported as it is, because a system without a cell is sent with one of zeros or of
+//! anything, and only the potential knows whether it needs a volume.
 
 use forcewire::potential::{Harmonic, IdealGas, LennardJones};
 use forcewire::{
@@ -19,7 +19,7 @@ const FLAT: [[f64; 9]; 6] = [
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
 ];
 
-/// What a driver with this potential makes of two atoms in this cell.
+/// The result of a driver with this potential for two atoms in this cell.
 fn computes(
     h: [f64; 9],
     potential: &mut impl Potential<Real = f64>,
@@ -86,7 +86,7 @@ fn a_left_handed_cell_is_the_same_lattice() {
     }
 }
 
-/// What a server does with a cell that it is to send, and the bytes.
+/// A server's result for a cell that it is asked to send, and the bytes.
 fn sends(cell: Cell) -> (Result<(), ProtocolError>, Vec<u8>) {
     let mut server = Server::new();
     assert!(pour(server.status(), &mut { READY }).0.is_ok());
@@ -118,7 +118,7 @@ fn a_flat_cell_is_not_sent() {
     }
 }
 
-/// Each number below the diagonal, however small; a nought of either sign is none.
+/// Each number below the diagonal, however small; a zero of either sign does not count.
 #[test]
 fn a_cell_with_anything_below_its_diagonal_is_not_sent() {
     for at in [3, 6, 7] {
@@ -127,7 +127,7 @@ fn a_cell_with_anything_below_its_diagonal_is_not_sent() {
             h.as_flattened_mut()[at] = below;
             let told = sends(Cell::from_rows(h)).0;
             assert_eq!(told, Err(ProtocolError::NotUpperTriangular), "{below}");
-            // As the error says: rotate it.
+            // As the error advises: rotate it.
             if below.abs() == 1.0 {
                 let (upper, _) = Cell::from_rows(h).to_upper_triangular().expect("a volume");
                 assert_eq!(sends(upper).0, Ok(()));
@@ -153,7 +153,7 @@ fn a_left_handed_cell_is_sent_as_it_is() {
         let inverse = Cell::orthorhombic([signs[0] / 4.0, signs[1] / 8.0, signs[2] / 16.0]);
         let (h, inverse) = (cell.h().as_flattened(), inverse.h().as_flattened());
         let cell = [reals(h), reals(inverse)].concat();
-        // A zero has a sign, which nobody looks at.
+        // The sign of a zero is ignored.
         let unsigned = |bytes: &[u8]| -> Vec<f64> {
             let (chunks, _) = bytes.as_chunks();
             chunks

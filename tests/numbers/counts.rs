@@ -1,6 +1,7 @@
 //! All 2^32 values of each integer of the protocol but INIT's replica, which may be any.
 //!
-//! A machine is led to the last four bytes before the check, and each value is given to a copy of it.
+//! A machine is led to the last four bytes before the check, and each value is given to a copy of
+//! it.
 
 use forcewire::{Cell, Driver, Event, Exchange, ProtocolError, Request, Server, Step};
 
@@ -10,7 +11,7 @@ use crate::in_parts;
 
 /// Room for atoms in the caller's array, and for bytes of extras.
 const ROOM: usize = 8;
-/// Bytes that the machines take at once of what has no place in the caller's memory.
+/// Bytes that the machines take at once of fields that don't go to the caller's memory.
 const CHUNK: usize = 768;
 
 const STRATA: u32 = 1_000_000 / 6;
@@ -39,7 +40,7 @@ fn edges() -> Vec<i32> {
     edges
 }
 
-/// One value from each of so many equal strata: over all counts and lengths, a million.
+/// One value from each of this many equal strata: over all counts and lengths, a million.
 fn strata(seed: u64) -> impl Iterator<Item = i32> {
     let (mut dice, width) = (Dice::new(seed), (1_u64 << 32) as f64 / f64::from(STRATA));
     (0..STRATA).map(move |stratum| {
@@ -80,7 +81,7 @@ fn give<T: Exchange>(transfer: &mut T, mut bytes: &[u8]) {
 
 // ---- the driver ----
 
-/// A driver that has heard all of this.
+/// A driver that has received all of this.
 fn heard(mut driver: Driver, bytes: &[u8]) -> Driver {
     let mut positions = [[UNTOUCHED; 3]; ROOM];
     let mut cells = [UNTOUCHED_CELL; 2];
@@ -212,7 +213,7 @@ fn before_length_of_init() -> Driver {
 
 // ---- the server ----
 
-/// A server that has asked for the forces on this many atoms and heard all of this.
+/// A server that has asked for the forces on this many atoms and received all of this.
 fn asked(natoms: usize, bytes: &[u8]) -> Server {
     let cell = Cell::orthorhombic([20.0; 3]);
     let positions = vec![[0.5; 3]; natoms];

@@ -64,7 +64,8 @@ const WRONG: &[(&str, Positions, [usize; 4])] = &[
     ("pairs of any `uint32`", any_pairs, [6000; 4]),
 ];
 
-/// Right positions with their bytes reversed, and how many of the structures may be accepted at most.
+/// Right positions with their bytes reversed, and how many of the structures may be accepted at
+/// most.
 const REVERSED: &[(&str, Positions, [usize; 4])] = &[
     (
         "damped oscillators along x, steps 0 to 5999",
@@ -159,7 +160,7 @@ fn the_tables_of_false_alarms_and_misses_are_right() {
     }
 }
 
-/// What stands above the tables.
+/// The heading of the tables.
 const HEADING: &str = "//! Of 6000 structures each (`cargo test --test numbers format`):\n";
 
 /// A table of how many structures `counts`, each in a cubic cell; checks the limits.
@@ -316,7 +317,7 @@ fn part(dice: &mut Dice) -> f64 {
     (dice.next() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Structures of which each coordinate is made by itself.
+/// Structures in which each coordinate is made independently.
 fn coordinates(
     natoms: usize,
     mut dice: Dice,

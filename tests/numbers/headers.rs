@@ -1,5 +1,5 @@
-//! Headers of which one or two bytes are others: refused, unless only the padding has changed, or it is another header
-//! then, of which there are two: EXIT and INIT differ in two letters.
+//! Headers of which one or two bytes are others: refused, unless only the padding has changed, or
+//! it is another header then, of which there are two: EXIT and INIT differ in two letters.
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
@@ -18,7 +18,8 @@ const HEADERS: [&[u8; 12]; 9] = [
     b"FORCEREADY  ",
 ];
 
-/// Which header these bytes are (`src/manual/protocol.md`, section 1): blanks and NULs after the word.
+/// The header that these bytes are (`src/manual/protocol.md`, section 1): blanks and NULs after the
+/// word.
 fn header(bytes: &[u8; 12]) -> Option<usize> {
     HEADERS.iter().position(|header| {
         let pairs = header.iter().zip(bytes);
@@ -28,7 +29,7 @@ fn header(bytes: &[u8; 12]) -> Option<usize> {
     })
 }
 
-/// Tells a driver that is ready what its server has said; what it takes that for.
+/// Passes the server's bytes to a driver that is ready; returns what it takes them for.
 fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::Header::{ForceReady, GetForce, HaveData, NeedInit, PosData, Ready};
 
@@ -56,7 +57,8 @@ fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     at.map(|at| numbers[at])
 }
 
-/// Tells a server that has asked for the status what its driver has said; what it takes that for.
+/// Passes the driver's bytes to a server that has asked for the status; returns what it takes them
+/// for.
 fn server_takes(server: &Server, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::{Header, Status};
 
@@ -151,7 +153,8 @@ fn every_byte_of_every_header_with_every_other_value() {
     assert_eq!(taken, expected);
 }
 
-/// Every pair of bytes of a header, the first with every other value, the second with one in so many.
+/// Every pair of bytes of a header, the first with every other value, the second with a sample of
+/// them.
 fn pairs(machines: &(Driver, Server), was: usize, first: usize, every: u8) -> Taken {
     let mut taken = Taken::default();
     for second in first + 1..12 {

@@ -1,9 +1,9 @@
-//! Every number that a peer can send where a number decides: counts, lengths, headers, numbers that are not finite, and
-//! numbers of another format.
+//! Every number that a peer can send where a number decides: counts, lengths, headers, numbers that
+//! are not finite, and numbers of another format.
 //!
 //! ```text
-//! cargo test --test numbers                                            edges, and a million between them
-//! cargo test --release --test numbers -- --ignored --nocapture        all of them: tests/run numbers
+//! cargo test --test numbers        edges, and a million between them
+//! tests/run numbers                all of them
 //! ```
 
 #[path = "../common/mod.rs"]

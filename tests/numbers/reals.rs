@@ -1,5 +1,5 @@
-//! Numbers that are infinite or NaN, at every place where a number is sent: refused before anyone computes with them,
-//! or passed on to the last bit where the caller allows it.
+//! Numbers that are infinite or NaN, at every place where a number is sent: refused before anyone
+//! computes with them, or passed on to the last bit where the caller allows it.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -13,7 +13,8 @@ use forcewire::{
 
 use crate::common::*;
 
-/// Infinities, and NaN of every kind: quiet and signalling, of both signs, with the smallest and largest payload.
+/// Infinities, and NaN of every kind: quiet and signalling, of both signs, with the smallest and
+/// largest payload.
 const ODD: [f64; 8] = [
     f64::INFINITY,
     f64::NEG_INFINITY,
@@ -38,7 +39,7 @@ const EXTREME: [f64; 6] = [
 /// Systems on both sides of what the scratch holds: 32 atoms.
 const NATOMS: [usize; 5] = [1, 2, 32, 33, 65];
 
-/// A connection on which all that the peer ever says has come already.
+/// A connection on which all bytes of the peer have arrived already.
 struct Recorded<'a> {
     heard: &'a [u8],
     said: Vec<u8>,
@@ -93,7 +94,8 @@ fn real_at(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
     message
 }
 
-/// A whole program hears this; what ended it, and how often its potential was asked before.
+/// A whole program receives this; returns what ended it, and how often its potential was called
+/// before.
 fn serves<T: Real>(heard: &[u8]) -> (Result<(), Error<Infallible>>, usize) {
     let mut socket = Recorded {
         heard,
@@ -118,7 +120,7 @@ fn serves<T: Real>(heard: &[u8]) -> (Result<(), Error<Infallible>>, usize) {
     (result, potential.asked)
 }
 
-// ---- what a driver hears ----
+// ---- what a driver receives ----
 
 fn refused_before_anyone_computes<T: Real>(odd: f64) {
     let error = |quantity| Err(Error::Protocol(ProtocolError::NotFinite(quantity)));
@@ -132,14 +134,15 @@ fn refused_before_anyone_computes<T: Real>(odd: f64) {
             let heard = real_at(&message, 160 + 8 * real, odd);
             assert_eq!(serves::<T>(&heard), (error(Quantity::Positions), 0));
         }
-        // The inverse is not looked at, because of what peers send there.
+        // The inverse is not checked, because of what peers send there.
         for real in 9..18 {
             let heard = real_at(&message, 12 + 8 * real, odd);
             let heard = [&heard, GETFORCE, EXIT].concat();
             assert_eq!(serves::<T>(&heard), (Ok(()), 1));
         }
     }
-    // In either structure of a batch: the number of atoms, two cells with their inverses, two atoms each.
+    // In either structure of a batch: the number of atoms, two cells with their inverses, two atoms
+    // each.
     let announced = init(0, "batch_size:2");
     let message = posdata_batch(&[atoms(2), atoms(2)]);
     for real in 0..36 {
@@ -190,7 +193,8 @@ fn extreme_numbers_are_numbers() {
             assert_eq!(serves::<f64>(&heard), (Ok(()), 1), "{extreme}");
         }
     }
-    // In single precision a position has to fit: the largest that rounds down to `f32::MAX`, and the next one.
+    // In single precision a position has to fit: the largest that rounds down to `f32::MAX`, and
+    // the next one.
     let most = f64::from(f32::MAX) + 2_f64.powi(103);
     for (position, told) in [(most.next_down(), 1), (most, 0), (f64::MAX, 0)] {
         for position in [position, -position] {
@@ -203,9 +207,10 @@ fn extreme_numbers_are_numbers() {
     }
 }
 
-// ---- what a driver is told to say ----
+// ---- what a driver is asked to send ----
 
-/// The answers in which one number is this one: energy, forces, virial of structures of two atoms, and what it is.
+/// The answers in which one number is this one: energy, forces, virial of structures of two atoms,
+/// and what it is.
 fn odd_answers(structures: usize, odd: f64) -> Vec<(Quantity, Vec<Answer>)> {
     let mut all = Vec::new();
     for structure in 0..structures {
@@ -280,7 +285,7 @@ fn what_a_driver_computes_is_refused_before_a_byte_of_it_leaves() {
     }
 }
 
-// ---- what a server is told to send, and hears ----
+// ---- what a server is asked to send, and receives ----
 
 const BOX: Cell = Cell::orthorhombic([20.0; 3]);
 
@@ -314,7 +319,7 @@ fn what_a_server_is_to_send_is_refused_before_a_byte_of_it_leaves() {
     }
 }
 
-/// What a server makes of a reply for this many atoms.
+/// A server's result for a reply with this many atoms.
 fn takes<T: Scalar>(
     server: Server,
     natoms: usize,
@@ -355,7 +360,7 @@ fn what_a_driver_answers_is_refused() {
 
 // ---- where they are allowed ----
 
-/// NaN carries a payload, which some programs use to say where it comes from: it is not changed.
+/// NaN carries a payload, in which some programs note where it comes from: it is not changed.
 #[test]
 fn what_is_allowed_passes_to_the_last_bit() {
     let bits = |reals: &[f64]| reals.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -402,7 +407,8 @@ fn what_is_allowed_passes_to_the_last_bit() {
                 bits(forces.as_flattened()),
                 bits(answers[0].forces.as_flattened())
             );
-            // A virial is made symmetric, which is arithmetic: what was not finite in it is not so afterwards.
+            // A virial is made symmetric, which is arithmetic: what was not finite in it is not so
+            // afterwards.
             let finite = |virial: &Virial| virial.is_finite();
             assert_eq!(finite(&told.evaluation.virial), finite(&evaluation.virial));
         }

@@ -17,7 +17,7 @@ const ARGON: [&str; 6] = [
     "shifted",
 ];
 
-/// Starts the script, and the driver that `address` makes of what it says.
+/// Starts the script, and the driver that `address` makes from its output.
 fn serve(argument: &str, init: &str, address: impl Fn(&mut Command, &str)) {
     let directory = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/ase_server.py");

@@ -1,7 +1,7 @@
-//! Real drivers, asked by the pool. What each is and needs stands in `table.rs`.
+//! Real drivers, asked by the pool. `table.rs` has what each is and needs.
 //!
-//! Their energies, forces and virials must be those that the same program gave i-PI (`drivers/reference.json`), and
-//! forces and virials must be what differences of the energies say.
+//! Their energies, forces and virials must be those that the same program gave i-PI
+//! (`drivers/reference.json`), and forces and virials must be differences of the energies.
 
 use std::fs;
 use std::path::Path;
@@ -78,7 +78,8 @@ fn agrees(key: &str, transport: Transport) {
     }
 }
 
-/// Both write in pieces and leave Nagle's algorithm on: 40 ms, if what they write is not acknowledged at once.
+/// Both write in pieces and leave Nagle's algorithm on: 40 ms, if a piece is not acknowledged at
+/// once.
 fn takes_less_than_a_millisecond(driver: Driver) {
     let start = &recorded(&driver)[0].job;
     for mode in [Mode::Classic, Mode::Consolidated] {
@@ -87,7 +88,8 @@ fn takes_less_than_a_millisecond(driver: Driver) {
         let answers = session.evaluate(jobs.collect());
         let mut times: Vec<_> = answers.iter().map(|answer| answer.took).collect();
         times.sort();
-        // Other tests run at the same time and lengthen most of them; a delayed acknowledgement, all.
+        // Other tests run at the same time and lengthen most of them; a delayed acknowledgement,
+        // all.
         let time = times[times.len() / 10];
         report(&session.what, 1, time);
         assert!(
@@ -140,7 +142,7 @@ impl Session {
             .unwrap_or_else(|why| panic!("{}: {why}; it said:\n{}", self.what, self.process.log()))
     }
 
-    /// What was recorded comes once more.
+    /// The answers equal the recorded ones.
     fn gives(&mut self, reference: &[Recorded]) {
         let jobs = reference.iter().map(|it| it.job.clone()).collect();
         let answers = self.evaluate(jobs);
@@ -185,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Forces and virial are what differences of the energy say.
+    /// Forces and virial are differences of the energy.
     fn gives_derivatives(&mut self, job: &Job) {
         let natoms = job.positions.len();
         let shifts = [(0, 0), (1, 1), (natoms - 1, 2)];
@@ -227,7 +229,7 @@ impl Session {
         );
     }
 
-    /// It is told EXIT, and goes.
+    /// It receives EXIT, and ends.
     fn ends(mut self) {
         let still_there = self.pool.close(LIMIT).unwrap();
         let (status, log) = self.process.end();

@@ -8,7 +8,7 @@ use crate::simulation::free_port;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What stands in README after this line, up to the end of the block.
+/// README's text after this line, up to the end of the block.
 fn block(begin: &str) -> String {
     let readme = fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let (_, rest) = readme.split_once(&format!("```{begin}\n")).unwrap();

@@ -1,7 +1,7 @@
 //! i-PI as the server: an unmodified `i-pi input.xml`.
 //!
-//! Its trajectories must be those that i-PI makes with forces from elsewhere: its built-in Lennard-Jones
-//! (`fflj`), or its own Python driver.
+//! Its trajectories must be those that i-PI makes with forces from elsewhere: its built-in
+//! Lennard-Jones (`fflj`), or its own Python driver.
 
 use std::net::TcpStream;
 use std::thread::sleep;
@@ -151,8 +151,8 @@ fn batches_that_were_not_announced_are_refused() {
     }
 }
 
-/// i-PI does not survive a connection that is reset, as one is that is closed with GETFORCE unread. The messages are larger
-/// than what a driver's stream reads ahead.
+/// i-PI does not survive a connection that is reset, as one is that is closed with GETFORCE unread.
+/// The messages are larger than what a driver's stream reads ahead.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn driver_takes_over_from_one_whose_potential_failed() {
@@ -287,8 +287,8 @@ fn driver_takes_over_from_one_that_was_killed() {
         server.reaches(20);
         let mut slow = server.driver(&["-v", "-m", "gas", "-o", "100"]);
         slow.says("INIT of replica");
-        // Killed while it computes: i-PI's polling thread does not survive a driver that goes before it has
-        // read everything (`recvall` catches no ConnectionResetError).
+        // Killed while it computes: i-PI's polling thread does not survive a driver that goes
+        // before it has read everything (`recvall` catches no ConnectionResetError).
         sleep(Duration::from_millis(300));
         slow.kill();
         server.ends_like(&simulation.reference());
@@ -299,7 +299,8 @@ fn driver_takes_over_from_one_that_was_killed() {
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn driver_that_ipi_dropped_ends_and_another_goes_on() {
-    // Not classic: there one of i-PI's threads waits for the slow driver for ever, whatever `timeout` says.
+    // Not classic: there one of i-PI's threads waits for the slow driver forever, whatever
+    // `timeout` is.
     for transport in [Tcp, Unix] {
         let simulation = Simulation::new(Trap(5), 8, 50)
             .over(transport)
@@ -309,8 +310,8 @@ fn driver_that_ipi_dropped_ends_and_another_goes_on() {
         let mut good = server.driver(&[]);
         server.ends_like(&simulation.reference());
         good.success();
-        // i-PI says EXIT to those that it drops. Whether the slow one hears it, or is refused its reply
-        // before, depends on the transport.
+        // i-PI sends EXIT to those that it drops. Whether the slow one receives it, or can't send
+        // its reply before, depends on the transport.
         let (status, said) = slow.end();
         let refused = status == Some(1) && said.contains("lost:");
         assert!(status == Some(0) || refused, "{status:?} {said}");

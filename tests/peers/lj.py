@@ -21,7 +21,8 @@ class LennardJones(Dummy_driver):
         self.volume = self.volume or volume
         cutoff = self.cutoff * np.cbrt(volume / self.volume)
 
-        # The cell's vectors are the columns of `cell`; fractional coordinates are taken to the nearest image.
+        # The cell's vectors are the columns of `cell`; fractional coordinates are taken to the
+        # nearest image.
         separation = pos[:, None, :] - pos[None, :, :]
         fraction = separation @ np.linalg.inv(cell).T
         separation = (fraction - np.rint(fraction)) @ cell.T

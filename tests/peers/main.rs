@@ -1,7 +1,7 @@
-//! Both sides against real peers, as their users start them: `forcewire driver` and i-PI or ASE, `net::Pool` and the
-//! drivers that there are. Who they are stands in `table.rs`.
+//! Both sides against real peers, as their users start them: `forcewire driver` and i-PI or ASE,
+//! `net::Pool` and other programs' drivers. `table.rs` has the list.
 //!
-//! They need the peers, so `cargo test` leaves them out and says so. With them:
+//! They need the peers, so `cargo test` ignores them. With them:
 //!
 //! ```text
 //! tests/peers/install DIRECTORY

@@ -1,4 +1,4 @@
-//! Other programs: each with its own log, bounded in time, and gone when its test is over.
+//! Other programs: each with a log, bounded in time, and ended with its test.
 
 use std::env;
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program that writes what it says to `name`.log in `directory`.
+    /// Starts a program whose output goes to `name`.log in `directory`.
     pub fn start(command: &mut Command, name: &str, directory: &Path) -> Self {
         let log = directory.join(name).with_extension("log");
         let file = File::create(&log).unwrap();
@@ -38,19 +38,19 @@ impl Process {
         }
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// Waits until it has said this.
+    /// Waits until its output has this.
     pub fn says(&mut self, text: &str) {
         self.until(&format!("to say {text:?}"), |log| {
             log.contains(text).then_some(())
         });
     }
 
-    /// Waits until `ready` has an answer, given what it has said so far.
+    /// Waits until `ready` has an answer, given the output so far.
     pub fn until<T>(&mut self, what: &str, mut ready: impl FnMut(&str) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
@@ -69,7 +69,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end: the status, unless a signal ended it, and all that it said.
+    /// Waits for its end: the status, unless a signal ended it, and its output.
     pub fn end(&mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
@@ -169,8 +169,8 @@ fn of_a_peer(path: &OsStr) -> Command {
     command
 }
 
-/// Says how fast it went, past the test harness, which keeps what passing tests print. Not a test of speed:
-/// other tests run at the same time, and `tests/benches` measures.
+/// Says how fast it went, past the test harness, which keeps what passing tests print. Not a test
+/// of speed: other tests run at the same time, and `tests/benches` measures.
 pub fn report(what: &str, evaluations: usize, time: Duration) {
     let _ = writeln!(
         io::stderr(),

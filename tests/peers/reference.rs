@@ -1,4 +1,4 @@
-//! What drivers gave i-PI: `drivers/reference.json`. With the peers, this records it once more:
+//! Answers of drivers to i-PI: `drivers/reference.json`. With the peers, this records it once more:
 //!
 //! ```text
 //! FORCEWIRE_RECORD=1 FORCEWIRE_PEERS=DIRECTORY cargo test --test peers drivers:: -- --ignored
@@ -19,7 +19,8 @@ use crate::simulation::System::Crystal;
 use crate::simulation::free_port;
 use crate::table::{Driver, HERE, System, Version};
 
-/// A structure, and what a driver found for it when i-PI asked. There are no forces if it found that alone.
+/// A structure, and what a driver found for it when i-PI asked. No forces if it returned only the
+/// energy.
 pub struct Recorded {
     pub job: Job,
     pub energy: f64,
@@ -27,7 +28,7 @@ pub struct Recorded {
     pub virial: Vec<[f64; 3]>,
 }
 
-/// What was recorded of a driver; of one that is to be recorded, now.
+/// The record of a driver, made now if it is to be recorded.
 pub fn recorded(driver: &Driver) -> Vec<Recorded> {
     static DONE: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +78,7 @@ fn structure(job: &Job) -> Value {
 }
 
 impl Driver {
-    /// What it gives i-PI.
+    /// Its answers to i-PI.
     fn record(&self) -> Value {
         let directory = tempfile::tempdir().unwrap();
         let jobs = self.system.structures();
@@ -114,7 +115,7 @@ impl Driver {
         (found, self.version_in(&driver.end().1))
     }
 
-    /// ABINIT 9.6, which i-PI can't drive: each structure in a run of its own.
+    /// ABINIT 9.6, which i-PI can't drive: each structure in a separate run.
     fn find_alone(&self, jobs: &[Job], directory: &Path) -> (Value, String) {
         let (name, text) = self.input.unwrap();
         let (alone, _socket) = text.trim_end().rsplit_once('\n').unwrap();
@@ -141,7 +142,7 @@ impl Driver {
                 let text = text.replace("{}", self.version);
                 let line = log.lines().find(|line| line.contains(&text));
                 let line = line.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
-                // Quantum ESPRESSO says when as well.
+                // Quantum ESPRESSO prints the time as well.
                 let line = line
                     .split_once(" starts on ")
                     .map_or(line, |(line, _)| line);
@@ -152,8 +153,8 @@ impl Driver {
 }
 
 impl System {
-    /// One that is near its equilibrium; one whose atoms have moved; one whose cell has changed as well, with atoms
-    /// outside of it.
+    /// One that is near its equilibrium; one whose atoms have moved; one whose cell has changed as
+    /// well, with atoms outside of it.
     fn structures(self) -> Vec<Job> {
         let (cell, positions) = match self {
             Self::Argon => Crystal.start(),

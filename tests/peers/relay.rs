@@ -10,7 +10,8 @@ use crate::simulation::Transport::{Tcp, Unix};
 const DRIVERS: usize = 32;
 const STEPS: usize = 400;
 
-/// The run is the same bit for bit, as every number is: positions of all beads go into the energies.
+/// The run is the same bit for bit, as every number is: positions of all beads go into the
+/// energies.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn drivers_are_killed_and_the_trajectory_is_that_of_one_quiet_driver() {
@@ -35,7 +36,7 @@ fn drivers_are_killed_and_the_trajectory_is_that_of_one_quiet_driver() {
         for step in (10..STEPS - 10).step_by(10) {
             server.reaches(step);
             for number in 0..4 {
-                // Where it is: idle, computing, or in the middle of a message.
+                // Its state: idle, computing, or in the middle of a message.
                 drivers.pop_front().unwrap().kill();
                 drivers.push_back(driver(&server, number));
             }

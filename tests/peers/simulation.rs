@@ -282,7 +282,8 @@ impl Server {
         let model = match self.simulation.system {
             // Beyond all pairs, and short of all images.
             Cluster => format!("-m lj -o {SIGMA},{EPSILON},90 --cutoff truncated"),
-            Crystal | Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
+            Crystal => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
+            Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF} --cutoff ipi"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
         // i-PI announces batches only to a driver that asks.
@@ -426,7 +427,8 @@ impl System {
     }
 }
 
-/// Sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this range.
+/// Sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this
+/// range.
 fn fcc(range: std::ops::RangeInclusive<i32>) -> impl Iterator<Item = [f64; 3]> {
     let (from, n) = (*range.start(), range.count() as i32);
     (0..n * n * n)

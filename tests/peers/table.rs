@@ -1,4 +1,5 @@
-//! Who is tested: the manual's table is made of this, and the tests of drivers take what they need from it.
+//! The tested peers: the manual's table is made from this, and the drivers' tests take what they
+//! need from it.
 
 use std::fs;
 
@@ -11,7 +12,7 @@ use Mode::{Batched, Classic, Consolidated, Strict};
 use System::{Argon, Copper, Hydrogen, Silicon, Water};
 use Version::{Listed, Said};
 
-/// A real server. What must be true of it stands in a file of its own.
+/// A real server. Its requirements are in a separate file.
 struct Server {
     /// With `{}` for the version.
     name: &'static str,
@@ -19,7 +20,7 @@ struct Server {
     /// Its environment, called as its package.
     environment: &'static str,
     conversations: &'static str,
-    /// What is checked, and the tests that do.
+    /// The checks, and the tests that make them.
     checks: &'static str,
     tests: &'static [&'static str],
     source: &'static str,
@@ -41,20 +42,21 @@ pub struct Driver {
     /// The address as it writes it: over TCP with `{port}`, of a unix socket with `{name}`.
     pub tcp: &'static str,
     pub unix: &'static str,
-    /// The name and the text of a file that it reads, with `{address}` and the structure: `{a}`, `{b}`, `{c}`,
-    /// and `{atoms}` or `{positions}`.
+    /// The name and the text of a file that it reads, with `{address}` and the structure: `{a}`,
+    /// `{b}`, `{c}`, and `{atoms}` or `{positions}`.
     pub input: Option<(&'static str, &'static str)>,
     pub system: System,
     /// The conversations that it takes part in.
     pub modes: &'static [Mode],
-    /// Atoms have to be inside the cell. LAMMPS of 2021 folds them by one box length, and loses those that are farther
-    /// without a word.
+    /// Atoms have to be inside the cell. LAMMPS of 2021 folds them by one box length, and loses
+    /// those that are farther without a word.
     pub fold: bool,
-    /// How far energies, forces and virials may be from those that it gave to i-PI, relative to the largest. What
-    /// electronic structure codes find depends on where they began, within what their input asks of convergence.
+    /// How far energies, forces and virials may be from those that it gave to i-PI, relative to the
+    /// largest. The results of electronic structure codes depend on their starting point, within
+    /// the convergence that the input asks for.
     pub again: f64,
-    /// How far forces may be from differences of energies, relative to the largest: what the differences neglect, and
-    /// energies that have not converged.
+    /// How far forces may be from differences of energies, relative to the largest: what the
+    /// differences neglect, and energies that have not converged.
     pub forces: f64,
     /// The same for the virial, if it gives one.
     pub virial: Option<f64>,
@@ -62,10 +64,10 @@ pub struct Driver {
     pub status: i32,
 }
 
-/// Where a driver's version is to be seen.
+/// Where to find a driver's version.
 #[derive(Clone, Copy)]
 pub enum Version {
-    /// In what it says, with `{}`.
+    /// In its output, with `{}`.
     Said(&'static str),
     /// In the list that its environment was made from: the name of the package.
     Listed(&'static str),
@@ -121,7 +123,8 @@ const SERVERS: &[Server] = &[
     },
 ];
 
-/// What most drivers are: a program of Debian's with self-consistent energies, which ends well when it is told to.
+/// The values for most drivers: a program from Debian with self-consistent energies, which ends
+/// well on EXIT.
 const DRIVER: Driver = Driver {
     key: "",
     name: "",
@@ -283,7 +286,7 @@ pub const DRIVERS: &[Driver] = &[
         command: "/usr/bin/python3 {here}/drivers/ase_client.py gpaw {address}",
         again: 1e-6,
         forces: 1e-4,
-        // Plane waves come and go at once.
+        // Plane waves enter and leave abruptly.
         virial: Some(3e-2),
         ..ASE
     },
@@ -294,7 +297,7 @@ impl Driver {
         *DRIVERS.iter().find(|driver| driver.key == key).unwrap()
     }
 
-    /// What the manual calls it.
+    /// Its name in the manual.
     pub fn title(&self) -> String {
         self.name.replace("{}", self.version)
     }

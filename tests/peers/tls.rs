@@ -61,7 +61,7 @@ fn a_simulation_behind_tls_is_that_without_to_the_last_bit() {
     assert_eq!(server.trajectory().len(), 21);
 }
 
-/// i-PI hears nothing of those who have not the key, and goes on with one who has.
+/// i-PI receives nothing from drivers without the key, and goes on with one that has it.
 #[test]
 #[ignore = "needs i-PI 3.3.1 and stunnel: tests/peers/README.md"]
 fn who_has_not_the_key_is_kept_out() {
@@ -87,7 +87,8 @@ fn who_has_not_the_key_is_kept_out() {
     );
 }
 
-/// i-PI waits for the driver to speak TLS no more than for it to speak the protocol; the driver has a limit.
+/// i-PI waits for a driver's TLS handshake without a limit, as for its messages; the driver has a
+/// limit.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn a_server_without_tls_is_told_apart() {

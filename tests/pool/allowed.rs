@@ -73,7 +73,8 @@ fn a_peer_is_called_by_its_process() {
     driver.hears(STATUS);
 }
 
-/// A process of another user, who is no one: a script in Perl, which every Debian has. Only root can start one.
+/// A process of another user, `nobody`: a script in Perl, which every Debian has. Only root can
+/// start one.
 fn stranger(script: &str, socket: &Path) -> Option<Child> {
     let possible = rustix::process::geteuid().is_root() && Path::new("/usr/bin/perl").exists();
     if !possible {

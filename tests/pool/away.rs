@@ -1,4 +1,4 @@
-//! Time in which the pool looked at no socket, and bytes that came meanwhile.
+//! Time in which the pool polled no socket, and bytes that came during it.
 
 use std::io::Read;
 use std::process::Command;
@@ -54,7 +54,7 @@ fn a_caller_that_stays_away_has_its_answers_all_the_same() {
 fn a_process_that_was_stopped_has_its_answers_all_the_same() {
     const CHILD: &str = "FORCEWIRE_STOPPED";
     if std::env::var_os(CHILD).is_none() {
-        // Where no other test is stopped.
+        // In a separate process, so that no other test is stopped.
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["away::a_process_that_was_stopped", "--nocapture"])
             .env(CHILD, "1")

@@ -25,7 +25,7 @@ const REQUESTS: usize = 20_000;
 const DRIVERS: usize = 8;
 const NATOMS: usize = 3;
 
-/// What can be wrong with a driver; each has its counter.
+/// The faults of a driver; each has its counter.
 const FAULTS: [&str; 7] = [
     "killed before it answers",
     "closed within its answer",
@@ -42,7 +42,8 @@ struct Count {
     connections: AtomicUsize,
 }
 
-/// A driver that plays by the protocol until the dice say otherwise. Hand-written, because `Driver` can't err so.
+/// A driver that keeps to the protocol until the dice decide otherwise. Hand-written, because
+/// `Driver` can't err so.
 struct Bad<'a> {
     stream: UnixStream,
     dice: &'a mut Dice,
@@ -68,7 +69,7 @@ impl Bad<'_> {
         Ok(usize::try_from(i32::from_le_bytes(bytes)).unwrap())
     }
 
-    /// Until it is told to exit, or something has gone wrong.
+    /// Until it receives EXIT, or something has gone wrong.
     fn serve(&mut self) -> Result<(), Over> {
         let mut answers: Vec<Answer> = Vec::new();
         // Asks for INIT, or never does.
@@ -167,7 +168,7 @@ impl Bad<'_> {
     }
 }
 
-/// Drivers, one after the other, until the server is gone.
+/// Drivers, one after the other, until the server has gone.
 fn replace(path: &Path, seed: u64, count: &Count, over: &AtomicBool) {
     let mut dice = Dice::new(seed);
     while !over.load(Ordering::Relaxed) {
@@ -266,7 +267,7 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// In a process of its own, where no other test opens anything.
+/// In a separate process, where no other test opens anything.
 #[test]
 #[cfg_attr(
     target_endian = "big",

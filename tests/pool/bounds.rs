@@ -1,4 +1,4 @@
-//! What a pool keeps, and for how long.
+//! The memory that a pool keeps, and for how long.
 
 use std::io::Read;
 use std::time::Duration;

@@ -15,7 +15,7 @@ fn answer(salt: usize) -> Vec<u8> {
     [&forceready(&truth(&positions(2, salt)))[..], READY].concat()
 }
 
-/// A driver that answers one job when it is let, then expects EXIT.
+/// A driver that answers one job when allowed to, then expects EXIT.
 fn one_job(server: &Server) -> std::sync::mpsc::Sender<()> {
     let (go, wait) = channel::<()>();
     computing(server, 2, move |mut driver| {

@@ -109,7 +109,7 @@ fn each_listener_has_its_turn() {
     let mut server = Server::new(PoolOptions::default());
     let other = server.path().with_file_name("other");
     server.pool.listen(&Address::Unix(other.clone())).unwrap();
-    // More than are let in at once.
+    // More than are accepted in one round.
     let _knock: Vec<_> = (0..100)
         .map(|_| UnixStream::connect(server.path()).unwrap())
         .collect();

@@ -15,7 +15,7 @@ use crate::peers::{LIMIT, Server, computing, good, job};
 fn a_file_that_a_killed_server_left_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("driver");
-    // Closed, and its file stays: what a crash leaves.
+    // Closed, and its file stays, as after a crash.
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let mut pool = Pool::new(PoolOptions::default()).unwrap();
@@ -125,7 +125,7 @@ fn a_file_that_is_no_longer_ours_stays() {
 fn closing_says_exit_and_waits_for_the_end() {
     let mut server = Server::new(PoolOptions::default());
     let path = server.path();
-    // One that computes: its answer comes too late, and is no reason to stay.
+    // A driver that computes: its answer comes too late to wait for it.
     computing(&server, 1, |mut driver| {
         driver.hears(EXIT);
         driver.says(crate::peers::plausible(1));

@@ -1,4 +1,5 @@
-//! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to another.
+//! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to
+//! another.
 
 use std::io::{Read, Write};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The pool over real sockets: drivers of every kind, and what becomes of the jobs they were given.
+//! The pool over real sockets: drivers of every kind, and what happens to their jobs.
 
 #![cfg(unix)]
 

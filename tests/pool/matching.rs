@@ -1,4 +1,4 @@
-//! Who gets what: i-PI's `auto`, `any` and `lock`.
+//! Which driver gets which job: i-PI's `auto`, `any` and `lock`.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -60,7 +60,7 @@ impl Drivers {
         }
     }
 
-    /// What drivers are given now, by driver.
+    /// The replicas that drivers have now.
     fn given(&mut self) -> Vec<(usize, i32)> {
         assert!(
             self.server
@@ -134,7 +134,7 @@ fn a_new_replica_goes_to_a_fresh_driver_rather_than_to_one_that_has_stayed_with_
     assert_eq!(drivers.given().len(), 2);
 }
 
-/// A driver has answered and has not said yet that it is ready; another, that is free, must not get its replica.
+/// A driver has answered and not sent READY yet; another one that is free must not get its replica.
 #[test]
 fn a_replica_waits_a_moment_for_its_driver() {
     for (is_stalled, expected) in [(false, 0), (true, 1)] {

@@ -17,11 +17,11 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub const CELL: Cell = Cell::orthorhombic([20.0, 21.0, 22.0]);
 
-/// A pool that listens on a unix socket of its own.
+/// A pool that listens on a new unix socket.
 pub struct Server {
     pub pool: Pool,
     pub address: Address,
-    /// What has happened besides answers, as a person would tell it.
+    /// Events other than answers, in words.
     pub told: Vec<String>,
     directory: TempDir,
 }
@@ -50,7 +50,7 @@ impl Server {
         event.unwrap_or_else(|| panic!("nothing happens; until now:\n{}", self.told.join("\n")))
     }
 
-    /// Waits until so many drivers have joined.
+    /// Waits until this many drivers have joined.
     pub fn joined(&mut self, count: usize) {
         while self.pool.drivers() < count {
             match self.next() {
@@ -90,7 +90,7 @@ impl Server {
         Played::connect(&self.path())
     }
 
-    /// A driver that computes until it is told to exit.
+    /// A driver that computes until it receives EXIT.
     pub fn good(&self) -> JoinHandle<usize> {
         good(&self.address, Initialize::Never)
     }
@@ -118,7 +118,7 @@ pub fn job(natoms: usize, salt: usize) -> Job {
     Job::new(CELL, positions(natoms, salt)).replica(i32::try_from(salt).unwrap())
 }
 
-/// What a driver that does its work finds for these positions.
+/// The answer of a correct driver to these positions.
 pub fn truth(positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -148,7 +148,7 @@ pub fn check(answer: &Answered, natoms: usize, salt: usize) {
     assert_eq!(answer.extras_sent, truth.extras.len());
 }
 
-/// A driver that computes until it is told to exit, and then how many structures those were.
+/// A driver that computes until it receives EXIT, and returns the number of structures.
 pub fn good(address: &Address, initialize: Initialize) -> JoinHandle<usize> {
     let address = address.clone();
     thread::spawn(move || {
@@ -214,7 +214,8 @@ impl Played {
     }
 }
 
-/// Plays a driver that says READY, hears positions of so many atoms in consolidated messages, and goes on as told.
+/// Plays a driver that sends READY, receives positions of this many atoms in consolidated messages,
+/// and goes on as given.
 pub fn computing(server: &Server, natoms: usize, go_on: impl FnOnce(Played) + Send + 'static) {
     let mut driver = server.play();
     thread::spawn(move || {
@@ -231,7 +232,7 @@ pub fn plausible(natoms: usize) -> Vec<u8> {
     forceready(&truth(&positions(natoms, 0)))
 }
 
-/// What drivers say that are not asked.
+/// Messages of drivers that were not asked.
 pub const ODD: &[&[u8]] = &[
     HAVEDATA,
     b"FORCEREADY  ",

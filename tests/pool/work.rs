@@ -1,4 +1,4 @@
-//! What is asked is answered: in every mode, over both kinds of sockets, by any number of drivers.
+//! Every job is answered: in every mode, over both kinds of sockets, by any number of drivers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn a_strict_driver_hears_four_commands_and_nothing_else() {
         driver.hears(EXIT);
         drop(driver);
     });
-    // Nothing is said to a driver for which there is no work.
+    // Nothing is sent to a driver for which there is no work.
     idle(&mut server.pool, Duration::from_millis(50));
     answers(&mut server, 3);
     idle(&mut server.pool, Duration::from_millis(50));
@@ -139,7 +139,7 @@ fn structure(salt: usize) -> crate::common::Structure {
     }
 }
 
-/// As a relay does, whose server says INIT when drivers have joined.
+/// As in a relay, whose server sends INIT after drivers have joined.
 #[test]
 fn the_text_of_init_may_come_after_the_drivers() {
     let mut server = Server::new(PoolOptions::default());
@@ -293,7 +293,7 @@ fn raise_descriptors() {
     setrlimit(Resource::Nofile, raised).unwrap();
 }
 
-/// This many drivers connect, each answers once, and all hear EXIT.
+/// This many drivers connect, each answers once, and all receive EXIT.
 fn drivers_that_answer_once(path: &std::path::Path, count: usize) {
     let mut drivers: Vec<_> = (0..count)
         .map(|_| crate::peers::Played::connect(path))

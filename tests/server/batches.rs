@@ -26,7 +26,7 @@ fn answers(natoms: usize, count: usize) -> Vec<Answer> {
         .collect()
 }
 
-/// What is sent: the structures, filled up with copies of the last.
+/// The batch that is sent: the structures, filled up with copies of the last.
 fn batch(structures: &[Structure], size: usize) -> Vec<u8> {
     let mut all = structures.to_vec();
     all.resize(size, structures[structures.len() - 1].clone());
@@ -95,7 +95,7 @@ fn more_structures_than_the_scratch_has_room_for() {
     }
 }
 
-/// A batch's own bytes, from i-PI's source: header, natoms, cells with inverses, positions.
+/// The bytes of a batch, from i-PI's source: header, natoms, cells with inverses, positions.
 #[test]
 fn a_batch_written_out() {
     let cell = |h: [u8; 2], inverse: [u8; 2]| {
@@ -130,7 +130,8 @@ fn a_batch_written_out() {
     });
 }
 
-/// Extras of all structures share one buffer; behind its end nothing is kept, and everything is told.
+/// Extras of all structures share one buffer; beyond its end nothing is kept, but every length is
+/// reported.
 #[test]
 fn extras_that_the_buffer_has_no_room_for() {
     for room in 0..=13 {
@@ -143,7 +144,7 @@ fn extras_that_the_buffer_has_no_room_for() {
     }
 }
 
-/// Copies are computed, and no one sees what came of them.
+/// Copies are computed, and their results are dropped.
 #[test]
 fn what_is_computed_of_a_copy_is_dropped() {
     at_every_split(|split| {
@@ -158,7 +159,7 @@ fn what_is_computed_of_a_copy_is_dropped() {
     });
 }
 
-/// LAMMPS says READY at once: it is sent what it understands.
+/// LAMMPS sends READY first: it gets single structures.
 #[test]
 fn a_driver_that_never_asked_for_init_gets_one_structure_at_a_time() {
     at_every_split(|split| {
@@ -206,7 +207,7 @@ fn a_batch_from_the_beginning() {
     });
 }
 
-/// An answer for one structure needs no place of its own, and gets one that is offered.
+/// An answer for one structure needs no array, and fills one that is offered.
 #[test]
 fn one_structure_in_a_batch_may_have_a_place_for_its_answer() {
     let heard = [&forceready_batch(&answers(1, 3)), READY].concat();

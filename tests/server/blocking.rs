@@ -1,4 +1,5 @@
-//! The server over a blocking stream that counts its calls, moves what it likes and fails when it is told to.
+//! The server over a blocking stream that counts its calls, moves any number of bytes and fails on
+//! demand.
 
 use embedded_io::ErrorKind;
 use forcewire::{
@@ -10,7 +11,7 @@ use super::{MODES, at_ready, positions, request, server};
 use crate::common::fake::{Call, Failure, Fake};
 use crate::common::*;
 
-/// What a driver says in a conversation of two evaluations, with INIT, and what is said to it.
+/// A driver's messages in a conversation of two evaluations with INIT, and its server's.
 fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
     let reply = hex(GOLDEN_FORCEREADY);
     let (have_data, get_force) = match mode {
@@ -38,7 +39,7 @@ fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-/// Runs an exchange until it is through, however often it has to be made; how often it failed.
+/// Runs an exchange to its end, made anew as often as needed; returns how often it failed.
 fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) {
     for failures in 0..10_000 {
         match run() {
@@ -83,7 +84,8 @@ fn a_conversation_over_a_stream_that_moves_a_little_at_a_time() {
             assert_eq!(fake.said(), said);
             assert!(!fake.owes());
 
-            // An interruption is none of the caller's business, a time-out is: the exchange goes on where it stopped.
+            // An interruption is not reported, a time-out is: the exchange goes on where it
+            // stopped.
             let mut fake = Fake::new(&heard)
                 .split(split)
                 .fails_before_each(ErrorKind::Interrupted);
@@ -144,7 +146,7 @@ fn a_flush_that_fails_is_made_again_and_nothing_else() {
         let failing = |fake: &mut Fake| {
             fake.calls.clear();
             fake.before_each = Some(ErrorKind::TimedOut);
-            // The flush before the first step succeeds, then the write; the flush behind it fails.
+            // The flush before the first step succeeds, then the write; the flush after it fails.
             fake.failed = [true; 3];
         };
         failing(&mut fake);
@@ -204,7 +206,7 @@ fn what_stands_together_is_one_write_and_one_flush() {
     }
 }
 
-/// Writes of the positions of so many atoms, before the one flush.
+/// Writes of the positions of this many atoms, before the one flush.
 fn writes<T: Scalar>(mut server: Server, natoms: usize, structures: usize) -> usize {
     let mut fake = Fake::new(&[NEEDINIT, READY].concat());
     blocking::run(&mut fake, server.status()).unwrap();
@@ -219,10 +221,10 @@ fn writes<T: Scalar>(mut server: Server, natoms: usize, structures: usize) -> us
     fake.calls.len() - 1
 }
 
-/// Up to 24 atoms, with what is behind them, are one write.
+/// Up to 24 atoms, with what follows them, are one write.
 #[test]
 fn many_atoms_leave_straight_from_the_callers_array() {
-    // Numbers that are converted leave by the scratch: 608 bytes behind the header, then 768 each.
+    // Converted numbers are sent from the scratch: 608 bytes after the header, then 768 each.
     for (natoms, expected) in [(0, 1), (24, 1), (25, 2), (56, 2), (57, 3), (1000, 32)] {
         let (plain, folding) = (Server::new(), Server::new().fold_positions());
         assert_eq!(writes::<f32>(plain, natoms, 1), expected, "{natoms}");
@@ -307,7 +309,7 @@ fn a_write_of_zero_bytes_is_an_error() {
     assert_eq!(fake.said(), STATUS);
 }
 
-/// A driver's connection that is reset behind EXIT has ended, too: the error is the stream's own.
+/// A connection that the driver resets after EXIT has ended, too: the error is the stream's.
 #[test]
 fn errors_are_the_streams_own_and_the_drivers() {
     let mut fake = Fake::new(READY).fails_before_each(ErrorKind::ConnectionReset);
@@ -363,7 +365,7 @@ fn a_batch_over_a_stream_that_fails() {
     });
 }
 
-/// A connection that hears READY, and whose flush fails while positions wait in it.
+/// A connection that receives READY, and whose flush fails while positions wait in it.
 struct Full {
     heard: &'static [u8],
     said: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Server and driver in one process, in every way that they can speak to each other: what comes back is what the
-//! potential gives when it is asked directly.
+//! Server and driver in one process, in every way that they can speak to each other: what comes
+//! back is what the potential gives when it is asked directly.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ const MODES: [Mode; 4] = [
     Mode::Batched(3),
 ];
 
-/// Moves what can be moved, a few bytes at a time; the result, if the transfer is through.
+/// Moves what can be moved, a few bytes at a time; the result, if the transfer has ended.
 fn carry<X: Exchange>(
     mut transfer: X,
     inbox: &mut VecDeque<u8>,
@@ -137,7 +137,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
         };
         assert_eq!(answers[0], first);
         for (i, (cell, answer)) in cells.iter().zip(&answers).enumerate() {
-            // What the driver's numbers are, asked directly.
+            // The driver's numbers, computed directly.
             let own = &positions[i * natoms..][..natoms];
             let own: Vec<_> = own
                 .iter()

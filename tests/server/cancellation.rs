@@ -21,7 +21,7 @@ fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         .expect("this goes on for ever")
 }
 
-/// What a driver says in two evaluations with INIT, and what is said to it.
+/// A driver's messages in two evaluations with INIT, and its server's.
 fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (Vec<u8>, Vec<u8>) {
     let (text, sent) = match (mode, structures) {
         (Mode::Batched(_), _) => (
@@ -56,7 +56,7 @@ fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (V
 
 type Answers = crate::common::Answer;
 
-/// What came of an evaluation.
+/// The result of an evaluation.
 #[derive(Default)]
 struct Got {
     answers: Vec<Answer>,

@@ -38,7 +38,7 @@ fn a_classic_conversation() {
                 .says([GETFORCE, STATUS].concat())
                 .hears(forceready(&answer))
                 .gets(&answer)
-                // It has been asked behind GETFORCE.
+                // STATUS was sent after GETFORCE.
                 .evaluates(&water())
                 .says_nothing();
         }
@@ -101,7 +101,8 @@ fn a_strict_conversation() {
     });
 }
 
-/// A driver's answers may all wait in our receive buffer, each is taken when its question has left.
+/// A driver's answers may all wait in our receive buffer; each is taken after its question was
+/// sent.
 #[test]
 fn what_comes_together_is_taken_one_by_one() {
     at_every_split(|split| {
@@ -145,7 +146,7 @@ fn headers_may_be_padded_with_nuls() {
 
 // ---- systems ----
 
-/// Up to 32 atoms fit into the scratch; what is longer leaves straight from the caller's array.
+/// Up to 32 atoms fit into the scratch; longer arrays are sent straight from the caller's memory.
 #[test]
 fn systems_of_every_size_around_that_of_the_scratch() {
     fn check<T: Scalar>() {
@@ -194,7 +195,7 @@ fn another_driver_after_a_reset() {
     });
 }
 
-/// Nothing is left of a conversation that is broken off, wherever that is.
+/// Nothing remains of a conversation that is broken off, wherever that is.
 #[test]
 fn another_driver_after_a_reset_at_each_byte() {
     let (cells, positions) = ([golden().cell(); 2], [golden().positions[0]; 2]);
@@ -223,7 +224,7 @@ fn another_driver_after_a_reset_at_each_byte() {
         script(&mut server, Split::Anew(moved as u64))
             .knows(Status::UP)
             .then(|server| assert_eq!((server.capacity(), server.natoms()), (1, 0)))
-            // Of another system, and one that is told of no batch.
+            // With another system, and without an announced batch.
             .hears([READY, &forceready(&answer(3, 1.0, b""))].concat())
             .evaluates(&water())
             .says([STATUS, &super::positions(Mode::Consolidated, &water())].concat())
@@ -231,7 +232,7 @@ fn another_driver_after_a_reset_at_each_byte() {
     }
 }
 
-/// A caller that says that more has moved than the slice holds is not believed.
+/// A caller's count of moved bytes is limited to the slice.
 #[test]
 fn no_more_moves_than_was_asked_for() {
     let mut server = Server::new();
@@ -251,7 +252,7 @@ fn no_more_moves_than_was_asked_for() {
     assert_eq!(server.traffic(), Traffic { received, sent });
 }
 
-/// What a log has of a server and of an exchange: whom they talk with, and no arrays.
+/// The log text of a server and of an exchange: their peer, and no arrays.
 #[test]
 fn a_server_in_a_log() {
     let mut server = Server::new();

@@ -6,7 +6,7 @@ use super::{MODES, at_ready, at_work, positions, reads, request, run, server};
 use crate::common::server::{Call, script};
 use crate::common::*;
 
-/// The end behind so many bytes of a conversation: inside of an answer, or instead of one to this.
+/// The end after this many bytes of a conversation: inside an answer, or in place of one to this.
 fn expected(answers: &[(Header, usize)], end: usize) -> ProtocolError {
     let mut after = end;
     for (asked, len) in answers {
@@ -115,7 +115,7 @@ fn the_stream_ends_at_each_byte_of_a_batch() {
     }
 }
 
-/// Once whole, an answer is one: the end behind it is the next exchange's.
+/// An answer that is whole counts: the end after it belongs to the next exchange.
 #[test]
 fn the_end_behind_an_answer() {
     for mode in MODES {
@@ -143,7 +143,7 @@ fn the_end_behind_an_answer() {
     }
 }
 
-/// What is known of a driver that has gone, and what each call says to it.
+/// The status of a driver that has gone, and the result of each call.
 #[test]
 fn each_call_to_a_driver_that_has_gone() {
     at_every_split(|split| {
@@ -167,7 +167,8 @@ fn each_call_to_a_driver_that_has_gone() {
     });
 }
 
-/// A peer that closes while we still write is found out by the transport, or by the answer that does not come.
+/// A peer that closes while we still write is found out by the transport, or by the answer that
+/// does not come.
 #[test]
 fn the_end_in_the_middle_of_a_message() {
     let structure = atoms(40);
@@ -181,7 +182,7 @@ fn the_end_in_the_middle_of_a_message() {
     assert_eq!(run(server.send_positions(request), b""), Err(error));
     assert_eq!(run(server.status(), b""), Ok(Status::DISCONNECTED));
     assert_eq!(run(server.exit(), b""), Ok(()));
-    // Bytes that a transport counts after the end are no one's.
+    // Bytes that a transport counts after the end are ignored.
     let sent = server.traffic();
     server.status().advance(5);
     server.exit().advance(5);

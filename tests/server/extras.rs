@@ -11,7 +11,7 @@ fn check<T: Scalar>(extras: &[u8], room: usize) {
         at_every_split(|split| {
             let mut server = at_ready(server(mode));
             let mut script = script_with_room::<T>(&mut server, split, room);
-            // Twice: what is behind the extras is where it should be.
+            // Twice: the bytes after the extras are where they should be.
             for turn in 0..2 {
                 script = match (turn, mode) {
                     (0, _) => script.evaluates(&golden()),
@@ -25,7 +25,7 @@ fn check<T: Scalar>(extras: &[u8], room: usize) {
     }
 }
 
-/// What drivers send when they have nothing to say: nothing, a blank, a NUL, 0x01 (NWChem), "nothing" (DeePMD).
+/// Extras of drivers that have none: no bytes, a blank, a NUL, 0x01 (NWChem), "nothing" (DeePMD).
 #[test]
 fn extras_of_every_driver() {
     for extras in [
@@ -72,7 +72,7 @@ fn the_answer_knows_where_its_extras_are() {
         (&b"{}"[..], 2)
     );
     assert_eq!(extras, *b"{}######");
-    // A buffer that is none is no harm.
+    // An empty buffer does no harm.
     assert_eq!(answer.extras(&[]), b"");
     assert_eq!(forcewire::Answer::default().extras(&extras), b"");
 }

@@ -6,7 +6,7 @@ use super::{MODES, busy, computes, needs_init, positions, server};
 use crate::common::server::{Script, script};
 use crate::common::*;
 
-/// The driver answers NEEDINIT to the STATUS that was sent, and READY to the one behind INIT.
+/// The driver answers NEEDINIT to the STATUS that was sent, and READY to the one after INIT.
 #[track_caller]
 fn initialized<'s, T: Scalar>(script: Script<'s, T>, init: Vec<u8>) -> Script<'s, T> {
     script
@@ -50,7 +50,8 @@ fn a_driver_that_asks_once() {
     });
 }
 
-/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and learn each time which replica comes.
+/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and learn each time which replica
+/// comes.
 #[test]
 fn a_driver_that_asks_for_every_structure() {
     at_every_split(|split| {
@@ -71,7 +72,8 @@ fn a_driver_that_asks_for_every_structure() {
     });
 }
 
-/// QE 6.7 takes the length for a set of flags, and one of 0 ends every driver built on i-PI's C `readbuffer`.
+/// QE 6.7 takes the length for a set of flags, and one of 0 ends every driver built on i-PI's C
+/// `readbuffer`.
 #[test]
 fn the_text_is_one_blank_unless_there_is_one() {
     at_every_split(|split| {
@@ -92,7 +94,7 @@ fn the_text_is_one_blank_unless_there_is_one() {
 
 #[test]
 fn a_text_of_any_length() {
-    // The scratch holds 768 bytes, of which INIT's beginning takes 20 and the STATUS behind it 12.
+    // The scratch holds 768 bytes, of which INIT's beginning takes 20 and the STATUS after it 12.
     for len in [1, 735, 736, 737, 747, 748, 749, 768, 5000] {
         let text: Vec<_> = (0..len).map(|i| b'a' + (i % 26) as u8).collect();
         at_every_split(|split| {
@@ -109,7 +111,7 @@ fn a_text_of_any_length() {
 
 // ---- batches ----
 
-/// As i-PI's `DriverSocket.initialize` does: behind the text, with a comma unless that is blank.
+/// As i-PI's `DriverSocket.initialize` does: after the text, with a comma unless that is blank.
 #[test]
 fn batches_are_announced_behind_the_text() {
     at_every_split(|split| {
@@ -171,7 +173,7 @@ fn a_batch_of_one_is_not_announced() {
     });
 }
 
-/// Batches are for drivers that were told of them: being asked again tells no one.
+/// Batches are for drivers to which INIT announced them: asking again announces nothing.
 #[test]
 fn a_driver_that_is_asked_twice_was_told_nothing_yet() {
     at_every_split(|split| {

@@ -1,7 +1,8 @@
 //! The machine that asks, at every split of a conversation's bytes.
 //!
 //! What a driver sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
-//! (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`, `dispatch_send_batch`) and of its drivers.
+//! (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
+//! `dispatch_send_batch`) and of its drivers.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -58,7 +59,7 @@ fn at_ready(mut server: Server) -> Server {
     server
 }
 
-/// A server whose driver was told of batches of this size and is ready.
+/// A server whose driver knows of batches of this size and is ready.
 fn told(size: usize) -> Server {
     let mut server = server(Mode::Batched(size));
     script(&mut server, Split::Whole)
@@ -102,7 +103,7 @@ fn rounded<T: Scalar>(mut structure: Structure) -> Structure {
     structure
 }
 
-/// What leaves in one go with the positions: i-PI asks behind GETFORCE, too, whether the driver is ready again.
+/// The bytes sent with the positions: i-PI also sends STATUS after GETFORCE.
 fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
     let behind = match mode {
         Mode::Classic | Mode::Strict => STATUS.to_vec(),
@@ -111,18 +112,19 @@ fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
     [posdata(structure), behind].concat()
 }
 
-/// Bytes of POSDATA of more than 32 atoms behind which all of it is in the machine, given those behind the positions.
+/// Bytes of POSDATA of more than 32 atoms after which the rest is in the machine, given those after
+/// the positions.
 fn out_of_the_array(all: &[u8], behind: usize) -> usize {
     if cfg!(target_endian = "big") {
-        // Numbers that have to be turned round go by the scratch, whole atoms of them: 160 bytes and 25 atoms, then 32
-        // at a time.
+        // Numbers that have to be reversed go through the scratch, in whole atoms: 160 bytes and 25
+        // atoms, then 32 at a time.
         all.len() - (all.len() - 760) % 768
     } else {
         all.len() - behind
     }
 }
 
-/// What leaves in one go when the driver has data.
+/// The bytes sent at once when the driver has data.
 fn request(mode: Mode) -> Vec<u8> {
     match mode {
         Mode::Strict => GETFORCE.to_vec(),
@@ -130,7 +132,7 @@ fn request(mode: Mode) -> Vec<u8> {
     }
 }
 
-/// The rest of an evaluation, after the driver has said READY.
+/// The rest of an evaluation, after the driver has sent READY.
 #[track_caller]
 fn computes<'s, T: Scalar>(
     script: Script<'s, T>,
@@ -146,7 +148,7 @@ fn computes<'s, T: Scalar>(
     script.hears(forceready(answer)).gets(answer)
 }
 
-/// The result of a transfer that hears this and then the end.
+/// The result of a transfer that receives this and then the end.
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }

@@ -23,7 +23,7 @@ struct Evaluation<'s> {
 }
 
 impl<'s> Evaluation<'s> {
-    /// A step: what is called if it is made by itself, what happens, and what such a call ends with.
+    /// A step: the single call for it, what happens, and the result of that call.
     fn step(
         mut self,
         call: impl FnOnce(Script<'s, f64>) -> Script<'s, f64>,
@@ -56,7 +56,7 @@ fn conversations_in_any_legal_order() {
         };
         let mut server = Server::new().mode(mode).allow_changing_atoms();
         let mut script = script(&mut server, Split::Anew(seed));
-        // A STATUS that was not answered, and structures that are sent at once.
+        // A STATUS that was not answered, and structures of a batch.
         let (mut open, mut size) = (false, 1);
         for _ in 0..6 {
             let asks_for_init = dice.below(3) == 0;

@@ -202,7 +202,8 @@ fn an_atom_inside_stays_where_it_is_to_the_last_bit() {
     );
 }
 
-/// What lies below a face by less than a number's last digit can't be moved into the cell and is not lost either.
+/// An atom below a face by less than a number's last digit can't be moved into the cell, and is not
+/// lost.
 #[test]
 fn an_atom_a_breath_outside_ends_on_a_face() {
     let [[x, y, z]] = folded::<f64>(CUBE, &[[-1e-30, -0.0, 20.0_f64.next_up()]])[..] else {
@@ -236,7 +237,7 @@ fn the_callers_own_positions_stay_where_they_are() {
     let request = Request::new(&cell, &positions);
     pour_some(server.send_positions(request), &mut &b""[..], usize::MAX);
     assert_eq!(positions, [[25.0, -1.0, 0.0]]);
-    // And without being told, a server folds nothing.
+    // By default a server folds nothing.
     at_every_split(|split| {
         let structure = cube(vec![[25.0, -1.0, 1e9]]);
         let mut server = at_ready(Server::new());

@@ -1,4 +1,5 @@
-//! What a server refuses, of its driver and of its caller, by its exact error; and that the error says what to do.
+//! Refusals of a server, of its driver and its caller, by their exact error, each of which says
+//! what to do.
 
 use forcewire::{Cell, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status};
 
@@ -93,7 +94,7 @@ fn extras_of_negative_length() {
         reply[end - 4..].copy_from_slice(&integer(len));
         refuses_reply(&reply, ProtocolError::NegativeLength(len));
     }
-    // In a batch, those of a copy as well: where the next ones begin, no one can tell.
+    // In a batch, those of a copy as well: it would be unknown where the next ones begin.
     at_every_split(|split| {
         let answers = [answer(1, 1.0, b"{}"), answer(1, 2.0, b"")];
         let mut reply = forceready_batch(&answers);
@@ -112,7 +113,7 @@ fn extras_of_negative_length() {
     );
 }
 
-/// The golden answer with one number that is none.
+/// The golden answer with one number that is not finite.
 fn odd_answers(odd: f64) -> [(Quantity, Answer); 4] {
     let answer = |change: fn(&mut Answer, f64)| {
         let mut answer = golden_answer();
@@ -129,7 +130,7 @@ fn odd_answers(odd: f64) -> [(Quantity, Answer); 4] {
             Quantity::Virial,
             answer(|it, odd| it.evaluation.virial.0[2][2] = odd),
         ),
-        // i-PI looks at the upper triangle only.
+        // i-PI reads the upper triangle only.
         (
             Quantity::Virial,
             answer(|it, odd| it.evaluation.virial.0[2][0] = odd),
@@ -209,7 +210,7 @@ fn what_is_not_finite_passes_where_it_is_allowed() {
 
 // ---- of the caller ----
 
-/// What is refused is refused before a byte has left, whoever is called; then `good` can be sent.
+/// Each call refuses before a byte was sent; then `good` can be sent.
 fn refuses_structures(
     make: impl Fn() -> Server,
     structures: &[Structure],
@@ -314,7 +315,7 @@ fn a_number_of_atoms_that_changes() {
             expected: 3,
         };
         refuses_structures(at_ready_again, &[atoms(natoms)], error, &water());
-        // Where it is allowed it may.
+        // It may if the caller allows it.
         at_every_split(|split| {
             let mut server = at_ready_again().allow_changing_atoms();
             let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, b""));
@@ -478,7 +479,7 @@ fn held<T: Scalar>(structure: &Structure) -> Vec<[T; 3]> {
         .collect()
 }
 
-/// Half of a message has left: its rest is not taken from a longer or shorter array.
+/// Half of a message was sent: its rest is not taken from a longer or shorter array.
 #[test]
 fn structures_of_other_lengths_than_those_half_sent() {
     let structure = atoms(100);
@@ -512,8 +513,8 @@ fn structures_of_other_lengths_than_those_half_sent() {
     }
 }
 
-/// Half of a message has left: its rest is not taken from an array of another type, though the numbers be
-/// the same.
+/// Half of a message was sent: its rest is not taken from an array of another type, even with the
+/// same numbers.
 #[test]
 fn positions_of_another_kind_than_those_half_sent() {
     fn begins<T: Scalar>(server: &mut Server, structure: &Structure, most: usize) -> Vec<u8> {

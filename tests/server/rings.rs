@@ -24,7 +24,7 @@ const RINGS: [[(usize, usize); 2]; 8] = [
     [(65_535, 65_535), (65_535, 65_535)],
 ];
 
-/// What the server computes in one evaluation, and what the driver answers.
+/// The request of one evaluation, and the driver's answer.
 struct Work {
     structures: Vec<Structure>,
     answers: Vec<crate::common::Answer>,
@@ -43,7 +43,7 @@ fn work(natoms: usize, count: usize) -> Work {
     }
 }
 
-/// Evaluates so often and leaves; each exchange is made anew for every poll.
+/// Evaluates this often and leaves; each exchange is made anew for every poll.
 fn perform(hosts: &mut Hosts, server: &mut Server, driver: &mut Driver, work: &Work, times: usize) {
     let cells: Vec<Cell> = work.structures.iter().map(Structure::cell).collect();
     let positions = work.structures.iter().flat_map(|it| it.positions.clone());
@@ -116,7 +116,8 @@ fn conversations_over_rings_of_every_size() {
                 perform(&mut hosts, &mut server, &mut driver, &work, 2);
                 assert_eq!(server.traffic().sent, driver.traffic().received);
                 if loses == 0 {
-                    // No timer was waited for: neither a delayed acknowledgement nor a window probe.
+                    // No timer was waited for: neither a delayed acknowledgement nor a window
+                    // probe.
                     assert_eq!(hosts.now, Instant::ZERO, "{near:?}, {far:?}, {mode:?}");
                 }
             }
@@ -124,7 +125,8 @@ fn conversations_over_rings_of_every_size() {
     }
 }
 
-/// i-PI's Python driver needs headers unsplit: the first bytes of a message are one segment, wherever the ring ends.
+/// i-PI's Python driver needs headers unsplit: the first bytes of a message are one segment,
+/// wherever the ring ends.
 #[test]
 fn a_header_is_never_cut() {
     for transmit in 12..=40 {
@@ -133,7 +135,7 @@ fn a_header_is_never_cut() {
         let mut server = Server::new().mode(Mode::Strict);
         let mut driver = Driver::new();
         perform(&mut hosts, &mut server, &mut driver, &work, 4);
-        // STATUS; POSDATA with the STATUS behind it; GETFORCE; and so on, then EXIT.
+        // STATUS; POSDATA with the STATUS after it; GETFORCE; and so on, then EXIT.
         let segments = &hosts.server.end.segments;
         let first = segments[0].0;
         let mut begins = 0;

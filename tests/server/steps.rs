@@ -1,4 +1,5 @@
-//! Call by call, as i-PI's `DriverSocket` is used: what is known of the driver, and when it is late.
+//! Call by call, as i-PI's `DriverSocket` is used: what is known of the driver, and when it is
+//! late.
 
 use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
@@ -82,7 +83,7 @@ fn every_step_of_a_consolidated_conversation() {
                 .says([&posdata(&golden()), GETFORCE, STATUS].concat())
                 .ends()
                 .knows(busy())
-                // There is no question that it would answer before the forces.
+                // It would answer no question before the forces.
                 .asks()
                 .learns(busy())
                 .takes()
@@ -206,7 +207,7 @@ fn a_driver_may_be_asked_as_often_as_one_likes() {
 
 // ---- the end ----
 
-/// EXIT is said whatever the driver does, and what it says then is not listened to.
+/// EXIT is sent whatever the driver does, and its bytes after that are dropped.
 #[test]
 fn exit_in_every_phase() {
     let noise = [&hex(GOLDEN_FORCEREADY)[..], &[0xff; 2000]].concat();
@@ -242,7 +243,7 @@ fn exit_in_every_phase() {
     }
 }
 
-/// Bytes of an answer that come before EXIT leaves belong to what is dropped.
+/// Bytes of an answer that come before EXIT is sent are dropped with it.
 #[test]
 fn exit_inside_of_an_answer() {
     for came in 1..hex(GOLDEN_FORCEREADY).len() {
@@ -262,7 +263,7 @@ fn exit_inside_of_an_answer() {
     }
 }
 
-/// From the moment in which half of an answer is given up there is no way back.
+/// Once half of an answer is given up there is no way back.
 #[test]
 fn nothing_but_exit_follows_half_an_answer() {
     let mut server = at_work(Mode::Consolidated, true);
@@ -290,7 +291,8 @@ fn nothing_but_exit_follows_half_an_answer() {
         .ends();
 }
 
-/// A message whose rest is in the machine is finished first; one whose rest the caller has can't be.
+/// A message whose rest is in the machine is finished first; one whose rest the caller has can't
+/// be.
 #[test]
 fn exit_behind_half_a_message() {
     let structure = atoms(40);
@@ -302,7 +304,7 @@ fn exit_behind_half_a_message() {
         assert_eq!(said, all[..moved]);
         let script = script(&mut server, Split::Anew(moved as u64)).exits();
         match moved {
-            // Nothing has left: nothing has begun.
+            // Nothing was sent, so nothing has begun.
             0 => script.says(EXIT),
             n if n >= out_of_the_array(&all, 24) => script.says([&all[moved..], EXIT].concat()),
             _ => {
@@ -359,7 +361,7 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
     });
 }
 
-/// A transport that moved nothing has heard nothing.
+/// A transport that moved nothing has received nothing.
 #[test]
 fn a_deadline_is_not_met_by_nothing() {
     let mut server = Server::new();
@@ -372,7 +374,8 @@ fn a_deadline_is_not_met_by_nothing() {
     assert_eq!(server.last_status(), busy() | Status::TIMEOUT);
 }
 
-/// Forces take their time and are not owed; what is said without computing is, and the rest of a message.
+/// Forces are not owed, because they take time to compute; answers without computing are owed, and
+/// the rest of a message.
 #[test]
 fn what_is_owed_and_what_is_midway() {
     for mode in MODES {

@@ -18,7 +18,7 @@ const CALLS: [(Call, Header); 6] = [
     (Call::Exit, Header::Exit),
 ];
 
-/// A server whose driver has said NEEDINIT.
+/// A server whose driver has sent NEEDINIT.
 fn at_needs_init(mode: Mode) -> Server {
     let mut server = server(mode);
     script(&mut server, Split::Whole)
@@ -39,7 +39,7 @@ fn at_asked(mode: Mode) -> Server {
     server
 }
 
-/// A server whose driver has said HAVEDATA.
+/// A server whose driver has sent HAVEDATA.
 fn at_has_data(mode: Mode) -> Server {
     let mut server = at_work(mode, false);
     script(&mut server, Split::Whole)
@@ -49,7 +49,7 @@ fn at_has_data(mode: Mode) -> Server {
     server
 }
 
-/// A server that has said EXIT, whose driver has closed the connection or not yet.
+/// A server that has sent EXIT, whose driver has closed the connection or not yet.
 fn at_the_end(mode: Mode, closed: bool) -> Server {
     let mut server = at_ready(server(mode));
     let script = script(&mut server, Split::Whole).exits().says(EXIT);
@@ -61,7 +61,8 @@ fn at_the_end(mode: Mode, closed: bool) -> Server {
     server
 }
 
-/// What a call does: says this and waits, ends at once (`learns` for a status), or is refused.
+/// The effect of a call: it sends this and waits, ends at once (`learns` for a status), or is
+/// refused.
 #[derive(Clone, PartialEq)]
 enum Does {
     Says(Vec<u8>),
@@ -88,7 +89,8 @@ fn each_call_in_each_state() {
             Mode::Strict => Ends(status),
             _ => asks(),
         };
-        // A server, its status, and what it does when it is told to ask, initialize, send, take forces, evaluate, exit.
+        // A server, its status, and the effect of asking, initializing, sending, taking forces,
+        // evaluating, and exiting.
         type Row = (fn(Mode) -> Server, Status, [Does; 6]);
         let mut table: Vec<Row> = vec![
             (
@@ -194,7 +196,7 @@ fn each_call_in_each_state() {
     );
 }
 
-/// What is refused does not keep the right call from being made, nor from being made with what is there already.
+/// A refused call does not prevent the right one, nor one that uses what is there already.
 #[test]
 fn the_right_call_after_each_wrong_one() {
     for mode in MODES {
@@ -228,14 +230,15 @@ fn the_right_call_after_each_wrong_one() {
 
 // ---- what another exchange has begun ----
 
-/// While half of a message has left, only its own exchange can send the rest.
+/// While half of a message was sent, only its own exchange can send the rest.
 #[test]
 fn half_a_message_is_finished_by_its_own_exchange() {
     let structure = atoms(40);
     let (cell, mode) = (structure.cell(), Mode::Classic);
     let all = positions(mode, &structure);
     let text = [b'x'; 1000];
-    // Of POSDATA and of INIT: inside of the first gathering, of the array or the text, and of its end.
+    // Of POSDATA and of INIT: inside of the first gathering, of the array or the text, and of its
+    // end.
     for moved in [
         1,
         159,
@@ -256,7 +259,7 @@ fn half_a_message_is_finished_by_its_own_exchange() {
                 Call::Send => script.calls(call).says(&all[moved..]).ends(),
                 // Its positions are the same, so its forces will be.
                 Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
-                // The rest is in the machine and leaves first, for an exchange that may follow.
+                // The rest is in the machine and is sent first by an exchange that may follow.
                 Call::Status | Call::Forces if in_scratch => {
                     script.calls(call).says(&all[moved..]).drops()
                 }
@@ -317,7 +320,7 @@ fn half_a_message_is_finished_by_its_own_exchange() {
     }
 }
 
-/// Half of EXIT has left: there is no other way.
+/// Half of EXIT was sent: only its rest can follow.
 #[test]
 fn half_of_exit_is_followed_by_the_rest() {
     for moved in 1..12 {
@@ -349,7 +352,7 @@ fn half_of_exit_is_followed_by_the_rest() {
     }
 }
 
-/// What `evaluate` has sent is not taken for sent by another call.
+/// Another call does not take what `evaluate` has sent for its own.
 #[test]
 fn what_evaluate_has_done_is_not_done_by_another_call() {
     for mode in MODES {
@@ -372,7 +375,7 @@ fn what_evaluate_has_done_is_not_done_by_another_call() {
     }
 }
 
-/// Half an answer that has come is waited for by whoever may ask for it.
+/// The rest of a half-received answer is waited for by any call that may ask for it.
 #[test]
 fn half_an_answer_is_waited_for_by_its_own_exchange() {
     let reply = hex(GOLDEN_FORCEREADY);
@@ -403,7 +406,8 @@ fn half_an_answer_is_waited_for_by_its_own_exchange() {
     }
 }
 
-/// An exchange that has moved nothing has not begun, and what it would have sent is not sent by another.
+/// An exchange that has moved nothing has not begun, and what it would have sent is not sent by
+/// another.
 #[test]
 fn an_exchange_that_moved_nothing_leaves_no_trace() {
     for mode in MODES {
@@ -422,8 +426,8 @@ fn an_exchange_that_moved_nothing_leaves_no_trace() {
     }
 }
 
-/// Positions that have left are reported by `send_positions`, even if forces were asked for meanwhile, in an array of
-/// another length.
+/// `send_positions` reports positions that were sent, even if forces were asked for since, in an
+/// array of another length.
 #[test]
 fn a_refusal_does_not_forget_what_has_been_sent() {
     for mode in MODES {
@@ -447,7 +451,8 @@ fn a_refusal_does_not_forget_what_has_been_sent() {
     }
 }
 
-/// Where nothing is owed, there is nothing to be dropped: in the middle of STATUS, of INIT and of their answers as well.
+/// Where nothing is owed, there is nothing to drop: in the middle of STATUS, of INIT and of their
+/// answers as well.
 #[test]
 fn discard_does_nothing_if_nothing_is_owed() {
     for mode in MODES {
@@ -577,7 +582,7 @@ fn each_answer_to_each_question() {
                             script
                                 .refuses(error)
                                 .knows(Status::DISCONNECTED)
-                                // For good, whoever asks.
+                                // For good, for every call.
                                 .asks()
                                 .refuses(error)
                                 .evaluates(&golden())
@@ -637,7 +642,7 @@ fn an_unknown_answer() {
     );
 }
 
-/// A driver that says HAVEDATA before it was given anything has data of another conversation.
+/// A driver that sends HAVEDATA before it was given anything has data of another conversation.
 #[test]
 fn data_of_another_conversation() {
     let mut server = Server::new();

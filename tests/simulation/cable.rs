@@ -1,4 +1,4 @@
-//! A cable that fails, and chance that can be repeated.
+//! A cable that fails at random, repeatably.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -48,13 +48,13 @@ impl Dice {
     }
 }
 
-/// What the cable does to frames, in percent, until it is mended.
+/// The faults of the cable, in percent of frames, until it is mended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Faults {
     pub loss: u64,
     pub doubles: u64,
     pub flips: u64,
-    /// Frames that take longer than those behind them.
+    /// Frames that take longer than those after them.
     pub overtaken: u64,
 }
 
@@ -93,7 +93,7 @@ pub struct Cable {
     number: u64,
     arrived: [VecDeque<Vec<u8>>; 2],
     pub fates: Fates,
-    /// What the driver has said, by the port that it connected from.
+    /// The driver's bytes, by the port that it connected from.
     pub said: BTreeMap<u16, Said>,
     /// Of every frame that was sent, and when.
     pub digest: DefaultHasher,
@@ -154,7 +154,7 @@ impl Cable {
         }
     }
 
-    /// Takes down what a segment of the driver's says.
+    /// Records the bytes of a segment from the driver.
     fn listen(&mut self, frame: &[u8]) {
         let ip = Ipv4Packet::new_checked(frame).unwrap();
         if ip.next_header() != IpProtocol::Tcp {

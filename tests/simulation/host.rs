@@ -18,7 +18,7 @@ pub struct Hardware {
     pub mtu: usize,
     pub receive: usize,
     pub transmit: usize,
-    /// Microseconds between two looks at the network.
+    /// Microseconds between two polls of the network.
     pub nap: u64,
 }
 
@@ -63,7 +63,7 @@ impl Host {
         );
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
-        // A peer that has restarted behind a cut cable says nothing.
+        // A peer that has restarted while the cable was cut sends nothing.
         socket.set_keep_alive(Some(Duration::from_secs(2)));
         socket.set_timeout(Some(Duration::from_secs(10)));
         let mut sockets = SocketSet::new(vec![]);
@@ -110,7 +110,7 @@ impl Host {
         self.wakes = now + Duration::from_micros(self.hardware.nap);
     }
 
-    /// When it has something to do by itself.
+    /// The next time at which it acts without being asked.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(now, &self.sockets)?;
         Some(at.max(self.wakes))

@@ -1,13 +1,16 @@
-//! Driver and server on smoltcp at both ends of a cable that fails, in virtual time: one seed is one run.
+//! Driver and server on smoltcp at both ends of a cable that fails, in virtual time: one seed is
+//! one run.
 //!
-//! Frames are lost, doubled, overtaken and flipped; the cable is cut for a while; either side restarts at any byte;
-//! rings are small, the MTU too, peers are slow. After a while all of that stops. Then every request must have been
-//! answered once, with forces that are right to the last bit.
+//! Frames are lost, doubled, overtaken and flipped; the cable is cut for a while; either side
+//! restarts at any byte; rings are small, the MTU too, peers are slow. After a while all of that
+//! stops. Then every request must have been answered once, with forces that are right to the last
+//! bit.
 //!
 //! ```text
 //! cargo test --release --test simulation                       2000 seeds
 //! FORCEWIRE_SEEDS=100000 cargo test --release --test simulation
-//! FORCEWIRE_SEED=1234 cargo test --release --test simulation -- --nocapture      one of them, and what happens
+//! # One of them, and what happens:
+//! FORCEWIRE_SEED=1234 cargo test --release --test simulation -- --nocapture
 //! ```
 
 mod cable;

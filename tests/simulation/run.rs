@@ -15,10 +15,10 @@ use smoltcp::time::{Duration, Instant};
 use crate::cable::{Cable, Dice, Fates, Faults, Said};
 use crate::host::{Hardware, Host};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// What should not have happened.
+    /// The fault, if there was one.
     pub fault: Option<String>,
     pub mode: Mode,
     pub initialize: Initialize,
@@ -112,7 +112,7 @@ impl fmt::Display for Totals {
     }
 }
 
-/// What the server wants computed: structures of one batch, each with numbers of its own.
+/// The server's request: structures of one batch, with numbers that occur nowhere else.
 struct Work {
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
@@ -153,7 +153,7 @@ struct Asking {
     host: Host,
     machine: Server,
     work: Vec<Work>,
-    /// Next in `work`; behind the last, EXIT.
+    /// Next in `work`; after the last, EXIT.
     at: usize,
     answers: Vec<Answer>,
     forces: Vec<[f64; 3]>,
@@ -310,15 +310,15 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
             .chain(cuts.iter().map(|(_, to)| *to).filter(|to| *to > now))
             .min()
             .unwrap_or(now + Duration::from_millis(10));
-        // A frame that just left arrives later than it was looked for.
+        // A frame that was just sent arrives after the poll.
         next = next.min(now + Duration::from_millis(50));
         now = next.max(now + Duration::from_micros(1));
     }
     let cable = cable.borrow();
     let [server, _] = hardware;
-    // Where less fits into the window than an answer has, it can't be helped. A server that asks
-    // before it has read takes answers in pieces: the end of a full segment may cut one that joins
-    // what is on its way. i-PI and ASE, like a strict server, ask only then.
+    // Where the window is smaller than an answer, this can't be avoided. A server that asks before
+    // it has read takes answers in pieces: the end of a full segment may cut one that joins what is
+    // on its way. i-PI and ASE, like a strict server, ask only then.
     if server.receive >= 4096 && mode == Mode::Strict && outcome.fault.is_none() {
         outcome.fault = cable
             .said
@@ -331,8 +331,8 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
     outcome
 }
 
-/// An answer to STATUS that left in two segments, if there is one: i-PI drops a driver for that. `reply` is the length
-/// of FORCEREADY.
+/// An answer to STATUS that was sent in two segments, if there is one: i-PI drops a driver for
+/// that. `reply` is the length of FORCEREADY.
 fn split_status(said: &Said, reply: usize) -> Option<String> {
     let mut at = 0;
     while let Some(header) = said.bytes.get(at..at + 12) {
@@ -419,7 +419,7 @@ impl Asking {
                     if verbose {
                         println!("{now}: request {} is answered", self.at);
                     }
-                    // What is left of it must not be taken for the next answer.
+                    // Its rest must not be taken for the next answer.
                     self.forces.fill([f64::NAN; 3]);
                     self.answers.fill(Answer::default());
                     outcome.answered += 1;
@@ -438,7 +438,7 @@ impl Asking {
         }
         match poll(self.host.socket(), self.machine.exit()) {
             Ok(Poll::Pending) => {}
-            // A driver that was lost after its last answer is no loss.
+            // A driver that was lost after its last answer does not count.
             Ok(Poll::Ready(())) | Err(_) => self.over = true,
         }
     }

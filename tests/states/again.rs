@@ -5,13 +5,14 @@ use forcewire::{Cell, Header, ProtocolError};
 use crate::numbers::{FIRST, NOT_FINITE, OTHER_CELL, OTHER_POSITION, SECOND, Untouched};
 use crate::state::{Array, Asker, How, Outcome, ReplyChange, Scene, State, Worker};
 
-/// What is different from the exchange before. Each is tried in every state where it means something.
+/// The difference from the exchange before. Each is tried in every state where it means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// The same arrays at another address.
     ServerMoved,
     DriverMoved,
-    /// An array in which nothing is of what the message has put there, at the same address or another one.
+    /// An array in which nothing is of what the message has put there, at the same address or
+    /// another one.
     Other(Array),
     OtherMoved(Array),
     OtherAllOfServer,
@@ -99,13 +100,13 @@ pub const AGAIN: [Again; 55] = [
     Again::Reply(ReplyChange::OneEvaluationTooFew),
 ];
 
-/// What came of a move of this kind.
+/// The outcome of a move of this kind.
 pub enum Came {
     /// It makes no sense in this state.
     Nothing,
     /// It was refused, and the machine is as it was.
     Refused,
-    /// It was accepted, and this may come of it; whether that completes an evaluation.
+    /// It was accepted, with this possible outcome; and whether that completes an evaluation.
     Accepted(Box<State>, bool),
 }
 
@@ -164,7 +165,7 @@ impl Again {
 }
 
 impl State {
-    /// What comes of a caller's move. Whatever is refused has changed nothing.
+    /// The outcome of a caller's move. Whatever is refused has changed nothing.
     pub fn made_again(&self, scene: &Scene, again: Again) -> Came {
         let came = if again.is_servers() {
             self.server_again(scene, again)
@@ -247,7 +248,7 @@ impl State {
         let (other, usual) = (&scene.other.1, &scene.usual.1);
         let mut next = self.copy();
         let mut how = How::default();
-        // What was done only to see what comes of it.
+        // A move that was made only to see its outcome.
         let mut undo = false;
         let mut touched = false;
         match again {
@@ -300,8 +301,8 @@ impl State {
                 };
             }
             Again::Short(array) if has_arrays => {
-                // Extras that have no room are dropped, and a single answer needs no array: that is right, but not
-                // what the walk looks for.
+                // Extras that have no room are dropped, and a single answer needs no array: that is
+                // right, but not what the walk looks for.
                 how.looks = array != Forces;
                 how.short = Some(array);
                 (undo, touched) = (true, true);
@@ -319,7 +320,8 @@ impl State {
                 let outcome = next.server_moves(scene, how);
                 let both = next.asker != Asker::Away && next.worker != Worker::Away;
                 if both && next.begun.is_some() && !matches!(outcome, Outcome::Refused(_)) {
-                    // What has begun is of this request, or nothing of it is taken for an answer.
+                    // The begun message belongs to this request, or nothing of it is taken for an
+                    // answer.
                     next.copy().runs_out(scene);
                 }
                 if next.begun == Some(which) {
@@ -363,7 +365,8 @@ impl State {
         let outcome = next.server_moves(scene, how);
         assert_ne!(next.begun, Some(NOT_FINITE), "NaN has left");
         if matches!(outcome, Outcome::Blocked | Outcome::Moved) && !next.is_midway() {
-            // Nothing of an answer is in the arrays that were accepted. Nothing is owed to another request.
+            // Nothing of an answer is in the arrays that were accepted. Nothing is owed to another
+            // request.
             if has_arrays && next.asker == self.asker {
                 next.taken.clone_from(usual);
             }
@@ -449,8 +452,8 @@ impl State {
                 touched = true;
             }
             Again::Awaits if !matches!(self.worker, Worker::Computes(_)) => {
-                // A caller who has not been given the event may see that positions are there; the cell of a single
-                // structure is not.
+                // A caller who has not been given the event may see that positions are there; the
+                // cell of a single structure is not.
                 let which = match self.worker {
                     Worker::Replies(which) => Some(which),
                     _ => [FIRST, SECOND].into_iter().find(|&which| {
@@ -545,8 +548,9 @@ impl State {
             }
         };
         assert!(expected, "{error:?}");
-        // Between two messages, when nothing is owed, any exchange may follow. But INIT that `evaluate` has sent is not
-        // taken for that of `initialize`, nor for that of another request.
+        // Between two messages, when nothing is owed, any exchange may follow. But INIT that
+        // `evaluate` has sent is not taken for that of `initialize`, nor for that of another
+        // request.
         let init = error == Unfinished(Header::Init);
         if again.is_servers() && request && !init {
             let begun = self.begun.is_some() || self.is_midway();
@@ -564,7 +568,8 @@ fn replace<T: PartialEq + Clone>(array: &mut Vec<T>, other: &[T], untouched: &[T
     touched
 }
 
-/// Changes the first or the last number that a message has touched, in its lowest bit; whether there is one.
+/// Changes the first or the last number that a message has touched, in its lowest bit; returns
+/// whether there is one.
 fn change<'a>(numbers: impl DoubleEndedIterator<Item = &'a mut f64>, last: bool) -> bool {
     let untouched = Untouched::Usual.number();
     let mut touched = numbers.filter(|it| **it != untouched && **it != 0.0);

@@ -1,16 +1,16 @@
-//! A driver's states and what it hears.
+//! A driver's states and the messages that it receives.
 
 use forcewire::{Driver, Event, Header, Initialize, ProtocolError};
 
 use crate::common::*;
 use crate::{MALFORMED, hears, table};
 
-/// By hand from `src/manual/protocol.md`, sections 2 and 3. What the driver sends; after `:`, what it returns; after `>`,
-/// the status that it has then, if that is another one.
+/// By hand from `src/manual/protocol.md`, sections 2 and 3. The driver's bytes; after `:`, its
+/// result; after `>`, its new status, if that has changed.
 ///
-/// In `replies`, `batch` and `again` the caller has replied, in `attends` it computes and listens. `again` wants INIT
-/// for every structure. A driver whose caller computes and does not listen hears nothing, nor does one that is about
-/// to say FORCEREADY.
+/// In `replies`, `batch` and `again` the caller has replied, in `attends` it computes and listens.
+/// `again` wants INIT for every structure. A driver whose caller computes and does not read
+/// receives nothing, nor does one that is about to send FORCEREADY.
 const TABLE: &str = "
              uninit      ready       batches     attends     replies            batch              again
 STATUS       NEEDINIT    READY       READY       HAVEDATA    HAVEDATA           HAVEDATA           HAVEDATA
@@ -30,16 +30,16 @@ http         unknown     unknown     unknown     unknown     unknown            
 (the-end)    :closed     :closed     :closed     :closed     :closed            :closed            :closed
 ";
 
-/// What the caller is about.
+/// The caller's activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Caller {
     Receives,
     Attends,
-    /// With so many structures.
+    /// With this many structures.
     Replies(usize),
 }
 
-/// What came of it.
+/// Its outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     /// It waits for more.
@@ -191,7 +191,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
                 None => ProtocolError::UnknownHeader(bytes[..12].try_into().expect("a header")),
             };
             assert_eq!(does == "turn", header.is_some(), "{at}");
-            // Nothing of what follows the header is read, nothing is said now or later.
+            // Nothing after the header is read, and nothing is sent now or later.
             assert_eq!((said, told), (vec![], Err(error)), "{at}");
             assert_eq!(inbox.len(), bytes.len() - 12, "{at}");
             let (said, told) = goes_on(&mut driver, caller, &mut &*STATUS, true, piece);
@@ -210,7 +210,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
                 _ => Told::Event(event),
             };
             assert_eq!((said, told), (vec![], Ok(first)), "{at}");
-            // It is told for ever, and nothing is heard.
+            // It is returned each time, and nothing is read.
             for caller in [Caller::Receives, Caller::Attends] {
                 let mut more = STATUS;
                 let (said, told) = goes_on(&mut driver, caller, &mut more, true, piece);
@@ -243,7 +243,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
     assert_eq!(driver.status(), after, "{at}");
     if driver.status() == Header::HaveData {
         if does != "-" {
-            // Until the reply has left, nothing is received.
+            // Nothing is received until the reply was sent.
             let mut more = STATUS;
             let (said, told) = goes_on(&mut driver, Caller::Receives, &mut more, false, piece);
             assert_eq!(told, Err(ProtocolError::ReplyDue), "{at}");
@@ -257,7 +257,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
         assert_eq!((said, told), reply, "{at}");
     }
     if cell == "-" {
-        // INIT that came while forces were waited for is told behind them.
+        // An INIT that came while GETFORCE was awaited is reported after the reply.
         let (said, told) = goes_on(&mut driver, Caller::Receives, &mut &b""[..], false, piece);
         let told_late = Told::Event(Event::Init { replica: -7 });
         assert_eq!((said, told), (vec![], Ok(told_late)), "{at}");

@@ -1,10 +1,10 @@
-//! Every state with every message and every call, against tables written by hand from the protocol; and every state
-//! that the two machines can be in together.
+//! Every state with every message and every call, against tables written by hand from the protocol;
+//! and every state that the two machines can be in together.
 //!
 //! ```text
-//! cargo test --test states                                             as many bytes at once as there is room for
-//! cargo test --release --test states -- --ignored --nocapture          byte by byte
-//! tests/states/planted                                                 faults that it must find
+//! cargo test --test states                                           as many bytes as have room
+//! cargo test --release --test states -- --ignored --nocapture        byte by byte
+//! tests/states/planted                                               faults that it must find
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -33,7 +33,8 @@ const MODES: [Mode; 4] = [
 
 const INITIALIZE: [Initialize; 3] = [Initialize::Never, Initialize::Once, Initialize::EveryStep];
 
-/// Twelve bytes that are no header: another case, out of step by a byte, noughts, nothing, another protocol.
+/// Twelve bytes that are not a header: another case, out of step by a byte, zeros, blanks, another
+/// protocol.
 const MALFORMED: [(&str, &[u8; 12]); 5] = [
     ("lower-case", b"status      "),
     ("out-of-step", b" STATUS     "),
@@ -56,7 +57,8 @@ fn table(text: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
     (columns, rows)
 }
 
-/// Runs a transfer on these bytes, so many at once, until it is over or waits; behind the bytes may come the end.
+/// Runs a transfer on these bytes, this many at once, until it ends or waits; the end may follow
+/// the bytes.
 fn hears<T: Exchange>(
     mut transfer: T,
     inbox: &mut &[u8],
@@ -134,14 +136,15 @@ fn plan(mode: Mode, initialize: Initialize) -> Plan {
     }
 }
 
-/// From every state that can be reached, whatever fails on the way there, an evaluation is complete after so many
-/// moves at most, if nothing more fails; and no answer is another one's.
+/// From every state that can be reached, whatever fails on the way there, an evaluation is complete
+/// after a limited number of moves, if nothing more fails; and no answer is another one's.
 #[test]
 fn every_state_leads_to_a_complete_evaluation() {
-    // A driver that asks for INIT before every structure passes through all states of one that asks less often, but
-    // those behind FORCEREADY.
+    // A driver that asks for INIT before every structure passes through all states of one that asks
+    // less often, but those after FORCEREADY.
     let mut plans = MODES.map(|mode| plan(mode, Initialize::EveryStep)).to_vec();
-    // Positions and forces that do not fit into a machine's scratch leave from the caller's arrays.
+    // Positions and forces that do not fit into a machine's scratch are sent from the caller's
+    // arrays.
     plans.push(Plan {
         natoms: 28,
         room: (400, 400),
@@ -175,7 +178,8 @@ fn every_state_leads_to_a_complete_evaluation() {
     assert!(enough, "{found:?}");
 }
 
-/// The same between any two bytes: callers make exchanges again in all ways in one plan of each mode.
+/// The same between any two bytes: callers make exchanges again in all ways in one plan of each
+/// mode.
 #[test]
 #[ignore = "ten minutes, in release: tests/run states"]
 fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {
@@ -194,8 +198,9 @@ fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {
     walk_all(&plans, 16);
 }
 
-/// What a connection must take of what the driver does not read while it replies. STATUS stands behind GETFORCE, and
-/// EXIT may behind that. (TCP takes some 10^5 bytes, the smallest ring that anyone gives smoltcp a few hundred.)
+/// The bytes that a connection must hold while the driver replies and does not read. STATUS follows
+/// GETFORCE, and EXIT may follow that. (TCP takes some 10^5 bytes, the smallest ring that anyone
+/// gives smoltcp a few hundred.)
 #[test]
 fn a_connection_that_holds_two_headers_is_enough_and_less_is_not() {
     for (mode, exits, enough) in [

@@ -7,8 +7,8 @@ use crate::walk::Plan;
 /// Structures of the largest request.
 pub const STRUCTURES: usize = 2;
 
-/// Two requests that have nothing in common; the first one with another last position, with another last number
-/// of its last cell, and with NaN as its last position.
+/// Two requests that have nothing in common; the first one with another last position, with another
+/// last number of its last cell, and with NaN as its last position.
 pub const FIRST: usize = 0;
 pub const SECOND: usize = 1;
 pub const OTHER_POSITION: usize = 2;
@@ -16,7 +16,7 @@ pub const OTHER_CELL: usize = 3;
 pub const NOT_FINITE: usize = 4;
 const QUESTIONS: usize = 5;
 
-/// What a server asks for.
+/// A server's request.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     pub replica: i32,
@@ -25,7 +25,7 @@ pub struct Question {
     pub positions: Vec<[f64; 3]>,
 }
 
-/// What a driver replies: for as many structures as a message may have, copies included.
+/// A driver's reply: for as many structures as a message may have, copies included.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub evaluations: Vec<Evaluation>,
@@ -47,7 +47,7 @@ impl Book {
         }
     }
 
-    /// Which evaluation it is that these structures belong to.
+    /// The evaluation that these structures belong to.
     pub fn which(&self, cells: &[Cell], positions: &[[f64; 3]]) -> Option<usize> {
         let is = |question: &Question| {
             let natoms = question.positions.len() / question.cells.len();
@@ -151,14 +151,14 @@ fn truth(plan: &Plan, which: usize) -> Truth {
     }
 }
 
-/// What is in a driver's arrays.
+/// The content of a driver's arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Received {
     pub cells: Vec<Cell>,
     pub positions: Vec<[f64; 3]>,
 }
 
-/// What is in a server's arrays.
+/// The content of a server's arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taken {
     pub answers: Vec<Answer>,

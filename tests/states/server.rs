@@ -1,14 +1,14 @@
-//! A server's phases, what it is told to do in them, and what it hears.
+//! A server's phases, the calls in them, and the messages that it receives.
 
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status};
 
 use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
 
-/// What each call does in each phase: what the server sends; `waits` if it sends nothing and reads, `done` if it does
-/// nothing at all, `turn` if it is refused, `due` if it is refused because forces are owed that it has not asked for. By
-/// hand from `src/manual/protocol.md`, section 2; the STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the
-/// driver has answered HAVEDATA.
+/// The effect of each call in each phase: what the server sends; `waits` if it sends nothing and
+/// reads, `done` if it does nothing at all, `turn` if it is refused, `due` if it is refused because
+/// forces are owed that it has not asked for. By hand from `src/manual/protocol.md`, section 2; the
+/// STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the driver has answered HAVEDATA.
 const CLASSIC: &str = "
            status   initialize   send            forces           evaluate         exit
 unknown    STATUS   turn         turn            turn             STATUS           EXIT
@@ -36,7 +36,8 @@ leaving    done     turn         turn                     turn     turn         
 gone       done     turn         turn                     turn     turn                     done
 ";
 
-/// Strict: every STATUS is followed by what the driver has asked for, so none is said twice and none behind GETFORCE.
+/// Strict: every STATUS is followed by what the driver has asked for, so none is sent twice and
+/// none after GETFORCE.
 const STRICT: &str = "
            status   initialize   send            forces    evaluate        exit
 unknown    STATUS   turn         turn            turn      STATUS          EXIT
@@ -51,8 +52,9 @@ leaving    done     turn         turn            turn      turn            waits
 gone       done     turn         turn            turn      turn            done
 ";
 
-/// What each answer is to a server that waits for one: the status that it has then, or why it is refused. A server
-/// that has said EXIT drops whatever comes. In the other phases nothing is read, so nothing can come.
+/// The effect of each answer on a server that waits for one: its new status, or the refusal. A
+/// server that has sent EXIT drops all bytes. In the other phases nothing is read, so nothing can
+/// come.
 const ANSWERS: &str = "
              asked       init-sent   computing   awaiting    leaving
 STATUS       answer      answer      answer      answer      dropped
@@ -72,7 +74,7 @@ http         unknown     unknown     unknown     unknown     dropped
 (the-end)    gone        gone        gone        gone        done
 ";
 
-/// What a call came to: what was said, and what it ended with, if it did.
+/// The effect of a call: the bytes sent, and the result, if it ended.
 type Came = (Vec<u8>, Option<Result<(), ProtocolError>>);
 
 fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece: usize) -> Came {
@@ -119,7 +121,7 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
 /// A server in this phase.
 fn phase(name: &str, mode: Mode, piece: usize) -> Server {
     let mut server = Server::new().mode(mode);
-    // What is called and heard to come here.
+    // The calls and messages that lead here.
     let consolidated = matches!(mode, Mode::Consolidated | Mode::Batched(_));
     let steps: &[(&str, &[u8])] = match name {
         "unknown" => &[],
@@ -334,7 +336,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
     assert_eq!(told, Some(Err(error)), "{at}");
     assert_eq!(server.last_status(), Status::DISCONNECTED, "{at}");
     if does != "gone" {
-        // Nothing behind the header is read; and whatever is called later is refused in the same words.
+        // Nothing after the header is read, and each later call is refused with the same error.
         assert_eq!(inbox.len(), answer_bytes.len() - 12, "{at}");
         for call in ["status", "initialize", "send", "forces", "evaluate", "exit"] {
             let came = calls(&mut server, call, &mut &*READY, true, piece);

@@ -1,4 +1,4 @@
-//! What a state of a server and its driver consists of, and how it goes on when nothing fails.
+//! The state of a server and its driver, and its next states when nothing fails.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
@@ -14,7 +14,7 @@ use crate::copy::copy;
 use crate::numbers::{Book, FIRST, Question, Received, SECOND, Taken, Truth, Untouched};
 use crate::walk::Plan;
 
-/// What stays the same throughout a walk.
+/// The constants of a walk.
 pub struct Scene {
     pub plan: Plan,
     pub book: Book,
@@ -61,14 +61,16 @@ pub struct State {
     pub worker: Worker,
     /// The evaluation that the asker wants. Changes with each that is complete.
     pub wanted: usize,
-    /// The evaluation whose positions have begun to leave, until its answer has been returned or discarded.
+    /// The evaluation whose positions are being sent or were, until its answer has been returned or
+    /// discarded.
     pub begun: Option<usize>,
-    /// What each side has of a message that is not whole, and what is in its arrays.
+    /// The incomplete message of each side, and the content of its arrays.
     pub server_has: Partial,
     pub driver_has: Partial,
     pub taken: Taken,
     pub received: Received,
-    /// What was accepted in the arrays is not what a message has put there. Then they are not changed again.
+    /// The arrays don't hold what the accepted message has put there. Then they are not changed
+    /// again.
     pub altered: (bool, bool),
     /// The two halves of its identity, if they are known.
     server_side: Cell<Option<u128>>,
@@ -79,7 +81,7 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     Evaluates,
-    /// The parts of an evaluation, each by itself.
+    /// The parts of an evaluation, each alone.
     Asks,
     Initializes,
     Sends,
@@ -90,7 +92,7 @@ pub enum Asker {
     Away,
 }
 
-/// What the driver's side does, for this evaluation.
+/// The activity of the driver's side, for this evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worker {
     Receives,
@@ -115,9 +117,9 @@ pub struct How {
     pub desk: usize,
     /// Which of its arrays is too short, by one.
     pub short: Option<Array>,
-    /// With numbers in single precision; looked at only.
+    /// With numbers in single precision; stepped only.
     pub single: bool,
-    /// With a sink or a source instead of an array; looked at only.
+    /// With a sink or a source instead of an array; stepped only.
     pub windows: bool,
     /// Looked at only: nothing moves.
     pub looks: bool,
@@ -192,7 +194,7 @@ impl ReplyChange {
     }
 }
 
-/// What came of an exchange.
+/// The outcome of an exchange.
 #[derive(Debug)]
 pub enum Outcome {
     /// It waits for the other side, or looked only.
@@ -204,7 +206,7 @@ pub enum Outcome {
     Refused(ProtocolError),
 }
 
-/// What came of one step of an exchange.
+/// The outcome of one step of an exchange.
 enum Carried<T> {
     Blocked,
     Moved,
@@ -289,7 +291,7 @@ impl Partial {
     }
 }
 
-/// A sink and a source that nothing goes through: exchanges with them are looked at only.
+/// A sink and a source that move nothing: exchanges with them are stepped only.
 struct Window(usize);
 
 impl Sink for Window {
@@ -378,8 +380,8 @@ impl State {
         }
     }
 
-    /// What tells this state from others. That it is enough is checked: whenever a state is met again, it must go on
-    /// as the first time.
+    /// The identity of this state. That it is enough is checked: whenever a state is met again, it
+    /// must go on as the first time.
     pub fn identity(&self, scene: &Scene) -> u128 {
         let mut text = Vec::with_capacity(4096);
         let sides = [self.server_side(scene), self.driver_side(scene)];
@@ -434,7 +436,7 @@ impl State {
         }
         add_reals(self.taken.forces.as_flattened(), &mut text);
         text.extend(&self.taken.extras);
-        // What is not shown, in what it would do.
+        // Hidden parts of the state, by their effect.
         let request = |which: usize| {
             let question: &Question = &scene.book.questions[which];
             Request::batch(&question.cells, &question.positions)
@@ -513,7 +515,7 @@ impl State {
         }
     }
 
-    /// Whether a message of the server's has moved in part.
+    /// Whether a message of the server has moved in part.
     pub fn is_midway(&self) -> bool {
         copy(&self.server).status().midway()
     }
@@ -540,7 +542,7 @@ impl State {
         self.worker = Worker::Away;
     }
 
-    /// Lets the server's exchange move a piece, and looks at what it ends with.
+    /// Lets the server's exchange move a piece, and checks its result.
     pub fn server_moves(&mut self, scene: &Scene, how: How) -> Outcome {
         let plan = &scene.plan;
         let alone = self.worker == Worker::Away;
@@ -607,7 +609,7 @@ impl State {
         if self.server_has.moved > 0 {
             match self.server_has.first {
                 b'P' if begins => self.begun = Some(self.wanted),
-                // STATUS and INIT leave, READY and NEEDINIT come, only if nothing is owed.
+                // STATUS and INIT are sent, and READY and NEEDINIT come, only if nothing is owed.
                 b'S' | b'I' | b'R' | b'N' => self.begun = None,
                 _ => {}
             }
@@ -665,8 +667,8 @@ impl State {
         Outcome::Moved
     }
 
-    /// What a caller does who does not know more than the server does: evaluates if that is possible, or takes what
-    /// is owed, or discards it.
+    /// The move of a caller that knows only what the server knows: evaluates if that is possible,
+    /// or takes what is owed, or discards it.
     fn chooses(&mut self, scene: &Scene) {
         let looks = How {
             looks: true,
@@ -707,7 +709,7 @@ impl State {
         );
     }
 
-    /// Lets the driver's exchange move a piece, and looks at what it ends with.
+    /// Lets the driver's exchange move a piece, and checks its result.
     pub fn driver_moves(&mut self, scene: &Scene, how: How) -> Outcome {
         let plan = &scene.plan;
         let alone = self.asker == Asker::Away;
@@ -755,7 +757,7 @@ impl State {
                     link.carry(driver.reply_batch(evaluations, &truth.forces, extras))
                 };
                 if let Carried::Done(()) = carried {
-                    // It also ends, and nothing leaves, when the server has left.
+                    // It also ends, and sends nothing, when the server has left.
                     let left = alone || self.asker == Asker::Exits;
                     assert!(how.reply.is_none() || left, "another reply has left");
                     self.worker = Worker::Receives;
@@ -791,7 +793,7 @@ impl State {
         let event = match carried {
             Carried::Blocked => return Outcome::Blocked,
             Carried::Moved => return Outcome::Moved,
-            // GETFORCE has come: the forces leave when they are there.
+            // GETFORCE has come: the forces are sent when they are there.
             Carried::Done(None) => return Outcome::Blocked,
             Carried::Done(Some(event)) => event,
             Carried::Refused(ProtocolError::EndOfStream { .. }) if alone => {
@@ -849,7 +851,7 @@ impl State {
     }
 }
 
-/// If a reply may leave now, what leaves is this reply, all of it.
+/// If a reply may be sent now, it is this one, and all of it.
 fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
     let mut driver = copy(driver);
     let (extras, forces) = (&truth.extras, &truth.forces);
@@ -875,11 +877,11 @@ fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
     }
 }
 
-/// Adds what a machine shows of itself, and what has moved of its message.
+/// Adds the visible state of a machine, and how much of its message has moved.
 fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
     text.extend(has.moved.to_le_bytes());
     text.extend(has.digest.to_le_bytes());
-    // Bytes moved over all connections are no state, and come last.
+    // Bytes moved over all connections are not part of the state, and come last.
     let from = text.len();
     write!(text, "{machine:?}").expect("a Vec takes everything");
     let traffic = text[from..].windows(9).rposition(|it| it == b", traffic");

@@ -1,31 +1,36 @@
 //! Every state that a server and its driver can be in together.
 //!
-//! The real machines, a queue of a few bytes in each direction, and between any two bytes anything that can happen to
-//! a connection: either side leaves, its last bytes arrive or not, everything in flight is lost, EXIT. The side that
-//! remains notices the end, or reads what was still on its way; then both connect anew, for the same evaluation or
-//! another one.
+//! The real machines, a queue of a few bytes in each direction, and between any two bytes anything
+//! that can happen to a connection: either side leaves, its last bytes arrive or not, everything in
+//! flight is lost, EXIT. The side that remains notices the end, or reads what was still on its way;
+//! then both connect anew, for the same evaluation or another one.
 //!
-//! No exchange is ever kept: each moves one piece, is dropped, and is made anew. And in every state its caller makes it
-//! in another way ([`Again`]):
+//! No exchange is ever kept: each moves one piece, is dropped, and is made anew. And in every state
+//! its caller makes it in another way ([`Again`]):
 //!
-//! - with another array, at the same address or another one, with a shorter one, one of another type, a sink or a
-//!   source; with the same array in which a number has changed; with the same one at another address
+//! - with another array, at the same address or another one, with a shorter one, one of another
+//!   type, a sink or a source; with the same array in which a number has changed; with the same one
+//!   at another address
 //! - with another request, or the same request in which one number has changed or is NaN
-//! - with another reply, or the same one in which one number has changed or is NaN, or of another length
-//! - as another kind of exchange: `status`, `initialize`, `send_positions`, `get_forces`, `evaluate`, `discard`, `exit`;
-//!   `receive` instead of a reply, `await_getforce` instead of either
+//! - with another reply, or the same one in which one number has changed or is NaN, or of another
+//!   length
+//! - as another kind of exchange: `status`, `initialize`, `send_positions`, `get_forces`,
+//!   `evaluate`, `discard`, `exit`; `receive` instead of a reply, `await_getforce` instead of
+//!   either
 //! - after a reset of both sides
 //!
-//! Such a move is either refused, with an error that is expected there, and then both machines and both queues are as
-//! they were; or it leads to a state that is walked through as any other. No number occurs twice in all evaluations, so
-//! an answer, or positions, with a single number of anything else are found when they arrive.
+//! Such a move is either refused, with an error that is expected there, and then both machines and
+//! both queues are as they were; or it leads to a state that is walked through as any other. No
+//! number occurs twice in all evaluations, so an answer, or positions, with a single number of
+//! anything else are found when they arrive.
 //!
-//! The walk is breadth-first and ends when nothing new is found. What it has found is all there is: then each state is
-//! asked for its way out.
+//! The walk is breadth-first and ends when nothing new is found. Then it has found all states, and
+//! each is asked for its way out.
 //!
-//! What it does not do: run an exchange with a sink or a source (`tests/fuzz` does, and `tests/cancellation.rs`), or one
-//! with arrays of single precision, to its end; drain a driver (`tests/drain.rs`); change configuration, folding or the
-//! number of atoms; call anything while an exchange is alive.
+//! What it does not do: run an exchange with a sink or a source (`tests/fuzz` does, and
+//! `tests/cancellation.rs`), or one with arrays of single precision, to its end; drain a driver
+//! (`tests/drain.rs`); change configuration, folding or the number of atoms; call anything while an
+//! exchange is alive.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -36,7 +41,7 @@ use crate::numbers::{FIRST, SECOND};
 use crate::state::{Asker, How, Outcome, Scene, State, Worker};
 use forcewire::{Initialize, Mode};
 
-/// What is walked through.
+/// The configuration of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub mode: Mode,
@@ -120,7 +125,8 @@ pub enum Fault {
     Deadlock(String),
     /// Moves that lead nowhere.
     Livelock,
-    /// Something was wrong in this move, after this many states: what led to it, and what was wrong.
+    /// Something was wrong in this move, after this many states: what led to it, and what was
+    /// wrong.
     Wrong {
         states: usize,
         path: Vec<Move>,
@@ -154,7 +160,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What can happen next. The first three do, sooner or later; the others may.
+/// The next move. The first three do, sooner or later; the others may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     Server,
@@ -184,7 +190,7 @@ fn moves(plan: &Plan) -> impl Iterator<Item = Move> {
     MOVES.into_iter().chain(again)
 }
 
-/// What comes of a move.
+/// The outcome of a move.
 enum After {
     /// It can't be made.
     Nothing,
@@ -195,7 +201,7 @@ enum After {
 }
 
 impl State {
-    /// What comes of a move.
+    /// The outcome of a move.
     fn after(&self, scene: &Scene, which: Move) -> After {
         let mut next = self.copy();
         let mut complete = false;
@@ -214,7 +220,7 @@ impl State {
                 }
             }
             Move::Exit if scene.plan.exits && !matches!(self.asker, Asker::Exits | Asker::Away) => {
-                // What was wanted does not matter any more.
+                // The old request does not matter any more.
                 (next.asker, next.wanted) = (Asker::Exits, FIRST);
                 next.taken.clone_from(&scene.usual.1);
                 next.forget_identity();
@@ -236,7 +242,8 @@ impl State {
         if next.asker != Asker::Away || next.worker != Worker::Away {
             return After::States(vec![next], complete);
         }
-        // Both have left. A machine that was reset is as a new one, and whatever is wanted then is a new question.
+        // Both have left. A machine that was reset is as a new one, and whatever is wanted then is
+        // a new question.
         next.down.clear();
         next.up.clear();
         (next.asker, next.worker) = (Asker::Evaluates, Worker::Receives);
@@ -280,7 +287,7 @@ struct Ways {
     perhaps: Vec<usize>,
 }
 
-/// What is known of all states so far.
+/// The states found so far.
 struct Walk {
     scene: Scene,
     known: HashMap<u128, usize>,
@@ -290,7 +297,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// What comes of a move, or what was wrong in it.
+    /// The outcome of a move, or its fault.
     fn after(&self, index: usize, state: &State, which: Move) -> Result<After, Fault> {
         catch_unwind(AssertUnwindSafe(|| state.after(&self.scene, which))).map_err(|panic| {
             let what = match panic.downcast::<String>() {
@@ -336,7 +343,8 @@ impl Walk {
     }
 }
 
-/// Walks through every state. Of those that are met again, one in `check` must go on as the first time.
+/// Walks through every state. Of those that are met again, one in `check` must go on as the first
+/// time.
 pub fn walk(plan: Plan, check: usize) -> Result<Found, Fault> {
     let mut walk = Walk {
         scene: Scene::new(plan),
@@ -416,8 +424,9 @@ pub fn walk(plan: Plan, check: usize) -> Result<Found, Fault> {
     Ok(found)
 }
 
-/// The longest way to a complete evaluation on which nothing fails. None if some way goes round in circles: then it
-/// may never be complete. No state is without a way, so if there is no circle, every way ends so.
+/// The longest way to a complete evaluation on which nothing fails. None if some way goes round in
+/// circles: then it may never be complete. Each state has a next one, so without a circle every way
+/// ends with an evaluation.
 fn longest(ways: &[Ways]) -> Option<usize> {
     /// Moves from here, at most; not known yet; being looked for.
     #[derive(Clone, Copy, PartialEq)]

@@ -11,8 +11,8 @@ unsafe extern "C" {
     fn vectors();
 }
 
-// No interrupt is ever taken, so every exception is a fault. It begins the stack anew, which may be
-// the reason.
+// No interrupt is ever taken, so every exception is a fault. It starts the stack again from its
+// top, because the stack may be the reason.
 global_asm!(
     ".balign 2048",
     "vectors:",
@@ -39,7 +39,7 @@ pub fn catch() {
     }
 }
 
-/// Where the guard begins, of 2 MiB.
+/// Where the guard of 2 MiB begins.
 pub fn guard() -> u64 {
     (&raw const _guard).addr() as u64
 }

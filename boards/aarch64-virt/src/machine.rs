@@ -20,7 +20,7 @@ const END: usize = 0x010;
 
 /// The interrupt of the virtual timer.
 const TIMER: usize = 27;
-/// Numbers from here on mean that there is none.
+/// Numbers from here on mean that there is no interrupt.
 const NONE: u32 = 1020;
 
 /// The machine with its network device.

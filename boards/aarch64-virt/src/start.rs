@@ -1,4 +1,4 @@
-//! What runs before `main`: the stack, zeros, the page table and the vector of faults.
+//! The start before `main`: the stack, zeros, the page table and the vector of faults.
 
 use core::arch::{asm, global_asm};
 

@@ -7,7 +7,7 @@ use smoltcp::time::Duration;
 use crate::engine::{Attended, Engine};
 use crate::network::Link;
 
-/// What is the same for all connections.
+/// What all connections share.
 pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
     driver: Driver,
     arrays: &'m mut Storage<P::Real, N, B>,
@@ -19,12 +19,12 @@ pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
 pub struct Ended {
     /// Evaluations whose reply the server took.
     pub evaluations: u64,
-    /// The server said EXIT.
+    /// The server sent EXIT.
     pub exit: bool,
     /// This driver ended the connection, and has read what the server had sent.
     pub gave_up: bool,
-    /// The server refused before the protocol began. Anyone on the way could have said that, so it
-    /// counts as any other failure does.
+    /// The server refused before the protocol began. Anyone on the way could have sent that, so it
+    /// counts as any other failure.
     pub refused: bool,
 }
 
@@ -130,7 +130,7 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
     }
 }
 
-/// What was done over one connection.
+/// The work done over one connection.
 #[derive(Default)]
 struct Work {
     evaluations: u64,

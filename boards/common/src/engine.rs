@@ -9,7 +9,7 @@ use crate::network::Link;
 
 /// Something that computes forces, on this core or elsewhere: another core, an FPGA.
 ///
-/// Every [`Potential`] is one that does not call `meanwhile`.
+/// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
     /// How positions and forces are stored.
     type Real: Real;
@@ -48,7 +48,7 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// An engine and the connection that is attended to meanwhile, as the potential that storage
+/// An engine and the connection that it serves while computing, as the potential that storage
 /// evaluates.
 pub(crate) struct Attended<'a, E, L: Link> {
     pub engine: &'a mut E,

@@ -49,8 +49,8 @@ pub trait Board {
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Sleeps until a frame comes or an [`Engine`] is ready, but not beyond `until`. Returning early is allowed, and costs
-    /// power.
+    /// Sleeps until a frame comes or an [`Engine`] is ready, but not beyond `until`. Returning
+    /// early is allowed, and costs power.
     fn wait(&mut self, until: Instant);
 
     /// 32 unpredictable bytes from a hardware generator. The default is a board that has none: TLS
@@ -98,7 +98,7 @@ impl<T: Scalar, const N: usize, const B: usize, const R: usize> Default for Memo
 /// Why the application ended; its number is the status that a host sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, defmt::Format)]
 pub enum Outcome {
-    /// The server said EXIT.
+    /// The server sent EXIT.
     Exit = 0,
     /// The server could not be reached within `patience`.
     NoServer = 1,
@@ -131,8 +131,8 @@ pub fn lennard_jones<'m, T: Real>(
         .with_storage(neighbours)
 }
 
-/// Serves a potential until the server says EXIT, connecting again, as [`Attempts`] allows, when it
-/// goes away. With an [`Engine`] STATUS is answered while it computes, and a server that leaves
+/// Serves a potential until the server sends EXIT, connecting again, as [`Attempts`] allows, when
+/// it goes away. With an [`Engine`] STATUS is answered while it computes, and a server that leaves
 /// ends the computation.
 ///
 /// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options

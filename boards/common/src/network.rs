@@ -36,13 +36,13 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// A connection to the server.
 pub trait Link {
-    /// What becomes of it.
+    /// Its outcome.
     type Error: defmt::Format;
 
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Carries an exchange through, unless the server lets a deadline pass.
+    /// Runs an exchange to its end, unless a deadline passes.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
 
     /// Answers what the server asks while forces are computed, then sleeps until something happens,
@@ -90,7 +90,7 @@ impl<'a, D: Board> Network<'a, D> {
         // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // Notices a server whose host has gone without a word. One that only thinks answers these.
+        // Notices a server whose host is unreachable. One that only thinks answers these.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
@@ -167,7 +167,7 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Gives the connection up at once, and says so to the peer.
+    /// Resets the connection at once.
     pub fn abort(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).abort();
         self.poll();
@@ -218,7 +218,7 @@ impl<D: Board> Link for Network<'_, D> {
             let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);
             if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
-                // What was queued last leaves now; it must not wait for the next exchange.
+                // What was queued last is sent now; it must not wait for the next exchange.
                 self.poll();
                 return Ok(output);
             }
@@ -268,7 +268,7 @@ impl<D: Board> Network<'_, D> {
         self.watch.check((self.now() - Instant::ZERO).into())
     }
 
-    /// Some bytes, at least one; 0 behind the last.
+    /// Some bytes, at least one; 0 after the last.
     pub fn receive(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
         self.patiently(|socket| match socket.recv_slice(bytes) {
             Err(RecvError::Finished) => Ok(Some(0)),
@@ -290,7 +290,7 @@ impl<D: Board> Network<'_, D> {
         self.turn(None);
     }
 
-    /// Lets leave what is queued, as far as the server takes it.
+    /// Sends what is queued, as far as the server takes it.
     pub fn flush(&mut self) {
         self.poll();
     }

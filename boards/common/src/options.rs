@@ -1,4 +1,4 @@
-//! What the application is told when it starts.
+//! The options of the application.
 
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -8,7 +8,7 @@ use forcewire::Deadlines;
 use forcewire::potential::Cutoff;
 use smoltcp::time::Duration;
 
-/// Where the server is and what to compute.
+/// The address of the server, and the potential.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options<'a> {
     /// The server's address. QEMU's user network shows the host's loopback as 10.0.2.2.
@@ -17,14 +17,14 @@ pub struct Options<'a> {
     pub port: u16,
     /// σ, ε and the cutoff of Lennard-Jones's potential, in bohr and hartree; those of argon.
     pub lj: [f64; 3],
-    /// What the potential does at the cutoff.
+    /// The treatment of the cutoff.
     pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
     /// How long to wait for it once it is reached. A server may well take its time before its first
     /// message and between two, and may not stop in the middle of one.
     pub deadlines: Deadlines,
-    /// Who we are to a server that speaks TLS, if it does.
+    /// The identity and the key for TLS, if it is used.
     pub psk: Option<Psk<'a>>,
     /// Random bytes for an emulated board, which has no source of them.
     pub seed: Option<[u8; 32]>,

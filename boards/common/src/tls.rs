@@ -1,7 +1,7 @@
 //! TLS 1.3 with a pre-shared key, between the network's connection and the protocol.
 //!
-//! No certificate is looked at, and none is needed: all secrets of a connection come from the key
-//! (RFC 8446, 7.1), so a server that has not the key can't finish the handshake.
+//! No certificate is checked, and none is needed: all secrets of a connection come from the key
+//! (RFC 8446, 7.1), so a server without the key can't finish the handshake.
 
 use core::cell::RefCell;
 
@@ -35,7 +35,7 @@ impl Records {
     }
 }
 
-/// What TLS takes, for one connection after the other.
+/// The memory of TLS, for one connection after the other.
 pub struct Secret<'a> {
     psk: Psk<'a>,
     random: ChaCha20Rng,
@@ -58,7 +58,7 @@ impl<'a> Secret<'a> {
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Shakes hands over a new connection, serves it, and says goodbye; or says why not.
+/// Shakes hands over a new connection, serves it, and closes TLS; or returns why not.
 pub fn over<D: Board>(
     network: &mut Network<'_, D>,
     secret: &mut Secret<'_>,
@@ -66,7 +66,7 @@ pub fn over<D: Board>(
 ) -> Ended {
     let start = network.now();
     network.until(start + secret.patience);
-    // TLS owns its connection while it lasts, and we have to tell that how long to wait.
+    // TLS owns its connection while it lasts, and that connection needs the time limit.
     let network = &RefCell::new(network);
     let Records { received, sent } = &mut *secret.records;
     let mut connection = TlsConnection::new(Socket(network), received, sent);
@@ -152,7 +152,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
 
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<TlsError>> {
         match self.patiently(wait, |connection| connection.read(buffer)) {
-            // The server said that this is all; a connection that just ends is an error.
+            // The server has closed TLS; a connection that just ends is an error.
             Err(Error::Transport(TlsError::ConnectionClosed)) => Ok(0),
             result => result,
         }
@@ -167,7 +167,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Random numbers, and neither a certificate nor a look at the server's: code that can't run is not
+/// Supplies random numbers, but no certificate and no check of the server's, so that code is not
 /// linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 
@@ -204,7 +204,7 @@ impl<D: Board> Write for Socket<'_, '_, D> {
     }
 }
 
-/// What became of TLS.
+/// The outcome of TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct Failed(TlsError);
 

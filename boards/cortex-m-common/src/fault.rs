@@ -4,8 +4,8 @@ use core::arch::global_asm;
 
 use crate::stack;
 
-// It begins the stack anew, because the stack may be the reason, and a second fault would stop the
-// core.
+// It starts the stack again from its top, because the stack may be the reason, and a second fault
+// would stop the core.
 global_asm!(
     ".section .HardFault.user, \"ax\"",
     ".global HardFault",

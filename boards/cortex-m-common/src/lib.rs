@@ -1,4 +1,4 @@
-//! What boards with a Cortex-M share: start, clock, sleep, handlers of faults and panics, the
+//! Shared by boards with a Cortex-M: start, clock, sleep, handlers of faults and panics, the
 //! stack's measure.
 //!
 //! SysTick is the [clock]. A board adds a one-shot timer ([`Alarm`]), a network device, and the

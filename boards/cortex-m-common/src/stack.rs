@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The linker then refuses data that leave less than `STACK`, and a stack that overflows leaves the
-//! memory. What is below the memory is closed with a region of the MPU, because not every machine
+//! memory. A region of the MPU closes the addresses below the memory, because not every machine
 //! faults there: QEMU's MPS2 ignores writes. So an overflow is a fault and never a changed number.
 //! That takes no memory, and no frame is large enough to jump over it, as it is over a guard
 //! between data and stack. A core of Armv8-M has a register for the stack's limit instead.

@@ -30,7 +30,7 @@ const CLOCK: u32 = 12_500_000;
 /// This must run on an LM3S6965, once.
 #[must_use]
 pub unsafe fn machine() -> Option<Machine<Stellaris, Timer>> {
-    // Safety: as the caller says.
+    // Safety: the caller ensures it.
     unsafe {
         GATES.write_volatile(TIMER0);
         GATES.add(1).write_volatile(ETHERNETS);

@@ -7,7 +7,8 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));
     fs::copy("memory.x", out.join("memory.x")).expect("a script can be copied");
     println!("cargo::rerun-if-changed=memory.x");
-    // Not a `rustc-link-search`, which core 0 would inherit with the library: it has its own memory.x.
+    // Not a `rustc-link-search`, which core 0 would inherit with the library: it has its own
+    // memory.x.
     let search = format!("-L{}", out.display());
     for argument in [&search, "--nmagic", "-Tlink.x"] {
         println!("cargo::rustc-link-arg-bins={argument}");

@@ -7,7 +7,7 @@ use forcewire_boards::{Engine, Options};
 use forcewire_cortex_m::clock;
 use mps2_an521_engine::{Doorbell, Job, Mailbox, Parameters};
 
-/// The interrupt with which core 1 says that it is done.
+/// The interrupt with which core 1 reports that it is done.
 pub const LINE: u16 = Doorbell::LINE;
 
 /// INITSVTOR1, where core 1 finds its vectors, and CPUWAIT, a bit for each core that does not run
@@ -36,7 +36,7 @@ impl<'m> Core1<'m> {
     ///
     /// This must run on core 0 of an AN521, once.
     pub unsafe fn start(options: &Options<'_>, boxes: &'m mut [u32]) -> Self {
-        // Safety: as the caller says.
+        // Safety: the caller ensures it.
         let mailbox = unsafe { Mailbox::shared() };
         mailbox.reset();
         Doorbell::CORE_0.silence();
@@ -52,17 +52,21 @@ impl<'m> Core1<'m> {
         }
     }
 
-    /// Rings core 1 and waits until it has looked into the mailbox. Otherwise no one could say what
-    /// it does with the arrays, so the board ends.
-    fn ring(&self) {
+    /// Rings core 1. Returns when that was, in ticks.
+    fn ring(&self) -> u64 {
         Doorbell::CORE_1.ring();
-        let start = clock::ticks();
-        while !self.mailbox.seen() {
-            if clock::ticks() - start > LIMIT {
-                defmt::error!("core 1 does not answer: is its image at {=u32:#x}?", IMAGE);
-                forcewire_semihosted::fault()
-            }
+        clock::ticks()
+    }
+
+    /// Whether core 1 has looked into the mailbox since it was rung. If it does not in time, it is
+    /// unknown what it does with the arrays, so the board ends.
+    fn has_looked(&self, rung: u64) -> bool {
+        let seen = self.mailbox.seen();
+        if !seen && clock::ticks() - rung > LIMIT {
+            defmt::error!("core 1 does not answer: is its image at {=u32:#x}?", IMAGE);
+            forcewire_semihosted::fault()
         }
+        seen
     }
 }
 
@@ -83,7 +87,7 @@ impl Engine for Core1<'_> {
         let number = unsafe { self.mailbox.post(job) }.ok_or(PotentialError::Failed(
             "core 1 is not done with the last job",
         ))?;
-        self.ring();
+        let rung = self.ring();
         loop {
             if let Some(outcome) = self.mailbox.take(number) {
                 Doorbell::CORE_0.silence();
@@ -92,9 +96,12 @@ impl Engine for Core1<'_> {
                     PotentialError::Failed("core 1 has no forces for these positions")
                 });
             }
+            self.has_looked(rung);
             if meanwhile().is_break() {
                 self.mailbox.withdraw();
-                self.ring();
+                let rung = self.ring();
+                // For a moment only: with -icount QEMU 7.2 hardly runs core 1 while this spins.
+                while !self.has_looked(rung) {}
                 Doorbell::CORE_0.silence();
                 return Ok(None);
             }

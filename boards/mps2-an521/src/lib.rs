@@ -26,6 +26,6 @@ const MAP: Map = Map {
 /// This must run on core 0 of an AN521, once.
 #[must_use]
 pub unsafe fn machine() -> Option<Machine<Lan9118, Timer>> {
-    // Safety: as the caller says.
+    // Safety: the caller ensures it.
     unsafe { forcewire_mps2::machine(&MAP) }
 }

@@ -42,7 +42,7 @@ mod register {
     pub const MAC_CSR_DATA: usize = 0xa8;
 }
 
-/// Numbers of the MAC's own registers.
+/// Numbers of the MAC's registers.
 mod mac {
     pub const CR: u32 = 1;
     pub const ADDRH: u32 = 2;
@@ -113,7 +113,7 @@ impl Registers {
 }
 
 impl Lan9118 {
-    /// Resets the controller and switches both directions on. None if there is no such thing.
+    /// Resets the controller and switches both directions on. `None` if there is no such device.
     ///
     /// # Safety
     ///

@@ -32,14 +32,14 @@ impl Map {
     };
 }
 
-/// The board, with its devices at these places. None if there is no such Ethernet controller.
+/// The board, with its devices at these places. `None` if there is no such Ethernet controller.
 ///
 /// # Safety
 ///
 /// The map must be the board's, and this must be the only call.
 pub unsafe fn machine(map: &Map) -> Option<Machine<Lan9118, Timer>> {
     Some(Machine {
-        // Safety: as the caller says.
+        // Safety: the caller ensures it.
         ethernet: unsafe { Lan9118::new(map.lan9118) }?,
         // Safety: the same.
         alarm: unsafe { Timer::new(map.timer, map.hertz) },

@@ -15,8 +15,8 @@ unsafe extern "C" {
 /// log2 of the guard's bytes: GUARD in memory.x.
 const GUARD: u32 = 16;
 
-// No interrupt is ever taken, so a trap is a fault. It begins the stack anew, which may be the
-// reason.
+// No interrupt is ever taken, so a trap is a fault. It starts the stack again from its top, because
+// the stack may be the reason.
 global_asm!(
     ".align 2",
     "trap:",

@@ -1,4 +1,4 @@
-//! What QEMU's machines `virt` share, whatever their core: the network device, and the stack's
+//! Shared by QEMU's machines `virt`, whatever their core: the network device, and the stack's
 //! measure.
 
 #![no_std]

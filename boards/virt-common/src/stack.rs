@@ -30,7 +30,7 @@ pub unsafe fn paint(end: *mut usize) {
 /// `end` and `top` must be those of the stack in use.
 pub unsafe fn used(end: *const usize, top: *const usize) -> usize {
     let mut word = end;
-    // Safety: as the caller says; words of the stack may have any value.
+    // Safety: the caller ensures it; words of the stack may have any value.
     while word < top && unsafe { word.read_volatile() } == PAINT {
         word = word.wrapping_add(1);
     }

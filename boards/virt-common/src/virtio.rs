@@ -103,7 +103,7 @@ impl Virtio {
     ) -> Option<(usize, Self)> {
         for (number, slot) in slots.enumerate() {
             let header = NonNull::new(slot)?.cast::<VirtIOHeader>();
-            // Safety: as the caller says.
+            // Safety: the caller ensures it.
             let Ok(transport) = (unsafe { MmioTransport::new(header, REGISTERS) }) else {
                 continue; // an empty slot
             };
@@ -120,7 +120,7 @@ impl Virtio {
     ) -> Option<Self> {
         let mut net = Net::new(transport).ok()?;
         for buffer in buffers.iter_mut() {
-            // Safety: nobody looks at the buffer before it is complete.
+            // Safety: nobody reads the buffer before it is complete.
             unsafe { net.receive_begin(buffer) }.ok()?;
         }
         Some(Self {

@@ -1,26 +1,22 @@
 //! Flags that several commands have, and how their values are read.
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Command};
 use forcewire::net::Address;
 
 use crate::meet::Target;
 use crate::number::real;
-use crate::say::say;
+use crate::say::{Failure, say};
 
-/// Where server and drivers meet, in i-PI's words.
+/// Where a server listens and drivers connect, with i-PI's flags.
 #[derive(Args, Debug)]
 pub struct Meeting {
-    /// Host, by name or address; with -u, the name of the socket
-    #[arg(
-        short = 'a',
-        long = "address",
-        value_name = "HOST",
-        default_value = "localhost"
-    )]
-    host: String,
+    /// Host, by name or address; with -u, the name of the socket [default: localhost]
+    #[arg(short = 'a', long = "address", value_name = "HOST")]
+    host: Option<String>,
     /// i-PI's old spelling of -a
     #[arg(short = 'h', value_name = "HOST", hide = true)]
     old_host: Option<String>,
@@ -30,9 +26,9 @@ pub struct Meeting {
     /// Unix socket, PREFIX followed by HOST
     #[arg(short, long)]
     unix: bool,
-    /// What comes before the socket's name
-    #[arg(short = 'S', long, value_name = "PREFIX", default_value = Address::PREFIX)]
-    sockets_prefix: String,
+    /// What comes before the socket's name [default: /tmp/ipi_]
+    #[arg(short = 'S', long, value_name = "PREFIX")]
+    sockets_prefix: Option<String>,
     /// A FILE with host and port: servers write it, drivers wait for it
     #[arg(long, value_name = "FILE")]
     meet: Option<PathBuf>,
@@ -42,34 +38,77 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// The file in which drivers look, if there is one.
+    /// The file that a server writes, if there is to be one.
     pub fn file(&self) -> Option<&Path> {
         self.meet.as_deref()
     }
 
     /// Where a driver looks for the server.
-    pub fn target(&self) -> Target {
-        match &self.meet {
-            Some(path) => Target::File(path.clone()),
-            None => Target::Address(self.address()),
+    pub fn target(&self) -> Result<Target, Failure> {
+        let Some(path) = &self.meet else {
+            return Ok(Target::Address(self.address()?));
+        };
+        let given = [
+            (self.host.is_some() || self.old_host.is_some(), "-a"),
+            (self.port.is_some(), "-p"),
+            (self.unix, "-u"),
+            (self.sockets_prefix.is_some(), "-S"),
+        ];
+        match given.iter().find(|(is_given, _)| *is_given) {
+            None => Ok(Target::File(path.clone())),
+            Some((_, flag)) => Err(Failure::Usage(format!(
+                "the FILE of --meet says where the server is, so there is no {flag} beside it"
+            ))),
         }
     }
 
-    pub fn address(&self) -> Address {
-        let host = self.old_host.as_ref().unwrap_or(&self.host);
-        if self.old_host.is_some() {
+    /// Where a server listens.
+    pub fn address(&self) -> Result<Address, Failure> {
+        if let Some(host) = &self.old_host {
             say(format_args!(
                 "-h {host} is an old spelling of -a {host}; help is --help"
             ));
         }
-        match self.unix {
-            true => Address::unix(&self.sockets_prefix, host),
-            false => {
-                let default = if self.meet.is_some() { 0 } else { 31415 };
-                Address::tcp(host, self.port.unwrap_or(default))
-            }
+        let host = self.old_host.as_ref().or(self.host.as_ref());
+        let host = host.map_or("localhost", String::as_str);
+        if self.unix {
+            let prefix = self.sockets_prefix.as_deref().unwrap_or(Address::PREFIX);
+            return Ok(Address::unix(prefix, host));
         }
+        let default = if self.meet.is_some() { 0 } else { 31415 };
+        let host = host_alone(host).map_err(Failure::Usage)?;
+        Ok(Address::tcp(host, self.port.unwrap_or(default)))
     }
+}
+
+/// A host that was given without a port, in brackets or not.
+fn host_alone(text: &str) -> Result<&str, String> {
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let host = bare.unwrap_or(text);
+    // With its interface, if it is link-local.
+    let is_ipv6 = |host: &str| {
+        let ip = host.split_once('%').map_or(host, |(ip, _)| ip);
+        ip.parse::<Ipv6Addr>().is_ok()
+    };
+    if host.is_empty() {
+        Err("-a takes a host, and not nothing".into())
+    } else if host.contains(':') && !is_ipv6(host) {
+        Err(format!(
+            "-a takes a host, and -p its port: {text:?} is not a host"
+        ))
+    } else {
+        Ok(host)
+    }
+}
+
+/// Has values of flags begin with a minus sign, so that it is said what is wrong with them. Without
+/// this `-1` is taken for an unknown flag.
+pub fn with_negative_numbers(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let is_value = argument.get_action().takes_values() && !argument.is_positional();
+        argument.allow_negative_numbers(is_value)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 pub fn number(text: &str) -> Result<f64, String> {
@@ -90,7 +129,11 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "it must not be negative".into())
 }
 
+/// A limit in time, which may be none.
 pub fn seconds(text: &str) -> Result<Duration, String> {
+    if text.trim() == "inf" {
+        return Ok(Duration::MAX);
+    }
     let seconds = not_negative(text)?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "it is too long".into())
 }

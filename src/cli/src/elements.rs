@@ -11,7 +11,7 @@ static BY_SYMBOL: LazyLock<HashMap<&str, Element>> =
 /// Isotopes with symbols that people use: the element, and the mass in daltons (AME2020).
 const ISOTOPES: [(&str, &str, f64); 2] = [("D", "H", 2.014101777844), ("T", "H", 3.016049281320)];
 
-/// What stands for an atom that is no element, number 0 in ASE.
+/// The symbol of an atom that is not an element, number 0 in ASE.
 pub const DUMMY: &str = "X";
 
 /// The symbol of a number.

@@ -14,11 +14,12 @@
 //! arguments.rs  flags that several commands have
 //! xyz/          frames of extended XYZ files
 //! sent.rs       a frame as drivers get it
+//! digest.rs     what a result was computed from
+//! trouble.rs    errors in the words of a command
 //! say.rs        what is said, and how a command ends
 //! ```
 
 #![forbid(unsafe_code)]
-#![deny(unused_must_use)]
 // There is a pool of drivers on unix systems only, and so are the commands that read files.
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
@@ -27,6 +28,8 @@ mod arguments;
 mod bridge;
 #[cfg(unix)]
 mod check;
+#[cfg(unix)]
+mod digest;
 mod driver;
 mod elements;
 #[cfg(unix)]
@@ -45,12 +48,13 @@ mod progress;
 mod relay;
 mod say;
 mod sent;
+mod trouble;
 mod units;
 mod xyz;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Programs around the i-PI socket protocol, by which a server moves atoms and drivers compute
 /// forces
@@ -89,7 +93,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = arguments::with_negative_numbers(Cli::command());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Driver(arguments) => driver::run(arguments),
         #[cfg(unix)]
         Command::Evaluate(arguments) => evaluate::run(arguments),

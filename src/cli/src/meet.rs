@@ -4,13 +4,12 @@
 //! {"host":"node17","port":40123,"token":"5f0c…"}      or "path" of a unix socket
 //! ```
 //!
-//! The token is for both sides to know that the other is the one that the file is about: the port of
-//! a server that is gone may be another program's by now. It is presented within the protocol. The
-//! server's is a parameter of INIT, `meet:5f0c…`, without which the driver does not compute; so the
-//! driver asks for INIT. The driver's are the first bytes of the extras of its first reply,
-//! `{"meet":"5f0c…"}`, which the server takes off. The protocol has nothing else that a driver may
-//! say. A file without a token, written by hand, is about another program, i-PI for instance: neither
-//! is done.
+//! By the token each side knows that the other is the one of the file: a port may belong to another
+//! program after its server has ended. It is presented within the protocol. The server's is a
+//! parameter of INIT, `meet:5f0c…`, without which the driver does not compute; so the driver asks
+//! for INIT. The driver's are the first bytes of the extras of its first reply, `{"meet":"5f0c…"}`,
+//! which the server takes off. The protocol has no other place for a driver's text. A file without
+//! a token was written by hand, for another program such as i-PI; then no token is presented.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// The parameter of INIT.
 pub const KEY: &str = "meet";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Place {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +38,7 @@ struct Place {
     token: Option<Token>,
 }
 
-/// What server and driver know of each other.
+/// What server and driver know about each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(String);
 
@@ -157,11 +156,11 @@ fn reachable(host: &str) -> String {
     host.to_owned()
 }
 
-/// Where a server is to be found.
+/// Where to find a server.
 #[derive(Clone, Debug)]
 pub enum Target {
     Address(Address),
-    /// Where the file says.
+    /// At the address in the file.
     File(PathBuf),
 }
 

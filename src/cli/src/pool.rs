@@ -1,16 +1,16 @@
 //! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use forcewire::Mode;
 use forcewire::net::{
-    Address, Answered, DriverId, Job, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
+    Address, Answered, DriverId, Job, LeftReason, Pool, PoolEvent, PoolOptions, Subnet, Ticket,
 };
+use forcewire::{Deadline, Mode};
 use indicatif::ProgressBar;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -18,7 +18,8 @@ use signal_hook::flag;
 
 use crate::arguments::seconds;
 use crate::meet::Announced;
-use crate::say::{Failure, counted, say};
+use crate::say::{Failure, counted, say, up_to};
+use crate::trouble::explain;
 
 /// How often to look for a signal and at limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,7 +46,8 @@ pub struct Asking {
         long,
         value_name = "TEXT",
         default_value = " ",
-        hide_default_value = true
+        hide_default_value = true,
+        value_parser = init_text
     )]
     init: String,
 }
@@ -82,6 +84,14 @@ pub struct Treatment {
     /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
+}
+
+/// An INIT of no bytes is the end of the connection to drivers that wait for bytes of it.
+fn init_text(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a text of no bytes ends i-PI's own driver and others: give a blank".into()),
+        text => Ok(text.into()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,7 +132,7 @@ impl Asking {
     }
 }
 
-/// What has become of a job: an answer, or why there is none.
+/// The outcome of a job: an answer, or the reason why there is none.
 pub struct Outcome {
     pub ticket: Ticket,
     pub answer: Result<Answered, String>,
@@ -137,7 +147,7 @@ fn allow_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Signals that end a run, with what is done kept. The second one ends it at once.
+/// Signals that end a run, with what is done kept. The second signal ends the program.
 pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     // Not SIGHUP: nohup has it ignored, which a handler would undo.
@@ -164,10 +174,49 @@ pub struct Drivers {
     met: HashSet<DriverId>,
     /// Jobs that were submitted once more, and what they were before.
     again: HashMap<Ticket, Ticket>,
+    /// Jobs without an answer, by the tickets that their owners have.
+    waiting: BTreeSet<Ticket>,
+    losses: Losses,
+}
+
+/// Drivers that were lost over jobs, one after the other, since the last answer.
+///
+/// The pool counts those against a job that have answered before. Where none has, a structure that
+/// ends each of them would go from one to the next without an end.
+#[derive(Default)]
+struct Losses {
+    count: u32,
+    /// How long the longest of them was there.
+    longest: Duration,
+    /// How many it takes to give a job up.
+    most: u32,
+    joined: HashMap<DriverId, Instant>,
+}
+
+/// So many drivers that have never answered count as one that has, as in the pool.
+const NEWCOMERS: u32 = 4;
+
+impl Losses {
+    fn lost(&mut self, driver: DriverId) {
+        let lived = self.joined.remove(&driver).map(|since| since.elapsed());
+        self.longest = self.longest.max(lived.unwrap_or_default());
+        self.count += 1;
+    }
+
+    fn answered(&mut self) {
+        (self.count, self.longest) = (0, Duration::ZERO);
+    }
+
+    /// Whether no driver is there that lives longer than those did.
+    fn are_all(&self) -> bool {
+        let limit = 2 * self.longest + Duration::from_secs(1);
+        let mut present = self.joined.values();
+        self.count >= self.most && present.all(|since| since.elapsed() < limit)
+    }
 }
 
 impl Drivers {
-    /// Listens for drivers that are asked so, and says where.
+    /// Listens for drivers in this mode, and prints where.
     pub fn listen(
         asking: &Asking,
         meet: Option<&Path>,
@@ -183,7 +232,7 @@ impl Drivers {
         Ok(drivers)
     }
 
-    /// Listens, and says where. Drivers are waited for without a limit.
+    /// Listens, and prints where. Drivers are waited for without a limit.
     pub fn open(
         options: PoolOptions,
         address: &Address,
@@ -191,6 +240,7 @@ impl Drivers {
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         allow_descriptors();
+        let attempts = options.attempts.unwrap_or(u32::MAX);
         let mut pool = Pool::new(options)?;
         // The host as it was given: a name may be more than one address.
         let address = match (pool.listen(address)?, address) {
@@ -206,6 +256,11 @@ impl Drivers {
             meet_only: false,
             met: HashSet::new(),
             again: HashMap::new(),
+            waiting: BTreeSet::new(),
+            losses: Losses {
+                most: attempts.saturating_mul(NEWCOMERS),
+                ..Losses::default()
+            },
             bar: bar.clone(),
             interrupted: interrupted.clone(),
         };
@@ -234,7 +289,7 @@ impl Drivers {
         self.bar.suspend(|| say(text));
     }
 
-    /// Does something to the terminal while there is no bar on it.
+    /// Hides the progress bar while something is printed.
     pub fn suspend<T>(&self, does: impl FnOnce() -> T) -> T {
         self.bar.suspend(does)
     }
@@ -247,7 +302,7 @@ impl Drivers {
     pub fn gather(&mut self, asking: &Asking) -> Result<(), Failure> {
         let start = Instant::now();
         let wanted = counted(asking.drivers, "driver");
-        self.say(&format!("waiting up to {:?} for {wanted}", self.wait));
+        self.say(&format!("waiting {} for {wanted}", up_to(self.wait)));
         while (self.count() as u64) < asking.drivers {
             let left = self.wait.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -262,9 +317,12 @@ impl Drivers {
     }
 
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Failure> {
-        self.pool
+        let ticket = self
+            .pool
             .submit(job)
-            .map_err(|refused| Failure::Run(refused.to_string()))
+            .map_err(|refused| Failure::Run(explain(&refused.why.into())))?;
+        self.waiting.insert(ticket);
+        Ok(ticket)
     }
 
     /// The text of INIT from now on.
@@ -277,6 +335,7 @@ impl Drivers {
 
     /// Nobody waits for this job any more.
     pub fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
         self.pool.cancel(ticket);
         let again = self.again.extract_if(|_, before| *before == ticket);
         for (ticket, _) in again {
@@ -284,7 +343,7 @@ impl Drivers {
         }
     }
 
-    /// What has become of the next job, within a limit if there is one.
+    /// The outcome of the next job, within a limit if there is one.
     pub fn next(&mut self, limit: Option<Duration>) -> Result<Option<Outcome>, Failure> {
         let start = Instant::now();
         loop {
@@ -294,10 +353,8 @@ impl Drivers {
                 self.alone = None;
             } else {
                 if self.alone.is_none() {
-                    let wait = self.wait;
-                    self.say(&format!(
-                        "there is no driver; waiting up to {wait:?} for another"
-                    ));
+                    let wait = up_to(self.wait);
+                    self.say(&format!("there is no driver; waiting {wait} for another"));
                 }
                 let since = self.alone.get_or_insert_with(Instant::now);
                 left = left.min(self.wait.saturating_sub(since.elapsed()));
@@ -331,7 +388,32 @@ impl Drivers {
     pub fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
         self.check_interrupted()?;
         let event = self.pool.next(Some(left.min(TICK)))?;
-        Ok(event.and_then(|event| self.note(event)))
+        let outcome = event.and_then(|event| self.note(event));
+        Ok(match outcome {
+            Some(outcome) => {
+                self.waiting.remove(&outcome.ticket);
+                Some(outcome)
+            }
+            None => self.give_up(),
+        })
+    }
+
+    /// What has become of the oldest job, if drivers are lost over it one after the other.
+    fn give_up(&mut self) -> Option<Outcome> {
+        if !self.losses.are_all() {
+            return None;
+        }
+        let ticket = *self.waiting.first()?;
+        let count = self.losses.count;
+        self.losses.answered();
+        self.cancel(ticket);
+        Some(Outcome {
+            ticket,
+            answer: Err(format!(
+                "{count} drivers were lost over what they were given, and none has answered: see why, or allow \
+                 more --attempts"
+            )),
+        })
     }
 
     /// Serves drivers that have no job, without waiting.
@@ -339,7 +421,11 @@ impl Drivers {
         self.check_interrupted()?;
         for _ in 0..MOST_EVENTS {
             match self.pool.next(Some(Duration::ZERO))? {
-                Some(event) => drop(self.note(event)),
+                Some(event) => {
+                    if let Some(outcome) = self.note(event) {
+                        self.waiting.remove(&outcome.ticket);
+                    }
+                }
                 None => break,
             }
         }
@@ -353,7 +439,7 @@ impl Drivers {
         }
     }
 
-    /// Says what has happened, or returns what has become of a job.
+    /// Prints other events; returns the outcome of a job.
     fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
             PoolEvent::Answered(answer) => return self.answered(answer),
@@ -369,6 +455,7 @@ impl Drivers {
                 });
             }
             PoolEvent::Joined { driver, peer } => {
+                self.losses.joined.insert(driver, Instant::now());
                 self.say(&format!("driver {driver} ({peer}) joined"));
             }
             PoolEvent::Left {
@@ -378,12 +465,25 @@ impl Drivers {
                 requeued,
             } => {
                 self.met.remove(&driver);
+                match requeued {
+                    0 => drop(self.losses.joined.remove(&driver)),
+                    _ => self.losses.lost(driver),
+                }
+                let flag = match why {
+                    LeftReason::Late(late) if late.deadline == Deadline::Evaluation => {
+                        " (--timeout)"
+                    }
+                    LeftReason::NotAllowed => " (--allow)",
+                    _ => "",
+                };
                 let others = match requeued {
                     0 => String::new(),
                     1 => "; its 1 evaluation goes to another".into(),
                     more => format!("; its {more} evaluations go to others"),
                 };
-                self.say(&format!("driver {driver} ({peer}) left: {why}{others}"));
+                self.say(&format!(
+                    "driver {driver} ({peer}) left: {why}{flag}{others}"
+                ));
             }
             _ => {}
         }
@@ -393,6 +493,7 @@ impl Drivers {
     /// Takes an answer, of a driver that counts.
     fn answered(&mut self, mut answer: Answered) -> Option<Outcome> {
         let driver = answer.driver;
+        self.losses.answered();
         let ticket = self.again.remove(&answer.ticket).unwrap_or(answer.ticket);
         if let Some(announced) = &self.announced {
             let len = answer.extras.len();
@@ -414,7 +515,7 @@ impl Drivers {
                 }
                 Err(refused) => Some(Outcome {
                     ticket,
-                    answer: Err(refused.to_string()),
+                    answer: Err(explain(&refused.why.into())),
                 }),
             };
         }
@@ -424,7 +525,7 @@ impl Drivers {
         })
     }
 
-    /// Sends all of them EXIT: i-PI's Python driver would spin for ever otherwise.
+    /// Sends all of them EXIT, without which i-PI's Python driver spins forever.
     pub fn close(self) -> Result<(), Failure> {
         let Self { pool, bar, .. } = self;
         let left = pool.close(PARTING)?;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::say::say;
 
-/// How often a log is written to while there is no terminal.
+/// How often a line goes to the log if there is no terminal.
 const REPORT: Duration = Duration::from_secs(10);
 
 pub struct Progress {
@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// `done` are done; `state` is said beside it.
+    /// Sets how many are done, and the text beside the bar.
     pub fn show(&mut self, done: u64, state: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(state());

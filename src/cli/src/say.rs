@@ -1,8 +1,10 @@
-//! What is said on the standard error. A log that can't be written never ends a run.
+//! Messages on standard error. A log that can't be written never ends a run.
 
 use std::fmt::Display;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Writes a line, if anybody can read it.
 pub fn say(text: impl Display) {
@@ -16,7 +18,7 @@ pub enum Failure {
     Usage(String),
     /// Something went wrong: status 1.
     Run(String),
-    /// A program that was started ended with this status, and has said why.
+    /// A program that was started has printed the reason and ended with this status.
     Command(u8),
 }
 
@@ -48,10 +50,29 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Takes a file for this process alone, as long as it is open.
+///
+/// A job that a batch system starts twice would write everything twice.
+pub fn lock(file: &File, path: &str) -> Result<(), String> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(format!("{path}: another forcewire is writing it")),
+        // Or this file system has no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// "1 driver", "2 drivers".
 pub fn counted(count: impl Into<u64>, what: &str) -> String {
     match count.into() {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
+    }
+}
+
+/// "up to 60s", or "without a limit".
+pub fn up_to(limit: Duration) -> String {
+    match limit {
+        Duration::MAX => "without a limit".into(),
+        limit => format!("up to {limit:?}"),
     }
 }

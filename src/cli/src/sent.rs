@@ -9,7 +9,7 @@ use crate::xyz::Frame;
 /// The length of the cell along directions that are not periodic, bohr.
 pub const EDGE: f64 = 1000.0;
 
-/// What is done about directions that are not periodic.
+/// How directions that are not periodic are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Vacuum {
     /// The length of the cell along them, bohr, if the user has chosen one. Otherwise it is

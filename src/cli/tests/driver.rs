@@ -68,6 +68,23 @@ fn nonsense_is_status_2_and_named_by_its_flag() {
         ("-m lj -o 1,2,3 --cutoff sharp", "'sharp'"),
         ("-m gas --init maybe", "'maybe'"),
         ("-m gas --patience=-1", "it must not be negative"),
+        ("-m gas --patience -1", "it must not be negative"),
+        ("-m gas --idle -0.5", "it must not be negative"),
+        ("-m gas -p -1", "-1 is not in 0..=65535"),
+        (
+            "-m gas --meet meet -a node17",
+            "so there is no -a beside it",
+        ),
+        (
+            "-m gas --meet meet -h node17",
+            "so there is no -a beside it",
+        ),
+        ("-m gas --meet meet -p 5", "so there is no -p beside it"),
+        ("-m gas --meet meet -u", "so there is no -u beside it"),
+        ("-m gas --meet meet -S /run/", "so there is no -S beside it"),
+        ("-m gas -a localhost:77", "-a takes a host, and -p its port"),
+        ("-m gas -a [::1]:77", "-a takes a host, and -p its port"),
+        ("-m gas -a=", "-a takes a host, and not nothing"),
         ("-m gas --idle soon", "it is not a number"),
         ("-m gas -h", "'-h <HOST>'"),
     ] {
@@ -91,6 +108,59 @@ fn h_is_a_host_and_not_help() {
             .contains("-h 127.0.0.1 is an old spelling of -a 127.0.0.1")
     );
     assert!(ended.err.contains("no connection to 127.0.0.1:9"));
+}
+
+/// IPv6 in brackets as in a URL, and a limit in time that is none.
+#[test]
+fn hosts_and_limits_are_understood_in_their_usual_spellings() {
+    let ended = driver("-m gas -a [::1] -p 9 --patience 0 --idle inf").end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(
+        ended.err.contains("no connection to [::1]:9"),
+        "{}",
+        ended.err
+    );
+    let (listener, at) = listen();
+    let process = driver(&format!("{at} {LJ} --patience inf --idle 1e19"));
+    let mut server = Server::accept(&listener);
+    server.says(STATUS).hears(READY).says(EXIT).ended();
+    let ended = process.end();
+    assert_eq!((ended.status, &*ended.err), (Some(0), ""));
+}
+
+/// A user has flags, and no exchange to run again.
+#[test]
+fn a_message_that_stops_halfway_is_given_up_after_patience() {
+    let (listener, at) = listen();
+    let process = driver(&format!("{at} -m gas --patience 0.2"));
+    let mut server = Server::accept(&listener);
+    server.says(STATUS).hears(READY);
+    server.says(&posdata(BOX, &[[0.0; 3]])[..100]);
+    let ended = process.end();
+    assert_eq!(ended.status, Some(1));
+    let says = "waited 200ms for the rest of POSDATA, 100 of 160 bytes have moved: is it still running? (--patience)";
+    assert!(ended.err.contains(says), "{}", ended.err);
+    assert!(!ended.err.contains("exchange"), "{}", ended.err);
+}
+
+#[test]
+fn a_header_of_any_bytes_is_shown() {
+    for (header, shown) in [
+        (
+            &b"\0\0\0\0\0\0\0\0\0\0\0\0"[..],
+            r"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+        ),
+        (b"\x1b[31mSTATUS\0", r"\x1b[31mSTATUS"),
+        (b"            ", "            "),
+    ] {
+        let (listener, at) = listen();
+        let process = driver(&format!("{at} -m gas"));
+        Server::accept(&listener).says(header).ended();
+        let ended = process.end();
+        assert_eq!(ended.status, Some(1));
+        let says = format!("the peer sent \"{shown}\", which is no header");
+        assert!(ended.err.contains(&says), "{says}: {}", ended.err);
+    }
 }
 
 #[cfg(unix)]
@@ -215,11 +285,7 @@ fn batches_that_were_not_wanted_are_an_error_in_terms_of_flags() {
         .ended();
     let ended = process.end();
     assert_eq!(ended.status, Some(1));
-    assert!(
-        ended.err.contains("use --init auto or once"),
-        "{}",
-        ended.err
-    );
+    assert!(ended.err.contains("use --init once"), "{}", ended.err);
 }
 
 #[test]
@@ -316,6 +382,49 @@ fn small_cells_and_missing_cells_are_computed_as_they_are() {
         "{}",
         ended.err
     );
+}
+
+/// What a driver answers to the last of these cubic cells, each with the same three atoms.
+fn in_the_last_of(cells: &[f64], model: &str) -> (f64, Vec<f64>, Vec<f64>, String) {
+    let (listener, at) = listen();
+    let process = driver(&format!("{at} {model}"));
+    let mut server = Server::accept(&listener);
+    server.says(STATUS).hears(READY);
+    let mut last = (0.0, Vec::new(), Vec::new());
+    for edge in cells {
+        let h = [*edge, 0.0, 0.0, 0.0, *edge, 0.0, 0.0, 0.0, *edge];
+        let atoms = [[0.5, 1.0, 1.5], [7.5, 2.0, 0.0], [1.0, 9.0, 3.0]];
+        server.says(&posdata(h, &atoms)).says(GETFORCE);
+        last = server.hears_forces(3);
+    }
+    server.says(EXIT).ended();
+    let (energy, forces, virial) = last;
+    (energy, forces, virial, process.end().err)
+}
+
+/// One that was lost and comes again, or one of many, gives the same numbers.
+#[test]
+fn forces_do_not_depend_on_what_a_driver_was_sent_before() {
+    for model in ["-m lj -o 6,0.0004,9", "-m sg -o 9"] {
+        for cutoff in [
+            "",
+            "--cutoff tail",
+            "--cutoff truncated",
+            "--cutoff shifted",
+        ] {
+            let model = format!("{model} {cutoff}");
+            let fresh = in_the_last_of(&[19.0], &model);
+            let other = in_the_last_of(&[24.0, 19.0], &model);
+            assert_eq!(fresh, other, "{model}");
+        }
+        let model = format!("{model} --cutoff ipi");
+        let (fresh, ..) = in_the_last_of(&[19.0], &model);
+        let (tail, ..) = in_the_last_of(&[19.0], &model.replace("ipi", "tail"));
+        assert_eq!(fresh, tail, "{model}");
+        let (other, .., err) = in_the_last_of(&[24.0, 19.0], &model);
+        assert_ne!(fresh, other, "{model}");
+        assert!(err.contains("the cutoff with it (--cutoff ipi)"), "{err}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn help_fits_a_screen_and_has_an_example() {
     assert!(ended.out.contains("Example: forcewire evaluate"));
 }
 
-/// What users' files say, and what was once made of it.
+/// Content of users' files, and how it was once misread.
 #[test]
 fn files_mean_what_ase_reads_in_them() {
     let cell = "Lattice=\"8 0 0 0 8 0 0 0 8\"";
@@ -56,7 +56,7 @@ fn files_mean_what_ase_reads_in_them() {
             format!("2\nLattice = \"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T T\"\n{apart}"),
             dimer(),
         ),
-        // 0.4 Å apart through the face, which is no face.
+        // 0.4 Å apart through a face in a direction that is not periodic.
         (
             "not periodic",
             format!("2\n{cell} {PLAIN} pbc=\"F F F\"\nAr 0.2 0 0\nAr 7.8 3.8 0\n"),
@@ -338,6 +338,167 @@ fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
     assert_eq!(place.read("results.xyz"), place.read("whole.xyz"));
 }
 
+/// Whatever changes the numbers of a frame keeps results of the earlier input from being taken.
+#[test]
+fn results_of_another_input_are_not_gone_on_with() {
+    let frame =
+        format!("2\nLattice=\"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T F\"\nAr 0 0 0\nAr 3 0 0\n");
+    let of_flags = "another --units, --cell or --as-periodic";
+    for output in ["r.xyz", "r.jsonl"] {
+        let place = Place::new();
+        place.write("frames.xyz", &frame);
+        let _driver = place.driver("-m gas --reconnect");
+        let same = format!("frames.xyz --output {output}");
+        assert_eq!(place.start("evaluate", &same).end().status, Some(0));
+        let before = place.read(output);
+        let ended = place.start("evaluate", &format!("{same} --resume")).end();
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+        assert!(ended.err.contains("all 1 frame are in"), "{}", ended.err);
+        for (was, is, flags, why) in [
+            ("9 0 0 0 9", "8 0 0 0 9", "", "its Lattice is another"),
+            ("T T F", "T F F", "", "its pbc is another"),
+            ("Ar 3 0", "Ar 4 0", "", "its positions are others"),
+            ("Ar", "Xe", "", "its species are others"),
+            ("", "", "--units bohr", "its positions are others"),
+            ("", "", "--cell 30", of_flags),
+            ("", "", "--as-periodic", of_flags),
+        ] {
+            place.write("frames.xyz", &frame.replace(was, is));
+            let arguments = format!("{same} --resume {flags}");
+            let ended = place.start("evaluate", &arguments).end();
+            assert_eq!(ended.status, Some(1), "{is} {flags}: {}", ended.err);
+            let says = format!("{output}:1: this is not the result of frame 0 of frames.xyz");
+            assert!(ended.err.contains(&says), "{is} {flags}: {}", ended.err);
+            let why = if output == "r.xyz" { why } else { of_flags };
+            assert!(ended.err.contains(why), "{is} {flags}: {}", ended.err);
+            assert_eq!(place.read(output), before);
+        }
+    }
+}
+
+/// Results that wait beside the output are tied to the input too, and errors in it.
+#[test]
+fn waiting_results_of_another_input_are_not_gone_on_with() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(6));
+    {
+        let _driver = place.driver("-m gas -o 0.1");
+        let process = place.start("evaluate", "frames.xyz --output r.jsonl");
+        // Frame 2 is of another group, and 3 to 5 wait for it.
+        place.wait_for_lines("r.jsonl.part", 2);
+        kill(&process, "-KILL");
+        process.end();
+    }
+    let before = place.read("r.jsonl.part");
+    place.write("frames.xyz", &mixed(6).replace("3.3", "3.4"));
+    let ended = place
+        .start("evaluate", "frames.xyz --output r.jsonl --resume")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    let says =
+        "r.jsonl.part has no result of frame 3 of frames.xyz: it was computed from other atoms";
+    assert!(ended.err.contains(says), "{}", ended.err);
+    assert_eq!(place.read("r.jsonl.part"), before);
+}
+
+/// A frame that can't be computed costs each driver its connection, and none of them its life.
+#[test]
+fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
+    let place = Place::new();
+    let bad = format!("2\n{PLAIN}\nAr 0 0 0\nAr 0 0 0\n");
+    let good = mixed(2);
+    place.write("frames.xyz", &format!("{good}{bad}{good}{bad}{good}"));
+    let driver = format!("{LJ} --reconnect");
+    let _drivers = [place.driver(&driver), place.driver(&driver)];
+    let ended = place
+        .start("evaluate", "frames.xyz --keep-going --drivers 2")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("2 frames can't be computed"),
+        "{}",
+        ended.err
+    );
+    let errors: Vec<_> = ended
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["error"].is_string())
+        .collect();
+    let expected = [false, false, true, false, false, true, false, false];
+    assert_eq!(errors, expected);
+}
+
+/// A loop of a shell around a driver that ends over the only structure that there is.
+#[test]
+fn drivers_that_never_answer_do_not_keep_a_run_for_ever() {
+    let place = Place::new();
+    let bad = format!("2\n{PLAIN}\nAr 0 0 0\nAr 0 0 0\n");
+    place.write("frames.xyz", &bad.repeat(2));
+    let _drivers = [0, 1, 2].map(|_| place.driver(&format!("{LJ} --reconnect")));
+    let ended = place
+        .start("evaluate", "frames.xyz --attempts 1 --keep-going")
+        .end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("2 frames can't be computed"),
+        "{}",
+        ended.err
+    );
+    let says = "drivers were lost over what they were given, and none has answered";
+    assert_eq!(ended.out.matches(says).count(), 2, "{}", ended.out);
+}
+
+#[test]
+fn two_runs_do_not_write_the_same_output() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(2));
+    let arguments = "frames.xyz --output r.xyz --resume";
+    let first = place.start("evaluate", arguments);
+    let start = std::time::Instant::now();
+    while !place.path("ipi").exists() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let ended = place.start("evaluate", arguments).end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.contains("r.xyz: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
+    let _driver = place.driver(&format!("{LJ} --reconnect"));
+    assert_eq!(first.end().status, Some(0));
+    assert_eq!(place.read("r.xyz").lines().count(), 8);
+}
+
+#[test]
+fn outputs_have_names_that_say_their_format() {
+    let place = Place::new();
+    place.write("frames.xyz", &mixed(1));
+    for name in ["results", "results.foo", "results.json.gz"] {
+        let arguments = format!("frames.xyz --output {name}");
+        let ended = place.start("evaluate", &arguments).end();
+        assert_eq!(ended.status, Some(2), "{}", ended.err);
+        assert!(
+            ended.err.contains("it ends in .xyz or .extxyz"),
+            "{}",
+            ended.err
+        );
+        assert!(!place.path(name).exists());
+    }
+}
+
+#[test]
+fn an_init_of_no_bytes_is_refused() {
+    let mut command = forcewire("evaluate frames.xyz --init");
+    let ended = Process::start(command.arg("")).end();
+    assert_eq!(ended.status, Some(2));
+    assert!(
+        ended.err.contains("a text of no bytes ends"),
+        "{}",
+        ended.err
+    );
+}
+
 #[test]
 fn nohup_outlives_its_terminal() {
     let place = Place::new();
@@ -362,7 +523,7 @@ fn nothing_is_overwritten_and_nothing_goes_on_after_something_else() {
     for (arguments, says) in [
         ("frames.xyz --output other.xyz", "is there already"),
         ("frames.xyz --output other.xyz --resume", "other.xyz:"),
-        // Frames without results are not results.
+        // Frames without results don't count as results.
         (
             "frames.xyz --output frames.xyz --resume",
             "is not the result of frame 0",

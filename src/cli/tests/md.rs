@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
 use common::*;
 
@@ -54,7 +55,10 @@ fn nonsense_is_status_2() {
     for (arguments, says) in [
         ("argon.xyz", "--steps <N>"),
         ("argon.xyz --steps 0", "'0'"),
-        ("argon.xyz --steps 1 --timestep -1", "-1"),
+        (
+            "argon.xyz --steps 1 --timestep -1",
+            "it must be more than 0",
+        ),
         (
             "argon.xyz --steps 1 --timestep=-1",
             "it must be more than 0",
@@ -202,11 +206,66 @@ fn a_restart_is_the_same_bit_for_bit() {
     }
 }
 
+/// The checkpoint of step 0 is there before its row, and the step is counted once.
+#[test]
+fn a_run_that_is_killed_at_its_first_step_goes_on_bit_for_bit() {
+    let place = place();
+    {
+        let _driver = place.driver("-m gas -o 0.3");
+        let killed = place.start("md", "argon.xyz --steps 4 --output cut --restart");
+        place.wait_for_lines("cut.out", 3);
+        kill(&killed, "-KILL");
+        killed.end();
+    }
+    assert!(place.read("cut.restart").contains("\"step\":0"));
+    let _driver = place.driver("-m gas --reconnect");
+    run(&place, "argon.xyz --steps 4 --output cut --restart");
+    run(&place, "argon.xyz --steps 4 --output whole");
+    for end in ["out", "xyz", "restart"] {
+        let [cut, whole] = ["cut", "whole"].map(|name| place.read(&format!("{name}.{end}")));
+        assert_eq!(cut, whole, "{end}");
+    }
+}
+
+/// A batch system may start a job twice.
+#[test]
+fn two_runs_do_not_write_the_same_files() {
+    let place = place();
+    let _driver = place.driver("-m gas --reconnect");
+    let run = "argon.xyz --steps 1000000 --output run --restart";
+    let first = place.start("md", run);
+    place.wait_for_lines("run.out", 5);
+    let second = place.command("md", run);
+    let mut elsewhere = Command::new(second.get_program());
+    let arguments = second.get_args().map(|it| match it.to_str() {
+        Some("ipi") => "other",
+        other => other.unwrap(),
+    });
+    elsewhere.args(arguments).current_dir(place.0.path());
+    let ended = Process::start(&mut elsewhere).end();
+    assert_eq!(ended.status, Some(1), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("run.out: another forcewire is writing it"),
+        "{}",
+        ended.err
+    );
+    kill(&first, "-INT");
+    assert!(first.end().err.contains("--restart goes on from step"));
+    let rows = rows(&place.read("run.out"));
+    assert!(rows.windows(2).all(|pair| pair[0][0] < pair[1][0]));
+}
+
 #[test]
 fn a_restart_needs_the_same_flags_and_atoms_and_nothing_is_overwritten() {
     let place = place();
     let _driver = place.driver(LJ);
-    place.write("other.xyz", &argon("", [""; 4]).replace("13\"", "14\""));
+    let atoms = argon("", [""; 4]);
+    place.write("other.xyz", &atoms.replace("13\"", "14\""));
+    place.write("moved.xyz", &atoms.replace("Ar 3.6 ", "Ar 3.7 "));
+    place.write("heavy.xyz", &argon(":masses:R:1", ["30", "40", "40", "40"]));
+    place.write("fast.xyz", &argon(":vel:R:3", ["0 0 1"; 4]));
     run(&place, "argon.xyz --steps 3 --temperature 40 --output run");
     let before = (
         place.read("run.out"),
@@ -239,6 +298,21 @@ fn a_restart_needs_the_same_flags_and_atoms_and_nothing_is_overwritten() {
             1,
             "of another cell, than other.xyz",
         ),
+        (
+            "moved.xyz --temperature 40 --restart",
+            1,
+            "run.restart began with other positions, masses or velocities than those of moved.xyz",
+        ),
+        (
+            "heavy.xyz --temperature 40 --restart",
+            1,
+            "those of heavy.xyz",
+        ),
+        (
+            "fast.xyz --temperature 40 --restart",
+            1,
+            "those of fast.xyz",
+        ),
     ] {
         let ended = place
             .start("md", &format!("{arguments} --steps 9 --output run"))
@@ -254,14 +328,32 @@ fn a_restart_needs_the_same_flags_and_atoms_and_nothing_is_overwritten() {
             before
         );
     }
-    fs::remove_file(place.path("run.restart")).unwrap();
-    let ended = place
-        .start(
-            "md",
-            "argon.xyz --temperature 40 --steps 9 --output run --restart",
-        )
-        .end();
+    let again = "argon.xyz --temperature 40 --output run --restart --steps";
+    let ended = place.start("md", &format!("{again} 2")).end();
+    assert_eq!(ended.status, Some(2), "{}", ended.err);
+    assert!(
+        ended.err.contains("--steps is 2, of all parts"),
+        "{}",
+        ended.err
+    );
+    // A digit that is another one.
+    place.write(
+        "run.restart",
+        &before.2.replacen("\"step\":3", "\"step\":2", 1),
+    );
+    let ended = place.start("md", &format!("{again} 9")).end();
     assert_eq!(ended.status, Some(1));
+    assert!(ended.err.contains("its checksum is wrong"), "{}", ended.err);
+    fs::remove_file(place.path("run.restart")).unwrap();
+    let ended = place.start("md", &format!("{again} 9")).end();
+    assert_eq!(ended.status, Some(1));
+    assert!(
+        ended
+            .err
+            .contains("and not run.restart, which --restart needs"),
+        "{}",
+        ended.err
+    );
     assert_eq!(place.read("run.xyz"), before.1);
 }
 

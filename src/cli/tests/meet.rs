@@ -17,13 +17,13 @@ const ARGON: &str = "4\nLattice=\"11 0 0 1 12 0 0 2 13\" Properties=species:S:1:
                      Ar 0 0 0\nAr 3.6 0.1 0\nAr 0 3.7 0.3\nAr 3.5 3.6 3.4\n";
 const CUBE: [f64; 9] = [40.0, 0.0, 0.0, 0.0, 40.0, 0.0, 0.0, 0.0, 40.0];
 
-/// A command whose server is, or is to be, in the file.
+/// A command that finds its server in the file.
 fn start(place: &Place, arguments: &str) -> Process {
     let mut command = forcewire(arguments);
     Process::start(command.current_dir(place.0.path()))
 }
 
-/// What the file says, once it says something else.
+/// The file's content, once it has changed.
 fn meets(place: &Place, before: &str) -> String {
     let start = Instant::now();
     loop {
@@ -74,7 +74,7 @@ fn drivers_follow_a_server_that_is_killed_and_started_again() {
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const PRESENTED: &[u8] = b"{\"meet\":\"0123456789abcdef0123456789abcdef\"}";
 
-/// Writes the file for a server of the test's own.
+/// Writes the file for a server of this test.
 fn points_to(place: &Place, at: &str, token: Option<&str>) {
     let port: u16 = at.rsplit(' ').next().unwrap().parse().unwrap();
     let token = token.map_or(String::new(), |it| format!(",\"token\":\"{it}\""));

@@ -1,4 +1,5 @@
-//! `forcewire` with ASE and i-PI as they are published: `tests/peers/install` makes their environments.
+//! `forcewire` with ASE and i-PI as they are published: `tests/peers/install` makes their
+//! environments.
 //!
 //!     FORCEWIRE_PEERS=target/peers cargo test -p forcewire-cli -- --ignored
 #![cfg(unix)]
@@ -19,7 +20,8 @@ fn python(peer: &str, place: &Place, file: &str) -> Process {
     Process::start(python.arg(file).current_dir(place.0.path()))
 }
 
-/// A molecule without a cell, a cell smaller than the cutoff, and a slab; then ASE closes without EXIT.
+/// A molecule without a cell, a cell smaller than the cutoff, and a slab; then ASE closes without
+/// EXIT.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn ase_gets_what_it_computes_itself_and_ends_well() {

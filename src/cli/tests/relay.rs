@@ -29,7 +29,7 @@ fn init(replica: i32, text: &[u8]) -> Vec<u8> {
     [b"INIT        ", numbers.as_flattened(), text].concat()
 }
 
-/// Argon atoms that are no crystal, another structure for each number.
+/// Argon atoms off their lattice; each number gives another structure.
 fn atoms(number: usize) -> Vec<[f64; 3]> {
     let shaken = |i: usize, axis| 0.4 * ((17 * number + 5 * i + axis) as f64).sin();
     let site = |i: usize| [i % 3, i / 3 % 3, i / 9].map(|x| 7.5 * x as f64);
@@ -346,7 +346,8 @@ fn a_signal_ends_both_sides() {
     }
 }
 
-/// The protocol has no word for it, so the connection ends, with nothing unread that would reset it.
+/// The protocol has no word for it, so the connection ends, with nothing unread that would reset
+/// it.
 #[test]
 fn a_structure_that_nobody_can_compute_ends_it() {
     let (place, (listener, _)) = (Place::new(), listen());

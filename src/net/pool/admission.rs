@@ -25,14 +25,14 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 /// Peers that are remembered.
 const REMEMBERED: usize = 4096;
 
-/// Where connections come from that are told apart by nothing else: an address, or a user.
+/// The origin of a connection, as far as it is known: an address, or a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
     Address(IpAddr),
     User(u32),
 }
 
-/// What is remembered of an origin.
+/// The record of an origin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     /// Drivers that were lost over a job and had never answered one.
@@ -46,7 +46,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     listeners: Vec<Door>,
-    /// Which of them is asked first.
+    /// The index of the one that is asked first.
     first: usize,
     records: HashMap<Origin, Record>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Admission {
 #[derive(Debug)]
 struct Door {
     listener: Listener,
-    /// Somebody may be waiting to be accepted, and the poll will not say so again.
+    /// A connection may be waiting to be accepted, and the poll will not report it again.
     knocking: bool,
 }
 
@@ -119,7 +119,7 @@ impl Admission {
             let Some(door) = self.listeners.get_mut((self.first + index) % count) else {
                 continue;
             };
-            // Also counts those that have left before they were let in.
+            // Also counts those that closed before they were accepted.
             for _ in 0..share {
                 if !door.knocking || arrivals.len() >= room {
                     break;

@@ -43,7 +43,7 @@ pub(super) struct Connection {
     pub(super) scheduled: bool,
     /// Atoms of the structures that it was given.
     pub(super) natoms: Option<usize>,
-    /// What the poll wakes it for.
+    /// The events that it is polled for.
     pub(super) interest: Interest,
 
     socket: Socket,
@@ -52,19 +52,19 @@ pub(super) struct Connection {
     held: Vec<u8>,
     server: Server,
     mode: Mode,
-    /// What it computes: nothing, a task, or the tasks of a batch.
+    /// Its work: nothing, a task, or the tasks of a batch.
     work: Vec<Task>,
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
 
-    /// The kernel has no more bytes for us until it says so.
+    /// The kernel has no more bytes until the next event.
     drained: bool,
-    /// The driver has closed its side: the kernel will not say so again.
+    /// The driver has closed its side; the kernel reports that once.
     closing: bool,
     /// There was more to do than a turn allows.
     unfinished: bool,
-    /// It has not taken all that there is to be sent.
+    /// It has not taken all that is to be sent.
     blocked: bool,
     /// Since when it computes, or has computed.
     since: Instant,
@@ -164,7 +164,7 @@ impl Connection {
         self.unfinished
     }
 
-    /// It has not taken all that there is to be sent: to be woken when it does.
+    /// It has not taken all that is to be sent: polls until it can.
     pub(super) const fn is_blocked(&self) -> bool {
         self.blocked
     }
@@ -225,7 +225,7 @@ impl Connection {
         (self.stage == Stage::Computing).then(|| self.since.elapsed())
     }
 
-    /// What it was to compute and has not.
+    /// Its jobs without an answer.
     pub(super) fn take_back(&mut self) -> Vec<Task> {
         core::mem::take(&mut self.work)
     }
@@ -382,7 +382,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// What follows when it has nothing to do.
+    /// The next exchange when it has nothing to do.
     const fn free(&self) -> Stage {
         match self.dismissed {
             true => Stage::Leaving,

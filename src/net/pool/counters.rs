@@ -1,11 +1,11 @@
-//! What a pool has done so far, in numbers.
+//! Counters of a pool's work.
 
 use core::time::Duration;
 use std::string::String;
 
 use super::DriverId;
 
-/// What a pool has done since it was made.
+/// Counters of a pool's work since it was made.
 ///
 /// ```
 /// use forcewire::net::{Pool, PoolOptions};

@@ -9,8 +9,8 @@ use super::reactor::Limit;
 use super::{Answered, EvaluateError, EvaluateFailure, Job, Pool, PoolEvent, Ticket};
 
 impl Pool {
-    /// Has all of these computed, and returns the answers in the order of the jobs. What else
-    /// happens is passed to `tell`: drivers' coming and going above all.
+    /// Has all of these computed, and returns the answers in the order of the jobs. Other events
+    /// are passed to `tell`, above all those of drivers that come and go.
     ///
     /// ```no_run
     /// use forcewire::net::{Job, Pool, PoolEvent};
@@ -57,7 +57,7 @@ impl Pool {
         let place = |ticket: Ticket| usize::try_from(ticket.0.checked_sub(first)?).ok();
         let (mut missing, mut is_last) = (answers.len(), false);
         while missing > 0 {
-            // What has happened already counts when the time is over, and nothing else.
+            // When the time is over only events that have happened already count.
             let event = if is_last {
                 Ok(self.events.pop_front())
             } else {

@@ -1,4 +1,4 @@
-//! What happens in a pool, and what can be wrong.
+//! Events of a pool, and its errors.
 
 use core::fmt;
 use core::time::Duration;
@@ -39,7 +39,7 @@ pub enum PoolEvent {
     /// A job has cost as many drivers as
     /// [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
     GivenUp {
-        /// What [`Pool::submit`](crate::net::Pool::submit) gave for it.
+        /// The ticket from [`Pool::submit`](crate::net::Pool::submit).
         ticket: Ticket,
         /// The job.
         job: Job,
@@ -53,9 +53,10 @@ pub enum PoolEvent {
 pub enum LeftReason {
     /// It closed the connection while it had nothing to do.
     Closed,
-    /// It was told EXIT and has closed the connection.
+    /// It was sent EXIT and has closed the connection.
     Dismissed,
-    /// It is not one of those that the pool was told to let in.
+    /// Its address is not in [`PoolOptions::allow`](crate::net::PoolOptions::allow), or its user is
+    /// another one.
     NotAllowed,
     /// It sent something without being asked.
     OutOfTurn,
@@ -129,7 +130,7 @@ impl core::error::Error for Refused {}
 pub struct EvaluateError {
     /// Why.
     pub why: EvaluateFailure,
-    /// The answers that there are, in the order of their jobs.
+    /// The answers so far, in the order of their jobs.
     pub answered: Vec<Answered>,
     /// The jobs that have none, in their order; one that was [refused](EvaluateFailure::Refused) is
     /// not among them.
@@ -153,7 +154,7 @@ pub enum EvaluateFailure {
     Late {
         /// Jobs without an answer.
         missing: usize,
-        /// Drivers that there are.
+        /// The number of drivers.
         drivers: usize,
         /// How long that was.
         limit: Duration,

@@ -1,4 +1,4 @@
-//! What is asked of a pool and what it gives back.
+//! Jobs of a pool, and their answers.
 
 use core::fmt;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -22,7 +22,7 @@ pub struct Job {
     pub cell: Cell,
     /// Bohr, one triple an atom.
     pub positions: Vec<[f64; 3]>,
-    /// Hartree/bohr, as many as positions once the job is answered. What is in it before does not
+    /// Hartree/bohr, as many as positions once the job is answered. Its old content does not
     /// matter.
     pub forces: Vec<[f64; 3]>,
 }
@@ -56,7 +56,7 @@ pub struct Ticket(pub(super) u64);
 pub struct DriverId(pub(super) u64);
 
 impl DriverId {
-    /// What the poll calls it.
+    /// Its number in the poll.
     #[allow(clippy::cast_possible_truncation)] // 2^32 connections, on a machine of 32 bits
     pub(super) const fn token(self) -> Token {
         Token(self.0 as usize)
@@ -69,7 +69,7 @@ impl fmt::Display for DriverId {
     }
 }
 
-/// A map with the pool's own numbers for keys, or its caller's: nobody else chooses them.
+/// A map whose keys are numbers of the pool or its caller, so no stranger chooses them.
 pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 
 /// Spreads a number over the whole word; SipHash took a tenth of the pool's time.
@@ -107,7 +107,7 @@ pub(super) struct Task {
     pub(super) attempts: u32,
     /// Those that had nothing else to compute.
     pub(super) losses: u32,
-    /// What these weigh against the job.
+    /// Their weight against the job.
     pub(super) blame: u32,
     /// When the last one was lost, on the pool's clock.
     pub(super) lost_at: Duration,
@@ -144,7 +144,7 @@ impl Task {
         self.attempts > 0 && driver.0 > self.newest.0
     }
 
-    /// Counts the loss of a driver that had it, and what it weighs if the driver had nothing else.
+    /// Counts the loss of a driver that had it, and its weight if the driver had nothing else.
     pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>, newest: DriverId) {
         if self.attempts == 0 {
             self.newest = newest;
@@ -162,7 +162,7 @@ impl Task {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Answered {
-    /// What [`Pool::submit`](crate::net::Pool::submit) gave for it.
+    /// The ticket from [`Pool::submit`](crate::net::Pool::submit).
     pub ticket: Ticket,
     /// The job, with its forces.
     pub job: Job,

@@ -10,8 +10,8 @@ use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
 use crate::{Error, Wait};
 
-/// What a driver may still do in its turn. A turn ends when one of these is used up, so that no
-/// driver keeps the others waiting.
+/// The budget of a driver in its turn. A turn ends when one of these is used up, so that no driver
+/// keeps the others waiting.
 #[derive(Debug)]
 pub(super) struct Turn {
     /// Exchanges.
@@ -54,7 +54,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What has come and has not been served.
+    /// Bytes that have come and were not served.
     pub(super) fn rest(&self) -> &[u8] {
         self.input.get(self.served..self.filled).unwrap_or_default()
     }
@@ -189,7 +189,7 @@ impl Transport for Line<'_> {
     }
 }
 
-/// What an exchange has come to: nothing yet if the driver or the kernel has to do something first.
+/// The result of an exchange, or `None` if the driver or the kernel has to act first.
 pub(super) fn progress<T>(result: Result<T, Error<io::Error>>) -> Result<Option<T>, LeftReason> {
     match result {
         Ok(output) => Ok(Some(output)),

@@ -253,8 +253,8 @@ pub(super) struct Situation {
 
 /// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
 /// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
-/// that has and was there before, and while one that has is idle, they are tried one at a time. Otherwise drivers that
-/// come, take a task and leave would be given every task.
+/// that has and was there before, and while one that has is idle, they are tried one at a time.
+/// Otherwise drivers that come, take a task and leave would be given every task.
 pub(super) fn distribute(
     queue: &mut Queue,
     idle: &mut Idle,

@@ -1,4 +1,4 @@
-//! A server for many drivers: hands out what is to be computed and collects what they found.
+//! A server for many drivers: hands out jobs and collects answers.
 //!
 //! ```text
 //!            submit                 idle driver                    answer
@@ -49,7 +49,7 @@ use crate::{ProtocolError, Request};
 
 /// Evaluations by any number of drivers, which may come and go at any time.
 ///
-/// Results come in the order in which they are found; a [`Ticket`] says which is which.
+/// Results come in the order in which they are computed; each has the [`Ticket`] of its job.
 ///
 /// ```no_run
 /// use forcewire::Cell;
@@ -84,7 +84,7 @@ pub struct Pool {
     idle: Idle,
     /// Drivers that get no job before this time.
     held: BTreeSet<(Duration, DriverId)>,
-    /// Drivers that have answered and have not said yet that they are ready.
+    /// Drivers that have answered and not sent READY yet.
     asked: BTreeSet<DriverId>,
     /// Which driver has which replica, for [`Matching::Locked`].
     owners: Map<i32, DriverId>,
@@ -190,7 +190,7 @@ impl Pool {
         if self.natoms == Some(announced) || self.options.allow_changing_atoms {
             return Ok(());
         }
-        // Drivers that are gone and jobs that were cancelled settle nothing.
+        // Lost drivers and cancelled jobs settle nothing.
         let computed = || self.connections.values().find_map(|it| it.natoms);
         match self.queue.natoms().or_else(computed) {
             Some(expected) if expected != announced => Err(ProtocolError::AtomsChanged {
@@ -201,9 +201,9 @@ impl Pool {
         }
     }
 
-    /// What happens next; `None` if nothing has within `timeout` (`None`: waits without a limit).
-    /// Drivers are served in here and nowhere else. Time that the caller spends elsewhere does not
-    /// count against them.
+    /// Returns the next event; `None` if there is none within `timeout` (`None`: waits without a
+    /// limit). Drivers are served in here and nowhere else. Time that the caller spends elsewhere
+    /// does not count against them.
     ///
     /// # Errors
     ///
@@ -290,7 +290,7 @@ impl Pool {
         self.running
     }
 
-    /// What the pool has done so far.
+    /// The counters of the pool's work so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
@@ -355,7 +355,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // i-PI's Python driver spins for ever when a server closes without EXIT.
+        // i-PI's Python driver spins forever when a server closes without EXIT.
         self.dismiss_all(true);
     }
 }

@@ -59,9 +59,10 @@ pub struct PoolOptions {
     pub extras: usize,
     /// How many drivers that had answered before may be lost over a job, while they compute nothing
     /// else, until it is given up; never, if `None`. Four losses of drivers that had not answered
-    /// count as one if others from the same address, or of the same user, had. Other newcomers say
-    /// nothing about a job. A driver that has connected after the first of these losses may be
-    /// the one that was lost, and counts as a newcomer while another is there that has answered.
+    /// count as one if others from the same address, or of the same user, had. The loss of other
+    /// newcomers proves nothing about a job. A driver that has connected after the first of these
+    /// losses may be the one that was lost, and counts as a newcomer while another is there that
+    /// has answered.
     pub attempts: Option<u32>,
     /// How long a driver waits for a job at most, if others from the same address, or of the same
     /// user, were lost over their first jobs: 50 ms after the first of them, twice as long after

@@ -37,7 +37,7 @@ impl Limit {
         }
     }
 
-    /// What is left of it at this moment; without an end, if `None`.
+    /// The time that remains now; no limit, if `None`.
     pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(self.start);
         self.timeout.map(|timeout| timeout.saturating_sub(elapsed))
@@ -48,7 +48,7 @@ impl Limit {
     }
 }
 
-/// Counts the time in which the pool looked at its sockets.
+/// Counts the time in which the pool polled its sockets.
 ///
 /// A caller that stays away and a process that is stopped make one step of it, however long that
 /// takes: the drivers could do nothing about it, and what they have sent lies in the kernel.
@@ -137,7 +137,7 @@ impl Reactor {
         self.ready.clear();
     }
 
-    /// A driver gets a turn after those that wait for theirs.
+    /// A driver's turn comes after the turns that are already due.
     pub(super) fn schedule(&mut self, id: DriverId) {
         self.turns.push_back(id);
     }
@@ -193,7 +193,7 @@ impl Reactor {
     }
 }
 
-/// What the poll calls a listener: numbers that no driver reaches.
+/// The poll's number of a listener: larger than any driver's.
 pub(super) const fn listener_token(index: usize) -> Token {
     Token(usize::MAX - 1 - index)
 }

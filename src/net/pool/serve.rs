@@ -1,4 +1,4 @@
-//! The pool at work: rounds of turns, drivers that come and go, and who is given what.
+//! The pool's work: rounds of turns, drivers that come and go, and the choice of jobs.
 
 use core::time::Duration;
 use std::boxed::Box;
@@ -24,7 +24,7 @@ const LEAST_GIVEN: usize = 64;
 /// other may have it.
 const RESERVED: Duration = Duration::from_secs(1);
 
-/// What a loss by a driver that had answered weighs, where one by a driver that had not weighs 1.
+/// The weight of a loss by a driver that had answered; a loss by another one weighs 1.
 const BLAME: u32 = 4;
 
 impl Pool {
@@ -201,7 +201,7 @@ impl Pool {
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            // It may be the same driver that was lost before, back again, while another computes.
+            // It may be the driver that was lost before, connected again while another computes.
             let blame = match task.is_younger(id) && self.proved > 0 {
                 true => blame.map(|blame| blame.min(1)),
                 false => blame,
@@ -230,8 +230,8 @@ impl Pool {
         self.events.extend(given_up);
     }
 
-    /// What the loss of this driver weighs against a job that it had alone; `None` if it had
-    /// several. A driver that never answered says little about its job.
+    /// The weight of this driver's loss against a job that it had alone; `None` if it had several.
+    /// The loss of a driver that never answered proves little about its job.
     fn blame(&mut self, connection: &Connection, jobs: usize) -> Option<u32> {
         let (origin, now) = (connection.origin, self.reactor.now());
         if jobs > 0 && !connection.proved {
@@ -244,8 +244,8 @@ impl Pool {
         (jobs == 1).then_some(blame)
     }
 
-    /// Drops the drivers whose deadlines have passed. Each gets a turn before, in case that what it
-    /// has sent was not looked at.
+    /// Drops the drivers whose deadlines have passed. Each gets a turn before, in case it has sent
+    /// something that was not read.
     fn judge(&mut self) {
         let now = self.reactor.now();
         let due = self.connections.values().filter(|it| it.is_due(now));

@@ -111,7 +111,7 @@ pub fn raise_descriptors() {
     setrlimit(Resource::Nofile, raised).expect("a limit of our own");
 }
 
-/// The median of ours over plain, turn by turn.
+/// The median ratio of ours to plain, turn by turn.
 pub fn ratio(ours: &[f64], plain: &[f64]) -> f64 {
     median(
         ours.iter()
@@ -145,7 +145,7 @@ pub fn posdata(natoms: usize) -> Vec<u8> {
     layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
-/// FORCEREADY of so many structures, whose numbers are all 0, without extras.
+/// FORCEREADY of this many structures, with zeros and without extras.
 pub fn forceready(natoms: usize, structures: usize) -> Vec<u8> {
     layout::forceready(
         &vec![0.0; structures],

@@ -4,7 +4,7 @@
 
 enum { HEADER = 12 };
 
-// Reads so many bytes: 1, or 0 if the stream ends before the first, or -1.
+// Reads this many bytes: 1, or 0 if the stream ends before the first, or -1.
 static int hear(const forcewire_transport_t *wire, void *bytes, size_t size)
 {
     size_t at = 0;

@@ -1,4 +1,4 @@
-// A driver whose loop is the library's, and that says in a sentence what went wrong.
+// A driver whose loop is the library's, and that prints what went wrong.
 
 #include "wire.h"
 

@@ -1,4 +1,4 @@
-// What every image has, and is not the protocol's.
+// The part of every image that is not the protocol.
 
 #include "wire.h"
 

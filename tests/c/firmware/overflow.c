@@ -1,4 +1,5 @@
-// A stack that overflows, with the startup code of boards/mps2-an385-c: status 102, or 0 if nothing guards it.
+// A stack that overflows, with the startup code of boards/mps2-an385-c: status 102, or 0 if nothing
+// guards it.
 
 #include "clock.h"
 #include "uart.h"

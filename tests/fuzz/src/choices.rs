@@ -32,7 +32,7 @@ impl Choices<'_> {
     }
 }
 
-/// What a machine hears, and how much of it at once; what it says.
+/// The bytes that a machine receives and sends, and in which pieces.
 #[derive(Debug)]
 pub struct Wire<'a> {
     pub inbox: &'a [u8],
@@ -50,7 +50,8 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Moves one piece of at most `most` bytes: what the transfer ended with, or how many bytes have moved.
+    /// Moves one piece of at most `most` bytes: what the transfer ended with, or how many bytes
+    /// have moved.
     pub fn move_some<T: Exchange>(
         &mut self,
         transfer: &mut T,

@@ -1,4 +1,4 @@
-//! A driver that hears anything, and one whose caller does anything.
+//! A driver that receives any bytes, and one whose caller makes any calls.
 
 use forcewire::{
     Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar,
@@ -43,7 +43,7 @@ pub fn driver(model: &DriverModel) -> Driver {
     driver
 }
 
-/// A server sends these bytes and closes: the driver tells and says what the model does.
+/// A server sends these bytes and closes: the driver returns and sends what the model does.
 pub fn driver_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -55,7 +55,7 @@ pub fn driver_bytes(bytes: &[u8]) {
     assert_eq!((told, said), model.converse(choices.0));
 }
 
-/// A driver's conversation, of which so many bytes move before each exchange is dropped and made again.
+/// A driver's conversation, in which each exchange is dropped and made again after this many bytes.
 pub fn converses<T: Scalar>(
     model: &DriverModel,
     mut wire: Wire<'_>,
@@ -65,7 +65,7 @@ pub fn converses<T: Scalar>(
     let mut told = Vec::new();
     let mut cells = [Cell::orthorhombic([-777.0; 3]); STRUCTURES];
     let mut positions = [[T::ZERO; 3]; ATOMS];
-    // What the caller replies to.
+    // The structure that the caller replies to.
     let mut replying: Option<(usize, usize)> = None;
     loop {
         let moved = match replying {
@@ -137,9 +137,10 @@ pub fn converses<T: Scalar>(
     }
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the server sends anything. What
-/// the driver sends is whole messages, each of them asked for, each reply with the numbers of one call; positions that it
-/// returns are those that one message has carried; what it refuses changes nothing.
+/// The caller calls anything in any order, with arrays of any length and contents, and the server
+/// sends anything. The driver sends whole messages, each of them asked for, and each reply with the
+/// numbers of one call; positions that it returns are those that one message has carried; what it
+/// refuses changes nothing.
 pub fn driver_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -164,7 +165,7 @@ pub fn driver_operations(bytes: &[u8]) {
         let expected = (driver.natoms(), driver.structures().min(STRUCTURES));
         let reply = Reply::new(replies, expected);
         let mut event = None;
-        // Whether the caller was refused for what it did itself.
+        // Whether the refusal was the caller's fault.
         let refused = match what {
             0 => {
                 let mut receive = driver.receive(&mut arrays.double[..natoms]);
@@ -277,7 +278,7 @@ pub fn driver_operations(bytes: &[u8]) {
                     let (from, to) = (&sink.0, &mut arrays.double);
                     to[..from.len()].copy_from_slice(from);
                 }
-                // What it was refused for may have come after something else.
+                // The reason for a refusal may have come after other messages.
                 refused && wire.inbox.len() == heard.len() && wire.said.is_empty()
             }
             17 => {
@@ -313,7 +314,7 @@ pub fn driver_operations(bytes: &[u8]) {
                         }
                     }
                 }
-                // Looked at, and dropped before anything of it has left.
+                // Stepped once, and dropped before any byte of it was sent.
                 let mut exchange = driver.reply_batch(&reply.evaluations, &reply.double, &[]);
                 match exchange.step() {
                     Err(error) => is_the_callers::<()>(Err(Err(error))),
@@ -387,7 +388,7 @@ impl Arrays {
     }
 }
 
-/// A reply of which every number says which one it is.
+/// A reply in which every number identifies itself.
 #[derive(Clone)]
 struct Reply {
     evaluations: Vec<Evaluation>,
@@ -526,7 +527,7 @@ fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     message
 }
 
-/// All that one connection's driver has heard and said.
+/// All that one connection's driver has received and sent.
 #[derive(Default)]
 struct Said {
     heard: Vec<u8>,
@@ -534,7 +535,8 @@ struct Said {
 }
 
 impl Said {
-    /// An answer for each STATUS at most, a reply for each GETFORCE, and each of them whole, but for the last.
+    /// An answer for each STATUS at most, a reply for each GETFORCE, and each of them whole, but
+    /// for the last.
     fn check(&self) {
         let count = |word: &[u8; 12]| self.heard.windows(12).filter(|it| it == word).count();
         let (mut answers, mut replies) = (0, 0);
@@ -581,7 +583,8 @@ fn real(bytes: &[u8], at: usize) -> f64 {
     f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
 }
 
-/// The length of a reply after its header, of one structure or of a batch. All of its numbers are those of one call.
+/// The length of a reply after its header, of one structure or of a batch. All of its numbers are
+/// those of one call.
 fn whole_reply(bytes: &[u8]) -> Option<usize> {
     let energy = real(bytes.get(..8)?, 0);
     let (mut at, mut structures) = (0, 0);

@@ -1,11 +1,13 @@
-//! What the fuzz targets do with the bytes that they are given. `cargo test` does the same with the corpora
+//! The fuzz targets: what each does with its input. `cargo test` does the same with the corpora
 //! (`tests/corpora.rs`), without a fuzzer.
 //!
-//! A machine is held against a model of it in `model`: the protocol read from a slice that holds all of a connection,
-//! with nothing that could be interrupted.
+//! A machine is held against a model of it in `model`: the protocol read from a slice that holds
+//! all of a connection, with nothing that could be interrupted.
 
 mod choices;
 mod driver;
+mod framing;
+mod line;
 mod model;
 mod pair;
 mod server;
@@ -13,6 +15,7 @@ mod splits;
 mod texts;
 
 pub use driver::{driver_bytes, driver_operations};
+pub use line::line;
 pub use pair::pair;
 pub use server::{server_bytes, server_operations};
 pub use splits::splits;
@@ -21,7 +24,7 @@ pub use texts::{extras, parameters};
 /// A target: its name, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("driver_bytes", driver_bytes),
     ("driver_operations", driver_operations),
     ("server_bytes", server_bytes),
@@ -30,4 +33,5 @@ pub const TARGETS: [Target; 8] = [
     ("splits", splits),
     ("parameters", parameters),
     ("extras", extras),
+    ("line", line),
 ];

@@ -1,5 +1,5 @@
-//! The protocol of `src/manual/protocol.md` as plainly as it can be written: one slice with everything that is received,
-//! one vector for everything that is sent.
+//! The protocol of `src/manual/protocol.md` as plainly as it can be written: one slice with
+//! everything that is received, one vector for everything that is sent.
 
 use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
 
@@ -21,7 +21,7 @@ pub fn header(header: Header) -> &'static [u8; 12] {
     bytes
 }
 
-/// What is left to be heard, and where in a message that is.
+/// The bytes still to be received, and the place in the message.
 pub struct Stream<'a> {
     pub rest: &'a [u8],
     pub within: Option<Header>,
@@ -94,10 +94,10 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
 
 /// Whether the first numbers, at most 48, are little-endian binary64.
 ///
-/// Numbers other than zero that are all subnormal, or negative integers above 2^32 - 2^51, are refused if two are
-/// subnormal. Numbers that are all zero or between 2^-64 and 2^65 with their bytes reversed are refused as well if
-/// enough of them are between 2^-32 and 2^33 only then: three with different low halves, or any two of a cell or of
-/// such integers.
+/// Numbers other than zero that are all subnormal, or negative integers above 2^32 - 2^51, are
+/// refused if two are subnormal. Numbers that are all zero or between 2^-64 and 2^65 with their
+/// bytes reversed are refused as well if enough of them are between 2^-32 and 2^33 only then: three
+/// with different low halves, or any two of a cell or of such integers.
 fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     let within = |x: f64, n: i32| (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
     let reversed = |x: f64| f64::from_bits(x.to_bits().swap_bytes());
@@ -155,7 +155,7 @@ pub struct DriverModel {
     pub structures: usize,
 }
 
-/// What a driver's caller is told. Numbers by their bits, because NaN is not itself.
+/// The events that a driver's caller gets. Numbers by their bits, because NaN is not itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Init(i32),
@@ -174,14 +174,14 @@ pub fn bits(reals: &[f64]) -> Vec<u64> {
     reals.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The same of numbers among which are means: which of two NaN theirs is no one promises.
+/// The same for numbers that are means, where it is not defined which of two NaN results.
 pub fn answered_bits(reals: &[f64]) -> Vec<u64> {
     let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
     reals.iter().map(|&x| one_nan(x).to_bits()).collect()
 }
 
 impl DriverModel {
-    /// What the caller is told, and what the driver says, when its server has sent this and closed.
+    /// The caller's events and the driver's bytes, when its server has sent this and closed.
     pub fn converse(&self, heard: &[u8]) -> (Vec<Told>, Vec<u8>) {
         let (mut told, mut said) = (Vec::new(), Vec::new());
         let last = match self.until_the_end(&mut Stream::new(heard), &mut told, &mut said) {
@@ -203,7 +203,7 @@ impl DriverModel {
             _ => Header::NeedInit,
         };
         let (mut status, mut batch, mut natoms) = (idle, 1, None);
-        // The reply that is ready, and what INIT said meanwhile.
+        // The reply that is ready, and the INIT that came before it was sent.
         let (mut reply, mut news) = (Vec::new(), None);
         loop {
             let command = stream.header()?;
@@ -341,8 +341,8 @@ impl DriverModel {
     }
 }
 
-/// Structures a batch that this text of INIT announces: `batch_size`, a colon and a number larger than 1, blanks
-/// between them, commas around them. The last one counts.
+/// Structures a batch that this text of INIT announces: `batch_size`, a colon and a number larger
+/// than 1, blanks between them, commas around them. The last one counts.
 pub fn batch_size(text: &[u8]) -> usize {
     let mut size = 1;
     for pair in text.split(|&byte| byte == b',') {
@@ -369,8 +369,9 @@ pub fn batch_size(text: &[u8]) -> usize {
     size
 }
 
-/// Whether these bytes of POSDATA are those of a batch: the number of atoms, and i-PI's first cell, of which h and its
-/// inverse have noughts below the diagonal and numbers between 2^-64 and 2^65 on it.
+/// Whether these bytes of POSDATA are those of a batch: the number of atoms, and i-PI's first cell,
+/// of which h and its inverse have noughts below the diagonal and numbers between 2^-64 and 2^65 on
+/// it.
 fn is_batch(frame: &[u8]) -> bool {
     let natoms = i32::from_le_bytes(frame[..4].try_into().expect("4"));
     let real = |i: usize| real(frame, 4 + 8 * i);
@@ -382,7 +383,8 @@ fn is_batch(frame: &[u8]) -> bool {
         })
 }
 
-/// The reply of the model's caller: as energies the numbers of the structures, as virials the cells.
+/// The reply of the model's caller: as energies the numbers of the structures, as virials the
+/// cells.
 fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
     let natoms = (forces.len() / 3 / structures) as i32;
     let mut reply = header(Header::ForceReady).to_vec();
@@ -406,11 +408,12 @@ pub struct ServerModel {
     pub not_finite: bool,
     pub single: bool,
     pub natoms: usize,
-    /// Bytes of extras that there is room for.
+    /// Room for extras, in bytes.
     pub extras: usize,
 }
 
-/// What a server's caller gets: for each structure energy and virial, then all forces, and the extras.
+/// The result for a server's caller: for each structure energy and virial, then all forces, and the
+/// extras.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     pub reals: Vec<u64>,
@@ -429,7 +432,7 @@ pub fn positions(natoms: usize, structure: usize) -> Vec<f64> {
 }
 
 impl ServerModel {
-    /// How the evaluations end, and what the server says, when its driver has sent this and closed.
+    /// How the evaluations end, and the server's bytes, when its driver has sent this and closed.
     pub fn converse(
         &self,
         heard: &[u8],
@@ -437,7 +440,7 @@ impl ServerModel {
     ) -> (Vec<Result<Answered, String>>, Vec<u8>) {
         let (mut answers, mut said) = (Vec::new(), Vec::new());
         let mut stream = Stream::new(heard);
-        // STATUS has been said already; structures that each message carries.
+        // Whether STATUS was sent already, and the number of structures of each message.
         let (mut asked, mut carried) = (false, 1);
         for index in 0..evaluations {
             let structures = carried.min(index + 1);
@@ -544,7 +547,7 @@ impl ServerModel {
         let (mut energies, mut virials) = (Vec::new(), Vec::new());
         let mut announced = 0;
         for index in 0..carried {
-            // What is small and comes together is looked at together.
+            // Small fields that come together are checked together.
             let last = index + 1 == carried;
             let mut field = Stream::new(stream.take(if last { 12 } else { 8 })?);
             let [energy] = field.reals()?;

@@ -1,5 +1,6 @@
-//! A driver and a server over a connection that moves their bytes in any pieces and is cut at any time, with callers who
-//! change their minds and their arrays. Every answer is that to the positions of the call that returns it.
+//! A driver and a server over a connection that moves their bytes in any pieces and is cut at any
+//! time, with callers who change their minds and their arrays. Every answer is that to the
+//! positions of the call that returns it.
 
 use forcewire::{
     Answer, Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, Mode, ProtocolError,
@@ -13,7 +14,7 @@ const ATOMS: usize = 40;
 /// Bytes of STATUS and EXIT, which may wait until a driver has replied (`tests/states`).
 const ROOM: usize = 24;
 
-/// What is computed: something that tells the atoms, the structures and the evaluations apart.
+/// The potential: its numbers identify atom, structure and evaluation.
 fn truth(cell: &Cell, positions: &[[f64; 3]]) -> (Evaluation, Vec<[f64; 3]>) {
     let edge = cell.h()[0][0];
     let forces = positions
@@ -47,7 +48,8 @@ struct Pair<T> {
     /// The caller drops what the driver owes.
     discards: bool,
     cells: Vec<Cell>,
-    /// For each structure of the evaluation that is wanted, in double precision and as the server has it.
+    /// For each structure of the evaluation that is wanted, in double precision and as the server
+    /// has it.
     positions: Vec<[f64; 3]>,
     asked: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
@@ -100,7 +102,8 @@ impl<T: Scalar> Pair<T> {
         pair
     }
 
-    /// Makes what is wanted next: as many structures as the driver takes, up to so many as evaluations went before.
+    /// Makes the next request: as many structures as the driver takes, at most the number of
+    /// evaluations so far.
     fn ask(&mut self) {
         let structures = self.server.capacity().min(1 + self.wanted);
         let salt = self.wanted as f64 + self.changes as f64 / 8.0;
@@ -108,7 +111,7 @@ impl<T: Scalar> Pair<T> {
         let atoms = 0..self.natoms * structures;
         let atom = |i: usize| [i as f64 / 3.0 + salt, -1.0 / (1.0 + i as f64), salt / 7.0];
         self.asked = atoms.map(atom).collect();
-        // What comes of them in the driver's precision.
+        // Rounds them to the driver's precision.
         let round = |atom: &[f64; 3]| atom.map(|x| T::from_f64(x).to_f64());
         self.positions = self.asked.iter().map(round).collect();
         self.forces = vec![[-777.0; 3]; self.asked.len()];
@@ -118,7 +121,8 @@ impl<T: Scalar> Pair<T> {
     fn run(mut self, choices: &mut Choices<'_>) {
         let mut moves = 0;
         while self.wanted < self.evaluations {
-            // Chosen as long as there is something to choose from; after that, in turn and as much as can move.
+            // Chosen as long as there is something to choose from; after that, in turn and as much
+            // as can move.
             let (which, most) = if choices.is_empty() {
                 moves += 1;
                 assert!(moves < 2000, "it goes on for ever");
@@ -151,11 +155,13 @@ impl<T: Scalar> Pair<T> {
         self.ask();
     }
 
-    /// A caller makes its exchange again in another way. What is refused changes nothing, and is done as before.
+    /// A caller makes its exchange again in another way. A refused call changes nothing, and the
+    /// earlier one goes on.
     fn changes_its_mind(&mut self, how: usize) {
         match how - 25 {
             0 => {
-                // Another evaluation, and if that is refused because forces are owed, those are dropped.
+                // Another evaluation, and if that is refused because forces are owed, those are
+                // dropped.
                 let (cells, asked) = (self.cells.clone(), self.asked.clone());
                 let (positions, answers) = (self.positions.clone(), self.answers.clone());
                 let forces = self.forces.clone();
@@ -198,7 +204,7 @@ impl<T: Scalar> Pair<T> {
                 (self.asked, self.cells) = (self.asked.clone(), self.cells.clone());
             }
             4 => {
-                // A caller that has lost its interest.
+                // A caller that no longer wants the answer.
                 self.discards = true;
             }
             5 | 6 if self.reply.is_none() => {
@@ -227,7 +233,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             _ => {
-                // Another reply, or one with NaN, of which nothing leaves.
+                // Another reply, or one with NaN, of which nothing is sent.
                 if let Some(reply) = &self.reply {
                     let mut evaluations = reply.evaluations.clone();
                     let nan = how == 31;
@@ -259,7 +265,8 @@ impl<T: Scalar> Pair<T> {
         evaluate.step().map(|_| ())
     }
 
-    /// The same, and whether it was refused because the arrays are not those that it was begun with.
+    /// The same, and whether it was refused because the arrays are not those that it was begun
+    /// with.
     fn is_refused(&mut self) -> bool {
         match self.looks() {
             Ok(()) => false,
@@ -276,7 +283,7 @@ impl<T: Scalar> Pair<T> {
             match carry(discard, &mut self.up, &mut self.down, ROOM, most) {
                 None => {}
                 Some(Ok(())) => self.discards = false,
-                // The positions have left in part: only their own exchange has the rest.
+                // The positions were sent in part: only their own exchange has the rest.
                 Some(Err(ProtocolError::Unfinished(_))) => self.discards = false,
                 Some(Err(error)) => panic!("{error:?}"),
             }

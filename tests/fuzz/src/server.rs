@@ -1,4 +1,4 @@
-//! A server that hears anything, and one whose caller does anything.
+//! A server that receives any bytes, and one whose caller makes any calls.
 
 use forcewire::{
     Answer, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status,
@@ -39,7 +39,7 @@ pub fn server(model: &ServerModel) -> Server {
     }
 }
 
-/// A driver sends these bytes and closes: the server gets and says what the model does.
+/// A driver sends these bytes and closes: the server returns and sends what the model does.
 pub fn server_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -51,7 +51,7 @@ pub fn server_bytes(bytes: &[u8]) {
     assert_eq!(came, model.converse(choices.0, EVALUATIONS));
 }
 
-/// A server's conversation, of which so many bytes move before each exchange is dropped and made again.
+/// A server's conversation, in which each exchange is dropped and made again after this many bytes.
 pub fn converses<T: Scalar>(
     model: &ServerModel,
     mut wire: Wire<'_>,
@@ -117,9 +117,10 @@ fn evaluates<T: Scalar>(
     })
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the driver sends anything. What
-/// the server sends is what a driver expects; an answer that it returns is one message's, and to the positions of that
-/// very call if the driver keeps to the protocol; what it refuses changes nothing.
+/// The caller calls anything in any order, with arrays of any length and contents, and the driver
+/// sends anything. The server sends what a driver expects; an answer that it returns comes from one
+/// message, and to the positions of that very call if the driver keeps to the protocol; what it
+/// refuses changes nothing.
 pub fn server_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -130,8 +131,8 @@ pub fn server_operations(bytes: &[u8]) {
     let mut serial = 0;
     let mut asked = Asked::new(serial);
     let mut arrays = Arrays::new();
-    // Answers that the driver has sent, whether it has sent one that nobody had asked for, and whether it has sent
-    // anything that is no message.
+    // Answers that the driver has sent, whether one of them was not asked for, and whether it has
+    // sent anything that is not a message.
     let (mut answered, mut early, mut noise) = (0, false, false);
     while !choices.is_empty() {
         let (what, most) = (choices.below(22), 1 + 7 * usize::from(choices.byte() >> 3));
@@ -280,7 +281,7 @@ pub fn server_operations(bytes: &[u8]) {
             assert_eq!(received, heard.len() - left);
             heard.drain(..received);
         }
-        // A driver that answers before it is asked may say anything.
+        // A driver that answers before it is asked may send anything.
         if let Some(first) = came
             && !noise
             && !early
@@ -318,7 +319,7 @@ impl Asked {
         asked
     }
 
-    /// With numbers that say which request it is. All are exact in single precision.
+    /// With numbers that identify the request. All are exact in single precision.
     fn fill(&mut self, serial: usize) {
         self.cells
             .fill(Cell::orthorhombic([EDGE + serial as f64; 3]));
@@ -449,7 +450,7 @@ fn answer(
     (bytes, 0)
 }
 
-/// All that one connection's server has said.
+/// All that one connection's server has sent.
 struct Said {
     mode: Mode,
     bytes: Vec<u8>,
@@ -463,7 +464,7 @@ impl Said {
         }
     }
 
-    /// Requests of which enough has left to know their number, and the number of the last.
+    /// Requests of which enough was sent to know their number, and the number of the last.
     fn requests(&self) -> usize {
         self.positions().count()
     }
@@ -486,12 +487,13 @@ impl Said {
         })
     }
 
-    /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS; GETFORCE after POSDATA,
-    /// once; INIT and POSDATA only after a STATUS; in strict mode STATUS before and between them; nothing after EXIT; each
-    /// message whole, except the last.
+    /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS;
+    /// GETFORCE after POSDATA, once; INIT and POSDATA only after a STATUS; in strict mode STATUS
+    /// before and between them; nothing after EXIT; each message whole, except the last.
     fn check(&self) {
         let mut rest = self.bytes.as_slice();
-        // The message before, and whether GETFORCE is still to come; structures, once INIT has announced them.
+        // The message before, and whether GETFORCE is still to come; structures, once INIT has
+        // announced them.
         let (mut before, mut owed, mut batch) = (None, false, 1);
         while rest.len() >= 12 {
             let (word, behind) = rest.split_at(12);
@@ -527,7 +529,7 @@ impl Said {
     }
 }
 
-/// The length of a message behind its header, if all of it is there.
+/// The length of a message after its header, if all of it is there.
 fn whole_message(header: Header, bytes: &[u8], batch: usize) -> Option<usize> {
     let integer = |at: usize| -> Option<usize> {
         let bytes = bytes.get(at..at + 4)?.try_into().expect("4");

@@ -5,7 +5,8 @@ use forcewire::{Driver, Event, Extras, ExtrasError, Parameters};
 use super::choices::{Choices, Wire};
 use super::model::{batch_size, header};
 
-/// INIT with any text: it is told, kept, cut at a comma where it is long, and a batch is understood however long it is.
+/// INIT with any text: it is reported and kept, cut at a comma if it is long, and a batch is
+/// recognized at any length.
 pub fn parameters(bytes: &[u8]) {
     let mut heard = header(forcewire::Header::Init).to_vec();
     heard.extend(7_i32.to_le_bytes());

@@ -8,7 +8,8 @@
 // Computes energy, virial and forces; not 0 if it can't.
 int ipi_compute(const double h[9], const double *positions, double *forces, size_t natoms, ipi_evaluation *evaluation);
 
-// Answers a server until it sends EXIT (IPI_EXIT) or closes (IPI_CLOSED), or until an error. Arrays of 3 * capacity numbers.
+// Answers a server until it sends EXIT (IPI_EXIT) or closes (IPI_CLOSED), or until an error. Arrays
+// of 3 * capacity numbers.
 int ipi_serve(double *positions, double *forces, size_t capacity);
 
 #endif

@@ -4,7 +4,8 @@
 
 enum { UNINIT, IS_READY, HAS_DATA, LEFT_BY_EXIT, LEFT };
 
-// Where in INIT's text the search for batch_size is: so many letters of the key, or one of these.
+// Where in INIT's text the search for batch_size is: the letters of the key found so far, or one of
+// these.
 static const char KEY[] = "batch_size";
 enum { WHOLE_KEY = sizeof KEY - 1, VALUE, NUMBER, END, OTHER };
 

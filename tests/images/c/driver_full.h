@@ -28,12 +28,13 @@ typedef struct {
 // Makes the driver new for the next connection.
 void ipi_reset(ipi_driver *driver);
 
-// Answers the server until IPI_INIT, IPI_POSITIONS, IPI_EXIT or IPI_CLOSED, or an error. Room for so many cells (9 numbers
-// each) and for so many atoms.
+// Answers the server until IPI_INIT, IPI_POSITIONS, IPI_EXIT or IPI_CLOSED, or an error. Room for
+// this many cells (9 numbers each) and atoms.
 int ipi_receive(ipi_driver *driver, double *cells, size_t structures, double *positions, size_t capacity);
 
-// Sends what was computed: an evaluation for each structure, forces of so many atoms in all, and extras, either none or
-// one for each structure. IPI_OK also if the server has left: the next ipi_receive says so.
+// Sends what was computed: an evaluation for each structure, forces of this many atoms in all, and
+// extras, either none or one for each structure. IPI_OK also if the server has left: the next
+// ipi_receive reports it.
 int ipi_reply(ipi_driver *driver, const ipi_evaluation *evaluations, size_t structures, const double *forces,
               size_t atoms, const ipi_text *extras, size_t texts);
 

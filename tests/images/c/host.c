@@ -1,4 +1,5 @@
-// The three programs on this machine, each over a socket that is its standard input; test.rs is the other end.
+// The three programs on this machine, each over a socket that is its standard input; test.rs is the
+// other end.
 //
 //   host driver PIECE CAPACITY
 //   host full PIECE CAPACITY STRUCTURES INITIALIZE

@@ -1,8 +1,9 @@
 // The i-PI socket protocol in plain C: what driver.c, driver_full.c and server.c share.
 //
-// The programs take what the Rust core takes and refuse what it refuses, so that their sizes can be compared
-// (tests/images/run). They differ in four ways: a call blocks until it is done and can't be resumed, an error is a number
-// without details, traffic isn't counted, and an array that is too short is final.
+// The programs take what the Rust core takes and refuse what it refuses, so that their sizes can be
+// compared (tests/images/run). They differ in four ways: a call blocks until it is done and can't
+// be resumed, an error is a number without details, traffic isn't counted, and an array that is too
+// short is final.
 //
 // Little-endian devices only. The transport is two functions that the program defines.
 
@@ -17,8 +18,8 @@
 #error "numbers are moved as they are in memory, and the wire is little-endian"
 #endif
 
-// Move at least one byte. They return how many, 0 at the end of the stream, INTERRUPTED to be called again, or another
-// negative number if the transport failed.
+// Move at least one byte. They return how many, 0 at the end of the stream, INTERRUPTED to be
+// called again, or another negative number if the transport failed.
 enum { INTERRUPTED = -4 };
 ptrdiff_t ipi_read(void *bytes, size_t size);
 ptrdiff_t ipi_write(const void *bytes, size_t size);
@@ -74,7 +75,7 @@ typedef struct {
 } frame;
 enum { FRAME = 2 * MATRIX + INTEGER };
 
-// Reads so many bytes.
+// Reads this many bytes.
 SHARED int take(void *to, size_t size)
 {
     for (char *at = to; size > 0;) {
@@ -125,7 +126,7 @@ SHARED int send(const void *from, size_t size)
     return IPI_OK;
 }
 
-// What leaves in one write: pieces are gathered as long as they fit.
+// Bytes for one write: pieces are gathered as long as they fit.
 typedef struct {
     int result;
     size_t size;
@@ -159,7 +160,7 @@ SHARED void begin(outgoing *out, int header)
     put(out, NAMES[header], HEADER);
 }
 
-// Whether none of the numbers is infinite or NaN.
+// Whether all numbers are finite.
 SHARED bool finite(const double *numbers, size_t count)
 {
     const word *high = (const word *)numbers + 1;
@@ -175,7 +176,8 @@ SHARED bool sized(uint32_t exponent)
     return exponent - (1023 - 64) <= 128;
 }
 
-// Whether lengths have been sent big-endian: read so, all have a size that lengths have, and as they are some have none.
+// Whether lengths have been sent big-endian: read so, all have a size that lengths have, and as
+// they are some have none.
 SHARED bool big_endian(const double *lengths, size_t count)
 {
     const word *words = (const word *)lengths;
@@ -191,8 +193,9 @@ SHARED bool big_endian(const double *lengths, size_t count)
     return odd;
 }
 
-// Whether POSDATA of one structure can only be the beginning of a batch, in which the number of atoms comes first: its
-// cell and inverse cell are upper triangular when they are read four bytes later.
+// Whether POSDATA of one structure can only be the beginning of a batch, in which the number of
+// atoms comes first: its cell and inverse cell are upper triangular when they are read four bytes
+// later.
 SHARED bool is_batch(const frame *sent)
 {
     const word *words = (const word *)sent;
@@ -233,7 +236,7 @@ SHARED int take_positions(double *positions, size_t natoms, bool not_finite)
     const int result = take(positions, natoms * ATOM);
     if (result != IPI_OK || not_finite)
         return result;
-    // The first atoms say in which order the bytes came.
+    // The first atoms show in which order the bytes came.
     if (big_endian(positions, 3 * (natoms < 16 ? natoms : 16)))
         return BigEndian;
     return finite(positions, 3 * natoms) ? IPI_OK : NotFinite;

@@ -7,7 +7,7 @@
 
 enum { CONSOLIDATED, CLASSIC, STRICT };
 
-// What is known of the driver.
+// What is known about the driver.
 enum { UNKNOWN, ASKED, NEEDS_INIT, DRIVER_IS_READY, COMPUTING, HAS_FORCES, AWAITING, LEAVING, GONE };
 
 typedef struct {
@@ -25,7 +25,8 @@ typedef struct {
     outgoing out;
 } ipi_server;
 
-// h row-major and upper triangular, one for each structure; positions one structure after the other.
+// h row-major and upper triangular, one for each structure; positions one structure after the
+// other.
 typedef struct {
     int32_t replica;
     ipi_text init;
@@ -35,11 +36,13 @@ typedef struct {
 
 typedef struct {
     ipi_evaluation evaluation;
-    // Where the extras are in the buffer, how many bytes of them are there, and how many the driver sent.
+    // Where the extras are in the buffer, how many bytes of them are there, and how many the driver
+    // sent.
     size_t extras_at, extras_kept, extras_sent;
 } ipi_answer;
 
-// Where the answers go: one for each structure, 3 numbers for each atom, extras as far as there is room.
+// Where the answers go: one for each structure, 3 numbers for each atom, extras as far as there is
+// room.
 typedef struct {
     ipi_answer *answers;
     double *forces;

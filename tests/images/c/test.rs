@@ -1,4 +1,5 @@
-//! The C programs against the crate: they work, and they refuse what it refuses. Otherwise their sizes would say nothing.
+//! The C programs against the crate: they work, and they refuse what it refuses. Otherwise their
+//! sizes would prove nothing.
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -75,7 +76,7 @@ fn start(arguments: &str) -> Option<(Child, Socket)> {
     Some((child, Socket(ours)))
 }
 
-/// What a C program has printed, by line.
+/// The lines that a C program has printed.
 fn printed(child: Child) -> Vec<String> {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -187,7 +188,8 @@ fn a_driver_in_c_works_for_the_server() {
 
 #[test]
 fn a_driver_with_batches_in_c_works_for_the_server() {
-    // What the driver keeps of the text ends within c; the batches are announced after that.
+    // The part of the text that the driver keeps ends within c; the batches are announced after
+    // that.
     let text = format!("a : 1 , b:two , c:{}", ".".repeat(250));
     let modes = [
         (Mode::Batched(3), 3, 1),
@@ -241,7 +243,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                // Atoms and cells are the server's; behind the last structure come copies of it.
+                // Atoms and cells are the server's; after the last structure come copies of it.
                 let sent = self::positions(64, step);
                 assert_eq!(positions[..natoms], sent[..natoms]);
                 assert_eq!(cells[0], CELLS[0]);
@@ -316,7 +318,7 @@ fn a_server_in_c_works_with_the_driver() {
     }
 }
 
-/// Everything that a peer sends, at once, and what is sent to it.
+/// All bytes that a peer sends, at once, and the bytes sent to it.
 struct Recorded<'a> {
     received: &'a [u8],
     sent: Vec<u8>,
@@ -369,7 +371,7 @@ fn name<E: std::fmt::Display>(error: Error<E>) -> String {
     )
 }
 
-/// What a C program prints that is sent these bytes, and what it sends.
+/// The output of a C program that receives these bytes, and the bytes that it sends.
 fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     let (child, mut socket) = start(arguments)?;
     // It may have ended before it has read everything; then reading ends with an error as well.

@@ -1,5 +1,6 @@
-//! What the images share: a panic handler that can't be linked, a wire that the compiler knows nothing of,
-//! and a potential that costs nothing, so that an image holds the driver or the server and little else.
+//! Shared by the images: a panic handler that can't be linked, a wire that the compiler knows
+//! nothing of, and a potential that costs nothing, so that an image holds the driver or the server
+//! and little else.
 
 #![no_std]
 
@@ -93,7 +94,7 @@ impl embedded_io::Write for Wire {
     }
 }
 
-/// What is there now, or a wait.
+/// The bytes that are there now, or a wait.
 async fn in_time<T>(mut now: impl FnMut() -> T) -> T {
     core::future::poll_fn(|_| match unforeseen() {
         0 => Poll::Ready(now()),

@@ -152,7 +152,7 @@ const RX_ENABLE: u32 = 2;
 const RX_INTERRUPT: u32 = 8;
 const RX_PENDING: u32 = 2;
 
-/// What comes while the core computes: `forcewire::line` says how much that is.
+/// Bytes that come while the core computes; `forcewire::line` has their number.
 const ROOM: usize = 512;
 static RING: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
 /// Only the interrupt moves `HEAD`, only the reader `TAIL`. Both count on and wrap.
@@ -212,7 +212,7 @@ impl Read for Uart {
             TAIL.store(tail.wrapping_add(n), Release);
             if register(CONTROL) & RX_INTERRUPT == 0 {
                 set(CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
-                // What waits in the UART has had its interrupt.
+                // The byte that waits in the UART has had its interrupt.
                 NVIC::pend(Received);
             }
             if n > 0 {
@@ -245,15 +245,15 @@ impl Write for Uart {
     }
 }
 
-/// The UART's interrupt: there is no other.
+/// The interrupt of the UART, the only one.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(_: i16) {
     set(INTERRUPT, RX_PENDING);
     while register(STATE) & RX_FULL != 0 {
         let head = HEAD.load(Relaxed);
         if head.wrapping_sub(TAIL.load(Acquire)) == ROOM {
-            // The byte stays in the UART until there is room. QEMU sends no other meanwhile; on a
-            // cable without RTS the next one is an overrun.
+            // The byte stays in the UART until there is room. QEMU sends no other byte until then;
+            // on a cable without RTS the next one is an overrun.
             set(CONTROL, TX_ENABLE | RX_ENABLE);
             break;
         }

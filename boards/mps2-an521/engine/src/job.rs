@@ -13,7 +13,7 @@ pub struct Parameters {
     cutoff: u32,
 }
 
-/// What is done at the cutoff, by number.
+/// The treatment of the cutoff, by number.
 const CUTOFFS: [Cutoff; 3] = [Cutoff::Truncated, Cutoff::Shifted, Cutoff::Tail];
 
 impl Parameters {
@@ -71,9 +71,9 @@ impl Job {
     ///
     /// # Safety
     ///
-    /// The arrays that the job was made with must still be there, and unused meanwhile.
+    /// The arrays that the job was made with must still be there, and nothing else may use them.
     pub unsafe fn run(&self) -> Result<Evaluation, PotentialError> {
-        // Safety: as the caller says; the lengths are those of `new`.
+        // Safety: the caller ensures it; the lengths are those of `new`.
         let (positions, forces, boxes) = unsafe {
             (
                 core::slice::from_raw_parts(self.positions, self.natoms),
@@ -90,7 +90,7 @@ impl Job {
     }
 }
 
-/// What became of a job: energy and virial, or why there are none.
+/// The outcome of a job: energy and virial, or why there are none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {

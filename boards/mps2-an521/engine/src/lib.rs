@@ -1,4 +1,4 @@
-//! What the two cores of mps2-an521 share: a [mailbox](Mailbox) in memory, and a
+//! Shared by the two cores of mps2-an521: a [mailbox](Mailbox) in memory, and a
 //! [doorbell](Doorbell) that interrupts the other core.
 //!
 //! The two images are linked apart, for different ABIs, so all that lies in the mailbox has the

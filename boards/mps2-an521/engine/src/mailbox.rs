@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The outcome of a withdrawn job may still arrive, if it was computed while core 0 withdrew it. It
-//! carries the number of its job, which no other has, so it is never taken for another's.
+//! carries the number of its job, which is unique, so it is never taken for that of another.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -33,7 +33,7 @@ use crate::job::{Job, Outcome};
 pub struct Mailbox {
     /// The job that core 0 wants, or an odd number for none.
     wanted: AtomicU32,
-    /// What core 1 has seen of that: it uses no arrays of an earlier job.
+    /// The number that core 1 has read: it uses no arrays of an earlier job.
     begun: AtomicU32,
     /// The job that `outcome` belongs to, or an odd number for none.
     done: AtomicU32,

@@ -36,7 +36,7 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// Does the job that is wanted, then sleeps until the doorbell begins this anew.
+/// Does the current job, then sleeps until the doorbell starts this again.
 extern "C" fn serve() -> ! {
     // Safety: this is core 1.
     if let Some((number, job)) = unsafe { Mailbox::shared() }.next() {

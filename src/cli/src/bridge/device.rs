@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use forcewire::net::{Address, ConnectOptions, connect_with};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::termios::{ControlModes, OptionalActions, QueueSelector};
 use rustix::{fs, termios};
 
@@ -58,12 +59,17 @@ impl Device {
         // A modem's lines don't matter, so an open must not wait for them.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let device = fs::open(path, flags, Mode::empty())?;
+        // As other programs for terminals do. Bytes would go to either of two.
+        match fs::flock(&device, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another program uses it")),
+            other => other?,
+        }
         let mut settings = termios::tcgetattr(&device)?;
         settings.make_raw();
         settings.set_speed(baud)?;
         settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
         termios::tcsetattr(&device, OptionalActions::Now, &settings)?;
-        // What came before nobody was here for.
+        // Drops what came before the device was opened.
         termios::tcflush(&device, QueueSelector::IOFlush)?;
         Ok(device)
     }

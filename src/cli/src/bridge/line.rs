@@ -25,9 +25,9 @@ const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// A message that is longer leaves in pieces: i-PI reads only a header with one `recv`.
+/// A longer message is sent in pieces: i-PI reads only a header with one `recv`.
 const WHOLE: usize = 65_536;
-/// What a server has not taken beyond this stays on the line.
+/// Bytes beyond this that the server has not taken stay on the line.
 const MOST: usize = 1 << 20;
 /// Between attempts to reach the server.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -42,7 +42,7 @@ pub struct Bridge<'a> {
     state: State,
     session: u8,
     server: Option<File>,
-    /// From the board, of which the first `ready` bytes may leave.
+    /// From the board; the first `ready` bytes may be sent.
     to_server: Vec<u8>,
     ready: usize,
     /// From the server.
@@ -103,10 +103,18 @@ impl<'a> Bridge<'a> {
     /// Does what the state of the line asks for.
     fn follow(&mut self) {
         let state = self.framing.state();
-        if state != State::Open || self.framing.session() != self.session {
+        let is_another = self.framing.session() != self.session;
+        if state != State::Open || is_another {
+            // A board that opens the next connection at once leaves no state of the last one.
+            if is_another
+                && !matches!(self.state, State::Failed(_))
+                && let Some(fault) = self.framing.last_fault()
+            {
+                say(format_args!("{}: {fault}", self.name));
+            }
             self.session = self.framing.session();
             if state == State::Closed {
-                // The board's last words, as far as the server takes them at once.
+                // Sends the board's last bytes, as many as the server takes without waiting.
                 self.write_server();
             }
             self.hang_up();
@@ -133,13 +141,13 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Connects to the server once. What its file says of a token is the board's own affair.
+    /// Connects to the server once. The board handles the token of the file itself.
     fn connect(&self) -> io::Result<OwnedFd> {
         let (stream, _) = self.options.server.connect(ConnectOptions::new())?;
         Ok(stream.into())
     }
 
-    /// What is under way belongs to a connection that has ended.
+    /// Bytes under way belong to a connection that has ended.
     fn hang_up(&mut self) {
         self.server = None;
         self.to_server.clear();
@@ -166,7 +174,8 @@ impl<'a> Bridge<'a> {
         let mut server = PollFlags::empty();
         server.set(PollFlags::IN, self.to_board.is_empty());
         server.set(PollFlags::OUT, self.ready > 0);
-        // A server that has gone is always ready: it waits until there is room for what it said.
+        // A socket whose server has gone is always ready, so it is not polled until there is room
+        // for what it sent.
         let server_fd = self
             .server
             .as_ref()
@@ -207,7 +216,7 @@ impl<'a> Bridge<'a> {
         match self.line.write(self.framing.outgoing()) {
             Ok(n) => self.framing.sent(n),
             Err(error) if passes(&error) => {}
-            // Reading finds out that it has gone.
+            // A read will report that the server has gone.
             Err(error) if has_gone(&error) => {}
             Err(error) => return Err(error),
         }

@@ -55,7 +55,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// Before a device that has gone is tried again.
+/// The pause before a lost device is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -93,7 +93,7 @@ fn run_command(program: &OsString, arguments: &[OsString], options: &Options) ->
     Ok(u8::try_from(status).unwrap_or(1))
 }
 
-/// Bridges one device, and opens it again when it has gone.
+/// Bridges one device, and opens it again after it was lost.
 fn keep(device: &Device, options: &Options) {
     let name = device.to_string();
     let mut failed = None;

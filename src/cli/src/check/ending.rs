@@ -1,15 +1,15 @@
-//! How a program ended, judged by its status and what it said.
+//! How a program ended, judged by its status and its output.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use super::report::Finding;
 
-/// How a program ended: its status, what it said after the clumsy thing was done, and whether it
-/// was inside a message that had no end.
+/// How a program ended: its status, its output after the clumsy act, and whether it was inside an
+/// unfinished message.
 pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     let last = last_line(said);
-    // A shell says 128 + n where signal n ended what it ran.
+    // A shell returns 128 + n if signal n ended its command.
     let told = |code| matches!(code - 128, 4 | 6..=9 | 11 | 13).then_some(code - 128);
     if let Some(signal) = status.signal().or(status.code().and_then(told)) {
         return Finding::crashed(
@@ -23,7 +23,7 @@ pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
             "no word",
             "ended inside a message with status 0 and said nothing",
         ),
-        // What it logged did not end it.
+        // A logged error did not end the program.
         Some(0) => Finding::handled("ended", format!("ended with status 0{}", quoted(last))),
         Some(code) if last.is_empty() => Finding::crashed(
             "no word",
@@ -39,7 +39,7 @@ pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     }
 }
 
-/// What a language says of an error that nobody foresaw, or of an exception.
+/// What a language prints for an unforeseen error or an exception.
 fn failure(said: &str) -> Option<Finding> {
     if let Some((_, trace)) = said.rsplit_once("Traceback (most recent call last)") {
         return Some(exception(trace));
@@ -62,8 +62,8 @@ fn failure(said: &str) -> Option<Finding> {
     ))
 }
 
-/// Two words of a line each. Fortran's and Julia's other errors may be a program's own: ERROR STOP,
-/// `error("...")`.
+/// Two words of a line each. Other errors of Fortran and Julia may be raised by the program itself:
+/// ERROR STOP, `error("...")`.
 const RUNTIME: [(&str, &str); 16] = [
     ("Fortran runtime error: ", "bound"),
     ("Fortran runtime error: ", "allocat"),
@@ -97,7 +97,7 @@ fn exception(trace: &str) -> Finding {
     Finding::crashed(how, format!("ended by an {how}{}", quoted(last)))
 }
 
-/// The line that says why; MPI and others have the last word.
+/// The line with the reason, which is not the last: MPI and others print after it.
 fn complaint(said: &str) -> &str {
     let error = |line: &&str| line.to_ascii_lowercase().contains("error");
     let line = said.lines().rev().find(error);
@@ -105,7 +105,7 @@ fn complaint(said: &str) -> &str {
 }
 
 /// Whether somebody foresaw the exception: the program raises it, or it is the system's word on the
-/// connection. A `raise` of a library that was given nonsense is no foresight.
+/// connection. A `raise` in a library that was given nonsense does not count as foreseen.
 fn foreseen(trace: &str) -> bool {
     const SYSTEM: [&str; 4] = [
         "TimeoutError",
@@ -126,7 +126,7 @@ fn foreseen(trace: &str) -> bool {
     source.starts_with("raise ") && !library(place)
 }
 
-/// Whether a frame is in Python's own library or that of numbers, which report what they were
+/// Whether a frame is in Python's standard library or in NumPy, which only report what they were
 /// given.
 fn library(place: &str) -> bool {
     let path = place.split('"').nth(1).unwrap_or_default();

@@ -2,8 +2,8 @@
 //! it.
 //!
 //! The kit may end by any signal, and programs start others, as MPI does, which may leave their
-//! process group. The guard inherits what loses its parent, and knows by the end of a pipe that the
-//! kit is gone or has seen enough. Then it kills all that is there.
+//! process group. The guard adopts processes that lose their parent. The end of a pipe tells it
+//! that the kit has ended or is done. Then it kills all that is there.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -34,7 +34,7 @@ pub struct Arguments {
     command: String,
 }
 
-/// Longest time for a killed process to be gone.
+/// How long a killed process may take to end.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Starts the program with what the guard has as its standard error for both outputs, and writes

@@ -45,7 +45,7 @@ pub enum Line {
 /// Why nothing more comes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lost {
-    /// The peer closed, after so many bytes of what was waited for.
+    /// The peer closed after this many bytes of what was waited for.
     Closed(usize),
     /// Nothing for as long as our patience lasts.
     Silent(usize),
@@ -59,7 +59,7 @@ impl Line {
             Address::Tcp(host, port) => {
                 let address = (host.as_str(), *port).to_socket_addrs()?.next();
                 let address = address.ok_or(io::ErrorKind::NotFound)?;
-                // A server that takes no more connections leaves them waiting for minutes.
+                // A server that accepts no more connections keeps them waiting for minutes.
                 let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
                 // A port that nobody listens to may be given to the connection itself.
                 if stream.local_addr()? == stream.peer_addr()? {
@@ -181,8 +181,8 @@ impl Line {
         }
     }
 
-    /// Waits until the peer has taken what was sent, so that what follows arrives by itself. Linux
-    /// tells what waits in the queue of a TCP connection; for others it is a pause.
+    /// Waits until the peer has taken what was sent, so that the next bytes arrive separately.
+    /// Linux reports how much waits in the queue of a TCP connection; for others this is a pause.
     pub fn is_taken(&self) {
         const LIMIT: Duration = Duration::from_secs(1);
         let start = Instant::now();
@@ -220,7 +220,7 @@ impl Line {
         })
     }
 
-    /// Nothing more will be said, but still listened to.
+    /// Closes the sending half; reading goes on.
     pub fn say_no_more(&self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -228,7 +228,7 @@ impl Line {
         };
     }
 
-    /// Gone at once, with a reset; unix sockets know no other way than to close.
+    /// Closes with a reset; a unix socket can only close.
     pub fn reset(self) {
         if let Self::Tcp(stream) = &self {
             let _ = set_socket_linger(stream, Some(Duration::ZERO));
@@ -248,7 +248,7 @@ impl Line {
         };
     }
 
-    /// How long the peer may leave what we send untaken.
+    /// How long the peer may take nothing of what was sent.
     pub fn patience(&self, limit: Duration) {
         let _ = match self {
             Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),

@@ -1,4 +1,4 @@
-//! Where a driver under test finds the kit.
+//! Where a driver under test connects to.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::line::{Address, Line};
 
-/// Where a driver under test finds us.
+/// Where a driver under test connects to.
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),

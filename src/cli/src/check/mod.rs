@@ -295,7 +295,7 @@ fn table(files: &[PathBuf]) -> Result<String, Failure> {
     Ok(report::tables(&texts)?)
 }
 
-/// What there is, why it happens, and what the protocol says about it.
+/// Lists the situations, with their reasons and the protocol's rule.
 fn list(role: &str) -> String {
     let (abouts, peer): (Vec<&About>, _) = match role {
         "driver" => (servers::all().map(|it| &it.about).collect(), "server"),

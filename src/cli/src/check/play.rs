@@ -18,7 +18,7 @@ pub struct Play<'a> {
     run: Box<dyn Fn(u32) -> Result<Finding, String> + Sync + 'a>,
 }
 
-/// What is played, and how it is printed.
+/// Which situations are played, and how they are printed.
 pub struct Choice {
     pub only: Vec<String>,
     /// Whether that is played, too.
@@ -41,8 +41,8 @@ impl<'a> Play<'a> {
 }
 
 impl Play<'_> {
-    /// Plays it, and again with nothing else beside it and longer limits if the machine may have
-    /// had a part in what was found.
+    /// Plays a situation; plays it again, alone and with longer limits, if the machine's load may
+    /// have decided the finding.
     fn judged(&self, alone: &RwLock<()>) -> Result<Finding, String> {
         let finding = {
             let _beside = alone.read().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +93,7 @@ pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failur
     let width = widths.max().unwrap_or_default();
 
     let mut rows = Vec::new();
-    // The first one goes alone: without it, nothing can be said of the others.
+    // The first one runs alone: if it fails, the others can't be judged.
     let (first, others) = plays.split_at(plays.len().min(1));
     for (some, jobs) in [(first, 1), (others, choice.jobs)] {
         in_parallel(some, jobs, |row| {
@@ -126,7 +126,7 @@ pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failur
     Ok(handled == rows.len())
 }
 
-/// Plays them, `jobs` at a time, and tells of each in their order. Stops when a control fails.
+/// Plays them, `jobs` at a time, and reports each in order. Stops when a control fails.
 fn in_parallel(
     plays: &[Play],
     jobs: usize,

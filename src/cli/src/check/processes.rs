@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Process {
     pub id: u32,
     parent: u32,
-    /// What it has computed, with children that have ended.
+    /// CPU time that it has used, with that of ended children.
     pub cpu: Duration,
 }
 

@@ -1,5 +1,4 @@
-//! The program under test: started by a shell, with all that it says kept, and gone with its
-//! situation.
+//! The program under test: started by a shell, with its output kept, and ended with its situation.
 
 use std::env;
 use std::fs::{self, File};
@@ -59,13 +58,13 @@ impl Subject {
         })
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn said(&self) -> String {
         let bytes = fs::read(log(self.directory.path())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// What it has said after so many bytes.
+    /// Its output after this many bytes.
     pub fn said_since(&self, at: usize) -> String {
         let said = self.said();
         said.get(at..).unwrap_or(&said).to_owned()
@@ -74,7 +73,7 @@ impl Subject {
     /// Whether it has ended by now.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // A line, which a pipe takes whole.
+            // A short line, which a pipe takes in one piece.
             let mut line = [0; 32];
             let len = self.ends.read(&mut line).unwrap_or_default();
             let text = std::str::from_utf8(&line[..len]).unwrap_or_default();
@@ -91,7 +90,7 @@ impl Subject {
         self.ended()
     }
 
-    /// What the program has computed, with all that it has started.
+    /// CPU time of the program and of all that it has started.
     pub fn cpu(&self) -> Duration {
         let processes = descendants(self.guard.id());
         processes.iter().map(|it| it.cpu).sum()
@@ -105,7 +104,7 @@ impl Drop for Subject {
     }
 }
 
-/// This program, also if another version has taken its place meanwhile.
+/// The path of this program, even if another version has replaced the file.
 fn this() -> io::Result<PathBuf> {
     match cfg!(target_os = "linux") {
         true => Ok("/proc/self/exe".into()),

@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! Findings, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What the program under test did, and how that is known.
+/// What the program under test did, and how the kit knows.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub verdict: Verdict,
@@ -60,7 +60,7 @@ impl Finding {
         Self::new(Verdict::SilentlyWrong, "went on", because)
     }
 
-    /// What is wrong with what a program sends: the first fault has the name.
+    /// Faults of what a program sends; the first one gives the name.
     pub fn faulty(faults: &[Fault]) -> Option<Self> {
         let first = faults.first()?;
         let sentences: Vec<_> = faults.iter().map(|it| &*it.sentence).collect();

@@ -1,13 +1,13 @@
-//! What a situation says of itself, whichever side is clumsy in it.
+//! What describes a situation, whichever side is clumsy in it.
 
-/// What is done to the program under test.
+/// One of the situations that a program under test is put into.
 pub struct About {
     pub name: &'static str,
     /// What happens, in a line.
     pub does: &'static str,
     /// Where this comes from.
     pub why: &'static str,
-    /// What the protocol says of it.
+    /// The protocol's rule for it.
     pub reference: &'static str,
 }
 
@@ -27,10 +27,10 @@ impl About {
     }
 }
 
-/// The situation that is none.
+/// The situation without a clumsy act.
 pub const CONTROL: &str = "control";
 
-// What the protocol says of both sides.
+// The protocol's rules for both sides.
 pub const STREAM: &str =
     "TCP is a stream: it keeps bytes and their order, not where writes began (RFC 9293, 3.7)";
 pub const WORDS: &str =

@@ -1,5 +1,5 @@
-//! The protocol's bytes, put together by hand: the kit has to say what a state machine would never
-//! say.
+//! The protocol's bytes, put together by hand: the kit has to send what a state machine never
+//! would.
 
 use forcewire::{Cell, Header};
 
@@ -14,14 +14,14 @@ pub const FORCES: usize = ENERGY + 8 + 4;
 pub const MATRIX: usize = 72;
 pub const ATOM: usize = 24;
 
-/// What is computed: the cell's vectors are the columns of `h`; bohr.
+/// A structure: the cell's vectors are the columns of `h`; bohr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Structure {
     pub h: [[f64; 3]; 3],
     pub positions: Vec<[f64; 3]>,
 }
 
-/// What a driver found: hartree, hartree/bohr, hartree.
+/// An answer: hartree, hartree/bohr, hartree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub energy: f64,

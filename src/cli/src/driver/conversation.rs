@@ -11,21 +11,22 @@ use forcewire::{
 };
 
 use super::Init;
-use crate::incoming::{Growing, MOST_ATOMS, MOST_STRUCTURES};
+use crate::incoming::{Growing, MOST_STRUCTURES};
 use crate::meet::{Target, Token};
 use crate::say::{Failure, counted, say};
+use crate::trouble::explain;
 
 /// Pauses between connections of which nothing came.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Between two looks at the file of a server.
+/// The time between two reads of a server's file.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Error<io::Error>>;
 
 pub struct Conversation {
     target: Target,
-    /// What the server has to know, if its file says so.
+    /// The token that the server must present, if its file has one.
     token: Option<Token>,
     potential: Box<dyn Potential<Real = f64>>,
     init: Init,
@@ -132,8 +133,6 @@ impl Conversation {
                         "{address} closed the connection before its first message: does it serve others?"
                     ))
                 }
-                // The next server would send the same structure.
-                Err(error @ Error::Potential(_)) => return Err(Failure::Run(self.explain(error))),
                 Err(error) => Some(self.explain(error)),
             };
             match (failure, reconnect) {
@@ -232,7 +231,7 @@ impl Conversation {
     fn serve(&mut self, stream: &mut Stream, driver: &mut Driver) -> Result<End> {
         self.arrays.cells.resize(1, Cell::orthorhombic([0.0; 3]));
         let mut is_known = self.token.is_none();
-        // What the first reply presents.
+        // The token that the first reply presents.
         let mut before_extras = self.token.as_ref().map(Token::before_extras);
         loop {
             let Arrays {
@@ -308,41 +307,14 @@ impl Conversation {
         Ok(())
     }
 
-    /// What has happened and what can be done, in terms of flags.
+    /// The error, with advice in terms of flags.
     fn explain(&self, error: Error<io::Error>) -> String {
-        let error = match (error, self.idle) {
-            (Error::Protocol(error), _) => error,
+        match (error, self.idle) {
             (Error::TimedOut(late), Some(limit)) if late.deadline == Deadline::Evaluation => {
                 let seconds = limit.as_secs_f64();
-                return format!("{} has sent nothing for {seconds} s (--idle)", self.target);
+                format!("{} has sent nothing for {seconds} s (--idle)", self.target)
             }
-            (error, _) => return error.to_string(),
-        };
-        match error {
-            ProtocolError::UnannouncedBatch => {
-                "the server sends batches, which INIT has to announce: use --init auto or once"
-                    .into()
-            }
-            ProtocolError::OutOfTurn {
-                command: Header::PosData,
-                status: Header::NeedInit,
-            } => "the server sent positions and no INIT, which it was asked for: use --init never"
-                .into(),
-            ProtocolError::AtomsChanged {
-                announced,
-                expected,
-            } => format!(
-                "{announced} atoms after {expected}: their number is fixed within a connection, start a \
-                 driver for each system"
-            ),
-            ProtocolError::TooManyAtoms { announced, .. } => format!(
-                "the server announced {announced} atoms, more than {MOST_ATOMS}: is the stream out of step?"
-            ),
-            ProtocolError::TooManyStructures { announced, .. } => format!(
-                "the server announced batches of {announced} structures, more than {MOST_STRUCTURES}: lower \
-                 its batch_size"
-            ),
-            error => error.to_string(),
+            (error, _) => explain(&error),
         }
     }
 }

@@ -12,6 +12,7 @@ use forcewire::potential::{
 };
 use forcewire::{Cell, Evaluation, Virial};
 
+use super::models::AtCutoff;
 use crate::say::say;
 use crate::sent::{completed, extent};
 
@@ -26,13 +27,13 @@ pub enum Form {
 pub struct Images {
     form: Form,
     cutoff: f64,
-    at_cutoff: Cutoff,
-    /// The first periodic cell's volume, which the cutoff follows with [`Cutoff::Tail`].
+    at_cutoff: AtCutoff,
+    /// The first periodic cell's volume, which the cutoff follows with [`AtCutoff::Ipi`].
     reference: Option<f64>,
     storage: Vec<u32>,
     positions: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
-    said: [bool; 2],
+    said: [bool; 3],
 }
 
 /// The most atoms of a repeated cell.
@@ -42,7 +43,7 @@ const TOO_MANY: PotentialError = PotentialError::Failed(
 );
 
 impl Images {
-    pub fn new(form: Form, cutoff: f64, at_cutoff: Cutoff) -> Self {
+    pub fn new(form: Form, cutoff: f64, at_cutoff: AtCutoff) -> Self {
         Self {
             form,
             cutoff,
@@ -51,7 +52,7 @@ impl Images {
             storage: Vec::new(),
             positions: Vec::new(),
             forces: Vec::new(),
-            said: [false; 2],
+            said: [false; 3],
         }
     }
 
@@ -75,17 +76,31 @@ impl Potential for Images {
         let whole = periodic == [true; 3];
         let cell = completed_cell(cell, positions, self.cutoff)?;
         let volume = cell.volume();
-        let mut at_cutoff = self.at_cutoff;
         let mut reference = None;
-        if at_cutoff == Cutoff::Tail && !whole {
-            at_cutoff = Cutoff::Truncated;
-            self.say_once(
-                0,
-                "the structure is not periodic in all directions: no correction for what is beyond the cutoff",
-            );
-        } else if at_cutoff == Cutoff::Tail {
-            reference = Some(*self.reference.get_or_insert(volume));
-        }
+        let at_cutoff = match self.at_cutoff {
+            AtCutoff::Truncated => Cutoff::Truncated,
+            AtCutoff::Shifted => Cutoff::Shifted,
+            AtCutoff::Tail | AtCutoff::Ipi if !whole => {
+                self.say_once(
+                    0,
+                    "the structure is not periodic in all directions: no correction for what is beyond the cutoff",
+                );
+                Cutoff::Truncated
+            }
+            AtCutoff::Tail => Cutoff::Tail,
+            AtCutoff::Ipi => {
+                let first = *self.reference.get_or_insert(volume);
+                if volume != first {
+                    self.say_once(
+                        2,
+                        "the volume changes, and the cutoff with it (--cutoff ipi): a driver that starts later \
+                         computes other numbers",
+                    );
+                }
+                reference = Some(first);
+                Cutoff::Tail
+            }
+        };
         let cutoff = self.cutoff * reference.map_or(1.0, |it| (volume / it).cbrt());
         let repeats = repeats(&cell, periodic, cutoff)?;
         let copies = repeats
@@ -299,7 +314,7 @@ mod tests {
                     epsilon: form[1],
                 },
                 form[2],
-                Cutoff::Shifted,
+                AtCutoff::Shifted,
             );
             let mut forces = [[0.0; 3]; 3];
             let ours = images.evaluate(&cell, &positions, &mut forces).unwrap();
@@ -328,7 +343,7 @@ mod tests {
     #[test]
     fn the_energy_is_extensive() {
         let energy = |edges, positions: &[[f64; 3]]| {
-            let mut images = Images::new(Form::SilveraGoldman, 15.0, Cutoff::Tail);
+            let mut images = Images::new(Form::SilveraGoldman, 15.0, AtCutoff::Tail);
             let mut forces = vec![[0.0; 3]; positions.len()];
             images
                 .evaluate(&Cell::orthorhombic(edges), positions, &mut forces)
@@ -348,7 +363,7 @@ mod tests {
         };
         let evaluate = |cell: [[f64; 3]; 3], cutoff, positions: &[[f64; 3]]| {
             let mut forces = vec![[0.0; 3]; positions.len()];
-            let mut images = Images::new(form, cutoff, Cutoff::Tail);
+            let mut images = Images::new(form, cutoff, AtCutoff::Tail);
             images
                 .evaluate(&Cell::from_vectors(cell), positions, &mut forces)
                 .map(|it| it.energy)
@@ -367,7 +382,7 @@ mod tests {
         // A slab is as it would be with a long third vector.
         let slab = [[8.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0; 3]];
         let long = [[8.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, 0.0, 100.0]];
-        let mut truncated = Images::new(form, 12.0, Cutoff::Truncated);
+        let mut truncated = Images::new(form, 12.0, AtCutoff::Truncated);
         let expected = truncated
             .evaluate(&Cell::from_vectors(long), &molecule, &mut [[0.0; 3]; 2])
             .unwrap()

@@ -27,6 +27,11 @@ Models and their PARAMETERS, in atomic units:
   lj      SIGMA,EPSILON,CUTOFF       Lennard-Jones, summed over all images
   sg      CUTOFF                     Silvera-Goldman para-hydrogen, the same
 
+At the cutoff, tail adds the mean of what is beyond it. So does ipi, where the cutoff also
+grows with the cell, from its size in the first structure that the driver was sent. Use it to
+repeat a run of i-PI's driver at constant pressure, with one driver from start to end: the
+numbers depend on that first structure. With a constant volume both are the same.
+
 Example: forcewire driver -a localhost -p 31415 -m lj -o 6.43452,0.000379384,16.0863
 
 Status: 0 after EXIT or when the server closes between messages, 1 when something
@@ -52,7 +57,7 @@ pub struct Arguments {
         allow_hyphen_values = true
     )]
     parameters: Option<String>,
-    /// At the cutoff: tail (as i-PI, the default), truncated (LAMMPS) or shifted (ASE)
+    /// At the cutoff: tail (the default), ipi, truncated (LAMMPS) or shifted (ASE)
     #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true)]
     cutoff: Option<AtCutoff>,
     /// Ask for INIT: auto (only if batches come), never, once or every
@@ -100,7 +105,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         verbose,
     } = arguments;
     let potential = model(name, parameters.as_deref(), cutoff).map_err(Failure::Usage)?;
-    let mut conversation = Conversation::new(meeting.target(), potential, init, verbose);
+    let mut conversation = Conversation::new(meeting.target()?, potential, init, verbose);
     conversation.limits(patience, idle);
     conversation.run(reconnect)
 }

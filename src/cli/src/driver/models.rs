@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use forcewire::potential::{Cutoff, Harmonic, Harmonic1d, IdealGas, Morse};
+use forcewire::potential::{Harmonic, Harmonic1d, IdealGas, Morse};
 use forcewire::{Cell, Evaluation, Potential, PotentialError};
 
 use super::images::{Form, Images};
@@ -19,11 +19,14 @@ pub enum Model {
     Sg,
 }
 
-/// What lj and sg do at their cutoff.
+/// The treatment of the cutoff in lj and sg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AtCutoff {
-    /// Add the mean of what is beyond, as i-PI
+    /// Add the mean of what is beyond
     Tail,
+    /// The same, and let the cutoff follow the volume from that of the first structure, as i-PI's
+    /// driver does: numbers then depend on what a driver was sent before
+    Ipi,
     /// Let the energy jump, as LAMMPS
     Truncated,
     /// Lower the energy of a pair to 0 there, as ASE
@@ -66,11 +69,7 @@ pub fn model(
             "{what} of -m {name} must be more than 0, not {number}"
         )),
     };
-    let at_cutoff = match cutoff {
-        None | Some(AtCutoff::Tail) => Cutoff::Tail,
-        Some(AtCutoff::Truncated) => Cutoff::Truncated,
-        Some(AtCutoff::Shifted) => Cutoff::Shifted,
-    };
+    let at_cutoff = cutoff.unwrap_or(AtCutoff::Tail);
     Ok(match (model, numbers) {
         (Model::Gas, []) => Box::new(IdealGas::new()),
         (Model::Gas, &[seconds]) => {

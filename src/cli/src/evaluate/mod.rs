@@ -20,9 +20,12 @@ pub use run::run;
 #[command(
     disable_help_flag = true,
     after_help = "\
-Without --output, a line of JSON a frame is printed, in atomic units: frame, energy,
+Without --output, a line of JSON a frame is printed, in atomic units: frame, input, energy,
 forces, virial, extras, driver, microseconds. Frames of several compositions are served
 group by group: drivers of one group are sent EXIT before the next is waited for.
+
+input, in extended XYZ forcewire_input, is a digest of the frame and of --units, --cell and
+--as-periodic. --resume goes on only after results of the same input.
 
 Example: forcewire evaluate frames.xyz --output results.xyz --drivers 4 -p 31415
 
@@ -31,8 +34,8 @@ Status: 0 when all frames are done, 1 when something fails, 2 when a flag makes 
 pub struct Arguments {
     /// Frames, plain or extended XYZ; - is the standard input
     file: String,
-    /// Results: extended XYZ in eV and Å as ASE reads them; .jsonl: JSON
-    #[arg(short = 'O', long, value_name = "FILE")]
+    /// Results: .xyz, extended XYZ in eV and Å as ASE reads it; .jsonl, JSON
+    #[arg(short = 'O', long, value_name = "FILE", value_parser = output::file_name)]
     output: Option<String>,
     /// Go on with an --output that was begun
     #[arg(long, requires = "output")]

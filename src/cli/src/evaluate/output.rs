@@ -1,4 +1,4 @@
-//! Results in the order of the frames, and what an earlier run has left of them.
+//! Results in the order of the frames, and those that an earlier run has written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -10,10 +10,15 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::spool::Spool;
+use crate::digest::digest;
 use crate::elements;
-use crate::sent::Sent;
+use crate::say::lock;
+use crate::sent::{Sent, Vacuum};
 use crate::units::{ANGSTROM, ELECTRONVOLT, Units};
 use crate::xyz::{Frame, Frames, Lines, Motion, Writer};
+
+/// What a comment of XYZ calls the digest of the input.
+const DIGEST: &str = "forcewire_input";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -21,10 +26,46 @@ enum Format {
     Xyz,
 }
 
+impl Format {
+    /// The format of a file with this name.
+    fn named(path: &str) -> Option<Self> {
+        let ends_in = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+        if ends_in(&[".jsonl", ".json", ".ndjson"]) {
+            Some(Self::Json)
+        } else if ends_in(&[".xyz", ".extxyz"]) {
+            Some(Self::Xyz)
+        } else {
+            None
+        }
+    }
+}
+
+/// A name for results, which says their format.
+pub fn file_name(path: &str) -> Result<String, String> {
+    match Format::named(path) {
+        Some(_) => Ok(path.into()),
+        None => Err("it ends in .xyz or .extxyz, or in .jsonl, .json or .ndjson for JSON".into()),
+    }
+}
+
+/// The frames that results are of, and the flags that change what drivers are sent of them.
+#[derive(Clone)]
+pub struct Input {
+    pub path: String,
+    pub units: Units,
+    pub vacuum: Vacuum,
+}
+
+impl Input {
+    fn digest(&self, frame: &Frame) -> String {
+        digest(frame, self.units, self.vacuum)
+    }
+}
+
 /// Where results go.
 pub struct Output {
     format: Format,
-    units: Units,
+    input: Input,
     file: Box<dyn Write>,
     name: String,
     /// The next frame to be written, and those that wait for it.
@@ -35,26 +76,12 @@ pub struct Output {
 
 impl Output {
     /// Opens a file, or the standard output. With `resume`, goes on after what is in the file.
-    pub fn open(
-        path: Option<&str>,
-        resume: bool,
-        input: &str,
-        units: Units,
-    ) -> Result<Self, String> {
+    pub fn open(path: Option<&str>, resume: bool, input: Input) -> Result<Self, String> {
         let Some(path) = path else {
-            let file = Box::new(io::stdout());
-            return Ok(Self::new(
-                Format::Json,
-                units,
-                file,
-                "the standard output",
-                0,
-            ));
+            let (file, name) = (Box::new(io::stdout()), "the standard output");
+            return Ok(Self::new(Format::Json, input, file, name, 0));
         };
-        let is_json = [".jsonl", ".json", ".ndjson"]
-            .iter()
-            .any(|end| path.ends_with(end));
-        let format = if is_json { Format::Json } else { Format::Xyz };
+        let format = Format::named(path).unwrap_or(Format::Xyz);
         let named = |error: io::Error| format!("{path}: {error}");
         let file = OpenOptions::new()
             .create(true)
@@ -62,6 +89,7 @@ impl Output {
             .append(true)
             .open(path)
             .map_err(named)?;
+        lock(&file, path)?;
         let len = file.metadata().map_err(named)?.len();
         let (next, end) = match (len, resume) {
             (0, _) => (0, 0),
@@ -71,29 +99,29 @@ impl Output {
                 ));
             }
             (_, true) => match format {
-                Format::Json => whole_lines(path, &file)?,
-                Format::Xyz => whole_frames(path, input, units)?,
+                Format::Json => whole_lines(path, &file, &input)?,
+                Format::Xyz => whole_frames(path, &input)?,
             },
         };
-        // What was cut is computed anew.
+        // A frame that was cut is computed again.
         if end < len {
             file.set_len(end).map_err(named)?;
         }
-        let mut output = Self::new(format, units, Box::new(file), path, next);
+        let mut output = Self::new(format, input, Box::new(file), path, next);
         let (spool, waiting) =
             Spool::open(path, resume).map_err(|error| format!("{path}.part: {error}"))?;
         output.spool = spool;
         output.waiting = waiting;
         output.waiting.retain(|index, _| *index >= next);
-        output.check_waiting(input)?;
+        output.check_waiting()?;
         output.advance(&ProgressBar::hidden())?;
         Ok(output)
     }
 
-    fn new(format: Format, units: Units, file: Box<dyn Write>, name: &str, next: usize) -> Self {
+    fn new(format: Format, input: Input, file: Box<dyn Write>, name: &str, next: usize) -> Self {
         Self {
             format,
-            units,
+            input,
             file,
             name: name.into(),
             next,
@@ -143,18 +171,26 @@ impl Output {
         answer: &Answered,
         bar: &ProgressBar,
     ) -> Result<(), String> {
+        let digest = self.input.digest(frame);
         let result = match self.format {
-            Format::Json => json_line(index, sent, answer).map_err(io::Error::from),
-            Format::Xyz => xyz(frame, self.units, sent, answer),
+            Format::Json => json_line(index, &digest, sent, answer).map_err(io::Error::from),
+            Format::Xyz => xyz(frame, self.input.units, &digest, sent, answer),
         };
         let result = result.map_err(|error| format!("can't write frame {index}: {error}"))?;
         self.write(index, result, bar)
     }
 
     /// Writes why a frame has no result, which XYZ has no place for.
-    pub fn put_error(&mut self, index: usize, why: &str, bar: &ProgressBar) -> Result<(), String> {
-        let line = json!({"frame": index, "error": why});
-        self.write(index, format!("{line}\n").into_bytes(), bar)
+    pub fn put_error(
+        &mut self,
+        index: usize,
+        frame: &Frame,
+        why: &str,
+        bar: &ProgressBar,
+    ) -> Result<(), String> {
+        let (input, error) = (json!(self.input.digest(frame)), json!(why));
+        let line = format!("{{\"frame\":{index},\"input\":{input},\"error\":{error}}}\n");
+        self.write(index, line.into_bytes(), bar)
     }
 
     fn write(&mut self, index: usize, result: Vec<u8>, bar: &ProgressBar) -> Result<(), String> {
@@ -169,7 +205,8 @@ impl Output {
     /// Writes what no longer waits.
     fn advance(&mut self, bar: &ProgressBar) -> Result<(), String> {
         while let Some(result) = self.waiting.remove(&self.next) {
-            // A frame at once, so that a run that is killed leaves whole ones, and one cut at most.
+            // Writes a whole frame in one call, so that a killed run leaves at most one that is
+            // cut.
             let written = match self.is_stdout() {
                 true => bar.suspend(|| self.file.write_all(&result)),
                 false => self.file.write_all(&result),
@@ -186,30 +223,49 @@ impl Output {
     }
 
     /// Sees that what waits is of frames of the input.
-    fn check_waiting(&self, input: &str) -> Result<(), String> {
-        if self.waiting.is_empty() || self.format == Format::Json {
+    fn check_waiting(&self) -> Result<(), String> {
+        if self.waiting.is_empty() {
             return Ok(());
         }
-        for (index, frame) in Frames::open(input)?.enumerate() {
+        let Self { name, input, .. } = self;
+        let mut unseen = self.waiting.len();
+        for (index, frame) in Frames::open(&input.path)?.enumerate() {
             let frame = frame?;
             let Some(result) = self.waiting.get(&index) else {
                 continue;
             };
-            let source = Lines::stream(Box::new(io::Cursor::new(result.clone())));
-            let result = Frames::new(source, &self.name).next().transpose()?;
-            if !result.is_some_and(|it| is_result_of(&it, &frame, self.units)) {
-                let name = &self.name;
+            unseen -= 1;
+            let other = match self.format {
+                Format::Json => other_line(result, index, &frame, input),
+                Format::Xyz => {
+                    let source = Lines::stream(Box::new(io::Cursor::new(result.clone())));
+                    let result = Frames::new(source, name).next().transpose()?;
+                    result.map_or(Some(NO_RESULT), |result| {
+                        other_frame(&result, &frame, input)
+                    })
+                }
+            };
+            if let Some(why) = other {
                 return Err(format!(
-                    "{name}.part has no result of frame {index} of {input}: move it away"
+                    "{name}.part has no result of frame {index} of {}: {why}. Move it away",
+                    input.path
                 ));
             }
         }
-        Ok(())
+        match unseen {
+            0 => Ok(()),
+            _ => Err(format!(
+                "{name}.part has results of more frames than {} has: move it away",
+                input.path
+            )),
+        }
     }
 }
 
-/// Lines that have an end, and where the last of them ends.
-fn whole_lines(path: &str, file: &File) -> Result<(usize, u64), String> {
+/// Lines that have an end, and where the last of them ends. They must be of the first frames of the
+/// input.
+fn whole_lines(path: &str, file: &File, input: &Input) -> Result<(usize, u64), String> {
+    let mut inputs = Frames::open(&input.path)?;
     let mut source = BufReader::new(file);
     let (mut count, mut end) = (0, 0);
     let mut line = Vec::new();
@@ -221,12 +277,10 @@ fn whole_lines(path: &str, file: &File) -> Result<(usize, u64), String> {
         if !line.ends_with(b"\n") {
             return Ok((count, end));
         }
-        let index = serde_json::from_slice::<Value>(&line).ok();
-        if index.and_then(|it| it.get("frame")?.as_u64()) != Some(count as u64) {
-            let number = count + 1;
-            return Err(format!(
-                "{path}:{number}: this is not the result of frame {count}, so nothing goes on here"
-            ));
+        let frame = inputs.next().transpose()?;
+        let other = frame.map_or(Some(NO_FRAME), |it| other_line(&line, count, &it, input));
+        if let Some(why) = other {
+            return Err(not_the_result(path, count + 1, count, input, why));
         }
         count += 1;
         end += len as u64;
@@ -235,8 +289,8 @@ fn whole_lines(path: &str, file: &File) -> Result<(usize, u64), String> {
 
 /// Frames that are whole and have results, and where the last of them ends. They must be the first
 /// ones of the input.
-fn whole_frames(path: &str, input: &str, units: Units) -> Result<(usize, u64), String> {
-    let mut inputs = Frames::open(input)?;
+fn whole_frames(path: &str, input: &Input) -> Result<(usize, u64), String> {
+    let mut inputs = Frames::open(&input.path)?;
     let mut results = Frames::open(path)?;
     let (mut count, mut end) = (0, 0);
     while let Some(result) = results.next() {
@@ -251,12 +305,9 @@ fn whole_frames(path: &str, input: &str, units: Units) -> Result<(usize, u64), S
             break;
         }
         let frame = inputs.next().transpose()?;
-        let same = frame.is_some_and(|frame| is_result_of(&result, &frame, units));
-        if !same {
-            let line = result.line;
-            return Err(format!(
-                "{path}:{line}: this is not the result of frame {count} of {input}, so nothing goes on here"
-            ));
+        let other = frame.map_or(Some(NO_FRAME), |it| other_frame(&result, &it, input));
+        if let Some(why) = other {
+            return Err(not_the_result(path, result.line, count, input, why));
         }
         count += 1;
         end = results.offset();
@@ -264,27 +315,72 @@ fn whole_frames(path: &str, input: &str, units: Units) -> Result<(usize, u64), S
     Ok((count, end))
 }
 
-/// Whether a frame has results, and is otherwise this frame of the input.
-fn is_result_of(result: &Frame, frame: &Frame, units: Units) -> bool {
-    let has_energy = result.info.iter().any(|(key, _)| key == "energy");
-    let scale = units.in_angstrom();
-    let near = |(a, b): (&f64, &f64)| (a * scale - b).abs() < 1e-9;
-    let elements = |frame: &Frame| -> Vec<String> {
-        frame
-            .species
-            .iter()
-            .map(|it| elements::element(it).to_owned())
-            .collect()
+const NO_FRAME: &str = "there are fewer frames";
+const NO_RESULT: &str = "it has no energy";
+const OTHER_INPUT: &str =
+    "it was computed from other atoms, or with another --units, --cell or --as-periodic";
+
+fn not_the_result(path: &str, line: usize, frame: usize, input: &Input, why: &str) -> String {
+    let input = &input.path;
+    format!(
+        "{path}:{line}: this is not the result of frame {frame} of {input}, so nothing goes on here: {why}"
+    )
+}
+
+/// Why a line is not the result of a frame of the input.
+fn other_line(line: &[u8], index: usize, frame: &Frame, input: &Input) -> Option<&'static str> {
+    let Ok(line) = serde_json::from_slice::<Value>(line) else {
+        return Some("it is not JSON");
     };
-    let (a, b) = (
-        frame.positions.as_flattened(),
-        result.positions.as_flattened(),
-    );
-    has_energy && elements(result) == elements(frame) && a.iter().zip(b).all(near)
+    if line["frame"].as_u64() != Some(index as u64) {
+        return Some("it is of another frame");
+    }
+    match line["input"].as_str() {
+        None => Some("it does not say of which input it is"),
+        Some(of) if of == input.digest(frame) => None,
+        Some(_) => Some(OTHER_INPUT),
+    }
+}
+
+/// Why a frame with results is not this frame of the input.
+fn other_frame(result: &Frame, frame: &Frame, input: &Input) -> Option<&'static str> {
+    let value = |key: &str| {
+        let pair = result.info.iter().find(|(name, _)| name == key)?;
+        pair.1.as_deref()
+    };
+    let elements = |frame: &Frame| -> Vec<String> {
+        let species = frame.species.iter();
+        species.map(|it| elements::element(it).to_owned()).collect()
+    };
+    let scale = input.units.in_angstrom();
+    let near = |result: &[[f64; 3]], frame: &[[f64; 3]]| {
+        let mut pairs = result.as_flattened().iter().zip(frame.as_flattened());
+        pairs.all(|(a, b)| (a - b * scale).abs() < 1e-9)
+    };
+    if value("energy").is_none() {
+        Some(NO_RESULT)
+    } else if elements(result) != elements(frame) {
+        Some("its species are others")
+    } else if !near(&result.positions, &frame.positions) {
+        Some("its positions are others")
+    } else if !near(&result.lattice, &frame.lattice) {
+        Some("its Lattice is another")
+    } else if result.pbc != frame.pbc {
+        Some("its pbc is another")
+    } else if value(DIGEST) != Some(&input.digest(frame)) {
+        Some(OTHER_INPUT)
+    } else {
+        None
+    }
 }
 
 /// What a driver found, in the frame's own axes and atomic units.
-fn json_line(index: usize, sent: &Sent, answer: &Answered) -> serde_json::Result<Vec<u8>> {
+fn json_line(
+    index: usize,
+    digest: &str,
+    sent: &Sent,
+    answer: &Answered,
+) -> serde_json::Result<Vec<u8>> {
     let forces: Vec<_> = answer
         .job
         .forces
@@ -293,7 +389,7 @@ fn json_line(index: usize, sent: &Sent, answer: &Answered) -> serde_json::Result
         .collect();
     let virial = sent.rotation.undo_virial(&answer.evaluation.virial);
     let line = format!(
-        r#"{{"frame":{index},"energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}"#,
+        r#"{{"frame":{index},"input":"{digest}","energy":{},"forces":{},"virial":{},"extras":{},"driver":{},"microseconds":{}}}"#,
         json!(answer.evaluation.energy),
         serde_json::to_string(&forces)?,
         serde_json::to_string(&virial.0)?,
@@ -305,7 +401,13 @@ fn json_line(index: usize, sent: &Sent, answer: &Answered) -> serde_json::Result
 }
 
 /// The same as a frame in eV and Å, for ASE.
-fn xyz(frame: &Frame, units: Units, sent: &Sent, answer: &Answered) -> io::Result<Vec<u8>> {
+fn xyz(
+    frame: &Frame,
+    units: Units,
+    digest: &str,
+    sent: &Sent,
+    answer: &Answered,
+) -> io::Result<Vec<u8>> {
     let force = ANGSTROM / ELECTRONVOLT;
     let forces = answer
         .job
@@ -314,6 +416,7 @@ fn xyz(frame: &Frame, units: Units, sent: &Sent, answer: &Answered) -> io::Resul
         .map(|f| sent.rotation.undo(*f).map(|x| x * force));
     let forces: Vec<_> = forces.collect();
     let mut writer = Writer::new(frame, units.in_angstrom())
+        .text(DIGEST, digest)
         .number("energy", answer.evaluation.energy / ELECTRONVOLT)
         .column("forces", &forces);
     if let Some(stress) = stress(frame, units, sent, &answer.evaluation.virial) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use forcewire::net::{Address, Job};
 
 use super::Arguments;
-use super::output::Output;
+use super::output::{Input, Output};
 use super::survey::{Survey, formula};
 use crate::pool::{Drivers, interruptions};
 use crate::progress::Progress;
@@ -30,9 +30,10 @@ const TICK: Duration = Duration::from_millis(10);
 type Item = Result<(usize, Frame), String>;
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut address = arguments.meeting.address()?;
     let file = arguments.file.as_str();
     let units = arguments.cell.units;
-    // What is wrong with a file is said before anybody waits.
+    // Faults of a file are reported before anything waits.
     let mut stream = None;
     let is_file = fs::metadata(file).map_or(file != "-", |it| it.is_file());
     let survey = if !is_file {
@@ -53,7 +54,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let total = stream.is_none().then_some(survey.frames);
     let output = arguments.output.as_deref();
-    let output = Output::open(output, arguments.resume, file, units)?;
+    let vacuum = arguments.cell.vacuum();
+    let input = Input {
+        path: file.into(),
+        units,
+        vacuum,
+    };
+    let output = Output::open(output, arguments.resume, input)?;
     if arguments.keep_going && !output.is_json() {
         return Err(Failure::Usage(
             "--keep-going is for JSON: XYZ has no place for errors".into(),
@@ -78,12 +85,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         failed: 0,
         progress: Progress::new("frames", output.done() as u64, total.map(|it| it as u64)),
         units,
-        vacuum: arguments.cell.vacuum(),
+        vacuum,
         groups: survey.groups.len(),
         output,
     };
     let before = run.output.done();
-    let mut address = arguments.meeting.address();
     let result = run.groups(&arguments, &survey, stream, &mut address);
     let result = result.and_then(|()| match total {
         Some(total) if run.output.written() < total => Err(Failure::Run(format!(
@@ -256,7 +262,7 @@ impl Run {
                     Ok(answer) => self.output.put(index, &frame, &sent, &answer, bar)?,
                     Err(why) if self.keep_going => {
                         self.failed += 1;
-                        self.output.put_error(index, &why, bar)?;
+                        self.output.put_error(index, &frame, &why, bar)?;
                     }
                     Err(why) => {
                         let why = format!("frame {index}, which begins in line {line}: {why}");

@@ -28,7 +28,7 @@ impl Spool {
         file: None,
     };
 
-    /// What an earlier run has left, or nothing.
+    /// Results that an earlier run has kept, or none.
     pub fn open(output: &str, resume: bool) -> io::Result<(Self, BTreeMap<usize, Vec<u8>>)> {
         let path = format!("{output}.part");
         let text = match fs::read(&path) {

@@ -1,4 +1,4 @@
-//! What is in a file, before anybody waits for a driver.
+//! Reads a file through before anything waits for a driver.
 
 use std::collections::HashMap;
 

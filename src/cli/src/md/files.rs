@@ -1,4 +1,4 @@
-//! The files of a run, and what a restart needs of them.
+//! The files of a run, and the parts that a restart needs.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,11 +6,15 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::integrator::{Atoms, Drift};
+use crate::digest::checksum;
+use crate::say::lock;
 
 /// The state after a step. JSON keeps every bit of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub plan: Plan,
+    /// The digest of the frame that the run began with.
+    pub input: String,
     pub species: Vec<String>,
     /// The file's, Å, and the one that is sent, bohr.
     pub cells: [[[f64; 3]; 3]; 2],
@@ -25,7 +29,7 @@ pub struct Checkpoint {
     pub lengths: [u64; 2],
 }
 
-/// What must not change from one part of a run to the next.
+/// The settings that must not change from one part of a run to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub timestep: f64,
@@ -80,7 +84,7 @@ pub struct Files {
 
 impl Files {
     /// The files of a run that begins. Existing ones are not overwritten.
-    pub fn begin(prefix: Option<String>) -> Result<Self, String> {
+    pub fn begin(prefix: Option<String>, is_restart: bool) -> Result<Self, String> {
         let Some(prefix) = prefix else {
             return Ok(Self {
                 prefix: None,
@@ -92,9 +96,16 @@ impl Files {
         for end in ["out", "xyz", "restart"] {
             let path = format!("{prefix}.{end}");
             if fs::metadata(&path).is_ok_and(|it| it.len() > 0) {
-                return Err(format!(
-                    "{path} is there already: go on with --restart, choose another --output, or move it away"
-                ));
+                return Err(if is_restart {
+                    format!(
+                        "{path} is there, and not {prefix}.restart, which --restart needs: bring it back, choose \
+                         another --output, or move {path} away"
+                    )
+                } else {
+                    format!(
+                        "{path} is there already: go on with --restart, choose another --output, or move it away"
+                    )
+                });
             }
         }
         Self::go_on(prefix, [0; 2])
@@ -110,6 +121,7 @@ impl Files {
                 .append(true)
                 .open(&path)
                 .map_err(named)?;
+            lock(&file, &path)?;
             let now = file.metadata().map_err(named)?.len();
             if now < len {
                 return Err(format!(
@@ -152,7 +164,8 @@ impl Files {
         let (new, path) = (format!("{prefix}.restart.new"), format!("{prefix}.restart"));
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec(checkpoint)?;
-            text.push(b'\n');
+            let check = checksum(&text);
+            text.extend(format!("\n{check}\n").into_bytes());
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
             file.sync_all()?;
@@ -167,17 +180,22 @@ impl Files {
     }
 }
 
-/// What an earlier run has left; `None` if there was none.
+/// Reads the checkpoint of an earlier run; `None` if there was none.
 pub fn checkpoint(prefix: &str) -> Result<Option<Checkpoint>, String> {
     let path = format!("{prefix}.restart");
-    match fs::read(&path) {
-        Ok(text) => {
-            let checkpoint = serde_json::from_slice(&text);
-            checkpoint
-                .map(Some)
-                .map_err(|error| format!("{path}: {error}"))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{path}: {error}")),
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{path}: {error}")),
+    };
+    let (state, check) = text.split_once('\n').unwrap_or_default();
+    if check.trim_end() != checksum(state.as_bytes()) {
+        return Err(format!(
+            "{path} was changed or damaged, its checksum is wrong: begin again with another --output"
+        ));
     }
+    let checkpoint = serde_json::from_str(state);
+    checkpoint
+        .map(Some)
+        .map_err(|error| format!("{path}: {error}"))
 }

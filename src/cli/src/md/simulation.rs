@@ -1,4 +1,4 @@
-//! A run: its atoms, its steps, and what is written of them.
+//! A run: its atoms, its steps, and its output.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use super::files::{Checkpoint, Files, Plan, checkpoint};
 use super::integrator::{Atoms, Drift, Langevin};
 use super::plot::{Row, range, sparkline, svg};
 use super::start::{atoms, in_angstrom};
+use crate::digest::digest;
 use crate::pool::{Asking, Drivers, interruptions};
 use crate::progress::Progress;
 use crate::say::{Failure, counted, say};
@@ -24,16 +25,16 @@ const KEEP: Duration = Duration::from_secs(1);
 const SHARE: u32 = 50;
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let address = arguments.meeting.address()?;
     let mut simulation = Simulation::new(&arguments)?;
     let steps = arguments.steps;
     let first = simulation.state.step;
-    if simulation.begun && first >= steps {
+    if simulation.begun && first == steps {
         say(format_args!("all {} are done", counted(steps, "step")));
         return Ok(());
     }
     let progress = Progress::new("steps", first, Some(steps));
     let interrupted = interruptions()?;
-    let address = arguments.meeting.address();
     let mut drivers = Drivers::listen(
         &arguments.asking,
         arguments.meeting.file(),
@@ -85,8 +86,11 @@ impl Simulation {
         let units = arguments.cell.units;
         let mut frames = Frames::open(&arguments.file)?;
         let none = || format!("{}: there is no frame in it", arguments.file);
-        let frame = in_angstrom(frames.next().ok_or_else(none)??, units);
-        let sent = Sent::new(&frame, Units::Angstrom, arguments.cell.vacuum());
+        let frame = frames.next().ok_or_else(none)??;
+        let vacuum = arguments.cell.vacuum();
+        let input = digest(&frame, units, vacuum);
+        let frame = in_angstrom(frame, units);
+        let sent = Sent::new(&frame, Units::Angstrom, vacuum);
         let sent = sent.ok_or_else(|| "the cell has no volume".to_owned())?;
         let is_open = frame.pbc != [true; 3];
         arguments.cell.note_open(usize::from(is_open), 1);
@@ -121,6 +125,19 @@ impl Simulation {
                         arguments.file
                     )));
                 }
+                if before.input != input {
+                    return Err(Failure::Run(format!(
+                        "{prefix}.restart began with other positions, masses or velocities than those of {}, or \
+                         with another --units, --cell or --as-periodic",
+                        arguments.file
+                    )));
+                }
+                let (steps, done) = (arguments.steps, before.step);
+                if done > steps {
+                    return Err(Failure::Usage(format!(
+                        "--steps is {steps}, of all parts of the run, and {done} are done"
+                    )));
+                }
                 let files = Files::go_on(prefix.clone(), before.lengths)?;
                 say(format_args!("going on from step {}", before.step));
                 let rows = Row::read(&format!("{prefix}.out"))?;
@@ -130,6 +147,7 @@ impl Simulation {
                 let atoms = atoms(&frame, arguments)?;
                 let state = Checkpoint {
                     plan,
+                    input,
                     species: frame.species.clone(),
                     cells,
                     step: 0,
@@ -140,7 +158,8 @@ impl Simulation {
                     drift: Drift::default(),
                     lengths: [0; 2],
                 };
-                (Files::begin(prefix)?, state, Vec::new())
+                let files = Files::begin(prefix, arguments.restart)?;
+                (files, state, Vec::new())
             }
         };
         let begun = state.lengths[0] > 0;
@@ -157,7 +176,7 @@ impl Simulation {
         })
     }
 
-    /// Goes all the steps, and says how well energy was conserved.
+    /// Runs all steps, and reports how well energy was conserved.
     fn go(
         &mut self,
         drivers: &mut Drivers,
@@ -174,13 +193,17 @@ impl Simulation {
         if made > 0 {
             let natoms = self.state.atoms.masses.len() as f64;
             let drift = &self.state.drift;
+            let time = self.reached as f64 * self.state.plan.timestep;
+            let time = match time {
+                1e-5.. => time.to_string(),
+                time => format!("{time:e}"),
+            };
             say(format_args!(
                 "{} in {seconds:.3} s, {:.1} evaluations/s; drift of the conserved energy {:.2e} hartree an atom \
-                 in {} fs (a line through all steps), largest deviation {:.2e}",
+                 in {time} fs (a line through all steps), largest deviation {:.2e}",
                 counted(made, "step"),
                 made as f64 / seconds,
                 drift.slope() * self.reached as f64 / natoms,
-                self.reached as f64 * self.state.plan.timestep,
                 drift.largest() / natoms
             ));
         }
@@ -198,10 +221,11 @@ impl Simulation {
         let (mut kept, mut pause) = (Instant::now(), KEEP);
         if !self.begun {
             self.compute(drivers)?;
-            self.state.drift.add(self.conserved());
             let heading = self.heading();
             // Before the first row, so that no run is stopped with rows and without a checkpoint.
+            // What goes on from it computes this step again, and counts it then.
             self.files.keep(&self.state)?;
+            self.state.drift.add(self.conserved());
             self.row(drivers, &heading)?;
             self.begun = true;
             self.last = Some((self.state.clone(), false));

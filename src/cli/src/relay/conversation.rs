@@ -15,6 +15,7 @@ use crate::incoming::{Growing, MOST_STRUCTURES};
 use crate::meet::{KEY, Token};
 use crate::pool::Drivers;
 use crate::say::Failure;
+use crate::trouble::explain;
 
 /// Bytes of extras that are passed on, of all structures of a batch together.
 pub const EXTRAS: usize = 64 << 20;
@@ -56,7 +57,7 @@ impl From<Failure> for Stop {
 pub struct Conversation<'a> {
     drivers: &'a mut Drivers,
     driver: Driver,
-    /// What the server has to know, if its file says so.
+    /// The token that the server must present, if its file has one.
     token: Option<Token>,
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
@@ -108,12 +109,11 @@ impl<'a> Conversation<'a> {
                 stream.peer()
             ))),
             Ok(end) => Ok(end),
-            Err(Stop::Server(Error::Protocol(ProtocolError::UnannouncedBatch))) => {
-                Err(Failure::Run(
-                    "the server sends batches, which INIT has to announce: use --init once".into(),
-                ))
+            // It would be the same again.
+            Err(Stop::Server(error @ Error::Protocol(ProtocolError::UnannouncedBatch))) => {
+                Err(Failure::Run(explain(&error)))
             }
-            Err(Stop::Server(error)) => Ok(End::Lost(error.to_string())),
+            Err(Stop::Server(error)) => Ok(End::Lost(explain(&error))),
             Err(Stop::Ours(failure)) => Err(failure),
         }
     }
@@ -121,7 +121,7 @@ impl<'a> Conversation<'a> {
     fn serve(&mut self, stream: &mut Stream) -> Result<End, Stop> {
         let mut replica = 0;
         let mut is_known = self.token.is_none();
-        // What the first reply presents.
+        // The token that the first reply presents.
         let mut before_extras = self.token.as_ref().map(Token::before_extras);
         loop {
             let mut sink = Growing(&mut self.positions);
@@ -174,7 +174,7 @@ impl<'a> Conversation<'a> {
             if !asked {
                 match stream.poll(self.driver.await_getforce())? {
                     Poll::Ready(None) => asked = true,
-                    // The next exchange says how it left.
+                    // The next exchange reports how the server left.
                     Poll::Ready(Some(_)) => return Ok(false),
                     Poll::Pending => {}
                 }
@@ -210,7 +210,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Runs an exchange with the server, and serves the drivers meanwhile.
+/// Runs an exchange with the server while serving the drivers.
 fn carry_on<T: Exchange>(
     drivers: &mut Drivers,
     stream: &mut Stream,
@@ -239,8 +239,8 @@ fn wait(stream: &Stream, flags: PollFlags, limit: Duration) -> Result<PollFlags,
     Ok(fd.revents())
 }
 
-/// Whether the server has closed its end, with nothing to be read by then: it has asked for forces
-/// and says nothing before it has them.
+/// Whether the server has closed its end with nothing left to read. It has asked for forces and
+/// sends nothing until it has them.
 fn has_gone(stream: &Stream) -> Result<bool, Stop> {
     #[cfg(target_os = "linux")]
     let end = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -249,7 +249,7 @@ fn has_gone(stream: &Stream) -> Result<bool, Stop> {
     Ok(wait(stream, end, Duration::ZERO)?.intersects(end))
 }
 
-/// INIT's text without the size of batches and the token, which are each connection's own.
+/// INIT's text without the size of batches and the token, which belong to one connection.
 fn passed_on(text: &[u8]) -> Vec<u8> {
     let is_size = |part: &[u8]| {
         let key = part.split(|byte| *byte == b':').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `forcewire relay`: one driver towards a server, and a server of any number behind it.
+//! `forcewire relay`: a single driver to its server, and a server to any number of drivers.
 //!
 //! ```text
 //! i-PI, ASE, ...  <--- one connection --->  relay  <--- a net::Pool --->  drivers, any number

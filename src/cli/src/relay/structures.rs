@@ -11,7 +11,7 @@ use crate::say::{Failure, say};
 /// A request, and what is known of it.
 #[derive(Default)]
 pub struct Structures {
-    /// Which place each job's answer has.
+    /// The index of each job's answer.
     waiting: HashMap<Ticket, usize>,
     answers: Vec<Option<Answered>>,
     /// The place in `answers` of each structure. One that is the same as the one before it, as i-PI

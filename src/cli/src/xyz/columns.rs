@@ -1,4 +1,4 @@
-//! Where on an atom's line there is what: `Properties=name:type:columns:…`.
+//! Which column of an atom's line holds which property: `Properties=name:type:columns:…`.
 
 use std::borrow::Cow;
 
@@ -182,7 +182,7 @@ impl Columns {
         others.collect()
     }
 
-    /// What they are for one atom.
+    /// Their values for one atom.
     pub fn other_fields(&self, fields: &[Cow<'_, str>]) -> String {
         let others = self.properties.iter().filter(|it| !it.used);
         let fields = others.flat_map(|it| &fields[it.first..][..it.columns]);

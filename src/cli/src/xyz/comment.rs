@@ -1,4 +1,4 @@
-//! The comment of a frame: `key=value` pairs, and what Lattice and pbc say.
+//! The comment of a frame: `key=value` pairs, with Lattice and pbc among them.
 
 use crate::number::real;
 
@@ -8,19 +8,43 @@ pub type Info = (String, Option<String>);
 /// The pairs of a comment, split as ASE 3.29 does (`ase/io/extxyz.py`, `key_val_str_to_dict`).
 pub struct Comment {
     pairs: Vec<Info>,
+    /// A cell as i-PI writes it.
+    has_ipi_cell: bool,
 }
+
+/// The brackets that i-PI 3.3.1 reads after the word (`ipi/utils/io/backends/io_xyz.py`,
+/// `cell_re`).
+const IPI_CELLS: [&str; 3] = ["CELL(", "CELL[", "CELL{"];
+
+/// What i-PI names units of: `positions{atomic_unit}` (`ipi/utils/io/io_units.py`).
+const IPI_QUANTITIES: [&str; 9] = [
+    "positions",
+    "x_centroid",
+    "cell",
+    "velocities",
+    "v_centroid",
+    "momenta",
+    "p_centroid",
+    "forces",
+    "f_centroid",
+];
 
 /// Keys that say what the numbers of a frame are.
 const READ: [&str; 3] = ["Lattice", "Properties", "pbc"];
 
 impl Comment {
     pub fn parse(text: &str) -> Result<Self, String> {
+        refuse_ipi_units(text)?;
+        let mut has_ipi_cell = IPI_CELLS.iter().any(|cell| text.contains(cell));
         let Some(pairs) = split(text.trim()) else {
             if READ.iter().any(|key| assigns(text, key)) {
                 return Err("a quote or bracket in the comment is not closed".into());
             }
             // A sentence with an apostrophe.
-            return Ok(Self { pairs: Vec::new() });
+            return Ok(Self {
+                pairs: Vec::new(),
+                has_ipi_cell,
+            });
         };
         for key in READ {
             let mut named = pairs
@@ -39,7 +63,11 @@ impl Comment {
                 return Err(format!("{key} is given twice"));
             }
         }
-        Ok(Self { pairs })
+        has_ipi_cell |= pairs.iter().any(|(name, _)| name == "CELL");
+        Ok(Self {
+            pairs,
+            has_ipi_cell,
+        })
     }
 
     /// The value of a key; of one that stands alone, T.
@@ -55,13 +83,7 @@ impl Comment {
     /// The three vectors, if the comment has them.
     pub fn lattice(&self) -> Result<Option<[[f64; 3]; 3]>, String> {
         let Some(text) = self.value("Lattice") else {
-            let ipi = |(name, _): &Info| {
-                ["CELL(", "CELL[", "CELL{"]
-                    .iter()
-                    .any(|cell| name.contains(cell))
-                    || name == "CELL"
-            };
-            if self.pairs.iter().any(ipi) {
+            if self.has_ipi_cell {
                 let why = "a cell in i-PI's way, which is not read: write it as \
                            Lattice=\"ax ay az bx by bz cx cy cz\"";
                 return Err(why.into());
@@ -79,7 +101,7 @@ impl Comment {
         }
     }
 
-    /// Which directions are periodic, if the comment says so.
+    /// Which directions are periodic, if the comment has that.
     pub fn pbc(&self) -> Result<Option<[bool; 3]>, String> {
         let Some(text) = self.value("pbc") else {
             return Ok(None);
@@ -100,7 +122,7 @@ impl Comment {
         }
     }
 
-    /// What else the comment says, each key once: as in a dictionary, the last one counts.
+    /// The other keys of the comment, each once: as in a dictionary, the last one counts.
     pub fn into_rest(self) -> Vec<Info> {
         let mut rest: Vec<Info> = Vec::new();
         for (name, value) in self.pairs {
@@ -114,6 +136,33 @@ impl Comment {
         }
         rest
     }
+}
+
+/// Refuses units other than those of the file, and columns that are not positions.
+fn refuse_ipi_units(text: &str) -> Result<(), String> {
+    for word in text.split_whitespace() {
+        let Some((name, unit)) = word.strip_suffix('}').and_then(|it| it.split_once('{')) else {
+            continue;
+        };
+        if !IPI_QUANTITIES.iter().any(|it| name.starts_with(it)) {
+            continue;
+        }
+        let is_length = ["positions", "x_centroid", "cell"]
+            .iter()
+            .any(|it| name.starts_with(it));
+        if !is_length {
+            return Err(format!(
+                "{word}: i-PI has written {name} here, and not positions"
+            ));
+        }
+        if unit != "angstrom" {
+            return Err(format!(
+                "{word}: units in i-PI's way, which are not read: write lengths in Å, or give --units and take \
+                 the word out"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `key =` is anywhere in a text, in quotes or not.

@@ -21,10 +21,10 @@ pub struct Frame {
     pub lattice: [[f64; 3]; 3],
     /// Which directions are periodic. Those have vectors.
     pub pbc: [bool; 3],
-    /// In daltons, if the file says so.
+    /// In daltons, if the file has them.
     pub masses: Option<Vec<f64>>,
     pub motion: Option<Motion>,
-    /// What else the comment says.
+    /// The other keys of the comment.
     pub info: Vec<Info>,
     /// Other columns: their properties, `:name:type:columns` each, and the fields of each atom.
     pub others: (String, Vec<String>),
@@ -46,7 +46,7 @@ impl Frame {
     }
 }
 
-/// The frames of a file. After the first error there are no more.
+/// The frames of a file. After the first error there are no more frames.
 pub struct Frames {
     lines: Lines,
     name: String,
@@ -218,9 +218,14 @@ fn cell(
     Ok((lattice, pbc))
 }
 
-/// What an atom is. Its number counts more than its label, as in ASE.
+/// The element or the name of an atom. Its number counts more than its label, as in ASE.
 fn species(columns: &Columns, fields: &[Cow<'_, str>]) -> Result<String, String> {
     let label = columns.species.map(|column| &*fields[column]);
+    if label.is_some_and(|it| it.eq_ignore_ascii_case("Tv")) {
+        let why = "Tv is a vector of the cell, as Gaussian has it, and no atom: write it into \
+                   Lattice=\"ax ay az bx by bz cx cy cz\", and count atoms only";
+        return Err(why.into());
+    }
     let number = match (columns.number, label) {
         (Some(column), _) => Some(&*fields[column]),
         (None, Some(label)) if label.bytes().all(|it| it.is_ascii_digit()) => Some(label),

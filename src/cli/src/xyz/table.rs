@@ -31,7 +31,7 @@ enum Ase {
     Frames(Vec<Structure>),
 }
 
-/// A structure as ASE has it.
+/// A structure as ASE reads it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Structure {
     numbers: Vec<u32>,
@@ -108,7 +108,7 @@ const DIFFERENT: &[(&str, Ours)] = &[
         "blank lines between frames",
         Reads(&[0.0, 3.0, 0.0, 3.0], MOLECULE.0, MOLECULE.1),
     ),
-    // ASE reads something else than the file says, or what can't be computed.
+    // ASE reads something that the file does not say, or that can't be computed.
     ("cell, not a number", Refuses("FILE:2: Lattice=")),
     (
         "cell, zeros without pbc",
@@ -128,6 +128,34 @@ const DIFFERENT: &[(&str, Ours)] = &[
     ),
     ("cell, twice", Refuses("FILE:2: Lattice is given twice")),
     ("cell, of i-PI", Refuses("FILE:2: a cell in i-PI's way")),
+    (
+        "cell, of i-PI, brackets",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "cell, of i-PI, braces",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "cell, of i-PI, and an apostrophe",
+        Refuses("FILE:2: a cell in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, atomic",
+        Refuses("FILE:2: positions{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, of a centroid",
+        Refuses("FILE:2: x_centroid{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "units, of i-PI, of the cell",
+        Refuses("FILE:2: cell{atomic_unit}: units in i-PI's way"),
+    ),
+    (
+        "columns, of i-PI, velocities",
+        Refuses("FILE:2: velocities{angstrom}: i-PI has written velocities here"),
+    ),
     ("pbc, other words", Refuses("FILE:2: pbc=")),
     (
         "pbc without a cell",

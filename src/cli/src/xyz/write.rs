@@ -23,7 +23,7 @@ const RESULTS: [&str; 9] = [
     "dipole_moment",
 ];
 
-/// A frame and what is to be written with it, in eV and Å.
+/// A frame and the results to write with it, in eV and Å.
 pub struct Writer<'a> {
     frame: &'a Frame,
     comment: String,
@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
         text.push_str(&frame.others.0);
         let _ = write!(text, "{comment}");
         for (key, value) in &frame.info {
-            // What this calculation says of the frame comes in place of what the file said.
+            // This calculation's results replace those of the file.
             let said = comment.contains(&format!(" {key}="));
             if RESULTS.contains(&key.as_str()) || said {
                 continue;

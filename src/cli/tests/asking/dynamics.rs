@@ -42,7 +42,8 @@ fn trajectory(text: &str) -> Vec<Vec<[f64; 3]>> {
     frames
 }
 
-/// Drift and largest deviation of the conserved energy, an atom, as the server's last line has them.
+/// Drift and largest deviation of the conserved energy, an atom, as the server's last line has
+/// them.
 fn conservation(log: &str) -> [f64; 2] {
     let line = log
         .lines()
@@ -54,8 +55,8 @@ fn conservation(log: &str) -> [f64; 2] {
     })
 }
 
-/// Verlet's positions of an oscillator at rest are x cos(n θ) exactly, with cos θ = 1 - (ω dt)² / 2; its energy is
-/// short of that of the start by E (ω dt)² / 4 where it is fastest.
+/// Verlet's positions of an oscillator at rest are x cos(n θ) exactly, with cos θ = 1 - (ω dt)² /
+/// 2; its energy is short of that of the start by E (ω dt)² / 4 where it is fastest.
 #[test]
 fn an_oscillator_is_its_closed_form() {
     let (k, dt, x) = (0.02, 10.0, 1.25);
@@ -277,7 +278,8 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     driver.was_dismissed();
 
     let server = place.server(Unix, &arguments("rough"));
-    // What `forcewire driver` computes, until it leaves with a structure that it was given.
+    // A driver that computes as `forcewire driver` does, until it leaves with a structure that it
+    // was given.
     let cell = Cell::orthorhombic([1000.0; 3]);
     let mut potential = LennardJones::new(6.43452, 0.000379384, 60.0)
         .with_reference_volume(cell.volume())

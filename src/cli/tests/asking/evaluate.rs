@@ -14,7 +14,7 @@ use crate::process::{Place, Server, springs, within};
 const K: f64 = 0.125;
 const SPRINGS: &[&str] = &["-m", "harm3d", "-o", "0.125"];
 
-/// Positions that are no round numbers.
+/// Positions that are not round numbers.
 fn positions(frame: usize) -> Vec<[f64; 3]> {
     let at = |atom: usize, axis: usize| ((7 * frame + 3 * atom + axis) as f64).sin();
     (0..3)
@@ -147,8 +147,8 @@ fn angstroms_are_taken_for_granted() {
     check(&lines(&ended.out)[0], 0, &bohr, 1e-14);
 }
 
-/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies, and forces and
-/// virial in the axes of the file.
+/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies,
+/// and forces and virial in the axes of the file.
 #[test]
 fn a_cell_may_be_turned_and_left_handed() {
     let cell = [[14.0, 0.0, 0.0], [2.0, 13.0, 0.0], [-1.5, 3.0, 12.0]];
@@ -240,7 +240,7 @@ fn extras_come_with_their_frame() {
     assert_eq!(extras, expected);
 }
 
-/// Whoever writes frames may want to see what became of one before there is another.
+/// A program that writes frames may wait for the result of one before it writes the next.
 #[test]
 fn the_standard_input_is_answered_frame_by_frame() {
     let place = Place::new();

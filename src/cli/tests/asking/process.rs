@@ -155,7 +155,7 @@ impl Server {
         DriverProcess(Running(command.spawn().unwrap()))
     }
 
-    /// Starts a driver of the test's own in a thread. It leaves without a word where there is no answer.
+    /// Starts a driver of this test in a thread. It closes the connection where there is no answer.
     pub fn thread(
         &self,
         mut answer: impl FnMut(&[[f64; 3]]) -> Option<Reply> + Send + 'static,
@@ -189,7 +189,7 @@ impl Server {
         fs::read_to_string(&self.out).unwrap()
     }
 
-    /// Waits until it has said this.
+    /// Waits until its output has this.
     pub fn says(&self, text: &str) {
         within(text, || self.log().contains(text).then_some(()));
     }
@@ -221,7 +221,7 @@ impl Server {
         let ended = self.ends();
         assert_eq!(ended.code, Some(1), "{}", ended.log);
         let mut lines = ended.log.lines().rev();
-        // The last line says how far it came.
+        // The last line shows how far it came.
         assert!(
             lines.next().unwrap().ends_with(" are done"),
             "{}",
@@ -234,7 +234,7 @@ impl Server {
 pub struct DriverProcess(Running);
 
 impl DriverProcess {
-    /// It was told EXIT.
+    /// It was sent EXIT.
     pub fn was_dismissed(mut self) {
         assert_eq!(self.0.wait().code(), Some(0));
     }
@@ -247,7 +247,7 @@ impl DriverProcess {
     pub fn kill(self) {}
 }
 
-/// What a driver of a test says.
+/// The messages of a test's driver.
 pub struct Reply {
     pub evaluation: Evaluation,
     pub forces: Vec<[f64; 3]>,

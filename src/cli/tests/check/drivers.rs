@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{Rows, check, planted, rows};
 
-/// What the kit says about a planted driver in some situations.
+/// The kit's verdicts on a planted driver in some situations.
 fn play(fault: &str, only: &[&str]) -> Rows {
     play_with(fault, only, &[])
 }
@@ -138,7 +138,7 @@ fn numbers_are_compared_in_every_situation() {
     for row in play("none", &some).values() {
         is(row, "handled", "carried on");
     }
-    // Nothing is said on this connection before, so another start has the right numbers.
+    // Nothing was sent on this connection before, so another start has the right numbers.
     is(
         &play("comes back wrong", &["http"])["http"],
         "silently wrong",

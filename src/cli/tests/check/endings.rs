@@ -11,7 +11,7 @@ use crate::{FORCEWIRE, check};
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A command that leaves another behind, in a session of its own, and writes down both.
+/// A command that starts another in a new session, and writes down both.
 fn leaves_something(pids: &Path, then: &str) -> String {
     let pids = pids.display();
     format!(

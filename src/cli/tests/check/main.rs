@@ -60,7 +60,7 @@ fn all_handled(mut check: Command) -> Rows {
     rows
 }
 
-/// The kit with a driver of ours. Its own time limit is shorter than the kit's patience.
+/// The kit with our driver. Its own time limit is shorter than the kit's patience.
 fn driver(flags: &[&str], address: &str) -> Command {
     let mut check = crate::check();
     let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
@@ -70,12 +70,12 @@ fn driver(flags: &[&str], address: &str) -> Command {
     check
 }
 
-/// The kit with a server of ours.
+/// The kit with our server.
 fn server(flags: &[&str], address: &str) -> Command {
     let mut check = crate::check();
     let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
     let command = format!("exec '{FORCEWIRE}' md '{FRAMES}' {address} {run}");
-    // It waits 5 s for drivers to close when it has said EXIT.
+    // It waits 5 s for drivers to close after it has sent EXIT.
     check.args(["server", "--json", "--command", &command, "--jobs", "4"]);
     check.args(["--patience", "8"]).args(flags);
     check
@@ -183,7 +183,7 @@ fn nonsense_is_said_and_status_2() {
         (&["server", "--command", "s {path}"], "without --unix"),
         (&["server", "--address", "here"], "HOST:PORT"),
         (&["table", "/nowhere"], "/nowhere"),
-        // The control fails, and why is said.
+        // The control fails, with the reason.
         (
             &["driver", "--command", "echo no license; exit 3"],
             "no license",

@@ -29,7 +29,7 @@ struct Subject {
     who: &'static str,
     role: &'static str,
     title: &'static str,
-    /// What is started: ours, or a program of a peer's environment.
+    /// The started program: ours, or one of a peer's environment.
     program: fn() -> Command,
     /// How the shell starts it: with `{program}`, `{here}`, the directory of records, `{peers}`,
     /// and what the kit fills in.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{FORCEWIRE, check, planted};
 
-/// What the situation says about a driver: verdict, name of the fault, sentence.
+/// The situation's finding for a driver: verdict, name of the fault, sentence.
 fn physics(command: &str, flags: &[&str]) -> [String; 3] {
     let mut check = check();
     check.args([
@@ -38,13 +38,44 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
         ("gradient", "gradient", "send -dU/dr"),
         ("gradient of a field", "gradient", "send -dU/dr"),
         (
+            "gradient in each second step",
+            "gradient",
+            "have the other sign than",
+        ),
+        (
+            "gradient in each seventh step",
+            "gradient",
+            "have the other sign than",
+        ),
+        (
+            "a factor in step 20",
+            "gradient",
+            "forces of 1 of 43 neighbouring structures are 1.100 times",
+        ),
+        (
+            "gradient in step 40",
+            "gradient",
+            "forces of 1 of 43 neighbouring structures",
+        ),
+        (
             "a term without forces",
             "gradient",
             "a part of the energy has no forces",
         ),
         ("no forces", "no forces", "send -dU/dr"),
         ("all x first", "order", "x, y and z of an atom together"),
+        ("y and z exchanged", "order", "as x, z, y: send x, y, z"),
         ("other atoms", "permuted atoms", "sorting"),
+        (
+            "earlier virial",
+            "earlier virial",
+            "send the virial of this step",
+        ),
+        (
+            "virial of a molecule",
+            "virial of a molecule",
+            "through its faces",
+        ),
         (
             "earlier forces",
             "earlier step",
@@ -119,6 +150,40 @@ fn our_own_models_are_right() {
         let command = format!("exec '{FORCEWIRE}' driver -a {{host}} -p {{port}} -m {model}");
         let [verdict, _, because] = physics(&command, &[]);
         assert_eq!(verdict, "handled", "{model}: {because}");
+    }
+}
+
+/// The force is small there, and so is the difference of energies: what the step changes is not.
+#[test]
+fn structures_near_an_equilibrium_are_judged_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("structure");
+    let flags = ["--structure", file.to_str().unwrap()];
+    let cell = "20 0 0\n0 20 0\n0 0 20\n";
+    for (model, atoms) in [
+        ("morse", "1.833 0 0\n"),
+        ("morse", "1.8325 0 0\n"),
+        ("morse", "1.8323934 0 0\n"),
+        ("lj -o 4,0.01,14 --cutoff shifted", "0 0 0\n0 0 4.49\n"),
+        ("lj -o 4,0.01,14 --cutoff shifted", "0 0 0\n1 2 3.88\n"),
+        ("lj -o 4,0.01,14 --cutoff shifted", "0 0 0\n0 0 4.475\n"),
+    ] {
+        std::fs::write(&file, format!("{cell}{atoms}")).unwrap();
+        let command = format!("exec '{FORCEWIRE}' driver -a {{host}} -p {{port}} -m {model}");
+        let [verdict, _, because] = physics(&command, &flags);
+        assert_eq!(verdict, "handled", "{model}, {atoms}: {because}");
+    }
+    // A wrong unit shows there all the same.
+    std::fs::write(&file, format!("{cell}0 0 0\n0 0 4.6366\n")).unwrap();
+    let [verdict, _, because] = physics(&planted::command("none"), &flags);
+    assert_eq!(verdict, "handled", "{because}");
+    for (fault, name, advice) in [
+        ("forces in rydberg/bohr", "unit", "rydberg/bohr"),
+        ("gradient", "gradient", "send -dU/dr"),
+    ] {
+        let [verdict, how, because] = physics(&planted::command(fault), &flags);
+        assert_eq!((&*verdict, &*how), ("silently wrong", name), "{because}");
+        assert!(because.contains(advice), "{because}");
     }
 }
 

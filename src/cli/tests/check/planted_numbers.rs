@@ -105,6 +105,10 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
         "forces in eV/angstrom" => forces(51.4221),
         "forces in rydberg/bohr" => forces(2.0),
         "gradient" | "gradient of a field" => forces(-1.0),
+        "gradient in each second step" if memory.steps % 2 == 1 => forces(-1.0),
+        "gradient in each seventh step" if memory.steps % 7 == 3 => forces(-1.0),
+        "a factor in step 20" if memory.steps == 20 => forces(1.1),
+        "gradient in step 40" if memory.steps == 40 => forces(-1.0),
         "no forces" => forces(0.0),
         "electronvolts" => {
             forces(51.4221);
@@ -138,6 +142,13 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
             }
         }
         "other atoms" => sent.forces.reverse(),
+        "y and z exchanged" => sent.forces.iter_mut().for_each(|f| f.swap(1, 2)),
+        "virial of a molecule" => {
+            sent.virial = [[0.0; 3]; 3];
+            for (r, f) in positions.iter().zip(&right.forces) {
+                (0..9).for_each(|at| sent.virial[at / 3][at % 3] += r[at / 3] * f[at % 3]);
+            }
+        }
         "float32" => {
             let forces = sent.forces.as_flattened_mut();
             forces.iter_mut().for_each(|x| *x = f64::from(*x as f32));
@@ -153,6 +164,11 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
             Some(first) => sent.forces.clone_from(&first.forces),
             None => memory.answer = Some(right.clone()),
         },
+        "earlier virial" => {
+            if let Some(before) = &memory.answer {
+                sent.virial = before.virial;
+            }
+        }
         "earlier answer" => {
             if let Some(before) = &memory.answer {
                 sent = before.clone();

@@ -1,7 +1,7 @@
 //! A server that is right, unless the environment's FAULT names what it does wrong.
 //!
 //! It moves two atoms five times along their forces, with one driver after the other: one that is
-//! silent for a while, says something else or is gone is dropped for the next.
+//! silent for a while, sends something else or has gone is dropped for the next.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{FORCEWIRE, FRAMES, Rows, check, planted_server, rows};
 
-/// What the kit says about a planted server in some situations.
+/// The kit's verdicts on a planted server in some situations.
 fn play(fault: &str, only: &[&str]) -> Rows {
     play_with(fault, only, "2")
 }
@@ -34,7 +34,7 @@ fn is(row: &Value, verdict: &str, how: &str) {
     );
 }
 
-/// Why nothing can be said of it.
+/// The reason why it can't be judged.
 fn control_fails(command: &str, flags: &[&str]) -> String {
     let mut check = check();
     check
@@ -48,7 +48,7 @@ fn control_fails(command: &str, flags: &[&str]) -> String {
 
 #[test]
 fn a_server_that_is_right_handles_all_of_it() {
-    // It drops thirty drivers that say nothing one after the other.
+    // It drops thirty silent drivers one after the other.
     let rows = play_with("none", &[], "20");
     for row in rows.values() {
         is(row, "handled", "carried on");
@@ -175,7 +175,7 @@ fn a_server_that_ends_its_run_for_another_driver_gave_up() {
     for row in rows.values() {
         is(row, "gave up", "refused");
     }
-    // A number that is not finite may end a run, if the server says so.
+    // A number that is not finite may end a run, if the server gives the reason.
     is(
         &play("aborts", &["nan-forces"])["nan-forces"],
         "handled",

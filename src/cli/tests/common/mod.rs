@@ -231,7 +231,7 @@ pub fn peers() -> String {
     std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory")
 }
 
-/// Runs a script where ASE is.
+/// Runs a script in ASE's environment.
 pub fn ase(script: &str, directory: &Path) {
     let mut python = Command::new(format!("{}/ase/bin/python", peers()));
     let output = python

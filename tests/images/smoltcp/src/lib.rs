@@ -1,9 +1,11 @@
-//! What `forcewire::smoltcp` sees of smoltcp 0.14, with the same signatures and every answer possible.
+//! The part of smoltcp 0.14 that `forcewire::smoltcp` uses, with the same signatures, and with
+//! every answer possible.
 //!
-//! The real `recv_slice` and `send_slice` can't be linked without a panic handler: their ring buffer
-//! indexes slices and asserts, `TcpSeqNumber` refuses to overflow (smoltcp 0.14.0 `storage/ring_buffer.rs`,
-//! `wire/tcp.rs`). Those hold by smoltcp's own invariants. What is proved here is that the shim adds none,
-//! whatever the socket answers within its signatures and its promise to move at most a slice's length.
+//! The real `recv_slice` and `send_slice` can't be linked without a panic handler: their ring
+//! buffer indexes slices and asserts, `TcpSeqNumber` refuses to overflow (smoltcp 0.14.0
+//! `storage/ring_buffer.rs`, `wire/tcp.rs`). Those hold by smoltcp's invariants. This proves that
+//! the shim adds none, whatever the socket answers within its signatures and its promise to move at
+//! most a slice's length.
 
 #![no_std]
 
@@ -85,7 +87,7 @@ pub mod socket {
                 &mut self,
                 f: impl FnOnce(&mut [u8]) -> (usize, R),
             ) -> Result<R, SendError> {
-                // The ring is memory of the program's, which is no stack.
+                // The ring is the program's memory, not stack.
                 let room = match unforeseen() {
                     n if n <= RING => unsafe { core::slice::from_raw_parts_mut(MEMORY, n) },
                     _ => return Err(SendError::InvalidState),

@@ -21,7 +21,8 @@ extern "C" fn image() -> u32 {
     }
 }
 
-/// A panic is reachable here: that of a future which is polled again behind its end. The report sees that no other is.
+/// One panic is reachable here: that of a future that is polled again after its end. The report
+/// sees that no other is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn a_panic_is_reachable() -> ! {

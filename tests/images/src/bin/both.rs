@@ -1,6 +1,6 @@
 //! `serve::<64>`, then a server.
 //!
-//! What `blocking` and `server` hold, in one image: a relay needs both.
+//! `blocking` and `server` in one image, as a relay needs both.
 
 #![no_std]
 #![no_main]

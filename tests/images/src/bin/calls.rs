@@ -1,4 +1,5 @@
-//! Every call of driver, server and shims, each a function of its own with arguments that nothing is known of.
+//! Every call of driver, server and shims, each in a separate function with arguments unknown to
+//! the compiler.
 
 #![no_std]
 #![no_main]

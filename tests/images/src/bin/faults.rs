@@ -1,4 +1,4 @@
-//! What the report has to find: an allocator, a panic, deep calls, recursion.
+//! Faults that the report has to find: an allocator, a panic, deep calls, recursion.
 
 #![no_std]
 #![no_main]

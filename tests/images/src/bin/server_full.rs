@@ -39,7 +39,7 @@ extern "C" fn image() -> u32 {
     }
 }
 
-/// A cell, or what is none.
+/// A cell, or an invalid one.
 fn cell() -> Cell {
     Cell::from_rows([[0; 3]; 3].map(|row| row.map(|_: i32| unforeseen().into())))
 }
@@ -83,7 +83,9 @@ fn connection<T: Scalar>(server: &mut Server) -> Result<(), Error<Fault>> {
             }
         };
         may_panic(taken);
-        if answer.extras(&extras).len() < answer.extras_sent() || !answer.evaluation.virial.is_finite() {
+        if answer.extras(&extras).len() < answer.extras_sent()
+            || !answer.evaluation.virial.is_finite()
+        {
             return Ok(());
         }
         for (position, force) in positions.iter_mut().zip(&forces) {

@@ -1,4 +1,4 @@
-//! How conversations with a driver end, and what that says about it.
+//! How conversations with a driver end, and how that is judged.
 
 use std::process::ExitStatus;
 use std::thread::sleep;
@@ -16,7 +16,7 @@ use crate::check::report::Finding;
 use crate::check::wire;
 
 impl Session<'_> {
-    /// A message that ends where it should not: whatever the driver still says, and how it ends.
+    /// Ends a message early, then notes what the driver still sends and how it ends.
     pub fn cut(&mut self, bytes: &[u8]) -> Result<Finding, Stop> {
         self.inside = true;
         self.line.send(bytes)?;
@@ -105,7 +105,7 @@ impl Session<'_> {
         })
     }
 
-    /// What it means that the script could not go on.
+    /// The finding if the script could not go on.
     pub(super) fn stopped(&mut self, stop: Stop) -> Finding {
         match stop {
             Stop::Wrong(what) => Finding::wrong(what),

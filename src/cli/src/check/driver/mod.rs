@@ -22,7 +22,7 @@ use super::situation::About;
 use super::wire::{Answer, Structure};
 pub use session::Session;
 
-/// What is the same for all situations.
+/// What all situations share.
 pub struct Plan {
     pub command: String,
     pub unix: bool,
@@ -32,14 +32,15 @@ pub struct Plan {
     pub physics: Structure,
     pub precision: Precision,
     pub calibration: Calibration,
-    /// What another start of the driver finds for the two structures, once that is asked for.
+    /// The answers of another start of the driver for the two structures, made when first asked
+    /// for.
     pub right: OnceLock<Result<Vec<Answer>, String>>,
 }
 
 /// One of the situations.
 pub struct Situation {
     pub about: About,
-    /// Whether it needs a connection on which nothing has been said.
+    /// Whether it needs a fresh connection.
     pub fresh: bool,
     /// Whether the server does nothing wrong in it, so that a driver has no reason to end.
     pub legal: bool,
@@ -54,7 +55,7 @@ pub enum Stop {
     Wrong(String),
     /// An answer whose energy, forces or virial are infinite or NaN.
     NotFinite(&'static str),
-    /// READY instead of HAVEDATA: it has let the structure drop, and says so.
+    /// READY instead of HAVEDATA: the driver has dropped the structure.
     Dropped,
 }
 
@@ -84,7 +85,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// The control conversation failed, and nothing can be said of the situation.
+    /// The control conversation failed, so the situation can't be judged.
     pub fn play(&self, situation: &Situation, limits: Limits) -> Result<Finding, String> {
         let mut session = self.begin(limits)?;
         if !situation.fresh {
@@ -106,7 +107,7 @@ impl Plan {
         Ok(finding)
     }
 
-    /// What a start of the driver for these structures alone finds.
+    /// The answers of a start of the driver for these structures alone.
     pub fn reference(
         &self,
         structures: &[Structure],

@@ -23,7 +23,7 @@ pub struct Session<'a> {
     pub line: Line,
     /// What the driver found in the control conversation, for each structure.
     pub(super) right: Vec<Answer>,
-    /// Bytes that it had said by then.
+    /// Bytes of output that it had written by then.
     pub(super) said: usize,
     /// Whether the last message that it was sent has no end.
     pub(super) inside: bool,
@@ -100,7 +100,7 @@ impl Session<'_> {
         self.ready(&heard)
     }
 
-    /// What comes of this answer to STATUS.
+    /// The finding for this answer to STATUS.
     pub fn ready(&mut self, heard: &str) -> Result<(), Stop> {
         match heard {
             "READY" => Ok(()),
@@ -215,8 +215,8 @@ impl Session<'_> {
         }
     }
 
-    /// A structure that the driver was not given in the control conversation: twice the same
-    /// numbers, and those of another start that is given nothing else.
+    /// A structure that the driver was not given in the control conversation: the same numbers
+    /// twice, and those of another start that is given only this.
     pub fn evaluates_another(&mut self, structure: &Structure) -> Result<(), Stop> {
         let first = self.evaluate(structure)?;
         if !same(&first, &self.evaluate(structure)?) {
@@ -244,8 +244,8 @@ impl Session<'_> {
         ))
     }
 
-    /// After a header that may pass for STATUS: if it was answered, that answer is not the next
-    /// one's.
+    /// After a header that may be taken for STATUS: its answer, if there is one, must not count for
+    /// the next STATUS.
     pub fn carries_on_after_an_answer(&mut self) -> Result<Finding, Stop> {
         match self.line.receive(12, self.limits.patience / 2) {
             Ok(heard) => {
@@ -276,7 +276,7 @@ impl Session<'_> {
     }
 }
 
-/// What of an answer is not finite.
+/// Which part of an answer is not finite.
 fn not_finite(answer: &Answer) -> Option<&'static str> {
     let bad = |numbers: &[f64]| numbers.iter().any(|x| !x.is_finite());
     match answer {

@@ -18,7 +18,7 @@ pub const SITUATIONS: &[Situation] = &[
         BESIDE,
         |s| {
             let driver = s.given()?;
-            // What comes next is left unread, so the close is a reset.
+            // The next bytes stay unread, so the close is a reset.
             sleep(50 * PAUSE);
             drop(driver);
             Ok(Vec::new())

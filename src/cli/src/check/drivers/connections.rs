@@ -56,7 +56,7 @@ pub const SITUATIONS: &[Situation] = &[
         BESIDE,
         |s| {
             let mut mutes = vec![s.mute()?];
-            // Some servers let in a few only.
+            // Some servers accept only a few.
             let more = || Some(s.connect_within(Duration::ZERO).ok()?.then(Manner::Silent));
             mutes.extend(std::iter::from_fn(more).take(29));
             Ok(mutes)

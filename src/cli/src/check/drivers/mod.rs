@@ -28,7 +28,7 @@ const fn situation(
     }
 }
 
-/// What spoils a run: a server may go on with another driver, or end and say why.
+/// What spoils a run: a server may go on with another driver, or end with a reason.
 const fn spoils(
     name: &'static str,
     does: &'static str,
@@ -99,7 +99,7 @@ const CONTROLS: &[Situation] = &[
 ];
 
 impl Session<'_> {
-    /// A connection that says nothing, whatever it hears.
+    /// A connection that sends nothing, whatever it receives.
     fn mute(&mut self) -> Result<Clumsy, Lost> {
         Ok(self.connect()?.then(Manner::Silent))
     }

@@ -3,7 +3,7 @@
 use super::series::Series;
 use crate::check::report::Fault;
 
-/// Whether two factors are the same, as far as differences tell.
+/// Whether two factors are equal within the error of differences.
 pub fn is(factor: f64, other: f64) -> bool {
     (factor / other - 1.0).abs() < 5e-3
 }

@@ -1,8 +1,9 @@
 //! Forces against differences of the energy.
 
 use super::factors;
-use super::series::{Series, distance, largest, scale};
+use super::series::{Series, distance, lag, largest, scale, sizes};
 use crate::check::report::Fault;
+use crate::check::wire::Answer;
 
 /// The fault of a driver that answers one step late, as a whole.
 pub const LATE: &str = "earlier step";
@@ -18,14 +19,15 @@ pub struct Judged {
     pub forces: Option<Vec<f64>>,
 }
 
-/// Below this, in hartree/bohr, slopes are not told from convergence.
+/// Below this, in hartree/bohr, slopes can't be told from lack of convergence.
 const FLOOR: f64 = 1e-7;
 
 pub fn judge(series: &Series, tolerance: f64) -> Judged {
     let slope = series.differences();
-    let sent = &series.first().forces;
-    let moved = series.of_moved(sent);
-    let near = |a: &[f64], b: &[f64]| distance(a, b) <= tolerance * largest(a) + FLOOR;
+    let (first, sent) = (&series.first().forces, series.forces());
+    // Near an equilibrium forces are small, and as inexact as elsewhere.
+    let change = series.change_of_forces();
+    let near = |a: &[f64], b: &[f64]| distance(a, b) <= tolerance * largest(a).max(change) + FLOOR;
     let right = |forces: Vec<f64>| Judged {
         scale: Some(1.0),
         forces: Some(forces),
@@ -36,14 +38,19 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
         ..Judged::default()
     };
 
-    if near(&slope, &moved) {
-        let mut judged = right(sent.clone());
+    if let Some(sentence) = turned(series) {
+        return fault("gradient", sentence);
+    }
+    if near(&slope, &sent) {
+        let mut judged = right(first.clone());
         if let Some(sentence) = late_forces(series) {
             judged.fault = Some(Fault::new(LATE, sentence));
+        } else if let Some(factor) = factor_of_changes(series, &slope) {
+            return scaled(first, factor);
         }
         return judged;
     }
-    if largest(&moved) == 0.0 {
+    if largest(&sent) == 0.0 {
         return fault(
             "no forces",
             format!(
@@ -56,53 +63,116 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
         return fault(LATE, sentence);
     }
     let earlier = series.earlier();
-    let late = earlier.of_moved(&earlier.first().forces);
-    if near(&earlier.differences(), &late) {
+    if near(&earlier.differences(), &earlier.forces()) {
         return fault(
             LATE,
             "each answer belongs to the structure before: compute after POSDATA and send what that gave".into(),
         );
     }
-    let (factor, rest) = scale(&moved, &slope);
-    if rest <= tolerance * largest(&moved) + FLOOR {
-        return Judged {
-            fault: Some(factors::force(factor)),
-            scale: Some(factor),
-            forces: Some(sent.iter().map(|x| x / factor).collect()),
-            note: None,
-        };
+    let (factor, rest) = scale(&sent, &slope);
+    if rest <= tolerance * largest(&sent).max(change) + FLOOR {
+        return scaled(first, factor);
     }
     let natoms = series.natoms();
-    let untransposed: Vec<_> = (0..3 * natoms)
-        .map(|at| sent[at % 3 * natoms + at / 3])
-        .collect();
-    if near(&slope, &series.of_moved(&untransposed)) {
+    let of_atoms = |at: usize| at % 3 * natoms + at / 3;
+    if near(&slope, &series.forces_by(|forces, at| forces[of_atoms(at)])) {
         let sentence = "forces are sent with all x first, then all y: send x, y and z of an atom together \
                         (an array (3, natoms) in Fortran, (natoms, 3) in C and Python)";
         return Judged {
-            forces: Some(untransposed),
+            forces: Some((0..3 * natoms).map(|at| first[of_atoms(at)]).collect()),
             ..fault("order", sentence.into())
         };
     }
-    if let Some((sentence, forces)) = permuted(series, &slope, tolerance) {
+    for (axes, names) in AXES {
+        let of_axes = |at: usize| at - at % 3 + axes[at % 3];
+        if near(&slope, &series.forces_by(|forces, at| forces[of_axes(at)])) {
+            return Judged {
+                forces: Some((0..3 * natoms).map(|at| first[of_axes(at)]).collect()),
+                ..fault(
+                    "order",
+                    format!("the forces on each atom are sent as {names}: send x, y, z"),
+                )
+            };
+        }
+    }
+    if let Some((sentence, forces)) = permuted(series, &slope, tolerance * change) {
         return Judged {
             forces,
             ..fault("permuted atoms", sentence)
         };
     }
-    scattered(series, &slope, &moved, tolerance)
+    scattered(
+        series,
+        &slope,
+        &sent,
+        tolerance * largest(&slope).max(change) + FLOOR,
+    )
+}
+
+/// Where x, y and z are in what was sent, and what that is.
+const AXES: [([usize; 3], &str); 5] = [
+    ([0, 2, 1], "x, z, y"),
+    ([1, 0, 2], "y, x, z"),
+    ([2, 1, 0], "z, y, x"),
+    ([2, 0, 1], "y, z, x"),
+    ([1, 2, 0], "z, x, y"),
+];
+
+/// Forces that are this many times too large.
+fn scaled(first: &[f64], factor: f64) -> Judged {
+    Judged {
+        fault: Some(factors::force(factor)),
+        scale: Some(factor),
+        forces: Some(first.iter().map(|x| x / factor).collect()),
+        note: None,
+    }
+}
+
+/// Forces of some answers only that are those of the structure times a number, -1 for instance. A
+/// small step does that to none, unless forces are small themselves.
+fn turned(series: &Series) -> Option<String> {
+    let first = &series.first().forces;
+    let others = series.answers.get(1..).unwrap_or_default();
+    // What a step does, as energies have it.
+    let (curvature, _) = sizes(&series.curvatures());
+    let length = largest(series.structure.h.as_flattened());
+    let farthest = series.steps.length.max(series.steps.strain * length);
+    let usual = curvature / series.steps.length.powi(2) * farthest;
+    let size = largest(first);
+    let factor = |answer: &Answer| {
+        let (factor, rest) = scale(&answer.forces, first);
+        let by = (factor - 1.0).abs() * size;
+        // Two atoms that a step takes out of each other's reach lose their forces in proportion.
+        let may_be = factor < 0.0 || series.natoms() > 2;
+        (may_be && by > 3.0 * usual && rest <= 0.1 * by).then_some(factor)
+    };
+    let factors: Vec<_> = others.iter().filter_map(factor).collect();
+    let (count, all) = (factors.len(), series.answers.len());
+    let is = match *factors.first()? {
+        factor if factors::is(factor, -1.0) => "have the other sign than".into(),
+        factor => format!("are {factor:.3} times"),
+    };
+    Some(format!(
+        "forces of {count} of {all} neighbouring structures {is} those of the others: is something kept from one \
+         step to the next?"
+    ))
+}
+
+/// By how much forces change too fast, where they are too small to tell. A unit, for instance.
+fn factor_of_changes(series: &Series, slope: &[f64]) -> Option<f64> {
+    if largest(slope) > series.change_of_forces() {
+        return None;
+    }
+    let curvatures = series.curvatures();
+    let (energies, forces): (Vec<_>, Vec<_>) = curvatures.iter().map(|it| (it[0], it[1])).unzip();
+    let (factor, rest) = scale(&forces, &energies);
+    let is_other = lag(&curvatures, series.first().energy) && !factors::is(factor, 1.0);
+    (is_other && rest <= 0.01 * largest(&forces)).then_some(factor)
 }
 
 /// Forces that are right where they are measured, and lag as atoms move.
 fn late_forces(series: &Series) -> Option<String> {
-    let size = |curvatures: &[[f64; 2]]| {
-        let energies: Vec<_> = curvatures.iter().map(|it| it[0]).collect();
-        let apart: Vec<_> = curvatures.iter().map(|it| it[0] - it[1]).collect();
-        (largest(&energies), largest(&apart))
-    };
-    let (curvature, apart) = size(&series.curvatures());
-    // The energy's digits must be enough for a second difference.
-    if curvature <= 1e-10 * series.first().energy.abs() || apart < 0.2 * curvature {
+    if !lag(&series.curvatures(), series.first().energy) {
         return None;
     }
     let first = &series.first().forces;
@@ -110,19 +180,18 @@ fn late_forces(series: &Series) -> Option<String> {
         return Some("forces stay those of the first step while the energy changes: compute them in each step".into());
     }
     let earlier = series.with_forces_earlier();
-    let (_, apart) = size(&earlier.curvatures());
+    let (curvature, apart) = sizes(&earlier.curvatures());
     let slope = series.differences();
-    let moved = earlier.of_moved(&earlier.first().forces);
-    let agrees = distance(&slope, &moved) <= 0.02 * largest(&slope);
+    let agrees = distance(&slope, &earlier.forces()) <= 0.02 * largest(&slope);
     (agrees && apart < 0.05 * curvature).then(|| {
         "forces belong to the structure before, the energy does not: send the forces of this step".into()
     })
 }
 
 /// Forces on one atom that another one should have.
-fn permuted(series: &Series, slope: &[f64], tolerance: f64) -> Option<(String, Option<Vec<f64>>)> {
+fn permuted(series: &Series, slope: &[f64], least: f64) -> Option<(String, Option<Vec<f64>>)> {
     let sent = series.first().forces.as_chunks::<3>().0;
-    let limit = tolerance * largest(slope) + FLOOR;
+    let limit = least.max(1e-3 * largest(slope)) + FLOOR;
     let mut places = Vec::new();
     for (&atom, right) in series.moved.iter().zip(slope.as_chunks::<3>().0) {
         let found = sent.iter().position(|it| distance(it, right) <= limit)?;
@@ -139,10 +208,9 @@ fn permuted(series: &Series, slope: &[f64], tolerance: f64) -> Option<(String, O
 }
 
 /// Neither right nor wrong in a way that is known.
-fn scattered(series: &Series, slope: &[f64], moved: &[f64], tolerance: f64) -> Judged {
+fn scattered(series: &Series, slope: &[f64], moved: &[f64], limit: f64) -> Judged {
     let curvatures = series.curvatures();
     let step = series.steps.length;
-    let limit = tolerance * largest(slope) + FLOOR;
     let off = |at: &usize| (slope[*at] - moved[*at]).abs() > limit;
     // An energy that jumps or scatters shows in the second difference, too; a wrong slope does not.
     let rough = |at: &usize| {

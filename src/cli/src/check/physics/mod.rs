@@ -26,7 +26,7 @@ pub const ABOUT: About = About::new(
     "forces are -dU/dr in hartree/bohr, the virial -dU/d(strain) in hartree; the cell's vectors are columns of h",
 );
 
-/// What a driver computes in.
+/// The precision in which a driver computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Precision {
     pub single: bool,
@@ -55,7 +55,7 @@ impl Precision {
     }
 }
 
-/// What was found out about the energy's derivatives.
+/// Findings about the energy's derivatives.
 #[derive(Debug, Default)]
 struct Report {
     faults: Vec<Fault>,
@@ -99,7 +99,7 @@ fn judge(series: &Series, precision: Precision) -> Report {
     }
     let forces = forces::judge(series, tolerance);
     let virial = match &forces.fault {
-        // Without right energies nothing can be said of the virial.
+        // Without right energies the virial can't be judged.
         Some(fault) if fault.name == "noise" || fault.name == forces::LATE => None,
         _ => Some(virial::judge(series, &forces, tolerance)),
     };

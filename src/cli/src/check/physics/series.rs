@@ -88,30 +88,89 @@ impl Series {
 
     /// The virial, from energies alone.
     pub fn strains(&self) -> Vec<f64> {
-        let first = 3 * self.moved.len();
-        let pairs = self.pairs(first..first + STRAINS);
         let slope =
             |[plus, minus]: [&Answer; 2]| (minus.energy - plus.energy) / (2.0 * self.steps.strain);
-        pairs.map(slope).collect()
+        self.pairs_of_strains().map(slope).collect()
     }
 
-    /// Of these forces, those on the moved coordinates.
-    pub fn of_moved(&self, forces: &[f64]) -> Vec<f64> {
-        let coordinates = self.coordinates();
-        coordinates.map(|at| forces[at]).collect()
+    /// The mean force on each moved coordinate between both ends, by Simpson's rule. It is what the
+    /// energies' difference gives, to the fourth order of the step: near an equilibrium the force
+    /// itself differs from it by more than both are large.
+    pub fn forces(&self) -> Vec<f64> {
+        self.forces_by(|forces, at| forces[at])
+    }
+
+    /// The same, if the force on a coordinate is to be found so among those that were sent.
+    pub fn forces_by(&self, find: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
+        let of = |answer: &Answer, at| find(&answer.forces, at);
+        let pairs = self.pairs(0..3 * self.moved.len());
+        let mean = |([plus, minus], at): ([&Answer; 2], usize)| {
+            (of(plus, at) + 4.0 * of(self.first(), at) + of(minus, at)) / 6.0
+        };
+        pairs.zip(self.coordinates()).map(mean).collect()
+    }
+
+    /// The mean virial between both ends of each strain. That of a strained cell is the slope under
+    /// a further strain of it.
+    pub fn virial(&self) -> Vec<f64> {
+        let strains = self.pairs_of_strains().zip(0..);
+        let mean = |([plus, minus], at): ([&Answer; 2], usize)| {
+            let [plus, minus] = self.by_strain(plus.virial[at], minus.virial[at], at);
+            (plus + 4.0 * self.first().virial[at] + minus) / 6.0
+        };
+        strains.map(mean).collect()
+    }
+
+    /// dU/d(strain) with the other sign at both ends: a diagonal element's strain is of what the
+    /// cell was, and the virial is for one of what it is.
+    fn by_strain(&self, plus: f64, minus: f64, at: usize) -> [f64; 2] {
+        match at % 4 {
+            0 => [
+                plus / (1.0 + self.steps.strain),
+                minus / (1.0 - self.steps.strain),
+            ],
+            _ => [plus, minus],
+        }
+    }
+
+    /// The most that a force on a moved coordinate changes by in one step.
+    pub fn change_of_forces(&self) -> f64 {
+        let pairs = self.pairs(0..3 * self.moved.len());
+        let changes = pairs.map(|[plus, minus]| 0.5 * distance(&plus.forces, &minus.forces));
+        changes.fold(0.0, f64::max)
+    }
+
+    /// The same of the virial.
+    pub fn change_of_virial(&self) -> f64 {
+        let pairs = self.pairs_of_strains();
+        let changes = pairs.map(|[plus, minus]| 0.5 * distance(&plus.virial, &minus.virial));
+        changes.fold(0.0, f64::max)
     }
 
     /// For each moved coordinate, the second difference of the energy, and the same from forces.
     /// They agree to the fourth order of the step.
     pub fn curvatures(&self) -> Vec<[f64; 2]> {
-        let middle = self.first().energy;
         let pairs = self.pairs(0..3 * self.moved.len());
         let both = |([plus, minus], at): ([&Answer; 2], usize)| {
-            let energies = (plus.energy - middle) + (minus.energy - middle);
             let forces = -0.5 * self.steps.length * (plus.forces[at] - minus.forces[at]);
-            [energies, forces]
+            [self.second_difference(plus, minus), forces]
         };
         pairs.zip(self.coordinates()).map(both).collect()
+    }
+
+    /// For each strain, the second difference of the energy, and the same from virials.
+    pub fn curvatures_of_strains(&self) -> Vec<[f64; 2]> {
+        let both = |([plus, minus], at): ([&Answer; 2], usize)| {
+            let [above, below] = self.by_strain(plus.virial[at], minus.virial[at], at);
+            let virials = -0.5 * self.steps.strain * (above - below);
+            [self.second_difference(plus, minus), virials]
+        };
+        self.pairs_of_strains().zip(0..).map(both).collect()
+    }
+
+    fn second_difference(&self, plus: &Answer, minus: &Answer) -> f64 {
+        let middle = self.first().energy;
+        (plus.energy - middle) + (minus.energy - middle)
     }
 
     /// What would have been sent if forces came one answer late: those of the next answer.
@@ -120,6 +179,16 @@ impl Series {
         for (at, answer) in series.answers.iter_mut().enumerate() {
             let next = self.answers.get(at + 1);
             answer.forces = next.unwrap_or(&self.answers[at]).forces.clone();
+        }
+        series
+    }
+
+    /// The same of virials.
+    pub fn with_virials_earlier(&self) -> Self {
+        let mut series = self.clone();
+        for (at, answer) in series.answers.iter_mut().enumerate() {
+            let next = self.answers.get(at + 1);
+            answer.virial = next.unwrap_or(&self.answers[at]).virial.clone();
         }
         series
     }
@@ -147,7 +216,7 @@ impl Series {
         let forces = self.answers.iter().flat_map(|it| &it.forces);
         let mut forces = forces.filter(|x| **x != 0.0).peekable();
         let whole = |x: &f64| f64::from(*x as f32) == *x;
-        // Round numbers are no evidence.
+        // Round numbers prove nothing.
         let round = |x: &f64| (x * 1024.0).fract() == 0.0;
         forces.peek().is_some() && forces.clone().all(whole) && !forces.all(round)
     }
@@ -155,6 +224,11 @@ impl Series {
     fn coordinates(&self) -> impl Iterator<Item = usize> {
         let moved = self.moved.iter();
         moved.flat_map(|atom| (0..3).map(move |axis| 3 * atom + axis))
+    }
+
+    fn pairs_of_strains(&self) -> impl Iterator<Item = [&Answer; 2]> {
+        let first = 3 * self.moved.len();
+        self.pairs(first..first + STRAINS)
     }
 
     fn pairs(&self, which: std::ops::Range<usize>) -> impl Iterator<Item = [&Answer; 2]> {
@@ -186,6 +260,21 @@ pub fn largest(numbers: &[f64]) -> f64 {
 pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     apart.fold(0.0, f64::max)
+}
+
+/// Whether the second differences of the energy are there, and not the other ones: what they are of
+/// does not change as the energy says.
+pub fn lag(curvatures: &[[f64; 2]], energy: f64) -> bool {
+    let (curvature, apart) = sizes(curvatures);
+    // The energy's digits must be enough for a second difference.
+    curvature > 1e-10 * energy.abs() && apart >= 0.2 * curvature
+}
+
+/// The largest second difference of the energy, and how far the others are apart from them.
+pub fn sizes(curvatures: &[[f64; 2]]) -> (f64, f64) {
+    let energies: Vec<_> = curvatures.iter().map(|it| it[0]).collect();
+    let apart: Vec<_> = curvatures.iter().map(|it| it[0] - it[1]).collect();
+    (largest(&energies), largest(&apart))
 }
 
 /// The factor by which `a` is nearest to `b`, and how far they are apart then.

@@ -4,10 +4,10 @@ use forcewire::Cell;
 
 use super::factors;
 use super::forces;
-use super::series::{Series, distance, largest, scale};
+use super::series::{Series, distance, lag, largest, scale, sizes};
 use crate::check::report::Fault;
 
-/// What the virial is.
+/// The verdict on the virial.
 #[derive(Debug, Default)]
 pub struct Judged {
     pub fault: Option<Fault>,
@@ -17,25 +17,31 @@ pub struct Judged {
 }
 
 pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged {
-    let (slope, sent) = (series.strains(), &series.first().virial[..]);
+    let (slope, mean) = (series.strains(), series.virial());
+    let sent = &series.first().virial[..];
     // Pairs cancel in the virial, but not in its error.
     let length = largest(series.structure.h.as_flattened());
     let pull = largest(&series.differences()) * length;
-    let limit = 2.0 * tolerance * largest(&slope) + 0.1 * tolerance * pull + 1e-7;
+    let size = largest(&slope).max(series.change_of_virial());
+    let limit = 2.0 * tolerance * size + 0.1 * tolerance * pull + 1e-7;
     let near = |a: &[f64], b: &[f64]| distance(a, b) <= limit;
     let fault = |name, sentence: String| Judged {
         fault: Some(Fault::new(name, sentence)),
         ..Judged::default()
     };
-    if near(&slope, sent) {
+    let is_right = near(&slope, &mean);
+    if !is_right && let Some(note) = external(forces) {
         return Judged {
-            scale: Some(1.0),
+            note: Some(note),
             ..Judged::default()
         };
     }
-    if let Some(note) = external(forces) {
+    if let Some(sentence) = late(series) {
+        return fault("earlier virial", sentence);
+    }
+    if is_right {
         return Judged {
-            note: Some(note),
+            scale: Some(1.0),
             ..Judged::default()
         };
     }
@@ -56,12 +62,19 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
             ),
         );
     }
-    let (factor, rest) = scale(sent, &slope);
-    if rest <= 2.0 * tolerance * largest(sent) {
+    let (factor, rest) = scale(&mean, &slope);
+    if rest <= 2.0 * tolerance * largest(&mean) {
         return Judged {
             fault: (!factors::is(factor, 1.0)).then(|| factors::virial(factor, series)),
             scale: Some(factor),
             note: None,
+        };
+    }
+    if let Some(note) = corrected(&mean, &slope, &near) {
+        return Judged {
+            note: Some(note),
+            scale: Some(1.0),
+            ..Judged::default()
         };
     }
     if let Some(judged) = half(sent, &slope, &near) {
@@ -70,13 +83,25 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
     if let Some(judged) = cell(series, forces, &slope, &near) {
         return judged;
     }
-    let worst = (0..9).max_by(|a, b| {
-        let apart = |at: &usize| (slope[*at] - sent[*at]).abs();
-        apart(a).total_cmp(&apart(b))
-    });
-    let at = worst.unwrap_or_default();
-    let element = ["xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"][at];
+    let farthest = |from: &[f64]| {
+        let apart = |at: &usize| (from[*at] - sent[*at]).abs();
+        let worst = (0..9).max_by(|a, b| apart(a).total_cmp(&apart(b)));
+        worst.unwrap_or_default()
+    };
+    let of_molecule = |forces: &Vec<f64>| {
+        let virial = of_positions(series, forces);
+        near(&virial, sent) || near(&virial, &turned)
+    };
+    if forces.forces.as_ref().is_some_and(of_molecule) {
+        return fault(
+            "virial of a molecule",
+            "the virial is the sum of positions times forces, which is right for a molecule: in a periodic cell \
+             pairs interact through its faces; sum their distances times their forces, or send -dU/d(strain)"
+                .into(),
+        );
+    }
     if distance(sent, &turned) > limit {
+        let at = farthest(&turned);
         return fault(
             "virial not symmetric",
             format!(
@@ -86,6 +111,8 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
             ),
         );
     }
+    let at = farthest(&slope);
+    let element = ["xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz"][at];
     fault(
         "virial",
         format!(
@@ -94,6 +121,53 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
             sent[at], slope[at]
         ),
     )
+}
+
+/// The virial of the structure before. It is right where it hardly changes, and lags under strain.
+fn late(series: &Series) -> Option<String> {
+    let energy = series.first().energy;
+    if !lag(&series.curvatures_of_strains(), energy) || largest(&series.first().virial) == 0.0 {
+        return None;
+    }
+    let curvatures = series.with_virials_earlier().curvatures_of_strains();
+    // The last virial of all never came.
+    let (_, known) = curvatures.split_last()?;
+    let (curvature, apart) = sizes(known);
+    (apart < 0.05 * curvature).then(|| {
+        "the virial belongs to the structure before, energy and forces do not: send the virial of this step".into()
+    })
+}
+
+/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed
+/// cutoff is a function of the volume, and so are the pairs that a strain moves across it, which
+/// the energies of a small strain don't show.
+fn corrected(mean: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<String> {
+    let apart: Vec<_> = mean.iter().zip(slope).map(|(a, b)| a - b).collect();
+    let pressure = (apart[0] + apart[4] + apart[8]) / 3.0;
+    let diagonal = (0..9).map(|at| if at % 4 == 0 { pressure } else { 0.0 });
+    let is_one = near(&diagonal.collect::<Vec<_>>(), &apart);
+    (is_one && pressure.abs() <= 0.1 * largest(slope)).then(|| {
+        format!(
+            "the diagonal of the virial has {pressure:.3e} hartree that the energy has not: a correction for what is \
+             beyond a fixed cutoff, or for a fixed basis"
+        )
+    })
+}
+
+/// The sum of forces times positions, which is the part of the virial that is due to atoms.
+fn of_positions(series: &Series, forces: &[f64]) -> Vec<f64> {
+    let mut atoms = vec![0.0; 9];
+    for (f, r) in forces
+        .as_chunks::<3>()
+        .0
+        .iter()
+        .zip(&series.structure.positions)
+    {
+        for at in 0..9 {
+            atoms[at] += f[at / 3] * r[at % 3];
+        }
+    }
+    atoms
 }
 
 /// A virial of which only a part was sent.
@@ -130,7 +204,7 @@ fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> O
 }
 
 /// Energies of another cell than the one that was sent. The virial is right for the cell that the
-/// driver took, which tells what the energy should do under each hypothesis.
+/// driver used, so each hypothesis predicts how the energy changes.
 fn cell(
     series: &Series,
     forces: &forces::Judged,
@@ -140,17 +214,7 @@ fn cell(
     let forces = forces.forces.as_ref()?;
     let (sent, h) = (&series.first().virial, &series.structure.h);
     // The part of the virial that is due to atoms which move, and the part of cell vectors.
-    let mut atoms = vec![0.0; 9];
-    for (f, r) in forces
-        .as_chunks::<3>()
-        .0
-        .iter()
-        .zip(&series.structure.positions)
-    {
-        for at in 0..9 {
-            atoms[at] += f[at / 3] * r[at % 3];
-        }
-    }
+    let atoms = of_positions(series, forces);
     let vectors: Vec<_> = sent.iter().zip(&atoms).map(|(a, b)| a - b).collect();
     let with = |part: &dyn Fn(usize) -> f64| -> Vec<f64> {
         atoms

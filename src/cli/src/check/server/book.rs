@@ -1,4 +1,4 @@
-//! What all drivers of a run have seen.
+//! What all drivers of a run have received.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,9 +28,9 @@ pub struct Book {
     pub heard: Mutex<Option<Instant>>,
     /// The longest time between two structures, in microseconds.
     slowest: AtomicU64,
-    /// What is wrong with what the server sends.
+    /// Faults of what the server sends.
     faults: Mutex<Vec<Fault>>,
-    /// What the drivers saw last.
+    /// What the drivers received last.
     seen: Mutex<Vec<String>>,
     pub over: AtomicBool,
 }
@@ -47,7 +47,7 @@ impl Book {
         seen.push(what.into());
     }
 
-    /// What drivers saw last, to be put after a sentence.
+    /// What drivers received last, to be appended to a sentence.
     pub fn seen(&self) -> String {
         match locked(&self.seen).join(", ") {
             seen if seen.is_empty() => String::new(),

@@ -1,4 +1,4 @@
-//! A driver of the kit's, good until its script says otherwise.
+//! A driver of the kit, good until its script makes it clumsy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ pub struct Clumsy {
     pub(super) book: Arc<Book>,
     /// Whether it is the good driver beside the clumsy one.
     pub(super) good: bool,
-    /// What it was given and has not replied to.
+    /// The structure that it was given and has not replied to.
     pub(super) asked: Option<(Key, Structure)>,
     /// How it goes on after its script.
     pub(super) manner: Manner,
@@ -117,7 +117,7 @@ impl Clumsy {
         Ok(())
     }
 
-    /// Asks for INIT and takes it. A server that does not send one is noted.
+    /// Asks for INIT and takes it. Notes it if the server sends none.
     pub fn asks_for_init(&mut self) -> Result<(), Lost> {
         const STATUS: Result<&[u8], &Lost> = Ok(Header::Status.bytes());
         let mut heard = Ok(Header::Status.bytes().to_vec());
@@ -146,7 +146,7 @@ impl Clumsy {
         Err(Lost::Closed(0))
     }
 
-    /// What it should send now.
+    /// The message that it should send now.
     pub fn reply(&self) -> Vec<u8> {
         let answer = self
             .asked

@@ -1,4 +1,4 @@
-//! What is wrong with the messages of a server.
+//! Faults of a server's messages.
 
 use forcewire::Cell;
 
@@ -37,7 +37,7 @@ pub fn format(bytes: &[u8]) -> Option<Fault> {
     })
 }
 
-/// What is wrong with a structure: cell, inverse cell, count and positions as they are on the wire.
+/// Faults of a structure: cell, inverse cell, count and positions as they are on the wire.
 pub fn structure(key: &[u8]) -> Vec<Fault> {
     let (Some(frame), Some(positions)) = (key.get(..2 * MATRIX), key.get(2 * MATRIX + 4..)) else {
         return Vec::new();

@@ -1,10 +1,10 @@
 //! A server under test, and us as its drivers: a good one, the clumsy one beside it, and what the
 //! server made of both.
 //!
-//! What a server takes for the truth shows in what it asks next. The kit therefore wants a run that
-//! is the same each time and comes to an end; the control is such a run with a good driver alone.
-//! Beside a clumsy driver, every structure of the control must have had a right answer at the end,
-//! and no other may have been asked for.
+//! Which numbers a server believes shows in the structure that it asks for next. The kit therefore
+//! wants a run that is the same each time and comes to an end; the control is such a run with a
+//! good driver alone. Beside a clumsy driver, every structure of the control must have had a right
+//! answer at the end, and no other may have been asked for.
 
 mod book;
 mod clumsy;
@@ -28,14 +28,14 @@ use book::{Asked, locked};
 pub use clumsy::{Clumsy, Manner};
 pub use session::Session;
 
-/// What is the same for all situations.
+/// What all situations share.
 pub struct Plan {
     pub target: Target,
     pub calibration: Calibration,
     /// The first structure as it should be, if that is known.
     pub expected: Option<Structure>,
-    /// What was asked of the good driver in the control runs. None if the server can't be started
-    /// anew.
+    /// What was asked of the good driver in the control runs. `None` if the server can't be started
+    /// again.
     pub control: Option<Asked>,
 }
 
@@ -55,12 +55,12 @@ pub struct Situation {
     pub script: fn(&mut Session) -> Result<Vec<Clumsy>, Lost>,
 }
 
-/// What a server may make of a situation.
+/// How a server may react to a situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// It has to go on: with another driver, or with this one, which does nothing wrong.
     GoesOn,
-    /// It may end, too, and say why: what the driver sent spoils the run.
+    /// It may also end with a reason: what the driver sent spoils the run.
     MayEnd,
     /// It has to go on, and what it sends has to be right.
     Messages,

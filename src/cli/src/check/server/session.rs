@@ -24,12 +24,12 @@ pub struct Session<'a> {
     pub(super) subject: Option<Subject>,
     pub(super) address: Address,
     pub(super) book: Arc<Book>,
-    /// Bytes that it had said when it let us connect.
+    /// Bytes of output that it had written when it accepted us.
     pub(super) said: Option<usize>,
 }
 
 impl Session<'_> {
-    /// A connection of a driver's, once the server listens.
+    /// Connects as a driver, once the server listens.
     pub fn connect(&mut self) -> Result<Clumsy, Lost> {
         self.connect_within(self.limits.start)
     }
@@ -104,7 +104,7 @@ impl Session<'_> {
         Ok(Vec::new())
     }
 
-    /// What is said of a server that no driver can connect to.
+    /// The finding for a server that no driver can connect to.
     pub(super) fn refused(&self) -> String {
         format!(
             "the server refuses connections: nobody listens at {} within {:.0?}{}",
