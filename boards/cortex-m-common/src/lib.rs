@@ -69,12 +69,17 @@ where
 /// Starts the clock and guards the stack; later calls do nothing.
 pub fn start() {
     if let Some(mut core) = cortex_m::Peripherals::take() {
-        clock::start(&mut core.SYST);
-        #[cfg(armv8m)]
-        stack::guard();
-        #[cfg(not(armv8m))]
-        stack::guard(&mut core.MPU);
+        start_with(&mut core);
     }
+}
+
+/// [`start`] for a program that has the core's peripherals: RTIC takes them before `init`.
+pub fn start_with(core: &mut cortex_m::Peripherals) {
+    clock::start(&mut core.SYST);
+    #[cfg(armv8m)]
+    stack::guard();
+    #[cfg(not(armv8m))]
+    stack::guard(&mut core.MPU);
 }
 
 impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {

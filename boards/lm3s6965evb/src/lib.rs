@@ -7,8 +7,8 @@ mod stellaris;
 mod timer;
 
 use forcewire_cortex_m::Machine;
-use stellaris::Stellaris;
-use timer::Timer;
+pub use stellaris::Stellaris;
+pub use timer::Timer;
 
 const ETHERNET: *mut u32 = 0x4004_8000 as *mut u32;
 const TIMER: *mut u32 = 0x4003_0000 as *mut u32;

@@ -162,7 +162,7 @@ impl Device for Lan9118 {
         let registers = self.registers;
         while registers.waiting() > 0 && registers.can_send() {
             if let Some(len) = registers.take(&mut self.received) {
-                let frame = self.received.get(..len)?;
+                let frame = self.received.get_mut(..len)?;
                 return Some((Received(frame), Sender(registers, &mut self.sent)));
             }
         }
@@ -185,7 +185,15 @@ impl Device for Lan9118 {
 }
 
 /// A frame that has come.
-pub struct Received<'a>(&'a [u8]);
+pub struct Received<'a>(&'a mut [u8]);
+
+impl<'a> Received<'a> {
+    /// The frame, for a network stack that wants to write to it.
+    #[must_use]
+    pub fn into_bytes(self) -> &'a mut [u8] {
+        self.0
+    }
+}
 
 impl RxToken for Received<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
