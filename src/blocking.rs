@@ -74,19 +74,14 @@ pub trait Transport {
         self.flush(wait)
     }
 
-<<<<<<< HEAD
     /// Whether it reads ahead and keeps what is written. Only then the methods from here on are
     /// called, which are not told what is waited for: most of the time that does not matter, and to
     /// know it takes as long as the rest.
     #[doc(hidden)]
     const BUFFERS: bool = false;
 
-    /// Serves bytes that have come already, if it does not matter what is waited for; 0 if there are
-    /// none.
-=======
-    /// Copies bytes that have arrived already, for a connection that has no use for [`Wait`]; 0 if
-    /// there are none.
->>>>>>> main
+    /// Serves bytes that have come already, if it does not matter what is waited for; 0 if there
+    /// are none.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
@@ -108,10 +103,10 @@ pub trait Transport {
         Ok(false)
     }
 
-    /// Reads a message ahead for which the peer may take its time: so many bytes `before`, then into
-    /// the `array`, then what follows it. [`serve`](Self::serve) serves all of it in its order; what
-    /// is in the array without copying it, to who reads into the array. 0 if the peer has closed its
-    /// side, `None` if it has to be [read](Self::read) otherwise.
+    /// Reads a message ahead for which the peer may take its time: so many bytes `before`, then
+    /// into the `array`, then what follows it. [`serve`](Self::serve) serves all of it in its
+    /// order; what is in the array without copying it, to who reads into the array. 0 if the peer
+    /// has closed its side, `None` if it has to be [read](Self::read) otherwise.
     #[doc(hidden)]
     fn read_ahead(
         &mut self,

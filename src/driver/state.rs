@@ -143,16 +143,12 @@ impl Driver {
         self.progress.message > 0
     }
 
-<<<<<<< HEAD
     /// Whether the next byte is the first of a message, and not the first that the server sends.
     pub(super) const fn is_between(&self) -> bool {
         matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
     }
 
     /// What an exchange waits for that waits for `next` between two messages. Inlined here and
-=======
-    /// What an exchange waits for if it waits for `next` between two messages. Inlined here and
->>>>>>> main
     /// below: a call would remain in the flash of programs that never ask.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {

@@ -48,13 +48,6 @@ pub(super) fn is_finite(matrix: &[[f64; 3]; 3]) -> bool {
 // while they call soft float.
 #[inline(never)]
 pub(crate) fn are_finite(numbers: &[f64]) -> bool {
-<<<<<<< HEAD
-=======
-    #[cfg(not(feature = "std"))]
-    let carries = carries(numbers);
-    // By the chunk of 4 KiB from the end: the numbers that came last are still in the cache, and
-    // those that are sent first will be.
->>>>>>> main
     #[cfg(feature = "std")]
     if numbers.len() >= FEW && sum(numbers).is_finite() {
         return true;

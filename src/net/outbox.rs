@@ -111,12 +111,8 @@ impl Outbox {
         }
     }
 
-<<<<<<< HEAD
     /// Copies what has not left of the array that is lent: the caller may change it from now on.
     #[cold]
-=======
-    /// Copies the unsent part of the lent array: the caller may change it from now on.
->>>>>>> main
     pub(super) fn take_over(&mut self, array: &[u8]) {
         if self.lent.is_some()
             && let Ok(pieces) = self.pieces(array)

@@ -24,14 +24,10 @@ use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
 /// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message
 /// and sends them in one call when it is complete.
 ///
-<<<<<<< HEAD
 /// An array for a message that is awaited may be written to before the message is known to be that
 /// one. As ever, what is in it counts when the exchange says so.
 ///
 /// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which says what was
-=======
-/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which names what was
->>>>>>> main
 /// waited for and what can still be done. Nothing that came is lost: keep the exchange and run it
 /// again to wait for as long again. The kernel wakes a waiting call four times within the shortest
 /// limit, so an exchange may time out a quarter of that late.

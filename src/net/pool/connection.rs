@@ -53,14 +53,9 @@ pub(super) struct Connection {
     held: Vec<u8>,
     server: Server,
     mode: Mode,
-<<<<<<< HEAD
     /// What it computes: nothing, a task, or the tasks of a batch.
     #[allow(clippy::vec_box)] // the queue's boxes
     work: Vec<Box<Task>>,
-=======
-    /// Its work: nothing, a task, or the tasks of a batch.
-    work: Vec<Task>,
->>>>>>> main
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
@@ -202,7 +197,8 @@ impl Connection {
         self.last.filter(|_| asked)
     }
 
-    /// Gives it something to compute, and returns how many tasks that are. It is sent in its [turn](Self::take_turn).
+    /// Gives it something to compute, and returns how many tasks that are. It is sent in its
+    /// [turn](Self::take_turn).
     pub(super) fn assign(
         &mut self,
         tasks: impl Iterator<Item = Box<Task>>,
@@ -237,14 +233,9 @@ impl Connection {
         (self.stage == Stage::Computing).then(|| self.since.elapsed())
     }
 
-<<<<<<< HEAD
     /// What it was to compute and has not.
     #[allow(clippy::vec_box)] // the queue's boxes
     pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
-=======
-    /// Its jobs without an answer.
-    pub(super) fn take_back(&mut self) -> Vec<Task> {
->>>>>>> main
         core::mem::take(&mut self.work)
     }
 

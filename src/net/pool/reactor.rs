@@ -22,7 +22,8 @@ const STEP: Duration = Duration::from_millis(200);
 /// something done.
 const LEAST_TURNS: usize = 64;
 
-/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read then.
+/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit(Option<(Instant, Duration)>);
 
@@ -31,17 +32,10 @@ impl Limit {
         Self(timeout.map(|timeout| (Instant::now(), timeout)))
     }
 
-<<<<<<< HEAD
     /// What remains of it.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let (start, timeout) = self.0?;
         Some(timeout.saturating_sub(start.elapsed()))
-=======
-    /// The time that remains now; no limit, if `None`.
-    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.start);
-        self.timeout.map(|timeout| timeout.saturating_sub(elapsed))
->>>>>>> main
     }
 
     pub(super) fn is_over(&self) -> bool {
