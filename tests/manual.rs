@@ -216,11 +216,6 @@ fn numbers_are_those_of_the_source() {
         ),
         (
             SPEED,
-            "an array of more than {} atoms",
-            (buffer / 24).to_string(),
-        ),
-        (
-            SPEED,
             "wait for {} ms",
             constant("src/net/stream.rs", "DELAYED").to_string(),
         ),

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forcewire::Mode;
 use forcewire::net::{EvaluateFailure, LeftReason, PoolEvent, PoolOptions};
@@ -206,12 +206,15 @@ fn one_that_comes_back_without_an_answer_waits_longer_each_time() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::from_millis(200)));
     server.pool.submit(job(2, 1)).unwrap();
     let mut waits = Vec::new();
+    // When the one before had its positions, over which it was lost a moment later.
+    let mut last = Instant::now();
     for _ in 0..5 {
         let (tell, told) = channel();
-        let begun = std::time::Instant::now();
-        computing(&server, 2, move |_| tell.send(begun.elapsed()).unwrap());
+        computing(&server, 2, move |_| tell.send(Instant::now()).unwrap());
         server.left();
-        waits.push(told.recv().unwrap());
+        let asked = told.recv().unwrap();
+        waits.push(asked.duration_since(last));
+        last = asked;
     }
     for (wait, least) in waits.iter().zip([0, 50, 100, 200, 200]) {
         assert!(*wait >= Duration::from_millis(least), "{waits:?}");
