@@ -100,6 +100,12 @@ impl Reactor {
         self.clock.now
     }
 
+    /// The pool's clock, looked at now.
+    pub(super) fn look(&mut self) -> Duration {
+        self.clock.look();
+        self.clock.now
+    }
+
     /// Waits until a socket has something, at most for `most` and for what the caller has left. It
     /// does not wait if a turn is due.
     pub(super) fn wait(&mut self, most: Option<Duration>, limit: &Limit) -> io::Result<()> {

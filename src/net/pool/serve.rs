@@ -256,8 +256,11 @@ impl Pool {
     /// The weight of this driver's loss against a job that it had alone; `None` if it had several.
     /// The loss of a driver that never answered proves little about its job.
     fn blame(&mut self, connection: &Connection, jobs: usize) -> Option<u32> {
-        let (origin, now) = (connection.origin, self.reactor.now());
+        let origin = connection.origin;
         if jobs > 0 && !connection.proved {
+            // From now on and not from the last look at the clock, before which it may have had no
+            // job yet.
+            let now = self.reactor.look();
             self.admission.strike(origin, now, self.options.hold_back);
         }
         let blame = match connection.proved {
