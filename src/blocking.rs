@@ -74,39 +74,38 @@ pub trait Transport {
         self.flush(wait)
     }
 
-    /// Whether it reads ahead and keeps what is written. Only then the methods from here on are
-    /// called, which are not told what is waited for: most of the time that does not matter, and to
-    /// know it takes as long as the rest.
+    /// Whether it reads ahead and buffers writes. If not, the methods below are never called. They
+    /// get no [`Wait`]: usually it does not matter, and computing it takes as long as the rest.
     #[doc(hidden)]
     const BUFFERS: bool = false;
 
-    /// Serves bytes that have come already, if it does not matter what is waited for; 0 if there
-    /// are none.
+    /// Copies bytes that were read ahead into `buffer`. Returns 0 if there are none, or if a
+    /// deadline has to be looked at first.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
         0
     }
 
-    /// Keeps these bytes until the flush, whatever is waited for; false if it does not.
+    /// Buffers these bytes until the flush. Returns false if they do not fit.
     #[doc(hidden)]
     fn keep(&mut self, bytes: &[u8]) -> bool {
         let _ = bytes;
         false
     }
 
-    /// Flushes as [`flush_with`](Self::flush_with), if that need not wait; false if it has not sent
-    /// everything.
+    /// Sends what is buffered, as [`flush_with`](Self::flush_with), but without waiting. Returns
+    /// false if something is left to send.
     #[doc(hidden)]
     fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<Self::Error>> {
         let _ = array;
         Ok(false)
     }
 
-    /// Reads a message ahead for which the peer may take its time: so many bytes `before`, then
-    /// into the `array`, then what follows it. [`serve`](Self::serve) serves all of it in its
-    /// order; what is in the array without copying it, to who reads into the array. 0 if the peer
-    /// has closed its side, `None` if it has to be [read](Self::read) otherwise.
+    /// Waits for a message that has no deadline and reads it in one call: `before` bytes into a
+    /// buffer, the next ones into `array`, the rest into the buffer. [`serve`](Self::serve) then
+    /// returns all of it in order, and does not copy what is in `array` already. 0 if the peer has
+    /// closed its side, `None` if it has to be [read](Self::read) otherwise.
     #[doc(hidden)]
     fn read_ahead(
         &mut self,

@@ -12,7 +12,7 @@ enum { DONE = 0, FAULT = 1 }; // the data of CLOSE
 
 enum { END = 0, HEADER = 1, DATA = 4, CHECK = 4 }; // offsets in a frame, and the length of its checksum
 
-// Bytes of the protocol's header, which is all of an answer to STATUS.
+// Bytes of a header. An answer to STATUS is a header and nothing else.
 enum { HEADER_SIZE = 12 };
 
 // Milliseconds.

@@ -7,8 +7,7 @@
 
 void semihosting_write(const char *text);
 
-// The command line, in which the image's name comes first. NULL if there is none, or no room for
-// it.
+// The command line, which begins with the image's name. NULL if there is none or it does not fit.
 const char *semihosting_command_line(char *text, size_t size);
 
 _Noreturn void semihosting_exit(int status);

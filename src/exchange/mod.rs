@@ -101,16 +101,16 @@ pub trait Exchange: Sealed {
         &[]
     }
 
-    /// Whether it waits for a message that the peer may take its time for, and how many bytes of
-    /// that are to come before how many that go straight into the caller's [`array`](Self::array),
-    /// if it is what it is as a rule: for a transport that reads a whole message in one call.
+    /// The layout of the message that will probably come next, if the exchange waits for one that
+    /// has no deadline: bytes before the array, and bytes of the caller's [`array`](Self::array).
+    /// For a transport that reads a whole message in one call.
     #[doc(hidden)]
     fn expects(&self) -> Option<(usize, usize)> {
         None
     }
 
-    /// The memory of the caller's array that is filled as it is. What is in it counts only from
-    /// when the exchange has [been told](Self::advance) that it has come.
+    /// The caller's array, if bytes of the wire are its memory. A transport may write to it early;
+    /// the exchange uses what is there only after [`advance`](Self::advance).
     #[doc(hidden)]
     fn array(&mut self) -> &mut [u8] {
         &mut []

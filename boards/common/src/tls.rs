@@ -167,8 +167,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Supplies random numbers, but no certificate and no check of the server's, so that code is not
-/// linked.
+/// Supplies random numbers only. The code that handles certificates is not linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 
 impl CryptoProvider for NoCertificates<'_> {

@@ -24,7 +24,7 @@ pub(crate) fn start(timer: &mut SYST) {
     timer.enable_interrupt();
 }
 
-/// Ticks of the core's clock since the start.
+/// Cycles of the core since it started.
 pub fn ticks() -> u64 {
     cortex_m::interrupt::free(|_| {
         let (mut wraps, mut counter) = (WRAPS.load(Relaxed), counter());

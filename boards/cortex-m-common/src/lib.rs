@@ -35,7 +35,7 @@ pub struct Machine<E, A> {
     pub alarm: A,
     /// Numbers of the interrupts that end a sleep: of both, and of an engine.
     pub lines: &'static [u16],
-    /// Ticks of the core's clock in a second.
+    /// Cycles of the core per second.
     pub hertz: u32,
 }
 

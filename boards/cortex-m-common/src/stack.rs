@@ -60,7 +60,7 @@ pub(crate) fn guard(mpu: &mut MPU) {
 /// reset.
 pub fn used() -> usize {
     let (mut word, top) = (&raw const _stack_end, &raw const _stack_start);
-    // Safety: the two are ends of the stack's memory, whose words may have any value.
+    // Safety: both pointers are ends of the stack, and any bits are a valid word.
     while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
         word = word.wrapping_add(1);
     }

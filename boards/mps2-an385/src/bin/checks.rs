@@ -29,7 +29,7 @@ fn main() -> ! {
     forcewire_semihosted::end(outcome)
 }
 
-/// The clock is not read for three seconds of the host's, in which it wraps four times.
+/// The clock must be right after nobody has read it for three seconds, while it wrapped four times.
 fn check_clock() -> Outcome {
     let second = || {
         SystemTime::now()
