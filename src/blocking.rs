@@ -87,7 +87,7 @@ pub trait Transport {
         0
     }
 
-    /// Buffers these bytes until the flush. Returns false if they do not fit.
+    /// Buffers these bytes until the flush. Returns false if they are too many to be copied.
     #[doc(hidden)]
     fn keep(&mut self, bytes: &[u8]) -> bool {
         let _ = bytes;
