@@ -266,6 +266,10 @@ impl<F: Origin> Sealed for Reply<'_, F> {}
 impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
 
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        self.begin().map_err(|Refused| self.driver.error)
+    }
+
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
         if self.begin().is_err() {
             return Err(self.driver.error);

@@ -143,6 +143,19 @@ impl Driver {
         self.progress.message > 0
     }
 
+    /// Whether the conversation goes on, with no positions to be reported.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Received
+                | State::Draining(_)
+                | State::Drained
+                | State::Exited
+                | State::Closed
+                | State::Failed
+        )
+    }
+
     /// Whether the next byte is the first of a message, and not the first that the server sends.
     pub(super) const fn is_between(&self) -> bool {
         matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
