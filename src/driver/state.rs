@@ -2,11 +2,11 @@
 //! counts.
 
 use super::{Driver, Initialize};
-use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Refused, Step, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::protocol::detect::{self, Format};
+use crate::protocol::gather::Gather;
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::InitText;
 use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};

@@ -2,11 +2,8 @@
 
 use super::Traffic;
 use crate::protocol::Scalar;
-use crate::protocol::layout::{ATOM, REAL};
-use crate::protocol::scalar::to_wire;
-
-/// Bytes that a machine holds on their way: 32 atoms, and a whole reply of up to 27.
-pub(crate) const SCRATCH: usize = 768;
+use crate::protocol::gather::{SCRATCH, Scratch};
+use crate::protocol::layout::REAL;
 
 /// Where the bytes that move next are, and how many have moved.
 #[repr(C)]
@@ -23,10 +20,6 @@ pub struct Progress {
     pub(crate) traffic: Traffic,
     pub(crate) scratch: Scratch,
 }
-
-/// Aligned, so that it can hold numbers for a [`Sink`](crate::Sink) or [`Source`](crate::Source).
-#[repr(C, align(8))]
-pub(crate) struct Scratch(pub(crate) [u8; SCRATCH]);
 
 impl Progress {
     /// At the beginning of a field of this length.
@@ -113,73 +106,5 @@ impl Progress {
     pub(crate) const fn mark(&self) -> u64 {
         let traffic = self.traffic.received + self.traffic.sent;
         traffic.saturating_sub(self.message as u64)
-    }
-}
-
-/// Pieces of a message, gathered in the scratch so that they leave in one write.
-pub struct Gather<'a> {
-    bytes: &'a mut [u8; SCRATCH],
-    len: usize,
-}
-
-impl<'a> Gather<'a> {
-    /// Continues after the first `len` bytes.
-    pub(crate) const fn after(scratch: &'a mut Scratch, len: usize) -> Self {
-        Self {
-            bytes: &mut scratch.0,
-            len,
-        }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) fn room(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.len..).unwrap_or_default()
-    }
-
-    /// Adds a piece of this length, to be written in place; None if there is no room.
-    #[must_use]
-    pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
-        let at = self.len;
-        let piece = self.bytes.get_mut(at..)?.get_mut(..len)?;
-        self.len += len;
-        Some(piece)
-    }
-
-    /// Adds all of a piece, or nothing of it and returns false.
-    #[must_use]
-    #[inline(never)]
-    pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
-        let Some(room) = self.room().get_mut(..piece.len()) else {
-            return false;
-        };
-        room.copy_from_slice(piece);
-        self.len += piece.len();
-        true
-    }
-
-    /// Adds as many bytes of a text as there is room for, and returns how many.
-    #[must_use]
-    pub(crate) fn push_text(&mut self, text: &[u8]) -> usize {
-        let fit = self.room().len().min(text.len());
-        let _ = self.push(text.get(..fit).unwrap_or_default());
-        fit
-    }
-
-    /// Adds the numbers of as many atoms as there is room for, and returns how many numbers.
-    #[must_use]
-    pub(crate) fn push_atoms<T: Scalar>(&mut self, values: &[T]) -> usize {
-        let room = self.room();
-        let fit = (room.len() / ATOM * 3).min(values.len());
-        to_wire(values.get(..fit).unwrap_or_default(), room);
-        self.len += fit * REAL;
-        fit
-    }
-
-    /// Adds bytes that have been written into the [`room`](Self::room).
-    pub(crate) const fn grow(&mut self, len: usize) {
-        self.len += len;
     }
 }

@@ -1,8 +1,9 @@
 //! Sums over pairs of atoms, which is what Lennard-Jones and Silvera-Goldman have in common.
 
 use super::linked_cells::LinkedCells;
+use super::minimum_image::MinimumImage;
 use super::{Evaluation, PotentialError, Real, same_length};
-use crate::geometry::{Cell, MinimumImage, Virial};
+use crate::geometry::{Cell, Virial};
 
 /// What happens to a pair potential at its cutoff.
 ///
