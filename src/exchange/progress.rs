@@ -1,9 +1,9 @@
 //! How far a message has moved: the cursor, the counters and the scratch that both machines have.
 
 use super::Traffic;
-use crate::protocol::Scalar;
 use crate::protocol::gather::{SCRATCH, Scratch};
-use crate::protocol::layout::REAL;
+#[cfg(feature = "std")]
+use crate::protocol::{Scalar, layout::REAL};
 
 /// Where the bytes that move next are, and how many have moved.
 #[repr(C)]
