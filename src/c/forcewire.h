@@ -292,8 +292,8 @@ forcewire_status_t forcewire_server_attach(forcewire_server_t *server, const for
 
 // Lets the driver compute one structure: asks for its status, sends INIT (replica 0, one blank) if
 // the driver asks for it, sends the cell, upper triangular, and the positions, bohr, and receives
-// the forces, hartree/bohr. Extras may be NULL and 0. Forces and answer are only valid if the call
-// returns FORCEWIRE_OK.
+// the forces, hartree/bohr. Extras may be NULL and 0. The arrays must not share memory. Forces and
+// answer are only valid if the call returns FORCEWIRE_OK.
 //
 // After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
 // forcewire_server_discard() before another one; another one at once is FORCEWIRE_OUT_OF_TURN.
@@ -351,8 +351,8 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 
 // Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
 // FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
-// `capacity` atoms. On a host both may be NULL: the library then allocates its own arrays, as
-// large as they need to be, and understands batches.
+// `capacity` atoms each, in different memory. On a host both may be NULL: the library then
+// allocates its own arrays, as large as they need to be, and understands batches.
 //
 // After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
 // what is in them; no structure is computed twice. With other arrays it is refused
