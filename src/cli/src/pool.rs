@@ -210,7 +210,7 @@ impl Losses {
         (self.count, self.longest) = (0, Duration::ZERO);
     }
 
-    /// Whether no remaining driver has been connected for longer than the lost ones.
+    /// Whether no connected driver has lasted clearly longer than the lost ones.
     fn are_all(&self) -> bool {
         let limit = 2 * self.longest + Duration::from_secs(1);
         let mut present = self.joined.values();

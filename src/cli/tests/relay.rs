@@ -422,8 +422,8 @@ fn one_silent_driver_stops_nothing() {
         let mut good = Driver::connect(&place);
         good.hears(STATUS).says(READY);
         if flags.starts_with("--stragglers") {
-            // A structure goes to a second driver only after the silent one has answered before, so
-            // it needs one structure.
+            // Only a driver that has answered before receives a straggler's structure, so each
+            // driver computes one first.
             silent.replies(0.5, b"");
             server.hears_forces(1);
             server.says(&atom(2.0)).says(GETFORCE);
