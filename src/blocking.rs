@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use embedded_io::{ErrorKind, Read, Write};
 
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
+use crate::deadlines::{DeadlineTimer, Deadlines};
+use crate::error::Error;
+use crate::exchange::{Exchange, Step, Wait};
 
 pub use crate::serve::blocking as serve;
 

@@ -4,8 +4,12 @@ use embedded_io::ErrorKind;
 
 #[cfg(feature = "async")]
 use crate::asynch;
+use crate::blocking;
+use crate::driver::{Driver, Event, Storage};
+use crate::error::Error;
+use crate::exchange::{Exchange, Step};
 use crate::fmt::debug;
-use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
+use crate::potential::Potential;
 
 /// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes.
 /// There is room for `N` atoms. This is a whole firmware except for the network.

@@ -6,9 +6,11 @@ use core::time::Duration;
 
 use smoltcp::socket::tcp::{RecvError, SendError, Socket, State};
 
+use crate::deadlines::DeadlineTimer;
+use crate::error::Error;
+use crate::exchange::{Exchange, Step, Wait};
 use crate::fmt::debug_as_display;
 use crate::protocol::header::HEADER;
-use crate::{DeadlineTimer, Error, Exchange, Step, Wait};
 
 /// Moves as many bytes as possible now. Returns [`Poll::Pending`] until the exchange is done.
 ///

@@ -23,6 +23,13 @@ impl Sealed for AwaitGetForce<'_> {}
 impl Exchange for AwaitGetForce<'_> {
     type Output = Option<Event>;
 
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        if self.driver.phase != Phase::HaveData && self.driver.is_open() {
+            return Err(ProtocolError::NothingToReplyTo);
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
         let driver = &mut *self.driver;
         Ok(Step::Done(match driver.state {

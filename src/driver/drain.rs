@@ -1,8 +1,8 @@
 //! Reads what a server has sent before the connection is closed.
 
 use super::{Driver, Phase, State};
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
 impl Driver {

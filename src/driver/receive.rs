@@ -5,10 +5,10 @@ use core::fmt;
 use super::windows::Destination;
 use super::{Driver, Event, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::detect::{Format, JUDGED};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, CELL, Field, INTEGER, Place, REAL};
 use crate::protocol::scalar::as_memory;
@@ -48,8 +48,24 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
+    /// Takes over from an earlier exchange, if this one has not been stepped yet.
+    fn take_over(&mut self) -> Result<(), Refused> {
+        if self.stage != Stage::Made {
+            return Ok(());
+        }
+        if P::RESUMES {
+            self.resume()?;
+        }
+        let driver = &mut *self.driver;
+        if driver.phase == Phase::HaveData && driver.is_open() && !driver.init_unreported {
+            return driver.refuse(ProtocolError::ReplyDue);
+        }
+        self.stage = Stage::Entered;
+        Ok(())
+    }
+
     /// Continues what an earlier exchange has begun, if the arrays hold the same numbers.
-    fn enter(&mut self) -> Result<(), Refused> {
+    fn resume(&mut self) -> Result<(), Refused> {
         if self.holds_something() {
             let seal = self.driver.seal;
             if seal.is_none() || seal != self.fingerprint() {
@@ -66,7 +82,6 @@ impl<'a, P: Destination> Receive<'a, P> {
         if matches!(self.driver.state, State::Replied) {
             self.driver.expect_message();
         }
-        self.stage = Stage::Entered;
         Ok(())
     }
 
@@ -152,11 +167,9 @@ impl<'a, P: Destination> Receive<'a, P> {
     /// Continues until a byte has to move.
     #[inline(never)] // so that it has the stack to itself
     fn go_on(&mut self) -> Result<(), Refused> {
-        match self.stage {
-            Stage::Made if P::RESUMES => self.enter()?,
-            Stage::Made => self.stage = Stage::Entered,
-            Stage::Entered => {}
-            _ => return Ok(()),
+        self.take_over()?;
+        if self.stage != Stage::Entered {
+            return Ok(());
         }
         self.room()?;
         let driver = &mut *self.driver;
@@ -178,7 +191,6 @@ impl<'a, P: Destination> Receive<'a, P> {
                 }
                 self.stage = Stage::Positions;
             }
-            _ if driver.phase == Phase::HaveData => return driver.refuse(ProtocolError::ReplyDue),
             _ => {}
         }
         Ok(())
@@ -267,6 +279,10 @@ impl<P: Destination> Sealed for Receive<'_, P> {}
 
 impl<P: Destination> Exchange for Receive<'_, P> {
     type Output = Event;
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        self.take_over().map_err(|Refused| self.driver.error)
+    }
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
         if self.go_on().is_err() {

@@ -5,9 +5,9 @@ use core::fmt;
 use super::windows::Origin;
 use super::{Driver, Initialize, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::potential::Evaluation;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{self, Field, MATRIX, Place, length};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
@@ -265,6 +265,10 @@ impl<F: Origin> Sealed for Reply<'_, F> {}
 
 impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        self.begin().map_err(|Refused| self.driver.error)
+    }
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
         if self.begin().is_err() {

@@ -2,11 +2,11 @@
 //! counts.
 
 use super::{Driver, Initialize};
-use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Refused, Step, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::protocol::detect::{self, Format};
+use crate::protocol::gather::Gather;
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::InitText;
 use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};
@@ -140,6 +140,19 @@ impl Driver {
 
     pub(super) const fn midway(&self) -> bool {
         self.progress.message > 0
+    }
+
+    /// Whether the conversation continues and no positions wait to be reported.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Received
+                | State::Draining(_)
+                | State::Drained
+                | State::Exited
+                | State::Closed
+                | State::Failed
+        )
     }
 
     /// Whether the next byte begins a message other than the server's first one.

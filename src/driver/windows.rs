@@ -2,8 +2,9 @@
 
 use crate::exchange::Sealed;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::progress::Progress;
 use crate::protocol::Scalar;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{ATOM, REAL};
 use crate::protocol::scalar::{
     as_memory, from_wire, from_wire_in_place, in_place, to_wire_in_place,

@@ -24,7 +24,8 @@ use super::address::resolve;
 use super::credentials::Credentials;
 use super::socket::Socket;
 use super::{Address, Stream};
-use crate::{Backoff, Deadlines};
+use crate::backoff::Backoff;
+use crate::deadlines::Deadlines;
 
 /// How to connect, and how long to wait for the peer afterwards.
 ///

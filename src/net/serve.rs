@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::{Arrays, Stream};
 use crate::blocking::run;
-use crate::driver::{Driver, Event};
+use crate::driver::{Driver, Event, Initialize};
 use crate::error::Error;
 use crate::geometry::Cell;
 use crate::potential::{Evaluation, Potential, PotentialError};
@@ -127,7 +127,7 @@ pub fn serve<C: Calculator + ?Sized>(
     calculator: &mut C,
 ) -> Result<Event, Error<io::Error>> {
     // Servers send batches only to drivers that ask for INIT.
-    let mut driver = Driver::new().initialize(crate::Initialize::Once);
+    let mut driver = Driver::new().initialize(Initialize::Once);
     serve_with(stream, &mut driver, &mut Arrays::new(), calculator)
 }
 

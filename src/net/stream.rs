@@ -17,7 +17,9 @@ use super::inbox::{AROUND, Inbox};
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::blocking::Transport;
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
+use crate::deadlines::{DeadlineTimer, Deadlines};
+use crate::error::Error;
+use crate::exchange::{Exchange, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///

@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::geometry::Cell;
-    use crate::geometry::MinimumImage;
+    use crate::potential::minimum_image::MinimumImage;
 
     fn atoms(cell: &Cell, natoms: usize) -> Vec<[f64; 3]> {
         let [a, b, c] = cell.vectors();

@@ -31,8 +31,10 @@ mod harmonic;
 mod ideal_gas;
 mod lennard_jones;
 mod linked_cells;
+mod minimum_image;
 mod morse;
 mod pairs;
+mod real;
 mod silvera_goldman;
 
 pub use error::PotentialError;
@@ -42,9 +44,9 @@ pub use lennard_jones::LennardJones;
 pub use linked_cells::storage_for;
 pub use morse::{Morse, MorseHarmonic};
 pub use pairs::Cutoff;
+pub use real::Real;
 pub use silvera_goldman::SilveraGoldman;
 
-pub use crate::geometry::Real;
 use crate::geometry::{Cell, Virial};
 
 /// A potential's results besides the forces.

@@ -1,8 +1,9 @@
 //! Sums over pairs of atoms: the common part of Lennard-Jones and Silvera-Goldman.
 
 use super::linked_cells::LinkedCells;
+use super::minimum_image::MinimumImage;
 use super::{Evaluation, PotentialError, Real, same_length};
-use crate::geometry::{Cell, MinimumImage, Virial};
+use crate::geometry::{Cell, Virial};
 
 /// The treatment of a pair potential at its cutoff.
 ///

@@ -4,7 +4,7 @@
 //! and ends with `batch_size:B` if it will send batches (`ipi/interfaces/sockets.py`,
 //! `initialize`). ASE sends one NUL, others one blank.
 
-use crate::exchange::progress::Gather;
+use super::gather::Gather;
 
 /// The pairs of key and value in the text of INIT, without surrounding blanks.
 ///

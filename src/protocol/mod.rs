@@ -4,6 +4,7 @@
 pub(crate) mod detect;
 mod error;
 mod extras;
+pub(crate) mod gather;
 pub(crate) mod header;
 pub(crate) mod init_text;
 pub(crate) mod layout;

@@ -2,8 +2,8 @@
 
 use super::exchange::Course;
 use super::{Server, State};
-use crate::exchange::progress::Gather;
 use crate::geometry::Cell;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{self, CELL, Field, Place, length};
 use crate::protocol::{Header, Scalar};
 

@@ -2,9 +2,9 @@
 
 use super::Server;
 use super::exchange::Goal;
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Refused, Wait, refuse};
 use crate::fmt::{debug, trace};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, INTEGER, MATRIX, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity};

@@ -1,8 +1,7 @@
 //! The separation of two atoms in a periodic cell.
 
-use super::cell::{Cell, widths};
-use super::matrix::dot;
-use super::real::Real;
+use super::Real;
+use crate::geometry::{Cell, dot, widths};
 
 /// Separations by the minimum image convention, up to a cutoff.
 ///
