@@ -91,7 +91,7 @@ unsafe fn serve_one(
 ) -> forcewire_status_t {
     let mut event = forcewire_event_t::NONE;
     loop {
-        // SAFETY: the caller passes a valid handle. No reference to it exists while the potential runs.
+        // SAFETY: the caller passes a valid handle, to which no reference exists during the call.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -177,7 +177,7 @@ unsafe fn serve_batches(
     arrays: &mut Arrays,
 ) -> forcewire_status_t {
     loop {
-        // SAFETY: the caller passes a valid handle. No reference to it exists while the potential runs.
+        // SAFETY: the caller passes a valid handle, to which no reference exists during the call.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
