@@ -1,4 +1,4 @@
-//! The exchange that takes positions.
+//! The exchange that receives positions.
 
 use core::fmt;
 
@@ -14,7 +14,7 @@ use crate::protocol::layout::{ATOM, CELL, Field, INTEGER, Place, REAL};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Ends with an [`Event`]; made by [`Driver::receive`].
+/// Ends with an [`Event`]. Made by [`Driver::receive`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Receive<'a, P: Destination> {
     driver: &'a mut Driver,
@@ -27,11 +27,11 @@ const POSITIONS: Place = Place::start(Field::Positions);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nothing has been asked of it.
+    /// The exchange has not been stepped yet.
     Made,
-    /// It is the exchange that moves the bytes.
+    /// The exchange is moving bytes.
     Entered,
-    /// It has ended with this event.
+    /// The exchange has ended with this event.
     Init,
     Positions,
     Exit,
@@ -48,7 +48,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Takes over from the exchange before, if nothing has been asked of this one.
+    /// Takes over from an earlier exchange, if this one has not been stepped yet.
     #[inline(never)]
     fn take_over(&mut self) -> Result<(), Refused> {
         if self.stage != Stage::Made {
@@ -65,7 +65,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         Ok(())
     }
 
-    /// Continues what the exchange before it has begun, if the arrays are the same.
+    /// Continues what an earlier exchange has begun, if the arrays hold the same numbers.
     fn resume(&mut self) -> Result<(), Refused> {
         if self.holds_something() {
             let seal = self.driver.seal;
@@ -76,7 +76,7 @@ impl<'a, P: Destination> Receive<'a, P> {
             }
             self.driver.seal = None;
         }
-        // Perhaps with numbers of another type, which are not read into the same memory.
+        // The new array may have another type of numbers, which needs another place in memory.
         if self.driver.progress.at == 0 && self.driver.incoming() == Some(POSITIONS) {
             self.expect_numbers(0, self.driver.total().saturating_mul(3));
         }
@@ -102,10 +102,10 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Bytes of the positions' memory that are filled.
+    /// How many bytes of the positions' memory are filled.
     fn filled(&self) -> usize {
         match self.driver.state {
-            // They were in an array.
+            // All positions were in an array.
             State::Received => (self.driver.natoms())
                 .wrapping_mul(self.driver.structures)
                 .wrapping_mul(3 * P::REAL),
@@ -120,7 +120,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Of what is in the caller's arrays.
+    /// The fingerprint of what is in the caller's arrays.
     fn fingerprint(&self) -> Option<Fingerprint> {
         let cells = match (self.driver.state, self.driver.structures) {
             (_, 1) => 0,
@@ -135,12 +135,12 @@ impl<'a, P: Destination> Receive<'a, P> {
         known.then_some(fingerprint)
     }
 
-    /// Whether the caller's arrays have room for what was announced.
+    /// Checks that the caller's arrays have room for what was announced.
     fn room(&mut self) -> Result<(), Refused> {
         let (announced, structures) = (self.driver.total(), self.driver.structures);
         let field = match (self.driver.incoming(), self.driver.state) {
             (Some(place), _) => place.field,
-            // A sink begins with no atoms as well.
+            // A sink is also told about zero atoms.
             (None, State::Received) if announced == 0 => Field::Positions,
             _ => return Ok(()),
         };
@@ -165,7 +165,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         self.driver.refuse(error)
     }
 
-    /// Goes on as far as no byte has to move.
+    /// Continues until a byte has to move.
     #[inline(never)]
     fn go_on(&mut self) -> Result<(), Refused> {
         if self.stage != Stage::Entered {
@@ -199,7 +199,8 @@ impl<'a, P: Destination> Receive<'a, P> {
     /// The result of the exchange.
     fn event(&self) -> Step<'static, Event> {
         let driver = &*self.driver;
-        // Each in its place: an event that is made first and then returned is on the stack twice.
+        // Each event is built in place: one that is built first and then returned would be on the
+        // stack twice.
         match self.stage {
             Stage::Init => Step::Done(Event::Init {
                 replica: driver.replica().unwrap_or(0),
@@ -214,7 +215,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Positions from this number on have come, or all of them.
+    /// Handles positions from this number on, or all of them, that have arrived.
     #[inline(never)] // so that it is not on the stack below the others
     fn take_positions(&mut self, first: usize) {
         const { assert!(JUDGED * REAL <= SCRATCH) };
@@ -238,7 +239,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Continues with positions from this number on, or ends when there are no more.
+    /// Continues with positions from this number on, or ends if there are none.
     fn expect_positions(&mut self, first: usize) {
         let numbers = self.driver.total().saturating_mul(3);
         if first < numbers {
@@ -260,7 +261,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// All positions are here.
+    /// Ends the message: all positions have arrived.
     fn received(&mut self, format: Format) {
         let driver = &mut *self.driver;
         let finite =
@@ -335,7 +336,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
         self.driver.midway()
     }
 
-    /// Positions of as many atoms as the last time.
+    /// Expects positions of as many atoms as last time.
     fn expects(&self) -> Option<(usize, usize)> {
         let driver = &*self.driver;
         if !driver.is_between() || driver.phase == Phase::HaveData {

@@ -1,16 +1,17 @@
-//! Small pieces of a message, put together so that they leave in one write.
+//! Collects small pieces of a message, so that they are sent in one write.
 
 use super::layout::{ATOM, REAL};
 use super::scalar::{Scalar, to_wire};
 
-/// Bytes that a machine holds on their way: 32 atoms, and a whole reply of up to 27.
+/// The size of a machine's scratch in bytes: 32 atoms, or a whole reply of up to 27.
 pub(crate) const SCRATCH: usize = 768;
 
-/// Aligned, so that it can hold numbers for a [`Sink`](crate::Sink) or [`Source`](crate::Source).
+/// The scratch is aligned, so that it can hold numbers for a [`Sink`](crate::Sink) or
+/// [`Source`](crate::Source).
 #[repr(C, align(8))]
 pub(crate) struct Scratch(pub(crate) [u8; SCRATCH]);
 
-/// Pieces of a message, gathered in the scratch so that they leave in one write.
+/// Pieces of a message, collected in the scratch.
 pub struct Gather<'a> {
     bytes: &'a mut [u8; SCRATCH],
     len: usize,
@@ -33,7 +34,8 @@ impl<'a> Gather<'a> {
         self.bytes.get_mut(self.len..).unwrap_or_default()
     }
 
-    /// Adds a piece of this length, to be written in place; None if there is no room.
+    /// Reserves room for a piece of this length, to be written in place; None if there is not
+    /// enough.
     #[must_use]
     pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
         let at = self.len;
@@ -42,7 +44,7 @@ impl<'a> Gather<'a> {
         Some(piece)
     }
 
-    /// Adds all of a piece, or nothing of it and returns false.
+    /// Adds a whole piece; returns false and adds nothing if there is no room.
     #[must_use]
     #[inline(never)]
     pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
@@ -54,7 +56,7 @@ impl<'a> Gather<'a> {
         true
     }
 
-    /// Adds as many bytes of a text as there is room for, and returns how many.
+    /// Adds as many bytes of a text as there is room for, and returns the number.
     #[must_use]
     pub(crate) fn push_text(&mut self, text: &[u8]) -> usize {
         let fit = self.room().len().min(text.len());
@@ -62,7 +64,7 @@ impl<'a> Gather<'a> {
         fit
     }
 
-    /// Adds the numbers of as many atoms as there is room for, and returns how many numbers.
+    /// Adds whole atoms as long as there is room, and returns how many numbers were added.
     #[must_use]
     pub(crate) fn push_atoms<T: Scalar>(&mut self, values: &[T]) -> usize {
         let room = self.room();
@@ -72,7 +74,7 @@ impl<'a> Gather<'a> {
         fit
     }
 
-    /// Adds bytes that have been written into the [`room`](Self::room).
+    /// Counts bytes that were written into the [`room`](Self::room).
     pub(crate) const fn grow(&mut self, len: usize) {
         self.len += len;
     }

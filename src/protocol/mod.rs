@@ -1,5 +1,5 @@
-//! The words of the protocol: headers, the layout of messages, and the numbers and texts in them.
-//! Nothing here has a state. The specification is `src/manual/protocol.md`.
+//! The vocabulary of the protocol: headers, the layout of messages, and the numbers and texts in
+//! them. Nothing in this module has a state. The specification is `src/manual/protocol.md`.
 
 pub(crate) mod detect;
 mod error;
