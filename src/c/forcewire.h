@@ -293,8 +293,8 @@ forcewire_status_t forcewire_server_attach(forcewire_server_t *server, const for
 
 // Lets the driver compute one structure. The call asks for the driver's status, sends INIT
 // (replica 0, one blank) if the driver needs it, sends the cell (upper triangular) and the
-// positions in bohr, and receives the forces in hartree/bohr. Extras may be NULL and 0. Forces and
-// answer are only valid if the call returns FORCEWIRE_OK.
+// positions in bohr, and receives the forces in hartree/bohr. Extras may be NULL and 0. The arrays
+// must not share memory. Forces and answer are only valid if the call returns FORCEWIRE_OK.
 //
 // After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
 // forcewire_server_discard() before evaluating another one. Otherwise the call returns
@@ -354,8 +354,8 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 
 // Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
 // FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
-// `capacity` atoms. On a host both may be NULL: the library then allocates arrays of the right
-// size itself, and accepts batches.
+// `capacity` atoms each, in different memory. On a host both may be NULL: the library then
+// allocates arrays of the right size itself, and accepts batches.
 //
 // After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it goes
 // on where it stopped and computes no structure twice. With other arrays it is refused

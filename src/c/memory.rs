@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 use core::ffi::c_char;
 use core::fmt::{self, Write};
+use core::ops::Range;
 use core::slice;
 
 /// The caller's array. None if it is NULL, or longer than any array can be.
@@ -39,6 +40,29 @@ fn is_array<T>(array: *const T, len: usize) -> bool {
         .checked_mul(size_of::<T>())
         .is_some_and(|bytes| isize::try_from(bytes).is_ok());
     !array.is_null() && array.is_aligned() && fits
+}
+
+/// The addresses of an array. None of what is no array.
+pub fn span<T>(array: *const T, len: usize) -> Range<usize> {
+    let (begin, bytes) = (array.addr(), len.wrapping_mul(size_of::<T>()));
+    if bytes > 0 && is_array(array, len) {
+        begin..begin.saturating_add(bytes)
+    } else {
+        0..0
+    }
+}
+
+/// Whether arrays share memory. One that is read while another is written must not: its numbers
+/// would change before they are used.
+pub fn overlap<const N: usize>(spans: [Range<usize>; N]) -> bool {
+    let mut rest = spans.iter();
+    while let Some(one) = rest.next() {
+        let mut others = rest.clone();
+        if others.any(|other| one.start < other.end && other.start < one.end) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Writes as much of a text as there is room for, with a NUL at its end, and returns it for use in

@@ -10,7 +10,7 @@ use forcewire::{Driver, Error, ProtocolError};
 use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
 use crate::handle::{self, Handle, forcewire_driver_t};
-use crate::memory::array;
+use crate::memory::{array, overlap, span};
 #[cfg(feature = "std")]
 use crate::potential::forcewire_cell_t;
 use crate::potential::{compute, forcewire_potential_t};
@@ -22,8 +22,8 @@ use crate::unfinished::{Task, digest};
 
 /// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
 /// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
-/// `capacity` atoms. On a host both may be NULL: the library then allocates arrays of the right
-/// size itself, and accepts batches.
+/// `capacity` atoms each, in different memory. On a host both may be NULL: the library then
+/// allocates arrays of the right size itself, and accepts batches.
 ///
 /// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it goes
 /// on where it stopped and computes no structure twice. With other arrays it is refused
@@ -67,6 +67,9 @@ pub unsafe extern "C" fn forcewire_driver_serve(
         // SAFETY: the caller passes valid memory. No slice of it is used while the potential runs.
         if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
             return handle.refuse("positions or forces is NULL, or longer than memory");
+        }
+        if overlap([span(positions, capacity), span(forces, capacity)]) {
+            return handle.refuse("positions and forces share memory");
         }
         // SAFETY: the caller passes a valid handle, function and memory.
         unsafe { serve_one(driver, potential, context, positions, forces, capacity) }

@@ -8,7 +8,7 @@ use crate::handle::{
     self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_server_t,
 };
 use crate::link::forcewire_transport_t;
-use crate::memory::{array, array_mut};
+use crate::memory::{array, array_mut, overlap, span};
 use crate::potential::forcewire_cell_t;
 use crate::status::forcewire_status_t::{self, *};
 
@@ -97,8 +97,8 @@ pub unsafe extern "C" fn forcewire_server_attach(
 
 /// Lets the driver compute one structure. The call asks for the driver's status, sends INIT
 /// (replica 0, one blank) if the driver needs it, sends the cell (upper triangular) and the
-/// positions in bohr, and receives the forces in hartree/bohr. Extras may be NULL and 0. Forces and
-/// answer are only valid if the call returns FORCEWIRE_OK.
+/// positions in bohr, and receives the forces in hartree/bohr. Extras may be NULL and 0. The arrays
+/// must not share memory. Forces and answer are only valid if the call returns FORCEWIRE_OK.
 ///
 /// After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
 /// forcewire_server_discard() before evaluating another one. Otherwise the call returns
@@ -115,6 +115,18 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
     extras_size: usize,
 ) -> forcewire_status_t {
     let call = || {
+        let spans = [
+            span(positions, natoms),
+            span(forces, natoms),
+            span(extras.cast::<u8>(), extras_size),
+        ];
+        if overlap(spans) {
+            // SAFETY: the caller passes a valid handle.
+            return match unsafe { Handle::<Server>::of(server) } {
+                Some(handle) => handle.refuse("positions, forces and extras share memory"),
+                None => FORCEWIRE_INVALID_ARGUMENT,
+            };
+        }
         // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, cell, positions, forces, extras) = unsafe {
             (
@@ -254,6 +266,13 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
     extras_size: usize,
 ) -> forcewire_status_t {
     let call = || {
+        if overlap([span(forces, natoms), span(extras.cast::<u8>(), extras_size)]) {
+            // SAFETY: the caller passes a valid handle.
+            return match unsafe { Handle::<Server>::of(server) } {
+                Some(handle) => handle.refuse("forces and extras share memory"),
+                None => FORCEWIRE_INVALID_ARGUMENT,
+            };
+        }
         // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, forces, extras) = unsafe {
             (

@@ -49,6 +49,7 @@ impl<'a, P: Destination> Receive<'a, P> {
     }
 
     /// Takes over from an earlier exchange, if this one has not been stepped yet.
+    #[inline(never)]
     fn take_over(&mut self) -> Result<(), Refused> {
         if self.stage != Stage::Made {
             return Ok(());
@@ -165,9 +166,8 @@ impl<'a, P: Destination> Receive<'a, P> {
     }
 
     /// Continues until a byte has to move.
-    #[inline(never)] // so that it has the stack to itself
+    #[inline(never)]
     fn go_on(&mut self) -> Result<(), Refused> {
-        self.take_over()?;
         if self.stage != Stage::Entered {
             return Ok(());
         }
@@ -281,11 +281,15 @@ impl<P: Destination> Exchange for Receive<'_, P> {
     type Output = Event;
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        self.take_over().map_err(|Refused| self.driver.error)
+        if P::RESUMES && self.take_over().is_err() {
+            return Err(self.driver.error);
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
-        if self.go_on().is_err() {
+        // One after the other, so that only one of them is on the stack.
+        if self.take_over().is_err() || self.go_on().is_err() {
             return Err(self.driver.error);
         }
         if self.stage != Stage::Entered {

@@ -267,7 +267,10 @@ impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        self.begin().map_err(|Refused| self.driver.error)
+        if F::RESUMES && self.begin().is_err() {
+            return Err(self.driver.error);
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
