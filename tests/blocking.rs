@@ -30,7 +30,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     (heard.concat(), said.concat())
 }
 
-/// Runs the conversation to its end; a failed exchange is made anew.
+/// Runs the conversation to its end; a failed exchange is recreated.
 fn drive(fake: &mut Fake) -> (usize, usize) {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = [[0.0; 3]];

@@ -1,4 +1,4 @@
-//! Asynchronous exchanges that are dropped at every await and made anew.
+//! Asynchronous exchanges that are dropped at every await and recreated.
 
 mod common;
 

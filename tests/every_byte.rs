@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Runs an exchange; after a time-out it is made anew.
+    /// Runs an exchange; after a time-out it is recreated.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Failure> {
         let result = match self.shim {
             Shim::Smoltcp => return self.polls(transfer),

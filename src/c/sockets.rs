@@ -515,8 +515,8 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
 /// Reads some bytes; 0 if the peer has closed its side.
 ///
 /// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
-/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set anew each time. That
-/// call pays only if this one would wait.
+/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set again each time.
+/// That call pays only if this one would wait.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],

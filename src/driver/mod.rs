@@ -64,7 +64,7 @@ use state::{Phase, State};
 /// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
 /// return an [`Exchange`](crate::Exchange) that may stop half-way, because of a time-out, a dropped
 /// future, or a poll that returns `Pending`. Keep it and run it again. An exchange that was dropped
-/// can be made anew: between two messages without a condition, in the middle of POSDATA or
+/// can be recreated: between two messages without a condition, in the middle of POSDATA or
 /// FORCEREADY only with arrays that still hold what has moved. Otherwise it fails with
 /// [`ProtocolError::Unfinished`], and nothing has changed.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -182,7 +182,7 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again. It may also be dropped and made anew with the same
+    /// The exchange may be kept and run again. It may also be dropped and recreated with the same
     /// array, even if that was moved, as long as its contents are unchanged.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
@@ -251,7 +251,7 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew. Until its first byte is
+    /// The exchange may be kept and run again, or dropped and recreated. Until its first byte is
     /// sent, the new one may have other numbers, which are checked again; after that it needs the
     /// same numbers.
     pub const fn reply<'a, T: Scalar>(
@@ -309,7 +309,7 @@ impl Driver {
     /// same afterwards.
     ///
     /// Poll it from time to time with a transport that never waits (`smoltcp::poll`, a host's
-    /// `net::Stream::poll`), or run it in an interrupt, a task or a second core beside the
+    /// `net::Stream::poll`), or run it in an interrupt, a task or a second core during the
     /// computation.
     ///
     /// # Errors

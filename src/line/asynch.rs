@@ -41,7 +41,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped; call again to go on waiting.
+    /// The future may be dropped; call again to continue waiting.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();
         self.wait_async(patience, Framing::may_accept).await?;

@@ -132,7 +132,7 @@ pub fn serve<C: Calculator + ?Sized>(
 }
 
 /// [`serve`] for a [`Driver`] with options. It can also continue after a time-out: a call with the
-/// same driver and arrays goes on where the last one stopped and computes no structure twice.
+/// same driver and arrays continues where the last one stopped and computes no structure twice.
 ///
 /// # Errors
 ///

@@ -39,7 +39,7 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// Whether the caller that makes this exchange anew owns its arrays and has not changed them.
+    /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
     /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
@@ -103,8 +103,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is computed. The request has
+    /// For a caller that owns the arrays, changes them only between two exchanges, and recreates
+    /// the same exchange for each piece that moves: no fingerprint is computed. The request has
     /// been [checked](Request::check).
     ///
     /// Up to `extras` bytes of extras are kept. If the buffer is too short for the announced

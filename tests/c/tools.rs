@@ -80,7 +80,7 @@ fn build(target: &Path, flags: Option<&str>) -> PathBuf {
 static PROGRAMS: Mutex<Vec<(Vec<String>, PathBuf)>> = Mutex::new(Vec::new());
 
 /// Compiles a program once, and returns a command that starts it. For Fortran sources the Fortran
-/// compiler is used, also for C sources beside them.
+/// compiler is used, also for C sources compiled with them.
 pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     let library = library();
     let fortran = sources.iter().any(|source| source.ends_with(".f90"));

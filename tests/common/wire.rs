@@ -13,7 +13,7 @@ pub enum Split {
     Bytes,
     /// Pieces of any size, from this seed.
     Random(u64),
-    /// Pieces of any size; the exchange is dropped and made anew after each.
+    /// Pieces of any size; the exchange is dropped and recreated after each.
     Anew(u64),
 }
 
@@ -127,7 +127,7 @@ pub struct Wire {
 pub enum Pause<O> {
     /// The exchange waits for its peer.
     Waiting,
-    /// The exchange has moved bytes and has to be made anew.
+    /// The exchange has moved bytes and has to be recreated.
     Anew,
     Over(Result<O, ProtocolError>),
 }
@@ -188,8 +188,8 @@ impl Wire {
         );
     }
 
-    /// Moves bytes until the exchange waits or is over, or after each piece if it has to be made
-    /// anew.
+    /// Moves bytes until the exchange waits or is over, or after each piece if it has to be
+    /// recreated.
     pub fn carry<X: Exchange>(&mut self, mut transfer: X) -> Pause<X::Output> {
         loop {
             let (looked, again) = (look(&mut transfer), look(&mut transfer));

@@ -237,7 +237,7 @@ impl Shim for Blocking {
     }
 }
 
-/// The same stream for futures, which are dropped after each wait and made anew.
+/// The same stream for futures, which are dropped after each wait and recreated.
 struct Slow(Stream);
 
 impl embedded_io_async::ErrorType for Slow {

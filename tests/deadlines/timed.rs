@@ -226,7 +226,7 @@ fn a_flood_ends() {
     }
 }
 
-/// Other tasks of the executor have their turn beside a stream that is always ready.
+/// Other tasks of the executor have their turn next to a stream that is always ready.
 #[test]
 fn a_flood_does_not_hold_up_the_executor() {
     let clock = Rc::new(Cell::new(Duration::ZERO));

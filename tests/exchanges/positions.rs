@@ -160,7 +160,7 @@ impl<T: Number> Stopped<T> {
         self.completes_in(&mut arrays);
     }
 
-    /// An exchange made anew with these arrays completes if they hold what has arrived; otherwise
+    /// An exchange recreated with these arrays completes if they hold what has arrived; otherwise
     /// it changes nothing.
     #[track_caller]
     fn meets(&mut self, mut arrays: Arrays<T>) {

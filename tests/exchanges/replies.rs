@@ -148,7 +148,7 @@ impl<T: Number> Stopped<T> {
         assert_eq!((event, sent.as_slice()), (Ok(Event::Exit), READY));
     }
 
-    /// The exchange that began the reply, made anew, completes it.
+    /// The exchange that began the reply, recreated, completes it.
     #[track_caller]
     fn completes(&mut self) {
         let values = self.values.clone();
@@ -164,7 +164,7 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// A reply made anew with these values completes if nothing was sent; otherwise it changes
+    /// A reply recreated with these values completes if nothing was sent; otherwise it changes
     /// nothing.
     #[track_caller]
     fn meets<U: Number>(&mut self, values: &Values<U>) {

@@ -47,7 +47,7 @@ fn a_board_may_compute_for_a_day_with_a_small_buffer() {
         world.waiting_for_board()
     );
     world.reads = true;
-    // More than a second between two looks at the clock counts as one.
+    // More than a second between two readings of the clock counts as one.
     world.board.elapsed(world.now);
     assert_eq!(states(&world), [State::Open; 2]);
     world.speaks = true;

@@ -1,4 +1,4 @@
-//! README's first program, built as a user would, and i-PI with the input beside it.
+//! README's first program, built as a user would, and i-PI with the input below it.
 
 use std::fs;
 use std::process::Command;

@@ -39,7 +39,7 @@ fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-/// Runs an exchange to its end, made anew as often as needed. Returns how often it failed.
+/// Runs an exchange to its end, recreated as often as needed. Returns how often it failed.
 fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) {
     for failures in 0..10_000 {
         match run() {

@@ -1,4 +1,4 @@
-//! The server's exchanges as futures, dropped at every await and made anew.
+//! The server's exchanges as futures, dropped at every await and recreated.
 
 use forcewire::{Answer, Cell, Mode, Request, Server, Status, asynch};
 

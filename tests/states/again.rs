@@ -1,4 +1,4 @@
-//! A caller that drops an exchange and makes it anew in another way.
+//! A caller that drops an exchange and recreates it in another way.
 
 use forcewire::{Cell, Header, ProtocolError};
 

@@ -178,7 +178,7 @@ fn every_state_leads_to_a_complete_evaluation() {
     assert!(enough, "{found:?}");
 }
 
-/// The same between any two bytes. In one plan of each mode, callers make exchanges anew in every
+/// The same between any two bytes. In one plan of each mode, callers recreate exchanges in every
 /// way.
 #[test]
 #[ignore = "ten minutes, in release: tests/run states"]

@@ -6,8 +6,8 @@
 //! bytes that were still on their way. Then both connect again, for the same evaluation or another
 //! one.
 //!
-//! No exchange is ever kept: each moves one piece, is dropped, and is made anew. In every state its
-//! caller also makes it anew in other ways ([`Again`]):
+//! No exchange is ever kept: each moves one piece, is dropped, and is recreated. In every state its
+//! caller also recreates it in other ways ([`Again`]):
 //!
 //! - with another array, at the same address or another one, with a shorter one, one of another
 //!   type, a sink or a source; with the same array after a number has changed; with the same
@@ -50,7 +50,7 @@ pub struct Plan {
     pub natoms: usize,
     /// Whether the server may send EXIT at any time, instead of only closing the connection.
     pub exits: bool,
-    /// Whether callers make exchanges anew in other ways.
+    /// Whether callers recreate exchanges in other ways.
     pub again: bool,
     /// How many bytes can be in transit to the driver, and to the server.
     pub room: (usize, usize),
@@ -74,7 +74,7 @@ pub struct Found {
     pub met_again: usize,
     /// The most moves until an evaluation is complete once nothing fails any more.
     pub longest: usize,
-    /// Exchanges that were made anew, by kind: accepted, and refused.
+    /// Exchanges that were recreated, by kind: accepted, and refused.
     pub again: BTreeMap<&'static str, (usize, usize)>,
 }
 
@@ -90,12 +90,12 @@ impl Found {
         }
     }
 
-    /// The total number of exchanges that were made anew.
+    /// The total number of exchanges that were recreated.
     pub fn made_again(&self) -> usize {
         self.again.values().map(|it| it.0 + it.1).sum()
     }
 
-    /// A table of the kinds of exchanges that were made anew.
+    /// A table of the kinds of exchanges that were recreated.
     pub fn kinds(&self) -> String {
         let mut table = format!("{:>10} {:>10}  made again with\n", "accepted", "refused");
         for (kind, (accepted, refused)) in &self.again {

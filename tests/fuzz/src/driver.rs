@@ -55,7 +55,7 @@ pub fn driver_bytes(bytes: &[u8]) {
     assert_eq!((told, said), model.converse(choices.0));
 }
 
-/// A driver's conversation, in which each exchange is dropped and made anew after this many bytes.
+/// A driver's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &DriverModel,
     mut wire: Wire<'_>,

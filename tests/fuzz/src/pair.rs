@@ -155,7 +155,7 @@ impl<T: Scalar> Pair<T> {
         self.ask();
     }
 
-    /// A caller makes its exchange anew in another way. A refused call changes nothing, and the
+    /// A caller recreates its exchange in another way. A refused call changes nothing, and the
     /// earlier exchange continues.
     fn changes_its_mind(&mut self, how: usize) {
         match how - 25 {

@@ -51,7 +51,7 @@ pub fn server_bytes(bytes: &[u8]) {
     assert_eq!(came, model.converse(choices.0, EVALUATIONS));
 }
 
-/// A server's conversation, in which each exchange is dropped and made anew after this many bytes.
+/// A server's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &ServerModel,
     mut wire: Wire<'_>,
