@@ -312,7 +312,7 @@ const LAYERS: [&[&str]; 8] = [
     &["net"],
 ];
 
-/// The same for the C library.
+/// The modules of the C library from bottom to top.
 const LAYERS_OF_C: [&[&str]; 6] = [
     &["guard", "memory"],
     &["status", "potential"],

@@ -506,7 +506,7 @@ fn nan_beside_a_source_is_refused_before_a_byte_leaves() {
     assert_eq!(sent, (Ok(()), forceready(&right)));
 }
 
-/// It is unknown what a sink has done with the atoms that it received.
+/// The driver can't know what a sink has done with its atoms.
 #[test]
 fn a_sink_that_took_atoms_is_not_gone_on_with_by_another_exchange() {
     fn check<T: Scalar>() {

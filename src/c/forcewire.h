@@ -27,7 +27,7 @@
 // GETFORCE are sent together, as i-PI does today.
 #define FORCEWIRE_CLASSIC 1
 
-// The same, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
+// Like FORCEWIRE_CLASSIC, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
 #define FORCEWIRE_STRICT 2
 
 // Wrap atoms into the cell by whole lattice vectors before they are sent. LAMMPS needs this.
@@ -48,7 +48,7 @@
 // The driver owes an answer: it is computing, or has not answered STATUS yet.
 #define FORCEWIRE_BUSY 16
 
-// For forcewire_on_error(): print one line that says what happened and end the program; with the
+// For forcewire_on_error(): print one line that says what happened and end the program, with the
 // forcewire_status_t as its exit status. This is the default.
 #define FORCEWIRE_EXIT 0
 

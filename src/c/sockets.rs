@@ -29,7 +29,7 @@ use crate::memory::{array, array_mut, print};
 use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
-/// For forcewire_on_error(): print one line that says what happened and end the program; with the
+/// For forcewire_on_error(): print one line that says what happened and end the program, with the
 /// forcewire_status_t as its exit status. This is the default.
 pub const FORCEWIRE_EXIT: c_int = 0;
 /// For forcewire_on_error(): let the call return, with forcewire_error() no longer FORCEWIRE_OK. If

@@ -199,8 +199,8 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before
-    /// anything was written to either array.
+    /// Returns the errors of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`]
+    /// before anything was written to either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -215,7 +215,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_batch`](Self::receive_batch). After
+    /// Returns the errors of [`receive_batch`](Self::receive_batch). After
     /// [`NotFinite`](ProtocolError::NotFinite) the sink has received the chunks before the wrong
     /// number and must not use them.
     ///
@@ -281,9 +281,9 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`reply_batch`](Self::reply_batch). Forces are checked as they are sent: if one is
-    /// not finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server receives only
-    /// part of a reply.
+    /// Returns the errors of [`reply_batch`](Self::reply_batch). Forces are checked as they are
+    /// sent: if one is not finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server
+    /// receives only part of a reply.
     ///
     /// # Cancel safety
     ///

@@ -21,7 +21,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`open`](Self::open).
+    /// Returns the errors of [`open`](Self::open).
     ///
     /// # Cancel safety
     ///
@@ -37,7 +37,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`accept`](Self::accept).
+    /// Returns the errors of [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
@@ -53,7 +53,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`close`](Self::close).
+    /// Returns the errors of [`close`](Self::close).
     ///
     /// # Cancel safety
     ///

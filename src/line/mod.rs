@@ -276,7 +276,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`open`](Self::open), if the board has not opened a connection within
+    /// Returns the errors of [`open`](Self::open), if the board has not opened a connection within
     /// `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();

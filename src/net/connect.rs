@@ -115,7 +115,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// The same as those of [`connect_with`].
+/// Returns the errors of [`connect_with`].
 pub fn connect(address: &Address) -> io::Result<Stream> {
     connect_with(address, ConnectOptions::new(), |_, _| {})
 }

@@ -331,8 +331,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of the exchanges of which it consists. Also [`ProtocolError::AnswerDue`], without a
-    /// change of the server, if another exchange has sent positions.
+    /// Returns the errors of the exchanges that it consists of. Also [`ProtocolError::AnswerDue`],
+    /// without a change of the server, if another exchange has sent positions.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,

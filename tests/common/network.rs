@@ -168,7 +168,7 @@ impl Hosts {
         self.turn_until(None);
     }
 
-    /// The same, but at most up to this time if there is one.
+    /// Like [`turn`](Self::turn), but at most up to this time if there is one.
     pub fn turn_until(&mut self, latest: Option<Instant>) {
         let Self { server, driver, .. } = self;
         let in_flight = |host: &Host| !host.end.hears.0.borrow().is_empty();

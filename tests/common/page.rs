@@ -84,7 +84,7 @@ impl Table {
         self.lines += "\n";
     }
 
-    /// Adds what the measurements ran on.
+    /// Adds the machine on which the measurements ran.
     pub fn end(mut self) {
         self.line("");
         self.line(machine());

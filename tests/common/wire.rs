@@ -59,7 +59,7 @@ pub fn pour_some<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -
     }
 }
 
-/// The same without the last poll, for an exchange that may refuse to continue.
+/// Like [`pour_some`] without the last poll, for an exchange that may refuse to continue.
 pub fn pour_at_most<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let mut said = Vec::new();
     let mut left = most;

@@ -33,7 +33,7 @@ fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> La
     late_after(shim, Duration::from_secs(at), 0, result)
 }
 
-/// The same, this many seconds after a given time.
+/// Like [`late`], this many seconds after a given time.
 #[track_caller]
 fn late_after<S: Shim, T: Debug>(
     shim: &S,

@@ -104,7 +104,7 @@ fn a_time_out_is_waited_through_until_the_deadline() {
     }
 }
 
-/// A stream for futures that never sends what it has buffered.
+/// A stream for futures that never sends its buffered bytes.
 struct Kept(Fake);
 
 impl embedded_io_async::ErrorType for Kept {

@@ -49,7 +49,7 @@ pub fn numbers<T: Number>(first: usize, natoms: usize) -> Vec<[T; 3]> {
     (0..natoms).map(atom).collect()
 }
 
-/// The same as numbers of another type.
+/// Converts numbers to the other type.
 pub fn converted<T: Number, U: Number>(values: &[[T; 3]]) -> Vec<[U; 3]> {
     let convert = |atom: &[T; 3]| atom.map(|x| U::from_f64(x.to_f64()));
     values.iter().map(convert).collect()

@@ -14,8 +14,8 @@ from elftools.common.utils import struct_parse
 from elftools.construct import ULInt32
 from elftools.elf.elffile import ELFFile
 
-# Relocations of branches, which take no address, and of what does not belong to the program (or is
-# paired with another).
+# Relocations of branches, which take no address, and of sections that do not belong to the program
+# (or is paired with another).
 BRANCH = re.compile(r"R_ARM_THM_(CALL|JUMP\d+)|R_RISCV_(CALL|CALL_PLT|JAL|BRANCH|RVC_\w+)")
 OTHER = re.compile(r"R_RISCV_(RELAX|ALIGN|PCREL_LO12_[IS])|R_ARM_NONE")
 

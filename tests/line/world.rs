@@ -178,7 +178,7 @@ impl World {
         self.board_program = Program::new(Role::Board);
     }
 
-    /// Moves what can move without waiting. Returns whether any bytes moved.
+    /// Moves as much as possible without waiting. Returns whether any bytes moved.
     pub fn turn(&mut self) -> bool {
         if self.host.state() == State::Opening {
             self.host.accept(self.now);

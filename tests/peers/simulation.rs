@@ -23,7 +23,7 @@ pub enum System {
     Cluster,
     /// 32 argon atoms in a triclinic box, with the tail correction. `lj.py` in i-PI's driver.
     Crystal,
-    /// The same at constant pressure: the virial changes the box, and the cutoff scales with it.
+    /// The crystal at constant pressure: the virial changes the box, and the cutoff scales with it.
     Barostat,
     /// This many argon atoms on springs. `-m harmonic` of i-PI's driver.
     Trap(usize),

@@ -59,7 +59,7 @@ pub struct Driver {
     /// How far forces may differ from differences of energies, relative to the largest: because of
     /// higher orders, and of energies that are not fully converged.
     pub forces: f64,
-    /// The same for the virial, if the driver returns one.
+    /// How far the virial may differ, if the driver returns one.
     pub virial: Option<f64>,
     /// Its exit status after EXIT.
     pub status: i32,

@@ -33,7 +33,7 @@ fn while_others<T>(
     })
 }
 
-/// Answers everything with NEEDINIT, and reads what arrives.
+/// Answers everything with NEEDINIT, and reads all bytes.
 fn asks_for_init(path: &Path) -> std::io::Result<()> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;

@@ -17,7 +17,7 @@ const MODES: [Mode; 4] = [
     Mode::Batched(3),
 ];
 
-/// Moves what can move, a few bytes at a time. Returns the result if the exchange has ended.
+/// Moves as much as possible, a few bytes at a time. Returns the result if the exchange has ended.
 fn carry<X: Exchange>(
     mut transfer: X,
     inbox: &mut VecDeque<u8>,

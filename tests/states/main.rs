@@ -178,8 +178,8 @@ fn every_state_leads_to_a_complete_evaluation() {
     assert!(enough, "{found:?}");
 }
 
-/// The same between any two bytes. In one plan of each mode, callers recreate exchanges in every
-/// way.
+/// Walks between any two bytes, not only between messages. In one plan of each mode, callers
+/// recreate exchanges in every way.
 #[test]
 #[ignore = "ten minutes, in release: tests/run states"]
 fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {

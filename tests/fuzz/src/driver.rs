@@ -457,7 +457,7 @@ impl Source for Gives<'_> {
     }
 }
 
-/// The same as [`is_the_callers`], which also stores the result of the exchange.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Option<Event>) -> bool {
     if let Err(Ok(it)) = &moved {
         *event = Some(*it);

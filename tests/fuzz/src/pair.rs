@@ -264,7 +264,8 @@ impl<T: Scalar> Pair<T> {
         evaluate.step().map(|_| ())
     }
 
-    /// The same; returns whether it was refused because its arrays differ from the original ones.
+    /// Makes the evaluation again and drops it. Returns whether it was refused because its arrays
+    /// differ from the original ones.
     fn is_refused(&mut self) -> bool {
         match self.looks() {
             Ok(()) => false,

@@ -396,7 +396,7 @@ impl Arrays {
     }
 }
 
-/// The same as [`is_the_callers`], which also stores the result of the exchange.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Option<Answer>) -> bool {
     if let Err(Ok(it)) = &moved {
         *came = Some(*it);

@@ -382,7 +382,7 @@ fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     Some((printed(child), sent))
 }
 
-/// The same without what a driver prints before it ends.
+/// Like [`outcome`], without the output of a driver before it ends.
 fn ending(arguments: &str, bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let (mut printed, sent) = outcome(arguments, bytes)?;
     Some((printed.pop().unwrap(), sent))
