@@ -42,7 +42,7 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// Whether the caller that makes this exchange anew owns its arrays and has not changed them.
+    /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
     /// Whether the request has been checked, as far as that does not depend on the driver.
     checked: bool,
@@ -109,8 +109,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is computed. The request has
+    /// For a caller that owns the arrays, changes them only between two exchanges, and recreates
+    /// the same exchange for each piece that moves: no fingerprint is computed. The request has
     /// been [checked](Request::check).
     ///
     /// Up to `extras` bytes of extras are kept. If the buffer is too short for the announced

@@ -77,7 +77,7 @@ use state::{Phase, State};
 /// # Interrupted exchanges
 ///
 /// An exchange may stop half-way, because of a time-out, a dropped future, or a poll that returns
-/// `Pending`. Keep it and run it again. An exchange that was dropped can be made anew:
+/// `Pending`. Keep it and run it again. An exchange that was dropped can be recreated:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
 /// - In the middle of a message, only the same exchange with the same numbers may follow: those of
@@ -335,8 +335,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of the exchanges of which it consists. Also [`ProtocolError::AnswerDue`], without a
-    /// change of the server, if another exchange has sent positions.
+    /// Returns the errors of the exchanges that it consists of. Also [`ProtocolError::AnswerDue`],
+    /// without a change of the server, if another exchange has sent positions.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,

@@ -145,7 +145,7 @@ impl<'a, T> Request<'a, T> {
         numbers.get(from..).unwrap_or_default()
     }
 
-    /// The same, up to the end of their structure.
+    /// Like [`numbers`](Self::numbers), up to the end of their structure.
     pub(super) fn numbers_of_structure(&self, first: usize) -> &'a [T] {
         let each = self.natoms() * 3;
         let rest = each - first.checked_rem(each).unwrap_or(0);

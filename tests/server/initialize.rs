@@ -50,8 +50,8 @@ fn a_driver_that_asks_once() {
     });
 }
 
-/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and learn each time which replica
-/// comes.
+/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and receive the number of the
+/// replica each time.
 #[test]
 fn a_driver_that_asks_for_every_structure() {
     at_every_split(|split| {
@@ -72,8 +72,8 @@ fn a_driver_that_asks_for_every_structure() {
     });
 }
 
-/// QE 6.7 takes the length for a set of flags, and one of 0 ends every driver built on i-PI's C
-/// `readbuffer`.
+/// QE 6.7 takes the length for a set of flags, and a length of 0 ends every driver built on i-PI's
+/// C `readbuffer`.
 #[test]
 fn the_text_is_one_blank_unless_there_is_one() {
     at_every_split(|split| {
@@ -111,7 +111,8 @@ fn a_text_of_any_length() {
 
 // ---- batches ----
 
-/// As i-PI's `DriverSocket.initialize` does: after the text, with a comma unless that is blank.
+/// The format is that of i-PI's `DriverSocket.initialize`: after the text, with a comma unless the
+/// text is blank.
 #[test]
 fn batches_are_announced_behind_the_text() {
     at_every_split(|split| {
@@ -191,7 +192,7 @@ fn more_structures_than_can_be_announced_are_refused() {
     }
 }
 
-/// Batches are for drivers to which INIT announced them: asking again announces nothing.
+/// Batches need an INIT that announced them: asking for INIT again announces nothing.
 #[test]
 fn a_driver_that_is_asked_twice_was_told_nothing_yet() {
     at_every_split(|split| {
@@ -215,7 +216,7 @@ fn a_driver_that_is_asked_twice_was_told_nothing_yet() {
     });
 }
 
-/// INIT is not taken for sent because a STATUS was.
+/// INIT does not count as sent because a STATUS was sent.
 #[test]
 fn init_is_still_to_be_sent_after_another_question() {
     let mut server = Server::new();
