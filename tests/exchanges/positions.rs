@@ -10,8 +10,8 @@ const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
 /// The offset of the positions in POSDATA of one structure, and of the second cell in that of a
 /// batch.
-const POSITIONS: usize = 160;
-const SECOND_CELL: usize = 160;
+const POSITIONS: usize = Posdata::of(1).positions(0);
+const SECOND_CELL: usize = Posdata::batch(2, 1).cell(1);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Arrays<T> {
