@@ -43,7 +43,9 @@ fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
     bytes.extend((structures[0].len() as i32).to_le_bytes());
     let numbers = cells.iter().flat_map(|cell| cell.iter().chain(&[0.0; 9]));
     numbers.for_each(|x| bytes.extend(x.to_le_bytes()));
-    let positions = structures.iter().flat_map(|it| it.as_flattened());
+    let positions = structures
+        .iter()
+        .flat_map(|structure| structure.as_flattened());
     positions.for_each(|x| bytes.extend(x.to_le_bytes()));
     bytes
 }
@@ -174,7 +176,7 @@ impl Driver {
     fn hears(&mut self, bytes: &[u8]) -> &mut Self {
         let mut heard = vec![0; bytes.len()];
         self.0.read_exact(&mut heard).unwrap();
-        let [heard, bytes] = [&heard, bytes].map(|it| it.escape_ascii().to_string());
+        let [heard, bytes] = [&heard, bytes].map(|bytes| bytes.escape_ascii().to_string());
         assert_eq!(heard, bytes);
         self
     }

@@ -358,7 +358,7 @@ impl Matched<'_> {
             all.filter(|replica| idle.contains_key(replica)).collect()
         };
         for replica in both {
-            let idle = |it: &Self| it.idle.by_replica.get(&replica)?.first().copied();
+            let idle = |matching: &Self| matching.idle.by_replica.get(&replica)?.first().copied();
             while let Some(id) = idle(self) {
                 let Some(task) = self.queue.take_replica(replica, (id, now.lost_before)) else {
                     break;

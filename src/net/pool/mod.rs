@@ -195,7 +195,11 @@ impl Pool {
             return Ok(());
         }
         // Lost drivers and cancelled jobs do not fix the number of atoms.
-        let computed = || self.connections.values().find_map(|it| it.natoms);
+        let computed = || {
+            self.connections
+                .values()
+                .find_map(|connection| connection.natoms)
+        };
         match self.queue.natoms().or_else(computed) {
             Some(expected) if expected != announced => Err(ProtocolError::AtomsChanged {
                 announced,
@@ -249,7 +253,9 @@ impl Pool {
         }
         let is_its = |event: &PoolEvent| match event {
             PoolEvent::Answered(answer) => answer.ticket == ticket,
-            PoolEvent::GivenUp { ticket: it, .. } => *it == ticket,
+            PoolEvent::GivenUp {
+                ticket: given_up, ..
+            } => *given_up == ticket,
             _ => false,
         };
         let at = self.events.iter().position(is_its)?;

@@ -92,7 +92,7 @@ impl Subject {
     /// CPU time of the program and all of its descendants.
     pub fn cpu(&self) -> Duration {
         let processes = descendants(self.guard.id());
-        processes.iter().map(|it| it.cpu).sum()
+        processes.iter().map(|process| process.cpu).sum()
     }
 }
 

@@ -313,7 +313,7 @@ impl Conversation {
         self.evaluations += structures as u64;
         self.computing += start.elapsed();
         if self.verbose {
-            let energies: Vec<f64> = results.iter().map(|it| it.energy).collect();
+            let energies: Vec<f64> = results.iter().map(|result| result.energy).collect();
             say(format_args!("{natoms} atoms, energy {energies:?} hartree"));
         }
         Ok(())

@@ -23,7 +23,7 @@ impl Row {
             let numbers: Vec<f64> = line
                 .split_whitespace()
                 .skip(1)
-                .map_while(|it| it.parse().ok())
+                .map_while(|number| number.parse().ok())
                 .collect();
             match numbers[..] {
                 [time, conserved, potential, kinetic, ..] => Some(Self {

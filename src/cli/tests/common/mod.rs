@@ -133,7 +133,7 @@ impl Server {
             .as_chunks()
             .0
             .iter()
-            .map(|it| f64::from_le_bytes(*it))
+            .map(|number| f64::from_le_bytes(*number))
             .collect()
     }
 
@@ -211,7 +211,7 @@ impl Place {
     /// Waits until a file has this many lines.
     pub fn wait_for_lines(&self, name: &str, lines: usize) {
         let start = Instant::now();
-        while fs::read_to_string(self.path(name)).map_or(0, |it| it.lines().count()) < lines {
+        while fs::read_to_string(self.path(name)).map_or(0, |text| text.lines().count()) < lines {
             assert!(start.elapsed() < PATIENCE, "{name} has not {lines} lines");
             std::thread::sleep(Duration::from_millis(5));
         }

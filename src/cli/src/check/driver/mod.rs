@@ -117,7 +117,9 @@ impl Plan {
         limits: Limits,
     ) -> Result<Vec<Answer>, String> {
         let mut session = self.begin(limits)?;
-        let answers = structures.iter().map(|it| session.evaluate(it));
+        let answers = structures
+            .iter()
+            .map(|structure| session.evaluate(structure));
         let answers: Result<Vec<_>, _> = answers.collect();
         answers.map_err(Stop::explain)
     }
