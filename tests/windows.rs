@@ -383,6 +383,14 @@ fn a_sink_begins_without_atoms() {
                 Ok(event(&structures))
             };
             assert_eq!(result, expected, "{size:?}");
+            if refuses {
+                // No structure has been reported, so there is none to reply to.
+                let nothing = Some(ProtocolError::NothingToReplyTo);
+                let zero = vec![Evaluation::default(); size.0];
+                let forces: &[[f64; 3]] = &[];
+                assert_eq!(driver.await_getforce().step().err(), nothing);
+                assert_eq!(driver.reply_batch(&zero, forces, &[]).step().err(), nothing);
+            }
         }
     }
 }

@@ -426,6 +426,76 @@ fn positions_after_the_init_of_another_replica() {
     }
 }
 
+/// The caller's other way to send them, after an evaluation that stopped between INIT and POSDATA.
+#[test]
+fn send_positions_after_the_init_of_another_replica() {
+    let (cell, positions) = (water().cell(), water().positions);
+    let request = Request::new(&cell, &positions).init(b"model A");
+    let asked = init(3, "model A").len() + STATUS.len();
+    let mut server = needs_init();
+    let mut forces = [[0.0; 3]; 3];
+    let evaluate = server.evaluate(request.replica(3), &mut forces, &mut []);
+    pour_at_most(evaluate, &mut &b""[..], asked);
+    pour(server.status(), &mut &*READY).0.unwrap();
+    let (result, said) = pour(server.send_positions(request.replica(5)), &mut &b""[..]);
+    assert_eq!(
+        (result, said.len()),
+        (Err(ProtocolError::Unfinished(Header::Init)), 0)
+    );
+    let (result, said) = pour(server.send_positions(request.replica(3)), &mut &b""[..]);
+    assert_eq!(result, Ok(()));
+    assert!(said.starts_with(&posdata(&water())));
+}
+
+/// A mistake in its arguments ends an evaluation before it has asked the driver for anything.
+#[test]
+fn a_wrong_request_is_refused_before_status_and_init() {
+    let (cell, positions) = (water().cell(), water().positions);
+    let nan = [[f64::NAN; 3]; 3];
+    let flat = Cell::orthorhombic([20.0, 20.0, 0.0]);
+    let length = |quantity, given, expected| ProtocolError::WrongLength {
+        quantity,
+        given,
+        expected,
+    };
+    let wrong = [
+        (
+            Request::new(&cell, &positions),
+            2,
+            length(Quantity::Forces, 2, 3),
+        ),
+        (
+            Request::new(&cell, &nan),
+            3,
+            ProtocolError::NotFinite(Quantity::Positions),
+        ),
+        (
+            Request::new(&flat, &positions),
+            3,
+            ProtocolError::SingularCell,
+        ),
+    ];
+    for mode in [
+        Mode::Classic,
+        Mode::Consolidated,
+        Mode::Strict,
+        Mode::Batched(2),
+    ] {
+        for (request, room, error) in &wrong {
+            let mut forces = [[0.0; 3]; 3];
+            for mut server in [Server::new(), needs_init()] {
+                server = server.mode(mode);
+                let evaluate = server.evaluate(*request, &mut forces[..*room], &mut []);
+                assert_eq!(
+                    pour(evaluate, &mut &*READY),
+                    (Err(*error), vec![]),
+                    "{mode:?}"
+                );
+            }
+        }
+    }
+}
+
 /// An evaluation keeps the messages of the mode in which it began.
 #[test]
 fn a_mode_that_changes_in_the_middle() {

@@ -444,9 +444,9 @@ fn a_reset_forgets_a_reply_that_had_begun() {
     for_both_types!(check);
 }
 
-/// The event for the positions was lost with its exchange, but the caller knows them.
+/// Their event was lost with the exchange: a receive with the same array returns it again.
 #[test]
-fn positions_that_were_not_returned_may_be_replied_to() {
+fn positions_that_were_not_reported_are_not_replied_to() {
     let (mut driver, mut positions) = (Driver::new(), [[UNTOUCHED; 3]; 3]);
     let message = posdata(&water());
     pour_at_most(
@@ -455,6 +455,14 @@ fn positions_that_were_not_returned_may_be_replied_to() {
         message.len(),
     );
     let answer = answer(3, 1.0, b"{}");
+    let nothing = ProtocolError::NothingToReplyTo;
+    let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+    assert_eq!(pour(reply, &mut &*GETFORCE), (Err(nothing), vec![]));
+    let (result, sent) = pour(driver.await_getforce(), &mut &*EXIT);
+    assert_eq!((result, sent), (Err(nothing), vec![]));
+
+    let (event, _) = pour(driver.receive(&mut positions), &mut &b""[..]);
+    assert_eq!(event, Ok(water().event()));
     let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
     let (result, sent) = pour(reply, &mut &*GETFORCE);
     assert_eq!((result, sent), (Ok(()), forceready(&answer)));

@@ -1,6 +1,6 @@
 //! INIT, for drivers that ask for it: never, once, for every structure.
 
-use forcewire::{Exchange, Header, Mode, ProtocolError, Scalar, Server, Step};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Quantity, Scalar, Server, Step};
 
 use super::{MODES, busy, computes, needs_init, positions, server};
 use crate::common::server::{Script, script};
@@ -172,6 +172,24 @@ fn a_batch_of_one_is_not_announced() {
                 .then(|server| assert_eq!(server.capacity(), 1));
         }
     });
+}
+
+/// INIT says it in 32 bits, with a sign.
+#[test]
+fn more_structures_than_can_be_announced_are_refused() {
+    let most = i32::MAX as usize;
+    for (size, refused) in [(most, false), (most + 1, true), (usize::MAX, true)] {
+        let mut server = server(Mode::Batched(size));
+        pour(server.status(), &mut &*NEEDINIT).0.unwrap();
+        let (result, said) = pour(server.initialize(0, b" "), &mut &b""[..]);
+        let error = ProtocolError::WrongLength {
+            quantity: Quantity::Structures,
+            given: size,
+            expected: most,
+        };
+        assert_eq!(result, if refused { Err(error) } else { Ok(()) });
+        assert_eq!(said.is_empty(), refused);
+    }
 }
 
 /// Batches need an INIT that announced them: asking for INIT again announces nothing.
