@@ -44,7 +44,7 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) stage: Stage,
     /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
-    /// Whether the request has been checked, as far as that does not depend on the driver.
+    /// Whether the request has passed the checks that do not depend on the driver.
     checked: bool,
     /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
@@ -94,7 +94,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         }
     }
 
-    /// The same exchange with these arrays.
+    /// Sets the request and the arrays of the exchange.
     pub(super) const fn with(
         mut self,
         request: Request<'a, T>,
@@ -156,7 +156,7 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.cleared = true;
         }
-        // Only with the arrays of the current message.
+        // Only now are the arrays known to be those of the current message.
         if self.stage != Stage::Ended {
             self.fill();
         }
@@ -228,7 +228,7 @@ impl<T: Scalar> Course<'_, T> {
     #[inline(never)] // here and below, so that only one of them is on the stack
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
-            // Before anything changes.
+            // Check before anything changes.
             if self.will_send() {
                 self.check_request(false)?;
                 self.check_cells()?;
@@ -319,7 +319,7 @@ impl<T: Scalar> Course<'_, T> {
         between && sends && self.server.phase == Phase::Ready
     }
 
-    /// Whether positions are sent once the driver has said that it is ready.
+    /// Whether this exchange will send positions once the driver reports that it is ready.
     #[inline(never)]
     fn will_send(&self) -> bool {
         self.goal == Goal::Evaluate
@@ -329,8 +329,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
-    /// answers have the right lengths. How many structures a driver takes is known when it is
-    /// ready.
+    /// answers have the right lengths. How many structures the driver takes is known only once it
+    /// is ready (`ready`).
     fn check_request(&mut self, ready: bool) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();

@@ -1,7 +1,7 @@
 //! The bytes of every message, written by hand: the only place in the tests that knows them.
 //!
-//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`); `conversations.rs` compares
-//! them with bytes written by i-PI itself. Nothing here uses the library.
+//! The layouts follow i-PI 3.3.1 (`ipi/interfaces/sockets.py`); `conversations.rs` compares them
+//! with bytes written by i-PI itself. Nothing here uses the library.
 
 #![allow(dead_code)] // each test file uses its part
 

@@ -6,7 +6,7 @@ use super::{at_ready, computes, ready, rounded, run, server, told};
 use crate::common::server::{Script, script, script_with_room};
 use crate::common::*;
 
-/// This many structures of this size, all different.
+/// As many structures as `count`, all different, with `natoms` atoms each.
 fn structures(natoms: usize, count: usize) -> Vec<Structure> {
     let structure = |i| {
         let mut it = atoms(natoms);
@@ -100,7 +100,7 @@ fn more_structures_than_the_scratch_has_room_for() {
 #[test]
 fn a_batch_written_out() {
     let cell = |h: [u8; 2], inverse: [u8; 2]| {
-        // The last bytes of 2.0 and 0.5 are 00 40 and e0 3f, those of 4.0 and 0.25 10 40 and d0 3f.
+        // The last bytes of 2.0 and 0.5 are 00 40 and e0 3f, of 4.0 and 0.25, 10 40 and d0 3f.
         let mut bytes = vec![0; 144];
         for (at, end) in [0, 32, 64]
             .map(|at| (at, h))

@@ -451,7 +451,7 @@ fn one_silent_driver_stops_nothing() {
     }
 }
 
-/// Whether a driver receives something within a moment.
+/// Whether a driver receives something within a short time.
 fn has_something(driver: &Driver) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let moment = Timespec {

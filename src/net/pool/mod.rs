@@ -173,8 +173,8 @@ impl Pool {
     /// # Errors
     ///
     /// Returns the job if it can't be sent to any driver, as documented for
-    /// [`Server::send_positions`](crate::Server::send_positions). The number of atoms must equal
-    /// that of the jobs in the pool and of its drivers' earlier jobs, unless it [may
+    /// [`Server::send_positions`](crate::Server::send_positions). The number of atoms must be the
+    /// same as in the other jobs in the pool and in its drivers' earlier jobs, unless it [may
     /// change](PoolOptions::allow_changing_atoms).
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Refused> {
         if let Err(why) = self.check(&job) {

@@ -144,8 +144,8 @@ impl Pool {
             });
         }
         let result = result.and_then(|()| {
-            // Only in that case: a unix socket would otherwise report all the time that it can be
-            // written to.
+            // Ask for writability only while blocked: a unix socket would otherwise report all the
+            // time that it can be written to.
             let interest = match connection.is_blocked() {
                 true => Interest::READABLE | Interest::WRITABLE,
                 false => Interest::READABLE,
@@ -273,8 +273,8 @@ impl Pool {
         (jobs == 1).then_some(blame)
     }
 
-    /// Drops the drivers that have exceeded a deadline. Each gets a turn first, in case bytes of it
-    /// have not been read yet.
+    /// Drops the drivers that have exceeded a deadline. Each driver gets a turn first, in case
+    /// bytes from it are still unread.
     fn judge(&mut self) {
         let now = self.reactor.now();
         let due = self

@@ -17,7 +17,7 @@ use super::line::Address;
 use super::processes::descendants;
 
 pub struct Subject {
-    /// The guard. It runs until its standard input is closed.
+    /// The guard, which runs until its standard input is closed.
     guard: Child,
     /// The pipe to which the guard writes the program's status.
     ends: ChildStdout,

@@ -86,7 +86,7 @@ impl Finding {
 /// A fault, and how to correct it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// One or two words.
+    /// A short name, of one or two words.
     pub name: &'static str,
     pub sentence: String,
 }

@@ -45,7 +45,7 @@ enum End {
     Closed,
     /// The server closed the connection before its first message.
     Unheard,
-    /// The server is not the one that wrote the file.
+    /// Some other server wrote the file.
     Stranger,
     /// The server sends batches, and INIT, which would announce them, was not requested.
     Batches,

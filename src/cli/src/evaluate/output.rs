@@ -140,7 +140,7 @@ impl Output {
         self.next
     }
 
-    /// How many results wait for those of earlier frames.
+    /// How many results wait until earlier frames have theirs.
     pub fn held(&self) -> usize {
         self.waiting.len()
     }
@@ -162,7 +162,7 @@ impl Output {
         self.name == "the standard output"
     }
 
-    /// Writes a result as soon as those of all frames before it are written.
+    /// Writes a result as soon as all earlier frames have been written.
     pub fn put(
         &mut self,
         index: usize,

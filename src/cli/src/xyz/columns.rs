@@ -41,7 +41,8 @@ struct Property {
     kind: char,
     first: usize,
     columns: usize,
-    /// The reader uses it, or it is a result of another calculation.
+    /// True if the columns are not carried over to the output: the reader uses them, or they are
+    /// results of another calculation.
     used: bool,
 }
 

@@ -139,7 +139,7 @@ impl Comment {
     }
 }
 
-/// Refuses units other than those of the file, and columns that are not positions.
+/// Refuses units that differ from the file's, and columns that are not positions.
 fn refuse_ipi_units(text: &str) -> Result<(), String> {
     for word in text.split_whitespace() {
         let Some((name, unit)) = word.strip_suffix('}').and_then(|word| word.split_once('{'))

@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
         text.push_str(&frame.others.0);
         let _ = write!(text, "{comment}");
         for (key, value) in &frame.info {
-            // The results of this calculation replace those of the file.
+            // The results of this calculation replace the file's.
             let said = comment.contains(&format!(" {key}="));
             if RESULTS.contains(&key.as_str()) || said {
                 continue;

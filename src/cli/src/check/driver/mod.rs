@@ -39,7 +39,7 @@ pub struct Plan {
 /// A situation to play.
 pub struct Situation {
     pub about: About,
-    /// Whether it needs a fresh connection.
+    /// Whether the situation needs a fresh connection.
     pub fresh: bool,
     /// Whether the server keeps to the protocol in it, so that the driver has no reason to end.
     pub legal: bool,

@@ -13,7 +13,7 @@ pub const LATE: &str = "earlier step";
 pub struct Judged {
     pub fault: Option<Fault>,
     pub note: Option<String>,
-    /// The number by which forces have to be divided to equal the energy's slope.
+    /// Dividing the forces by this number makes them equal the energy's slope.
     pub scale: Option<f64>,
     /// The forces on all atoms according to the energy, if known.
     pub forces: Option<Vec<f64>>,
@@ -163,8 +163,8 @@ fn turned(series: &Series) -> Option<String> {
     ))
 }
 
-/// The factor by which forces change too fast, for forces too small to judge. It may be a unit, for
-/// instance.
+/// How many times too fast forces change, for forces too small to judge directly. It may be a unit,
+/// for instance.
 fn factor_of_changes(series: &Series, slope: &[f64]) -> Option<f64> {
     if largest(slope) > series.change_of_forces() {
         return None;
