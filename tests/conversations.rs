@@ -14,6 +14,7 @@ fn the_bytes_of_these_tests_are_those_of_i_pi() {
     assert_eq!(posdata(&golden()), hex(GOLDEN_POSDATA));
     assert_eq!(forceready(&golden_answer()), hex(GOLDEN_FORCEREADY));
     assert_eq!(init(0, "  batch_size:3"), hex(GOLDEN_INIT));
+    assert_eq!(posdata_batch(&golden_batch()), hex(GOLDEN_BATCH));
 }
 
 #[test]
@@ -138,29 +139,14 @@ fn batched() {
     }
 }
 
-/// i-PI's bytes of a batch, derived from its sources: header, natoms, cells with inverses,
-/// positions.
 #[test]
 fn a_batch_written_out() {
-    let cell = |edge: u8| {
-        // The last bytes of 2.0 and 4.0 are 00 40 and 10 40; the inverses don't matter.
-        let real = [0, 0, 0, 0, 0, 0, edge, 0x40];
-        let mut bytes = vec![0; 144];
-        for at in [0, 32, 64] {
-            bytes[at..at + 8].copy_from_slice(&real);
-        }
-        bytes
-    };
-    let mut message = b"POSDATA     \x01\0\0\0".to_vec();
-    message.extend([cell(0x00), cell(0x10)].concat());
-    message.extend(b"\0\0\0\0\0\0\xf8\x3f\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"); // 1.5, 0, 0
-    message.extend(b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\xc0\0\0\0\0\0\0\0\0"); // 0, -2.25, 0
     at_every_split(|split| {
         let cells = [2.0, 4.0].map(|edge| forcewire::Cell::orthorhombic([edge; 3]));
         script(&mut Driver::new(), split)
             .hears(init(0, " batch_size:2"))
             .tells(Event::Init { replica: 0 })
-            .hears(&message)
+            .hears(hex(GOLDEN_BATCH))
             .tells(Event::Positions {
                 natoms: 1,
                 structures: 2,
@@ -486,9 +472,9 @@ fn headers_may_be_padded_with_nuls() {
         script(&mut Driver::new(), split)
             .hears(b"STATUS\0\0\0\0\0\0")
             .says(READY)
-            .hears(b"INIT \0 \0 \0 \0\0\0\0\0\0\0\0\0")
+            .hears([b"INIT \0 \0 \0 \0", &init(0, "")[HEADER..]].concat())
             .tells(Event::Init { replica: 0 })
-            .hears([b"POSDATA\0\0\0\0\0", &posdata(&golden())[12..]].concat())
+            .hears([b"POSDATA\0\0\0\0\0", &posdata(&golden())[HEADER..]].concat())
             .tells(golden().event())
             .replies(&golden_answer())
             .hears(b"GETFORCE   \0")
@@ -639,8 +625,8 @@ fn positions_come_straight_into_the_callers_array() {
     let mut positions = [[0.0; 3]; 1000];
     let array = positions.as_ptr().addr();
     let mut driver = Driver::new();
-    let frame = &posdata(&atoms(1000))[..160];
-    pour_some(driver.receive(&mut positions), &mut { frame }, 160);
+    let frame = &posdata(&atoms(1000))[..Posdata::of(1000).positions(0)];
+    pour_some(driver.receive(&mut positions), &mut { frame }, frame.len());
     let mut receive = driver.receive(&mut positions);
     let Ok(Step::Read(bytes)) = receive.step() else {
         panic!("positions are to be read");
@@ -694,13 +680,13 @@ fn a_caller_in_single_precision_may_come_back_too() {
 fn a_caller_may_come_back_in_single_precision() {
     let mut driver = Driver::new();
     script_with_room::<f64>(&mut driver, Split::Whole, 2, 1)
-        .hears(&posdata(&water())[..160])
+        .hears(&posdata(&water())[..Posdata::of(3).positions(0)])
         .refuses(ProtocolError::TooManyAtoms {
             announced: 3,
             capacity: 2,
         });
     script_with_room::<f32>(&mut driver, Split::Whole, 4, 1)
-        .hears(&posdata(&water())[160..])
+        .hears(&posdata(&water())[Posdata::of(3).positions(0)..])
         .tells(water().event())
         .holds(&water().positions);
 }

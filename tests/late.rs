@@ -23,7 +23,7 @@ use forcewire::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use layout::{READY, STATUS};
+use layout::{ForceReady, Posdata, READY, STATUS};
 
 const LIMIT: Duration = Duration::from_millis(100);
 
@@ -188,7 +188,7 @@ fn a_process_that_was_stopped_goes_on() {
     peer.set_nodelay(true).unwrap();
     // More than the kernel holds: the rest can arrive only once the driver reads.
     const ATOMS: usize = 500_000;
-    let message = [&posdata(ATOMS), &b"GETFORCE    "[..]].concat();
+    let message = [&posdata(ATOMS), layout::GETFORCE].concat();
     peer.write_all(&message[..100]).unwrap();
     thread::sleep(Duration::from_millis(300));
     let signal = |signal| kill_process(Pid::from_child(&driver), signal).unwrap();
@@ -198,19 +198,19 @@ fn a_process_that_was_stopped_goes_on() {
     thread::sleep(Duration::from_millis(4000));
     assert!(!writer.is_finished());
     signal(Signal::CONT);
-    let mut reply = vec![0; 100 + 24 * ATOMS];
+    let mut reply = vec![0; ForceReady::of(ATOMS).end()];
     peer.set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let heard = peer.read_exact(&mut reply);
     if heard.is_ok() {
-        peer.write_all(b"EXIT        ").unwrap();
+        peer.write_all(layout::EXIT).unwrap();
     }
     drop(peer);
     let ended = driver.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(heard.is_ok() && ended.status.success(), "{said}");
     writer.join().unwrap().unwrap();
-    assert!(reply.starts_with(b"FORCEREADY  "));
+    assert!(reply.starts_with(layout::FORCEREADY));
 }
 
 /// A server sends positions that are refused, and then either nothing or bytes that are no command,
@@ -220,7 +220,7 @@ fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_eve
     for flood in [false, true] {
         let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
         let mut message = posdata(1);
-        message[160..168].copy_from_slice(&f64::NAN.to_le_bytes());
+        layout::put_real(&mut message, Posdata::of(1).positions(0), f64::NAN);
         peer.write_all(&message).unwrap();
         let sender = thread::spawn(move || while flood && peer.write_all(&[b'x'; 4096]).is_ok() {});
         let error = forcewire::serve::<1>(&mut stream, &mut Harmonic::<f64>::new(1.0)).unwrap_err();
@@ -298,7 +298,7 @@ fn a_socket_that_does_not_block_is_made_to() {
     let mut stream = Stream::from_tcp(ours.try_clone().unwrap(), Deadlines::NONE).unwrap();
     let sender = thread::spawn(move || {
         thread::sleep(LIMIT);
-        (&peer).write_all(b"EXIT        ").unwrap();
+        (&peer).write_all(layout::EXIT).unwrap();
         peer
     });
     let mut driver = Driver::new();

@@ -71,18 +71,18 @@ fn a_header_out_of_turn() {
     // keeps waiting, - if it refuses.
     let table = [
         (
-            b"STATUS      ",
+            STATUS,
             Status,
             ["NEEDINIT    ", "READY       ", "HAVEDATA    "],
         ),
-        (b"INIT        ", Init, ["", "", ""]),
-        (b"POSDATA     ", PosData, ["-", "", "-"]),
-        (b"GETFORCE    ", GetForce, ["-", "-", "FORCEREADY"]),
-        (b"EXIT        ", Exit, ["end", "end", "end"]),
-        (b"NEEDINIT    ", NeedInit, ["-", "-", "-"]),
-        (b"READY       ", Ready, ["-", "-", "-"]),
-        (b"HAVEDATA    ", HaveData, ["-", "-", "-"]),
-        (b"FORCEREADY  ", ForceReady, ["-", "-", "-"]),
+        (INIT, Init, ["", "", ""]),
+        (POSDATA, PosData, ["-", "", "-"]),
+        (GETFORCE, GetForce, ["-", "-", "FORCEREADY"]),
+        (EXIT, Exit, ["end", "end", "end"]),
+        (NEEDINIT, NeedInit, ["-", "-", "-"]),
+        (READY, Ready, ["-", "-", "-"]),
+        (HAVEDATA, HaveData, ["-", "-", "-"]),
+        (FORCEREADY, ForceReady, ["-", "-", "-"]),
     ];
     for (bytes, command, answers) in table {
         for (status, answer) in [NeedInit, Ready, HaveData].into_iter().zip(answers) {
@@ -165,13 +165,13 @@ fn too_many_atoms() {
     // The largest count that can be announced, for one structure and in a batch.
     let most = i32::MAX as usize;
     let mut bytes = posdata(&golden());
-    bytes[156..160].copy_from_slice(&integer(i32::MAX));
+    put_integer(&mut bytes, Posdata::of(1).atoms(), i32::MAX);
     script(&mut Driver::new(), Split::Whole)
         .hears(bytes)
         .refuses(error(most, 128))
         .holds(&[]);
     let mut bytes = posdata_batch(&[golden(), golden()]);
-    bytes[12..16].copy_from_slice(&integer(i32::MAX));
+    put_integer(&mut bytes, Posdata::batch(2, 1).atoms(), i32::MAX);
     script(&mut Driver::new(), Split::Whole)
         .hears(init(0, "batch_size:2"))
         .tells(Event::Init { replica: 0 })
@@ -203,7 +203,7 @@ fn too_many_structures() {
     script(&mut Driver::new(), Split::Whole)
         .hears(init(0, format!("batch_size:{}0", u64::MAX)))
         .tells(Event::Init { replica: 0 })
-        .hears(b"POSDATA     \0\0\0\0")
+        .hears([POSDATA, &integer(0)].concat())
         .refuses(error(usize::MAX, 4));
     says(
         error(5, 4),
@@ -216,13 +216,13 @@ fn a_negative_number_of_atoms() {
     for natoms in [-1, i32::MIN] {
         at_every_split(|split| {
             let mut bytes = posdata(&golden());
-            bytes[156..160].copy_from_slice(&integer(natoms));
+            put_integer(&mut bytes, Posdata::of(1).atoms(), natoms);
             script(&mut Driver::new(), split)
                 .hears(bytes)
                 .refuses(ProtocolError::NegativeAtoms(natoms))
                 .holds(&[]);
             let mut bytes = posdata_batch(&[golden(), golden()]);
-            bytes[12..16].copy_from_slice(&integer(natoms));
+            put_integer(&mut bytes, Posdata::batch(2, 1).atoms(), natoms);
             script(&mut Driver::new(), split)
                 .hears(init(0, "batch_size:2"))
                 .tells(Event::Init { replica: 0 })
@@ -285,12 +285,12 @@ fn a_text_of_negative_length() {
         for (status, len) in [(Initialize::Never, -1), (Initialize::Once, i32::MIN)] {
             let mut driver = Driver::new().initialize(status);
             script(&mut driver, split)
-                .hears([b"INIT        ", &integer(0)[..], &integer(len)].concat())
+                .hears([INIT, &integer(0)[..], &integer(len)].concat())
                 .refuses(ProtocolError::NegativeLength(len));
         }
         script(&mut computing(), split)
             .replies(&golden_answer())
-            .hears([b"INIT        ", &integer(0)[..], &integer(-5)].concat())
+            .hears([INIT, &integer(0)[..], &integer(-5)].concat())
             .refuses(ProtocolError::NegativeLength(-5));
     });
     says(
@@ -930,8 +930,8 @@ fn noise_is_refused() {
     let words: [&[u8]; 8] = [
         STATUS,
         GETFORCE,
-        b"INIT        ",
-        b"POSDATA     ",
+        INIT,
+        POSDATA,
         &[0, 0, 0, 0],
         &[2, 0, 0, 0],
         b"batch_size:2",

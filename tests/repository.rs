@@ -123,8 +123,22 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 
 // ---- tests ----
 
-/// Every test target and bench of the workspace has a row in the section of its package, and so has
-/// everything in `tests`.
+/// Every message of the tests comes from one encoder.
+#[test]
+fn the_bytes_of_messages_are_written_down_once() {
+    let words = ["INIT", "POSDATA", "FORCEREADY"].map(|word| format!("b\"{word:12}\""));
+    let sources = files(&["tests", "src/cli", "src/c"]);
+    let sources = sources.iter().filter(|it| extension(it) == "rs");
+    let writes = |it: &&PathBuf| {
+        let text = fs::read_to_string(it).unwrap();
+        words.iter().any(|word| text.contains(word))
+    };
+    let found: Vec<_> = sources.filter(writes).collect();
+    assert_eq!(found, [&root().join("tests/common/layout.rs")]);
+}
+
+/// Every test target and bench of the workspace, in the section of its package; and everything in
+/// `tests`.
 #[test]
 fn every_test_has_a_row() {
     let readme = read("tests/README.md");

@@ -177,7 +177,7 @@ fn assert_answers_are_whole(pair: &Pair, reply: usize) {
                 assert!(!inside.contains(&cut), "{} is cut", word.escape_ascii());
             }
         }
-        at += if word == b"FORCEREADY  " { reply } else { 12 };
+        at += if word == FORCEREADY { reply } else { 12 };
     }
 }
 

@@ -158,7 +158,7 @@ fn a_server_sees_a_clean_end() {
     let mut nan_cell = golden();
     nan_cell.h[4] = f64::NAN;
     let mut negative = posdata(&golden());
-    negative[156..160].copy_from_slice(&(-1_i32).to_le_bytes());
+    put_integer(&mut negative, Posdata::of(1).atoms(), -1);
     let cases = [
         (posdata(&golden()), Does::Fails, Error::Potential(failed)),
         (

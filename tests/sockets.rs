@@ -14,12 +14,7 @@ use forcewire::{
     Cell, Deadlines, Driver, Error, Evaluation, Event, ProtocolError, Request, Server, Virial,
     blocking,
 };
-
-const STATUS: &[u8] = b"STATUS      ";
-const READY: &[u8] = b"READY       ";
-const HAVEDATA: &[u8] = b"HAVEDATA    ";
-const GETFORCE: &[u8] = b"GETFORCE    ";
-const EXIT: &[u8] = b"EXIT        ";
+use layout::{EXIT, GETFORCE, HAVEDATA, READY, STATUS};
 
 /// The limits are long where nothing should fail, and short where a test waits for them.
 const QUICK: ConnectOptions = ConnectOptions::new()
@@ -376,15 +371,9 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
             let mut steps = Vec::new();
             for _ in 0..STEPS {
                 let start = Instant::now();
-                for piece in [
-                    &message[..12],
-                    &message[12..84],
-                    &message[84..156],
-                    &message[156..160],
-                ] {
+                for piece in layout::pieces(&message) {
                     socket.write_all(piece).unwrap();
                 }
-                socket.write_all(&message[160..]).unwrap();
                 socket.write_all(GETFORCE).unwrap();
                 hear(&mut socket, &forceready(64));
                 steps.push(start.elapsed());

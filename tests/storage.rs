@@ -184,7 +184,10 @@ fn what_the_potential_refuses_is_not_replied_to() {
 fn storage_that_is_too_small_is_refused() {
     let mut driver = Driver::new();
     let mut small = Storage::<f64, 2>::new();
-    let (event, _) = run(small.receive(&mut driver), &posdata(&water())[..160]);
+    let (event, _) = run(
+        small.receive(&mut driver),
+        &posdata(&water())[..Posdata::of(3).positions(0)],
+    );
     let error = ProtocolError::TooManyAtoms {
         announced: 3,
         capacity: 2,
@@ -193,7 +196,10 @@ fn storage_that_is_too_small_is_refused() {
 
     // A larger storage continues, with the cell that was received before.
     let mut large = Storage::<f64, 4>::new();
-    let (event, _) = run(large.receive(&mut driver), &posdata(&water())[160..]);
+    let (event, _) = run(
+        large.receive(&mut driver),
+        &posdata(&water())[Posdata::of(3).positions(0)..],
+    );
     assert_eq!(event, Ok(water().event()));
     let mut pull = Pull::new();
     large

@@ -521,7 +521,7 @@ fn a_sink_that_took_atoms_is_not_gone_on_with_by_another_exchange() {
         for size in [(1, 40), (2, 33)] {
             let (structures, total) = (structures(size), size.0 * size.1);
             let message = positions_of(&structures);
-            let first = 16 + 144 * size.0;
+            let first = Posdata::batch(size.0, size.1).positions(0);
             for cut in 0..=message.len() {
                 let mut driver = driver(size.0);
                 let mut cells = vec![UNTOUCHED_CELL; size.0];

@@ -18,6 +18,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use layout::*;
 use page::Table;
 
 const EVALUATIONS: usize = 1000;
@@ -145,18 +146,19 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
 
 /// A driver whose forces are 0, until it receives EXIT.
 fn compute(peer: &mut dyn Peer, natoms: usize) {
-    let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * natoms], false);
+    let mut frame = vec![0; Posdata::of(natoms).end() - HEADER];
+    let (mut header, mut has_data) = ([0; HEADER], false);
     let reply = layout::forceready(&[0.0], &vec![0.0; 3 * natoms], &[0.0; 9], &[b""]);
     loop {
         peer.read_exact(&mut header).expect("the server");
-        match &header {
-            b"STATUS      " if has_data => peer.write_all(b"HAVEDATA    ").expect("the server"),
-            b"STATUS      " => peer.write_all(b"READY       ").expect("the server"),
-            b"POSDATA     " => peer.read_exact(&mut frame).expect("the server"),
-            b"GETFORCE    " => peer.write_all(&reply).expect("the server"),
+        match header.as_slice() {
+            STATUS if has_data => peer.write_all(HAVEDATA).expect("the server"),
+            STATUS => peer.write_all(READY).expect("the server"),
+            POSDATA => peer.read_exact(&mut frame).expect("the server"),
+            GETFORCE => peer.write_all(&reply).expect("the server"),
             _ => return,
         }
-        has_data = &header == b"POSDATA     " || has_data && &header == b"STATUS      ";
+        has_data = header == POSDATA || has_data && header == STATUS;
     }
 }
 
@@ -201,20 +203,20 @@ fn row(line: &str) -> Option<(String, usize)> {
 fn converse(peer: &mut dyn Peer, mode: &str, natoms: usize) {
     let cube = layout::cube(10.0);
     let posdata = layout::posdata(&cube, &layout::cube(0.1), &vec![0.0; 3 * natoms]);
-    let (mut status, mut reply) = ([0; 12], vec![0; 100 + 24 * natoms]);
+    let (mut status, mut reply) = ([0; 12], vec![0; ForceReady::of(natoms).end()]);
     for _ in 0..evaluations(natoms) {
         if mode == "classic" {
-            peer.write_all(b"STATUS      ").expect("the driver");
+            peer.write_all(STATUS).expect("the driver");
             peer.read_exact(&mut status).expect("the driver");
-            peer.write_all(&[&posdata[..], b"STATUS      "].concat())
+            peer.write_all(&[&posdata[..], STATUS].concat())
                 .expect("the driver");
             peer.read_exact(&mut status).expect("the driver");
-            peer.write_all(b"GETFORCE    ").expect("the driver");
+            peer.write_all(GETFORCE).expect("the driver");
         } else {
-            peer.write_all(&[&posdata[..], b"GETFORCE    "].concat())
+            peer.write_all(&[&posdata[..], GETFORCE].concat())
                 .expect("the driver");
         }
         peer.read_exact(&mut reply).expect("the driver");
     }
-    peer.write_all(b"EXIT        ").expect("the driver");
+    peer.write_all(EXIT).expect("the driver");
 }

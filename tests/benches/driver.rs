@@ -17,7 +17,8 @@ use forcewire::net::Stream;
 use forcewire::{Driver, Evaluation, Event, Virial, blocking};
 
 use page::Table;
-use plain::{Socket, clear, median, pair, posdata, progress, ratio, timed};
+use plain::layout::*;
+use plain::{Socket, atoms, clear, median, pair, progress, ratio, timed};
 
 const TURNS: usize = 15;
 
@@ -81,26 +82,26 @@ fn measure(
     driver: impl FnOnce(Socket) + Send,
 ) -> f64 {
     let (mut near, far) = pair(transport);
-    let posdata = posdata(natoms);
-    let mut reply = vec![0; 100 + 24 * natoms];
+    let posdata = atoms(natoms);
+    let mut reply = vec![0; ForceReady::of(natoms).end()];
     thread::scope(|scope| {
         scope.spawn(move || driver(far));
-        let consolidated = [&posdata[..], b"GETFORCE    "].concat();
-        let classic = [&posdata[..], b"STATUS      "].concat();
+        let consolidated = [&posdata[..], GETFORCE].concat();
+        let classic = [&posdata[..], STATUS].concat();
         let mut status = [0; 12];
         let time = timed(steps, || {
             if mode == Mode::Classic {
-                near.write_all(b"STATUS      ").expect("peer");
+                near.write_all(STATUS).expect("peer");
                 near.read_exact(&mut status).expect("peer");
                 near.write_all(&classic).expect("peer");
                 near.read_exact(&mut status).expect("peer");
-                near.write_all(b"GETFORCE    ").expect("peer");
+                near.write_all(GETFORCE).expect("peer");
             } else {
                 near.write_all(&consolidated).expect("peer");
             }
             near.read_exact(&mut reply).expect("peer");
         });
-        near.write_all(b"EXIT        ").expect("peer");
+        near.write_all(EXIT).expect("peer");
         time
     })
 }
@@ -110,17 +111,17 @@ fn measure(
 fn answer(mut socket: Socket, natoms: usize, mode: Mode) {
     let mut header = [0; 12];
     // POSDATA and the header after it.
-    let mut message = vec![0; 12 + 148 + 24 * natoms + 12];
-    let reply = vec![0; 100 + 24 * natoms];
+    let mut message = vec![0; Posdata::of(natoms).end() + HEADER];
+    let reply = vec![0; ForceReady::of(natoms).end()];
     loop {
         if mode == Mode::Classic {
             socket.read_exact(&mut header).expect("peer");
-            if &header == b"EXIT        " {
+            if header == EXIT {
                 return;
             }
-            socket.write_all(b"READY       ").expect("peer");
+            socket.write_all(READY).expect("peer");
             socket.read_exact(&mut message).expect("peer");
-            socket.write_all(b"HAVEDATA    ").expect("peer");
+            socket.write_all(HAVEDATA).expect("peer");
             socket.read_exact(&mut header).expect("peer");
         } else {
             // Read the whole message, or an EXIT.

@@ -17,7 +17,8 @@ use forcewire::net::{Address, Job, Pool, PoolEvent, PoolOptions};
 use forcewire::{Cell, Mode};
 
 use page::Table;
-use plain::{Socket, answer, clear, forceready, median, pair, progress, ratio, timed};
+use plain::layout::*;
+use plain::{Socket, answer, clear, median, no_forces, pair, progress, ratio, timed};
 
 const TURNS: usize = 15;
 const ATOMS: usize = 64;
@@ -57,14 +58,12 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
         1
     };
     let steps = (4000 / drivers).max(20);
-    let last = [&forceready(ATOMS, batch)[..], b"READY       "].concat();
-    let (len, handshake): (usize, &[(usize, &[u8])]) = match mode {
-        Mode::Batched(_) => (
-            12 + 4 + batch * (144 + 24 * ATOMS) + 24,
-            // INIT's text is two blanks and batch_size:16.
-            &[(12, b"NEEDINIT    "), (20 + 15 + 12, b"READY       ")],
-        ),
-        _ => (184 + 24 * ATOMS, &[(12, b"READY       ")]),
+    let last = [&no_forces(ATOMS, batch)[..], READY].concat();
+    let len = Posdata::batch(batch, ATOMS).end() + 2 * HEADER;
+    let initialize = init(0, "  batch_size:16").len() + HEADER;
+    let handshake: &[(usize, &[u8])] = match mode {
+        Mode::Batched(_) => &[(HEADER, NEEDINIT), (initialize, READY)],
+        _ => &[(HEADER, READY)],
     };
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for turn in 0..turns {

@@ -22,7 +22,8 @@ use forcewire::net::{Address, Job, LeftReason, Pool, PoolEvent, PoolOptions};
 use forcewire::{Cell, Deadlines};
 
 use page::Table;
-use plain::{clear, forceready, median, progress};
+use plain::layout::*;
+use plain::{clear, median, no_forces, progress};
 
 const ATOMS: usize = 64;
 const BAD: usize = 64;
@@ -86,7 +87,7 @@ impl Bad {
             Self::NeverInitialized => {
                 message.resize(1024, 0);
                 while stream.read(&mut message)? > 0 {
-                    stream.write_all(b"NEEDINIT    ")?;
+                    stream.write_all(NEEDINIT)?;
                 }
                 return Ok(());
             }
@@ -94,16 +95,16 @@ impl Bad {
             Self::Http => stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?,
             _ => {
                 stream.read_exact(&mut message)?;
-                stream.write_all(b"READY       ")?;
-                message.resize(184 + 24 * ATOMS, 0);
+                stream.write_all(READY)?;
+                message.resize(Posdata::of(ATOMS).end() + 2 * HEADER, 0);
                 loop {
                     stream.read_exact(&mut message)?;
-                    let mut answer = forceready(ATOMS, 1);
+                    let mut answer = no_forces(ATOMS, 1);
                     match self {
                         Self::Slow => {
                             thread::sleep(Duration::from_millis(100));
                             stream.write_all(&answer)?;
-                            stream.write_all(b"READY       ")?;
+                            stream.write_all(READY)?;
                             continue;
                         }
                         Self::Dribbling => {
@@ -113,13 +114,12 @@ impl Bad {
                             }
                         }
                         Self::Lying => {
-                            answer[20] += 1;
+                            answer[ForceReady::of(ATOMS).atoms()] += 1;
                             stream.write_all(&answer)?;
                         }
                         Self::Flapping => return Ok(()),
                         Self::Flooding => {
-                            let len = answer.len() - 4;
-                            answer[len..].copy_from_slice(&i32::MAX.to_le_bytes());
+                            put_integer(&mut answer, ForceReady::of(ATOMS).extras(), i32::MAX);
                             stream.write_all(&answer)?;
                             // Sends at the speed of a slow network until the server closes.
                             let extras = [b' '; 10_000];
@@ -146,10 +146,10 @@ impl Bad {
 /// The good driver costs nothing and is always ready.
 fn good(path: &Path, answered: &AtomicU64) {
     let mut stream = UnixStream::connect(path).expect("the pool");
-    let mut message = vec![0; 184 + 24 * ATOMS];
-    let answer = [&forceready(ATOMS, 1)[..], b"READY       "].concat();
+    let mut message = vec![0; Posdata::of(ATOMS).end() + 2 * HEADER];
+    let answer = [&no_forces(ATOMS, 1)[..], READY].concat();
     stream.read_exact(&mut message[..12]).expect("the pool");
-    stream.write_all(b"READY       ").expect("the pool");
+    stream.write_all(READY).expect("the pool");
     while stream.read_exact(&mut message).is_ok() && stream.write_all(&answer).is_ok() {
         answered.fetch_add(1, Ordering::Relaxed);
     }

@@ -11,6 +11,7 @@ use tempfile::tempdir;
 
 use crate::ends::{BROKEN, CLOSED, CONNECTION, NO_ROOM, NOT_FINITE, OK, POTENTIAL, ends};
 use crate::ipi::{self, NAME, SPRING, Simulation};
+use crate::layout;
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program};
 use crate::wire::{
@@ -342,7 +343,7 @@ fn more_atoms_than_there_is_room_for_are_refused() {
     // One atom more than the library allocates. A megabyte of positions is enough to leave some
     // unread.
     let mut sent = [&posdata(50_000, 0.0), GETFORCE].concat();
-    sent[156..160].copy_from_slice(&10_000_001_i32.to_le_bytes());
+    layout::put_integer(&mut sent, layout::Posdata::of(0).atoms(), 10_000_001);
     refused("serve", &sent, 10_000_001, "");
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::tempdir;
 
 use crate::ends::{BROKEN, CLOSED, CONNECTION, OK, ends};
+use crate::layout;
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program};
 use crate::wire::{
@@ -233,13 +234,7 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
     let mut steps = Vec::new();
     for _ in 0..STEPS {
         let begin = Instant::now();
-        for piece in [
-            &message[..12],
-            &message[12..84],
-            &message[84..156],
-            &message[156..160],
-            &message[160..],
-        ] {
+        for piece in layout::pieces(&message) {
             say(&mut peer, piece);
         }
         say(&mut peer, GETFORCE);

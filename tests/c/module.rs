@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
-use crate::layout;
+use crate::layout::{self, NEEDINIT};
 use crate::process::Process;
 use crate::tools::{WATCHES, Watch, program, root};
 use crate::wire::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, accept, hear, listen, say};
@@ -100,7 +100,6 @@ fn forces_that_are_refused_do_not_reset_the_connection() {
 
 #[test]
 fn a_driver_goes_step_by_step() {
-    const NEEDINIT: &[u8] = b"NEEDINIT    ";
     let extras = "{\"dipole\": 1}";
     for watch in WATCHES {
         let (listener, port) = listen();
@@ -112,7 +111,7 @@ fn a_driver_goes_step_by_step() {
                 &mut server,
                 &[
                     STATUS,
-                    crate::wire::INIT,
+                    &crate::wire::INIT,
                     STATUS,
                     &posdata(natoms, 0.0),
                     STATUS,
@@ -132,14 +131,13 @@ fn a_driver_goes_step_by_step() {
 
 #[test]
 fn a_server_sends_vectors_and_atoms_as_columns() {
-    const NEEDINIT: &[u8] = b"NEEDINIT    ";
     for watch in WATCHES {
         let port = listen().1;
         let directory = tempdir().unwrap();
         let mut server = start(watch, &["ask", &port.to_string()], directory.path());
         let mut driver = connect(port);
         say(&mut driver, &[NEEDINIT, READY].concat());
-        hear(&mut driver, &[STATUS, crate::wire::INIT, STATUS].concat());
+        hear(&mut driver, &[STATUS, &crate::wire::INIT, STATUS].concat());
         structure(&mut driver);
         say(
             &mut driver,
@@ -160,18 +158,18 @@ fn a_server_sends_vectors_and_atoms_as_columns() {
 /// Reads POSDATA. The inverse is computed and may differ in the last bit.
 fn structure(driver: &mut TcpStream) {
     let expected = posdata(2, 0.0);
-    hear(driver, &expected[..84]);
-    let mut numbers = [0; 72];
+    let inverse = layout::Posdata::of(2).cell(0) + layout::MATRIX;
+    let atoms = layout::Posdata::of(2).atoms();
+    hear(driver, &expected[..inverse]);
+    let mut numbers = [0; layout::MATRIX];
     driver.read_exact(&mut numbers).unwrap();
-    for (heard, expected) in numbers.chunks(8).zip(layout::reals(&INVERSE).chunks(8)) {
-        let [heard, expected] =
-            [heard, expected].map(|it| f64::from_le_bytes(it.try_into().unwrap()));
+    for (heard, expected) in layout::numbers(&numbers).into_iter().zip(INVERSE) {
         assert!(
             (heard - expected).abs() < 1e-16,
             "{heard} is not {expected}"
         );
     }
-    hear(driver, &expected[156..]);
+    hear(driver, &expected[atoms..]);
 }
 
 /// Connects to a server that will listen soon.

@@ -9,7 +9,7 @@ use std::thread;
 use tempfile::tempdir;
 
 use crate::ends::{OK, OUT_OF_TURN, ends};
-use crate::layout::{self, NEEDINIT};
+use crate::layout::{self, ATOM, CELL, HEADER, INTEGER, NEEDINIT, integer_at, numbers};
 use crate::process::Process;
 use crate::tools::{Watch, program};
 use crate::wire::{
@@ -35,7 +35,7 @@ impl Conversation {
         let (to_one, to_other) = (forceready(2, 1.0), forceready(2, 50.0));
         Self::new(&[
             (STATUS, first_answer),
-            (INIT, b""),
+            (&INIT, b""),
             (STATUS, READY),
             (&one, b""),
             (STATUS, HAVEDATA),
@@ -53,7 +53,7 @@ impl Conversation {
         let (to_one, to_other) = (forceready(2, 1.0), forceready(2, 50.0));
         Self::new(&[
             (STATUS, first_answer),
-            (INIT, b""),
+            (&INIT, b""),
             (&one, b""),
             (GETFORCE, &to_one),
             (STATUS, READY),
@@ -260,51 +260,44 @@ fn answer(mut peer: TcpStream, needs_init: bool) {
     let mut needs_init = needs_init;
     let mut computed: Option<Vec<u8>> = None;
     loop {
-        let mut header = [0; 12];
+        let mut header = [0; HEADER];
         if peer.read_exact(&mut header).is_err() {
             return;
         }
-        let reply = match &header {
-            b"STATUS      " if computed.is_some() => HAVEDATA.to_vec(),
-            b"STATUS      " if needs_init => NEEDINIT.to_vec(),
-            b"STATUS      " => READY.to_vec(),
-            b"INIT        " => {
-                let mut numbers = [0; 8];
+        let reply = match header.as_slice() {
+            STATUS if computed.is_some() => HAVEDATA.to_vec(),
+            STATUS if needs_init => NEEDINIT.to_vec(),
+            STATUS => READY.to_vec(),
+            layout::INIT => {
+                let mut numbers = [0; 2 * INTEGER];
                 if peer.read_exact(&mut numbers).is_err() {
                     return;
                 }
-                let len = i32::from_le_bytes(numbers[4..].try_into().unwrap());
+                let len = integer_at(&numbers, INTEGER);
                 if peer.read_exact(&mut vec![0; len as usize]).is_err() {
                     return;
                 }
                 needs_init = false;
                 continue;
             }
-            b"POSDATA     " => {
-                let mut frame = [0; 148];
+            layout::POSDATA => {
+                let mut frame = [0; CELL + INTEGER];
                 if peer.read_exact(&mut frame).is_err() {
                     return;
                 }
-                let natoms = i32::from_le_bytes(frame[144..].try_into().unwrap());
-                let mut positions = vec![0; natoms as usize * 24];
+                let natoms = integer_at(&frame, CELL);
+                let mut positions = vec![0; natoms as usize * ATOM];
                 if peer.read_exact(&mut positions).is_err() {
                     return;
                 }
                 computed = Some(positions);
                 continue;
             }
-            b"GETFORCE    " => {
-                let forces = computed.take().unwrap();
-                let forces: Vec<_> = forces
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .copied()
-                    .map(f64::from_le_bytes)
-                    .collect();
+            GETFORCE => {
+                let forces = numbers(&computed.take().unwrap());
                 layout::forceready(&[1.5], &forces, &[0.0; 9], &[b"{\"extra\":1}"])
             }
-            b"EXIT        " => return,
+            EXIT => return,
             _ => panic!("{}", header.escape_ascii()),
         };
         if peer.write_all(&reply).is_err() {

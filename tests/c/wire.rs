@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub use crate::layout::{EXIT, GETFORCE, HAVEDATA, READY, STATUS};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// INIT of replica 7 with a text of 3 bytes.
-pub const INIT: &[u8] = b"INIT        \x07\0\0\0\x03\0\0\0k:1";
+pub static INIT: LazyLock<Vec<u8>> = LazyLock::new(|| layout::init(7, "k:1"));
 
 /// POSDATA of `natoms` atoms in a cube of 10 bohr; coordinate `i` is `start` + i/8.
 pub fn posdata(natoms: usize, start: f64) -> Vec<u8> {
@@ -93,7 +94,7 @@ pub fn reset(peer: TcpStream) {
 pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     let messages = [
         STATUS,
-        INIT,
+        &INIT,
         STATUS,
         &posdata(2, 0.0),
         STATUS,

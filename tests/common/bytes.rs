@@ -3,7 +3,7 @@
 use forcewire::{Cell, Evaluation, Event, Virial};
 
 use super::layout;
-pub use super::layout::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, init, integer, reals};
+pub use super::layout::*;
 
 /// POSDATA of [`golden`], written by i-PI 3.3.1.
 pub const GOLDEN_POSDATA: &str = "504f534441544120202020200000000000002440000000000000f03f0000000000000040000000000000\
@@ -19,6 +19,25 @@ pub const GOLDEN_FORCEREADY: &str = "464f52434552454144592020000000000000e0bf010
 /// INIT of replica 0 with the text `  batch_size:3`, written by i-PI 3.3.1.
 pub const GOLDEN_INIT: &str =
     "494e49542020202020202020000000000e000000202062617463685f73697a653a33";
+
+/// POSDATA of [`golden_batch`], by hand from i-PI's source: header, number of atoms, cells with
+/// their inverses, positions. 2.0 and 0.5 end with 0040 and e03f, 4.0 and 0.25 with 1040 and d03f.
+pub const GOLDEN_BATCH: &str = "504f53444154412020202020\
+    01000000\
+    000000000000004000000000000000000000000000000000\
+    000000000000000000000000000000400000000000000000\
+    000000000000000000000000000000000000000000000040\
+    000000000000e03f00000000000000000000000000000000\
+    0000000000000000000000000000e03f0000000000000000\
+    00000000000000000000000000000000000000000000e03f\
+    000000000000104000000000000000000000000000000000\
+    000000000000000000000000000010400000000000000000\
+    000000000000000000000000000000000000000000001040\
+    000000000000d03f00000000000000000000000000000000\
+    0000000000000000000000000000d03f0000000000000000\
+    00000000000000000000000000000000000000000000d03f\
+    000000000000f83f00000000000000000000000000000000\
+    000000000000000000000000000002c00000000000000000";
 
 /// Converts hexadecimal digits to bytes.
 pub fn hex(digits: &str) -> Vec<u8> {
@@ -69,6 +88,15 @@ pub fn golden() -> Structure {
         ],
         positions: vec![[1.5, -2.25, 0.125]],
     }
+}
+
+/// Two structures of one atom in cubes.
+pub fn golden_batch() -> [Structure; 2] {
+    [(2.0, [1.5, 0.0, 0.0]), (4.0, [0.0, -2.25, 0.0])].map(|(edge, position)| Structure {
+        h: layout::cube(edge),
+        inverse: layout::cube(1.0 / edge),
+        positions: vec![position],
+    })
 }
 
 /// Three atoms in a cube.

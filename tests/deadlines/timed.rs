@@ -188,7 +188,7 @@ impl embedded_io_async::Write for Flood<'_> {
 #[test]
 fn a_flood_ends() {
     let limit = Duration::from_secs(5);
-    let endless = [b"INIT        ".as_slice(), &[0; 4], &i32::MAX.to_le_bytes()].concat();
+    let endless = [INIT, &integer(0), &integer(i32::MAX)].concat();
     for (bytes, deadlines, deadline) in [
         (STATUS, Deadlines::NONE.exchange(limit), Deadline::Exchange),
         (&endless, Deadlines::NONE.message(limit), Deadline::Message),
@@ -251,9 +251,8 @@ fn a_flood_does_not_hold_up_the_executor() {
 #[test]
 fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
-    let mut posdata = b"POSDATA     ".to_vec();
-    posdata.extend([1.0_f64; 18].iter().flat_map(|number| number.to_le_bytes()));
-    posdata.extend(i32::MAX.to_le_bytes());
+    let mut posdata = layout::posdata(&[1.0; 9], &[1.0; 9], &[]);
+    put_integer(&mut posdata, Posdata::of(0).atoms(), i32::MAX);
     let bytes = [posdata.as_slice(), &[0; 1 << 12]].concat();
     let mut flood = Flood {
         clock: Rc::clone(&clock),

@@ -8,10 +8,10 @@ use crate::number::{Number, blank, converted, for_both_types, memory, numbers};
 /// The number of structures in a message, and of atoms in each.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
-/// The offset of the positions in POSDATA of one structure, and the offset of the second cell in
-/// POSDATA of a batch.
-const POSITIONS: usize = 160;
-const SECOND_CELL: usize = 160;
+/// The offset of the positions in POSDATA of one structure, and of the second cell in that of a
+/// batch.
+const POSITIONS: usize = Posdata::of(1).positions(0);
+const SECOND_CELL: usize = Posdata::batch(2, 1).cell(1);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Arrays<T> {

@@ -60,10 +60,10 @@ fn a_left_handed_cell_is_the_same_lattice() {
     // Forces and energies agree to rounding but not to the bit, because images are added in another
     // order.
     fn parse(reply: &[u8]) -> Vec<f64> {
-        let (energy, rest) = (&reply[12..20], &reply[24..24 + 48 + 72]);
-        let reals = [energy, rest].concat();
-        let (reals, _) = reals.as_chunks();
-        reals.iter().map(|it| f64::from_le_bytes(*it)).collect()
+        let places = ForceReady::of(2);
+        let energy = real_at(reply, places.energy(0));
+        let rest = numbers(&reply[places.forces(0)..places.extras()]);
+        [&[energy], &rest[..]].concat()
     }
     let argon = || LennardJones::new(6.43, 0.000379, 9.0);
     let right = computes(
@@ -153,15 +153,8 @@ fn a_left_handed_cell_is_sent_as_it_is() {
         assert_eq!(sent, Ok(()));
         let inverse = Cell::orthorhombic([signs[0] / 4.0, signs[1] / 8.0, signs[2] / 16.0]);
         let (h, inverse) = (cell.h().as_flattened(), inverse.h().as_flattened());
-        let cell = [reals(h), reals(inverse)].concat();
-        // The sign of a zero is ignored.
-        let unsigned = |bytes: &[u8]| -> Vec<f64> {
-            let (chunks, _) = bytes.as_chunks();
-            chunks
-                .iter()
-                .map(|it| f64::from_le_bytes(*it) + 0.0)
-                .collect()
-        };
-        assert_eq!(unsigned(&said[12..156]), unsigned(&cell));
+        // `==` ignores the sign of a zero.
+        let at = Posdata::of(1).cell(0);
+        assert_eq!(numbers(&said[at..at + layout::CELL]), [h, inverse].concat());
     }
 }

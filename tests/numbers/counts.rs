@@ -91,7 +91,7 @@ fn heard(mut driver: Driver, bytes: &[u8]) -> Driver {
 
 /// POSDATA up to its number of atoms.
 fn frame() -> Vec<u8> {
-    posdata(&golden())[..156].to_vec()
+    posdata(&golden())[..Posdata::of(1).atoms()].to_vec()
 }
 
 /// A driver that waits for the number of atoms of its first structure.
@@ -100,7 +100,7 @@ fn atoms_are_checked(driver: &Driver, announced: i32) {
     let mut positions = [[UNTOUCHED; 3]; ROOM];
     let mut receive = driver.receive(&mut positions);
     if let Ok(Step::Read(slice)) = receive.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     receive.advance(4);
     let came = receive.step();
@@ -124,13 +124,13 @@ fn changed_atoms_are_refused(driver: &Driver, announced: i32) {
     let mut positions = [[UNTOUCHED; 3]; ROOM];
     let mut receive = driver.receive(&mut positions);
     if let Ok(Step::Read(slice)) = receive.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     receive.advance(4);
     let came = receive.step();
     let right = match usize::try_from(announced) {
         Err(_) => matches!(came, Err(ProtocolError::NegativeAtoms(n)) if n == announced),
-        Ok(3) => matches!(came, Ok(Step::Read(slice)) if slice.len() == 72),
+        Ok(3) => matches!(came, Ok(Step::Read(slice)) if slice.len() == 3 * ATOM),
         Ok(n) => matches!(
             came,
             Err(ProtocolError::AtomsChanged { announced, expected: 3 }) if announced == n
@@ -146,14 +146,14 @@ fn atoms_of_a_batch_are_checked(driver: &Driver, announced: i32) {
     let mut cells = [UNTOUCHED_CELL; 2];
     let mut receive = driver.receive_batch(&mut cells, &mut positions);
     if let Ok(Step::Read(slice)) = receive.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     receive.advance(4);
     let came = receive.step();
     let right = match usize::try_from(announced) {
         Err(_) => matches!(came, Err(ProtocolError::NegativeAtoms(n)) if n == announced),
-        // The first cell comes next, for any number of atoms.
-        Ok(n) if 2 * n <= ROOM => matches!(came, Ok(Step::Read(slice)) if slice.len() == 144),
+        // The first cell is next, however many atoms.
+        Ok(n) if 2 * n <= ROOM => matches!(came, Ok(Step::Read(slice)) if slice.len() == CELL),
         Ok(n) => matches!(
             came,
             Err(ProtocolError::TooManyAtoms { announced, capacity: ROOM }) if announced == 2 * n
@@ -168,7 +168,7 @@ fn length_of_init_is_checked(driver: &Driver, announced: i32) {
     let mut positions = [[UNTOUCHED; 3]; 0];
     let mut receive = driver.receive(&mut positions);
     if let Ok(Step::Read(slice)) = receive.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     receive.advance(4);
     let came = receive.step();
@@ -187,7 +187,7 @@ fn before_atoms() -> Driver {
 fn before_atoms_again() -> Driver {
     let mut driver = heard(
         Driver::new(),
-        &[&posdata(&water())[..], GETFORCE].concat()[..232],
+        &[&posdata(&water())[..], GETFORCE].concat()[..Posdata::of(3).end()],
     );
     let it = answer(3, 1.0, b"");
     let (replied, _) = pour(driver.reply(&it.evaluation, &it.forces, b""), &mut {
@@ -204,11 +204,11 @@ fn before_atoms_of_a_batch() -> Driver {
         pour(driver.receive(&mut [[0.0; 3]; 0]), &mut &init[..]).0,
         told
     );
-    heard(driver, b"POSDATA     ")
+    heard(driver, POSDATA)
 }
 
 fn before_length_of_init() -> Driver {
-    heard(Driver::new(), &init(-7, "")[..16])
+    heard(Driver::new(), &init(-7, "")[..init(0, "").len() - INTEGER])
 }
 
 // ---- the server ----
@@ -237,12 +237,12 @@ fn atoms_of_a_reply_are_checked(server: &Server, announced: i32) {
     let mut forces = [[UNTOUCHED; 3]; 3];
     let mut take = server.get_forces(&mut forces, &mut []);
     if let Ok(Step::Read(slice)) = take.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     take.advance(4);
     let came = take.step();
     let right = match announced {
-        3 => matches!(came, Ok(Step::Read(slice)) if slice.len() == 72),
+        3 => matches!(came, Ok(Step::Read(slice)) if slice.len() == 3 * ATOM),
         _ => matches!(
             came,
             Err(ProtocolError::WrongAtoms { announced: n, expected: 3 }) if n == announced
@@ -259,7 +259,7 @@ fn length_of_extras_is_checked(server: &Server, announced: i32) {
     let mut extras = [b'#'; ROOM];
     let mut take = server.get_forces::<f64>(&mut [], &mut extras);
     if let Ok(Step::Read(slice)) = take.step() {
-        slice.copy_from_slice(&announced.to_le_bytes());
+        slice.copy_from_slice(&integer(announced));
     }
     take.advance(4);
     let came = take.step();
@@ -274,11 +274,17 @@ fn length_of_extras_is_checked(server: &Server, announced: i32) {
 }
 
 fn before_atoms_of_a_reply() -> Server {
-    asked(3, &forceready(&answer(3, 1.0, b""))[..20])
+    asked(
+        3,
+        &forceready(&answer(3, 1.0, b""))[..ForceReady::of(3).atoms()],
+    )
 }
 
 fn before_length_of_extras() -> Server {
-    asked(0, &forceready(&answer(0, 1.0, b""))[..96])
+    asked(
+        0,
+        &forceready(&answer(0, 1.0, b""))[..ForceReady::of(0).extras()],
+    )
 }
 
 // ---- a million ----

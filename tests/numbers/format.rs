@@ -236,11 +236,10 @@ fn reversed(bits: &[u64]) -> Vec<u64> {
 ///
 /// A driver that converts positions judges their format in the same way as one that does not.
 fn refused(h: &[f64; 9], positions: &[u64]) -> Option<ProtocolError> {
-    let natoms = i32::try_from(positions.len() / 3).unwrap();
-    let mut message = [b"POSDATA     ", &reals(h)[..], &[0; 72], &integer(natoms)].concat();
-    for number in positions {
-        message.extend_from_slice(&number.to_le_bytes());
-    }
+    let natoms = positions.len() / 3;
+    // Of NaN too, all bits are sent.
+    let positions: Vec<_> = positions.iter().map(|bits| f64::from_bits(*bits)).collect();
+    let message = layout::posdata(h, &[0.0; 9], &positions);
     let error = received::<f64>(&message, Driver::new());
     if natoms < 8 {
         // Numbers too large for `f32` become infinite there.

@@ -4,25 +4,19 @@
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
+use crate::common::layout::{CELL, INTEGER, READY, WORDS};
 use crate::copy::copy;
 use crate::in_parts;
 
-const HEADERS: [&[u8; 12]; 9] = [
-    b"STATUS      ",
-    b"INIT        ",
-    b"POSDATA     ",
-    b"GETFORCE    ",
-    b"EXIT        ",
-    b"NEEDINIT    ",
-    b"READY       ",
-    b"HAVEDATA    ",
-    b"FORCEREADY  ",
-];
+/// A header's bytes, by their number.
+fn word(number: usize) -> [u8; 12] {
+    WORDS[number].try_into().expect("twelve bytes")
+}
 
 /// The header of these bytes (`src/manual/protocol.md`, section 1): blanks and NULs follow the
 /// word.
 fn header(bytes: &[u8; 12]) -> Option<usize> {
-    HEADERS.iter().position(|header| {
+    WORDS.iter().position(|header| {
         let pairs = header.iter().zip(bytes);
         pairs
             .clone()
@@ -42,9 +36,9 @@ fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     }
     receive.advance(12);
     let command = match receive.step() {
-        Ok(Step::Write(b"READY       ")) => return Some(0),
+        Ok(Step::Write(READY)) => return Some(0),
         Ok(Step::Read(slice)) if slice.len() == 8 => return Some(1),
-        Ok(Step::Read(slice)) if slice.len() == 148 => return Some(2),
+        Ok(Step::Read(slice)) if slice.len() == CELL + INTEGER => return Some(2),
         Ok(Step::Done(Event::Exit)) => return Some(4),
         Err(ProtocolError::OutOfTurn { command, .. }) => command,
         Err(ProtocolError::UnknownHeader(said)) if said == *bytes => return None,
@@ -74,7 +68,7 @@ fn server_takes(server: &Server, bytes: &[u8; 12]) -> Option<usize> {
         Ok(Step::Done(it)) if it == Status::UP | Status::NEEDS_INIT => Some(5),
         Err(ProtocolError::UnexpectedAnswer { answer, to }) => {
             assert_eq!(to, Header::Status);
-            HEADERS.iter().position(|it| *it == answer.bytes())
+            WORDS.iter().position(|it| *it == answer.bytes())
         }
         Err(ProtocolError::UnknownHeader(said)) if said == *bytes => None,
         other => panic!("{}: {other:?}", bytes.escape_ascii()),
@@ -127,9 +121,9 @@ fn look(machines: &(Driver, Server), was: usize, bytes: &[u8; 12], taken: &mut T
 #[test]
 fn headers_themselves() {
     let machines = machines();
-    for (at, bytes) in HEADERS.into_iter().enumerate() {
+    for at in 0..WORDS.len() {
         let mut taken = Taken::default();
-        look(&machines, at, bytes, &mut taken);
+        look(&machines, at, &word(at), &mut taken);
         assert_eq!(taken.padding, 1);
     }
 }
@@ -137,10 +131,10 @@ fn headers_themselves() {
 #[test]
 fn every_byte_of_every_header_with_every_other_value() {
     let (machines, mut taken) = (machines(), Taken::default());
-    for (was, header) in HEADERS.into_iter().enumerate() {
+    for was in 0..WORDS.len() {
         for at in 0..12 {
             for flip in 1..=255 {
-                let mut bytes = *header;
+                let mut bytes = word(was);
                 bytes[at] ^= flip;
                 look(&machines, was, &bytes, &mut taken);
             }
@@ -164,7 +158,7 @@ fn pairs(machines: &(Driver, Server), was: usize, first: usize, every: u8) -> Ta
             // The sample differs for each value of the first.
             let from = 1 + flip % every;
             for other in (from..=255).step_by(every.into()) {
-                let mut bytes = *HEADERS[was];
+                let mut bytes = word(was);
                 bytes[first] ^= flip;
                 bytes[second] ^= other;
                 look(machines, was, &bytes, &mut taken);
@@ -186,8 +180,8 @@ fn one_in_250_of_all_pairs() {
     assert!(all > 9 * 66 * 255, "{all}");
     // EXIT becomes INIT with two changed bytes, and vice versa.
     let mut taken = Taken::default();
-    look(&machines, 1, HEADERS[4], &mut taken);
-    look(&machines, 4, HEADERS[1], &mut taken);
+    look(&machines, 1, &word(4), &mut taken);
+    look(&machines, 4, &word(1), &mut taken);
     assert_eq!(taken.other, 2);
 }
 

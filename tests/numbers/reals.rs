@@ -87,10 +87,10 @@ impl<T: Real> Potential for Counts<T> {
     }
 }
 
-/// A message with one number replaced, by its place.
-fn real_at(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
+/// One number of a message, by its place.
+fn with_real(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
     let mut message = message.to_vec();
-    message[at..at + 8].copy_from_slice(&odd.to_le_bytes());
+    put_real(&mut message, at, odd);
     message
 }
 
@@ -127,16 +127,20 @@ fn refused_before_anyone_computes<T: Real>(odd: f64) {
     for natoms in NATOMS {
         let message = posdata(&atoms(natoms));
         for real in 0..9 {
-            let heard = real_at(&message, 12 + 8 * real, odd);
+            let heard = with_real(&message, Posdata::of(natoms).cell(0) + REAL * real, odd);
             assert_eq!(serves::<T>(&heard), (error(Quantity::Cell), 0));
         }
         for real in 0..3 * natoms {
-            let heard = real_at(&message, 160 + 8 * real, odd);
+            let heard = with_real(
+                &message,
+                Posdata::of(natoms).positions(0) + REAL * real,
+                odd,
+            );
             assert_eq!(serves::<T>(&heard), (error(Quantity::Positions), 0));
         }
         // The inverse is not checked, because peers do not agree on it.
         for real in 9..18 {
-            let heard = real_at(&message, 12 + 8 * real, odd);
+            let heard = with_real(&message, Posdata::of(natoms).cell(0) + REAL * real, odd);
             let heard = [&heard, GETFORCE, EXIT].concat();
             assert_eq!(serves::<T>(&heard), (Ok(()), 1));
         }
@@ -145,8 +149,9 @@ fn refused_before_anyone_computes<T: Real>(odd: f64) {
     // and two atoms each.
     let announced = init(0, "batch_size:2");
     let message = posdata_batch(&[atoms(2), atoms(2)]);
+    let batch = Posdata::batch(2, 2);
     for real in 0..36 {
-        let heard = real_at(&message, 16 + 8 * real, odd);
+        let heard = with_real(&message, batch.cell(0) + REAL * real, odd);
         let heard = [&announced, &heard, GETFORCE, EXIT].concat();
         let expected = match real % 18 {
             ..9 => (error(Quantity::Cell), 0),
@@ -155,7 +160,7 @@ fn refused_before_anyone_computes<T: Real>(odd: f64) {
         assert_eq!(serves::<T>(&heard), expected, "{real}");
     }
     for real in 0..12 {
-        let heard = real_at(&message, 16 + 288 + 8 * real, odd);
+        let heard = with_real(&message, batch.positions(0) + REAL * real, odd);
         let heard = [&announced[..], &heard].concat();
         assert_eq!(serves::<T>(&heard), (error(Quantity::Positions), 0));
     }
@@ -175,7 +180,7 @@ fn what_a_server_sends_is_refused_before_anyone_computes_with_it() {
 fn a_cell_is_refused_before_positions_are_read() {
     let message = posdata(&atoms(3));
     for real in 0..9 {
-        let heard = real_at(&message, 12 + 8 * real, f64::NAN);
+        let heard = with_real(&message, Posdata::of(3).cell(0) + REAL * real, f64::NAN);
         let (mut driver, mut positions) = (Driver::new(), [[UNTOUCHED; 3]; 3]);
         let mut inbox = heard.as_slice();
         let (told, _) = pour(driver.receive(&mut positions), &mut inbox);
@@ -187,10 +192,12 @@ fn a_cell_is_refused_before_positions_are_read() {
 
 #[test]
 fn extreme_numbers_are_numbers() {
+    let places = Posdata::of(33);
+    let (first, last) = (places.positions(0), places.end() - REAL);
     for extreme in EXTREME {
         let message = posdata(&atoms(33));
-        for at in [12, 160, 160 + 8 * 98] {
-            let heard = [&real_at(&message, at, extreme), GETFORCE, EXIT].concat();
+        for at in [places.cell(0), first, last] {
+            let heard = [&with_real(&message, at, extreme), GETFORCE, EXIT].concat();
             assert_eq!(serves::<f64>(&heard), (Ok(()), 1), "{extreme}");
         }
     }
@@ -199,8 +206,8 @@ fn extreme_numbers_are_numbers() {
     let most = f64::from(f32::MAX) + 2_f64.powi(103);
     for (position, told) in [(most.next_down(), 1), (most, 0), (f64::MAX, 0)] {
         for position in [position, -position] {
-            for at in [160, 160 + 8 * 98] {
-                let heard = real_at(&posdata(&atoms(33)), at, position);
+            for at in [first, last] {
+                let heard = with_real(&posdata(&atoms(33)), at, position);
                 let heard = [&heard, GETFORCE, EXIT].concat();
                 assert_eq!(serves::<f32>(&heard).1, told, "{position}");
             }
@@ -352,8 +359,8 @@ fn what_a_driver_answers_is_refused() {
                 _ => (24 + 8 * (real - 10), Quantity::Forces),
             };
             for (at, quantity) in (0..10 + 3 * natoms).map(at) {
-                check::<f64>(natoms, &real_at(&reply, at, odd), quantity);
-                check::<f32>(natoms, &real_at(&reply, at, odd), quantity);
+                check::<f64>(natoms, &with_real(&reply, at, odd), quantity);
+                check::<f32>(natoms, &with_real(&reply, at, odd), quantity);
             }
         }
     }

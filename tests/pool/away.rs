@@ -8,6 +8,7 @@ use std::time::Duration;
 use forcewire::net::PoolOptions;
 use forcewire::{Deadlines, Mode};
 
+use crate::common::layout::Posdata;
 use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{Server, check, computing, job, positions, truth};
 
@@ -96,10 +97,8 @@ fn what_comes_while_a_send_is_blocked_is_not_lost() {
         // Before it has received a position.
         driver.says([READY, HAVEDATA].concat());
         thread::sleep(SHORT / 3);
-        driver
-            .0
-            .read_exact(&mut vec![0; 160 + 24 * natoms])
-            .unwrap();
+        let mut message = vec![0; Posdata::of(natoms).end()];
+        driver.0.read_exact(&mut message).unwrap();
         driver.hears([STATUS, GETFORCE].concat());
         driver.says(forceready(&truth(&positions(natoms, 3))));
         driver
@@ -116,10 +115,7 @@ fn what_comes_while_a_send_is_blocked_is_not_lost() {
         driver.hears([&init(3, " ")[..], STATUS].concat());
         driver.says([READY, &forceready(&truth(&positions(natoms, 3)))[..100]].concat());
         thread::sleep(SHORT / 3);
-        driver
-            .0
-            .read_exact(&mut vec![0; 160 + 24 * natoms + 24])
-            .unwrap();
+        driver.hears_job(natoms).unwrap();
         driver.says([&forceready(&truth(&positions(natoms, 3)))[100..], READY].concat());
         driver
     });

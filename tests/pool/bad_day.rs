@@ -13,9 +13,12 @@ use std::time::Duration;
 use forcewire::net::{Job, PoolEvent, PoolOptions, Ticket};
 use forcewire::{Deadlines, Mode};
 
+use crate::common::layout::{
+    ForceReady, HEADER, INTEGER, Posdata, REAL, integer_at, numbers, put_integer, put_real,
+};
 use crate::common::{
-    Answer, Dice, EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, forceready_batch,
-    integer,
+    Answer, Dice, EXIT, GETFORCE, HAVEDATA, INIT, NEEDINIT, POSDATA, READY, STATUS, forceready,
+    forceready_batch,
 };
 use crate::peers::{CELL, LIMIT, Server, truth};
 
@@ -64,9 +67,9 @@ impl Bad<'_> {
     }
 
     fn number(&mut self) -> Result<usize, Over> {
-        let mut bytes = [0; 4];
+        let mut bytes = [0; INTEGER];
         self.read(&mut bytes)?;
-        Ok(usize::try_from(i32::from_le_bytes(bytes)).unwrap())
+        Ok(usize::try_from(integer_at(&bytes, 0)).unwrap())
     }
 
     /// Serves until it receives EXIT, or something has gone wrong.
@@ -74,14 +77,14 @@ impl Bad<'_> {
         let mut answers: Vec<Answer> = Vec::new();
         // A driver asks for INIT once, or never does.
         let mut initialized = self.dice.below(2) == 0;
-        let mut header = [0; 12];
+        let mut header = [0; HEADER];
         loop {
             self.read(&mut header)?;
             match &header[..] {
                 STATUS if !initialized => self.write(NEEDINIT)?,
                 STATUS if answers.is_empty() => self.write(READY)?,
                 STATUS => self.write(HAVEDATA)?,
-                b"INIT        " => {
+                INIT => {
                     self.number()?;
                     let mut text = vec![0; self.number()?];
                     self.read(&mut text)?;
@@ -91,19 +94,13 @@ impl Bad<'_> {
                     }
                     initialized = true;
                 }
-                b"POSDATA     " => {
-                    let mut positions = vec![[0; 24]; self.batch * NATOMS];
-                    if self.batch > 1 {
-                        assert_eq!(self.number()?, NATOMS);
-                    }
-                    self.read(&mut vec![0; self.batch * 144])?;
-                    if self.batch == 1 {
-                        assert_eq!(self.number()?, NATOMS);
-                    }
-                    self.read(positions.as_flattened_mut())?;
-                    let real = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
-                    let atom = |it: &[u8; 24]| [real(&it[..8]), real(&it[8..16]), real(&it[16..])];
-                    let positions: Vec<_> = positions.iter().map(atom).collect();
+                POSDATA => {
+                    let places = Posdata::batch(self.batch, NATOMS);
+                    let mut message = vec![0; places.end()];
+                    self.read(&mut message[HEADER..])?;
+                    assert_eq!(integer_at(&message, places.atoms()), NATOMS as i32);
+                    let positions = numbers(&message[places.positions(0)..]);
+                    let positions = positions.as_chunks().0;
                     answers = positions.chunks(NATOMS).map(truth).collect();
                 }
                 GETFORCE => {
@@ -132,7 +129,7 @@ impl Bad<'_> {
         let fault = self.dice.below(FAULTS.len());
         self.count.faults[fault].fetch_add(1, Ordering::Relaxed);
         let begun = 1 + self.dice.below(bytes.len() - 1);
-        let head = 12 + 8 * self.batch;
+        let places = ForceReady::batch(self.batch, NATOMS);
         match FAULTS[fault] {
             "killed before it answers" => {}
             "closed within its answer" => self.write(&bytes[..begun])?,
@@ -147,13 +144,13 @@ impl Bad<'_> {
                 self.stall();
             }
             "wrong number of atoms" => {
-                bytes[head..head + 4].copy_from_slice(&integer(NATOMS as i32 + 1));
+                put_integer(&mut bytes, places.atoms(), NATOMS as i32 + 1);
                 self.write(&bytes)?;
                 self.stall();
             }
             "not a number" => {
-                let at = head + 4 + 8 * self.dice.below(3 * NATOMS);
-                bytes[at..at + 8].copy_from_slice(&f64::NAN.to_le_bytes());
+                let at = places.forces(0) + REAL * self.dice.below(3 * NATOMS);
+                put_real(&mut bytes, at, f64::NAN);
                 self.write(&bytes)?;
                 self.stall();
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use forcewire::net::{Matching, PoolOptions};
 use forcewire::{Initialize, Mode};
 
+use crate::common::layout::{HEADER, Posdata, real_at};
 use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{Played, Server, check, computing, good, idle, job, positions, truth};
 
@@ -34,7 +35,7 @@ fn drivers_without_a_job_keep_no_buffers() {
             let mut driver = Played::connect(&path);
             driver.hears(STATUS);
             driver.says(READY);
-            driver.0.read_exact(&mut [0; 160 + 24 + 24]).unwrap();
+            driver.hears_job(1).unwrap();
             driver.says(&answer);
             drivers.push(driver);
         }
@@ -87,11 +88,11 @@ fn a_locked_drivers_batch_is_of_its_replica() {
         driver.hears(init(1, "  batch_size:4"));
         driver.hears(STATUS);
         driver.says(READY);
-        let mut message = vec![0; 12 + 4 + 4 * (144 + 24) + 24];
+        let places = Posdata::batch(4, 1);
+        let mut message = vec![0; places.end() + 2 * HEADER];
         driver.0.read_exact(&mut message).unwrap();
-        let at = |structure: usize| 16 + 4 * 144 + 24 * structure;
-        let x = |structure| f64::from_le_bytes(*message[at(structure)..].first_chunk().unwrap());
-        // The last structure is repeated.
+        let x = |structure| real_at(&message, places.positions(structure));
+        // The last is repeated.
         let salts: Vec<_> = (0..4).map(|structure| x(structure) * 16.0).collect();
         salts
     });
@@ -115,7 +116,7 @@ fn a_job_that_is_gone_does_not_settle_the_number_of_atoms() {
     let player = std::thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(READY);
-        driver.0.read_exact(&mut [0; 160 + 48 + 24]).unwrap();
+        driver.hears_job(2).unwrap();
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
         driver
     });

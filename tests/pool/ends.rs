@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use forcewire::Mode;
 use forcewire::net::{EvaluateFailure, LeftReason, PoolEvent, PoolOptions};
 
+use crate::common::layout::{HEADER, Posdata};
 use crate::common::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, forceready};
 use crate::peers::{LIMIT, Played, Server, check, computing, job, positions, truth};
 
@@ -65,7 +66,8 @@ fn a_strict_driver_is_dismissed_with_its_answer() {
     let player = thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(READY);
-        driver.0.read_exact(&mut [0; 160 + 48 + 12]).unwrap();
+        let mut message = vec![0; Posdata::of(2).end() + HEADER];
+        driver.0.read_exact(&mut message).unwrap();
         driver.says(HAVEDATA);
         driver.hears(GETFORCE);
         driver.says(forceready(&truth(&positions(2, 1))));
@@ -126,7 +128,7 @@ fn a_straggler_is_overtaken_and_its_answer_dropped() {
     let player = thread::spawn(move || {
         slow.hears(STATUS);
         slow.says(READY);
-        slow.0.read_exact(&mut [0; 160 + 48 + 24]).unwrap();
+        slow.hears_job(2).unwrap();
         wait.recv().unwrap();
         slow.says(answer(1));
         slow
@@ -158,7 +160,7 @@ fn a_straggler_that_is_lost_costs_nothing() {
     let (lose, wait) = channel::<()>();
     computing(&server, 2, move |mut driver| {
         driver.says(answer(7));
-        driver.0.read_exact(&mut [0; 160 + 48 + 24]).unwrap();
+        driver.hears_job(2).unwrap();
         wait.recv().unwrap();
     });
     server.joined(2);

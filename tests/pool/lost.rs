@@ -9,7 +9,8 @@ use std::time::Duration;
 use forcewire::net::{Address, LeftReason, PoolEvent, PoolOptions};
 use forcewire::{Deadline, Deadlines, Header, Initialize, Mode, ProtocolError, Quantity};
 
-use crate::common::{NEEDINIT, READY, STATUS, forceready, integer};
+use crate::common::layout::{ForceReady, HEADER, Posdata, put_integer, put_real};
+use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -99,7 +100,7 @@ fn one_that_wants_init_again_and_again() {
     let asks = thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(NEEDINIT);
-        let init = [b"INIT        \x03\0\0\0\x01\0\0\0 ", STATUS].concat();
+        let init = [&init(3, " ")[..], STATUS].concat();
         let mut heard = vec![0; init.len()];
         while driver.0.read_exact(&mut heard).is_ok() && driver.0.write_all(NEEDINIT).is_ok() {
             assert_eq!(
@@ -223,11 +224,12 @@ fn one_that_answers_something_else() {
     type Check = fn(&ProtocolError) -> bool;
     let garbage = |error: &ProtocolError| matches!(error, ProtocolError::UnknownHeader(_));
     let mut wrong_atoms = plausible(2);
-    wrong_atoms[20..24].copy_from_slice(&integer(3));
+    let places = ForceReady::of(2);
+    put_integer(&mut wrong_atoms, places.atoms(), 3);
     let mut nan = plausible(2);
-    nan[24..32].copy_from_slice(&f64::NAN.to_le_bytes());
+    put_real(&mut nan, places.forces(0), f64::NAN);
     let mut negative = plausible(2);
-    negative[12 + 12 + 48 + 72..][..4].copy_from_slice(&integer(-1));
+    put_integer(&mut negative, places.extras(), -1);
     let answers: [(Vec<u8>, Check); 6] = [
         (b"GET / HTTP/1.1".to_vec(), garbage),
         (vec![0; 12], garbage),
@@ -315,10 +317,8 @@ fn one_that_floods_us_keeps_no_one_waiting() {
     let mut server = Server::new(options().deadlines(deadlines));
     computing(&server, 2, |mut driver| {
         let mut answer = plausible(2);
-        let len = answer.len();
-        let extras = truth(&positions(2, 0)).extras.len();
-        answer.truncate(len - extras - 4);
-        answer.extend(integer(i32::MAX));
+        put_integer(&mut answer, ForceReady::of(2).extras(), i32::MAX);
+        answer.truncate(ForceReady::of(2).end());
         driver.says(answer);
         let rubbish = vec![b'x'; 1 << 20];
         while driver.0.write_all(&rubbish).is_ok() {}
@@ -400,11 +400,11 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);
-        driver.says(b"NEEDINIT    ");
-        driver.hears(crate::common::init(0, "  batch_size:4"));
+        driver.says(NEEDINIT);
+        driver.hears(init(0, "  batch_size:4"));
         driver.hears(STATUS);
         driver.says(READY);
-        let mut message = vec![0; 12 + 4 + 4 * (144 + 24) + 24];
+        let mut message = vec![0; Posdata::batch(4, 1).end() + 2 * HEADER];
         std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
     });
     for salt in 0..6 {
@@ -483,7 +483,7 @@ fn a_job_that_costs_too_many_drivers_is_given_up() {
     for _ in 0..3 {
         computing(&server, 2, |mut driver| {
             driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
-            driver.0.read_exact(&mut [0; 160 + 24 * 2 + 24]).unwrap();
+            driver.hears_job(2).unwrap();
         });
     }
     server.joined(3);

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use forcewire::net::{Answered, DriverId, Matching, PoolOptions, Ticket};
 
+use crate::common::layout::{Posdata, real_at};
 use crate::common::{READY, forceready};
 use crate::peers::{LIMIT, Played, Server, job, positions, truth};
 
@@ -40,9 +41,8 @@ impl Drivers {
             let mut driver = Played::connect(&path);
             driver.hears(crate::common::STATUS);
             driver.says(READY);
-            let mut message = vec![0; 160 + 24 + 24];
-            while std::io::Read::read_exact(&mut driver.0, &mut message).is_ok() {
-                let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
+            while let Ok(message) = driver.hears_job(1) {
+                let salt = real_at(&message, Posdata::of(1).positions(0)) * 16.0;
                 tell.send((index, salt as i32)).unwrap();
                 if wait.recv().is_err() {
                     return;
@@ -144,8 +144,7 @@ fn a_replica_waits_a_moment_for_its_driver() {
             std::thread::spawn(move || {
                 driver.hears(crate::common::STATUS);
                 driver.says(READY);
-                let mut message = vec![0; 160 + 24 + 24];
-                while std::io::Read::read_exact(&mut driver.0, &mut message).is_ok() {
+                while driver.hears_job(1).is_ok() {
                     driver.says(forceready(&truth(&positions(1, 7))));
                     if ready.recv().is_err() {
                         return;

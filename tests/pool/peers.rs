@@ -1,6 +1,6 @@
 //! Drivers at the other end: good ones, and ones that a test plays byte by byte.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,8 @@ use forcewire::net::{Address, Answered, Job, LeftReason, Pool, PoolEvent, PoolOp
 use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Virial, blocking};
 use tempfile::TempDir;
 
-use crate::common::{Answer, HAVEDATA, READY, STATUS, forceready};
+use crate::common::layout::{HEADER, Posdata};
+use crate::common::{Answer, FORCEREADY, HAVEDATA, READY, STATUS, forceready};
 
 /// Longer than anything in these tests takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -206,6 +207,13 @@ impl Played {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Reads POSDATA of this many atoms, and GETFORCE and STATUS after it.
+    pub fn hears_job(&mut self, natoms: usize) -> io::Result<Vec<u8>> {
+        let mut message = vec![0; Posdata::of(natoms).end() + 2 * HEADER];
+        self.0.read_exact(&mut message)?;
+        Ok(message)
+    }
+
     /// Reads the end of the stream.
     pub fn hears_the_end(&mut self) {
         let mut rest = Vec::new();
@@ -221,8 +229,7 @@ pub fn computing(server: &Server, natoms: usize, go_on: impl FnOnce(Played) + Se
     thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(READY);
-        let mut message = vec![0; 160 + 24 * natoms + 24];
-        driver.0.read_exact(&mut message).unwrap();
+        driver.hears_job(natoms).unwrap();
         go_on(driver);
     });
 }
@@ -235,7 +242,7 @@ pub fn plausible(natoms: usize) -> Vec<u8> {
 /// Messages from drivers that were not asked.
 pub const ODD: &[&[u8]] = &[
     HAVEDATA,
-    b"FORCEREADY  ",
+    FORCEREADY,
     b"GET / HTTP/1.1\r\n",
     b"\0\0\0\0\0\0\0\0\0\0\0\0",
 ];

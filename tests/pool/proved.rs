@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
+use crate::common::layout::{HEADER, Posdata, numbers};
 use crate::common::{READY, STATUS, forceready};
 use crate::peers::{Played, Server, check, computing, job, positions, truth};
 
@@ -37,13 +38,11 @@ impl Flapping {
                 stream
                     .set_read_timeout(Some(Duration::from_secs(1)))
                     .unwrap();
-                let mut heard = vec![0; 12];
-                if stream.read_exact(&mut heard).is_err() {
+                if stream.read_exact(&mut [0; HEADER]).is_err() {
                     continue;
                 }
                 let _ = stream.write_all(READY);
-                heard.resize(160 + 24 * natoms + 24, 0);
-                if stream.read_exact(&mut heard).is_ok() {
+                if Played(stream).hears_job(natoms).is_ok() {
                     jobs.fetch_add(1, Ordering::Relaxed);
                     thread::sleep(holds);
                 }
@@ -139,24 +138,22 @@ fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     assert_eq!(answer.attempts, 2);
 }
 
-/// A driver's messages after positions of two atoms and the STATUS after them.
-fn answer_to(posdata: &[u8]) -> Vec<u8> {
-    let number = |at| f64::from_le_bytes(posdata[at..at + 8].try_into().unwrap());
-    let atom = |i: usize| [0, 8, 16].map(|at| number(160 + 24 * i + at));
-    [&forceready(&truth(&[atom(0), atom(1)]))[..], READY].concat()
+/// A driver's answers to positions of two atoms and the STATUS after them.
+fn answer_to(job: &[u8]) -> Vec<u8> {
+    let places = Posdata::of(2);
+    let positions = numbers(&job[places.positions(0)..places.end()]);
+    [&forceready(&truth(positions.as_chunks().0))[..], READY].concat()
 }
 
 /// Answers one job, accepts the next and closes; connects again at once, until the server has gone.
 fn answers_one_and_loses_the_next(path: PathBuf) {
     let serves = move || {
-        let mut stream = UnixStream::connect(&path)?;
-        let mut heard = [0; 12];
-        stream.read_exact(&mut heard)?;
-        stream.write_all(READY)?;
-        let mut message = [0; 160 + 48 + 24];
-        stream.read_exact(&mut message)?;
-        stream.write_all(&answer_to(&message))?;
-        stream.read_exact(&mut message)
+        let mut driver = Played(UnixStream::connect(&path)?);
+        driver.0.read_exact(&mut [0; HEADER])?;
+        driver.0.write_all(READY)?;
+        let job = driver.hears_job(2)?;
+        driver.0.write_all(&answer_to(&job))?;
+        driver.hears_job(2)
     };
     thread::spawn(move || while serves().is_ok() {});
 }
@@ -170,13 +167,9 @@ fn one_that_answers_a_job_and_loses_the_next_does_not_end_a_run() {
         let mut driver = Played::connect(&path);
         driver.hears(STATUS);
         driver.says(READY);
-        loop {
-            let mut message = [0; 160 + 48 + 24];
-            if driver.0.read_exact(&mut message).is_err() {
-                return;
-            }
+        while let Ok(job) = driver.hears_job(2) {
             thread::sleep(Duration::from_millis(50));
-            driver.says(answer_to(&message));
+            driver.says(answer_to(&job));
         }
     });
     server.joined(1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use forcewire::net::{Address, EvaluateFailure, Job, PoolEvent, PoolOptions};
 use forcewire::{Cell, Initialize, Mode, ProtocolError, Quantity};
 
+use crate::common::layout::{Posdata, real_at};
 use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{CELL, LIMIT, Server, check, good, idle, job, positions, truth};
 
@@ -303,9 +304,8 @@ fn drivers_that_answer_once(path: &std::path::Path, count: usize) {
         driver.says(READY);
     }
     for driver in &mut drivers {
-        let mut message = vec![0; 160 + 24 * 2 + 24];
-        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
-        let salt = f64::from_le_bytes(*message[160..].first_chunk().unwrap()) * 16.0;
+        let message = driver.hears_job(2).unwrap();
+        let salt = real_at(&message, Posdata::of(2).positions(0)) * 16.0;
         let answer = forceready(&truth(&positions(2, salt as usize)));
         driver.says([&answer[..], READY].concat());
     }
@@ -465,8 +465,7 @@ fn a_cancelled_job_has_no_answer() {
     crate::peers::computing(&server, 2, move |mut driver| {
         wait.recv().unwrap();
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
-        let mut message = vec![0; 160 + 48 + 24];
-        std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
+        driver.hears_job(2).unwrap();
         driver.says([&forceready(&truth(&positions(2, 3)))[..], READY].concat());
         driver.hears(EXIT);
     });

@@ -95,38 +95,13 @@ fn more_structures_than_the_scratch_has_room_for() {
     }
 }
 
-/// The bytes of a batch, derived from i-PI's source: header, natoms, cells with inverses,
-/// positions.
 #[test]
 fn a_batch_written_out() {
-    let cell = |h: [u8; 2], inverse: [u8; 2]| {
-        // The last bytes of 2.0 and 0.5 are 00 40 and e0 3f, of 4.0 and 0.25, 10 40 and d0 3f.
-        let mut bytes = vec![0; 144];
-        for (at, end) in [0, 32, 64]
-            .map(|at| (at, h))
-            .into_iter()
-            .chain([72, 104, 136].map(|at| (at, inverse)))
-        {
-            bytes[at + 6..at + 8].copy_from_slice(&end);
-        }
-        bytes
-    };
-    let mut message = b"POSDATA     \x01\0\0\0".to_vec();
-    message.extend(cell([0x00, 0x40], [0xe0, 0x3f]));
-    message.extend(cell([0x10, 0x40], [0xd0, 0x3f]));
-    message.extend(b"\0\0\0\0\0\0\xf8\x3f\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"); // 1.5, 0, 0
-    message.extend(b"\0\0\0\0\0\0\x02\xc0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"); // -2.25, 0, 0
-    message.extend(b"GETFORCE    STATUS      ");
-    let cube = |edge: f64, x| Structure {
-        h: [edge, 0.0, 0.0, 0.0, edge, 0.0, 0.0, 0.0, edge],
-        inverse: [0.0; 9],
-        positions: vec![[x, 0.0, 0.0]],
-    };
     at_every_split(|split| {
         let mut server = told(2);
         script(&mut server, split)
-            .sends_batch(&[cube(2.0, 1.5), cube(4.0, -2.25)])
-            .says(&message)
+            .sends_batch(&golden_batch())
+            .says([&hex(GOLDEN_BATCH), GETFORCE, STATUS].concat())
             .ends();
     });
 }

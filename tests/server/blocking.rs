@@ -388,11 +388,7 @@ impl embedded_io::Write for Full {
     }
 
     fn flush(&mut self) -> Result<(), ErrorKind> {
-        if self
-            .said
-            .windows(12)
-            .any(|twelve| twelve == b"POSDATA     ")
-        {
+        if self.said.windows(HEADER).any(|word| word == POSDATA) {
             return Err(ErrorKind::TimedOut);
         }
         Ok(())

@@ -148,7 +148,7 @@ fn noise_is_refused() {
         READY,
         NEEDINIT,
         HAVEDATA,
-        b"FORCEREADY  ",
+        FORCEREADY,
         STATUS,
         &[0; 4],
         &[1, 0, 0, 0],

@@ -87,20 +87,17 @@ fn folded<T: Scalar>(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
     let cell = structure.cell();
     let held: Vec<_> = positions.iter().map(|it| it.map(T::from_f64)).collect();
     let mut server = at_ready(Server::new().fold_positions());
+    let places = Posdata::of(positions.len());
     let (sent, rest) = {
         let request = Request::new(&cell, &held);
         let said = pour_some(server.send_positions(request), &mut &b""[..], usize::MAX);
         (
-            said[160..160 + 24 * positions.len()].to_vec(),
-            said[160 + 24 * positions.len()..].to_vec(),
+            numbers(&said[places.positions(0)..places.end()]),
+            said[places.end()..].to_vec(),
         )
     };
     assert_eq!(rest, [GETFORCE, STATUS].concat());
-    let (numbers, []) = sent.as_chunks::<8>() else {
-        panic!("half a number")
-    };
-    let numbers: Vec<_> = numbers.iter().map(|it| f64::from_le_bytes(*it)).collect();
-    numbers.as_chunks::<3>().0.to_vec()
+    sent.as_chunks::<3>().0.to_vec()
 }
 
 const CUBE: [f64; 9] = [20.0, 0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 0.0, 20.0];

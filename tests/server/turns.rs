@@ -524,14 +524,14 @@ fn server_writes(exchange: &mut impl Exchange) -> bool {
 
 const HEADERS: [(Header, &[u8]); 9] = [
     (Header::Status, STATUS),
-    (Header::Init, b"INIT        "),
-    (Header::PosData, b"POSDATA     "),
+    (Header::Init, INIT),
+    (Header::PosData, POSDATA),
     (Header::GetForce, GETFORCE),
     (Header::Exit, EXIT),
     (Header::NeedInit, NEEDINIT),
     (Header::Ready, READY),
     (Header::HaveData, HAVEDATA),
-    (Header::ForceReady, b"FORCEREADY  "),
+    (Header::ForceReady, FORCEREADY),
 ];
 
 /// An open request, the allowed calls and the allowed answers.

@@ -15,6 +15,8 @@
 
 mod cable;
 mod host;
+#[path = "../common/layout.rs"]
+mod layout;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -14,6 +14,7 @@ use smoltcp::time::{Duration, Instant};
 
 use crate::cable::{Cable, Dice, Fates, Faults, Said};
 use crate::host::{Hardware, Host};
+use crate::layout::{FORCEREADY, ForceReady, HAVEDATA, HEADER, NEEDINIT, READY};
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -324,7 +325,7 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
         outcome.fault = cable
             .said
             .values()
-            .find_map(|said| split_status(said, 84 + 24 * natoms + 16));
+            .find_map(|said| split_status(said, ForceReady::of(natoms).end()));
     }
     outcome.fates = cable.fates;
     outcome.seconds = now.total_micros() as f64 / 1e6;
@@ -336,18 +337,17 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
 /// is the length of FORCEREADY.
 fn split_status(said: &Said, reply: usize) -> Option<String> {
     let mut at = 0;
-    while let Some(header) = said.bytes.get(at..at + 12) {
-        if header == b"FORCEREADY  " {
+    while let Some(header) = said.bytes.get(at..at + HEADER) {
+        if header == FORCEREADY {
             at += reply;
             continue;
         }
         assert!(
-            [b"READY       ", b"NEEDINIT    ", b"HAVEDATA    "]
-                .contains(&header.try_into().unwrap()),
+            [READY, NEEDINIT, HAVEDATA].contains(&header),
             "{}",
             header.escape_ascii()
         );
-        if let Some(cut) = said.cuts.range(at + 1..at + 12).next() {
+        if let Some(cut) = said.cuts.range(at + 1..at + HEADER).next() {
             let header = header.escape_ascii();
             return Some(format!(
                 "{header} at byte {at} is cut at {cut}: {:?}",

@@ -864,7 +864,7 @@ fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
         sent.extend(slice.iter());
         reply.advance(n);
     }
-    if sent.starts_with(b"FORCEREADY  ") {
+    if sent.starts_with(crate::common::FORCEREADY) {
         let natoms = forces.len() / truth.evaluations.len();
         let answer = |(structure, evaluation): (usize, &Evaluation)| crate::common::Answer {
             evaluation: *evaluation,

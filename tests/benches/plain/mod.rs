@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each bench uses its part
 
 #[path = "../../common/layout.rs"]
-mod layout;
+pub mod layout;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -148,13 +148,13 @@ pub fn clear() {
 }
 
 /// POSDATA of atoms in a cube of 10 bohr; coordinate `i` is `i`.
-pub fn posdata(natoms: usize) -> Vec<u8> {
+pub fn atoms(natoms: usize) -> Vec<u8> {
     let positions: Vec<_> = (0..3 * natoms).map(|i| i as f64).collect();
     layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
 /// FORCEREADY of this many structures, with zeros and without extras.
-pub fn forceready(natoms: usize, structures: usize) -> Vec<u8> {
+pub fn no_forces(natoms: usize, structures: usize) -> Vec<u8> {
     layout::forceready(
         &vec![0.0; structures],
         &vec![0.0; 3 * natoms * structures],

@@ -6,6 +6,10 @@ use forcewire::{
 };
 
 use super::choices::{Choices, Wire};
+use super::layout::{
+    self, ATOM, ForceReady, GETFORCE, HEADER, INTEGER, MATRIX, POSDATA, Posdata, REAL, STATUS,
+    integer_at, numbers, real_at,
+};
 use super::model::{DriverModel, HEADERS, Told, bits, header, kept};
 
 const ATOMS: usize = 40;
@@ -493,35 +497,27 @@ fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     match choices.below(8) {
         which @ 0..5 => {
             let command = HEADERS[which].0;
-            message.extend(header(command));
             if command == Header::Init {
                 let text = [&b"batch_size:2"[..], b"", b" ", b"k:1,batch_size:3"][natoms % 4];
-                message.extend(1_i32.to_le_bytes());
-                message.extend((text.len() as i32).to_le_bytes());
-                message.extend(text);
-            }
-            if command == Header::PosData {
-                let natoms_bytes = (natoms as i32).to_le_bytes();
+                message.extend(layout::init(1, text));
+            } else if command == Header::PosData {
                 let edge = 16.0 + serial as f64 / 1024.0;
-                let cell = [edge, 1.0, 2.0, 0.0, edge, 3.0, 0.0, 0.0, edge, 0.0625];
-                let zeros = [0.0; 8];
-                let reals = cell.into_iter().chain(zeros);
-                let bytes = reals.flat_map(f64::to_le_bytes).collect::<Vec<_>>();
-                if batch == 1 {
-                    message.extend(&bytes);
-                    message.extend(natoms_bytes);
-                } else {
-                    message.extend(natoms_bytes);
-                    message.extend(bytes.repeat(batch));
-                }
-                let reals = (0..3 * natoms * batch).map(|i| (1024 * serial + i) as f64);
-                message.extend(reals.flat_map(f64::to_le_bytes));
+                let h = [edge, 1.0, 2.0, 0.0, edge, 3.0, 0.0, 0.0, edge];
+                let inverse = [0.0625, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+                let positions = (0..3 * natoms * batch).map(|i| (1024 * serial + i) as f64);
+                let positions: Vec<_> = positions.collect();
+                message.extend(match batch {
+                    1 => layout::posdata(&h, &inverse, &positions),
+                    _ => layout::posdata_batch(&vec![[h, inverse]; batch], &positions),
+                });
+            } else {
+                message.extend(header(command));
             }
         }
         5 => message.extend(HEADERS[5 + natoms % 4].1),
         6 => message.extend([choices.byte(), choices.byte(), choices.byte()]),
         _ => {
-            message.extend(header(Header::PosData));
+            message.extend(POSDATA);
             message.extend([choices.byte(); 20]);
         }
     }
@@ -539,15 +535,14 @@ impl Said {
     /// Checks that there is at most one answer for each STATUS and one reply for each GETFORCE, and
     /// that all but the last are complete.
     fn check(&self) {
-        let count = |word: &[u8; 12]| self.heard.windows(12).filter(|it| it == word).count();
+        let count = |word: &[u8]| self.heard.windows(HEADER).filter(|&it| it == word).count();
         let (mut answers, mut replies) = (0, 0);
         let mut rest = self.bytes.as_slice();
         while !rest.is_empty() {
             let known = HEADERS.iter().skip(5);
-            let n = rest.len().min(12);
+            let n = rest.len().min(HEADER);
             let mut known = known.filter(|it| it.1.starts_with(&rest[..n]));
             let (header, _) = known.next().expect("a driver's header");
-            rest = &rest[n..];
             if *header == Header::ForceReady {
                 replies += 1;
                 match whole_reply(rest) {
@@ -556,9 +551,10 @@ impl Said {
                 }
             } else {
                 answers += 1;
+                rest = &rest[n..];
             }
         }
-        assert!(answers <= count(b"STATUS      ") && replies <= count(b"GETFORCE    "));
+        assert!(answers <= count(STATUS) && replies <= count(GETFORCE));
     }
 
     /// The cells and positions of the last message, converted to the caller's type.
@@ -568,55 +564,51 @@ impl Said {
         structures: usize,
         single: bool,
     ) -> (Vec<f64>, Vec<f64>) {
-        let len = 12 + 4 + structures * (144 + 24 * natoms);
-        let message = &self.heard[self.heard.len() - len..];
-        assert_eq!(message[..12], *header(Header::PosData));
-        // The number of atoms precedes the cells of a batch, and follows a single cell.
-        let cells = if structures > 1 { 16 } else { 12 };
-        let reals = |at: usize, n: usize| (0..n).map(move |i| real(message, at + 8 * i));
-        let h = (0..structures).flat_map(|it| reals(cells + 144 * it, 9));
-        let positions = reals(16 + 144 * structures, 3 * natoms * structures);
+        let places = Posdata::batch(structures, natoms);
+        let message = &self.heard[self.heard.len() - places.end()..];
+        assert_eq!(message[..HEADER], *POSDATA);
+        let h = (0..structures).flat_map(|it| numbers(&message[places.cell(it)..][..MATRIX]));
+        let positions = numbers(&message[places.positions(0)..]).into_iter();
         (h.collect(), positions.map(|x| kept(x, single)).collect())
     }
 }
 
-fn real(bytes: &[u8], at: usize) -> f64 {
-    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
-}
-
-/// The length of a reply after its header, for one structure or a batch. All of its numbers come
-/// from one call.
-fn whole_reply(bytes: &[u8]) -> Option<usize> {
-    let energy = real(bytes.get(..8)?, 0);
-    let (mut at, mut structures) = (0, 0);
-    while bytes.get(at..at + 8)? == energy.to_le_bytes() && structures < STRUCTURES {
-        (at, structures) = (at + 8, structures + 1);
+/// The length of a reply to one structure or a batch, if it is whole. All of its numbers are those
+/// of one call.
+fn whole_reply(message: &[u8]) -> Option<usize> {
+    let real = |at: usize| Some(real_at(message.get(at..at + REAL)?, 0));
+    let count = |at: usize| {
+        let count = message.get(at..at + INTEGER)?;
+        usize::try_from(integer_at(count, 0)).ok()
+    };
+    let sent = |structure| real(ForceReady::batch(structure, 0).energy(structure));
+    let energy = sent(0)?;
+    let mut structures = 0;
+    while sent(structures)?.to_bits() == energy.to_bits() && structures < STRUCTURES {
+        structures += 1;
     }
     let which = energy as usize;
     assert_eq!(which as f64, energy, "no call has this energy");
-    let integer = |at: usize| -> Option<usize> {
-        let bytes = bytes.get(at..at + 4)?.try_into().expect("4");
-        usize::try_from(i32::from_le_bytes(bytes)).ok()
-    };
-    let natoms = integer(at)?;
-    at += 4;
+    let natoms = count(ForceReady::batch(structures, 0).atoms())?;
+    let places = ForceReady::batch(structures, natoms);
     for atom in 0..natoms * structures {
-        let sent = bytes.get(at..at + 24)?;
-        let sent = [0, 8, 16].map(|at| real(sent, at));
+        let at = places.forces(0) + atom * ATOM;
+        let sent = numbers(message.get(at..at + ATOM)?);
         assert_eq!(sent, force(which, atom), "a force of another call");
-        at += 24;
     }
-    for _ in 0..9 * structures {
-        let sent = real(bytes.get(at..at + 8)?, 0);
+    for number in 0..9 * structures {
+        let sent = real(places.virial(0) + number * REAL)?;
         assert_eq!(sent, energy, "a virial of another call");
-        at += 8;
     }
+    let mut at = places.extras();
     for _ in 0..structures {
-        let len = integer(at)?;
-        let extras = bytes.get(at + 4..at + 4 + len)?;
-        let all = extras.iter().all(|&it| it == letter(which));
+        let extras = at + INTEGER;
+        at = extras + count(at)?;
+        let all = message
+            .get(extras..at)?
+            .iter()
+            .all(|&it| it == letter(which));
         assert!(all, "extras of another call");
-        at += 4 + len;
     }
     Some(at)
 }

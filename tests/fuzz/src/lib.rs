@@ -7,6 +7,8 @@
 mod choices;
 mod driver;
 mod framing;
+#[path = "../../common/layout.rs"]
+mod layout;
 mod line;
 mod model;
 mod pair;

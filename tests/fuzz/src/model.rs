@@ -3,20 +3,25 @@
 
 use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
 
-pub const HEADERS: [(Header, &[u8; 12]); 9] = [
-    (Header::Status, b"STATUS      "),
-    (Header::Init, b"INIT        "),
-    (Header::PosData, b"POSDATA     "),
-    (Header::GetForce, b"GETFORCE    "),
-    (Header::Exit, b"EXIT        "),
-    (Header::NeedInit, b"NEEDINIT    "),
-    (Header::Ready, b"READY       "),
-    (Header::HaveData, b"HAVEDATA    "),
-    (Header::ForceReady, b"FORCEREADY  "),
+use super::layout::{
+    self, ATOM, CELL, EXIT, FORCEREADY, GETFORCE, HAVEDATA, HEADER, INIT, INTEGER, MATRIX,
+    NEEDINIT, POSDATA, READY, REAL, STATUS, integer_at, numbers, real_at,
+};
+
+pub const HEADERS: [(Header, &[u8]); 9] = [
+    (Header::Status, STATUS),
+    (Header::Init, INIT),
+    (Header::PosData, POSDATA),
+    (Header::GetForce, GETFORCE),
+    (Header::Exit, EXIT),
+    (Header::NeedInit, NEEDINIT),
+    (Header::Ready, READY),
+    (Header::HaveData, HAVEDATA),
+    (Header::ForceReady, FORCEREADY),
 ];
 
 /// The twelve bytes of a header.
-pub fn header(header: Header) -> &'static [u8; 12] {
+pub fn header(header: Header) -> &'static [u8] {
     let (_, bytes) = HEADERS.iter().find(|it| it.0 == header).expect("all nine");
     bytes
 }
@@ -56,8 +61,8 @@ impl<'a> Stream<'a> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let bytes = self.take(12)?;
-        let padded = |it: &[u8; 12]| {
+        let bytes = self.take(HEADER)?;
+        let padded = |it: &[u8]| {
             let mut pairs = it.iter().zip(bytes);
             pairs.all(|(&it, &byte)| it == byte || (it == b' ' && byte == 0))
         };
@@ -71,17 +76,13 @@ impl<'a> Stream<'a> {
     }
 
     pub fn integer(&mut self) -> Result<i32, ProtocolError> {
-        Ok(i32::from_le_bytes(self.take(4)?.try_into().expect("4")))
+        Ok(integer_at(self.take(INTEGER)?, 0))
     }
 
     pub fn reals<const N: usize>(&mut self) -> Result<[f64; N], ProtocolError> {
-        let bytes = self.take(8 * N)?;
-        Ok(std::array::from_fn(|i| real(bytes, 8 * i)))
+        let bytes = self.take(REAL * N)?;
+        Ok(std::array::from_fn(|i| real_at(bytes, REAL * i)))
     }
-}
-
-fn real(bytes: &[u8], at: usize) -> f64 {
-    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
 }
 
 fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), ProtocolError> {
@@ -252,7 +253,7 @@ impl DriverModel {
     }
 
     fn init<'a>(&self, stream: &mut Stream<'a>) -> Result<(i32, &'a [u8]), ProtocolError> {
-        let both = stream.take(8)?;
+        let both = stream.take(2 * INTEGER)?;
         let mut both = Stream::new(both);
         let (replica, announced) = (both.integer()?, both.integer()?);
         let len = usize::try_from(announced);
@@ -285,7 +286,7 @@ impl DriverModel {
             }
             natoms
         } else {
-            let frame = stream.take(148)?;
+            let frame = stream.take(CELL + INTEGER)?;
             if is_batch(frame) {
                 return Err(ProtocolError::UnannouncedBatch);
             }
@@ -298,10 +299,7 @@ impl DriverModel {
             self.room(natoms)?;
             natoms
         };
-        let bytes = stream.take(24 * natoms * batch)?;
-        let sent: Vec<_> = (0..3 * natoms * batch)
-            .map(|i| real(bytes, 8 * i))
-            .collect();
+        let sent = numbers(stream.take(ATOM * natoms * batch)?);
         self.format(&sent, Quantity::Positions)?;
         let positions: Vec<_> = sent.iter().map(|&x| kept(x, self.single)).collect();
         finite(&positions, Quantity::Positions, self.not_finite)?;
@@ -374,8 +372,8 @@ pub fn batch_size(text: &[u8]) -> usize {
 /// cell, whose h and inverse have zeros below the diagonal and numbers between 2^-64 and 2^65 on
 /// it.
 fn is_batch(frame: &[u8]) -> bool {
-    let natoms = i32::from_le_bytes(frame[..4].try_into().expect("4"));
-    let real = |i: usize| real(frame, 4 + 8 * i);
+    let natoms = integer_at(frame, 0);
+    let real = |i: usize| real_at(frame, INTEGER + REAL * i);
     natoms > 0
         && [3, 6, 7, 12, 15, 16].into_iter().all(|i| real(i) == 0.0)
         && [0, 4, 8, 9, 13, 17].into_iter().all(|i| {
@@ -387,17 +385,9 @@ fn is_batch(frame: &[u8]) -> bool {
 /// The reply of the model's caller: the energies are the numbers of the structures, the virials
 /// their cells.
 fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
-    let natoms = (forces.len() / 3 / structures) as i32;
-    let mut reply = header(Header::ForceReady).to_vec();
-    reply.extend((0..structures).flat_map(|index| (index as f64).to_le_bytes()));
-    reply.extend(natoms.to_le_bytes());
-    reply.extend(forces.iter().flat_map(|x| x.to_le_bytes()));
-    reply.extend(cells.iter().flat_map(|x| x.to_le_bytes()));
-    for index in 0..structures {
-        reply.extend((index as i32).to_le_bytes());
-        reply.extend(vec![b'x'; index]);
-    }
-    reply
+    let energies: Vec<_> = (0..structures).map(|index| index as f64).collect();
+    let extras: Vec<_> = (0..structures).map(|index| vec![b'x'; index]).collect();
+    layout::forceready(&energies, forces, cells, &extras)
 }
 
 // ---- a server ----
@@ -485,10 +475,7 @@ impl ServerModel {
                         }
                         _ => " ".into(),
                     };
-                    said.extend(header(Header::Init));
-                    said.extend(0_i32.to_le_bytes());
-                    said.extend((text.len() as i32).to_le_bytes());
-                    said.extend(text.as_bytes());
+                    said.extend(layout::init(0, text));
                     ask(said);
                 }
                 answer => return Err(unexpected(answer, Header::Status)),
@@ -518,26 +505,13 @@ impl ServerModel {
     }
 
     fn posdata(&self, said: &mut Vec<u8>, carried: usize, structures: usize) {
-        let natoms = (self.natoms as i32).to_le_bytes();
-        said.extend(header(Header::PosData));
-        if carried > 1 {
-            said.extend(natoms);
-        }
-        for _ in 0..carried {
-            for diagonal in [EDGE, 1.0 / EDGE] {
-                for i in 0..9 {
-                    let x = if i % 4 == 0 { diagonal } else { 0.0 };
-                    said.extend(x.to_le_bytes());
-                }
-            }
-        }
-        if carried == 1 {
-            said.extend(natoms);
-        }
-        for index in 0..carried {
-            let reals = positions(self.natoms, index.min(structures - 1));
-            said.extend(reals.iter().flat_map(|x| x.to_le_bytes()));
-        }
+        let cell = [EDGE, 1.0 / EDGE].map(layout::cube);
+        let positions = (0..carried).map(|index| positions(self.natoms, index.min(structures - 1)));
+        let positions: Vec<_> = positions.flatten().collect();
+        said.extend(match carried {
+            1 => layout::posdata(&cell[0], &cell[1], &positions),
+            _ => layout::posdata_batch(&vec![cell; carried], &positions),
+        });
     }
 
     fn forceready(
@@ -551,7 +525,7 @@ impl ServerModel {
         for index in 0..carried {
             // Small fields that arrive together are checked together.
             let last = index + 1 == carried;
-            let mut field = Stream::new(stream.take(if last { 12 } else { 8 })?);
+            let mut field = Stream::new(stream.take(if last { REAL + INTEGER } else { REAL })?);
             let [energy] = field.reals()?;
             if index < structures {
                 finite(&[energy], Quantity::Energy, self.not_finite)?;
@@ -568,15 +542,14 @@ impl ServerModel {
             });
         }
         let reals = 3 * self.natoms * structures;
-        let bytes = stream.take(8 * reals)?;
-        let forces: Vec<_> = (0..reals)
-            .map(|i| kept(real(bytes, 8 * i), self.single))
-            .collect();
+        let forces = numbers(stream.take(REAL * reals)?);
+        let forces: Vec<_> = forces.iter().map(|&x| kept(x, self.single)).collect();
         finite(&forces, Quantity::Forces, self.not_finite)?;
-        stream.take(24 * self.natoms * (carried - structures))?;
+        stream.take(ATOM * self.natoms * (carried - structures))?;
         for index in 0..carried {
             let last = index + 1 == carried;
-            let mut field = Stream::new(stream.take(if last { 76 } else { 72 })?);
+            let mut field =
+                Stream::new(stream.take(if last { MATRIX + INTEGER } else { MATRIX })?);
             let virial = field.reals::<9>()?;
             if index < structures {
                 finite(&virial, Quantity::Virial, self.not_finite)?;

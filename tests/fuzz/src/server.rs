@@ -6,6 +6,9 @@ use forcewire::{
 };
 
 use super::choices::{Choices, Wire};
+use super::layout::{
+    HEADER, INTEGER, POSDATA, Posdata, REAL, forceready, init, integer_at, real_at,
+};
 use super::model::{Answered, EDGE, HEADERS, ServerModel, answered_bits, header, positions};
 
 const ATOMS: usize = 99;
@@ -433,16 +436,14 @@ fn answer(
         4 | 5 => header(Header::HaveData).to_vec(),
         6 | 7 => {
             let (which, carried) = (last.unwrap_or(0), carried.min(STRUCTURES));
-            let real = |x: f64, n: usize| x.to_le_bytes().repeat(n);
-            let mut reply = header(Header::ForceReady).to_vec();
-            reply.extend(real(which as f64, carried));
-            reply.extend((model.natoms as i32).to_le_bytes());
-            for atom in 0..model.natoms * carried {
-                reply.extend(triple(which, atom).map(f64::to_le_bytes).as_flattened());
-            }
-            reply.extend(real(which as f64, 9 * carried));
-            let letter = letter(which);
-            reply.extend([2, 0, 0, 0, letter, letter].repeat(carried));
+            let real = which as f64;
+            let forces = (0..model.natoms * carried).flat_map(|atom| triple(which, atom));
+            let reply = forceready(
+                &vec![real; carried],
+                &forces.collect::<Vec<_>>(),
+                &vec![real; 9 * carried],
+                &vec![[letter(which); 2]; carried],
+            );
             return (reply, 1);
         }
         8 => HEADERS[choices.below(9)].1.to_vec(),
@@ -476,15 +477,15 @@ impl Said {
 
     /// For each POSDATA the number of its request, taken from its first cell.
     fn positions(&self) -> impl Iterator<Item = usize> {
-        let word = header(Header::PosData).as_slice();
-        let starts = self.bytes.windows(12).enumerate();
-        let starts = starts.filter(move |it| it.1 == word).map(|it| it.0 + 12);
+        let starts = self.bytes.windows(HEADER).enumerate();
+        let starts = starts.filter(|it| it.1 == POSDATA).map(|it| it.0);
         let batched = matches!(self.mode, Mode::Batched(_));
         let announced = self.bytes.windows(10).any(|it| it == b"batch_size");
         starts.filter_map(move |at| {
-            let at = at + if batched && announced { 4 } else { 0 };
-            let edge = self.bytes.get(at..at + 8)?.try_into().expect("8");
-            Some((f64::from_le_bytes(edge) - EDGE) as usize)
+            let structures = if batched && announced { 2 } else { 1 };
+            let at = at + Posdata::batch(structures, 0).cell(0);
+            let edge = self.bytes.get(at..at + REAL)?;
+            Some((real_at(edge, 0) - EDGE) as usize)
         })
     }
 
@@ -496,8 +497,8 @@ impl Said {
         // The previous message, whether GETFORCE is still due, and the number of structures that
         // INIT has announced.
         let (mut before, mut owed, mut batch) = (None, false, 1);
-        while rest.len() >= 12 {
-            let (word, behind) = rest.split_at(12);
+        while rest.len() >= HEADER {
+            let word = &rest[..HEADER];
             let it = HEADERS.iter().find(|it| it.1 == word).expect("a header").0;
             let allowed = match it {
                 Header::Status => self.mode != Mode::Strict || before != Some(Header::Status),
@@ -507,15 +508,15 @@ impl Said {
                 Header::Exit => true,
                 _ => false,
             };
-            assert!(allowed, "{it:?} behind {before:?}");
+            assert!(allowed, "{it:?} after {before:?}");
             assert_ne!(before, Some(Header::Exit));
-            let Some(n) = whole_message(it, behind, batch) else {
+            let Some(n) = whole_message(it, rest, batch) else {
                 return;
             };
             if it == Header::Init
                 && let Mode::Batched(size) = self.mode
             {
-                batch = size;
+                batch = size.max(1);
             }
             owed = match it {
                 Header::PosData => true,
@@ -523,24 +524,26 @@ impl Said {
                 _ => owed,
             };
             before = Some(it);
-            rest = &behind[n..];
+            rest = &rest[n..];
         }
         let begun = HEADERS.iter().any(|it| it.1.starts_with(rest));
         assert!(begun, "{}", rest.escape_ascii());
     }
 }
 
-/// The length of a message after its header, if it is complete.
+/// The length of a message, if it is complete.
 fn whole_message(header: Header, bytes: &[u8], batch: usize) -> Option<usize> {
-    let integer = |at: usize| -> Option<usize> {
-        let bytes = bytes.get(at..at + 4)?.try_into().expect("4");
-        Some(usize::try_from(i32::from_le_bytes(bytes)).expect("not negative"))
+    let count = |at: usize| -> Option<usize> {
+        let bytes = bytes.get(at..at + INTEGER)?;
+        Some(usize::try_from(integer_at(bytes, 0)).expect("not negative"))
     };
     let n = match header {
-        Header::Init => 8 + integer(4)?,
-        Header::PosData if batch > 1 => 4 + 144 * batch + 24 * batch * integer(0)?,
-        Header::PosData => 148 + 24 * integer(144)?,
-        _ => 0,
+        Header::Init => init(0, "").len() + count(init(0, "").len() - INTEGER)?,
+        Header::PosData => {
+            let natoms = count(Posdata::batch(batch, 0).atoms())?;
+            Posdata::batch(batch, natoms).end()
+        }
+        _ => HEADER,
     };
     bytes.get(..n).map(<[u8]>::len)
 }

@@ -3,16 +3,13 @@
 use forcewire::{Driver, Event, Extras, ExtrasError, Parameters};
 
 use super::choices::{Choices, Wire};
-use super::model::{batch_size, header};
+use super::layout::{POSDATA, init};
+use super::model::batch_size;
 
 /// INIT with any text is reported and kept, a long one is cut at a comma, and a batch is recognized
 /// at any length.
 pub fn parameters(bytes: &[u8]) {
-    let mut heard = header(forcewire::Header::Init).to_vec();
-    heard.extend(7_i32.to_le_bytes());
-    heard.extend((bytes.len() as i32).to_le_bytes());
-    heard.extend(bytes);
-    heard.extend(header(forcewire::Header::PosData));
+    let heard = [&init(7, bytes), POSDATA].concat();
     let mut driver = Driver::new();
     let mut wire = Wire::new(&heard);
     wire.ended = false;

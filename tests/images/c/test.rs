@@ -1,6 +1,9 @@
 //! The C programs compared with the crate: they work, and they refuse the same. Otherwise their
 //! sizes would prove nothing.
 
+#[path = "../../common/layout.rs"]
+mod layout;
+
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,6 +15,10 @@ use std::thread;
 use forcewire::{
     Answer, Cell, Driver, Error, Evaluation, Event, Initialize, Mode, Potential, PotentialError,
     ProtocolError, Request, Server, Virial, blocking,
+};
+use layout::{
+    EXIT, FORCEREADY, ForceReady, GETFORCE, HAVEDATA, HEADER, INIT, INTEGER, NEEDINIT, POSDATA,
+    Posdata, READY, STATUS, integer, put_integer, reals,
 };
 
 /// The C programs; None if they can't be compiled here.
@@ -431,31 +438,27 @@ fn bytes(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-fn reals(values: &[f64]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
 const H: [f64; 18] = [
     10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0, 0.1, -0.01, -0.02, 0.0, 0.11, -0.04, 0.0, 0.0,
     0.125,
 ];
 
 fn posdata(h: [f64; 18], natoms: i32, positions: &[f64]) -> Vec<u8> {
-    bytes(&[
-        b"POSDATA     ",
-        &reals(&h),
-        &natoms.to_le_bytes(),
-        &reals(positions),
-    ])
+    let (h, inverse) = (h[..9].try_into().unwrap(), h[9..].try_into().unwrap());
+    let mut message = layout::posdata(h, inverse, positions);
+    put_integer(&mut message, Posdata::of(0).atoms(), natoms);
+    message
 }
 
 fn init(len: i32, text: &[u8]) -> Vec<u8> {
-    bytes(&[b"INIT        ", &[1, 0, 0, 0], &len.to_le_bytes(), text])
+    let mut message = layout::init(1, text);
+    put_integer(&mut message, HEADER + INTEGER, len);
+    message
 }
 
 #[test]
 fn drivers_in_c_refuse_what_the_driver_refuses() {
-    let (status, getforce, exit) = (b"STATUS      ", b"GETFORCE    ", b"EXIT        ");
+    let (status, getforce, exit) = (STATUS, GETFORCE, EXIT);
     let atom = [1.5, -2.25, 0.125];
     let good = posdata(H, 1, &atom);
     let with = |at: usize, value: f64| {
@@ -472,13 +475,8 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
     let odd = [0.1, 0.2, 0.3];
     let mut swapped_h = [0.0; 18];
     swapped_h.copy_from_slice(&swapped(&H.map(|x| x / 3.0)));
-    let batch = bytes(&[
-        b"POSDATA     ",
-        &2_i32.to_le_bytes(),
-        &reals(&H),
-        &reals(&H),
-        &[0; 96],
-    ]);
+    let cell = H.as_chunks().0.try_into().unwrap();
+    let batch = layout::posdata_batch(&[cell; 2], &[0.0; 12]);
     let conversations = [
         bytes(&[status, exit]),
         bytes(&[status]),
@@ -492,14 +490,14 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
         bytes(&[b"STAT"]),
         bytes(&[status, getforce]),
         bytes(&[&good, &good]),
-        bytes(&[b"READY       "]),
-        bytes(&[b"FORCEREADY  "]),
+        bytes(&[READY]),
+        bytes(&[FORCEREADY]),
         bytes(&[&init(3, b"k:1"), &init(0, b""), exit]),
         bytes(&[&good, &init(1, b" "), getforce, exit]),
         init(-1, b""),
         init(i32::MIN, b""),
         init(9, b"k:1"),
-        bytes(&[b"INIT        ", &[0]]),
+        bytes(&[INIT, &[0]]),
         good[..13].to_vec(),
         good[..160].to_vec(),
         good[..183].to_vec(),
@@ -537,7 +535,7 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
         init(text.len() as i32, text.as_bytes())
     };
     let cells = |second: f64| bytes(&[&reals(&H), &reals(&[second; 1]), &reals(&H[1..])]);
-    let begun = |natoms: i32| bytes(&[b"POSDATA     ", &natoms.to_le_bytes()]);
+    let begun = |natoms: i32| bytes(&[POSDATA, &integer(natoms)]);
     for bytes in [
         bytes(&[&announced(2), &batch]),
         bytes(&[&announced(2), &batch, getforce, &announced(1), &good]),
@@ -581,18 +579,12 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
 
 #[test]
 fn a_server_in_c_refuses_what_the_server_refuses() {
-    let (ready, need_init) = (b"READY       ", b"NEEDINIT    ");
+    let (ready, need_init) = (READY, NEEDINIT);
     let forceready = |energy: f64, natoms: i32, force: f64, virial: [f64; 9], len: i32| {
-        let (energy, virial) = (reals(&[energy]), reals(&virial));
-        let parts = [
-            b"FORCEREADY  ",
-            &energy[..],
-            &natoms.to_le_bytes(),
-            &reals(&[force; 6]),
-            &virial,
-            &len.to_le_bytes(),
-        ];
-        bytes(&parts)
+        let mut message = layout::forceready(&[energy], &[force; 6], &virial, &[b""]);
+        put_integer(&mut message, ForceReady::of(2).atoms(), natoms);
+        put_integer(&mut message, ForceReady::of(2).extras(), len);
+        message
     };
     let full = [1.0, 2.0, 3.0, 2.0, 4.0, 5.0, 3.0, 5.0, 6.0];
     let upper = [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 0.0, -0.0, 6.0];
@@ -620,10 +612,10 @@ fn a_server_in_c_refuses_what_the_server_refuses() {
         bytes(&[ready, &good[..60]]),
         bytes(&[ready, &good[..good.len() - 1]]),
         bytes(&[b"READX       "]),
-        bytes(&[b"HAVEDATA    "]),
-        bytes(&[b"STATUS      "]),
+        bytes(&[HAVEDATA]),
+        bytes(&[STATUS]),
         bytes(&[ready, ready]),
-        bytes(&[ready, b"HAVEDATA    "]),
+        bytes(&[ready, HAVEDATA]),
         bytes(&[ready, &forceready(f64::NAN, 2, 0.25, full, 0)]),
         bytes(&[ready, &forceready(-0.5, 2, f64::INFINITY, full, 0)]),
         bytes(&[ready, &forceready(-0.5, 2, 0.25, broken, 0)]),
