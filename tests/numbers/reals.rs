@@ -87,7 +87,7 @@ impl<T: Real> Potential for Counts<T> {
     }
 }
 
-/// One number of a message, by its place.
+/// Returns the message with another number at this offset.
 fn with_real(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
     let mut message = message.to_vec();
     put_real(&mut message, at, odd);

@@ -573,8 +573,8 @@ impl Said {
     }
 }
 
-/// The length of a reply to one structure or a batch, if it is whole. All of its numbers are those
-/// of one call.
+/// The length of a reply to one structure or a batch, if it is complete. All of its numbers must
+/// come from a single call.
 fn whole_reply(message: &[u8]) -> Option<usize> {
     let real = |at: usize| Some(real_at(message.get(at..at + REAL)?, 0));
     let count = |at: usize| {
