@@ -91,7 +91,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         }
     }
 
-    /// The same exchange with these arrays.
+    /// Sets the request and the arrays of the exchange.
     pub(super) const fn with(
         mut self,
         request: Request<'a, T>,
@@ -153,7 +153,7 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.cleared = true;
         }
-        // Only with the arrays of the current message.
+        // Only now are the arrays known to be those of the current message.
         if self.stage != Stage::Ended {
             self.fill();
         }

@@ -92,7 +92,7 @@ fn a_locked_drivers_batch_is_of_its_replica() {
         let mut message = vec![0; places.end() + 2 * HEADER];
         driver.0.read_exact(&mut message).unwrap();
         let x = |structure| real_at(&message, places.positions(structure));
-        // The last is repeated.
+        // The last structure is repeated.
         let salts: Vec<_> = (0..4).map(|structure| x(structure) * 16.0).collect();
         salts
     });
