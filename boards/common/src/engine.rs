@@ -3,11 +3,9 @@
 use core::ops::ControlFlow;
 
 use forcewire::potential::Real;
-use forcewire::{Cell, Driver, Error, Evaluation, Event, Potential, PotentialError};
+use forcewire::{Cell, Evaluation, Potential, PotentialError, Sink, Source};
 
-use crate::network::Link;
-
-/// Something that computes forces, on this core or elsewhere: another core, an FPGA.
+/// Something that computes forces from the arrays of this core, here or on another core.
 ///
 /// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
@@ -48,35 +46,19 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// An engine and the connection that it serves while computing, as the potential that storage
-/// evaluates.
-pub(crate) struct Attended<'a, E, L: Link> {
-    pub engine: &'a mut E,
-    pub link: &'a mut L,
-    pub driver: &'a mut Driver,
-    /// How the server left, if it did; there are no forces then.
-    pub left: Option<Result<Event, Error<L::Error>>>,
-}
-
-impl<E: Engine, L: Link> Potential for Attended<'_, E, L> {
-    type Real = E::Real;
-
+/// Something that computes forces in its own memory, which holds more atoms than this core:
+/// positions pass to it through its [`Sink`], forces come back through its [`Source`].
+///
+/// It takes one structure at a time.
+pub trait Accelerator: Sink + Source {
+    /// [`Engine::evaluate`], of the positions that it was given last.
+    ///
+    /// # Errors
+    ///
+    /// [`PotentialError`] if there are no forces.
     fn evaluate(
         &mut self,
         cell: &Cell,
-        positions: &[[E::Real; 3]],
-        forces: &mut [[E::Real; 3]],
-    ) -> Result<Evaluation, PotentialError> {
-        let mut meanwhile = || {
-            self.left = self.link.attend(self.driver).transpose();
-            match self.left {
-                None => ControlFlow::Continue(()),
-                Some(_) => ControlFlow::Break(()),
-            }
-        };
-        let evaluation = self
-            .engine
-            .evaluate(cell, positions, forces, &mut meanwhile)?;
-        evaluation.ok_or(PotentialError::Failed("no one waits for the forces"))
-    }
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Evaluation>, PotentialError>;
 }

@@ -1,0 +1,114 @@
+//! Where positions go and forces come from: the arrays of this core, or an accelerator's memory.
+
+use core::ops::ControlFlow;
+
+use forcewire::{Cell, Driver, Evaluation, Event, Exchange, Potential, PotentialError, Storage};
+
+use crate::engine::{Accelerator, Engine};
+
+/// What the application does with a structure.
+pub trait Evaluator {
+    /// The exchange that takes positions.
+    fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = Event>;
+
+    /// Evaluates what was received. Breaks off with an error if `meanwhile` does.
+    fn evaluate(
+        &mut self,
+        natoms: usize,
+        structures: usize,
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), PotentialError>;
+
+    /// The exchange that sends forces.
+    fn reply<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = ()>;
+}
+
+/// The error of an evaluation that was broken off.
+const UNWANTED: PotentialError = PotentialError::Failed("no one waits for the forces");
+
+/// Arrays, and an engine that reads and writes them.
+pub struct Arrays<'m, E: Engine, const N: usize, const B: usize> {
+    pub arrays: &'m mut Storage<E::Real, N, B>,
+    pub engine: E,
+}
+
+impl<E: Engine, const N: usize, const B: usize> Evaluator for Arrays<'_, E, N, B> {
+    fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = Event> {
+        self.arrays.receive(driver)
+    }
+
+    fn evaluate(
+        &mut self,
+        natoms: usize,
+        structures: usize,
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), PotentialError> {
+        let engine = &mut self.engine;
+        let mut attended = Attended { engine, meanwhile };
+        self.arrays.evaluate(natoms, structures, &mut attended)
+    }
+
+    fn reply<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = ()> {
+        self.arrays.reply(driver)
+    }
+}
+
+/// An engine, and what is done while it computes, as the potential that storage evaluates.
+struct Attended<'a, E> {
+    engine: &'a mut E,
+    meanwhile: &'a mut dyn FnMut() -> ControlFlow<()>,
+}
+
+impl<E: Engine> Potential for Attended<'_, E> {
+    type Real = E::Real;
+
+    fn evaluate(
+        &mut self,
+        cell: &Cell,
+        positions: &[[E::Real; 3]],
+        forces: &mut [[E::Real; 3]],
+    ) -> Result<Evaluation, PotentialError> {
+        self.engine
+            .evaluate(cell, positions, forces, self.meanwhile)?
+            .ok_or(UNWANTED)
+    }
+}
+
+/// An accelerator, and what this core knows of its structure.
+pub struct Windows<A> {
+    cell: [Cell; 1],
+    evaluation: [Evaluation; 1],
+    accelerator: A,
+}
+
+impl<A> Windows<A> {
+    pub fn new(accelerator: A) -> Self {
+        Self {
+            cell: [Cell::orthorhombic([0.0; 3])],
+            evaluation: [Evaluation::default()],
+            accelerator,
+        }
+    }
+}
+
+impl<A: Accelerator> Evaluator for Windows<A> {
+    fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = Event> {
+        driver.receive_into(&mut self.cell, &mut self.accelerator)
+    }
+
+    fn evaluate(
+        &mut self,
+        _: usize,
+        _: usize,
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), PotentialError> {
+        let [cell] = &self.cell;
+        let evaluation = self.accelerator.evaluate(cell, meanwhile)?;
+        self.evaluation = [evaluation.ok_or(UNWANTED)?];
+        Ok(())
+    }
+
+    fn reply<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = ()> {
+        driver.reply_from(&self.evaluation, &mut self.accelerator, &[])
+    }
+}
