@@ -46,6 +46,7 @@ class Board:
     link: str = "network"
     language: str = "rust"
     engine: dict = None
+    logic: str = ""
 
     @property
     def on_line(self):
@@ -129,6 +130,8 @@ def build(name, progress, tls=False, binary=None):
         return HERE / "target" / name / name
     if board.engine:
         cargo(board.engine["target"], board.engine["crate"], board.engine["binary"])
+    if board.logic:
+        call("cargo", "build", "--release", "--bin", board.logic, "--target-dir", HERE / "target", cwd=HERE)
     image = cargo(board.target, board.crate, binary, *(["--features", "tls"] if tls else []))
     # cargo gives both the same name, and puts the other one there when it is asked for.
     return image.rename(f"{image}-tls") if tls else image
@@ -176,7 +179,8 @@ def emulator(name, firmware, directory, options, flags=()):
     serial = ["-serial", "stdio" if board.on_line else "none"]
     machine = [*flags, *board.machine, *board.network, *quiet, *serial, *loaded]
     qemu = [board.emulator, *machine, "-kernel", image.name, "-append", options]
-    return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    command = qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    return [HERE / "target" / "release" / board.logic, *command] if board.logic else command
 
 
 def bridged(port, command):
@@ -263,7 +267,7 @@ def footprint(*images):
     return flash, memory
 
 
-DATA = {".data", ".bss", ".uninit"}
+DATA = {".data", ".bss", ".uninit", ".dma"}
 CODE = {".vector_table", ".vectors", ".init", ".text", ".trap", ".rodata", ".eh_frame"}
 
 
