@@ -18,16 +18,16 @@ const TIMER: usize = 27;
 pub struct Machine {
     ethernet: Virtio,
     gic: Gic,
-    /// Ticks of the clock in a second.
+    /// The frequency of the clock in hertz.
     frequency: u64,
 }
 
 impl Machine {
-    /// Lets the device's interrupt, of this number, and the timer wake the core. They are never
-    /// taken.
+    /// Lets the timer and the device's interrupt, which has this number, wake the core. Neither is
+    /// ever taken.
     pub fn new(ethernet: Virtio, interrupt: usize) -> Self {
         let frequency;
-        // Safety: the GIC is there, and interrupts are off.
+        // Safety: the GIC exists at this address, and interrupts are off.
         unsafe {
             asm!("mrs {}, cntfrq_el0", out(reg) frequency);
             Self {
@@ -48,7 +48,7 @@ impl Board for Machine {
 
     fn now(&self) -> Instant {
         let ticks: u64;
-        // Safety: reads a counter.
+        // Safety: the instruction only reads a counter.
         unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks) };
         let micros = u128::from(ticks) * 1_000_000 / u128::from(self.frequency);
         Instant::from_micros(micros as i64)
@@ -56,9 +56,9 @@ impl Board for Machine {
 
     fn wait(&mut self, until: Instant) {
         let micros = until.total_micros().unsigned_abs();
-        // One tick more: by then the time has come.
+        // Add one tick, so that the time has come by then.
         let at = u128::from(micros) * u128::from(self.frequency) / 1_000_000 + 1;
-        // Safety: the timer and the GIC are there.
+        // Safety: the timer and the GIC exist.
         unsafe {
             asm!("msr cntv_cval_el0, {}", "msr cntv_ctl_el0, {}", in(reg) at as u64, in(reg) 1_u64);
             if self.ethernet.idle() {

@@ -1,24 +1,24 @@
-//! Potentials during whose evaluation the application can do something else.
+//! Force engines that let the application do other work during an evaluation.
 
 use core::ops::ControlFlow;
 
 use forcewire::potential::Real;
 use forcewire::{Cell, Evaluation, Potential, PotentialError, Sink, Source};
 
-/// Something that computes forces from the arrays of this core, here or on another core.
+/// A source of forces that works on the arrays of this core: this core itself, or another.
 ///
 /// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
-    /// How positions and forces are stored.
+    /// The type of positions and forces.
     type Real: Real;
 
-    /// [`Potential::evaluate`], elsewhere: calls `meanwhile` again and again until the forces are
-    /// there, or until it breaks. None if it did; then nothing uses the arrays any more, and
-    /// `forces` may hold anything.
+    /// Like [`Potential::evaluate`], but calls `meanwhile` repeatedly until the forces are there or
+    /// `meanwhile` breaks. Returns None after a break; then nothing uses the arrays any more, and
+    /// the contents of `forces` are undefined.
     ///
-    /// `meanwhile` sleeps until something happens on the network, up to a second. So an engine that
-    /// is ready must interrupt this core, with an interrupt that the board's
-    /// [`wait`](crate::Board::wait) lets through.
+    /// `meanwhile` sleeps until something happens on the network, at most a second. An engine that
+    /// has finished must therefore interrupt this core, with an interrupt that ends the board's
+    /// [`wait`](crate::Board::wait).
     ///
     /// # Errors
     ///
@@ -46,12 +46,13 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// Something that computes forces in its own memory, which holds more atoms than this core:
-/// positions pass to it through its [`Sink`], forces come back through its [`Source`].
+/// A source of forces with its own memory, such as an FPGA. That memory may hold more atoms than
+/// this core's: positions pass to it through [`Sink`], and forces come back through [`Source`].
 ///
 /// It takes one structure at a time.
 pub trait Accelerator: Sink + Source {
-    /// [`Engine::evaluate`], of the positions that it was given last.
+    /// Evaluates the positions that [`Sink::put`] was given last. Otherwise the same as
+    /// [`Engine::evaluate`].
     ///
     /// # Errors
     ///

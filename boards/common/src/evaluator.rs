@@ -1,4 +1,4 @@
-//! Where positions go and forces come from: the arrays of this core, or an accelerator's memory.
+//! The places of positions and forces: the arrays of this core, or an accelerator's memory.
 
 use core::ops::ControlFlow;
 
@@ -6,12 +6,12 @@ use forcewire::{Cell, Driver, Evaluation, Event, Exchange, Potential, PotentialE
 
 use crate::engine::{Accelerator, Engine};
 
-/// What the application does with a structure.
+/// Takes positions, evaluates them and gives forces, on behalf of the application.
 pub trait Evaluator {
     /// The exchange that takes positions.
     fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = Event>;
 
-    /// Evaluates what was received. Breaks off with an error if `meanwhile` does.
+    /// Evaluates the received structures. Returns an error if `meanwhile` breaks.
     fn evaluate(
         &mut self,
         natoms: usize,
@@ -23,10 +23,10 @@ pub trait Evaluator {
     fn reply<'a>(&'a mut self, driver: &'a mut Driver) -> impl Exchange<Output = ()>;
 }
 
-/// The error of an evaluation that was broken off.
+/// The error of an evaluation after a break.
 const UNWANTED: PotentialError = PotentialError::Failed("no one waits for the forces");
 
-/// Arrays, and an engine that reads and writes them.
+/// Arrays of this core, and an engine that works on them.
 pub struct Arrays<'m, E: Engine, const N: usize, const B: usize> {
     pub arrays: &'m mut Storage<E::Real, N, B>,
     pub engine: E,
@@ -53,7 +53,7 @@ impl<E: Engine, const N: usize, const B: usize> Evaluator for Arrays<'_, E, N, B
     }
 }
 
-/// An engine, and what is done while it computes, as the potential that storage evaluates.
+/// An engine and the work to do while it computes, as a potential for the storage.
 struct Attended<'a, E> {
     engine: &'a mut E,
     meanwhile: &'a mut dyn FnMut() -> ControlFlow<()>,
@@ -74,7 +74,7 @@ impl<E: Engine> Potential for Attended<'_, E> {
     }
 }
 
-/// An accelerator, and what this core knows of its structure.
+/// An accelerator, and the part of its structure that this core keeps.
 pub struct Windows<A> {
     cell: [Cell; 1],
     evaluation: [Evaluation; 1],

@@ -1,6 +1,6 @@
-//! Arm's interrupt controller, GICv1 or GICv2: it wakes the core.
+//! Arm's interrupt controller, GICv1 or GICv2. It wakes the core.
 
-/// The controller at its addresses.
+/// An interrupt controller.
 pub struct Gic {
     interface: *mut u32,
 }
@@ -18,9 +18,9 @@ mod interface {
     pub const END: usize = 0x010;
 }
 
-/// Interrupts from here on are shared by all cores, and have a target.
+/// Interrupts with numbers from here on are shared by all cores and need a target.
 const SHARED: usize = 32;
-/// Numbers from here on mean that there is no interrupt.
+/// Interrupt numbers from here on mean that there is no interrupt.
 const NONE: u32 = 1020;
 
 impl Gic {
@@ -28,9 +28,9 @@ impl Gic {
     ///
     /// # Safety
     ///
-    /// A GIC must be at these addresses, which nothing else may use, and interrupts must be off.
+    /// A GIC must exist at these addresses, nothing else may use it, and interrupts must be off.
     pub unsafe fn new(distributor: *mut u32, interface: *mut u32, lines: &[usize]) -> Self {
-        // Safety: the caller ensures it.
+        // Safety: the caller ensures this.
         unsafe {
             for line in lines {
                 let word = distributor.byte_add(distributor::ENABLE + line / 32 * 4);
@@ -49,10 +49,9 @@ impl Gic {
         Self { interface }
     }
 
-    /// Ends the interrupt that waits, if one does, after `silence` has acknowledged it where it
-    /// comes from.
+    /// Ends the pending interrupt, if there is one. `silence` acknowledges it at its device first.
     pub fn end(&mut self, silence: impl FnOnce()) {
-        // Safety: the GIC is there.
+        // Safety: the GIC exists at this address.
         unsafe {
             let number = self
                 .interface

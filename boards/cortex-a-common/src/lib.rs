@@ -1,4 +1,4 @@
-//! Shared by boards with a Cortex-A on which one core works and no interrupt is ever taken: the
+//! The common part of boards with a Cortex-A that use one core and never take an interrupt: the
 //! interrupt controller, which ends a sleep, and critical sections.
 
 #![no_std]
@@ -9,12 +9,12 @@ mod gic;
 use critical_section::RawRestoreState;
 pub use gic::Gic;
 
-/// One core, on which interrupts are always off.
+/// There is one core, and its interrupts are always off.
 struct Alone;
 
 critical_section::set_impl!(Alone);
 
-// Safety: nothing can come between.
+// Safety: nothing can interrupt a critical section.
 unsafe impl critical_section::Impl for Alone {
     unsafe fn acquire() -> RawRestoreState {
         RawRestoreState::default()

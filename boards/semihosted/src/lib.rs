@@ -1,5 +1,5 @@
-//! Log, options and exit of a board through its debugger or emulator: Arm's semihosting, which
-//! RISC-V has too. For cores whose runtime does not measure the stack, that too.
+//! Log, options and exit of a board through its debugger or emulator, by Arm's semihosting, which
+//! RISC-V has too; and the use of the stack, for cores whose runtime does not measure it.
 
 #![no_std]
 #![warn(missing_docs)]
@@ -13,8 +13,8 @@ use defmt_semihosting as _;
 use forcewire_boards::{Accelerator, Board, Buffers, Engine, Memory, Options, Outcome};
 use semihosting::experimental::env::{self, Args};
 
-/// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the
-/// emulator with the outcome as its status.
+/// Calls [`forcewire_boards::run_with`] with the options of the emulator's command line, then ends
+/// the emulator with the outcome as its status.
 ///
 /// `stack_used` returns how many bytes of the stack the program has written to.
 pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
@@ -28,7 +28,7 @@ pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
     })
 }
 
-/// As [`run_with`], with [`forcewire_boards::run_windows`].
+/// The same with [`forcewire_boards::run_windows`].
 pub fn run_windows<A: Accelerator, const R: usize>(
     board: impl Board,
     buffers: &mut Buffers<R>,
@@ -45,7 +45,7 @@ type Words<'a> = Flatten<Skip<&'a Args<512>>>;
 
 fn report(stack_used: fn() -> usize, run: impl FnOnce(Words<'_>) -> Outcome) -> ! {
     let outcome = match env::args() {
-        // The first word is the name of the image.
+        // The first word is the image's name.
         Ok(arguments) => run((&arguments).skip(1).flatten()),
         Err(_) => {
             defmt::error!("no options, or more than 512 bytes of them and the image's path");
@@ -56,7 +56,7 @@ fn report(stack_used: fn() -> usize, run: impl FnOnce(Words<'_>) -> Outcome) -> 
     end(outcome)
 }
 
-/// Logs an outcome and ends the emulator with it.
+/// Logs an outcome and ends the emulator with its status.
 pub fn end(outcome: Outcome) -> ! {
     if outcome == Outcome::Exit {
         defmt::info!("done");
@@ -66,7 +66,7 @@ pub fn end(outcome: Outcome) -> ! {
     semihosting::process::exit(outcome as i32)
 }
 
-/// Ends the emulator after a fault of the processor, which has been logged.
+/// Ends the emulator after a processor fault, which has been logged.
 pub fn fault() -> ! {
     semihosting::process::exit(102)
 }

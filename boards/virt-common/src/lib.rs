@@ -1,4 +1,4 @@
-//! Shared by QEMU's machines `virt`, whatever their core: the network device.
+//! The common part of QEMU's machines `virt` with any core: the network device.
 
 #![no_std]
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! A server of a driver, byte by byte, and programs that end with their test.
+//! A server written byte by byte, and programs that end with their test.
 
 #![allow(dead_code)] // each test uses its own
 
@@ -18,7 +18,7 @@ pub fn forcewire(arguments: &str) -> Command {
     command
 }
 
-/// A program under way.
+/// A running program.
 pub struct Process(Option<Child>);
 
 impl Process {
@@ -34,7 +34,7 @@ impl Process {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     pub fn end(mut self) -> Ended {
         let start = Instant::now();
         let child = self.0.as_mut().unwrap();
@@ -115,7 +115,7 @@ impl Server {
         self
     }
 
-    /// A reply to one structure: energy, forces and virial.
+    /// Reads a reply to one structure: energy, forces and virial.
     pub fn hears_forces(&mut self, natoms: usize) -> (f64, Vec<f64>, Vec<f64>) {
         self.hears(b"FORCEREADY  ");
         let energy = self.numbers(1)[0];
@@ -150,7 +150,7 @@ impl Server {
     }
 }
 
-/// POSDATA; the inverse cell is not sent right, as nobody should read it.
+/// POSDATA with a wrong inverse cell, because drivers should not read it.
 pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
     let mut bytes = b"POSDATA     ".to_vec();
     for number in h.iter().chain(&[0.0; 9]) {
@@ -170,7 +170,7 @@ pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
 pub const GETFORCE: &[u8] = b"GETFORCE    ";
 pub const EXIT: &[u8] = b"EXIT        ";
 
-/// A directory with a socket in it.
+/// A directory for a socket.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -226,7 +226,7 @@ pub fn kill(process: &Process, signal: &str) {
     assert!(kill.unwrap().success());
 }
 
-/// The environments of peers, of which `tests/peers/install` makes `ase`.
+/// The directory of peers' environments. `tests/peers/install` creates `ase` there.
 pub fn peers() -> String {
     std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory")
 }
