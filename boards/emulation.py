@@ -240,14 +240,19 @@ class Child:
         except subprocess.TimeoutExpired:
             return f"none: it was still running {seconds} s later"
 
-    def processor_seconds(self):
-        """What the process and all that it has started have used, while they run."""
-        used = 0
+    def processes(self):
+        """The process and all that it has started: for each, the numbers of /proc/PID/stat after the name."""
+        found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 fields = stat.read_text().rpartition(")")[2].split()
                 if int(fields[3]) == self.process.pid:  # the session
-                    used += int(fields[11]) + int(fields[12])
+                    found[int(stat.parent.name)] = fields
+        return found
+
+    def processor_seconds(self):
+        """The CPU time that these have used so far."""
+        used = sum(int(fields[11]) + int(fields[12]) for fields in self.processes().values())
         return used / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self):

@@ -1,8 +1,8 @@
-//! The bell between the processor and the engine: a byte on UART 1, in either direction (UG585
+//! The doorbell between the processor and the engine: a byte on UART 1, in either direction (UG585
 //! chapter 19, and appendix B for the registers).
 //!
-//! A stand-in: of QEMU's devices it is the one through which another process can interrupt the
-//! core. On silicon the engine sees the write to its register, and interrupts by IRQ_F2P.
+//! This replaces two wires. QEMU has no other simple way for another process to interrupt the core.
+//! On silicon the engine notices the write to its register, and interrupts by IRQ_F2P.
 
 /// The UART.
 #[derive(Clone, Copy)]
@@ -18,29 +18,30 @@ mod register {
     pub const FIFO: usize = 0x30;
 }
 
-/// In the status: nothing has come.
+/// A bit of the status: the receive FIFO is empty.
 const EMPTY: u32 = 1 << 1;
 
 impl Bell {
-    /// Switches both directions on.
+    /// Enables both directions.
     ///
     /// # Safety
     ///
-    /// `registers` must be where a UART is that no one else uses.
+    /// `registers` must be the registers of a UART, and nothing else may use them.
     pub unsafe fn new(registers: *mut u32) -> Self {
         let bell = Self(registers);
-        bell.write(register::CONTROL, 1 << 4 | 1 << 2 | 1 << 1 | 1); // both on, both empty
+        // Transmitter and receiver enabled, both reset.
+        bell.write(register::CONTROL, 1 << 4 | 1 << 2 | 1 << 1 | 1);
         bell.write(register::RECEIVE_TRIGGER, 1);
-        bell.write(register::INTERRUPT_ENABLE, 1); // as many have come
+        bell.write(register::INTERRUPT_ENABLE, 1); // the trigger
         bell
     }
 
-    /// Rings.
+    /// Rings the engine.
     pub fn ring(self) {
         self.write(register::FIFO, 1);
     }
 
-    /// Ends the interrupt.
+    /// Ends the interrupt by the engine.
     pub fn silence(self) {
         while self.read(register::STATUS) & EMPTY == 0 {
             self.read(register::FIFO);
@@ -49,7 +50,7 @@ impl Bell {
     }
 
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `new` gave us the registers, and all offsets are the UART's.
+        // Safety: the caller of `new` passed the registers, and all offsets are the UART's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
 

@@ -1,12 +1,12 @@
-//! The engine in the programmable logic, as the processor sees it: registers, a memory that DMA
-//! reaches, a bell.
+//! The processor's side of the engine: its registers, its memory, which DMA accesses, and its
+//! doorbell.
 //!
 //! ```text
 //! TCP -> driver -> put: 2 windows of 128 atoms -> DMA -> engine's memory
 //! TCP <- driver <- get: the same 2 windows     <- DMA <- engine's memory
 //! ```
 //!
-//! While DMA moves one window, the network fills or empties the other.
+//! While DMA copies one window, the driver fills or empties the other.
 
 use core::ops::ControlFlow;
 
@@ -17,22 +17,15 @@ use xilinx_zynq_a9_engine::{ATOMS, BASE, CUTOFFS, FORCES, POSITIONS, register};
 use crate::bell::Bell;
 use crate::pl330::{BURST, LONGEST, Pl330};
 
-/// Atoms that a window shows.
+/// The atoms of a window.
 const WINDOW: usize = 128;
-/// Bytes of an atom.
+/// The bytes of an atom.
 const ATOM: usize = size_of::<[f64; 3]>();
 const _: () = assert!(WINDOW * ATOM % BURST == 0 && WINDOW * ATOM <= LONGEST);
 
-/// What DMA copies to the engine and back. It must be in memory that is not cached.
+/// Memory for two windows. It must not be cached; zeros are valid.
 #[repr(C, align(128))]
 pub struct Windows([[[f64; 3]; WINDOW]; 2]);
-
-impl Windows {
-    /// Unused memory; `const`, for a `static`.
-    pub const fn new() -> Self {
-        Self([[[0.0; 3]; WINDOW]; 2])
-    }
-}
 
 /// The engine.
 pub struct Engine {
@@ -40,16 +33,16 @@ pub struct Engine {
     bell: Bell,
     windows: *mut Windows,
     natoms: usize,
-    /// Of the last job.
+    /// The number of the last job.
     number: u32,
 }
 
 impl Engine {
-    /// Gives the engine the parameters of the potential.
+    /// Passes the parameters of the potential to the engine.
     ///
     /// # Safety
     ///
-    /// The engine must be there, and no one else may use it or the windows.
+    /// The engine must exist, and nothing else may use it or the windows.
     pub unsafe fn new(
         options: &Options<'_>,
         dma: Pl330,
@@ -68,14 +61,14 @@ impl Engine {
         }
     }
 
-    /// Where the window is that shows this atom.
+    /// The window of this atom.
     fn window(&self, atom: usize) -> *mut [f64; 3] {
         // Safety: there are two windows.
         unsafe { (&raw mut (*self.windows).0[atom / WINDOW % 2]).cast() }
     }
 
-    /// Moves the window that begins with this atom, if there is one, in the direction that `copy`
-    /// says, when the window before has been moved.
+    /// Starts to copy the window that begins with this atom, if there is one. Waits for the previous
+    /// copy first.
     fn copy(&mut self, first: usize, direction: Direction) {
         let Some(atoms) = self.natoms.checked_sub(first).filter(|atoms| *atoms > 0) else {
             return;
@@ -85,13 +78,13 @@ impl Engine {
             Direction::There => (here, BASE + POSITIONS + first * ATOM),
             Direction::Back => (BASE + FORCES + first * ATOM, here),
         };
-        // Safety: nothing is read from a window or written to it before the next call has begun, for
-        // the other window, or `wait` has returned.
+        // Safety: this window is not used until `dma` has waited, either here for the other window
+        // or by itself.
         unsafe { self.dma.copy(from, to, bytes) };
     }
 }
 
-/// Of a window's numbers.
+/// The direction of a copy: positions to the engine, or forces back.
 enum Direction {
     There,
     Back,
@@ -116,7 +109,7 @@ impl Sink for Engine {
 
     fn put(&mut self, first: usize, atoms: &[[f64; 3]]) {
         for (atom, position) in (first..).zip(atoms) {
-            // Safety: the window is not being moved: that of the atoms before it may be.
+            // Safety: only the other window may be in use by DMA.
             unsafe {
                 self.window(atom)
                     .add(atom % WINDOW)
@@ -146,7 +139,7 @@ impl Source for Engine {
                 self.dma.wait();
                 self.copy(atom + WINDOW, Direction::Back);
             }
-            // Safety: the window is here, and the next is another.
+            // Safety: as above.
             *force = unsafe { self.window(atom).add(atom % WINDOW).read_volatile() };
         }
     }
@@ -166,7 +159,7 @@ impl Accelerator for Engine {
         self.bell.ring();
         while read(register::DONE) != self.number {
             if meanwhile().is_break() {
-                return Ok(None); // the outcome will be that of no job
+                return Ok(None); // its outcome will be ignored
             }
         }
         if read(register::FAILED) != 0 {
@@ -182,7 +175,7 @@ impl Accelerator for Engine {
 }
 
 fn read(offset: usize) -> u32 {
-    // Safety: the engine is there, and all offsets are its registers'.
+    // Safety: the engine exists, and all offsets are its registers'.
     unsafe { ((BASE + offset) as *const u32).read_volatile() }
 }
 

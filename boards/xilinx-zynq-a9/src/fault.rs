@@ -1,4 +1,4 @@
-//! Faults, and the stack.
+//! Fault handling, and the use of the stack.
 
 use core::arch::{asm, global_asm};
 
@@ -11,9 +11,9 @@ unsafe extern "C" {
     fn vectors();
 }
 
-// No interrupt is ever taken, so every exception is a fault. It goes back to supervisor mode and
-// starts the stack again from its top, because the stack may be the reason. (Arm DDI 0406C, B1.8.1
-// and B4.1.52: the vectors; DFSR and DFAR.)
+// No interrupt is ever taken, so every exception is a fault. The handler returns to supervisor mode
+// and resets the stack pointer to the top, because the stack may be the cause. It reads DFSR and
+// DFAR (Arm DDI 0406C, B1.8.1 and B4.1.52).
 global_asm!(
     ".balign 32",
     "vectors:",
@@ -30,16 +30,16 @@ global_asm!(
     fault = sym fault,
 );
 
-/// Sends exceptions here, and paints the stack.
+/// Sets the exception handler, and paints the stack.
 pub fn catch() {
-    // Safety: the handler never returns, and this is the end of the stack in use.
+    // Safety: the handler never returns, and this is the end of the current stack.
     unsafe {
         asm!("mcr p15, 0, {}, c12, c0, 0", in(reg) vectors as unsafe extern "C" fn()); // VBAR
         stack::paint((&raw const _stack_end).cast_mut());
     }
 }
 
-/// Bytes of the stack that have been in use.
+/// How many bytes of the stack have been used.
 pub fn stack_used() -> usize {
     // Safety: these are its ends.
     unsafe { stack::used(&raw const _stack_end, &raw const _stack_start) }
@@ -50,7 +50,7 @@ extern "C" fn fault(status: u32, address: usize) -> ! {
     if (guard..guard + (1 << 20)).contains(&address) {
         defmt::error!("the stack has overflowed: give it more in link.x");
     } else {
-        defmt::error!("fault {:#010x}, if of data at {:#010x}", status, address);
+        defmt::error!("fault {:#010x}, of data at {:#010x}", status, address);
     }
     forcewire_semihosted::fault()
 }

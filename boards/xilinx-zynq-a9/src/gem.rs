@@ -7,47 +7,36 @@ use forcewire_boards::Ethernet;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Longest frame without its checksum, and room for one: DMA counts it in units of 64 bytes.
+/// The longest frame without its checksum, and room for one. The controller counts the size of a
+/// buffer in units of 64 bytes.
 const FRAME: usize = 1514;
 const UNIT: usize = 64;
 type Buffer = [u8; 24 * UNIT];
 
-/// Frames that may wait. The receiving ones hold more than TCP's receive ring.
+/// The numbers of buffers. Those for received frames hold more than the receive ring of TCP.
 const RECEIVED: usize = 8;
 const SENT: usize = 2;
 
-/// Where a buffer is, and its state (UG585, tables 16-2 and 16-3).
+/// The address of a buffer, and its state (UG585, tables 16-2 and 16-3).
 type Descriptor = [u32; 2];
-/// In the first word of a receive descriptor: the frame in it is ours; it is the last of the ring.
+/// First word of a receive descriptor: the buffer is ours and holds a frame; the ring ends here.
 const FILLED: u32 = 1 << 0;
 const LAST: u32 = 1 << 1;
-/// In the second word: bytes.
+/// Second word of a receive descriptor: the length of the frame.
 const LENGTH: u32 = 0x1fff;
-/// In the second word of a transmit descriptor: it is ours; it is the last of the ring; the buffer
-/// ends a frame.
+/// Second word of a transmit descriptor: the buffer is ours; the ring ends here; the frame ends in
+/// this buffer.
 const FREE: u32 = 1 << 31;
 const WRAP: u32 = 1 << 30;
 const END: u32 = 1 << 15;
 
-/// What the controller reads and writes. It must be in memory that is not cached.
+/// The memory that the controller reads and writes. It must not be cached; zeros are valid.
 #[repr(C, align(64))]
 pub struct Rings {
     receive: [Descriptor; RECEIVED],
     transmit: [Descriptor; SENT],
     received: [Buffer; RECEIVED],
     sent: [Buffer; SENT],
-}
-
-impl Rings {
-    /// Unused memory; `const`, for a `static`.
-    pub const fn new() -> Self {
-        Self {
-            receive: [[0; 2]; RECEIVED],
-            transmit: [[0; 2]; SENT],
-            received: [[0; 24 * UNIT]; RECEIVED],
-            sent: [[0; 24 * UNIT]; SENT],
-        }
-    }
 }
 
 /// Offsets of registers, in bytes.
@@ -63,50 +52,49 @@ mod register {
     pub const SPEC_ADDR1: [usize; 2] = [0x88, 0x8c];
 }
 
-/// net_ctrl: both directions are on; send what is queued.
+/// Bits of NET_CTRL: both directions are enabled; queued frames are to be sent.
 const ON: u32 = 1 << 3 | 1 << 2;
 const START: u32 = 1 << 9;
 
-/// The controller, with its next descriptors.
+/// The controller, and the indices of its next descriptors.
 pub struct Gem {
     shared: Shared,
     receive: usize,
     transmit: usize,
 }
 
-/// Its registers and its rings.
+/// The controller's registers and rings.
 #[derive(Clone, Copy)]
 struct Shared {
     registers: *mut u32,
     rings: *mut Rings,
 }
 
-// Safety of all that follows: the caller of `Gem::new` gave us the registers and the rings, and a
-// buffer is used only while its descriptor says that it is ours.
+// Safety, here and below: the caller of `Gem::new` passed the registers and the rings, and a buffer
+// is used only while its descriptor marks it as ours.
 impl Shared {
     fn read(self, offset: usize) -> u32 {
         unsafe { self.registers.byte_add(offset).read_volatile() }
     }
 
-    /// After all that was written to the rings.
     fn write(self, offset: usize, value: u32) {
-        unsafe {
-            asm!("dsb");
-            self.registers.byte_add(offset).write_volatile(value);
-        }
+        barrier(); // the controller reads the rings afterwards
+        unsafe { self.registers.byte_add(offset).write_volatile(value) }
     }
 
-    /// The frame that has come into this buffer.
+    /// The received frame in this buffer, if there is one.
     fn received<'a>(self, index: usize) -> Option<&'a [u8]> {
-        unsafe {
-            let [first, second] = (&raw const (*self.rings).receive[index]).read_volatile();
-            let buffer = &(*self.rings).received[index];
-            (first & FILLED != 0).then(|| &buffer[..(second & LENGTH) as usize])
-        }
+        let descriptor = unsafe { &raw const (*self.rings).receive[index] };
+        let [first, second] = unsafe { descriptor.read_volatile() };
+        barrier(); // the frame is read afterwards
+        let buffer = unsafe { &(*self.rings).received[index] };
+        (first & FILLED != 0).then(|| &buffer[..(second & LENGTH) as usize])
     }
 
-    /// Gives a receive buffer back. QEMU 7.2 looks at the ring only after a write to net_ctrl.
+    /// Returns a buffer to the controller. QEMU 7.2 reads the ring again only after a write to
+    /// NET_CTRL.
     fn release(self, index: usize) {
+        barrier(); // the frame has been read
         unsafe {
             let first = &raw mut (*self.rings).receive[index][0];
             first.write_volatile(first.read_volatile() & !FILLED);
@@ -121,6 +109,7 @@ impl Shared {
 
     fn send(self, index: usize, len: usize) {
         let wrap = if index + 1 == SENT { WRAP } else { 0 };
+        barrier(); // the frame has been written
         unsafe {
             let state = &raw mut (*self.rings).transmit[index][1];
             state.write_volatile(wrap | END | len as u32);
@@ -129,17 +118,22 @@ impl Shared {
     }
 }
 
+/// Orders accesses to memory that is not cached.
+fn barrier() {
+    unsafe { asm!("dsb") };
+}
+
 impl Gem {
-    /// Fills the receive ring and switches both directions on. Clock, PHY and hardware address are
-    /// as the boot loader, or QEMU, has left them.
+    /// Sets up the rings and enables both directions. Clock, PHY and hardware address stay as the
+    /// boot loader or QEMU has set them.
     ///
     /// # Safety
     ///
-    /// `registers` must be where a GEM is, and no one else may use it or the rings.
+    /// `registers` must be the registers of a GEM, and nothing else may use them or the rings.
     pub unsafe fn new(registers: *mut u32, rings: *mut Rings) -> Self {
         let shared = Shared { registers, rings };
         shared.write(register::NET_CTRL, 0);
-        // Safety: the rings are ours, and the controller is off.
+        // Safety: the caller ensures this, and the controller is disabled.
         let rings = unsafe { &mut *rings };
         for (descriptor, buffer) in rings.receive.iter_mut().zip(&rings.received) {
             *descriptor = [buffer.as_ptr().addr() as u32, 0];
@@ -149,14 +143,14 @@ impl Gem {
         }
         rings.receive[RECEIVED - 1][0] |= LAST;
         rings.transmit[SENT - 1][1] |= WRAP;
-        // Checksums are taken off; MDIO has 1/48 of the clock; gigabit, duplex.
-        shared.write(register::NET_CFG, 1 << 17 | 3 << 18 | 1 << 10 | 1 << 1);
-        // Size of a buffer; all of the packet buffers; bursts of 16.
+        // Without the checksums of received frames; gigabit, full duplex.
+        shared.write(register::NET_CFG, 1 << 17 | 1 << 10 | 1 << 1);
+        // The size of a receive buffer; all internal memory for packets; bursts of 16.
         let units = (size_of::<Buffer>() / UNIT) as u32;
         shared.write(register::DMA_CFG, units << 16 | 1 << 10 | 3 << 8 | 16);
         shared.write(register::RX_QBAR, rings.receive.as_ptr().addr() as u32);
         shared.write(register::TX_QBAR, rings.transmit.as_ptr().addr() as u32);
-        // Writing the upper half makes the controller take frames for this address.
+        // Writing the upper half enables the address.
         for offset in register::SPEC_ADDR1 {
             shared.write(offset, shared.read(offset));
         }
@@ -212,7 +206,7 @@ impl Device for Gem {
     }
 }
 
-/// A frame that has come, in its buffer.
+/// A received frame, in its buffer.
 pub struct Received<'a>(Shared, usize, &'a [u8]);
 
 impl RxToken for Received<'_> {
@@ -224,14 +218,14 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// A frame that may be sent.
+/// Permission to send a frame.
 pub struct Sender<'a>(&'a mut Gem);
 
 impl TxToken for Sender<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let (shared, index) = (self.0.shared, self.0.transmit);
         let len = len.min(FRAME);
-        // Safety: the descriptor says that the buffer is ours.
+        // Safety: the descriptor marks the buffer as ours.
         let result = f(unsafe { &mut (&mut (*shared.rings).sent[index])[..len] });
         shared.send(index, len);
         self.0.transmit = (index + 1) % SENT;

@@ -21,15 +21,15 @@ mod register {
     pub const STATUS: usize = 0x0c;
     pub const COMPARATOR: usize = 0x10;
 }
-/// In the control register: it counts; it compares and interrupts.
+/// Bits of the control register: the timer runs; it compares and interrupts.
 const COUNTS: u32 = 1 << 0;
 const COMPARES: u32 = 1 << 1 | 1 << 2;
 
 /// Interrupts of the global timer, GEM 0 and UART 1 (UG585, tables 7-3 and 7-4).
 const LINES: &[usize] = &[27, 54, 82];
 
-/// Ticks in a microsecond. QEMU 7.2 counts at 100 MHz (hw/timer/a9gtimer.c); on silicon this is
-/// CPU_3x2x, half of the core's clock (UG585, 25.2): 333 at 667 MHz.
+/// Ticks in a microsecond. QEMU 7.2 counts at 100 MHz (hw/timer/a9gtimer.c). On silicon the clock
+/// is CPU_3x2x, half of the core's (UG585 chapters 8 and 25): 333 at 667 MHz.
 const TICKS: u64 = 100;
 
 /// The machine.
@@ -40,15 +40,15 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts the clock, and lets the timer, frames and the engine's bell wake the core. Interrupts
-    /// are never taken.
+    /// Starts the clock, and lets the timer, the network and the engine wake the core. No interrupt
+    /// is ever taken.
     ///
     /// # Safety
     ///
-    /// This must run on a Zynq-7000, once, with interrupts off.
+    /// The program must run on a Zynq-7000 with interrupts off, and call this once.
     pub unsafe fn new(ethernet: Gem, bell: Bell) -> Self {
         write(register::CONTROL, COUNTS);
-        // Safety: the caller ensures it.
+        // Safety: the caller ensures this.
         let gic = unsafe { Gic::new(DISTRIBUTOR, INTERFACE, LINES) };
         Self {
             ethernet,
@@ -59,7 +59,7 @@ impl Machine {
 }
 
 fn read(offset: usize) -> u32 {
-    // Safety: the timer is there.
+    // Safety: the timer exists at this address.
     unsafe { TIMER.byte_add(offset).read_volatile() }
 }
 
@@ -96,7 +96,7 @@ impl Board for Machine {
         write(register::COMPARATOR + 4, (at >> 32) as u32);
         write(register::CONTROL, COUNTS | COMPARES);
         if self.ethernet.idle() {
-            // Safety: an interrupt ends it, and one that waits does so at once.
+            // Safety: sleeps; a pending interrupt ends this at once.
             unsafe { asm!("dsb", "wfi") };
         }
         write(register::CONTROL, COUNTS);

@@ -1,23 +1,22 @@
 //! forcewire on Xilinx's Zynq-7000, whose Cortex-A9 speaks the protocol and whose programmable
 //! logic computes.
 //!
-//! QEMU 7.2 emulates the core, the network (GEM), DMA (PL330), timer and GIC. The engine in the
-//! logic is a model: another process, which shares memory with the emulator. This has never run on
-//! silicon. What is different there, for the engineer who takes it there:
+//! QEMU 7.2 emulates the core, the network (GEM), DMA (PL330), the timer and the GIC. The engine in
+//! the logic is a model: another process that shares memory with the emulator
+//! (`engine/src/main.rs`). This firmware has never run on silicon. Differences there:
 //!
-//! - **Caches.** QEMU has none, so it can't show a fault of coherence. Neither GEM nor PL330 sees a
-//!   cache. All that they touch is in the section `.dma`, which the page table makes not cacheable
-//!   (start.rs, link.x); nothing is cleaned or invalidated. Whoever puts windows or frames into
-//!   cached memory must clean L1 and L2 before a device reads, and invalidate both after it writes
-//!   (UG585, 3.2.3 and 3.4). The boot loader must have invalidated both before `start` enables L1.
-//! - **Interrupts.** The engine's is a byte on UART 1, because nothing else lets another process
-//!   interrupt the emulated core (bell.rs). On silicon it is IRQ_F2P, 61 at the GIC (UG585, table
-//!   7-4), and the engine sees the write to its register. The end of a copy is polled.
-//! - **Clocks, PHY, addresses.** QEMU needs none of what a boot loader sets up in the SLCR. GEM's
-//!   speed must be the PHY's, and its hardware address must be set. machine.rs has the timer's
-//!   frequency.
-//! - **The port.** The engine is at M_AXI_GP0. Its level shifters must be on and its reset released
-//!   (UG585, 2.4 and chapter 26).
+//! - **Caches.** QEMU has none, so a missing cache operation does not show. Neither GEM nor PL330
+//!   snoops the caches. All memory that they access is in the section `.dma`, which the page table
+//!   maps as not cacheable (start.rs, link.x), so no cache operation is needed. If you move windows
+//!   or frames to cached memory: clean L1 and L2 before a device reads, invalidate both after it
+//!   writes (UG585 chapter 3). The boot loader must invalidate both before `start` enables L1.
+//! - **Interrupts.** The engine interrupts by a byte on UART 1, because QEMU lets no other process
+//!   raise IRQ_F2P (bell.rs). On silicon use IRQ_F2P, which is 61 at the GIC, and set its
+//!   sensitivity (UG585 chapter 7). The end of a DMA copy is polled here; the DMA controller can interrupt.
+//! - **Clocks, PHY, hardware address.** The boot loader must set up clocks and pins in the SLCR.
+//!   Set GEM's speed to the PHY's, and its hardware address; set the frequency in machine.rs.
+//! - **The port.** The engine is at M_AXI_GP0. Its level shifters and resets are in the SLCR (UG585
+//!   chapters 2 and 26). A copy to an address where the logic answers nothing stops the bus.
 
 #![no_std]
 #![no_main]
@@ -30,6 +29,8 @@ mod machine;
 mod pl330;
 mod start;
 
+use core::mem::MaybeUninit;
+
 use bell::Bell;
 use engine::{Engine, Windows};
 use forcewire_boards::Buffers;
@@ -37,34 +38,34 @@ use gem::{Gem, Rings};
 use machine::Machine;
 use pl330::{Pl330, Program};
 
-/// Registers (UG585 appendix B: "UART1", "gem0" and "dmac0_s").
+/// The registers of UART 1, GEM 0 and the secure DMA controller (UG585 appendix B).
 const UART: *mut u32 = 0xe000_1000 as *mut u32;
 const GEM: *mut u32 = 0xe000_b000 as *mut u32;
 const DMA: *mut u32 = 0xf800_3000 as *mut u32;
 
 /// Runs once, from `start`.
 extern "C" fn main() -> ! {
-    // Bytes of each ring of TCP.
+    // The size is the bytes of each TCP ring.
     static mut BUFFERS: Buffers<8192> = Buffers::new();
     #[unsafe(link_section = ".dma")]
-    static mut RINGS: Rings = Rings::new();
+    static mut RINGS: MaybeUninit<Rings> = MaybeUninit::zeroed();
     #[unsafe(link_section = ".dma")]
-    static mut WINDOWS: Windows = Windows::new();
+    static mut WINDOWS: MaybeUninit<Windows> = MaybeUninit::zeroed();
     #[unsafe(link_section = ".dma")]
-    static mut PROGRAM: Program = Program::new();
-    // Safety: this is that machine, and all is taken once.
+    static mut PROGRAM: MaybeUninit<Program> = MaybeUninit::zeroed();
+    // Safety: this is a Zynq-7000, and everything is taken once.
     let (buffers, machine, dma, bell) = unsafe {
         let bell = Bell::new(UART);
-        let ethernet = Gem::new(GEM, &raw mut RINGS);
+        let ethernet = Gem::new(GEM, (&raw mut RINGS).cast());
         let machine = Machine::new(ethernet, bell);
-        let dma = Pl330::new(DMA, &raw mut PROGRAM);
+        let dma = Pl330::new(DMA, (&raw mut PROGRAM).cast());
         (&mut *(&raw mut BUFFERS), machine, dma, bell)
     };
     forcewire_semihosted::run_windows(
         machine,
         buffers,
         // Safety: the same.
-        |options| unsafe { Engine::new(options, dma, bell, &raw mut WINDOWS) },
+        |options| unsafe { Engine::new(options, dma, bell, (&raw mut WINDOWS).cast()) },
         fault::stack_used,
     )
 }

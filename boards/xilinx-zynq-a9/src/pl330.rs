@@ -1,24 +1,16 @@
 //! The DMA controller of the Zynq-7000, Arm's PL330: UG585 chapter 9; Arm DDI 0424D, chapters 3
-//! and 4, for registers and instructions. Channel 0 copies, by a program that is written for each
-//! copy.
+//! and 4, for registers and instructions. Channel 0 runs a program that is written for each copy.
 
 use core::arch::asm;
 
-/// Bytes that one load or store moves: 16 beats of 8.
+/// The bytes of one load or store: 16 beats of 8.
 pub const BURST: usize = 128;
-/// Bytes that one copy moves at most: a loop counter of 8 bits.
+/// The most bytes of one copy: a loop counter has 8 bits.
 pub const LONGEST: usize = 256 * BURST;
 
-/// A program: 28 bytes of it are used. It must be in memory that is not cached.
+/// Memory for a program. It must not be cached; zeros are valid.
 #[repr(C, align(32))]
 pub struct Program([u8; 32]);
-
-impl Program {
-    /// Unused memory; `const`, for a `static`.
-    pub const fn new() -> Self {
-        Self([0; 32])
-    }
-}
 
 /// Offsets of registers, in bytes.
 mod register {
@@ -29,18 +21,18 @@ mod register {
     pub const DEBUG_INSTRUCTIONS: [usize; 2] = [0xd08, 0xd0c];
 }
 
-/// States of a channel, in the lowest bits of its status.
+/// The state of a channel, in the low bits of its status.
 const STATE: u32 = 0xf;
 const STOPPED: u32 = 0x0;
 const FAULTING: u32 = 0xf;
 
-/// What DMAMOV moves to.
+/// Registers of a channel, as DMAMOV numbers them.
 const SOURCE: u8 = 0;
 const CONTROL: u8 = 1;
 const DESTINATION: u8 = 2;
 
-/// The channel's control register: addresses grow, 8 bytes a beat, 16 beats a burst; each of them
-/// for the source, then for the destination.
+/// The control register of a channel: rising addresses, 8 bytes a beat, 16 beats a burst, for the
+/// source and for the destination.
 const INCREMENTING: u32 = 1 | 3 << 1 | 15 << 4 | (1 | 3 << 1 | 15 << 4) << 14;
 
 /// The controller.
@@ -52,19 +44,19 @@ pub struct Pl330 {
 impl Pl330 {
     /// # Safety
     ///
-    /// `registers` must be where a PL330 is that works in this core's state of security, and no one
-    /// else may use it or the program.
+    /// `registers` must be the registers of a PL330 for this core's security state. Nothing else may
+    /// use them or the program.
     pub unsafe fn new(registers: *mut u32, program: *mut Program) -> Self {
         Self { registers, program }
     }
 
-    /// Begins a copy, when the one before it has ended. Copies whole bursts, of which the last may
+    /// Starts a copy, after the previous one has ended. It copies whole bursts, so the last one may
     /// go beyond `bytes`.
     ///
     /// # Safety
     ///
-    /// Both places must be this core's, in memory that is not cached, until [`wait`](Self::wait)
-    /// returns.
+    /// The copy may read and write both places until [`wait`](Self::wait) returns. This core must
+    /// not cache them.
     pub unsafe fn copy(&mut self, from: usize, to: usize, bytes: usize) {
         self.wait();
         let bursts = bytes.min(LONGEST).div_ceil(BURST).max(1);
@@ -80,21 +72,21 @@ impl Pl330 {
             0x04, // DMALD
             0x08, // DMAST
             0x38, 2, // DMALPEND, two bytes back
-            0x13, // DMAWMB: until all is written
+            0x13, // DMAWMB: waits for all stores
             0x00, // DMAEND
             0, 0, 0, 0, 0, 0,
         ];
-        // Safety: the program is ours, and nothing runs.
+        // Safety: the program is ours, and it is not running.
         unsafe { self.program.write_volatile(Program(program)) };
         while self.read(register::DEBUG_STATUS) & 1 != 0 {}
-        // DMAGO for channel 0, in a secure state, from the manager's thread.
+        // The manager executes DMAGO for channel 0, in the secure state.
         let [first, second] = register::DEBUG_INSTRUCTIONS;
         self.write(first, 0xa0 << 16);
         self.write(second, self.program.addr() as u32);
         self.write(register::DEBUG_COMMAND, 0);
     }
 
-    /// Waits for the end of the copy. A place that does not exist is a fault.
+    /// Waits for the end of the copy. An address that does not exist is a fault.
     pub fn wait(&self) {
         loop {
             match self.read(register::CHANNEL_STATUS) & STATE {
@@ -107,17 +99,17 @@ impl Pl330 {
                 _ => {}
             }
         }
-        // Safety: a barrier; what was copied is read after it.
+        // Safety: a barrier; the copy is read afterwards.
         unsafe { asm!("dsb") };
     }
 
     fn read(&self, offset: usize) -> u32 {
-        // Safety: the caller of `new` gave us the registers, and all offsets are the controller's.
+        // Safety: the caller of `new` passed the registers, and all offsets are the controller's.
         unsafe { self.registers.byte_add(offset).read_volatile() }
     }
 
     fn write(&mut self, offset: usize, value: u32) {
-        // Safety: as above. The program and what it copies are written before.
+        // Safety: as above. The barrier completes writes to the program and the source.
         unsafe {
             asm!("dsb");
             self.registers.byte_add(offset).write_volatile(value);

@@ -6,7 +6,7 @@ use forcewire_cortex_a as _; // critical sections
 
 use crate::fault;
 
-// A stack, then the FPU (Arm DDI 0406C, B1.11.1: CPACR, then FPEXC.EN), then zeros.
+// Sets the stack, enables the FPU (CPACR, then FPEXC; Arm DDI 0406C, B1.11.1) and clears memory.
 global_asm!(
     ".section .text.start, \"ax\"",
     ".global start",
@@ -41,20 +41,20 @@ extern "C" fn prepare() -> ! {
     crate::main()
 }
 
-/// A section of 1 MiB an entry.
+/// The page table: an entry maps a section of 1 MiB.
 #[repr(align(16384))]
 struct Table([u32; 4096]);
 
 static mut TABLE: Table = Table([0; 4096]);
 
-/// Descriptors of sections (Arm DDI 0406C, B3.5.1 and B3.8.2): TEX, C and B say what is there.
-const SECTION: u32 = 3 << 10 | 2; // all access
+/// Descriptors of sections. TEX, C and B are the kind of memory (Arm DDI 0406C, B3.5.1 and B3.8.2).
+const SECTION: u32 = 3 << 10 | 2; // full access
 const CACHED: u32 = 1 << 12 | 1 << 3 | 1 << 2 | SECTION; // write-back
 const UNCACHED: u32 = 1 << 12 | 1 << 4 | SECTION; // never executed
 const DEVICE: u32 = 1 << 4 | 1 << 2 | SECTION; // never executed
 
-/// What is mapped to where it is, in MiB: link.x, the programmable logic, and devices (UG585,
-/// chapter 4 and appendix B). All else is a fault.
+/// The mapped sections, from a first MiB on: the regions of link.x, the programmable logic, and
+/// devices (UG585 chapter 4 and appendix B). Any other access is a fault.
 const MAPPED: [(usize, usize, u32); 8] = [
     (0x001, 1, CACHED),   // the image
     (0x002, 1, CACHED),   // data
@@ -70,11 +70,11 @@ fn map() {
     let table = &raw mut TABLE;
     for (first, count, attributes) in MAPPED {
         for section in first..first + count {
-            // Safety: no one else uses the table, and no address changes its meaning.
+            // Safety: nothing else uses the table, and no address changes its meaning.
             unsafe { (*table).0[section] = (section as u32) << 20 | attributes };
         }
     }
-    // Safety: as above; the table is in memory, for no cache is on.
+    // Safety: as above. The table is in memory, because no cache is enabled yet.
     unsafe {
         asm!(
             "mcr p15, 0, {zero}, c8, c7, 0", // TLBIALL
@@ -82,7 +82,7 @@ fn map() {
             "mcr p15, 0, {zero}, c7, c5, 6", // BPIALL
             "mcr p15, 0, {zero}, c2, c0, 2", // TTBCR: one table
             "mcr p15, 0, {table}, c2, c0, 0", // TTBR0
-            "mcr p15, 0, {domain}, c3, c0, 0", // DACR: look at the descriptors
+            "mcr p15, 0, {domain}, c3, c0, 0", // DACR: domain 0 obeys descriptors
             "dsb",
             "isb",
             "mrc p15, 0, {scratch}, c1, c0, 0", // SCTLR

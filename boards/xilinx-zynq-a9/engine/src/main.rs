@@ -1,9 +1,11 @@
 //! A model of the programmable logic, for the emulator: `xilinx-zynq-a9-engine EMULATOR FLAGS…`.
 //!
-//! Starts the emulator, with flags for a memory that both see, and for a serial line that is the
-//! bell in both directions: the processor rings by a byte on its UART 1, and a byte from here is
-//! the engine's interrupt. Forces are those of the library's Lennard-Jones. When the emulator ends,
-//! its end of the line does, and this ends with its status; it leaves no file and no process.
+//! It starts the emulator with a memory that both share and with a serial line as the doorbell. A
+//! byte from UART 1 announces a job, and a byte from here is the engine's interrupt. The library's
+//! Lennard-Jones potential computes the forces.
+//!
+//! When the emulator ends, the line closes, and this program ends with the emulator's status. It
+//! leaves no file and no process.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut engine = Engine { memory: memory()? };
     let (mut bell, processors) = UnixStream::pair()?;
 
-    // QEMU's RAM begins at 0 and goes on where the processor sees the logic.
+    // QEMU's RAM begins at 0 and includes the addresses of the logic.
     let bytes = BASE + SIZE;
     let path = format!("/proc/{}/fd/{}", process::id(), engine.memory.as_raw_fd());
     let mut child = Command::new(emulator)
@@ -53,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     process::exit(child.wait()?.code().unwrap_or(1))
 }
 
-/// A file of the emulator's memory that has no name any more; what nobody writes takes no room.
+/// A file for the emulator's memory, already deleted. Its unused parts take no room.
 fn memory() -> io::Result<File> {
     let path = env::temp_dir().join(format!("forcewire-{}", process::id()));
     let file = File::options()
@@ -67,12 +69,12 @@ fn memory() -> io::Result<File> {
 }
 
 struct Engine {
-    /// Read and written as a file, which is the same memory (POSIX, mmap with MAP_SHARED).
+    /// The emulator maps it; reads and writes of the file access the same memory.
     memory: File,
 }
 
 impl Engine {
-    /// Does the job that is wanted, unless it is done.
+    /// Does the requested job, unless it is finished.
     fn work(&mut self) -> io::Result<()> {
         let wanted = self.word(register::WANTED)?;
         if wanted == self.word(register::DONE)? {
