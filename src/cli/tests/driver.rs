@@ -229,19 +229,10 @@ fn a_server_that_closes_elsewhere_is_status_1() {
 
 /// POSDATA of a batch with two atoms on springs, and its reply.
 fn batch() -> Vec<u8> {
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(1_i32.to_le_bytes());
     let inverse = BOX.map(|x| if x == 0.0 { 0.0 } else { 1.0 / x });
-    for _ in 0..2 {
-        BOX.iter()
-            .chain(&inverse)
-            .for_each(|x| bytes.extend(x.to_le_bytes()));
-    }
-    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0_f64]
-        .iter()
-        .for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes.extend(GETFORCE);
-    bytes
+    let positions = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let message = layout::posdata_batch(&[[BOX, inverse]; 2], &positions);
+    [&message, GETFORCE].concat()
 }
 
 #[test]
@@ -253,10 +244,10 @@ fn batches_make_a_driver_come_back_and_ask_for_init() {
     let mut server = Server::accept(&listener);
     server.says(STATUS).hears(NEEDINIT);
     server
-        .says(b"INIT        \0\0\0\0\x0c\0\0\0batch_size:2")
+        .says(&layout::init(0, "batch_size:2"))
         .says(STATUS)
         .hears(READY);
-    server.says(&batch()).hears(b"FORCEREADY  ");
+    server.says(&batch()).hears(FORCEREADY);
     assert_eq!(server.numbers(2), [7.0, 38.5]);
     assert_eq!(server.integer(), 1);
     assert_eq!(server.numbers(6), [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
@@ -300,10 +291,7 @@ fn init_is_asked_for_as_the_flag_says() {
         let mut server = Server::accept(&listener);
         server.says(STATUS).hears(answers[0]);
         if answers[0] == NEEDINIT {
-            server
-                .says(b"INIT        \0\0\0\0\x01\0\0\0 ")
-                .says(STATUS)
-                .hears(READY);
+            server.says(&layout::init(0, " ")).says(STATUS).hears(READY);
         }
         server
             .says(&posdata(BOX, &[[1.0, 0.0, 0.0]]))
@@ -318,7 +306,7 @@ fn init_is_asked_for_as_the_flag_says() {
 fn reconnect_outlives_servers_however_they_end() {
     let (listener, at) = listen();
     let process = driver(&format!("{at} -m harm3d -o 1 --reconnect"));
-    for end in [EXIT, b"", b"POSDATA     \0\0", b"NONSENSE\0\0\0\0"] {
+    for end in [EXIT, b"", &posdata(BOX, &[])[..14], b"NONSENSE\0\0\0\0"] {
         let mut server = Server::accept(&listener);
         server.says(STATUS).hears(READY);
         server
@@ -473,8 +461,8 @@ fn memory_grows_with_what_comes() {
     );
     // Announced, but not sent.
     server
-        .says(&posdata(BOX, &[])[..156])
-        .says(&9_000_000_i32.to_le_bytes())
+        .says(&posdata(BOX, &[])[..Posdata::of(0).atoms()])
+        .says(&integer(9_000_000))
         .says(&[0; 24 * 8]);
     std::thread::sleep(std::time::Duration::from_millis(200));
     let data = size("VmData:");

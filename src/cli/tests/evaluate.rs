@@ -376,7 +376,7 @@ fn results_of_another_input_are_not_gone_on_with() {
     }
 }
 
-/// Results and errors that wait beside the output are tied to the input too.
+/// Results and errors that wait next to the output are tied to the input too.
 #[test]
 fn waiting_results_of_another_input_are_not_gone_on_with() {
     let place = Place::new();
@@ -603,12 +603,7 @@ fn extras_are_part_of_the_comment() {
         };
         let mut driver = Driver(socket);
         driver.hears(STATUS).says(READY).hears_positions(1);
-        driver
-            .says(b"FORCEREADY  ")
-            .says(&[0; 8])
-            .says(&1_i32.to_le_bytes())
-            .says(&[0; 96]);
-        driver.says(&(sent.len() as i32).to_le_bytes()).says(sent);
+        driver.says(&layout::forceready(&[0.0], &[0.0; 3], &[0.0; 9], &[sent]));
         driver.0.shutdown(Shutdown::Write).unwrap();
         let ended = process.end();
         assert_eq!(ended.status, Some(0), "{}", ended.err);
@@ -637,7 +632,7 @@ impl Driver {
 
     fn hears_positions(&mut self, natoms: usize) {
         self.0
-            .read_exact(&mut vec![0; 160 + 24 * natoms + 12])
+            .read_exact(&mut vec![0; Posdata::of(natoms).end() + HEADER])
             .unwrap();
     }
 }

@@ -85,13 +85,12 @@ fn points_to(place: &Place, at: &str, token: Option<&str>) {
 }
 
 fn init(text: &str) -> Vec<u8> {
-    let numbers = [0, text.len() as i32].map(i32::to_le_bytes);
-    [b"INIT        ", numbers.as_flattened(), text.as_bytes()].concat()
+    layout::init(0, text)
 }
 
 /// Reads a reply to one atom with these extras.
 fn hears_forces(server: &mut Server, extras: &[u8]) {
-    server.hears(b"FORCEREADY  ");
+    server.hears(FORCEREADY);
     server.numbers(1);
     assert_eq!(server.integer(), 1);
     server.numbers(12);
@@ -180,13 +179,9 @@ impl Driver {
 
     /// Computes one structure of one atom.
     fn computes(&mut self, extras: &[u8]) {
-        self.0.read_exact(&mut [0; 184 + 12]).unwrap();
-        let mut reply = b"FORCEREADY  ".to_vec();
-        reply.extend((-1.0_f64).to_le_bytes());
-        reply.extend(1_i32.to_le_bytes());
-        reply.extend([0; 96]);
-        reply.extend((extras.len() as i32).to_le_bytes());
-        reply.extend(extras);
+        let mut asked = vec![0; Posdata::of(1).end() + HEADER];
+        self.0.read_exact(&mut asked).unwrap();
+        let reply = layout::forceready(&[-1.0], &[0.0; 3], &[0.0; 9], &[extras]);
         self.0.write_all(&reply).unwrap();
     }
 }

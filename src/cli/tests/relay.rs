@@ -24,11 +24,6 @@ fn relay(place: &Place, server: &TcpListener, arguments: &str) -> Process {
     Process::start(&mut forcewire(&flags))
 }
 
-fn init(replica: i32, text: &[u8]) -> Vec<u8> {
-    let numbers = [replica, text.len() as i32].map(i32::to_le_bytes);
-    [b"INIT        ", numbers.as_flattened(), text].concat()
-}
-
 /// Argon atoms near their lattice points; each number gives another structure.
 fn atoms(number: usize) -> Vec<[f64; 3]> {
     let shaken = |i: usize, axis| 0.4 * ((17 * number + 5 * i + axis) as f64).sin();
@@ -38,20 +33,9 @@ fn atoms(number: usize) -> Vec<[f64; 3]> {
         .collect()
 }
 
-fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend((structures[0].len() as i32).to_le_bytes());
-    let numbers = cells.iter().flat_map(|cell| cell.iter().chain(&[0.0; 9]));
-    numbers.for_each(|x| bytes.extend(x.to_le_bytes()));
-    let positions = structures.iter().flat_map(|it| it.as_flattened());
-    positions.for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes
-}
-
 /// The reply to a batch without extras.
 fn reply(server: &mut Server, structures: usize, natoms: usize) -> Vec<u8> {
-    let size = 16 + structures * (8 + 24 * natoms + 72 + 4);
-    let mut bytes = vec![0; size];
+    let mut bytes = vec![0; ForceReady::batch(structures, natoms).end()];
     server.0.read_exact(&mut bytes).unwrap();
     bytes
 }
@@ -181,10 +165,11 @@ impl Driver {
 
     /// Reads POSDATA of one atom at this place, and GETFORCE.
     fn hears_atom(&mut self, x: f64) -> &mut Self {
-        let mut bytes = [0; 184];
-        self.0.read_exact(&mut bytes).unwrap();
-        assert_eq!(bytes[..12], *b"POSDATA     ");
-        assert_eq!(bytes[160..168], x.to_le_bytes());
+        let places = Posdata::of(1);
+        let mut message = vec![0; places.end()];
+        self.0.read_exact(&mut message).unwrap();
+        assert_eq!(message[..HEADER], *POSDATA);
+        assert_eq!(real_at(&message, places.positions(0)), x);
         self.hears(GETFORCE)
     }
 
@@ -202,15 +187,8 @@ impl Driver {
 
 /// FORCEREADY with the forces 1, 2, 3, and so on.
 fn forceready(energy: f64, extras: &[u8]) -> Vec<u8> {
-    let mut bytes = b"FORCEREADY  ".to_vec();
-    bytes.extend(energy.to_le_bytes());
-    bytes.extend(1_i32.to_le_bytes());
     let virial = [1.0, 2.0, 3.0, 2.0, 4.0, 5.0, 3.0, 5.0, 6.0];
-    let numbers = [1.0_f64, 2.0, 3.0].into_iter().chain(virial);
-    numbers.for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes.extend((extras.len() as i32).to_le_bytes());
-    bytes.extend(extras);
-    bytes
+    layout::forceready(&[energy], &[1.0, 2.0, 3.0], &virial, &[extras])
 }
 
 fn atom(x: f64) -> Vec<u8> {
@@ -239,7 +217,7 @@ fn init_replicas_and_extras_are_passed_on() {
     driver.hears(STATUS).says(READY).hears_atom(2.0);
     driver.replies(-2.5, b"{}");
 
-    server.hears(b"FORCEREADY  ");
+    server.hears(FORCEREADY);
     assert_eq!(server.numbers(3), [-1.5, -2.5, -2.5]);
     assert_eq!(server.integer(), 1);
     assert_eq!(server.numbers(9), [1.0, 2.0, 3.0].repeat(3));
@@ -495,12 +473,13 @@ fn there_may_be_more_than_1024_drivers() {
     server.says(&batch(&cells, &structures)).says(GETFORCE);
     // All structures are sent at once, because no driver has answered before.
     for driver in &mut drivers {
-        let mut bytes = [0; 196];
-        driver.0.read_exact(&mut bytes).unwrap();
-        let x = f64::from_le_bytes(bytes[160..168].try_into().unwrap());
+        let places = Posdata::of(1);
+        let mut message = vec![0; places.end() + HEADER];
+        driver.0.read_exact(&mut message).unwrap();
+        let x = real_at(&message, places.positions(0));
         driver.replies(x, b"");
     }
-    server.hears(b"FORCEREADY  ");
+    server.hears(FORCEREADY);
     let energies = server.numbers(DRIVERS);
     assert!((0..DRIVERS).all(|i| energies[i] == i as f64));
     kill(&relay, "-TERM");

@@ -9,7 +9,7 @@ use std::process::{abort, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::layout;
+use crate::layout::{self, ATOM, CELL, INTEGER, integer_at, numbers};
 use crate::planted_numbers::{Matrix, Memory, Vector, compute};
 
 /// The command that starts the driver with a fault.
@@ -32,23 +32,19 @@ pub fn asked_for() -> Option<(String, u16)> {
     Some((env::var("FAULT").ok()?, port))
 }
 
-pub fn real(bytes: &[u8]) -> f64 {
-    f64::from_le_bytes(bytes.try_into().unwrap())
-}
-
 /// Reads cell and positions of POSDATA.
 fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Vec<Vector>)> {
-    let mut frame = [0; 148];
+    let mut frame = [0; CELL + INTEGER];
     stream.read_exact(&mut frame)?;
-    let natoms = i32::from_le_bytes(frame[144..].try_into().unwrap());
+    let natoms = integer_at(&frame, CELL);
     if natoms < 0 && fault != "believes" {
         return Err(io::Error::other("a negative number of atoms"));
     }
-    let mut bytes = vec![0; 24 * natoms.max(0) as usize];
+    let mut bytes = vec![0; ATOM * natoms.max(0) as usize];
     stream.read_exact(&mut bytes)?;
-    let numbers: Vec<_> = frame[..72].chunks(8).map(real).collect();
-    let h = [0, 1, 2].map(|row| [0, 1, 2].map(|column| numbers[3 * row + column]));
-    let numbers: Vec<_> = bytes.chunks(8).map(real).collect();
+    let cell = numbers(&frame[..CELL]);
+    let h = [0, 1, 2].map(|row| [0, 1, 2].map(|column| cell[3 * row + column]));
+    let numbers = numbers(&bytes);
     if numbers
         .iter()
         .chain(h.as_flattened())
@@ -57,7 +53,7 @@ fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Ve
     {
         return Err(io::Error::other("a number is not finite"));
     }
-    Ok((h, real(&frame[72..80]), numbers.as_chunks().0.to_vec()))
+    Ok((h, cell[9], numbers.as_chunks().0.to_vec()))
 }
 
 /// Prints what Python prints if line 7 of a program fails.

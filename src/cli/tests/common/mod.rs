@@ -1,6 +1,9 @@
 //! A server written byte by byte, and programs that end with their test.
 
-#![allow(dead_code)] // each test uses its own
+#![allow(dead_code, unused_imports)] // each test uses its own
+
+#[path = "../../../../tests/common/layout.rs"]
+pub mod layout;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,6 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+pub use layout::*;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -117,7 +122,7 @@ impl Server {
 
     /// Reads a reply to one structure: energy, forces and virial.
     pub fn hears_forces(&mut self, natoms: usize) -> (f64, Vec<f64>, Vec<f64>) {
-        self.hears(b"FORCEREADY  ");
+        self.hears(FORCEREADY);
         let energy = self.numbers(1)[0];
         assert_eq!(self.integer(), natoms as i32);
         let (forces, virial) = (self.numbers(3 * natoms), self.numbers(9));
@@ -127,20 +132,15 @@ impl Server {
     }
 
     pub fn numbers(&mut self, count: usize) -> Vec<f64> {
-        let mut bytes = vec![0; 8 * count];
+        let mut bytes = vec![0; REAL * count];
         self.0.read_exact(&mut bytes).unwrap();
-        bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|it| f64::from_le_bytes(*it))
-            .collect()
+        numbers(&bytes)
     }
 
     pub fn integer(&mut self) -> i32 {
-        let mut bytes = [0; 4];
+        let mut bytes = [0; INTEGER];
         self.0.read_exact(&mut bytes).unwrap();
-        i32::from_le_bytes(bytes)
+        integer_at(&bytes, 0)
     }
 
     pub fn ended(&mut self) {
@@ -152,23 +152,14 @@ impl Server {
 
 /// POSDATA with a wrong inverse cell, because drivers should not read it.
 pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
-    let mut bytes = b"POSDATA     ".to_vec();
-    for number in h.iter().chain(&[0.0; 9]) {
-        bytes.extend(number.to_le_bytes());
-    }
-    bytes.extend((positions.len() as i32).to_le_bytes());
-    positions
-        .as_flattened()
-        .iter()
-        .for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes
+    layout::posdata(&h, &[0.0; 9], positions.as_flattened())
 }
 
-pub const STATUS: &[u8] = b"STATUS      ";
-pub const READY: &[u8] = b"READY       ";
-pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
-pub const GETFORCE: &[u8] = b"GETFORCE    ";
-pub const EXIT: &[u8] = b"EXIT        ";
+/// POSDATA of a batch.
+pub fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
+    let cells: Vec<_> = cells.iter().map(|h| [*h, [0.0; 9]]).collect();
+    layout::posdata_batch(&cells, structures.concat().as_flattened())
+}
 
 /// A directory for a socket.
 pub struct Place(pub tempfile::TempDir);
