@@ -181,6 +181,7 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Takes over from an earlier exchange.
+    #[inline(never)]
     pub(super) fn take_over(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
         if self.follows_none() {
