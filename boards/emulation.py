@@ -1,4 +1,4 @@
-"""The boards of boards.toml: what they need, how they are built and emulated; and processes that end with their block."""
+"""Builds and emulates the boards of boards.toml, installs what they need, and ends processes with their blocks."""
 
 import contextlib
 import os
@@ -23,12 +23,12 @@ HOST = "host"  # no board: `forcewire driver` on this machine
 
 
 class Failure(Exception):
-    """Something went wrong that the user should read in one line."""
+    """An error that is reported to the user in one line."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """A table of boards.toml."""
+    """One table of boards.toml."""
 
     name: str
     core: str
@@ -64,7 +64,7 @@ BOARDS = {
 
 
 class Progress:
-    """A line for each thing that takes a while, with the time since the start."""
+    """Prints a line for each step that takes a while, with the time since the start."""
 
     def __init__(self):
         self.start = time.monotonic()
@@ -74,7 +74,7 @@ class Progress:
 
 
 def call(*command, cwd=None, quiet=True):
-    """Runs a command to its end; what it printed is shown if it failed. It ends with us, and so does what it started."""
+    """Runs a command to its end, and shows its output if it fails. It ends with this program, as do its children."""
     process = subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT, text=True, process_group=0
     )
@@ -89,7 +89,7 @@ def call(*command, cwd=None, quiet=True):
 
 
 def end(process):
-    """Ends a process and all of its group."""
+    """Ends a process and its whole process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -107,7 +107,7 @@ def install_emulator(name, progress):
 
 
 def forcewire(progress):
-    """The command."""
+    """Returns the path of `forcewire`."""
     progress.say("building the host's forcewire")
     call("cargo", "build", "--release", "--quiet", "--package", "forcewire-cli", cwd=ROOT)
     return executable("forcewire")
@@ -118,7 +118,7 @@ def executable(name):
 
 
 def build(name, progress, tls=False, binary=None):
-    """The firmware, or the host's driver."""
+    """Builds the firmware, or the host's driver."""
     if name == HOST:
         return forcewire(progress)
     board, binary = BOARDS[name], binary or name
@@ -138,21 +138,21 @@ def build(name, progress, tls=False, binary=None):
 
 
 def cargo(target, crate, binary, *features):
-    """Builds one image; where it is."""
+    """Builds one image and returns its path."""
     arguments = ["build", "--release", "--bin", binary, *features, "--target-dir", HERE / "target"]
     call(HERE / "cargo", target, *arguments, cwd=HERE / crate)
     return HERE / "target" / target / "release" / binary
 
 
 def images(board, firmware):
-    """The images that a board runs: the firmware, and that of its engine."""
+    """The images that a board runs: the firmware, and the image of its engine if it has one."""
     if not board.engine:
         return [firmware]
     return [firmware, HERE / "target" / board.engine["target"] / "release" / board.engine["binary"]]
 
 
 def has_tls(name):
-    """Whether the board's crate has the feature."""
+    """Whether the board's crate has this feature."""
     if name not in BOARDS or BOARDS[name].on_line:
         return False
     return "tls" in tomllib.loads((HERE / BOARDS[name].crate / "Cargo.toml").read_text()).get("features", {})
@@ -185,7 +185,7 @@ def emulator(name, firmware, directory, options, flags=()):
 
 
 def bridged(port, command):
-    """A command whose input and output are a line, connected to a server."""
+    """A command whose input and output are a serial line, connected to a server by the bridge."""
     return [executable("forcewire"), "bridge", "--to", f"127.0.0.1:{port}", *command]
 
 
@@ -196,7 +196,7 @@ def free_port():
 
 
 def wait_for_port(port, server, patience=60):
-    """Until the kernel says that someone listens; connecting would be taken for a driver."""
+    """Waits until the kernel reports a listener; a connection would be taken for a driver."""
     listening = re.compile(rf"^ *\d+: \w+:{port:04X} \w+:\w+ 0A ", re.MULTILINE)
     end = time.monotonic() + patience
     while not listening.search(Path("/proc/net/tcp").read_text()):
@@ -206,9 +206,9 @@ def wait_for_port(port, server, patience=60):
 
 
 class Child:
-    """A process in its own group. It is ended, with what it has started, when its block is left.
+    """A process in its own group, ended together with its children when its block is left.
 
-    What it prints goes to a file; of a board, warnings and errors are shown as they come, or all if `show`.
+    Its output goes to a file. Warnings and errors of a board are shown as they come, or all output if `show`.
     """
 
     def __init__(self, command, directory, log, show=False, board=None):
@@ -264,7 +264,7 @@ class Child:
 
 
 def footprint(*images):
-    """Bytes of flash and of memory, without the stacks, that images take."""
+    """The bytes of flash and of memory that images take, without the stacks."""
     said = subprocess.run(["size", "-A", *images], check=True, capture_output=True, text=True).stdout
     flash = memory = 0
     for name, size, at in re.findall(r"^(\.\S+) +(\d+) +(\d+)$", said, re.MULTILINE):
@@ -278,7 +278,7 @@ CODE = {".vector_table", ".vectors", ".init", ".text", ".trap", ".rodata", ".eh_
 
 
 def command(main, name):
-    """Runs a command's `main`: a failure is one line, and ended from outside its children are ended too."""
+    """Runs a command's `main`: prints a failure in one line, and ends the children if the command is ended."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda number, _: sys.exit(128 + number))

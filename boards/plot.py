@@ -1,4 +1,4 @@
-"""A series of numbers as a line of text and as an SVG file."""
+"""Draws a series of numbers as a line of text and as an SVG file."""
 
 from html import escape
 
@@ -7,7 +7,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 110, 16, 36, 44
 
 
 def sparkline(numbers, width=60):
-    """A bar for each number; of more than `width` numbers, the mean of each of as many equal parts."""
+    """Draws a bar for each number, or for the means of `width` equal parts if there are more numbers."""
     count = min(width, len(numbers))
     parts = [numbers[i * len(numbers) // count : (i + 1) * len(numbers) // count] for i in range(count)]
     means = [sum(part) / len(part) for part in parts]
@@ -16,7 +16,7 @@ def sparkline(numbers, width=60):
 
 
 def svg(path, title, x_label, y_label, xs, ys):
-    """Writes a curve with its axes, whose ends are labelled."""
+    """Writes a curve with axes, labelled at both ends."""
     x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 

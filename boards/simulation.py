@@ -1,4 +1,4 @@
-"""Argon in i-PI: its input, i-PI itself, stunnel in front of it, and what i-PI writes."""
+"""Argon in i-PI: the input, i-PI itself, stunnel in front of it, and i-PI's output."""
 
 import contextlib
 import math
@@ -54,7 +54,7 @@ def install_ipi(progress):
 
 
 def lattice(natoms):
-    """Positions on an fcc lattice and the edge of its cube, in angstrom. Sites that are too many stay empty."""
+    """Positions on an fcc lattice and the edge of its cube, in angstrom. Surplus sites stay empty."""
     # At least two cells along each side: the cutoff is at most half of that, and must include the
     # nearest neighbours.
     n = max(2, math.ceil((natoms / 4) ** (1 / 3) - 1e-9))
@@ -68,7 +68,7 @@ def lattice(natoms):
 
 @contextlib.contextmanager
 def ipi(arguments, directory, progress):
-    """i-PI with argon, and stunnel if there is to be TLS: its process, the port for drivers, their options."""
+    """Starts i-PI with argon, and stunnel for TLS; returns the process, the port for drivers, and their options."""
     positions, edge = lattice(arguments.atoms)
     cutoff = min(CUTOFF, 0.499 * edge / BOHR)
     with open(directory / "argon.xyz", "w") as file:
@@ -92,7 +92,7 @@ def ipi(arguments, directory, progress):
 
 @contextlib.contextmanager
 def stunnel(directory, port, key):
-    """stunnel in front of a port, for those that have the key; its process and its own port."""
+    """Starts stunnel in front of a port, for clients that have the key. Returns its process and its port."""
     private = directory / "private"  # not for the output
     private.mkdir(mode=0o700)
     keys = private / "keys"
@@ -110,7 +110,8 @@ def stunnel(directory, port, key):
 
 def driver(name, firmware, directory, port, lj, psk=None, counted=False):
     """The command of a board, or of the host's driver, that serves i-PI. If `counted`, the board's clock counts
-    instructions: a nanosecond is one."""
+    instructions, one per nanosecond.
+    """
     if name == HOST:
         flags = ["-a", "127.0.0.1", "-p", port, "-m", "lj", "-o", lj, "--cutoff", "shifted", "--init", "once", "-v"]
         return [firmware, "driver", *flags]
@@ -122,12 +123,12 @@ def driver(name, firmware, directory, port, lj, psk=None, counted=False):
 
 
 def credentials(identity, key):
-    """What the board needs for TLS: who it is, and something random."""
+    """The board's options for TLS: its identity, its key, and random digits."""
     return f"tls={identity}:{key} seed={secrets.token_hex(32)}"
 
 
 class Table:
-    """The rows that i-PI writes, some twenty of them as they come, and what they amount to at the end."""
+    """Prints about twenty of the rows that i-PI writes, as they come, and returns all of them at the end."""
 
     def __init__(self, path, arguments):
         self.path, self.arguments = path, arguments
@@ -154,7 +155,7 @@ class Table:
         self.rows += rows
 
     def finish(self):
-        """Prints what the run was worth; a failure if it is short or energy is not conserved."""
+        """Prints the results of the run; fails if the run is too short or energy is not conserved."""
         steps, beads, atoms = self.arguments.steps, self.arguments.beads, self.arguments.atoms
         if len(self.rows) != steps + 1:
             raise Failure(f"i-PI wrote {len(self.rows)} rows and not {steps + 1}")

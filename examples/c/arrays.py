@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What arrives when NumPy's arrays are handed to a socket as they are.
+"""Shows what arrives when NumPy arrays are passed to a socket as they are.
 
     arrays.py COMMAND...      a driver that puts every atom on a spring of 0.04 hartree/bohr^2; {port} in an
                               argument is where this server listens: arrays.py ./driver localhost:{port}
 
-Each array is sent as the positions of a POSDATA with `socket.sendall(array)`, as i-PI did in 2016, and then with
-`socket.sendall(array.tobytes())`, as i-PI 3.3.1 does. The second has a line where it ends otherwise. The forces that
-come back, divided by -0.04, are the positions that the driver has read.
+Sends each array as the positions of POSDATA, with `socket.sendall(array)` as i-PI did in 2016, then with
+`socket.sendall(array.tobytes())` as i-PI 3.3.1 does. The second result has a line only if it differs. Dividing the
+received forces by -0.04 gives the positions that the driver has read.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ CASES = [
 
 
 def tell(listener, command, case):
-    """What became of it."""
+    """The result of sending this array."""
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peer, _ = listener.accept()
     with peer:
@@ -95,7 +95,7 @@ def tell(listener, command, case):
 
 
 def kind(text):
-    """What became of it, without the reason."""
+    """The result, without the reason."""
     return text.split(":")[0]
 
 

@@ -29,7 +29,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// No errors of its own. The connection's: an answer to STATUS that was written before is
+    /// Only errors of the connection, because an answer to STATUS that was written before is
     /// flushed first.
     ///
     /// # Cancel safety

@@ -221,9 +221,9 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Checks what is to be sent, before anything changes, and takes over from an earlier exchange.
-    // Almost nothing is on the stack here: software floating point takes most of what a call may
-    // use.
+    /// Checks the request before anything changes, then takes over from an earlier exchange.
+    // The stack is almost empty here; software floating point takes most of the stack that a call
+    // may use.
     #[inline(never)]
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
@@ -249,7 +249,7 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Refuses what the next step would refuse.
+    /// Checks in advance what the next step would refuse.
     fn look_ahead(&mut self) -> Result<(), Refused> {
         if self.server.is_idle() && self.stage != Stage::Ended {
             self.next().map(|_| ())
@@ -267,7 +267,7 @@ impl<T: Scalar> Course<'_, T> {
         self.check_state()
     }
 
-    /// What comes next between two messages, if the arrays have room for what it brings.
+    /// The next step between two messages. Fails if the arrays have no room for its results.
     fn next(&mut self) -> Result<Turn, Refused> {
         let turn = match self.server.unreported {
             Some(goal) if goal == self.goal => Turn::Ends,
@@ -322,7 +322,7 @@ impl<T: Scalar> Course<'_, T> {
                 self.server.first = first;
                 self.server.gather(first, Place::HEADER);
             }
-            // Has been refused.
+            // `next` has refused this.
             Turn::Waits => {}
         }
         // Discard drops an answer, but not the results of other exchanges.
@@ -332,8 +332,8 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Whether positions will be sent: now, or when the driver has said that it is ready. A message
-    /// of which no byte has moved is begun anew.
+    /// Whether positions will be sent: now, or once the driver reports that it is ready. A message
+    /// is begun again if none of its bytes have moved.
     #[inline(never)]
     fn will_send(&self) -> bool {
         let server = &*self.server;
@@ -347,8 +347,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
-    /// answers have the right lengths. How many structures a driver takes is known when it is
-    /// ready.
+    /// answers have the right lengths. How many structures the driver takes is known only once it
+    /// is ready.
     #[inline(never)] // here and below, so that only one of them is on the stack
     fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);

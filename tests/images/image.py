@@ -1,7 +1,7 @@
-"""What a linked image says of itself: its functions, who calls whom, and how much stack each takes.
+"""Reads from a linked image its functions, who calls whom, and how much stack each function takes.
 
-Needs an image that was linked with `--emit-relocs` and compiled with `-Z emit-stack-sizes`. Whatever can't be decided is
-taken for the worst: an indirect call may reach every function whose address is taken anywhere.
+The image must be linked with `--emit-relocs` and compiled with `-Z emit-stack-sizes`. Whatever can't be decided is
+assumed to be the worst case: an indirect call may reach every function whose address is taken anywhere.
 """
 
 import re
@@ -24,11 +24,11 @@ CONDITION = r"(?:eq|ne|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
 
 
 class Unsound(Exception):
-    """The image holds what no bound can be given for."""
+    """The image contains something that has no known bound."""
 
 
 class Function:
-    """A function: its name, its address, the stack it takes itself, the addresses it calls."""
+    """A function: its name, its address, its own stack use, the addresses it calls."""
 
     def __init__(self, name, address):
         self.name, self.address = name, address
@@ -58,31 +58,31 @@ class Image:
         self._read_instructions()
 
     def section(self, prefix):
-        """Bytes of the sections that a device keeps under this name."""
+        """The size in bytes of the sections that a device keeps under this name."""
         return sum(
             it["sh_size"] for it in self.elf.iter_sections() if it.name.startswith(prefix) and it["sh_flags"] & 2
         )
 
     def compiler(self):
-        """The compiler's name and version, as it has left them."""
+        """The compiler's name and version, as recorded in the image."""
         comment = self.elf.get_section_by_name(".comment").data().decode()
         return "rustc " + re.search(r"rustc version (\S+)", comment)[1]
 
     def names(self):
-        """All symbols' names."""
+        """The names of all symbols."""
         return [it.name for it in self.symbols.iter_symbols() if it.name]
 
     def function(self, name):
         return next(it for it in self.functions.values() if name in it.names)
 
     def containing(self, address):
-        """The function that this code belongs to; None if it is padding. Assembly may have no size."""
+        """The function that this code belongs to; None for padding. Assembly may have no size."""
         function = self.functions[self.starts[max(0, bisect_right(self.starts, address) - 1)]]
         inside = function.address <= address < function.address + (function.size or 1 << 32)
         return function if inside else None
 
     def callees(self, function):
-        """The functions that this one may call, those in its place at the end included."""
+        """The functions that this one may call, including tail calls."""
         called = set(function.calls)
         if function.indirect:
             called |= self.taken
@@ -134,7 +134,7 @@ class Image:
             self.functions[address].stack = size
 
     def _read_relocations(self):
-        """Where direct calls go, and which functions' addresses are taken."""
+        """Collects the targets of direct calls, and the functions whose addresses are taken."""
         self.taken = set()
         self.branches = {}
         # Used addresses, by the place of use; and places in functions to which jump tables refer.
@@ -212,7 +212,7 @@ class Image:
                 function.stack = function.lowered
 
     def _call(self, function, address, returns):
-        """A branch to an address; one that doesn't come back may be a loop of the function's own."""
+        """A branch to an address; one that does not return may be a loop inside the function."""
         if address in self.functions and (returns or address != function.address):
             function.calls.add(address)
         elif self.containing(address) is not function:
@@ -241,7 +241,7 @@ class Image:
             self._lower(function, None)
 
     def table(self, address):
-        """The function into which the table leads whose address is used here."""
+        """The function that the jump table used here leads into."""
         return self.tables.get(self.uses.get(address))
 
     def _read_riscv(self, function, name, operands):
@@ -259,7 +259,7 @@ class Image:
 
 
 def registers(operands):
-    """How many registers a list names."""
+    """How many registers a register list names."""
     number = {"r" + str(n): n for n in range(16)} | {"sp": 13, "lr": 14, "pc": 15}
     count = 0
     for item in operands[operands.index("{") :].strip("{}").split(", "):
@@ -298,7 +298,7 @@ RISCV = {
 
 
 def short(function):
-    """A name that a person can read."""
+    """A readable form of a symbol name."""
     command = ["llvm-cxxfilt", function.name]
     name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     return re.sub(r"\[[0-9a-f]+\]|<[^<>]*? as |::<.*", "", name)

@@ -1,8 +1,8 @@
-"""What of an image's flash is the protocol, and what is routines, storage and the image's own.
+"""Divides an image's flash into protocol, compiler routines, storage, and the image's own code.
 
-By the names of functions, those that were inlined included, which the debug information keeps: an instruction counts for
-the innermost function of this crate, of the image or of the compiler's routines that it is in. Instructions in
-none but core's and other crates' functions count as protocol.
+Functions decide, including inlined ones, which the debug information names: an instruction counts for the innermost
+enclosing function that belongs to this crate, to the image or to the compiler's routines. Instructions that are only
+in functions of core and of other crates count as protocol.
 """
 
 import re
@@ -23,7 +23,7 @@ ROUTINES = [
 
 
 def split(image):
-    """Bytes of .text by kind, and bytes of constants, which are of any."""
+    """The bytes of .text by kind, and the bytes of constants, which can't be divided."""
     text = image.elf.get_section_by_name(".text")
     addresses = range(text["sh_addr"], text["sh_addr"] + text["sh_size"], STEP)
     demo = {"images", "smoltcp", Path(image.path).name.replace("-", "_")}
@@ -40,7 +40,7 @@ STEP = 2
 
 
 def read_functions(image, addresses):
-    """For each address the functions that it is in, the innermost first, by full names."""
+    """For each address, the full names of the functions that contain it, the innermost first."""
     addresses = [f"{it:#x}" for it in addresses]
     ask = ["llvm-symbolizer", f"--obj={image.path}", "--functions=linkage", "--inlining", "--output-style=LLVM"]
     answers = run(ask, addresses).strip("\n").split("\n\n")
@@ -60,7 +60,7 @@ def run(command, lines):
 
 
 def kind(functions, demo):
-    """The kind of an instruction in these functions, of an image with these crates of its own."""
+    """The kind of an instruction in these functions, for an image with these crates of its own."""
     for it, pattern in ROUTINES:
         if pattern.fullmatch(functions[-1]):
             return it

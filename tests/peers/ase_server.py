@@ -2,10 +2,10 @@
 
     ase_server.py tcp | unix:NAME
 
-Prints where it listens ("listening 12345", "listening /tmp/ipi_NAME"), then moves atoms, lets
-them relax and strains the cell, and compares what comes over the socket with ASE's own LennardJones each time.
-The last line is "agrees COMPARISONS ERROR EVALUATIONS SECONDS": the largest relative error, and the time that the
-socket took. Ends as every script with ASE does: it closes the connection and sends nothing.
+Prints where it listens ("listening 12345", "listening /tmp/ipi_NAME"), then moves atoms, relaxes them and strains
+the cell, and each time compares the results from the socket with ASE's own LennardJones. The last line is
+"agrees COMPARISONS ERROR EVALUATIONS SECONDS": the largest relative error, and the time that the socket took. Ends as
+every script with ASE does: it closes the connection without sending anything.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ errors = []
 
 @contextlib.contextmanager
 def bind_loopback(port):
-    """ASE binds every interface, and a fixed port; a test takes a free one of the loopback's."""
+    """Binds a free port of the loopback address; ASE binds a fixed port on all interfaces."""
     with socket.socket(socket.AF_INET) as server:
         server.bind(("127.0.0.1", port))
         yield server
 
 
 class TimedCalculator(socketio.SocketIOCalculator):
-    """Counts evaluations and their time. The first one is left out: it waits for the driver to connect."""
+    """Counts evaluations and their time, except for the first, which waits for the driver to connect."""
 
     times = []
 
@@ -48,7 +48,7 @@ class TimedCalculator(socketio.SocketIOCalculator):
 
 
 def compare(atoms):
-    """What came over the socket against ASE's own."""
+    """Compares the results from the socket with ASE's own."""
     own = atoms.copy()
     own.calc = LennardJones(sigma=SIGMA, epsilon=EPSILON, rc=CUTOFF)
     for name, ours, theirs in [

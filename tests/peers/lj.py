@@ -1,4 +1,4 @@
-"""Lennard-Jones for i-PI's own driver: what its Fortran driver calls lj, once more, straight from the definition.
+"""Lennard-Jones for i-PI's own driver: the same potential as lj in its Fortran driver, written from the definition.
 
     i-pi-py_driver -m custom -P lj.py -o SIGMA,EPSILON,CUTOFF     (atomic units)
 """

@@ -22,7 +22,7 @@ def emt():
 
 
 def gpaw():
-    """Plane waves. Forces are small differences of densities, so these must be better than by default."""
+    """Plane waves. Forces are small differences of densities, so they need tighter settings than the defaults."""
     import gpaw
 
     print("GPAW", gpaw.__version__)
@@ -32,7 +32,7 @@ def gpaw():
 
 
 def springs():
-    """As good as nothing to compute: what is left is the socket's time."""
+    """Takes almost no time to compute, so the time of the socket remains."""
 
     class Springs(Calculator):
         implemented_properties = ["energy", "forces", "stress"]

@@ -1,10 +1,10 @@
-"""What i-PI gets from a driver: its `ffsocket`, without a simulation around it.
+"""Returns what i-PI gets from a driver: its `ffsocket`, without a simulation around it.
 
     ipi_server.py PORT pbc|nopbc STRUCTURES
 
-Listens on this port of 127.0.0.1 and says so, has the structures of a file evaluated one after the other, with atoms
-taken into the cell before if "pbc" says so, and prints its version and the answers as its last line, all digits. Both
-are JSON in atomic units; a structure has "cell" (h by rows) and "positions".
+Listens on this port of 127.0.0.1 and reports that, has the structures of a file evaluated one after another ("pbc"
+first folds atoms into the cell), and prints its version and the answers as its last line, with all digits. Structures
+and answers are JSON in atomic units; a structure has "cell" (h by rows) and "positions".
 """
 
 import json

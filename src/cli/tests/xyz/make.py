@@ -1,9 +1,9 @@
-"""Writes the table's inputs, and what ASE reads in each of them.
+"""Writes the table's inputs, and how ASE reads each of them.
 
     target/peers/ase/bin/python src/cli/tests/xyz/make.py
 
-`dialects.json` has a row a dialect: its name, the bytes of the file, and ASE's frames or its error.
-`--print` prints the rows and leaves the file as it is.
+`dialects.json` has one row per dialect: its name, the bytes of the file, and ASE's frames or its error.
+`--print` prints the rows and does not change the file.
 """
 
 import io
@@ -160,7 +160,7 @@ DIALECTS = {
 
 
 def numbers(array):
-    """JSON has no NaN and no infinity: the largest number stands for them."""
+    """Replaces NaN and infinities, which JSON does not have, by the largest number."""
     return np.nan_to_num(array, nan=sys.float_info.max, posinf=sys.float_info.max).tolist()
 
 

@@ -1,4 +1,4 @@
-"""ASE's SocketIOCalculator in a simulation of five steps, the same each time, for the conformance kit's drivers.
+"""ASE's SocketIOCalculator in a simulation of five steps, always the same, for the conformance kit's drivers.
 
     ase_server.py PORT argon.xyz
 """
@@ -16,7 +16,7 @@ from ase.md.verlet import VelocityVerlet
 
 @contextlib.contextmanager
 def bind_loopback(port):
-    """As ASE does, but of the loopback's addresses only."""
+    """Binds as ASE does, but only to the loopback address."""
     with socket.socket(socket.AF_INET) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))
