@@ -1,31 +1,20 @@
-//! One connection after the other: what is computed over each, and how it ended.
+//! One connection after the other, and what is computed over each.
 
-use defmt::{debug, info, warn};
-use forcewire::{Driver, Error, Event, Header, Initialize, Storage};
-use smoltcp::time::Duration;
+use core::time::Duration;
+
+use defmt::{debug, info};
+use forcewire::{Driver, Error, Event, Initialize, Storage};
+use smoltcp::time::Instant;
 
 use crate::engine::{Attended, Engine};
 use crate::network::Link;
+use crate::{By, Ended, Work};
 
 /// What all connections share.
 pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
     driver: Driver,
     arrays: &'m mut Storage<P::Real, N, B>,
     potential: P,
-}
-
-/// How a connection ended.
-#[derive(Default)]
-pub struct Ended {
-    /// Evaluations whose reply the server took.
-    pub evaluations: u64,
-    /// The server sent EXIT.
-    pub exit: bool,
-    /// This driver ended the connection, and has read what the server had sent.
-    pub gave_up: bool,
-    /// The server refused before the protocol began. Anyone on the way could have sent that, so it
-    /// counts as any other failure.
-    pub refused: bool,
 }
 
 impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
@@ -44,32 +33,16 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
 
     /// Serves one connection to its end.
     pub fn serve(&mut self, link: &mut impl Link) -> Ended {
-        let (start, before) = (link.now(), self.driver.traffic());
-        let mut work = Work::default();
+        let mut work = Work::begin(time(link), &self.driver);
         let result = self.compute(link, &mut work);
         // i-PI hangs on a connection that is closed before all that it has sent is read.
-        let gave_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)))
-            && link.run(self.driver.drain()).is_ok();
-        let after = self.driver.traffic();
-        info!(
-            "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
-            work.evaluations,
-            (link.now() - start).total_micros(),
-            work.computing.total_micros(),
-            after.received - before.received,
-            after.sent - before.sent,
-        );
-        match &result {
-            Ok(Event::Exit) => info!("the server said EXIT"),
-            Ok(_) => warn!("the server closed the connection"),
-            Err(error) => warn!("{}", error),
+        let gives_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)));
+        let drained = gives_up && link.run(self.driver.drain()).is_ok();
+        let mut ended = work.ended(time(link), &self.driver, &result);
+        if gives_up && !drained {
+            ended.by = By::Loss;
         }
-        Ended {
-            evaluations: work.evaluations,
-            exit: matches!(result, Ok(Event::Exit)),
-            gave_up,
-            refused: false,
-        }
+        ended
     }
 
     /// Computes what the server asks for, until the event that ends it.
@@ -83,17 +56,18 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
             arrays,
             potential,
         } = self;
+        let mut atoms = 0;
         loop {
             match link.run(arrays.receive(driver))? {
                 Event::Positions {
                     natoms, structures, ..
                 } => {
-                    if work.atoms != natoms {
+                    if atoms != natoms {
                         match structures {
                             1 => info!("{} atoms", natoms),
                             _ => info!("{} atoms, {} structures at a time", natoms, structures),
                         }
-                        work.atoms = natoms;
+                        atoms = natoms;
                     }
                     let start = link.now();
                     let mut attended = Attended {
@@ -108,20 +82,11 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
                         return left;
                     }
                     result?;
-                    let time = link.now() - start;
+                    let took = link.now() - start;
                     link.run(arrays.reply(driver))?;
-                    if driver.status() == Header::HaveData {
-                        // The server closed without asking for the forces; the next exchange
-                        // reports that.
-                        continue;
+                    if work.replied(driver, structures, took.into()) {
+                        debug!("computed in {} us", took.total_micros());
                     }
-                    work.evaluations += structures as u64;
-                    work.computing += time;
-                    debug!(
-                        "evaluation {}: {} us",
-                        work.evaluations,
-                        time.total_micros()
-                    );
                 }
                 Event::Init { replica } => info!("replica {}", replica),
                 end => return Ok(end),
@@ -130,10 +95,7 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
     }
 }
 
-/// The work done over one connection.
-#[derive(Default)]
-struct Work {
-    evaluations: u64,
-    atoms: usize,
-    computing: Duration,
+/// The time since the board was switched on.
+fn time(link: &impl Link) -> Duration {
+    (link.now() - Instant::ZERO).into()
 }

@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use forcewire::Backoff;
 
+use crate::{By, Ended, Outcome};
+
 /// The rule for the time between two connections, for all boards. `mps2-an385-c/attempts.c` is the
 /// same in C, and `tests/board` and `tests/firmware` count the connections that both make.
 ///
@@ -31,8 +33,23 @@ impl Attempts {
         }
     }
 
-    /// A connection has ended, and the server has taken a reply or not: the pause before the next,
-    /// or `None` to give up.
+    /// A connection has ended: the pause before the next, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of the application.
+    pub fn next(&mut self, last: Ended) -> Result<Duration, Outcome> {
+        if last.by == By::Exit {
+            return Err(Outcome::Exit);
+        }
+        self.ended(last.replied).ok_or(match last.refused {
+            true => Outcome::Refused,
+            false => Outcome::TooManyFailures,
+        })
+    }
+
+    /// The pause after a connection over which the server has taken a reply or not, or `None` to
+    /// give up.
     pub fn ended(&mut self, replied: bool) -> Option<Duration> {
         if replied {
             self.backoff.succeeded();

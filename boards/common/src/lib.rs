@@ -15,6 +15,7 @@ mod network;
 mod options;
 #[cfg(feature = "tls")]
 mod tls;
+mod work;
 
 use defmt::{error, info, warn};
 use forcewire::potential::{LennardJones, Real};
@@ -27,6 +28,7 @@ pub use attempts::Attempts;
 pub use engine::Engine;
 use network::Network;
 pub use options::{Options, Psk};
+pub use work::{By, Ended, Work};
 
 /// A network device that delivers Ethernet frames.
 pub trait Ethernet: Device {
@@ -188,20 +190,15 @@ pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usiz
         #[cfg(not(feature = "tls"))]
         let ended = application.serve(&mut network);
 
-        if ended.exit {
-            network.close();
-            return Outcome::Exit;
-        }
-        if ended.gave_up {
-            network.part();
-        } else {
-            network.abort();
+        match ended.by {
+            By::Exit => network.close(),
+            By::Driver => network.part(),
+            By::Loss => network.abort(),
         }
         application.reset();
-        match attempts.ended(ended.evaluations > 0) {
-            Some(pause) => network.pause(pause.into()),
-            None if ended.refused => return Outcome::Refused,
-            None => return Outcome::TooManyFailures,
+        match attempts.next(ended) {
+            Ok(pause) => network.pause(pause.into()),
+            Err(outcome) => return outcome,
         }
     }
     warn!(

@@ -1,7 +1,7 @@
 //! The options of the application.
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::num::NonZeroU16;
 
 use forcewire::Deadlines;
@@ -65,6 +65,12 @@ impl<'a> Options<'a> {
     pub const USAGE: &'static str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted \
         patience=SECONDS handshake=SECONDS message=SECONDS evaluation=SECONDS, and with the feature `tls` \
         tls=IDENTITY:KEY seed=RANDOM, both of 64 hexadecimal digits";
+
+    /// Where the server is.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.server, self.port)
+    }
 
     /// Reads options; what is not named keeps its default.
     ///

@@ -10,10 +10,10 @@ mod network;
 
 use defmt::info;
 use forcewire::smoltcp::SocketError;
-use forcewire::{Driver, Error, Event, Header, Potential, Storage};
-use network::{Network, now, until};
+use forcewire::{Driver, Error, Event, Potential, Storage};
+use forcewire_boards::Work;
+use network::{Network, run, time};
 use rtic::Mutex;
-use smoltcp::time::Duration;
 
 /// Atoms, and bytes of each ring of TCP.
 const ATOMS: usize = 256;
@@ -23,16 +23,14 @@ type Arrays = Storage<f64, ATOMS>;
 
 #[rtic::app(device = lm3s6965, dispatchers = [UART0])]
 mod app {
-    use defmt::{error, info, warn};
-    use forcewire::{Driver, Error, Event, Initialize, Storage};
-    use forcewire_boards::{Attempts, Options, Outcome, lennard_jones};
-    use forcewire_cortex_m::stack;
-    use forcewire_semihosted::end;
-    use semihosting::experimental::env;
+    use forcewire::{Driver, Initialize, Storage};
+    use forcewire_boards::{Attempts, By, Outcome, Work, lennard_jones};
+    use forcewire_cortex_m::end;
+    use forcewire_semihosted::{arguments, options};
     use smoltcp::iface::SocketStorage;
 
-    use crate::network::{Network, close, connect, now, part, pause, until};
-    use crate::{ATOMS, Arrays, RING, Work, compute};
+    use crate::network::{Network, close, connect, part, pause, run, time};
+    use crate::{ATOMS, Arrays, RING, compute};
 
     #[shared]
     struct Shared {
@@ -49,16 +47,7 @@ mod app {
     ])]
     fn init(mut context: init::Context) -> (Shared, Local) {
         forcewire_cortex_m::start_with(&mut context.core);
-        // Safety: this is that machine, and it is taken once.
-        let Some(machine) = (unsafe { lm3s6965evb::machine() }) else {
-            end(Outcome::NoServer)
-        };
-        let network = Network::new(
-            machine.ethernet,
-            machine.alarm,
-            context.local.sockets,
-            context.local.rings,
-        );
+        let network = Network::new(context.local.sockets, context.local.rings);
         let driver = Driver::new().initialize(Initialize::Once);
         let _ = serve::spawn(); // fails only while it runs
         (Shared { network, driver }, Local {})
@@ -90,65 +79,35 @@ mod app {
         let network = &mut context.shared.network;
         let driver = &mut context.shared.driver;
 
-        let Ok(arguments) = env::args::<512>() else {
-            end(Outcome::BadOptions)
-        };
-        // The first word is the name of the image.
-        let options = match Options::parse((&arguments).skip(1).flatten()) {
-            Ok(options) => options,
-            Err(word) => {
-                error!("options are {=str}, not {=str}", Options::USAGE, word);
-                end(Outcome::BadOptions)
-            }
-        };
+        let words = arguments();
+        let options = options(&words);
         let mut potential = lennard_jones(&options, neighbours.as_flattened_mut());
-        info!("connecting to {} port {}", options.server, options.port);
         let mut attempts = Attempts::new();
         let outcome = loop {
             if !connect(network, &options).await {
-                warn!("no server at {} port {}", options.server, options.port);
                 break Outcome::NoServer;
             }
-            info!("connected to {} port {}", options.server, options.port);
-            let (start, before) = (now(), driver.lock(|driver| driver.traffic()));
-            let mut work = Work::default();
+            let mut work = driver.lock(|driver| Work::begin(time(), driver));
             let result = compute(network, driver, arrays, &mut potential, &mut work).await;
-            let after = driver.lock(|driver| driver.traffic());
-            info!(
-                "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
-                work.evaluations,
-                (now() - start).total_micros(),
-                work.computing.total_micros(),
-                after.received - before.received,
-                after.sent - before.sent,
-            );
-            match result {
-                Ok(Event::Exit) => {
-                    info!("the server said EXIT");
-                    close(network).await;
-                    break Outcome::Exit;
+            let ended = driver.lock(|driver| work.ended(time(), driver, &result));
+            match ended.by {
+                By::Exit => close(network).await,
+                By::Driver => {
+                    let _ = run(network, driver, |driver, network| {
+                        network.run(driver.drain())
+                    })
+                    .await;
+                    part(network).await;
                 }
-                Ok(_) => warn!("the server closed the connection"),
-                Err(error) => {
-                    warn!("{}", error);
-                    if let Error::Protocol(_) | Error::Potential(_) = error {
-                        // i-PI hangs on a connection that is closed before all is read.
-                        let drained = until(network, |network| {
-                            driver.lock(|driver| network.run(driver.drain()))
-                        });
-                        let _ = drained.await;
-                        part(network).await;
-                    }
-                }
+                By::Loss => {}
             }
             network.lock(Network::abort);
             driver.lock(Driver::reset);
-            match attempts.ended(work.evaluations > 0) {
-                Some(time) => pause(network, time.into()).await,
-                None => break Outcome::TooManyFailures,
+            match attempts.next(ended) {
+                Ok(time) => pause(network, time.into()).await,
+                Err(outcome) => break outcome,
             }
         };
-        info!("{} bytes of stack used", stack::used());
         end(outcome)
     }
 }
@@ -162,36 +121,26 @@ async fn compute(
     work: &mut Work,
 ) -> Result<Event, Error<SocketError>> {
     loop {
-        let received = until(network, |network| {
-            driver.lock(|driver| network.run(arrays.receive(driver)))
-        });
-        match received.await? {
+        match run(network, driver, |driver, network| {
+            network.run(arrays.receive(driver))
+        })
+        .await?
+        {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                let start = now();
+                let start = time();
                 // Neither resource is locked: here the interrupts have their turn.
                 arrays.evaluate(natoms, structures, potential)?;
-                let time = now() - start;
-                let replied = until(network, |network| {
-                    driver.lock(|driver| network.run(arrays.reply(driver)))
-                });
-                replied.await?;
-                // A server that has closed without asking for the forces has taken none.
-                if driver.lock(|driver| driver.status()) != Header::HaveData {
-                    work.evaluations += structures;
-                    work.computing += time;
-                }
+                let took = time() - start;
+                run(network, driver, |driver, network| {
+                    network.run(arrays.reply(driver))
+                })
+                .await?;
+                driver.lock(|driver| work.replied(driver, structures, took));
             }
             Event::Init { replica } => info!("replica {}", replica),
             end => return Ok(end),
         }
     }
-}
-
-/// What was done over one connection.
-#[derive(Default)]
-struct Work {
-    evaluations: usize,
-    computing: Duration,
 }

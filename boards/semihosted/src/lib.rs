@@ -8,7 +8,7 @@ use core::panic::PanicInfo;
 
 use defmt_semihosting as _;
 use forcewire_boards::{Board, Engine, Memory, Options, Outcome};
-use semihosting::experimental::env;
+use semihosting::experimental::env::{self, Args};
 
 /// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the
 /// emulator with the outcome as its status.
@@ -20,19 +20,29 @@ pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
     potential: impl FnOnce(&Options<'_>, &'m mut [u32]) -> P,
     stack_used: fn() -> usize,
 ) -> ! {
-    let outcome = match env::args::<512>() {
-        // The first word is the name of the image.
-        Ok(arguments) => {
-            let words = (&arguments).skip(1).flatten();
-            forcewire_boards::run_with(board, memory, words, potential)
-        }
-        Err(_) => {
-            defmt::error!("no options, or more than 512 bytes of them and the image's path");
-            Outcome::BadOptions
-        }
-    };
+    let arguments = arguments();
+    // The first word is the name of the image.
+    let words = (&arguments).skip(1).flatten();
+    let outcome = forcewire_boards::run_with(board, memory, words, potential);
     defmt::info!("{} bytes of stack used", stack_used());
     end(outcome)
+}
+
+/// The emulator's command line, for [`options`]; ends the emulator if it is too long.
+pub fn arguments() -> Args<512> {
+    env::args().unwrap_or_else(|_| {
+        defmt::error!("no options, or more than 512 bytes of them and the image's path");
+        end(Outcome::BadOptions)
+    })
+}
+
+/// The options among the arguments; ends the emulator if they are invalid.
+pub fn options(arguments: &Args<512>) -> Options<'_> {
+    // The first word is the name of the image.
+    Options::parse(arguments.skip(1).flatten()).unwrap_or_else(|word| {
+        defmt::error!("options are {=str}, not {=str}", Options::USAGE, word);
+        end(Outcome::BadOptions)
+    })
 }
 
 /// Logs an outcome and ends the emulator with it.
