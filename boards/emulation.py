@@ -46,6 +46,7 @@ class Board:
     link: str = "network"
     language: str = "rust"
     engine: dict = None
+    logic: str = ""
 
     @property
     def on_line(self):
@@ -129,8 +130,10 @@ def build(name, progress, tls=False, binary=None):
         return HERE / "target" / name / name
     if board.engine:
         cargo(board.engine["target"], board.engine["crate"], board.engine["binary"])
+    if board.logic:
+        call("cargo", "build", "--release", "--bin", board.logic, "--target-dir", HERE / "target", cwd=HERE)
     image = cargo(board.target, board.crate, binary, *(["--features", "tls"] if tls else []))
-    # cargo gives both the same name, and puts the other one there when it is asked for.
+    # cargo gives both images the same name and builds the requested one there.
     return image.rename(f"{image}-tls") if tls else image
 
 
@@ -155,15 +158,16 @@ def has_tls(name):
     return "tls" in tomllib.loads((HERE / BOARDS[name].crate / "Cargo.toml").read_text()).get("features", {})
 
 
-# QEMU's errors, then what the board logs, in text. The status is QEMU's. $1 prints the log, $2 is
+# Prints QEMU's errors, then the board's log as text. The status is QEMU's. $1 prints the log, $2 is
 # the image.
 DECODED = 'printer=$1 image=$2; shift 2; set -o pipefail; "$@" | "$printer" --log-format "{L:5} {s}" -e "$image"'
 
 
 def emulator(name, firmware, directory, options, flags=()):
     """The command that runs firmware with these options."""
-    # Options follow the image's path in one line, of which the firmware takes words: a short one
-    # without blanks. Another image of a board has the board's name and one more word.
+    # The options follow the image's path on one line, which the firmware splits into words. The
+    # path must therefore be short and without blanks. A second image of a board has the board's
+    # name and one more word.
     board, image = BOARDS.get(name) or BOARDS[name.rpartition("-")[0]], directory / name
     links = [image, *(directory / other.name for other in images(board, firmware)[1:])]
     for link, target in zip(links, images(board, firmware)):
@@ -176,7 +180,8 @@ def emulator(name, firmware, directory, options, flags=()):
     serial = ["-serial", "stdio" if board.on_line else "none"]
     machine = [*flags, *board.machine, *board.network, *quiet, *serial, *loaded]
     qemu = [board.emulator, *machine, "-kernel", image.name, "-append", options]
-    return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    command = qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    return [HERE / "target" / "release" / board.logic, *command] if board.logic else command
 
 
 def bridged(port, command):
@@ -235,14 +240,19 @@ class Child:
         except subprocess.TimeoutExpired:
             return f"none: it was still running {seconds} s later"
 
-    def processor_seconds(self):
-        """What the process and all that it has started have used, while they run."""
-        used = 0
+    def processes(self):
+        """The process and all that it has started: for each, the numbers of /proc/PID/stat after the name."""
+        found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 fields = stat.read_text().rpartition(")")[2].split()
                 if int(fields[3]) == self.process.pid:  # the session
-                    used += int(fields[11]) + int(fields[12])
+                    found[int(stat.parent.name)] = fields
+        return found
+
+    def processor_seconds(self):
+        """The CPU time that these have used so far."""
+        used = sum(int(fields[11]) + int(fields[12]) for fields in self.processes().values())
         return used / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self):
@@ -263,7 +273,7 @@ def footprint(*images):
     return flash, memory
 
 
-DATA = {".data", ".bss", ".uninit"}
+DATA = {".data", ".bss", ".uninit", ".dma"}
 CODE = {".vector_table", ".vectors", ".init", ".text", ".trap", ".rodata", ".eh_frame"}
 
 

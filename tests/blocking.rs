@@ -8,10 +8,10 @@ use common::*;
 use embedded_io::ErrorKind;
 use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError,
-    Storage, Virial, blocking, serve,
+    Quantity, Storage, Virial, blocking, serve,
 };
 
-/// A whole classic conversation, and the messages in it.
+/// A complete classic conversation, and its number of messages.
 fn conversation() -> (Vec<u8>, Vec<u8>) {
     let heard = [
         STATUS,
@@ -30,7 +30,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     (heard.concat(), said.concat())
 }
 
-/// Runs it to the end; an exchange that fails is made again.
+/// Runs the conversation to its end; a failed exchange is recreated.
 fn drive(fake: &mut Fake) -> (usize, usize) {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = [[0.0; 3]];
@@ -165,7 +165,7 @@ fn each_answer_is_one_write_and_one_flush() {
     assert_eq!(fake.calls, expected.concat());
 }
 
-/// i-PI drops a driver that stalls inside a reply: no call may come between its pieces.
+/// i-PI drops a driver that stalls inside a reply, so no call may come between its pieces.
 #[test]
 fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
     for (natoms, extras, writes) in [
@@ -184,7 +184,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
         (1000, 693, 4),
         (1000, 5000, 4),
     ] {
-        // Arrays whose bytes have to be reversed are sent piece by piece.
+        // Arrays whose bytes have to be reversed are sent in pieces.
         if cfg!(target_endian = "big") && natoms > 27 {
             continue;
         }
@@ -208,7 +208,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
 
 // ---- serve ----
 
-/// A potential that always gives the same.
+/// A potential that always returns the same numbers.
 struct Fixed {
     answer: Answer,
     evaluations: usize,
@@ -325,4 +325,77 @@ fn a_loop_with_storage_serves_batches() {
         let said = [NEEDINIT, READY, &forceready_batch(&answers), READY];
         assert_eq!(fake.said(), said.concat());
     });
+}
+
+/// A connection that accepts everything. Its peer reads nothing, so flushes fail after the first
+/// write.
+struct Stuck<'a> {
+    heard: &'a [u8],
+    written: bool,
+}
+
+impl embedded_io::ErrorType for Stuck<'_> {
+    type Error = ErrorKind;
+}
+
+impl embedded_io::Read for Stuck<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        embedded_io::Read::read(&mut self.heard, buffer).map_err(|error| match error {})
+    }
+}
+
+impl embedded_io::Write for Stuck<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.written = true;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        if self.written {
+            return Err(ErrorKind::TimedOut);
+        }
+        Ok(())
+    }
+}
+
+/// If the call returned a time-out instead, the caller would make the same mistake again and again.
+#[test]
+fn a_call_out_of_turn_is_refused_before_the_flush_of_what_was_in_turn() {
+    let messages = [&*posdata(&golden()), STATUS, GETFORCE].concat();
+    let mut socket = Stuck {
+        heard: &messages,
+        written: false,
+    };
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]];
+    let answer = golden_answer();
+    let reply = |driver: &mut Driver, socket: &mut Stuck<'_>, energy| {
+        let evaluation = Evaluation {
+            energy,
+            ..answer.evaluation
+        };
+        let reply = driver.reply(&evaluation, &answer.forces, &answer.extras);
+        blocking::run(socket, reply)
+    };
+    let stuck = Error::Transport(ErrorKind::TimedOut);
+    let due = Error::Protocol(ProtocolError::ReplyDue);
+    let not_finite = Error::Protocol(ProtocolError::NotFinite(Quantity::Energy));
+    let nothing = Error::Protocol(ProtocolError::NothingToReplyTo);
+
+    let came = blocking::run(&mut socket, driver.receive(&mut positions));
+    assert!(matches!(came, Ok(Event::Positions { .. })), "{came:?}");
+    let early = blocking::run(&mut socket, driver.await_getforce());
+    assert_eq!(early, Err(stuck), "HAVEDATA is on its way");
+    let again = blocking::run(&mut socket, driver.receive(&mut positions));
+    assert_eq!(again, Err(due));
+    assert_eq!(reply(&mut driver, &mut socket, f64::NAN), Err(not_finite));
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
+
+    // GETFORCE arrives, and the reply is written; the next flush gets stuck as well.
+    socket.written = false;
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
+    assert_eq!(reply(&mut driver, &mut socket, 2.0), Err(nothing));
+    let late = blocking::run(&mut socket, driver.await_getforce());
+    assert_eq!(late, Err(nothing));
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
 }

@@ -1,4 +1,4 @@
-//! The course of an exchange: what it is for, and what it does at each of its steps.
+//! The course of an exchange: its purpose, and what it does at each of its steps.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -10,6 +10,9 @@ use crate::exchange::{Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, INTEGER, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
+
+/// The most structures that INIT can announce.
+const MOST_STRUCTURES: usize = i32::MAX as usize;
 
 /// The purpose of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +26,14 @@ pub(super) enum Goal {
     Exit,
 }
 
-/// An exchange with a driver; made by the methods of [`Server`].
+/// An exchange with a driver. Made by the methods of [`Server`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct ServerExchange<'a, T: Scalar, O> {
     pub(super) course: Course<'a, T>,
     output: fn(&Server) -> O,
 }
 
-/// An exchange, whatever it ends with.
+/// An exchange without the type of its result.
 pub(super) struct Course<'a, T: Scalar> {
     pub(super) server: &'a mut Server,
     pub(super) goal: Goal,
@@ -39,21 +42,21 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// The caller that makes this exchange anew owns its arrays, and has not changed them.
+    /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
-    /// Bytes of extras for which the caller makes room when they have been announced.
+    /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
-    /// Its arrays and its turn have been checked: the rest of the message needs no more of that.
+    /// Whether arrays and turn have been checked, which is enough for the rest of the message.
     #[cfg(feature = "std")]
     cleared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing has been asked of it.
+    /// The exchange has not been stepped yet.
     Made,
-    /// It is the exchange that moves the bytes.
+    /// The exchange is moving bytes.
     Entered,
     Ended,
 }
@@ -88,7 +91,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         }
     }
 
-    /// The same with these arrays.
+    /// Sets the request and the arrays of the exchange.
     pub(super) const fn with(
         mut self,
         request: Request<'a, T>,
@@ -103,13 +106,13 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is taken of them. The request
-    /// has been [checked](Request::check).
+    /// For a caller that owns the arrays, changes them only between two exchanges, and recreates
+    /// the same exchange for each piece that moves: no fingerprint is computed. The request has
+    /// been [checked](Request::check).
     ///
-    /// Up to `extras` bytes of extras are kept. If the buffer is too short for those that the
-    /// driver has announced, the exchange is refused with the length that it must have, and goes on
-    /// with a buffer of that length.
+    /// Up to `extras` bytes of extras are kept. If the buffer is too short for the announced
+    /// extras, the exchange is refused with the required length, and continues with a buffer of
+    /// that length.
     #[cfg(feature = "std")]
     pub(crate) const fn owned(mut self, extras: usize) -> Self {
         self.course.owned = true;
@@ -122,7 +125,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         Step::Done((self.output)(self.course.server))
     }
 
-    /// The slice that moves next, or what the exchange ends with.
+    /// The next slice, or the result of the exchange.
     #[inline(never)]
     fn look(&mut self) -> Step<'_, O> {
         if self.course.stage == Stage::Ended {
@@ -137,9 +140,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// Goes on as far as no byte has to move.
-    // Whatever computes is called from here with next to nothing on the stack: where floating point
-    // is software, it takes most of what a call may.
+    /// Continues until a byte has to move.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
@@ -147,21 +148,20 @@ impl<T: Scalar> Course<'_, T> {
             return Ok(());
         }
         self.enter()?;
-        self.check_cells()?;
         self.begin()?;
         #[cfg(feature = "std")]
         {
             self.cleared = true;
         }
-        // Only with the arrays of the message that is under way.
+        // Only now are the arrays known to be those of the current message.
         if self.stage != Stage::Ended {
             self.fill();
         }
         Ok(())
     }
 
-    /// Whether it has ended, or a field moves in a message that it has been cleared for. For extras
-    /// there may not be room yet.
+    /// Whether the exchange has ended, or moves a field of a message that it has been cleared for.
+    /// For extras there may be no room yet.
     #[cfg(feature = "std")]
     const fn is_cleared(&self) -> bool {
         self.cleared
@@ -176,8 +176,9 @@ impl<T: Scalar> Course<'_, T> {
             }
     }
 
-    /// Takes bytes that have moved.
-    // From here, as in `prepare`.
+    /// Handles moved bytes.
+    // The virial is computed here, where almost nothing is on the stack: software floating point
+    // takes most of what a call may use.
     #[inline(never)]
     fn advance(&mut self, n: usize) {
         if self.stage != Stage::Entered {
@@ -196,7 +197,7 @@ impl<T: Scalar> Course<'_, T> {
         self.go_on();
     }
 
-    /// The slice that moves next.
+    /// The next slice.
     #[inline(never)]
     fn look(&mut self) -> Step<'_, Infallible> {
         let at = self.server.progress.at;
@@ -220,31 +221,45 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes over, and checks what is to be sent.
-    #[inline(never)] // here and below, so that only one of them is on the stack
+    /// Checks what is to be sent, before anything changes, and takes over from an earlier exchange.
+    // Almost nothing is on the stack here: software floating point takes most of what a call may
+    // use.
+    #[inline(never)]
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
+            if self.will_send() {
+                self.check_request()?;
+                self.check_cells()?;
+            }
             self.take_over()?;
         }
-        if self.sends_next() {
-            self.check_request()?;
-        }
         Ok(())
     }
 
-    /// Checks the cells that are to be sent.
+    /// Checks the cells to be sent.
     #[inline(always)]
     fn check_cells(&mut self) -> Result<(), Refused> {
-        if self.sends_next() && !self.owned {
-            for cell in self.request.cells {
-                let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
-                check_cell(&mut self.server.error, cell, inverted)?;
-            }
+        if self.owned {
+            return Ok(());
+        }
+        for cell in self.request.cells {
+            let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
+            check_cell(&mut self.server.error, cell, inverted)?;
         }
         Ok(())
     }
 
-    /// Begins the next message if none is under way; whether the exchange may continue.
+    /// Refuses what the next step would refuse.
+    fn look_ahead(&mut self) -> Result<(), Refused> {
+        if self.server.is_idle() && self.stage != Stage::Ended {
+            self.next().map(|_| ())
+        } else {
+            self.check_state()
+        }
+    }
+
+    /// Begins the next message, if none is moving. Fails if the exchange can't continue.
+    #[inline(never)]
     fn begin(&mut self) -> Result<(), Refused> {
         if self.server.is_idle() && self.stage != Stage::Ended {
             self.begin_next()?;
@@ -252,23 +267,39 @@ impl<T: Scalar> Course<'_, T> {
         self.check_state()
     }
 
-    /// Between messages: begins the next one, or finds that there is nothing left to do.
-    fn begin_next(&mut self) -> Result<(), Refused> {
+    /// What comes next between two messages, if the arrays have room for what it brings.
+    fn next(&mut self) -> Result<Turn, Refused> {
         let turn = match self.server.unreported {
             Some(goal) if goal == self.goal => Turn::Ends,
             Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
             _ => self.turn(),
         };
-        if matches!(self.goal, Goal::Forces | Goal::Evaluate)
-            && !matches!(turn, Turn::Ends | Turn::Waits)
-            && self.server.owes_forces()
-        {
-            self.check_room(self.server.natoms(), self.server.structures)?;
+        match turn {
+            Turn::Ends => {}
+            Turn::Waits => self.out_of_turn()?,
+            Turn::Sends(Header::PosData) => {
+                let structures = self.request.cells.len();
+                let most = structures.min(self.server.carried);
+                let error = &mut self.server.error;
+                check_length(error, Quantity::Structures, structures, most)?;
+            }
+            _ if matches!(self.goal, Goal::Forces | Goal::Evaluate)
+                && self.server.owes_forces() =>
+            {
+                self.check_room(self.server.natoms(), self.server.structures)?;
+            }
+            _ => {}
         }
+        Ok(turn)
+    }
+
+    /// Begins the next message, or finds that no work remains.
+    fn begin_next(&mut self) -> Result<(), Refused> {
+        let turn = self.next()?;
         match turn {
             Turn::Ends => {
                 if self.goal == Goal::Send {
-                    // Whether the next call has the same positions is not known any more.
+                    // From here on, the next call may have other positions.
                     self.server.request = None;
                 }
                 self.stage = Stage::Ended;
@@ -280,6 +311,9 @@ impl<T: Scalar> Course<'_, T> {
             Turn::Sends(first) => {
                 if first == Header::Init {
                     let batch_size = self.server.mode.batch_size();
+                    let most = batch_size.min(MOST_STRUCTURES);
+                    let error = &mut self.server.error;
+                    check_length(error, Quantity::Structures, batch_size, most)?;
                     let len = self.request.announcement(batch_size).len();
                     if i32::try_from(len).is_err() {
                         return self.server.refuse(ProtocolError::TextTooLong(len));
@@ -288,31 +322,38 @@ impl<T: Scalar> Course<'_, T> {
                 self.server.first = first;
                 self.server.gather(first, Place::HEADER);
             }
-            Turn::Waits => return self.out_of_turn(),
+            // Has been refused.
+            Turn::Waits => {}
         }
-        // Discard drops an answer, and not that something else is done.
+        // Discard drops an answer, but not the results of other exchanges.
         if self.goal != Goal::Discard || self.server.unreported == Some(Goal::Forces) {
             self.server.unreported = None;
         }
         Ok(())
     }
 
-    /// Whether positions are what leaves next.
+    /// Whether positions will be sent: now, or when the driver has said that it is ready. A message
+    /// of which no byte has moved is begun anew.
     #[inline(never)]
-    fn sends_next(&self) -> bool {
-        let between = self.server.is_idle() && self.stage != Stage::Ended;
-        let sends = matches!(self.goal, Goal::Send | Goal::Evaluate);
-        between && sends && self.server.phase == Phase::Ready
+    fn will_send(&self) -> bool {
+        let server = &*self.server;
+        let begun = server.owes_forces() && !(server.is_sending() && server.progress.message == 0);
+        let sends = match self.goal {
+            Goal::Evaluate => true,
+            Goal::Send => server.phase == Phase::Ready,
+            _ => false,
+        };
+        sends && !begun && !server.has_failed()
     }
 
-    /// Whether the structures can be sent, except for their cells, and the arrays for the answers
-    /// have the right lengths.
+    /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
+    /// answers have the right lengths. How many structures a driver takes is known when it is
+    /// ready.
+    #[inline(never)] // here and below, so that only one of them is on the stack
     fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
-        let most = structures.min(server.carried);
-        check_length(&mut server.error, Quantity::Structures, structures, most)?;
-        // The pool has checked the numbers when it took the job.
+        // The pool checked the numbers when it accepted the job.
         request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
         match server.natoms {
@@ -330,10 +371,10 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Whether the answers to this many structures have a place.
+    /// Checks that there is room for the answers to this many structures.
     pub(super) fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
         let expected = match self.server.state {
-            // Bytes that were announced and fitted into the buffer.
+            // The bytes that were announced and fitted into the buffer.
             State::Receiving(place) if place.field == Field::Extras => {
                 self.server.kept + self.server.progress.end
             }
@@ -342,7 +383,7 @@ impl<T: Scalar> Course<'_, T> {
         let reason = &mut self.server.error;
         let forces = natoms.saturating_mul(structures);
         check_length(reason, Quantity::Forces, self.forces.len(), forces)?;
-        // A single answer is returned in any case.
+        // A single answer is returned anyway.
         if structures > 1 || !self.answers.is_empty() {
             check_length(
                 reason,
@@ -355,7 +396,7 @@ impl<T: Scalar> Course<'_, T> {
         check_length(reason, Quantity::Extras, extras, expected)
     }
 
-    /// Counts bytes that have moved, and returns whether the slice is complete.
+    /// Counts moved bytes, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
         let begins = self.server.is_sending() && self.server.progress.message == 0 && n > 0;
         if begins && matches!(self.server.first, Header::Init | Header::PosData) {
@@ -371,7 +412,7 @@ impl<T: Scalar> Course<'_, T> {
         self.server.moved(n)
     }
 
-    /// All of a slice has moved.
+    /// Continues after a complete slice.
     #[inline(never)]
     fn go_on(&mut self) {
         match self.server.state {
@@ -398,9 +439,11 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        self.course
+        let course = &mut self.course;
+        course
             .enter()
-            .map_err(|Refused| self.course.server.error)
+            .and_then(|()| course.look_ahead())
+            .map_err(|Refused| course.server.error)
     }
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {
@@ -426,7 +469,7 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
         T::as_wire(self.course.request.positions.as_flattened()).unwrap_or_default()
     }
 
-    /// Forces of one structure, in the answer to GETFORCE.
+    /// Expects the forces of one structure, in the answer to GETFORCE.
     fn expects(&self) -> Option<(usize, usize)> {
         let (course, server) = (&self.course, &*self.course.server);
         let waits = matches!(server.state, State::Header) && server.progress.at == 0;

@@ -1,4 +1,5 @@
-//! System calls of `forcewire driver` and `forcewire evaluate` an evaluation, counted by strace.
+//! Counts the system calls per evaluation of `forcewire driver` and `forcewire evaluate` with
+//! strace.
 //!
 //! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
@@ -17,10 +18,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use layout::*;
 use page::Table;
 
 const EVALUATIONS: usize = 1000;
-/// Atoms of the driver's structures, and of the server's the first of these.
+/// The sizes of the driver's structures; the server's have the first size only.
 const ATOMS: [usize; 3] = [64, 4096, 100_000];
 
 trait Peer: Read + Write {}
@@ -73,12 +75,12 @@ fn main() {
 type Calls = BTreeMap<String, usize>;
 type Count = fn(&str, &str, usize) -> Calls;
 
-/// Few enough to take seconds.
+/// The number of evaluations, small enough for a run of seconds.
 fn evaluations(natoms: usize) -> usize {
     EVALUATIONS.min(100_000_000 / natoms / 10)
 }
 
-/// strace in front of a program. Counts calls on connected sockets only, not those that start a
+/// Runs a program under strace. Counts only calls on connected sockets, not those that start a
 /// process.
 fn strace(summary: &Path, program: &Command) -> Command {
     let mut command = Command::new("strace");
@@ -93,7 +95,7 @@ fn strace(summary: &Path, program: &Command) -> Command {
     command
 }
 
-/// The counts of strace.
+/// Reads the counts that strace has written.
 fn counted(summary: &Path) -> Calls {
     let summary = std::fs::read_to_string(summary).expect("strace's summary");
     let rows = summary.lines().filter_map(row);
@@ -144,18 +146,19 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
 
 /// A driver whose forces are 0, until it receives EXIT.
 fn compute(peer: &mut dyn Peer, natoms: usize) {
-    let (mut header, mut frame, mut has_data) = ([0; 12], vec![0; 148 + 24 * natoms], false);
+    let mut frame = vec![0; Posdata::of(natoms).end() - HEADER];
+    let (mut header, mut has_data) = ([0; HEADER], false);
     let reply = layout::forceready(&[0.0], &vec![0.0; 3 * natoms], &[0.0; 9], &[b""]);
     loop {
         peer.read_exact(&mut header).expect("the server");
-        match &header {
-            b"STATUS      " if has_data => peer.write_all(b"HAVEDATA    ").expect("the server"),
-            b"STATUS      " => peer.write_all(b"READY       ").expect("the server"),
-            b"POSDATA     " => peer.read_exact(&mut frame).expect("the server"),
-            b"GETFORCE    " => peer.write_all(&reply).expect("the server"),
+        match header.as_slice() {
+            STATUS if has_data => peer.write_all(HAVEDATA).expect("the server"),
+            STATUS => peer.write_all(READY).expect("the server"),
+            POSDATA => peer.read_exact(&mut frame).expect("the server"),
+            GETFORCE => peer.write_all(&reply).expect("the server"),
             _ => return,
         }
-        has_data = &header == b"POSDATA     " || has_data && &header == b"STATUS      ";
+        has_data = header == POSDATA || has_data && header == STATUS;
     }
 }
 
@@ -200,20 +203,20 @@ fn row(line: &str) -> Option<(String, usize)> {
 fn converse(peer: &mut dyn Peer, mode: &str, natoms: usize) {
     let cube = layout::cube(10.0);
     let posdata = layout::posdata(&cube, &layout::cube(0.1), &vec![0.0; 3 * natoms]);
-    let (mut status, mut reply) = ([0; 12], vec![0; 100 + 24 * natoms]);
+    let (mut status, mut reply) = ([0; 12], vec![0; ForceReady::of(natoms).end()]);
     for _ in 0..evaluations(natoms) {
         if mode == "classic" {
-            peer.write_all(b"STATUS      ").expect("the driver");
+            peer.write_all(STATUS).expect("the driver");
             peer.read_exact(&mut status).expect("the driver");
-            peer.write_all(&[&posdata[..], b"STATUS      "].concat())
+            peer.write_all(&[&posdata[..], STATUS].concat())
                 .expect("the driver");
             peer.read_exact(&mut status).expect("the driver");
-            peer.write_all(b"GETFORCE    ").expect("the driver");
+            peer.write_all(GETFORCE).expect("the driver");
         } else {
-            peer.write_all(&[&posdata[..], b"GETFORCE    "].concat())
+            peer.write_all(&[&posdata[..], GETFORCE].concat())
                 .expect("the driver");
         }
         peer.read_exact(&mut reply).expect("the driver");
     }
-    peer.write_all(b"EXIT        ").expect("the driver");
+    peer.write_all(EXIT).expect("the driver");
 }

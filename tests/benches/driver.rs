@@ -1,9 +1,9 @@
 //! The cost of an evaluation through forcewire, as a ratio to plain sockets that move the same
 //! bytes.
 //!
-//! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time
-//! that one CPU takes to wake another. Both are measured in turn in one run, and by the CPU time of
-//! both ends, because machines are noisy: the ratio is the median over the turns.
+//! `taskset -c 0 cargo bench --bench driver` runs both ends on one CPU, which excludes the time
+//! that one CPU takes to wake another. Both programs are measured alternately in one run, by the
+//! CPU time of both ends, because machines are noisy: the ratio is the median over the turns.
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
@@ -17,7 +17,8 @@ use forcewire::net::Stream;
 use forcewire::{Driver, Evaluation, Event, Virial, blocking};
 
 use page::Table;
-use plain::{Socket, clear, median, pair, posdata, progress, ratio, timed};
+use plain::layout::*;
+use plain::{Socket, atoms, clear, median, pair, progress, ratio, timed};
 
 const TURNS: usize = 15;
 
@@ -72,7 +73,7 @@ fn row(natoms: usize, transport: &str, mode: Mode) -> String {
     )
 }
 
-/// Microseconds an evaluation, asked by plain sockets and answered by `driver`.
+/// Microseconds per evaluation requested by plain sockets and answered by `driver`.
 fn measure(
     natoms: usize,
     transport: &str,
@@ -81,48 +82,49 @@ fn measure(
     driver: impl FnOnce(Socket) + Send,
 ) -> f64 {
     let (mut near, far) = pair(transport);
-    let posdata = posdata(natoms);
-    let mut reply = vec![0; 100 + 24 * natoms];
+    let posdata = atoms(natoms);
+    let mut reply = vec![0; ForceReady::of(natoms).end()];
     thread::scope(|scope| {
         scope.spawn(move || driver(far));
-        let consolidated = [&posdata[..], b"GETFORCE    "].concat();
-        let classic = [&posdata[..], b"STATUS      "].concat();
+        let consolidated = [&posdata[..], GETFORCE].concat();
+        let classic = [&posdata[..], STATUS].concat();
         let mut status = [0; 12];
         let time = timed(steps, || {
             if mode == Mode::Classic {
-                near.write_all(b"STATUS      ").expect("peer");
+                near.write_all(STATUS).expect("peer");
                 near.read_exact(&mut status).expect("peer");
                 near.write_all(&classic).expect("peer");
                 near.read_exact(&mut status).expect("peer");
-                near.write_all(b"GETFORCE    ").expect("peer");
+                near.write_all(GETFORCE).expect("peer");
             } else {
                 near.write_all(&consolidated).expect("peer");
             }
             near.read_exact(&mut reply).expect("peer");
         });
-        near.write_all(b"EXIT        ").expect("peer");
+        near.write_all(EXIT).expect("peer");
         time
     })
 }
 
-/// The least that any driver must do: read each message, write each message, and know their sizes.
+/// The least work that any driver must do: read each message, write each message, and know their
+/// sizes.
 fn answer(mut socket: Socket, natoms: usize, mode: Mode) {
     let mut header = [0; 12];
     // POSDATA and the header after it.
-    let mut message = vec![0; 12 + 148 + 24 * natoms + 12];
-    let reply = vec![0; 100 + 24 * natoms];
+    let mut message = vec![0; Posdata::of(natoms).end() + HEADER];
+    let reply = vec![0; ForceReady::of(natoms).end()];
     loop {
         if mode == Mode::Classic {
             socket.read_exact(&mut header).expect("peer");
-            if &header == b"EXIT        " {
+            if header == EXIT {
                 return;
             }
-            socket.write_all(b"READY       ").expect("peer");
+            socket.write_all(READY).expect("peer");
             socket.read_exact(&mut message).expect("peer");
-            socket.write_all(b"HAVEDATA    ").expect("peer");
+            socket.write_all(HAVEDATA).expect("peer");
             socket.read_exact(&mut header).expect("peer");
         } else {
-            // The whole message, or an EXIT.
+            // Read the whole message, or an EXIT.
             let have = socket.read(&mut message).expect("peer");
             if message.starts_with(b"EXIT") {
                 return;

@@ -1,7 +1,7 @@
-//! The cost of an evaluation by a [`Pool`], beside plain sockets that move the same bytes.
+//! The cost of an evaluation with a [`Pool`], relative to plain sockets that move the same bytes.
 //!
-//! The drivers cost nothing: they know how many bytes come and answer with bytes that they have.
-//! `taskset -c 0 cargo bench --bench pool` puts both ends on one CPU; the ratio is the median over
+//! The drivers cost nothing: they know how many bytes arrive and send prepared answers.
+//! `taskset -c 0 cargo bench --bench pool` runs both ends on one CPU; the ratio is the median over
 //! the turns. `-- 8` measures only 8 drivers, `-- 16` batches of 16. FORCEWIRE_OVERWRITE=1 writes
 //! the table into the manual.
 
@@ -17,7 +17,8 @@ use forcewire::net::{Address, Job, Pool, PoolEvent, PoolOptions};
 use forcewire::{Cell, Mode};
 
 use page::Table;
-use plain::{Socket, answer, clear, forceready, median, pair, progress, ratio, timed};
+use plain::layout::*;
+use plain::{Socket, answer, clear, median, no_forces, pair, progress, ratio, timed};
 
 const TURNS: usize = 15;
 const ATOMS: usize = 64;
@@ -57,14 +58,12 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
         1
     };
     let steps = (4000 / drivers).max(20);
-    let last = [&forceready(ATOMS, batch)[..], b"READY       "].concat();
-    let (len, handshake): (usize, &[(usize, &[u8])]) = match mode {
-        Mode::Batched(_) => (
-            12 + 4 + batch * (144 + 24 * ATOMS) + 24,
-            // INIT's text is two blanks and batch_size:16.
-            &[(12, b"NEEDINIT    "), (20 + 15 + 12, b"READY       ")],
-        ),
-        _ => (184 + 24 * ATOMS, &[(12, b"READY       ")]),
+    let last = [&no_forces(ATOMS, batch)[..], READY].concat();
+    let len = Posdata::batch(batch, ATOMS).end() + 2 * HEADER;
+    let initialize = init(0, "  batch_size:16").len() + HEADER;
+    let handshake: &[(usize, &[u8])] = match mode {
+        Mode::Batched(_) => &[(HEADER, NEEDINIT), (initialize, READY)],
+        _ => &[(HEADER, READY)],
     };
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for turn in 0..turns {
@@ -104,7 +103,8 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
             }
             let positions: Vec<_> = (0..ATOMS).map(|i| [i as f64; 3]).collect();
             let job = Job::new(Cell::orthorhombic([10.0; 3]), positions);
-            // Half as many jobs more wait for the first free driver.
+            // 1.5 times as many jobs as drivers, so that some always wait for the first free
+            // driver.
             for _ in 0..drivers * batch * 3 / 2 {
                 pool.submit(job.clone()).expect("a good job");
             }

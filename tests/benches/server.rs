@@ -1,9 +1,8 @@
-//! The cost of an evaluation to the [`Server`] that asks for it, beside plain sockets that move the
-//! same bytes.
+//! The cost of an evaluation for a [`Server`], relative to plain sockets that move the same bytes.
 //!
-//! The driver at the other end costs nothing: it knows how many bytes come and answers with bytes
-//! that it has. `taskset -c 0 cargo bench --bench server` puts both ends on one CPU; the ratio is
-//! the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
+//! The driver at the other end costs nothing: it knows how many bytes arrive and sends prepared
+//! answers. `taskset -c 0 cargo bench --bench server` runs both ends on one CPU; the ratio is the
+//! median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -15,7 +14,8 @@ use std::thread;
 use forcewire::{Cell, Mode, Request, Server, blocking};
 
 use page::Table;
-use plain::{Socket, answer, clear, forceready, median, pair, posdata, progress, ratio, timed};
+use plain::layout::*;
+use plain::{Socket, answer, atoms, clear, median, no_forces, pair, progress, ratio, timed};
 
 const TURNS: usize = 15;
 
@@ -39,10 +39,10 @@ fn main() {
 /// The messages of such a driver in each evaluation; the STATUS after GETFORCE is answered after
 /// the forces.
 fn exchanges(natoms: usize, mode: Mode, last: &[u8]) -> Vec<(usize, &[u8])> {
-    let posdata = 164 + 24 * natoms;
+    let posdata = Posdata::of(natoms).end();
     match mode {
-        Mode::Classic => vec![(posdata + 8, b"HAVEDATA    "), (24, last)],
-        _ => vec![(posdata + 20, last)],
+        Mode::Classic => vec![(posdata + HEADER, HAVEDATA), (2 * HEADER, last)],
+        _ => vec![(posdata + 2 * HEADER, last)],
     }
 }
 
@@ -55,17 +55,17 @@ fn one(natoms: usize, transport: &str, mode: Mode) -> String {
             turn + 1
         ));
         plain.push(against(natoms, transport, mode, |mut socket| {
-            socket.write_all(b"STATUS      ").expect("peer");
+            socket.write_all(STATUS).expect("peer");
             socket.read_exact(&mut [0; 12]).expect("peer");
-            let posdata = posdata(natoms);
+            let posdata = atoms(natoms);
             let messages: Vec<Vec<u8>> = match mode {
-                Mode::Classic => vec![
-                    [&posdata[..], b"STATUS      "].concat(),
-                    b"GETFORCE    STATUS      ".to_vec(),
-                ],
+                Mode::Classic => vec![[&posdata[..], STATUS].concat(), [GETFORCE, STATUS].concat()],
                 _ => vec![[&posdata[..], b"GETFORCE    STATUS      "].concat()],
             };
-            let mut answers = [[0; 12].to_vec(), vec![0; 100 + 24 * natoms + 12]];
+            let mut answers = [
+                [0; HEADER].to_vec(),
+                vec![0; ForceReady::of(natoms).end() + HEADER],
+            ];
             let first = answers.len() - messages.len();
             timed(steps, || {
                 for (message, answer) in messages.iter().zip(&mut answers[first..]) {
@@ -101,17 +101,13 @@ fn one(natoms: usize, transport: &str, mode: Mode) -> String {
     )
 }
 
-/// Runs the asking side against such a driver.
+/// Runs the server's side against such a driver.
 fn against(natoms: usize, transport: &str, mode: Mode, ask: impl FnOnce(Socket) -> f64) -> f64 {
     let (near, far) = pair(transport);
     thread::scope(|scope| {
         scope.spawn(move || {
-            let last = [&forceready(natoms, 1)[..], b"READY       "].concat();
-            answer(
-                far,
-                &[(12, b"READY       ")],
-                &exchanges(natoms, mode, &last),
-            );
+            let last = [&no_forces(natoms, 1)[..], READY].concat();
+            answer(far, &[(HEADER, READY)], &exchanges(natoms, mode, &last));
         });
         ask(near)
     })

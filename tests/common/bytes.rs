@@ -1,9 +1,9 @@
-//! Structures and answers, and the messages that carry them.
+//! Structures and answers, and their messages.
 
 use forcewire::{Cell, Evaluation, Event, Virial};
 
 use super::layout;
-pub use super::layout::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, init, integer, reals};
+pub use super::layout::*;
 
 /// POSDATA of [`golden`], written by i-PI 3.3.1.
 pub const GOLDEN_POSDATA: &str = "504f534441544120202020200000000000002440000000000000f03f0000000000000040000000000000\
@@ -20,7 +20,27 @@ pub const GOLDEN_FORCEREADY: &str = "464f52434552454144592020000000000000e0bf010
 pub const GOLDEN_INIT: &str =
     "494e49542020202020202020000000000e000000202062617463685f73697a653a33";
 
-/// Bytes from their hexadecimal digits.
+/// POSDATA of [`golden_batch`], written by hand after i-PI's source: header, number of atoms, cells
+/// with their inverses, positions. 2.0 and 0.5 end with 0040 and e03f, 4.0 and 0.25 with 1040 and
+/// d03f.
+pub const GOLDEN_BATCH: &str = "504f53444154412020202020\
+    01000000\
+    000000000000004000000000000000000000000000000000\
+    000000000000000000000000000000400000000000000000\
+    000000000000000000000000000000000000000000000040\
+    000000000000e03f00000000000000000000000000000000\
+    0000000000000000000000000000e03f0000000000000000\
+    00000000000000000000000000000000000000000000e03f\
+    000000000000104000000000000000000000000000000000\
+    000000000000000000000000000010400000000000000000\
+    000000000000000000000000000000000000000000001040\
+    000000000000d03f00000000000000000000000000000000\
+    0000000000000000000000000000d03f0000000000000000\
+    00000000000000000000000000000000000000000000d03f\
+    000000000000f83f00000000000000000000000000000000\
+    000000000000000000000000000002c00000000000000000";
+
+/// Converts hexadecimal digits to bytes.
 pub fn hex(digits: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
@@ -32,10 +52,10 @@ pub fn hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A structure, as a server sends it.
+/// A structure in the form in which a server sends it.
 #[derive(Clone, Debug)]
 pub struct Structure {
-    /// Row by row: `ax bx cx ay by cy az bz cz`.
+    /// The cell row by row: `ax bx cx ay by cy az bz cz`.
     pub h: [f64; 9],
     pub inverse: [f64; 9],
     pub positions: Vec<[f64; 3]>,
@@ -47,7 +67,7 @@ impl Structure {
         Cell::from_rows([[ax, bx, cx], [ay, by, cy], [az, bz, cz]])
     }
 
-    /// The event for this structure alone.
+    /// The event for a single structure.
     pub fn event(&self) -> Event {
         Event::Positions {
             natoms: self.positions.len(),
@@ -57,7 +77,7 @@ impl Structure {
     }
 }
 
-/// One atom in a triclinic cell, with the inverse that i-PI computed.
+/// One atom in a triclinic cell, with the inverse computed by i-PI.
 pub fn golden() -> Structure {
     Structure {
         h: [10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0],
@@ -71,12 +91,21 @@ pub fn golden() -> Structure {
     }
 }
 
+/// Two structures, each with one atom in a cube.
+pub fn golden_batch() -> [Structure; 2] {
+    [(2.0, [1.5, 0.0, 0.0]), (4.0, [0.0, -2.25, 0.0])].map(|(edge, position)| Structure {
+        h: layout::cube(edge),
+        inverse: layout::cube(1.0 / edge),
+        positions: vec![position],
+    })
+}
+
 /// Three atoms in a cube.
 pub fn water() -> Structure {
     cube(vec![[0.0, 0.0, 0.2], [0.0, 1.43, -0.9], [0.1, -1.43, -0.9]])
 }
 
-/// Any number of atoms in a cube; no number occurs twice, and none is short in binary.
+/// Any number of atoms in a cube. No number occurs twice, and each has many binary digits.
 pub fn atoms(natoms: usize) -> Structure {
     let number = |i: usize| (i as f64 - 7.0) / 7.0;
     cube(
@@ -129,7 +158,7 @@ pub fn golden_answer() -> Answer {
     }
 }
 
-/// An answer for any number of atoms; `salt` makes it another one.
+/// An answer for any number of atoms; a different `salt` gives a different answer.
 pub fn answer(natoms: usize, salt: f64, extras: &[u8]) -> Answer {
     let number = |i: usize| salt - i as f64 / 3.0;
     Answer {

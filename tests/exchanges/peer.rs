@@ -1,30 +1,31 @@
-//! A driver played by hand, whose answer follows from every number that it was sent.
+//! A driver written by hand, whose answer depends on every number that it received.
 
 use forcewire::{Exchange, ProtocolError, Step, Virial};
 
+use crate::common::layout::{HEADER, INTEGER, MATRIX, Posdata, integer_at, numbers};
 use crate::common::*;
 
 /// A driver on the other side of a server.
 pub struct Peer {
     initialize: bool,
-    /// Structures of each batch that INIT has announced.
+    /// The number of structures per batch, if INIT has announced one.
     structures: usize,
     status: &'static [u8],
     replica: i32,
     inbox: Vec<u8>,
     computed: Vec<Answer>,
-    /// All bytes for the server, how many it has read, and where in them the last answer begins.
+    /// All bytes for the server, how many of them it has read, and the start of the last answer.
     outbox: Vec<u8>,
     taken: usize,
     answer_from: usize,
     answer_len: usize,
-    /// The last whole message.
+    /// The last complete message.
     last: [u8; 12],
     pub posdata: usize,
     pub exited: bool,
 }
 
-/// This driver's answer to a structure that is sent after INIT of this replica.
+/// This driver's answer to a structure that follows an INIT of this replica.
 pub fn computes(replica: i32, h: &[f64; 9], positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -61,17 +62,17 @@ impl Peer {
         }
     }
 
-    /// Whether INIT, or another message of the same write, has come in part.
+    /// Whether INIT, or another message of the same write, has been received in part.
     pub fn is_in_init(&self) -> bool {
         self.inbox.starts_with(b"I") || self.last.starts_with(b"INIT")
     }
 
-    /// Whether positions have begun to come.
+    /// Whether positions have begun to arrive.
     pub fn has_positions(&self) -> bool {
         self.posdata > 0 || self.inbox.starts_with(b"P")
     }
 
-    /// Bytes of the last answer that the server has read.
+    /// How many bytes of the last answer the server has read.
     pub fn read(&self) -> usize {
         let read = self.taken.saturating_sub(self.answer_from);
         read.min(self.answer_len)
@@ -86,76 +87,64 @@ impl Peer {
         self.inbox.extend(bytes);
         while let Some(len) = self.message() {
             let message: Vec<_> = self.inbox.drain(..len).collect();
-            self.last.copy_from_slice(&message[..12]);
-            match &message[..12] {
-                b"STATUS      " => self.says(self.status),
-                b"INIT        " => {
+            self.last.copy_from_slice(&message[..HEADER]);
+            match &message[..HEADER] {
+                STATUS => self.says(self.status),
+                INIT => {
                     assert!(self.initialize && self.status == NEEDINIT, "INIT");
-                    self.replica = i32::from_le_bytes(message[12..16].try_into().unwrap());
-                    let text = String::from_utf8(message[20..].to_vec()).unwrap();
+                    self.replica = integer_at(&message, HEADER);
+                    let text = String::from_utf8(message[init(0, "").len()..].to_vec()).unwrap();
                     if let Some((_, size)) = text.split_once("batch_size:") {
                         self.structures = size.parse().unwrap();
                     }
                     self.status = READY;
                 }
-                b"POSDATA     " => {
+                POSDATA => {
                     assert_eq!(self.status, READY, "POSDATA");
-                    self.computes(&message[12..]);
+                    self.computes(&message);
                     self.status = HAVEDATA;
                     self.posdata += 1;
                     self.answer_from = usize::MAX;
                 }
-                b"GETFORCE    " => {
+                GETFORCE => {
                     assert_eq!(self.status, HAVEDATA, "GETFORCE");
                     let bytes = forceready_batch(&self.computed);
                     (self.answer_from, self.answer_len) = (self.outbox.len(), bytes.len());
                     self.outbox.extend(bytes);
                     self.status = READY;
                 }
-                b"EXIT        " => self.exited = true,
+                EXIT => self.exited = true,
                 _ => panic!("{}", message.escape_ascii()),
             }
         }
     }
 
-    /// The length of the message at the front, if it is whole.
+    /// The length of the first message, if it is complete.
     fn message(&self) -> Option<usize> {
         let integer = |at: usize| {
-            let bytes = self.inbox.get(at..)?.first_chunk::<4>()?;
-            usize::try_from(i32::from_le_bytes(*bytes)).ok()
+            let bytes = self.inbox.get(at..at + INTEGER)?;
+            usize::try_from(integer_at(bytes, 0)).ok()
         };
-        let header = self.inbox.get(..12)?;
+        let header = self.inbox.get(..HEADER)?;
         let len = match header {
-            b"INIT        " => 20 + integer(16)?,
-            b"POSDATA     " => {
-                let natoms = integer(if self.structures == 1 { 156 } else { 12 })?;
-                16 + self.structures * (144 + 24 * natoms)
+            INIT => init(0, "").len() + integer(HEADER + INTEGER)?,
+            POSDATA => {
+                let natoms = integer(Posdata::batch(self.structures, 0).atoms())?;
+                Posdata::batch(self.structures, natoms).end()
             }
-            _ => 12,
+            _ => HEADER,
         };
         (self.inbox.len() >= len).then_some(len)
     }
 
     fn computes(&mut self, message: &[u8]) {
-        let reals = |bytes: &[u8]| -> Vec<f64> {
-            let (numbers, _) = bytes.as_chunks();
-            numbers.iter().map(|x| f64::from_le_bytes(*x)).collect()
-        };
-        let (cells, positions) = match self.structures {
-            1 => (reals(&message[..144]), reals(&message[148..])),
-            n => {
-                let (cells, positions) = message[4..].split_at(144 * n);
-                (reals(cells), reals(positions))
-            }
-        };
-        let each = positions.len() / self.structures;
+        let natoms = integer_at(message, Posdata::batch(self.structures, 0).atoms());
+        let places = Posdata::batch(self.structures, natoms as usize);
         let compute = |i: usize| {
-            let h = cells[18 * i..].first_chunk().unwrap();
-            computes(
-                self.replica,
-                h,
-                positions[i * each..(i + 1) * each].as_chunks().0,
-            )
+            let h = numbers(&message[places.cell(i)..][..MATRIX]);
+            let positions = numbers(&message[places.positions(i)..places.positions(i + 1)]);
+            let h = h.first_chunk().unwrap();
+            computes(self.replica, h, positions.as_chunks().0)
         };
         self.computed = (0..self.structures).map(compute).collect();
     }
@@ -164,8 +153,8 @@ impl Peer {
         self.outbox.extend(bytes);
     }
 
-    /// Moves at most this many bytes, in both directions together; None if the exchange has not
-    /// ended by then.
+    /// Moves at most this many bytes, in both directions together. Returns None if the exchange has
+    /// not ended by then.
     pub fn serves<X: Exchange>(
         &mut self,
         exchange: &mut X,

@@ -1,27 +1,22 @@
-//! Headers of which one or two bytes are others: refused, unless only the padding has changed, or
-//! it is another header then, of which there are two: EXIT and INIT differ in two letters.
+//! Headers with one or two changed bytes. They are refused unless only the padding has changed, or
+//! the result is another header. There are two such cases, because EXIT and INIT differ in two
+//! letters.
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
+use crate::common::layout::{CELL, INTEGER, READY, WORDS};
 use crate::copy::copy;
 use crate::in_parts;
 
-const HEADERS: [&[u8; 12]; 9] = [
-    b"STATUS      ",
-    b"INIT        ",
-    b"POSDATA     ",
-    b"GETFORCE    ",
-    b"EXIT        ",
-    b"NEEDINIT    ",
-    b"READY       ",
-    b"HAVEDATA    ",
-    b"FORCEREADY  ",
-];
+/// The bytes of the header with this number.
+fn word(number: usize) -> [u8; 12] {
+    WORDS[number].try_into().expect("twelve bytes")
+}
 
-/// The header that these bytes are (`src/manual/protocol.md`, section 1): blanks and NULs after the
+/// The header of these bytes (`src/manual/protocol.md`, section 1): blanks and NULs follow the
 /// word.
 fn header(bytes: &[u8; 12]) -> Option<usize> {
-    HEADERS.iter().position(|header| {
+    WORDS.iter().position(|header| {
         let pairs = header.iter().zip(bytes);
         pairs
             .clone()
@@ -29,7 +24,7 @@ fn header(bytes: &[u8; 12]) -> Option<usize> {
     })
 }
 
-/// Passes the server's bytes to a driver that is ready; returns what it takes them for.
+/// Passes the server's bytes to a driver that is ready. Returns the header that it recognizes.
 fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::Header::{ForceReady, GetForce, HaveData, NeedInit, PosData, Ready};
 
@@ -41,9 +36,9 @@ fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     }
     receive.advance(12);
     let command = match receive.step() {
-        Ok(Step::Write(b"READY       ")) => return Some(0),
+        Ok(Step::Write(READY)) => return Some(0),
         Ok(Step::Read(slice)) if slice.len() == 8 => return Some(1),
-        Ok(Step::Read(slice)) if slice.len() == 148 => return Some(2),
+        Ok(Step::Read(slice)) if slice.len() == CELL + INTEGER => return Some(2),
         Ok(Step::Done(Event::Exit)) => return Some(4),
         Err(ProtocolError::OutOfTurn { command, .. }) => command,
         Err(ProtocolError::UnknownHeader(said)) if said == *bytes => return None,
@@ -57,8 +52,8 @@ fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     at.map(|at| numbers[at])
 }
 
-/// Passes the driver's bytes to a server that has asked for the status; returns what it takes them
-/// for.
+/// Passes the driver's bytes to a server that has asked for the status. Returns the header that it
+/// recognizes.
 fn server_takes(server: &Server, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::{Header, Status};
 
@@ -73,7 +68,7 @@ fn server_takes(server: &Server, bytes: &[u8; 12]) -> Option<usize> {
         Ok(Step::Done(it)) if it == Status::UP | Status::NEEDS_INIT => Some(5),
         Err(ProtocolError::UnexpectedAnswer { answer, to }) => {
             assert_eq!(to, Header::Status);
-            HEADERS.iter().position(|it| *it == answer.bytes())
+            WORDS.iter().position(|it| *it == answer.bytes())
         }
         Err(ProtocolError::UnknownHeader(said)) if said == *bytes => None,
         other => panic!("{}: {other:?}", bytes.escape_ascii()),
@@ -91,7 +86,7 @@ fn machines() -> (Driver, Server) {
     (Driver::new(), server)
 }
 
-/// Corrupted headers, and how many of them were one all the same.
+/// The number of corrupted headers, and how many of them were still accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Taken {
     all: u64,
@@ -99,7 +94,8 @@ struct Taken {
     other: u64,
 }
 
-/// Looks at what both machines take these bytes for, which were this header once.
+/// Records the headers that both machines recognize in these bytes, which are a corrupted form of
+/// header `was`.
 fn look(machines: &(Driver, Server), was: usize, bytes: &[u8; 12], taken: &mut Taken) {
     let expected = header(bytes);
     assert_eq!(
@@ -125,9 +121,9 @@ fn look(machines: &(Driver, Server), was: usize, bytes: &[u8; 12], taken: &mut T
 #[test]
 fn headers_themselves() {
     let machines = machines();
-    for (at, bytes) in HEADERS.into_iter().enumerate() {
+    for at in 0..WORDS.len() {
         let mut taken = Taken::default();
-        look(&machines, at, bytes, &mut taken);
+        look(&machines, at, &word(at), &mut taken);
         assert_eq!(taken.padding, 1);
     }
 }
@@ -135,16 +131,16 @@ fn headers_themselves() {
 #[test]
 fn every_byte_of_every_header_with_every_other_value() {
     let (machines, mut taken) = (machines(), Taken::default());
-    for (was, header) in HEADERS.into_iter().enumerate() {
+    for was in 0..WORDS.len() {
         for at in 0..12 {
             for flip in 1..=255 {
-                let mut bytes = *header;
+                let mut bytes = word(was);
                 bytes[at] ^= flip;
                 look(&machines, was, &bytes, &mut taken);
             }
         }
     }
-    // Of the 108 bytes 48 are padding: 6 + 8 + 5 + 4 + 8 + 4 + 7 + 4 + 2.
+    // 48 of the 108 bytes are padding: 6 + 8 + 5 + 4 + 8 + 4 + 7 + 4 + 2.
     let expected = Taken {
         all: 9 * 12 * 255,
         padding: 48,
@@ -154,15 +150,15 @@ fn every_byte_of_every_header_with_every_other_value() {
 }
 
 /// Every pair of bytes of a header, the first with every other value, the second with a sample of
-/// them.
+/// values.
 fn pairs(machines: &(Driver, Server), was: usize, first: usize, every: u8) -> Taken {
     let mut taken = Taken::default();
     for second in first + 1..12 {
         for flip in 1..=255 {
-            // Not the same for each value of the first.
+            // The sample differs for each value of the first.
             let from = 1 + flip % every;
             for other in (from..=255).step_by(every.into()) {
-                let mut bytes = *HEADERS[was];
+                let mut bytes = word(was);
                 bytes[first] ^= flip;
                 bytes[second] ^= other;
                 look(machines, was, &bytes, &mut taken);
@@ -182,10 +178,10 @@ fn one_in_250_of_all_pairs() {
         }
     }
     assert!(all > 9 * 66 * 255, "{all}");
-    // EXIT is INIT with two others, and both ways.
+    // EXIT becomes INIT with two changed bytes, and vice versa.
     let mut taken = Taken::default();
-    look(&machines, 1, HEADERS[4], &mut taken);
-    look(&machines, 4, HEADERS[1], &mut taken);
+    look(&machines, 1, &word(4), &mut taken);
+    look(&machines, 4, &word(1), &mut taken);
     assert_eq!(taken.other, 2);
 }
 

@@ -1,4 +1,4 @@
-//! Eight drivers and a bad day: killed, stalled, closed at any byte, replaced, and full of garbage.
+//! Eight drivers on a bad day: killed, stalled, closed at any byte, replaced, and sending garbage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +13,16 @@ use std::time::Duration;
 use forcewire::net::{Job, PoolEvent, PoolOptions, Ticket};
 use forcewire::{Deadlines, Mode};
 
+use crate::common::layout::{
+    ForceReady, HEADER, INTEGER, Posdata, REAL, integer_at, numbers, put_integer, put_real,
+};
 use crate::common::{
-    Answer, Dice, EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, forceready_batch,
-    integer,
+    Answer, Dice, EXIT, GETFORCE, HAVEDATA, INIT, NEEDINIT, POSDATA, READY, STATUS, forceready,
+    forceready_batch,
 };
 use crate::peers::{CELL, LIMIT, Server, truth};
 
-/// Recorded, so that a day can be had again: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
+/// Fixed seeds, so that a day can be repeated: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
 const SEEDS: [u64; 5] = [1, 2, 3, 5, 8];
 const REQUESTS: usize = 20_000;
 const DRIVERS: usize = 8;
@@ -42,8 +45,8 @@ struct Count {
     connections: AtomicUsize,
 }
 
-/// A driver that keeps to the protocol until the dice decide otherwise. Hand-written, because
-/// `Driver` can't err so.
+/// A driver that keeps to the protocol until the dice decide otherwise. It is written by hand,
+/// because `Driver` can't make such errors.
 struct Bad<'a> {
     stream: UnixStream,
     dice: &'a mut Dice,
@@ -64,24 +67,24 @@ impl Bad<'_> {
     }
 
     fn number(&mut self) -> Result<usize, Over> {
-        let mut bytes = [0; 4];
+        let mut bytes = [0; INTEGER];
         self.read(&mut bytes)?;
-        Ok(usize::try_from(i32::from_le_bytes(bytes)).unwrap())
+        Ok(usize::try_from(integer_at(&bytes, 0)).unwrap())
     }
 
-    /// Until it receives EXIT, or something has gone wrong.
+    /// Serves until it receives EXIT, or something has gone wrong.
     fn serve(&mut self) -> Result<(), Over> {
         let mut answers: Vec<Answer> = Vec::new();
-        // Asks for INIT, or never does.
+        // A driver asks for INIT once, or never does.
         let mut initialized = self.dice.below(2) == 0;
-        let mut header = [0; 12];
+        let mut header = [0; HEADER];
         loop {
             self.read(&mut header)?;
             match &header[..] {
                 STATUS if !initialized => self.write(NEEDINIT)?,
                 STATUS if answers.is_empty() => self.write(READY)?,
                 STATUS => self.write(HAVEDATA)?,
-                b"INIT        " => {
+                INIT => {
                     self.number()?;
                     let mut text = vec![0; self.number()?];
                     self.read(&mut text)?;
@@ -91,19 +94,13 @@ impl Bad<'_> {
                     }
                     initialized = true;
                 }
-                b"POSDATA     " => {
-                    let mut positions = vec![[0; 24]; self.batch * NATOMS];
-                    if self.batch > 1 {
-                        assert_eq!(self.number()?, NATOMS);
-                    }
-                    self.read(&mut vec![0; self.batch * 144])?;
-                    if self.batch == 1 {
-                        assert_eq!(self.number()?, NATOMS);
-                    }
-                    self.read(positions.as_flattened_mut())?;
-                    let real = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
-                    let atom = |it: &[u8; 24]| [real(&it[..8]), real(&it[8..16]), real(&it[16..])];
-                    let positions: Vec<_> = positions.iter().map(atom).collect();
+                POSDATA => {
+                    let places = Posdata::batch(self.batch, NATOMS);
+                    let mut message = vec![0; places.end()];
+                    self.read(&mut message[HEADER..])?;
+                    assert_eq!(integer_at(&message, places.atoms()), NATOMS as i32);
+                    let positions = numbers(&message[places.positions(0)..]);
+                    let positions = positions.as_chunks().0;
                     answers = positions.chunks(NATOMS).map(truth).collect();
                 }
                 GETFORCE => {
@@ -126,13 +123,13 @@ impl Bad<'_> {
         }
     }
 
-    /// Something goes wrong.
+    /// Commits one of the faults.
     fn fail(&mut self, answers: &[Answer]) -> Result<(), Over> {
         let mut bytes = self.bytes(answers);
         let fault = self.dice.below(FAULTS.len());
         self.count.faults[fault].fetch_add(1, Ordering::Relaxed);
         let begun = 1 + self.dice.below(bytes.len() - 1);
-        let head = 12 + 8 * self.batch;
+        let places = ForceReady::batch(self.batch, NATOMS);
         match FAULTS[fault] {
             "killed before it answers" => {}
             "closed within its answer" => self.write(&bytes[..begun])?,
@@ -147,13 +144,13 @@ impl Bad<'_> {
                 self.stall();
             }
             "wrong number of atoms" => {
-                bytes[head..head + 4].copy_from_slice(&integer(NATOMS as i32 + 1));
+                put_integer(&mut bytes, places.atoms(), NATOMS as i32 + 1);
                 self.write(&bytes)?;
                 self.stall();
             }
             "not a number" => {
-                let at = head + 4 + 8 * self.dice.below(3 * NATOMS);
-                bytes[at..at + 8].copy_from_slice(&f64::NAN.to_le_bytes());
+                let at = places.forces(0) + REAL * self.dice.below(3 * NATOMS);
+                put_real(&mut bytes, at, f64::NAN);
                 self.write(&bytes)?;
                 self.stall();
             }
@@ -162,13 +159,13 @@ impl Bad<'_> {
         Err(Over)
     }
 
-    /// Waits until the server has lost patience.
+    /// Stalls until the server closes the connection.
     fn stall(&mut self) {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
 }
 
-/// Drivers, one after the other, until the server has gone.
+/// Runs one driver after another, until the server has gone.
 fn replace(path: &Path, seed: u64, count: &Count, over: &AtomicBool) {
     let mut dice = Dice::new(seed);
     while !over.load(Ordering::Relaxed) {
@@ -216,7 +213,7 @@ fn day(seed: u64, mode: Mode) {
     let mut lost = 0;
     let (mut submitted, mut answered) = (0, 0);
     while answered < REQUESTS {
-        // Beads of a ring: always a few more than there are drivers.
+        // Beads of a ring polymer: there are always a few more than drivers.
         while submitted < REQUESTS && asked.len() < 32 {
             let job = Job::new(CELL, positions(submitted)).replica((submitted % 32) as i32);
             asked.insert(server.pool.submit(job).unwrap(), submitted);
@@ -247,7 +244,7 @@ fn day(seed: u64, mode: Mode) {
     for driver in drivers {
         driver.join().unwrap();
     }
-    // Nothing was lost without reason, and the day was bad.
+    // Nothing was lost without a reason, and there were enough faults.
     let faults: Vec<_> = count
         .faults
         .iter()
@@ -258,7 +255,7 @@ fn day(seed: u64, mode: Mode) {
     assert!(count.connections.load(Ordering::Relaxed) >= DRIVERS);
 }
 
-/// Descriptors that this process has open.
+/// The number of open descriptors of this process.
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -267,7 +264,7 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// In a separate process, where no other test opens anything.
+/// In a separate process, in which no other test opens descriptors.
 #[test]
 #[cfg_attr(
     target_endian = "big",

@@ -1,5 +1,4 @@
-//! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to
-//! another.
+//! Drivers that are silent, slow, wrong or gone: each is dropped, and its job goes to another.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -10,15 +9,16 @@ use std::time::Duration;
 use forcewire::net::{Address, LeftReason, PoolEvent, PoolOptions};
 use forcewire::{Deadline, Deadlines, Header, Initialize, Mode, ProtocolError, Quantity};
 
-use crate::common::{NEEDINIT, READY, STATUS, forceready, integer};
+use crate::common::layout::{ForceReady, HEADER, Posdata, put_integer, put_real};
+use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A deadline before which everything else here is done, on a busy machine too.
+/// A deadline before which everything else in these tests is done, even on a busy machine.
 const LONG: Duration = Duration::from_secs(3);
 
-/// Drivers that come after one that was lost don't wait.
+/// Drivers that connect after a lost one don't have to wait.
 fn options() -> PoolOptions {
     let deadlines = Deadlines::NONE
         .handshake(SHORT)
@@ -29,7 +29,7 @@ fn options() -> PoolOptions {
         .hold_back(Duration::ZERO)
 }
 
-/// While something is wrong with one driver, a good one goes on: before the deadline of the other.
+/// While something is wrong with one driver, a good one continues, before the other's deadline.
 fn unharmed(server: &mut Server, natoms: usize) {
     server.told.clear();
     for salt in 1..=20 {
@@ -65,7 +65,7 @@ fn a_connection_that_says_nothing() {
     assert_eq!(good.join().unwrap(), 20);
 }
 
-/// A driver is given a job and does this with it; then one that is good takes over.
+/// A driver receives a job and does this with it; then a good one takes over.
 fn replaced(natoms: usize, bad: impl FnOnce(crate::peers::Played) + Send + 'static) -> LeftReason {
     let mut server = Server::new(options());
     computing(&server, natoms, bad);
@@ -92,7 +92,7 @@ fn one_that_computes_for_ever() {
     is_late(&why, Deadline::Evaluation, 2 * SHORT);
 }
 
-/// It answers all the time, and computes nothing.
+/// The driver answers all the time but computes nothing.
 #[test]
 fn one_that_wants_init_again_and_again() {
     let mut server = Server::new(options());
@@ -100,7 +100,7 @@ fn one_that_wants_init_again_and_again() {
     let asks = thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(NEEDINIT);
-        let init = [b"INIT        \x03\0\0\0\x01\0\0\0 ", STATUS].concat();
+        let init = [&init(3, " ")[..], STATUS].concat();
         let mut heard = vec![0; init.len()];
         while driver.0.read_exact(&mut heard).is_ok() && driver.0.write_all(NEEDINIT).is_ok() {
             assert_eq!(
@@ -151,7 +151,7 @@ fn one_that_dribbles_does_not_get_more_time_for_each_byte() {
 
 #[test]
 fn one_that_is_done_and_says_nothing_more() {
-    // Its forces count, and it is waited for with its next answer.
+    // The driver's forces count, and the pool waits for its next answer.
     let mut server = Server::new(options());
     computing(&server, 2, |mut driver| {
         driver.says(forceready(&truth(&positions(2, 3))));
@@ -204,7 +204,7 @@ fn one_that_leaves_at_any_byte_of_its_answer() {
         };
         match why {
             LeftReason::Protocol(error) => assert_eq!(error, expected),
-            // Its end came with a reset: not all that it was sent had been read.
+            // The end was a reset, because not everything sent to it had been read.
             why => panic!("{why:?}"),
         }
     }
@@ -214,7 +214,7 @@ fn one_that_leaves_at_any_byte_of_its_answer() {
         let answer = server.answer();
         let salt = usize::try_from(answer.job.replica).unwrap();
         check(&answer, 1, salt);
-        // Each was given to others before it, in its turn.
+        // Each job was given to other drivers before, in its turn.
         assert!(answer.attempts >= 1);
     }
 }
@@ -224,11 +224,12 @@ fn one_that_answers_something_else() {
     type Check = fn(&ProtocolError) -> bool;
     let garbage = |error: &ProtocolError| matches!(error, ProtocolError::UnknownHeader(_));
     let mut wrong_atoms = plausible(2);
-    wrong_atoms[20..24].copy_from_slice(&integer(3));
+    let places = ForceReady::of(2);
+    put_integer(&mut wrong_atoms, places.atoms(), 3);
     let mut nan = plausible(2);
-    nan[24..32].copy_from_slice(&f64::NAN.to_le_bytes());
+    put_real(&mut nan, places.forces(0), f64::NAN);
     let mut negative = plausible(2);
-    negative[12 + 12 + 48 + 72..][..4].copy_from_slice(&integer(-1));
+    put_integer(&mut negative, places.extras(), -1);
     let answers: [(Vec<u8>, Check); 6] = [
         (b"GET / HTTP/1.1".to_vec(), garbage),
         (vec![0; 12], garbage),
@@ -282,7 +283,7 @@ fn one_that_speaks_without_being_asked() {
         assert!(matches!(why, LeftReason::OutOfTurn), "{why:?}");
         player.join().unwrap();
 
-        // And one that never was a driver.
+        // A peer that never was a driver.
         let mut driver = server.play();
         let player = thread::spawn(move || {
             driver.says(odd);
@@ -297,7 +298,7 @@ fn one_that_speaks_without_being_asked() {
 
 #[test]
 fn one_that_says_more_than_it_was_asked_for() {
-    // Behind READY comes another READY, in the same piece.
+    // READY is followed by another READY in the same piece.
     let mut server = Server::new(options());
     let mut driver = server.play();
     let player = thread::spawn(move || {
@@ -316,10 +317,8 @@ fn one_that_floods_us_keeps_no_one_waiting() {
     let mut server = Server::new(options().deadlines(deadlines));
     computing(&server, 2, |mut driver| {
         let mut answer = plausible(2);
-        let len = answer.len();
-        let extras = truth(&positions(2, 0)).extras.len();
-        answer.truncate(len - extras - 4);
-        answer.extend(integer(i32::MAX));
+        put_integer(&mut answer, ForceReady::of(2).extras(), i32::MAX);
+        answer.truncate(ForceReady::of(2).end());
         driver.says(answer);
         let rubbish = vec![b'x'; 1 << 20];
         while driver.0.write_all(&rubbish).is_ok() {}
@@ -338,7 +337,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
                 check(&server.answer(), 2, 3);
                 break;
             }
-            // A machine that reads two gigabytes in time has its answer.
+            // A machine that reads two gigabytes in time gets its answer.
             PoolEvent::Answered(answer) => {
                 assert_eq!(answer.extras_sent, i32::MAX as usize);
                 break;
@@ -350,7 +349,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
     assert!(good.join().unwrap() >= 20);
 }
 
-/// A driver that takes batches and can't compute one of these structures: it leaves.
+/// A driver that accepts batches and can't compute one of these structures: it closes.
 fn can_not_compute(server: &Server, salts: &'static [usize], over: &Arc<AtomicBool>) {
     let (path, over) = (server.path(), over.clone());
     thread::spawn(move || {
@@ -401,11 +400,11 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);
-        driver.says(b"NEEDINIT    ");
-        driver.hears(crate::common::init(0, "  batch_size:4"));
+        driver.says(NEEDINIT);
+        driver.hears(init(0, "  batch_size:4"));
         driver.hears(STATUS);
         driver.says(READY);
-        let mut message = vec![0; 12 + 4 + 4 * (144 + 24) + 24];
+        let mut message = vec![0; Posdata::batch(4, 1).end() + 2 * HEADER];
         std::io::Read::read_exact(&mut driver.0, &mut message).unwrap();
     });
     for salt in 0..6 {
@@ -416,7 +415,7 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
     assert_eq!((requeued, server.pool.queued()), (4, 6));
     let _good = good(&server.address, Initialize::Once);
-    // First those that nobody was lost over, then the others one by one.
+    // First the jobs that have not lost a driver, then the others one by one.
     for salt in [4, 5, 0, 1, 2, 3] {
         let answer = server.answer();
         check(&answer, 1, salt);
@@ -480,11 +479,11 @@ fn a_cancelled_job_of_a_lost_driver_goes_to_no_other() {
 #[test]
 fn a_job_that_costs_too_many_drivers_is_given_up() {
     let mut server = Server::new(options().attempts(Some(3)));
-    // Each has answered, and was there before the first was lost.
+    // Each driver has answered, and was connected before the first was lost.
     for _ in 0..3 {
         computing(&server, 2, |mut driver| {
             driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
-            driver.0.read_exact(&mut [0; 160 + 24 * 2 + 24]).unwrap();
+            driver.hears_job(2).unwrap();
         });
     }
     server.joined(3);
@@ -547,7 +546,7 @@ fn a_reset_connection_is_a_lost_driver() {
         let mut heard = [0; 12];
         std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
         driver.write_all(READY).unwrap();
-        // Positions arrive and are not read: closing resets the connection.
+        // Positions arrive and are not read, so closing resets the connection.
         std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
     });
     server.joined(1);

@@ -1,6 +1,6 @@
 //! Drivers at the other end: good ones, and ones that a test plays byte by byte.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
@@ -10,9 +10,10 @@ use forcewire::net::{Address, Answered, Job, LeftReason, Pool, PoolEvent, PoolOp
 use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Virial, blocking};
 use tempfile::TempDir;
 
-use crate::common::{Answer, HAVEDATA, READY, STATUS, forceready};
+use crate::common::layout::{HEADER, Posdata};
+use crate::common::{Answer, FORCEREADY, HAVEDATA, READY, STATUS, forceready};
 
-/// Longer than anything here takes on a machine that is busy with something else.
+/// Longer than anything in these tests takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub const CELL: Cell = Cell::orthorhombic([20.0, 21.0, 22.0]);
@@ -21,7 +22,7 @@ pub const CELL: Cell = Cell::orthorhombic([20.0, 21.0, 22.0]);
 pub struct Server {
     pub pool: Pool,
     pub address: Address,
-    /// Events other than answers, in words.
+    /// Descriptions of events other than answers.
     pub told: Vec<String>,
     directory: TempDir,
 }
@@ -44,7 +45,7 @@ impl Server {
         self.directory.path().join("pool")
     }
 
-    /// The next event. There has to be one.
+    /// The next event; fails if there is none.
     pub fn next(&mut self) -> PoolEvent {
         let event = self.pool.next(Some(LIMIT)).unwrap();
         event.unwrap_or_else(|| panic!("nothing happens; until now:\n{}", self.told.join("\n")))
@@ -60,7 +61,7 @@ impl Server {
         }
     }
 
-    /// Waits for an answer; others leave and join.
+    /// Waits for an answer; meanwhile other drivers may leave and join.
     pub fn answer(&mut self) -> Answered {
         loop {
             match self.next() {
@@ -74,7 +75,7 @@ impl Server {
         }
     }
 
-    /// Waits until a driver leaves: why, and how many jobs it had.
+    /// Waits until a driver leaves. Returns the reason and how many jobs it had.
     pub fn left(&mut self) -> (LeftReason, usize) {
         loop {
             match self.next() {
@@ -96,7 +97,7 @@ impl Server {
     }
 }
 
-/// Sees to the pool while something else goes on; nothing may happen but what is nobody's fault.
+/// Polls the pool while something else happens. Only harmless events are allowed.
 pub fn idle(pool: &mut Pool, time: Duration) {
     let start = Instant::now();
     while let Some(left) = time.checked_sub(start.elapsed()) {
@@ -107,7 +108,7 @@ pub fn idle(pool: &mut Pool, time: Duration) {
     }
 }
 
-/// Positions that no other job has.
+/// Positions that are unique to a job.
 pub fn positions(natoms: usize, salt: usize) -> Vec<[f64; 3]> {
     (0..natoms)
         .map(|i| [salt as f64 / 16.0, i as f64 / 3.0, (salt % 7) as f64 - 3.0])
@@ -118,7 +119,7 @@ pub fn job(natoms: usize, salt: usize) -> Job {
     Job::new(CELL, positions(natoms, salt)).replica(i32::try_from(salt).unwrap())
 }
 
-/// The answer of a correct driver to these positions.
+/// A correct driver's answer for these positions.
 pub fn truth(positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -136,7 +137,7 @@ pub fn truth(positions: &[[f64; 3]]) -> Answer {
     }
 }
 
-/// An answer is that of its job, every number of it.
+/// Checks that an answer belongs to its job, in every number.
 pub fn check(answer: &Answered, natoms: usize, salt: usize) {
     let positions = positions(natoms, salt);
     let truth = truth(&positions);
@@ -206,6 +207,13 @@ impl Played {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Reads POSDATA of this many atoms, then GETFORCE and STATUS.
+    pub fn hears_job(&mut self, natoms: usize) -> io::Result<Vec<u8>> {
+        let mut message = vec![0; Posdata::of(natoms).end() + 2 * HEADER];
+        self.0.read_exact(&mut message)?;
+        Ok(message)
+    }
+
     /// Reads the end of the stream.
     pub fn hears_the_end(&mut self) {
         let mut rest = Vec::new();
@@ -215,27 +223,26 @@ impl Played {
 }
 
 /// Plays a driver that sends READY, receives positions of this many atoms in consolidated messages,
-/// and goes on as given.
+/// and continues with `go_on`.
 pub fn computing(server: &Server, natoms: usize, go_on: impl FnOnce(Played) + Send + 'static) {
     let mut driver = server.play();
     thread::spawn(move || {
         driver.hears(STATUS);
         driver.says(READY);
-        let mut message = vec![0; 160 + 24 * natoms + 24];
-        driver.0.read_exact(&mut message).unwrap();
+        driver.hears_job(natoms).unwrap();
         go_on(driver);
     });
 }
 
-/// FORCEREADY of an answer that could be one.
+/// FORCEREADY of a plausible answer.
 pub fn plausible(natoms: usize) -> Vec<u8> {
     forceready(&truth(&positions(natoms, 0)))
 }
 
-/// Messages of drivers that were not asked.
+/// Messages from drivers that were not asked.
 pub const ODD: &[&[u8]] = &[
     HAVEDATA,
-    b"FORCEREADY  ",
+    FORCEREADY,
     b"GET / HTTP/1.1\r\n",
     b"\0\0\0\0\0\0\0\0\0\0\0\0",
 ];

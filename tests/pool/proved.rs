@@ -1,4 +1,4 @@
-//! Drivers that have answered, drivers that are new, and drivers that come back without an answer.
+//! Drivers that have answered, new drivers, and drivers that return without an answer.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
+use crate::common::layout::{HEADER, Posdata, numbers};
 use crate::common::{READY, STATUS, forceready};
 use crate::peers::{Played, Server, check, computing, job, positions, truth};
 
-/// Sends READY, takes a job and closes; connects again at once, until it is dropped.
+/// Sends READY, accepts a job and closes; connects again at once, until this is dropped.
 struct Flapping {
     over: Arc<AtomicBool>,
     jobs: Arc<AtomicUsize>,
@@ -37,13 +38,11 @@ impl Flapping {
                 stream
                     .set_read_timeout(Some(Duration::from_secs(1)))
                     .unwrap();
-                let mut heard = vec![0; 12];
-                if stream.read_exact(&mut heard).is_err() {
+                if stream.read_exact(&mut [0; HEADER]).is_err() {
                     continue;
                 }
                 let _ = stream.write_all(READY);
-                heard.resize(160 + 24 * natoms + 24, 0);
-                if stream.read_exact(&mut heard).is_ok() {
+                if Played(stream).hears_job(natoms).is_ok() {
                     jobs.fetch_add(1, Ordering::Relaxed);
                     thread::sleep(holds);
                 }
@@ -114,7 +113,7 @@ fn one_flapping_driver_does_not_end_a_run() {
 #[test]
 fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::ZERO));
-    // It has answered, and computes the next one forever.
+    // This driver has answered before, and computes the next job forever.
     server.pool.submit(job(2, 1)).unwrap();
     computing(&server, 2, |mut driver| {
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
@@ -140,28 +139,26 @@ fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
 }
 
 /// A driver's answers to positions of two atoms and the STATUS after them.
-fn answer_to(posdata: &[u8]) -> Vec<u8> {
-    let number = |at| f64::from_le_bytes(posdata[at..at + 8].try_into().unwrap());
-    let atom = |i: usize| [0, 8, 16].map(|at| number(160 + 24 * i + at));
-    [&forceready(&truth(&[atom(0), atom(1)]))[..], READY].concat()
+fn answer_to(job: &[u8]) -> Vec<u8> {
+    let places = Posdata::of(2);
+    let positions = numbers(&job[places.positions(0)..places.end()]);
+    [&forceready(&truth(positions.as_chunks().0))[..], READY].concat()
 }
 
-/// Answers a job, takes the next and closes; connects again at once, until the server has gone.
+/// Answers one job, accepts the next and closes; connects again at once, until the server has gone.
 fn answers_one_and_loses_the_next(path: PathBuf) {
     let serves = move || {
-        let mut stream = UnixStream::connect(&path)?;
-        let mut heard = [0; 12];
-        stream.read_exact(&mut heard)?;
-        stream.write_all(READY)?;
-        let mut message = [0; 160 + 48 + 24];
-        stream.read_exact(&mut message)?;
-        stream.write_all(&answer_to(&message))?;
-        stream.read_exact(&mut message)
+        let mut driver = Played(UnixStream::connect(&path)?);
+        driver.0.read_exact(&mut [0; HEADER])?;
+        driver.0.write_all(READY)?;
+        let job = driver.hears_job(2)?;
+        driver.0.write_all(&answer_to(&job))?;
+        driver.hears_job(2)
     };
     thread::spawn(move || while serves().is_ok() {});
 }
 
-/// All that it loses goes to the driver that is slow and does not leave.
+/// All jobs that it loses go to a driver that is slow but stays.
 #[test]
 fn one_that_answers_a_job_and_loses_the_next_does_not_end_a_run() {
     let mut server = Server::new(PoolOptions::default().attempts(Some(3)));
@@ -170,13 +167,9 @@ fn one_that_answers_a_job_and_loses_the_next_does_not_end_a_run() {
         let mut driver = Played::connect(&path);
         driver.hears(STATUS);
         driver.says(READY);
-        loop {
-            let mut message = [0; 160 + 48 + 24];
-            if driver.0.read_exact(&mut message).is_err() {
-                return;
-            }
+        while let Ok(job) = driver.hears_job(2) {
             thread::sleep(Duration::from_millis(50));
-            driver.says(answer_to(&message));
+            driver.says(answer_to(&job));
         }
     });
     server.joined(1);

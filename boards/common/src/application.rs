@@ -1,28 +1,27 @@
-//! One connection after the other, and what is computed over each.
+//! Serves one connection after another, and reports how each ended.
 
+use core::ops::ControlFlow;
 use core::time::Duration;
 
 use defmt::{debug, info};
-use forcewire::{Driver, Error, Event, Initialize, Storage};
+use forcewire::{Driver, Error, Event, Initialize};
 use smoltcp::time::Instant;
 
-use crate::engine::{Attended, Engine};
+use crate::evaluator::Evaluator;
 use crate::network::Link;
 use crate::{By, Ended, Work};
 
-/// What all connections share.
-pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
+/// The common data of all connections.
+pub struct Application<E> {
     driver: Driver,
-    arrays: &'m mut Storage<P::Real, N, B>,
-    potential: P,
+    evaluator: E,
 }
 
-impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
-    pub fn new(arrays: &'m mut Storage<P::Real, N, B>, potential: P) -> Self {
+impl<E: Evaluator> Application<E> {
+    pub fn new(evaluator: E) -> Self {
         Self {
             driver: Driver::new().initialize(Initialize::Once),
-            arrays,
-            potential,
+            evaluator,
         }
     }
 
@@ -35,7 +34,7 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
     pub fn serve(&mut self, link: &mut impl Link) -> Ended {
         let mut work = Work::begin(time(link), &self.driver);
         let result = self.compute(link, &mut work);
-        // i-PI hangs on a connection that is closed before all that it has sent is read.
+        // i-PI hangs if a connection is closed with bytes unread.
         let gives_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)));
         let drained = gives_up && link.run(self.driver.drain()).is_ok();
         let mut ended = work.ended(time(link), &self.driver, &result);
@@ -45,20 +44,16 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
         ended
     }
 
-    /// Computes what the server asks for, until the event that ends it.
+    /// Computes what the server asks for, until an event ends the conversation.
     fn compute<L: Link>(
         &mut self,
         link: &mut L,
         work: &mut Work,
     ) -> Result<Event, Error<L::Error>> {
-        let Self {
-            driver,
-            arrays,
-            potential,
-        } = self;
+        let Self { driver, evaluator } = self;
         let mut atoms = 0;
         loop {
-            match link.run(arrays.receive(driver))? {
+            match link.run(evaluator.receive(driver))? {
                 Event::Positions {
                     natoms, structures, ..
                 } => {
@@ -70,20 +65,22 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
                         atoms = natoms;
                     }
                     let start = link.now();
-                    let mut attended = Attended {
-                        engine: &mut *potential,
-                        link: &mut *link,
-                        driver: &mut *driver,
-                        left: None,
-                    };
-                    let result = arrays.evaluate(natoms, structures, &mut attended);
-                    if let Some(left) = attended.left {
+                    // How the server ended the conversation, if it did; then there are no forces.
+                    let mut left = None;
+                    let result = evaluator.evaluate(natoms, structures, &mut || {
+                        left = link.attend(driver).transpose();
+                        match left {
+                            None => ControlFlow::Continue(()),
+                            Some(_) => ControlFlow::Break(()),
+                        }
+                    });
+                    if let Some(left) = left {
                         info!("the computation was stopped");
                         return left;
                     }
                     result?;
                     let took = link.now() - start;
-                    link.run(arrays.reply(driver))?;
+                    link.run(evaluator.reply(driver))?;
                     if work.replied(driver, structures, took.into()) {
                         debug!("computed in {} us", took.total_micros());
                     }

@@ -1,26 +1,24 @@
-//! Potentials during whose evaluation the application can do something else.
+//! Force engines that let the application do other work during an evaluation.
 
 use core::ops::ControlFlow;
 
 use forcewire::potential::Real;
-use forcewire::{Cell, Driver, Error, Evaluation, Event, Potential, PotentialError};
+use forcewire::{Cell, Evaluation, Potential, PotentialError, Sink, Source};
 
-use crate::network::Link;
-
-/// Something that computes forces, on this core or elsewhere: another core, an FPGA.
+/// A source of forces that works on the arrays of this core: this core itself, or another.
 ///
 /// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
-    /// How positions and forces are stored.
+    /// The type of positions and forces.
     type Real: Real;
 
-    /// [`Potential::evaluate`], elsewhere: calls `meanwhile` again and again until the forces are
-    /// there, or until it breaks. None if it did; then nothing uses the arrays any more, and
-    /// `forces` may hold anything.
+    /// Like [`Potential::evaluate`], but calls `meanwhile` repeatedly until the forces are there or
+    /// `meanwhile` breaks. Returns None after a break; then nothing uses the arrays any more, and
+    /// the contents of `forces` are undefined.
     ///
-    /// `meanwhile` sleeps until something happens on the network, up to a second. So an engine that
-    /// is ready must interrupt this core, with an interrupt that the board's
-    /// [`wait`](crate::Board::wait) lets through.
+    /// `meanwhile` sleeps until something happens on the network, at most a second. An engine that
+    /// has finished must therefore interrupt this core, with an interrupt that ends the board's
+    /// [`wait`](crate::Board::wait).
     ///
     /// # Errors
     ///
@@ -48,35 +46,20 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// An engine and the connection that it serves while computing, as the potential that storage
-/// evaluates.
-pub(crate) struct Attended<'a, E, L: Link> {
-    pub engine: &'a mut E,
-    pub link: &'a mut L,
-    pub driver: &'a mut Driver,
-    /// How the server left, if it did; there are no forces then.
-    pub left: Option<Result<Event, Error<L::Error>>>,
-}
-
-impl<E: Engine, L: Link> Potential for Attended<'_, E, L> {
-    type Real = E::Real;
-
+/// A source of forces with its own memory, such as an FPGA. That memory may hold more atoms than
+/// this core's: positions pass to it through [`Sink`], and forces come back through [`Source`].
+///
+/// It takes one structure at a time.
+pub trait Accelerator: Sink + Source {
+    /// Evaluates the positions that [`Sink::put`] was given last. Otherwise the same as
+    /// [`Engine::evaluate`].
+    ///
+    /// # Errors
+    ///
+    /// [`PotentialError`] if there are no forces.
     fn evaluate(
         &mut self,
         cell: &Cell,
-        positions: &[[E::Real; 3]],
-        forces: &mut [[E::Real; 3]],
-    ) -> Result<Evaluation, PotentialError> {
-        let mut meanwhile = || {
-            self.left = self.link.attend(self.driver).transpose();
-            match self.left {
-                None => ControlFlow::Continue(()),
-                Some(_) => ControlFlow::Break(()),
-            }
-        };
-        let evaluation = self
-            .engine
-            .evaluate(cell, positions, forces, &mut meanwhile)?;
-        evaluation.ok_or(PotentialError::Failed("no one waits for the forces"))
-    }
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Evaluation>, PotentialError>;
 }

@@ -1,4 +1,4 @@
-//! `forcewire driver`, asked by a server that is written out byte by byte.
+//! `forcewire driver` with a server that is written byte by byte.
 
 mod common;
 
@@ -110,7 +110,7 @@ fn h_is_a_host_and_not_help() {
     assert!(ended.err.contains("no connection to 127.0.0.1:9"));
 }
 
-/// IPv6 in brackets as in a URL, and a limit in time that is none.
+/// IPv6 in brackets as in a URL, and an infinite time limit.
 #[test]
 fn hosts_and_limits_are_understood_in_their_usual_spellings() {
     let ended = driver("-m gas -a [::1] -p 9 --patience 0 --idle inf").end();
@@ -128,7 +128,7 @@ fn hosts_and_limits_are_understood_in_their_usual_spellings() {
     assert_eq!((ended.status, &*ended.err), (Some(0), ""));
 }
 
-/// A user has flags, and no exchange to run again.
+/// The advice names flags: a user has no exchange to run again.
 #[test]
 fn a_message_that_stops_halfway_is_given_up_after_patience() {
     let (listener, at) = listen();
@@ -227,21 +227,12 @@ fn a_server_that_closes_elsewhere_is_status_1() {
     }
 }
 
-/// POSDATA of a batch of two atoms on springs, and its reply.
+/// POSDATA of a batch with two atoms on springs, and its reply.
 fn batch() -> Vec<u8> {
-    let mut bytes = b"POSDATA     ".to_vec();
-    bytes.extend(1_i32.to_le_bytes());
     let inverse = BOX.map(|x| if x == 0.0 { 0.0 } else { 1.0 / x });
-    for _ in 0..2 {
-        BOX.iter()
-            .chain(&inverse)
-            .for_each(|x| bytes.extend(x.to_le_bytes()));
-    }
-    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0_f64]
-        .iter()
-        .for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes.extend(GETFORCE);
-    bytes
+    let positions = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let message = layout::posdata_batch(&[[BOX, inverse]; 2], &positions);
+    [&message, GETFORCE].concat()
 }
 
 #[test]
@@ -253,10 +244,10 @@ fn batches_make_a_driver_come_back_and_ask_for_init() {
     let mut server = Server::accept(&listener);
     server.says(STATUS).hears(NEEDINIT);
     server
-        .says(b"INIT        \0\0\0\0\x0c\0\0\0batch_size:2")
+        .says(&layout::init(0, "batch_size:2"))
         .says(STATUS)
         .hears(READY);
-    server.says(&batch()).hears(b"FORCEREADY  ");
+    server.says(&batch()).hears(FORCEREADY);
     assert_eq!(server.numbers(2), [7.0, 38.5]);
     assert_eq!(server.integer(), 1);
     assert_eq!(server.numbers(6), [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
@@ -300,10 +291,7 @@ fn init_is_asked_for_as_the_flag_says() {
         let mut server = Server::accept(&listener);
         server.says(STATUS).hears(answers[0]);
         if answers[0] == NEEDINIT {
-            server
-                .says(b"INIT        \0\0\0\0\x01\0\0\0 ")
-                .says(STATUS)
-                .hears(READY);
+            server.says(&layout::init(0, " ")).says(STATUS).hears(READY);
         }
         server
             .says(&posdata(BOX, &[[1.0, 0.0, 0.0]]))
@@ -318,7 +306,7 @@ fn init_is_asked_for_as_the_flag_says() {
 fn reconnect_outlives_servers_however_they_end() {
     let (listener, at) = listen();
     let process = driver(&format!("{at} -m harm3d -o 1 --reconnect"));
-    for end in [EXIT, b"", b"POSDATA     \0\0", b"NONSENSE\0\0\0\0"] {
+    for end in [EXIT, b"", &posdata(BOX, &[])[..14], b"NONSENSE\0\0\0\0"] {
         let mut server = Server::accept(&listener);
         server.says(STATUS).hears(READY);
         server
@@ -348,7 +336,7 @@ fn a_server_that_is_silent_is_given_up_after_idle() {
     }
 }
 
-/// Energies of an atom of argon 8 bohr from its images, and of a molecule.
+/// Energies of an argon atom 8 bohr from its images, and of a molecule.
 #[test]
 fn small_cells_and_missing_cells_are_computed_as_they_are() {
     let (listener, at) = listen();
@@ -384,7 +372,7 @@ fn small_cells_and_missing_cells_are_computed_as_they_are() {
     );
 }
 
-/// What a driver answers to the last of these cubic cells, each with the same three atoms.
+/// A driver's answer to the last of these cubic cells, each with the same three atoms.
 fn in_the_last_of(cells: &[f64], model: &str) -> (f64, Vec<f64>, Vec<f64>, String) {
     let (listener, at) = listen();
     let process = driver(&format!("{at} {model}"));
@@ -402,7 +390,7 @@ fn in_the_last_of(cells: &[f64], model: &str) -> (f64, Vec<f64>, Vec<f64>, Strin
     (energy, forces, virial, process.end().err)
 }
 
-/// One that was lost and comes again, or one of many, gives the same numbers.
+/// A driver that reconnects, or one of many, gives the same numbers.
 #[test]
 fn forces_do_not_depend_on_what_a_driver_was_sent_before() {
     for model in ["-m lj -o 6,0.0004,9", "-m sg -o 9"] {
@@ -471,10 +459,10 @@ fn memory_grows_with_what_comes() {
         peak < 20_000 && data < 20_000,
         "{peak} kB, {data} kB of data"
     );
-    // Announced, and not sent.
+    // Announced, but not sent.
     server
-        .says(&posdata(BOX, &[])[..156])
-        .says(&9_000_000_i32.to_le_bytes())
+        .says(&posdata(BOX, &[])[..Posdata::of(0).atoms()])
+        .says(&integer(9_000_000))
         .says(&[0; 24 * 8]);
     std::thread::sleep(std::time::Duration::from_millis(200));
     let data = size("VmData:");

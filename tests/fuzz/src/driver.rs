@@ -1,4 +1,4 @@
-//! A driver that receives any bytes, and one whose caller makes any calls.
+//! A driver that receives any bytes, and a driver whose caller makes any calls.
 
 use forcewire::{
     Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar,
@@ -6,6 +6,10 @@ use forcewire::{
 };
 
 use super::choices::{Choices, Wire};
+use super::layout::{
+    self, ATOM, ForceReady, GETFORCE, HEADER, INTEGER, MATRIX, POSDATA, Posdata, REAL, STATUS,
+    integer_at, numbers, real_at,
+};
 use super::model::{DriverModel, HEADERS, Told, bits, header, kept};
 
 const ATOMS: usize = 40;
@@ -43,7 +47,7 @@ pub fn driver(model: &DriverModel) -> Driver {
     driver
 }
 
-/// A server sends these bytes and closes: the driver returns and sends what the model does.
+/// A server sends these bytes and closes. The driver must return and send the same as the model.
 pub fn driver_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -55,7 +59,7 @@ pub fn driver_bytes(bytes: &[u8]) {
     assert_eq!((told, said), model.converse(choices.0));
 }
 
-/// A driver's conversation, in which each exchange is dropped and made again after this many bytes.
+/// A driver's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &DriverModel,
     mut wire: Wire<'_>,
@@ -65,7 +69,7 @@ pub fn converses<T: Scalar>(
     let mut told = Vec::new();
     let mut cells = [Cell::orthorhombic([-777.0; 3]); STRUCTURES];
     let mut positions = [[T::ZERO; 3]; ATOMS];
-    // The structure that the caller replies to.
+    // The structure to which the caller replies.
     let mut replying: Option<(usize, usize)> = None;
     loop {
         let moved = match replying {
@@ -137,10 +141,10 @@ pub fn converses<T: Scalar>(
     }
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the server
-/// sends anything. The driver sends whole messages, each of them asked for, and each reply with the
-/// numbers of one call; positions that it returns are those that one message has carried; what it
-/// refuses changes nothing.
+/// The caller makes any calls in any order, with arrays of any length and contents, and the server
+/// sends anything. The driver sends complete messages, each in answer to a request, and each reply
+/// has the numbers of one call. Positions that it returns come from a single message, and a refusal
+/// changes nothing.
 pub fn driver_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -148,7 +152,8 @@ pub fn driver_operations(bytes: &[u8]) {
     let mut heard = Vec::new();
     let mut said = Said::default();
     let mut arrays = Arrays::new(ATOMS);
-    // Messages that the server has sent, and replies of which no two have a number in common.
+    // The number of messages from the server, and of replies. No two replies have a number in
+    // common.
     let (mut messages, mut replies) = (0, 1);
     while !choices.is_empty() {
         let (what, most) = (choices.below(22), 1 + 7 * usize::from(choices.byte() >> 3));
@@ -165,7 +170,7 @@ pub fn driver_operations(bytes: &[u8]) {
         let expected = (driver.natoms(), driver.structures().min(STRUCTURES));
         let reply = Reply::new(replies, expected);
         let mut event = None;
-        // Whether the refusal was the caller's fault.
+        // Whether the refusal was due to a mistake of the caller.
         let refused = match what {
             0 => {
                 let mut receive = driver.receive(&mut arrays.double[..natoms]);
@@ -201,7 +206,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 is_the_callers(wire.move_some(&mut reply, most))
             }
             6 => {
-                // Of another length than is needed, mostly.
+                // Usually with another length than needed.
                 let reply = Reply::new(replies, (natoms, 1));
                 let extras = [reply.letter; 2];
                 let evaluation = Reply::new(replies, (0, 1)).evaluations[0];
@@ -227,7 +232,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             12 => {
-                // Other arrays, and those go on if they are accepted.
+                // Use other arrays, and continue with them if they are accepted.
                 let mut other = Arrays::new(ATOMS + 1);
                 let mut receive = driver.receive_batch(&mut other.cells, &mut other.double);
                 let refused = returns(wire.move_some(&mut receive, most), &mut event);
@@ -238,7 +243,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 refused
             }
             13 => {
-                // The same arrays, but one number changes.
+                // Use the same arrays with one changed number.
                 let (atom, axis) = (natoms.min(ATOMS - 1), structures % 3);
                 let (double, single) = (
                     &mut arrays.double[atom][axis],
@@ -261,7 +266,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             16 => {
-                // Kept, as long as bytes come.
+                // Keep the exchange as long as bytes arrive.
                 let mut sink = Collects::default();
                 let mut receive = driver.receive_into(&mut arrays.cells, &mut sink);
                 let mut refused = false;
@@ -278,7 +283,7 @@ pub fn driver_operations(bytes: &[u8]) {
                     let (from, to) = (&sink.0, &mut arrays.double);
                     to[..from.len()].copy_from_slice(from);
                 }
-                // The reason for a refusal may have come after other messages.
+                // The reason for a refusal may have arrived after other messages.
                 refused && wire.inbox.len() == heard.len() && wire.said.is_empty()
             }
             17 => {
@@ -301,7 +306,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             19 => {
-                // One number of the reply is another one.
+                // Change one number of the reply.
                 let mut reply = reply;
                 let last = reply.evaluations.len() - 1;
                 let odd = if choices.bit() { f64::NAN } else { -1.0 };
@@ -314,7 +319,7 @@ pub fn driver_operations(bytes: &[u8]) {
                         }
                     }
                 }
-                // Stepped once, and dropped before any byte of it was sent.
+                // The exchange is stepped once, and dropped before any byte of it was sent.
                 let mut exchange = driver.reply_batch(&reply.evaluations, &reply.double, &[]);
                 match exchange.step() {
                     Err(error) => is_the_callers::<()>(Err(Err(error))),
@@ -323,7 +328,7 @@ pub fn driver_operations(bytes: &[u8]) {
             }
             20 => is_the_callers(wire.move_some(&mut driver.drain(), most)),
             21 => {
-                // Another kind of exchange than the one that is under way.
+                // Another kind of exchange than the current one.
                 let _ = driver.receive(&mut arrays.double).step();
                 let _ = driver.await_getforce().step();
                 let _ = driver
@@ -332,7 +337,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 false
             }
             _ => {
-                // Nothing has moved, whatever the slice.
+                // No bytes have moved, whatever the slice was.
                 driver.receive(&mut arrays.double).advance(0);
                 driver.await_getforce().advance(0);
                 false
@@ -378,7 +383,7 @@ struct Arrays {
 }
 
 impl Arrays {
-    /// Room for this many atoms, with numbers that no message has.
+    /// Room for this many atoms, filled with numbers that no message contains.
     fn new(atoms: usize) -> Self {
         Self {
             cells: vec![Cell::orthorhombic([-777.7; 3]); STRUCTURES],
@@ -401,7 +406,7 @@ impl Reply {
     fn new(which: usize, (natoms, structures): (usize, usize)) -> Self {
         let energy = which as f64;
         let virial = Virial([[energy; 3]; 3]);
-        // All are exact in single precision.
+        // All numbers are exact in single precision.
         let atoms = 0..natoms
             .saturating_mul(structures)
             .min(2 * ATOMS * STRUCTURES);
@@ -423,7 +428,7 @@ fn letter(which: usize) -> u8 {
     b'a' + (which % 26) as u8
 }
 
-/// A sink that keeps everything.
+/// A sink that keeps all positions.
 #[derive(Default)]
 struct Collects(Vec<[f64; 3]>);
 
@@ -441,7 +446,7 @@ impl Sink for Collects {
     }
 }
 
-/// A source with the forces of a reply.
+/// A source that provides the forces of a reply.
 struct Gives<'a>(&'a Reply);
 
 impl Source for Gives<'_> {
@@ -456,7 +461,7 @@ impl Source for Gives<'_> {
     }
 }
 
-/// The same as [`is_the_callers`], and what the exchange has ended with.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Option<Event>) -> bool {
     if let Err(Ok(it)) = &moved {
         *event = Some(*it);
@@ -464,7 +469,7 @@ fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Optio
     is_the_callers(moved)
 }
 
-/// Whether an exchange was refused for what its caller did, not its peer.
+/// Whether an exchange was refused for a mistake of its caller rather than its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     use ProtocolError::{
         NotFinite, NothingToReplyTo, ReplyDue, TooManyAtoms, TooManyStructures, Unfinished,
@@ -484,7 +489,7 @@ fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     )
 }
 
-/// A server's message, whole or not, right or wrong. No two have a number of positions in common.
+/// A message from the server, complete or not, valid or not. No two share a number of positions.
 fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     let mut message = Vec::new();
     let natoms = choices.of([0, 1, 2, 2, 2, 33]);
@@ -492,42 +497,34 @@ fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     match choices.below(8) {
         which @ 0..5 => {
             let command = HEADERS[which].0;
-            message.extend(header(command));
             if command == Header::Init {
                 let text = [&b"batch_size:2"[..], b"", b" ", b"k:1,batch_size:3"][natoms % 4];
-                message.extend(1_i32.to_le_bytes());
-                message.extend((text.len() as i32).to_le_bytes());
-                message.extend(text);
-            }
-            if command == Header::PosData {
-                let natoms_bytes = (natoms as i32).to_le_bytes();
+                message.extend(layout::init(1, text));
+            } else if command == Header::PosData {
                 let edge = 16.0 + serial as f64 / 1024.0;
-                let cell = [edge, 1.0, 2.0, 0.0, edge, 3.0, 0.0, 0.0, edge, 0.0625];
-                let zeros = [0.0; 8];
-                let reals = cell.into_iter().chain(zeros);
-                let bytes = reals.flat_map(f64::to_le_bytes).collect::<Vec<_>>();
-                if batch == 1 {
-                    message.extend(&bytes);
-                    message.extend(natoms_bytes);
-                } else {
-                    message.extend(natoms_bytes);
-                    message.extend(bytes.repeat(batch));
-                }
-                let reals = (0..3 * natoms * batch).map(|i| (1024 * serial + i) as f64);
-                message.extend(reals.flat_map(f64::to_le_bytes));
+                let h = [edge, 1.0, 2.0, 0.0, edge, 3.0, 0.0, 0.0, edge];
+                let inverse = [0.0625, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+                let positions = (0..3 * natoms * batch).map(|i| (1024 * serial + i) as f64);
+                let positions: Vec<_> = positions.collect();
+                message.extend(match batch {
+                    1 => layout::posdata(&h, &inverse, &positions),
+                    _ => layout::posdata_batch(&vec![[h, inverse]; batch], &positions),
+                });
+            } else {
+                message.extend(header(command));
             }
         }
         5 => message.extend(HEADERS[5 + natoms % 4].1),
         6 => message.extend([choices.byte(), choices.byte(), choices.byte()]),
         _ => {
-            message.extend(header(Header::PosData));
+            message.extend(POSDATA);
             message.extend([choices.byte(); 20]);
         }
     }
     message
 }
 
-/// All that one connection's driver has received and sent.
+/// All bytes that the driver has received and sent over one connection.
 #[derive(Default)]
 struct Said {
     heard: Vec<u8>,
@@ -535,18 +532,17 @@ struct Said {
 }
 
 impl Said {
-    /// An answer for each STATUS at most, a reply for each GETFORCE, and each of them whole, but
-    /// for the last.
+    /// Checks that there is at most one answer for each STATUS and one reply for each GETFORCE, and
+    /// that all but the last are complete.
     fn check(&self) {
-        let count = |word: &[u8; 12]| self.heard.windows(12).filter(|it| it == word).count();
+        let count = |word: &[u8]| self.heard.windows(HEADER).filter(|&it| it == word).count();
         let (mut answers, mut replies) = (0, 0);
         let mut rest = self.bytes.as_slice();
         while !rest.is_empty() {
             let known = HEADERS.iter().skip(5);
-            let n = rest.len().min(12);
+            let n = rest.len().min(HEADER);
             let mut known = known.filter(|it| it.1.starts_with(&rest[..n]));
             let (header, _) = known.next().expect("a driver's header");
-            rest = &rest[n..];
             if *header == Header::ForceReady {
                 replies += 1;
                 match whole_reply(rest) {
@@ -555,67 +551,64 @@ impl Said {
                 }
             } else {
                 answers += 1;
+                rest = &rest[n..];
             }
         }
-        assert!(answers <= count(b"STATUS      ") && replies <= count(b"GETFORCE    "));
+        assert!(answers <= count(STATUS) && replies <= count(GETFORCE));
     }
 
-    /// The cells and the positions of the message that has come last, as a caller keeps them.
+    /// The cells and positions of the last message, converted to the caller's type.
     fn last_positions(
         &self,
         natoms: usize,
         structures: usize,
         single: bool,
     ) -> (Vec<f64>, Vec<f64>) {
-        let len = 12 + 4 + structures * (144 + 24 * natoms);
-        let message = &self.heard[self.heard.len() - len..];
-        assert_eq!(message[..12], *header(Header::PosData));
-        // The number of atoms is in front of the cells of a batch, and after a single one.
-        let cells = if structures > 1 { 16 } else { 12 };
-        let reals = |at: usize, n: usize| (0..n).map(move |i| real(message, at + 8 * i));
-        let h = (0..structures).flat_map(|it| reals(cells + 144 * it, 9));
-        let positions = reals(16 + 144 * structures, 3 * natoms * structures);
+        let places = Posdata::batch(structures, natoms);
+        let message = &self.heard[self.heard.len() - places.end()..];
+        assert_eq!(message[..HEADER], *POSDATA);
+        let h = (0..structures).flat_map(|it| numbers(&message[places.cell(it)..][..MATRIX]));
+        let positions = numbers(&message[places.positions(0)..]).into_iter();
         (h.collect(), positions.map(|x| kept(x, single)).collect())
     }
 }
 
-fn real(bytes: &[u8], at: usize) -> f64 {
-    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
-}
-
-/// The length of a reply after its header, of one structure or of a batch. All of its numbers are
-/// those of one call.
-fn whole_reply(bytes: &[u8]) -> Option<usize> {
-    let energy = real(bytes.get(..8)?, 0);
-    let (mut at, mut structures) = (0, 0);
-    while bytes.get(at..at + 8)? == energy.to_le_bytes() && structures < STRUCTURES {
-        (at, structures) = (at + 8, structures + 1);
+/// The length of a reply to one structure or a batch, if it is complete. All of its numbers must
+/// come from a single call.
+fn whole_reply(message: &[u8]) -> Option<usize> {
+    let real = |at: usize| Some(real_at(message.get(at..at + REAL)?, 0));
+    let count = |at: usize| {
+        let count = message.get(at..at + INTEGER)?;
+        usize::try_from(integer_at(count, 0)).ok()
+    };
+    let sent = |structure| real(ForceReady::batch(structure, 0).energy(structure));
+    let energy = sent(0)?;
+    let mut structures = 0;
+    while sent(structures)?.to_bits() == energy.to_bits() && structures < STRUCTURES {
+        structures += 1;
     }
     let which = energy as usize;
     assert_eq!(which as f64, energy, "no call has this energy");
-    let integer = |at: usize| -> Option<usize> {
-        let bytes = bytes.get(at..at + 4)?.try_into().expect("4");
-        usize::try_from(i32::from_le_bytes(bytes)).ok()
-    };
-    let natoms = integer(at)?;
-    at += 4;
+    let natoms = count(ForceReady::batch(structures, 0).atoms())?;
+    let places = ForceReady::batch(structures, natoms);
     for atom in 0..natoms * structures {
-        let sent = bytes.get(at..at + 24)?;
-        let sent = [0, 8, 16].map(|at| real(sent, at));
+        let at = places.forces(0) + atom * ATOM;
+        let sent = numbers(message.get(at..at + ATOM)?);
         assert_eq!(sent, force(which, atom), "a force of another call");
-        at += 24;
     }
-    for _ in 0..9 * structures {
-        let sent = real(bytes.get(at..at + 8)?, 0);
+    for number in 0..9 * structures {
+        let sent = real(places.virial(0) + number * REAL)?;
         assert_eq!(sent, energy, "a virial of another call");
-        at += 8;
     }
+    let mut at = places.extras();
     for _ in 0..structures {
-        let len = integer(at)?;
-        let extras = bytes.get(at + 4..at + 4 + len)?;
-        let all = extras.iter().all(|&it| it == letter(which));
+        let extras = at + INTEGER;
+        at = extras + count(at)?;
+        let all = message
+            .get(extras..at)?
+            .iter()
+            .all(|&it| it == letter(which));
         assert!(all, "extras of another call");
-        at += 4 + len;
     }
     Some(at)
 }

@@ -1,27 +1,32 @@
-//! The protocol of `src/manual/protocol.md` as plainly as it can be written: one slice with
-//! everything that is received, one vector for everything that is sent.
+//! The protocol of `src/manual/protocol.md` in the simplest form: one slice with all received
+//! bytes, one vector for all sent bytes.
 
 use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
 
-pub const HEADERS: [(Header, &[u8; 12]); 9] = [
-    (Header::Status, b"STATUS      "),
-    (Header::Init, b"INIT        "),
-    (Header::PosData, b"POSDATA     "),
-    (Header::GetForce, b"GETFORCE    "),
-    (Header::Exit, b"EXIT        "),
-    (Header::NeedInit, b"NEEDINIT    "),
-    (Header::Ready, b"READY       "),
-    (Header::HaveData, b"HAVEDATA    "),
-    (Header::ForceReady, b"FORCEREADY  "),
+use super::layout::{
+    self, ATOM, CELL, EXIT, FORCEREADY, GETFORCE, HAVEDATA, HEADER, INIT, INTEGER, MATRIX,
+    NEEDINIT, POSDATA, READY, REAL, STATUS, integer_at, numbers, real_at,
+};
+
+pub const HEADERS: [(Header, &[u8]); 9] = [
+    (Header::Status, STATUS),
+    (Header::Init, INIT),
+    (Header::PosData, POSDATA),
+    (Header::GetForce, GETFORCE),
+    (Header::Exit, EXIT),
+    (Header::NeedInit, NEEDINIT),
+    (Header::Ready, READY),
+    (Header::HaveData, HAVEDATA),
+    (Header::ForceReady, FORCEREADY),
 ];
 
 /// The twelve bytes of a header.
-pub fn header(header: Header) -> &'static [u8; 12] {
+pub fn header(header: Header) -> &'static [u8] {
     let (_, bytes) = HEADERS.iter().find(|it| it.0 == header).expect("all nine");
     bytes
 }
 
-/// The bytes still to be received, and the place in the message.
+/// The unread bytes, and the place in the message.
 pub struct Stream<'a> {
     pub rest: &'a [u8],
     pub within: Option<Header>,
@@ -50,14 +55,14 @@ impl<'a> Stream<'a> {
         Ok(taken)
     }
 
-    /// The next header, or nothing if the stream ends before it.
+    /// The next header; `None` if the stream ends before it.
     pub fn header(&mut self) -> Result<Option<Header>, ProtocolError> {
         (self.within, self.message) = (None, 0);
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let bytes = self.take(12)?;
-        let padded = |it: &[u8; 12]| {
+        let bytes = self.take(HEADER)?;
+        let padded = |it: &[u8]| {
             let mut pairs = it.iter().zip(bytes);
             pairs.all(|(&it, &byte)| it == byte || (it == b' ' && byte == 0))
         };
@@ -71,17 +76,13 @@ impl<'a> Stream<'a> {
     }
 
     pub fn integer(&mut self) -> Result<i32, ProtocolError> {
-        Ok(i32::from_le_bytes(self.take(4)?.try_into().expect("4")))
+        Ok(integer_at(self.take(INTEGER)?, 0))
     }
 
     pub fn reals<const N: usize>(&mut self) -> Result<[f64; N], ProtocolError> {
-        let bytes = self.take(8 * N)?;
-        Ok(std::array::from_fn(|i| real(bytes, 8 * i)))
+        let bytes = self.take(REAL * N)?;
+        Ok(std::array::from_fn(|i| real_at(bytes, REAL * i)))
     }
-}
-
-fn real(bytes: &[u8], at: usize) -> f64 {
-    f64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"))
 }
 
 fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), ProtocolError> {
@@ -92,12 +93,12 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
     }
 }
 
-/// Whether the first numbers, at most 48, are little-endian binary64.
+/// Checks that the first numbers, at most 48, are little-endian binary64.
 ///
-/// Numbers other than zero that are all subnormal, or negative integers above 2^32 - 2^51, are
-/// refused if two are subnormal. Numbers that are all zero or between 2^-64 and 2^65 with their
-/// bytes reversed are refused as well if enough of them are between 2^-32 and 2^33 only then: three
-/// with different low halves, or any two of a cell or of such integers.
+/// They are refused if all nonzero ones are subnormal, or negative integers above 2^32 - 2^51, and
+/// at least two are subnormal. They are also refused if all, with their bytes reversed, are zero or
+/// between 2^-64 and 2^65, and enough of them are between 2^-32 and 2^33 only then: three with
+/// different low halves, or any two in a cell or among such integers.
 fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     let within = |x: f64, n: i32| (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
     let reversed = |x: f64| f64::from_bits(x.to_bits().swap_bytes());
@@ -135,14 +136,14 @@ fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     }
 }
 
-/// A number as the caller keeps it.
+/// A number in the caller's type.
 pub fn kept(x: f64, single: bool) -> f64 {
     if single { f64::from(x as f32) } else { x }
 }
 
 // ---- a driver ----
 
-/// A driver and its caller, who answers at once, with the positions themselves as forces.
+/// A driver and its caller, which replies at once with the positions themselves as forces.
 #[derive(Clone, Copy, Debug)]
 pub struct DriverModel {
     pub initialize: Initialize,
@@ -150,12 +151,13 @@ pub struct DriverModel {
     pub not_finite: bool,
     pub any_format: bool,
     pub single: bool,
-    /// Room for atoms, and for structures.
+    /// Room for this many atoms and structures.
     pub atoms: usize,
     pub structures: usize,
 }
 
-/// The events that a driver's caller gets. Numbers by their bits, because NaN is not itself.
+/// The events of a driver's caller. Numbers are compared by their bits, because NaN differs from
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Init(i32),
@@ -174,14 +176,14 @@ pub fn bits(reals: &[f64]) -> Vec<u64> {
     reals.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The same for numbers that are means, where it is not defined which of two NaN results.
+/// The bits of numbers that are means: which of two NaNs a mean returns is undefined.
 pub fn answered_bits(reals: &[f64]) -> Vec<u64> {
     let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
     reals.iter().map(|&x| one_nan(x).to_bits()).collect()
 }
 
 impl DriverModel {
-    /// The caller's events and the driver's bytes, when its server has sent this and closed.
+    /// The caller's events and the driver's bytes if its server has sent these bytes and closed.
     pub fn converse(&self, heard: &[u8]) -> (Vec<Told>, Vec<u8>) {
         let (mut told, mut said) = (Vec::new(), Vec::new());
         let last = match self.until_the_end(&mut Stream::new(heard), &mut told, &mut said) {
@@ -203,7 +205,7 @@ impl DriverModel {
             _ => Header::NeedInit,
         };
         let (mut status, mut batch, mut natoms) = (idle, 1, None);
-        // The reply that is ready, and the INIT that came before it was sent.
+        // The prepared reply, and an INIT that arrived before it was sent.
         let (mut reply, mut news) = (Vec::new(), None);
         loop {
             let command = stream.header()?;
@@ -251,7 +253,7 @@ impl DriverModel {
     }
 
     fn init<'a>(&self, stream: &mut Stream<'a>) -> Result<(i32, &'a [u8]), ProtocolError> {
-        let both = stream.take(8)?;
+        let both = stream.take(2 * INTEGER)?;
         let mut both = Stream::new(both);
         let (replica, announced) = (both.integer()?, both.integer()?);
         let len = usize::try_from(announced);
@@ -259,7 +261,7 @@ impl DriverModel {
         Ok((replica, stream.take(len)?))
     }
 
-    /// Cells and positions of one structure, or of a batch, as the caller keeps them.
+    /// The cells and positions of one structure or a batch, in the caller's type.
     fn posdata(
         &self,
         stream: &mut Stream<'_>,
@@ -284,7 +286,7 @@ impl DriverModel {
             }
             natoms
         } else {
-            let frame = stream.take(148)?;
+            let frame = stream.take(CELL + INTEGER)?;
             if is_batch(frame) {
                 return Err(ProtocolError::UnannouncedBatch);
             }
@@ -297,10 +299,7 @@ impl DriverModel {
             self.room(natoms)?;
             natoms
         };
-        let bytes = stream.take(24 * natoms * batch)?;
-        let sent: Vec<_> = (0..3 * natoms * batch)
-            .map(|i| real(bytes, 8 * i))
-            .collect();
+        let sent = numbers(stream.take(ATOM * natoms * batch)?);
         self.format(&sent, Quantity::Positions)?;
         let positions: Vec<_> = sent.iter().map(|&x| kept(x, self.single)).collect();
         finite(&positions, Quantity::Positions, self.not_finite)?;
@@ -341,8 +340,8 @@ impl DriverModel {
     }
 }
 
-/// Structures a batch that this text of INIT announces: `batch_size`, a colon and a number larger
-/// than 1, blanks between them, commas around them. The last one counts.
+/// The batch size that this text of INIT announces: `batch_size`, a colon and a number larger than
+/// 1, with blanks between them and commas around them. The last announcement counts.
 pub fn batch_size(text: &[u8]) -> usize {
     let mut size = 1;
     for pair in text.split(|&byte| byte == b',') {
@@ -369,12 +368,12 @@ pub fn batch_size(text: &[u8]) -> usize {
     size
 }
 
-/// Whether these bytes of POSDATA are those of a batch: the number of atoms, and i-PI's first cell,
-/// of which h and its inverse have noughts below the diagonal and numbers between 2^-64 and 2^65 on
+/// Whether these bytes of POSDATA belong to a batch: the number of atoms, and then i-PI's first
+/// cell, whose h and inverse have zeros below the diagonal and numbers between 2^-64 and 2^65 on
 /// it.
 fn is_batch(frame: &[u8]) -> bool {
-    let natoms = i32::from_le_bytes(frame[..4].try_into().expect("4"));
-    let real = |i: usize| real(frame, 4 + 8 * i);
+    let natoms = integer_at(frame, 0);
+    let real = |i: usize| real_at(frame, INTEGER + REAL * i);
     natoms > 0
         && [3, 6, 7, 12, 15, 16].into_iter().all(|i| real(i) == 0.0)
         && [0, 4, 8, 9, 13, 17].into_iter().all(|i| {
@@ -383,36 +382,28 @@ fn is_batch(frame: &[u8]) -> bool {
         })
 }
 
-/// The reply of the model's caller: as energies the numbers of the structures, as virials the
-/// cells.
+/// The reply of the model's caller: the energies are the numbers of the structures, the virials
+/// their cells.
 fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
-    let natoms = (forces.len() / 3 / structures) as i32;
-    let mut reply = header(Header::ForceReady).to_vec();
-    reply.extend((0..structures).flat_map(|index| (index as f64).to_le_bytes()));
-    reply.extend(natoms.to_le_bytes());
-    reply.extend(forces.iter().flat_map(|x| x.to_le_bytes()));
-    reply.extend(cells.iter().flat_map(|x| x.to_le_bytes()));
-    for index in 0..structures {
-        reply.extend((index as i32).to_le_bytes());
-        reply.extend(vec![b'x'; index]);
-    }
-    reply
+    let energies: Vec<_> = (0..structures).map(|index| index as f64).collect();
+    let extras: Vec<_> = (0..structures).map(|index| vec![b'x'; index]).collect();
+    layout::forceready(&energies, forces, cells, &extras)
 }
 
 // ---- a server ----
 
-/// A server and its caller, who asks for these evaluations, one after the other.
+/// A server and its caller, which requests these evaluations in order.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerModel {
     pub mode: Mode,
     pub not_finite: bool,
     pub single: bool,
     pub natoms: usize,
-    /// Room for extras, in bytes.
+    /// Room for this many bytes of extras.
     pub extras: usize,
 }
 
-/// The result for a server's caller: for each structure energy and virial, then all forces, and the
+/// A result for a server's caller: energy and virial of each structure, then all forces and the
 /// extras.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -421,7 +412,7 @@ pub struct Answered {
     pub sent: Vec<usize>,
 }
 
-/// The edge of the box, whose inverse is a short number too.
+/// The edge of the box, whose inverse has few digits too.
 pub const EDGE: f64 = 16.0;
 
 /// The positions of one structure.
@@ -432,7 +423,8 @@ pub fn positions(natoms: usize, structure: usize) -> Vec<f64> {
 }
 
 impl ServerModel {
-    /// How the evaluations end, and the server's bytes, when its driver has sent this and closed.
+    /// How the evaluations end, and the server's bytes, if its driver has sent these bytes and
+    /// closed.
     pub fn converse(
         &self,
         heard: &[u8],
@@ -440,7 +432,7 @@ impl ServerModel {
     ) -> (Vec<Result<Answered, String>>, Vec<u8>) {
         let (mut answers, mut said) = (Vec::new(), Vec::new());
         let mut stream = Stream::new(heard);
-        // Whether STATUS was sent already, and the number of structures of each message.
+        // Whether STATUS has been sent, and the number of structures in each message.
         let (mut asked, mut carried) = (false, 1);
         for index in 0..evaluations {
             let structures = carried.min(index + 1);
@@ -483,10 +475,7 @@ impl ServerModel {
                         }
                         _ => " ".into(),
                     };
-                    said.extend(header(Header::Init));
-                    said.extend(0_i32.to_le_bytes());
-                    said.extend((text.len() as i32).to_le_bytes());
-                    said.extend(text.as_bytes());
+                    said.extend(layout::init(0, text));
                     ask(said);
                 }
                 answer => return Err(unexpected(answer, Header::Status)),
@@ -516,26 +505,13 @@ impl ServerModel {
     }
 
     fn posdata(&self, said: &mut Vec<u8>, carried: usize, structures: usize) {
-        let natoms = (self.natoms as i32).to_le_bytes();
-        said.extend(header(Header::PosData));
-        if carried > 1 {
-            said.extend(natoms);
-        }
-        for _ in 0..carried {
-            for diagonal in [EDGE, 1.0 / EDGE] {
-                for i in 0..9 {
-                    let x = if i % 4 == 0 { diagonal } else { 0.0 };
-                    said.extend(x.to_le_bytes());
-                }
-            }
-        }
-        if carried == 1 {
-            said.extend(natoms);
-        }
-        for index in 0..carried {
-            let reals = positions(self.natoms, index.min(structures - 1));
-            said.extend(reals.iter().flat_map(|x| x.to_le_bytes()));
-        }
+        let cell = [EDGE, 1.0 / EDGE].map(layout::cube);
+        let positions = (0..carried).map(|index| positions(self.natoms, index.min(structures - 1)));
+        let positions: Vec<_> = positions.flatten().collect();
+        said.extend(match carried {
+            1 => layout::posdata(&cell[0], &cell[1], &positions),
+            _ => layout::posdata_batch(&vec![cell; carried], &positions),
+        });
     }
 
     fn forceready(
@@ -547,9 +523,9 @@ impl ServerModel {
         let (mut energies, mut virials) = (Vec::new(), Vec::new());
         let mut announced = 0;
         for index in 0..carried {
-            // Small fields that come together are checked together.
+            // Small fields that arrive together are checked together.
             let last = index + 1 == carried;
-            let mut field = Stream::new(stream.take(if last { 12 } else { 8 })?);
+            let mut field = Stream::new(stream.take(if last { REAL + INTEGER } else { REAL })?);
             let [energy] = field.reals()?;
             if index < structures {
                 finite(&[energy], Quantity::Energy, self.not_finite)?;
@@ -566,15 +542,14 @@ impl ServerModel {
             });
         }
         let reals = 3 * self.natoms * structures;
-        let bytes = stream.take(8 * reals)?;
-        let forces: Vec<_> = (0..reals)
-            .map(|i| kept(real(bytes, 8 * i), self.single))
-            .collect();
+        let forces = numbers(stream.take(REAL * reals)?);
+        let forces: Vec<_> = forces.iter().map(|&x| kept(x, self.single)).collect();
         finite(&forces, Quantity::Forces, self.not_finite)?;
-        stream.take(24 * self.natoms * (carried - structures))?;
+        stream.take(ATOM * self.natoms * (carried - structures))?;
         for index in 0..carried {
             let last = index + 1 == carried;
-            let mut field = Stream::new(stream.take(if last { 76 } else { 72 })?);
+            let mut field =
+                Stream::new(stream.take(if last { MATRIX + INTEGER } else { MATRIX })?);
             let virial = field.reals::<9>()?;
             if index < structures {
                 finite(&virial, Quantity::Virial, self.not_finite)?;
@@ -615,7 +590,7 @@ fn unexpected(answer: Header, to: Header) -> ProtocolError {
     ProtocolError::UnexpectedAnswer { answer, to }
 }
 
-/// A virial of which a driver may have sent one triangle only.
+/// The full virial, of which a driver may have sent only one triangle.
 fn symmetric(virial: [f64; 9]) -> [f64; 9] {
     let upper = [virial[1], virial[2], virial[5]];
     let lower = [virial[3], virial[6], virial[7]];
@@ -625,7 +600,8 @@ fn symmetric(virial: [f64; 9]) -> [f64; 9] {
     } else if none(upper) {
         lower
     } else {
-        // Halves first: two large numbers have a mean, two subnormal ones lose a bit by it.
+        // Halve first: the sum of two large numbers would overflow, although two subnormal numbers
+        // lose a bit this way.
         std::array::from_fn(|i| 0.5 * upper[i] + 0.5 * lower[i])
     };
     [virial[0], xy, xz, xy, virial[4], yz, xz, yz, virial[8]]

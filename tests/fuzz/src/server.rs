@@ -1,4 +1,4 @@
-//! A server that receives any bytes, and one whose caller makes any calls.
+//! A server that receives any bytes, and a server whose caller makes any calls.
 
 use forcewire::{
     Answer, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status,
@@ -6,11 +6,14 @@ use forcewire::{
 };
 
 use super::choices::{Choices, Wire};
+use super::layout::{
+    HEADER, INTEGER, POSDATA, Posdata, REAL, forceready, init, integer_at, real_at,
+};
 use super::model::{Answered, EDGE, HEADERS, ServerModel, answered_bits, header, positions};
 
 const ATOMS: usize = 99;
 const STRUCTURES: usize = 3;
-/// Evaluations that the caller wants, one after the other.
+/// The number of evaluations that the caller requests, one after another.
 const EVALUATIONS: usize = 3;
 
 pub fn settings(choices: &mut Choices<'_>) -> ServerModel {
@@ -39,7 +42,7 @@ pub fn server(model: &ServerModel) -> Server {
     }
 }
 
-/// A driver sends these bytes and closes: the server returns and sends what the model does.
+/// A driver sends these bytes and closes. The server must return and send the same as the model.
 pub fn server_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -51,7 +54,7 @@ pub fn server_bytes(bytes: &[u8]) {
     assert_eq!(came, model.converse(choices.0, EVALUATIONS));
 }
 
-/// A server's conversation, in which each exchange is dropped and made again after this many bytes.
+/// A server's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &ServerModel,
     mut wire: Wire<'_>,
@@ -97,7 +100,7 @@ fn evaluates<T: Scalar>(
             Err(over) => break over?,
         }
     };
-    // NaN is not itself.
+    // NaN differs from itself.
     let energies = [first.evaluation.energy, all[0].evaluation.energy].map(f64::to_bits);
     assert_eq!(energies[0], energies[1]);
     let all = &all[..structures];
@@ -117,21 +120,21 @@ fn evaluates<T: Scalar>(
     })
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the driver
-/// sends anything. The server sends what a driver expects; an answer that it returns comes from one
-/// message, and to the positions of that very call if the driver keeps to the protocol; what it
-/// refuses changes nothing.
+/// The caller makes any calls in any order, with arrays of any length and contents, and the driver
+/// sends anything. The server sends what a driver expects. An answer that it returns comes from one
+/// message, and belongs to the positions of that call if the driver keeps to the protocol. A
+/// refusal changes nothing.
 pub fn server_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
     let mut server = server(&model);
     let mut heard = Vec::new();
     let mut said = Said::new(model.mode);
-    // Requests of which no two have a number in common.
+    // The number of the request; no two requests share a number.
     let mut serial = 0;
     let mut asked = Asked::new(serial);
     let mut arrays = Arrays::new();
-    // Answers that the driver has sent, whether one of them was not asked for, and whether it has
+    // How many answers the driver has sent, whether it sent one without a request, and whether it
     // sent anything that is not a message.
     let (mut answered, mut early, mut noise) = (0, false, false);
     while !choices.is_empty() {
@@ -148,7 +151,7 @@ pub fn server_operations(bytes: &[u8]) {
         let request = asked.request(structures, atoms);
         let mut wire = Wire::new(&heard);
         wire.ended = false;
-        // The answer that a call has returned.
+        // The answer returned by a call.
         let mut came = None;
         let refused = match what {
             0 => is_the_callers(wire.move_some(&mut server.status(), most)),
@@ -203,14 +206,14 @@ pub fn server_operations(bytes: &[u8]) {
                 false
             }
             13 => {
-                // Another request, in the same arrays.
+                // Make another request in the same arrays.
                 serial = (serial + 1) % 1000;
                 asked.fill(serial);
                 continue;
             }
             14 if atoms == 0 => continue,
             14 => {
-                // One number of the request is another one, or NaN, for this call only.
+                // Change one number of the request, perhaps to NaN, for this call only.
                 let mut odd = asked.clone();
                 let number = &mut odd.double[atoms - 1][2];
                 *number = if choices.bit() { f64::NAN } else { -1.0 };
@@ -229,7 +232,7 @@ pub fn server_operations(bytes: &[u8]) {
                 continue;
             }
             16 | 17 => {
-                // Other arrays for the answer, and those go on if they are accepted.
+                // Use other arrays for the answer, and continue with them if they are accepted.
                 let mut other = Arrays::new();
                 let (answers, forces, extras) = other.slices(structures, atoms, model.extras);
                 let refused = if what == 16 {
@@ -245,7 +248,7 @@ pub fn server_operations(bytes: &[u8]) {
                 refused
             }
             18 => {
-                // A number of the arrays for the answer changes.
+                // Change a number in the arrays for the answer.
                 let which = choices.below(ATOMS);
                 let (force, answer) = (&mut arrays.forces[which][1], &mut arrays.answers);
                 *force = f64::from_bits(force.to_bits() ^ 1);
@@ -256,7 +259,7 @@ pub fn server_operations(bytes: &[u8]) {
             }
             19 | 20 => is_the_callers(wire.move_some(&mut server.discard(), most)),
             21 => {
-                // Another kind of exchange than the one that is under way.
+                // Another kind of exchange than the current one.
                 let _ = server.send_positions(request).step();
                 let _ = server.initialize(1, b"").step();
                 let _ = server.status().step();
@@ -300,7 +303,7 @@ pub fn server_operations(bytes: &[u8]) {
     said.check();
 }
 
-/// What the caller asks for.
+/// The caller's requests.
 #[derive(Clone)]
 struct Asked {
     cells: Vec<Cell>,
@@ -319,7 +322,7 @@ impl Asked {
         asked
     }
 
-    /// With numbers that identify the request. All are exact in single precision.
+    /// Fills in numbers that identify the request. All are exact in single precision.
     fn fill(&mut self, serial: usize) {
         self.cells
             .fill(Cell::orthorhombic([EDGE + serial as f64; 3]));
@@ -374,7 +377,8 @@ impl Arrays {
         )
     }
 
-    /// Which request the answer in the arrays is to. All of its numbers are of one message.
+    /// Finds the request to which the answer in the arrays belongs. All of its numbers come from
+    /// one message.
     fn check(&self, model: &ServerModel, first: Answer, structures: usize, single: bool) -> usize {
         let which = first.evaluation.energy as usize;
         for structure in 0..structures {
@@ -395,7 +399,7 @@ impl Arrays {
     }
 }
 
-/// The same as [`is_the_callers`], and what the exchange has ended with.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Option<Answer>) -> bool {
     if let Err(Ok(it)) = &moved {
         *came = Some(*it);
@@ -403,7 +407,7 @@ fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Optio
     is_the_callers(moved)
 }
 
-/// Whether an exchange was refused for what its caller did, not its peer.
+/// Whether an exchange was refused for a mistake of its caller rather than its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     use ProtocolError::{
         AnswerDue, AtomsChanged, InvalidStatus, NotFinite, Unfinished, WrongLength,
@@ -419,7 +423,7 @@ fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     )
 }
 
-/// Something that a driver may send, or may not, and how many answers to `last` are in it.
+/// Bytes that a driver may or may not send, and how many answers to `last` they contain.
 fn answer(
     model: &ServerModel,
     carried: usize,
@@ -432,16 +436,14 @@ fn answer(
         4 | 5 => header(Header::HaveData).to_vec(),
         6 | 7 => {
             let (which, carried) = (last.unwrap_or(0), carried.min(STRUCTURES));
-            let real = |x: f64, n: usize| x.to_le_bytes().repeat(n);
-            let mut reply = header(Header::ForceReady).to_vec();
-            reply.extend(real(which as f64, carried));
-            reply.extend((model.natoms as i32).to_le_bytes());
-            for atom in 0..model.natoms * carried {
-                reply.extend(triple(which, atom).map(f64::to_le_bytes).as_flattened());
-            }
-            reply.extend(real(which as f64, 9 * carried));
-            let letter = letter(which);
-            reply.extend([2, 0, 0, 0, letter, letter].repeat(carried));
+            let real = which as f64;
+            let forces = (0..model.natoms * carried).flat_map(|atom| triple(which, atom));
+            let reply = forceready(
+                &vec![real; carried],
+                &forces.collect::<Vec<_>>(),
+                &vec![real; 9 * carried],
+                &vec![[letter(which); 2]; carried],
+            );
             return (reply, 1);
         }
         8 => HEADERS[choices.below(9)].1.to_vec(),
@@ -450,7 +452,7 @@ fn answer(
     (bytes, 0)
 }
 
-/// All that one connection's server has sent.
+/// All bytes that the server has sent over one connection.
 struct Said {
     mode: Mode,
     bytes: Vec<u8>,
@@ -464,7 +466,7 @@ impl Said {
         }
     }
 
-    /// Requests of which enough was sent to know their number, and the number of the last.
+    /// How many requests were sent far enough to identify them, and the number of the last one.
     fn requests(&self) -> usize {
         self.positions().count()
     }
@@ -473,30 +475,30 @@ impl Said {
         self.positions().last()
     }
 
-    /// For each POSDATA, the number of its request, which is in its first cell.
+    /// For each POSDATA the number of its request, taken from its first cell.
     fn positions(&self) -> impl Iterator<Item = usize> {
-        let word = header(Header::PosData).as_slice();
-        let starts = self.bytes.windows(12).enumerate();
-        let starts = starts.filter(move |it| it.1 == word).map(|it| it.0 + 12);
+        let starts = self.bytes.windows(HEADER).enumerate();
+        let starts = starts.filter(|it| it.1 == POSDATA).map(|it| it.0);
         let batched = matches!(self.mode, Mode::Batched(_));
         let announced = self.bytes.windows(10).any(|it| it == b"batch_size");
         starts.filter_map(move |at| {
-            let at = at + if batched && announced { 4 } else { 0 };
-            let edge = self.bytes.get(at..at + 8)?.try_into().expect("8");
-            Some((f64::from_le_bytes(edge) - EDGE) as usize)
+            let structures = if batched && announced { 2 } else { 1 };
+            let at = at + Posdata::batch(structures, 0).cell(0);
+            let edge = self.bytes.get(at..at + REAL)?;
+            Some((real_at(edge, 0) - EDGE) as usize)
         })
     }
 
-    /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS;
-    /// GETFORCE after POSDATA, once; INIT and POSDATA only after a STATUS; in strict mode STATUS
-    /// before and between them; nothing after EXIT; each message whole, except the last.
+    /// Checks what a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before
+    /// STATUS; GETFORCE once after POSDATA; INIT and POSDATA only after a STATUS; in strict mode
+    /// STATUS before each of them; nothing after EXIT; complete messages, except for the last.
     fn check(&self) {
         let mut rest = self.bytes.as_slice();
-        // The message before, and whether GETFORCE is still to come; structures, once INIT has
-        // announced them.
+        // The previous message, whether GETFORCE is still due, and the number of structures that
+        // INIT has announced.
         let (mut before, mut owed, mut batch) = (None, false, 1);
-        while rest.len() >= 12 {
-            let (word, behind) = rest.split_at(12);
+        while rest.len() >= HEADER {
+            let word = &rest[..HEADER];
             let it = HEADERS.iter().find(|it| it.1 == word).expect("a header").0;
             let allowed = match it {
                 Header::Status => self.mode != Mode::Strict || before != Some(Header::Status),
@@ -506,15 +508,15 @@ impl Said {
                 Header::Exit => true,
                 _ => false,
             };
-            assert!(allowed, "{it:?} behind {before:?}");
+            assert!(allowed, "{it:?} after {before:?}");
             assert_ne!(before, Some(Header::Exit));
-            let Some(n) = whole_message(it, behind, batch) else {
+            let Some(n) = whole_message(it, rest, batch) else {
                 return;
             };
             if it == Header::Init
                 && let Mode::Batched(size) = self.mode
             {
-                batch = size;
+                batch = size.max(1);
             }
             owed = match it {
                 Header::PosData => true,
@@ -522,24 +524,26 @@ impl Said {
                 _ => owed,
             };
             before = Some(it);
-            rest = &behind[n..];
+            rest = &rest[n..];
         }
         let begun = HEADERS.iter().any(|it| it.1.starts_with(rest));
         assert!(begun, "{}", rest.escape_ascii());
     }
 }
 
-/// The length of a message after its header, if all of it is there.
+/// The length of a message, if it is complete.
 fn whole_message(header: Header, bytes: &[u8], batch: usize) -> Option<usize> {
-    let integer = |at: usize| -> Option<usize> {
-        let bytes = bytes.get(at..at + 4)?.try_into().expect("4");
-        Some(usize::try_from(i32::from_le_bytes(bytes)).expect("not negative"))
+    let count = |at: usize| -> Option<usize> {
+        let bytes = bytes.get(at..at + INTEGER)?;
+        Some(usize::try_from(integer_at(bytes, 0)).expect("not negative"))
     };
     let n = match header {
-        Header::Init => 8 + integer(4)?,
-        Header::PosData if batch > 1 => 4 + 144 * batch + 24 * batch * integer(0)?,
-        Header::PosData => 148 + 24 * integer(144)?,
-        _ => 0,
+        Header::Init => init(0, "").len() + count(init(0, "").len() - INTEGER)?,
+        Header::PosData => {
+            let natoms = count(Posdata::batch(batch, 0).atoms())?;
+            Posdata::batch(batch, natoms).end()
+        }
+        _ => HEADER,
     };
     bytes.get(..n).map(<[u8]>::len)
 }

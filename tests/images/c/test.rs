@@ -1,5 +1,8 @@
-//! The C programs against the crate: they work, and they refuse what it refuses. Otherwise their
+//! The C programs compared with the crate: they work, and they refuse the same. Otherwise their
 //! sizes would prove nothing.
+
+#[path = "../../common/layout.rs"]
+mod layout;
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,8 +16,12 @@ use forcewire::{
     Answer, Cell, Driver, Error, Evaluation, Event, Initialize, Mode, Potential, PotentialError,
     ProtocolError, Request, Server, Virial, blocking,
 };
+use layout::{
+    EXIT, FORCEREADY, ForceReady, GETFORCE, HAVEDATA, HEADER, INIT, INTEGER, NEEDINIT, POSDATA,
+    Posdata, READY, STATUS, integer, put_integer, reals,
+};
 
-/// The C programs; None where nothing compiles them.
+/// The C programs; None if they can't be compiled here.
 static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
     let (here, path) = (
         env!("CARGO_MANIFEST_DIR"),
@@ -43,7 +50,7 @@ static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
             .output()
     };
     if let Err(error) = Command::new("cc").arg("--version").output() {
-        // Not `eprintln`, which a test that succeeds does not show.
+        // Not `eprintln`, whose output is hidden if a test succeeds.
         let _ = writeln!(io::stderr(), "SKIPPED: the C programs, cc: {error}");
         return None;
     }
@@ -63,7 +70,7 @@ static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
     Some(Path::new(path))
 });
 
-/// Starts a C program with these arguments; None where there is none.
+/// Starts a C program with these arguments; None if there is none.
 fn start(arguments: &str) -> Option<(Child, Socket)> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let child = Command::new((*HOST)?)
@@ -188,8 +195,7 @@ fn a_driver_in_c_works_for_the_server() {
 
 #[test]
 fn a_driver_with_batches_in_c_works_for_the_server() {
-    // The part of the text that the driver keeps ends within c; the batches are announced after
-    // that.
+    // The part of the text that the driver keeps ends within c; the batch is announced after that.
     let text = format!("a : 1 , b:two , c:{}", ".".repeat(250));
     let modes = [
         (Mode::Batched(3), 3, 1),
@@ -243,7 +249,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                // Atoms and cells are the server's; after the last structure come copies of it.
+                // Atoms and cells come from the server; copies follow the last structure.
                 let sent = self::positions(64, step);
                 assert_eq!(positions[..natoms], sent[..natoms]);
                 assert_eq!(cells[0], CELLS[0]);
@@ -267,7 +273,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
     }
 }
 
-/// An answer as host.c prints it.
+/// An answer in host.c's format.
 fn answer(extras: &[u8], sent: usize, evaluation: &Evaluation, forces: &[[f64; 3]]) -> String {
     let numbers = [evaluation.energy];
     let numbers = numbers
@@ -318,7 +324,7 @@ fn a_server_in_c_works_with_the_driver() {
     }
 }
 
-/// All bytes that a peer sends, at once, and the bytes sent to it.
+/// All bytes that a peer sends, available at once, and the bytes sent to it.
 struct Recorded<'a> {
     received: &'a [u8],
     sent: Vec<u8>,
@@ -374,7 +380,8 @@ fn name<E: std::fmt::Display>(error: Error<E>) -> String {
 /// The output of a C program that receives these bytes, and the bytes that it sends.
 fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     let (child, mut socket) = start(arguments)?;
-    // It may have ended before it has read everything; then reading ends with an error as well.
+    // The program may have ended before it has read everything; then reading ends with an error as
+    // well.
     let _ = socket.0.write_all(bytes);
     socket.0.shutdown(std::net::Shutdown::Write).unwrap();
     let mut sent = vec![];
@@ -382,13 +389,14 @@ fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     Some((printed(child), sent))
 }
 
-/// The same, without what a driver prints before it ends.
+/// Like [`outcome`], without the output of a driver before it ends.
 fn ending(arguments: &str, bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let (mut printed, sent) = outcome(arguments, bytes)?;
     Some((printed.pop().unwrap(), sent))
 }
 
-/// How a driver in Rust ends that is sent these bytes, with room for 4 atoms, and what it sends.
+/// The end of a Rust driver that receives these bytes, with room for 4 atoms, and the bytes that it
+/// sends.
 fn rust_ending(initialize: Initialize, structures: usize, bytes: &[u8]) -> (String, Vec<u8>) {
     let mut driver = Driver::new().initialize(initialize);
     let mut recorded = Recorded::new(bytes);
@@ -399,7 +407,7 @@ fn rust_ending(initialize: Initialize, structures: usize, bytes: &[u8]) -> (Stri
     (ending, recorded.sent)
 }
 
-/// Does what the C programs do.
+/// Does the same as the C programs.
 fn drive<S: blocking::Transport>(
     driver: &mut Driver,
     socket: &mut S,
@@ -430,31 +438,27 @@ fn bytes(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-fn reals(values: &[f64]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
 const H: [f64; 18] = [
     10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0, 0.1, -0.01, -0.02, 0.0, 0.11, -0.04, 0.0, 0.0,
     0.125,
 ];
 
 fn posdata(h: [f64; 18], natoms: i32, positions: &[f64]) -> Vec<u8> {
-    bytes(&[
-        b"POSDATA     ",
-        &reals(&h),
-        &natoms.to_le_bytes(),
-        &reals(positions),
-    ])
+    let (h, inverse) = (h[..9].try_into().unwrap(), h[9..].try_into().unwrap());
+    let mut message = layout::posdata(h, inverse, positions);
+    put_integer(&mut message, Posdata::of(0).atoms(), natoms);
+    message
 }
 
 fn init(len: i32, text: &[u8]) -> Vec<u8> {
-    bytes(&[b"INIT        ", &[1, 0, 0, 0], &len.to_le_bytes(), text])
+    let mut message = layout::init(1, text);
+    put_integer(&mut message, HEADER + INTEGER, len);
+    message
 }
 
 #[test]
 fn drivers_in_c_refuse_what_the_driver_refuses() {
-    let (status, getforce, exit) = (b"STATUS      ", b"GETFORCE    ", b"EXIT        ");
+    let (status, getforce, exit) = (STATUS, GETFORCE, EXIT);
     let atom = [1.5, -2.25, 0.125];
     let good = posdata(H, 1, &atom);
     let with = |at: usize, value: f64| {
@@ -471,13 +475,8 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
     let odd = [0.1, 0.2, 0.3];
     let mut swapped_h = [0.0; 18];
     swapped_h.copy_from_slice(&swapped(&H.map(|x| x / 3.0)));
-    let batch = bytes(&[
-        b"POSDATA     ",
-        &2_i32.to_le_bytes(),
-        &reals(&H),
-        &reals(&H),
-        &[0; 96],
-    ]);
+    let cell = H.as_chunks().0.try_into().unwrap();
+    let batch = layout::posdata_batch(&[cell; 2], &[0.0; 12]);
     let conversations = [
         bytes(&[status, exit]),
         bytes(&[status]),
@@ -491,14 +490,14 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
         bytes(&[b"STAT"]),
         bytes(&[status, getforce]),
         bytes(&[&good, &good]),
-        bytes(&[b"READY       "]),
-        bytes(&[b"FORCEREADY  "]),
+        bytes(&[READY]),
+        bytes(&[FORCEREADY]),
         bytes(&[&init(3, b"k:1"), &init(0, b""), exit]),
         bytes(&[&good, &init(1, b" "), getforce, exit]),
         init(-1, b""),
         init(i32::MIN, b""),
         init(9, b"k:1"),
-        bytes(&[b"INIT        ", &[0]]),
+        bytes(&[INIT, &[0]]),
         good[..13].to_vec(),
         good[..160].to_vec(),
         good[..183].to_vec(),
@@ -530,13 +529,13 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
         }
     }
 
-    // Batches, to drivers that have asked for them.
+    // Batches for drivers that have asked for INIT.
     let announced = |size: i32| {
         let text = format!(" a : b , batch_size : {size} ");
         init(text.len() as i32, text.as_bytes())
     };
     let cells = |second: f64| bytes(&[&reals(&H), &reals(&[second; 1]), &reals(&H[1..])]);
-    let begun = |natoms: i32| bytes(&[b"POSDATA     ", &natoms.to_le_bytes()]);
+    let begun = |natoms: i32| bytes(&[POSDATA, &integer(natoms)]);
     for bytes in [
         bytes(&[&announced(2), &batch]),
         bytes(&[&announced(2), &batch, getforce, &announced(1), &good]),
@@ -580,18 +579,12 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
 
 #[test]
 fn a_server_in_c_refuses_what_the_server_refuses() {
-    let (ready, need_init) = (b"READY       ", b"NEEDINIT    ");
+    let (ready, need_init) = (READY, NEEDINIT);
     let forceready = |energy: f64, natoms: i32, force: f64, virial: [f64; 9], len: i32| {
-        let (energy, virial) = (reals(&[energy]), reals(&virial));
-        let parts = [
-            b"FORCEREADY  ",
-            &energy[..],
-            &natoms.to_le_bytes(),
-            &reals(&[force; 6]),
-            &virial,
-            &len.to_le_bytes(),
-        ];
-        bytes(&parts)
+        let mut message = layout::forceready(&[energy], &[force; 6], &virial, &[b""]);
+        put_integer(&mut message, ForceReady::of(2).atoms(), natoms);
+        put_integer(&mut message, ForceReady::of(2).extras(), len);
+        message
     };
     let full = [1.0, 2.0, 3.0, 2.0, 4.0, 5.0, 3.0, 5.0, 6.0];
     let upper = [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 0.0, -0.0, 6.0];
@@ -619,10 +612,10 @@ fn a_server_in_c_refuses_what_the_server_refuses() {
         bytes(&[ready, &good[..60]]),
         bytes(&[ready, &good[..good.len() - 1]]),
         bytes(&[b"READX       "]),
-        bytes(&[b"HAVEDATA    "]),
-        bytes(&[b"STATUS      "]),
+        bytes(&[HAVEDATA]),
+        bytes(&[STATUS]),
         bytes(&[ready, ready]),
-        bytes(&[ready, b"HAVEDATA    "]),
+        bytes(&[ready, HAVEDATA]),
         bytes(&[ready, &forceready(f64::NAN, 2, 0.25, full, 0)]),
         bytes(&[ready, &forceready(-0.5, 2, f64::INFINITY, full, 0)]),
         bytes(&[ready, &forceready(-0.5, 2, 0.25, broken, 0)]),

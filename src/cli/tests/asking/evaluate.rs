@@ -34,7 +34,9 @@ fn xyz(lattice: &str, positions: &[[f64; 3]]) -> String {
 const CUBE: &str = "20 0 0 0 20 0 0 0 20";
 
 fn frames(count: usize) -> String {
-    (0..count).map(|it| xyz(CUBE, &positions(it))).collect()
+    (0..count)
+        .map(|frame| xyz(CUBE, &positions(frame)))
+        .collect()
 }
 
 fn lines(out: &str) -> Vec<Value> {
@@ -49,7 +51,9 @@ fn number(value: &Value) -> f64 {
 
 fn vectors(value: &Value) -> Vec<[f64; 3]> {
     let vectors = value.as_array().unwrap();
-    let vectors = vectors.iter().map(|it| [0, 1, 2].map(|i| number(&it[i])));
+    let vectors = vectors
+        .iter()
+        .map(|vector| [0, 1, 2].map(|i| number(&vector[i])));
     vectors.collect()
 }
 
@@ -61,7 +65,7 @@ fn close(ours: &[[f64; 3]], expected: &[[f64; 3]], tolerance: f64) {
     }
 }
 
-/// A line is that of this frame, with springs.
+/// Checks that a line belongs to this frame, computed with springs.
 fn check(line: &Value, frame: usize, positions: &[[f64; 3]], tolerance: f64) {
     assert_eq!(line["frame"], json!(frame));
     let expected = springs(K, positions);
@@ -147,7 +151,7 @@ fn angstroms_are_taken_for_granted() {
     check(&lines(&ended.out)[0], 0, &bohr, 1e-14);
 }
 
-/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies,
+/// LAMMPS and i-PI need an upper triangular h. A frame with another cell gets the same energies,
 /// and forces and virial in the axes of the file.
 #[test]
 fn a_cell_may_be_turned_and_left_handed() {
@@ -155,7 +159,7 @@ fn a_cell_may_be_turned_and_left_handed() {
     let h = *Cell::from_vectors(cell).h();
     let atoms: Vec<_> = (0..8)
         .map(|i| {
-            let at = [i & 1, (i >> 1) & 1, (i >> 2) & 1].map(|it| 0.5 * f64::from(it));
+            let at = [i & 1, (i >> 1) & 1, (i >> 2) & 1].map(|bit| 0.5 * f64::from(bit));
             let shaken = |x| 0.3 * f64::from(5 * i + x).sin();
             let place = |x: usize| h[x].iter().zip(at).map(|(h, s)| h * s).sum::<f64>();
             [
@@ -195,7 +199,7 @@ fn a_cell_may_be_turned_and_left_handed() {
     let largest = forces
         .as_flattened()
         .iter()
-        .fold(0.0, |it: f64, x| it.max(x.abs()));
+        .fold(0.0, |largest: f64, x| largest.max(x.abs()));
     assert!(largest > 1e-4, "{largest}");
     for (line, transform) in lines.iter().zip(transforms) {
         let other = number(&line["energy"]);
@@ -205,7 +209,7 @@ fn a_cell_may_be_turned_and_left_handed() {
         );
         let expected: Vec<_> = forces.iter().map(|f| transform(*f)).collect();
         close(&vectors(&line["forces"]), &expected, 1e-12 * largest);
-        // Rows, then columns.
+        // Transform the rows, then the columns.
         let rows = virial.iter().map(|row| transform(*row));
         let rows: Vec<_> = rows.collect();
         let columns = [0, 1, 2].map(|i| transform([rows[0][i], rows[1][i], rows[2][i]]));
@@ -240,7 +244,7 @@ fn extras_come_with_their_frame() {
     assert_eq!(extras, expected);
 }
 
-/// A program that writes frames may wait for the result of one before it writes the next.
+/// A program that writes frames may wait for each result before it writes the next frame.
 #[test]
 fn the_standard_input_is_answered_frame_by_frame() {
     let place = Place::new();
@@ -308,7 +312,7 @@ fn a_frame_that_ends_drivers_is_named() {
     assert!(reason.starts_with(expected), "{reason}");
 }
 
-/// Leaves over these frames, and comes again.
+/// A driver that leaves when it receives one of these frames, and connects again.
 fn afraid_of(server: &Server, frames: &'static [usize]) -> thread::JoinHandle<()> {
     let address = server.address.clone();
     let bad: Vec<_> = frames.iter().map(|frame| positions(*frame)).collect();
@@ -328,12 +332,16 @@ fn afraid_of(server: &Server, frames: &'static [usize]) -> thread::JoinHandle<()
                     Err(_) => break,
                 };
                 let chunks = || all.chunks(natoms).take(structures);
-                if chunks().any(|it| bad.iter().any(|bad| bad == it)) {
+                if chunks().any(|chunk| bad.iter().any(|bad| bad == chunk)) {
                     break;
                 }
-                let replies: Vec<_> = chunks().map(|it| springs(K, it)).collect();
-                let evaluations: Vec<_> = replies.iter().map(|it| it.evaluation).collect();
-                let forces: Vec<_> = replies.iter().flat_map(|it| &it.forces).copied().collect();
+                let replies: Vec<_> = chunks().map(|chunk| springs(K, chunk)).collect();
+                let evaluations: Vec<_> = replies.iter().map(|reply| reply.evaluation).collect();
+                let forces: Vec<_> = replies
+                    .iter()
+                    .flat_map(|reply| &reply.forces)
+                    .copied()
+                    .collect();
                 let extras = vec![&b""[..]; structures];
                 let reply = driver.reply_batch(&evaluations, &forces, &extras);
                 if blocking::run(&mut stream, reply).is_err() {

@@ -1,6 +1,6 @@
-//! A driver that is right, unless the environment's FAULT names what it does wrong.
+//! A correct driver, unless FAULT in the environment names a fault.
 //!
-//! It is a test of this binary, which the kit starts anew as a program.
+//! The driver is a test of this binary, which the kit starts again as a program.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -9,10 +9,10 @@ use std::process::{abort, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::layout;
+use crate::layout::{self, ATOM, CELL, INTEGER, integer_at, numbers};
 use crate::planted_numbers::{Matrix, Memory, Vector, compute};
 
-/// The command that starts it with a fault.
+/// The command that starts the driver with a fault.
 pub fn command(fault: &str) -> String {
     program("planted::driver", fault)
 }
@@ -26,29 +26,25 @@ pub fn program(name: &str, fault: &str) -> String {
     )
 }
 
-/// Fault and port, if the kit has started this.
+/// Fault and port, if the kit has started this process.
 pub fn asked_for() -> Option<(String, u16)> {
     let port = env::var("PORT").ok()?.parse().ok()?;
     Some((env::var("FAULT").ok()?, port))
 }
 
-pub fn real(bytes: &[u8]) -> f64 {
-    f64::from_le_bytes(bytes.try_into().unwrap())
-}
-
-/// Cell and positions of POSDATA.
+/// Reads cell and positions of POSDATA.
 fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Vec<Vector>)> {
-    let mut frame = [0; 148];
+    let mut frame = [0; CELL + INTEGER];
     stream.read_exact(&mut frame)?;
-    let natoms = i32::from_le_bytes(frame[144..].try_into().unwrap());
+    let natoms = integer_at(&frame, CELL);
     if natoms < 0 && fault != "believes" {
         return Err(io::Error::other("a negative number of atoms"));
     }
-    let mut bytes = vec![0; 24 * natoms.max(0) as usize];
+    let mut bytes = vec![0; ATOM * natoms.max(0) as usize];
     stream.read_exact(&mut bytes)?;
-    let numbers: Vec<_> = frame[..72].chunks(8).map(real).collect();
-    let h = [0, 1, 2].map(|row| [0, 1, 2].map(|column| numbers[3 * row + column]));
-    let numbers: Vec<_> = bytes.chunks(8).map(real).collect();
+    let cell = numbers(&frame[..CELL]);
+    let h = [0, 1, 2].map(|row| [0, 1, 2].map(|column| cell[3 * row + column]));
+    let numbers = numbers(&bytes);
     if numbers
         .iter()
         .chain(h.as_flattened())
@@ -57,10 +53,10 @@ fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Ve
     {
         return Err(io::Error::other("a number is not finite"));
     }
-    Ok((h, real(&frame[72..80]), numbers.as_chunks().0.to_vec()))
+    Ok((h, cell[9], numbers.as_chunks().0.to_vec()))
 }
 
-/// Python's words where line 7 of a program fails.
+/// Prints what Python prints if line 7 of a program fails.
 fn traceback(place: &str, source: &str, error: &str) {
     eprintln!(
         "Traceback (most recent call last):\n  File \"/home/me/driver.py\", line 7, in <module>\n    main()\n  File \
@@ -68,7 +64,7 @@ fn traceback(place: &str, source: &str, error: &str) {
     );
 }
 
-/// What it does where a message ends early or makes no sense. Returns if it connects again.
+/// Reacts to a message that ends early or makes no sense. Returns if the driver connects again.
 fn fails(fault: &str, stream: &mut Option<TcpStream>, what: &str) {
     let forever = || loop {
         sleep(Duration::from_secs(1));
@@ -173,7 +169,7 @@ fn driver() {
     loop {
         let line = stream.get_or_insert_with(|| {
             (reply, back) = (None, true);
-            // As a driver does that waits for its server's next start.
+            // A driver that waits until its server is restarted.
             loop {
                 match TcpStream::connect(("127.0.0.1", port)) {
                     Ok(stream) => break stream,
@@ -224,8 +220,7 @@ fn driver() {
                     let mut sent = compute(&fault, &mut memory, &h, &positions);
                     match &*fault {
                         "comes back wrong" if back => sent.energy += 1.0,
-                        // It takes the inverse for what it should be, and the first of two
-                        // structures.
+                        // This driver believes the inverse cell, and the first of two structures.
                         "believes" => sent.energy += inverse,
                         "forgets" => sent.energy += f64::from(memory.steps),
                         _ => {}

@@ -1,7 +1,8 @@
-//! A server that is right, unless the environment's FAULT names what it does wrong.
+//! A correct server, unless FAULT in the environment names a fault.
 //!
-//! It moves two atoms five times along their forces, with one driver after the other: one that is
-//! silent for a while, sends something else or has gone is dropped for the next.
+//! The server moves two atoms along their forces five times, with one driver after another. It
+//! drops a driver that is silent for a while, sends something wrong or has gone, and uses the next
+//! one.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,15 +10,17 @@ use std::process::{abort, exit};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::layout;
-use crate::planted::{asked_for, program, real};
+use crate::layout::{
+    self, CELL, ForceReady, HEADER, INTEGER, Posdata, REAL, integer_at, numbers, real_at,
+};
+use crate::planted::{asked_for, program};
 
-/// The command that starts it with a fault.
+/// The command that starts the server with a fault.
 pub fn command(fault: &str) -> String {
     program("planted_server::server", fault)
 }
 
-/// Columns are the vectors.
+/// The cell; its columns are the vectors.
 const H: [f64; 9] = [12.0, 3.0, 1.0, 0.0, 11.0, 2.0, 0.0, 0.0, 10.0];
 
 fn inverse() -> [f64; 9] {
@@ -56,22 +59,22 @@ fn posdata(fault: &str, positions: &[f64; 6]) -> Vec<u8> {
     let mut message = layout::posdata(&h, &inverse, &sent);
     match fault {
         "big-endian" => {
-            let (numbers, rest) = message[12..].split_at_mut(144);
-            let (count, positions) = rest.split_at_mut(4);
+            let (numbers, rest) = message[HEADER..].split_at_mut(CELL);
+            let (count, positions) = rest.split_at_mut(INTEGER);
             count.reverse();
-            numbers.chunks_mut(8).for_each(<[u8]>::reverse);
-            positions.chunks_mut(8).for_each(<[u8]>::reverse);
+            numbers.chunks_mut(REAL).for_each(<[u8]>::reverse);
+            positions.chunks_mut(REAL).for_each(<[u8]>::reverse);
         }
         "float32" => {
             let single = |x: &f64| (*x as f32).to_le_bytes();
-            message.truncate(12);
+            message.truncate(HEADER);
             message.extend(h.iter().chain(&inverse).flat_map(single));
             message.extend(layout::integer(2));
             message.extend(sent.iter().flat_map(single));
         }
         "int64" => {
             let whole = |x: &f64| (x.round() as i64).to_le_bytes();
-            message.truncate(12 + 144 + 4);
+            message.truncate(Posdata::of(2).positions(0));
             message.extend(sent.iter().flat_map(whole));
         }
         _ => {}
@@ -79,13 +82,13 @@ fn posdata(fault: &str, positions: &[f64; 6]) -> Vec<u8> {
     message
 }
 
-/// Has a driver compute the forces on both atoms.
+/// Lets a driver compute the forces on both atoms.
 fn ask(fault: &str, driver: &mut TcpStream, positions: &[f64; 6]) -> io::Result<[f64; 6]> {
     let other = |what: &[u8]| {
         let what = what.escape_ascii().to_string();
         io::Error::other(format!("a driver sent {what:?}"))
     };
-    let mut word = [0; 12];
+    let mut word = [0; HEADER];
     driver.write_all(layout::STATUS)?;
     driver.read_exact(&mut word)?;
     if word == layout::NEEDINIT && fault == "asks again" {
@@ -108,21 +111,21 @@ fn ask(fault: &str, driver: &mut TcpStream, positions: &[f64; 6]) -> io::Result<
         sleep(Duration::from_secs(600));
     }
     driver.write_all(layout::GETFORCE)?;
-    let mut reply = [0; 24 + 48 + 72 + 4];
+    let places = ForceReady::of(2);
+    let mut reply = vec![0; places.end()];
     driver.read_exact(&mut reply)?;
-    let mut extras =
-        vec![0; i32::from_le_bytes(reply[144..].try_into().unwrap()).clamp(0, 9_999_999) as usize];
-    driver.read_exact(&mut extras)?;
-    let numbers: Vec<_> = reply[24..144].chunks(8).map(real).collect();
-    let energy = real(&reply[12..20]);
+    let extras = integer_at(&reply, places.extras());
+    driver.read_exact(&mut vec![0; extras.clamp(0, 9_999_999) as usize])?;
+    let numbers = numbers(&reply[places.forces(0)..places.extras()]);
+    let energy = real_at(&reply, places.energy(0));
     let finite = numbers.iter().all(|x| x.is_finite()) && energy.is_finite();
-    let right = reply.starts_with(b"FORCEREADY  ")
-        && reply[20..24] == layout::integer(2)
-        && reply[144..148][3] < 128;
+    let right = reply.starts_with(layout::FORCEREADY)
+        && integer_at(&reply, places.atoms()) == 2
+        && extras >= 0;
     match fault {
         "believes" | "repeats and believes" => {}
         _ if !finite => return Err(io::Error::other("a number is not finite")),
-        _ if !right => return Err(other(&reply[..24])),
+        _ if !right => return Err(other(&reply[..places.forces(0)])),
         _ => {}
     }
     Ok(numbers[..6].try_into().unwrap())

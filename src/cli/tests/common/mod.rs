@@ -1,6 +1,9 @@
-//! A server of a driver, byte by byte, and programs that end with their test.
+//! A server written byte by byte, and programs that end with their test.
 
-#![allow(dead_code)] // each test uses its own
+#![allow(dead_code, unused_imports)] // each test uses a part
+
+#[path = "../../../../tests/common/layout.rs"]
+pub mod layout;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,6 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+pub use layout::*;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +23,7 @@ pub fn forcewire(arguments: &str) -> Command {
     command
 }
 
-/// A program under way.
+/// A running program.
 pub struct Process(Option<Child>);
 
 impl Process {
@@ -34,7 +39,7 @@ impl Process {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     pub fn end(mut self) -> Ended {
         let start = Instant::now();
         let child = self.0.as_mut().unwrap();
@@ -115,9 +120,9 @@ impl Server {
         self
     }
 
-    /// A reply to one structure: energy, forces and virial.
+    /// Reads a reply to one structure: energy, forces and virial.
     pub fn hears_forces(&mut self, natoms: usize) -> (f64, Vec<f64>, Vec<f64>) {
-        self.hears(b"FORCEREADY  ");
+        self.hears(FORCEREADY);
         let energy = self.numbers(1)[0];
         assert_eq!(self.integer(), natoms as i32);
         let (forces, virial) = (self.numbers(3 * natoms), self.numbers(9));
@@ -127,20 +132,15 @@ impl Server {
     }
 
     pub fn numbers(&mut self, count: usize) -> Vec<f64> {
-        let mut bytes = vec![0; 8 * count];
+        let mut bytes = vec![0; REAL * count];
         self.0.read_exact(&mut bytes).unwrap();
-        bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|it| f64::from_le_bytes(*it))
-            .collect()
+        numbers(&bytes)
     }
 
     pub fn integer(&mut self) -> i32 {
-        let mut bytes = [0; 4];
+        let mut bytes = [0; INTEGER];
         self.0.read_exact(&mut bytes).unwrap();
-        i32::from_le_bytes(bytes)
+        integer_at(&bytes, 0)
     }
 
     pub fn ended(&mut self) {
@@ -150,27 +150,18 @@ impl Server {
     }
 }
 
-/// POSDATA; the inverse cell is not sent right, as nobody should read it.
+/// POSDATA with a wrong inverse cell, because drivers should not read it.
 pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
-    let mut bytes = b"POSDATA     ".to_vec();
-    for number in h.iter().chain(&[0.0; 9]) {
-        bytes.extend(number.to_le_bytes());
-    }
-    bytes.extend((positions.len() as i32).to_le_bytes());
-    positions
-        .as_flattened()
-        .iter()
-        .for_each(|x| bytes.extend(x.to_le_bytes()));
-    bytes
+    layout::posdata(&h, &[0.0; 9], positions.as_flattened())
 }
 
-pub const STATUS: &[u8] = b"STATUS      ";
-pub const READY: &[u8] = b"READY       ";
-pub const NEEDINIT: &[u8] = b"NEEDINIT    ";
-pub const GETFORCE: &[u8] = b"GETFORCE    ";
-pub const EXIT: &[u8] = b"EXIT        ";
+/// Returns POSDATA of a batch.
+pub fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
+    let cells: Vec<_> = cells.iter().map(|h| [*h, [0.0; 9]]).collect();
+    layout::posdata_batch(&cells, structures.concat().as_flattened())
+}
 
-/// A directory with a socket in it.
+/// A directory for a socket.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -211,7 +202,7 @@ impl Place {
     /// Waits until a file has this many lines.
     pub fn wait_for_lines(&self, name: &str, lines: usize) {
         let start = Instant::now();
-        while fs::read_to_string(self.path(name)).map_or(0, |it| it.lines().count()) < lines {
+        while fs::read_to_string(self.path(name)).map_or(0, |text| text.lines().count()) < lines {
             assert!(start.elapsed() < PATIENCE, "{name} has not {lines} lines");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -226,7 +217,7 @@ pub fn kill(process: &Process, signal: &str) {
     assert!(kill.unwrap().success());
 }
 
-/// The environments of peers, of which `tests/peers/install` makes `ase`.
+/// The directory of peers' environments. `tests/peers/install` creates `ase` there.
 pub fn peers() -> String {
     std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory")
 }
