@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use forcewire::Backoff;
 
+use crate::{By, Ended, Outcome};
+
 /// The rule for the pause between two connections, for all boards. `mps2-an385-c/attempts.c` is the
 /// same rule in C; `tests/board` and `tests/firmware` count the connections of both.
 ///
@@ -29,6 +31,21 @@ impl Attempts {
         Self {
             backoff: Backoff::new(Self::FIRST, Self::LONGEST),
         }
+    }
+
+    /// Records how a connection has ended. Returns the pause before the next one.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of the application, if there is no next connection.
+    pub fn next(&mut self, last: Ended) -> Result<Duration, Outcome> {
+        if last.by == By::Exit {
+            return Err(Outcome::Exit);
+        }
+        self.ended(last.replied).ok_or(match last.refused {
+            true => Outcome::Refused,
+            false => Outcome::TooManyFailures,
+        })
     }
 
     /// Records that a connection has ended, and whether the server received a reply. Returns the

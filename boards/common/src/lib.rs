@@ -15,6 +15,7 @@ mod network;
 mod options;
 #[cfg(feature = "tls")]
 mod tls;
+mod work;
 
 use defmt::{error, info, warn};
 use forcewire::potential::{LennardJones, Real};
@@ -28,6 +29,7 @@ pub use engine::{Accelerator, Engine};
 use evaluator::{Arrays, Evaluator, Windows};
 use network::Network;
 pub use options::{Options, Psk};
+pub use work::{By, Ended, Work};
 
 /// A network device that delivers Ethernet frames.
 pub trait Ethernet: Device {
@@ -237,20 +239,15 @@ fn serve<'w, E: Evaluator, const R: usize>(
         #[cfg(not(feature = "tls"))]
         let ended = application.serve(&mut network);
 
-        if ended.exit {
-            network.close();
-            return Outcome::Exit;
-        }
-        if ended.gave_up {
-            network.part();
-        } else {
-            network.abort();
+        match ended.by {
+            By::Exit => network.close(),
+            By::Driver => network.part(),
+            By::Loss => network.abort(),
         }
         application.reset();
-        match attempts.ended(ended.evaluations > 0) {
-            Some(pause) => network.pause(pause.into()),
-            None if ended.refused => return Outcome::Refused,
-            None => return Outcome::TooManyFailures,
+        match attempts.next(ended) {
+            Ok(pause) => network.pause(pause.into()),
+            Err(outcome) => return outcome,
         }
     }
     warn!(

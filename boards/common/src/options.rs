@@ -1,7 +1,7 @@
 //! The options of the application.
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::num::NonZeroU16;
 
 use forcewire::Deadlines;
@@ -66,6 +66,12 @@ impl<'a> Options<'a> {
     pub const USAGE: &'static str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted \
         patience=SECONDS handshake=SECONDS message=SECONDS evaluation=SECONDS, and with the feature `tls` \
         tls=IDENTITY:KEY seed=RANDOM, both of 64 hexadecimal digits";
+
+    /// The server's address and port.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.server, self.port)
+    }
 
     /// Parses options; an omitted option keeps its default.
     ///

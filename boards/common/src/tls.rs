@@ -15,9 +15,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{CryptoRngCore, SeedableRng};
 use smoltcp::time::{Duration, Instant};
 
-use crate::application::Ended;
 use crate::network::{Link, Network};
-use crate::{Board, Psk};
+use crate::{Board, By, Ended, Psk};
 
 /// Room for one record in each direction. A server may send records of the maximal length (RFC
 /// 8446, 5.2); ours can be shorter.
@@ -77,8 +76,9 @@ pub fn over<D: Board>(
     if let Err(error) = connection.open(TlsContext::new(&config, provider)) {
         warn!("{}", Failed(error));
         return Ended {
+            by: By::Loss,
+            replied: false,
             refused: matches!(error, TlsError::HandshakeAborted(..)),
-            ..Ended::default()
         };
     }
     let mut tls = Tls {
@@ -93,7 +93,7 @@ pub fn over<D: Board>(
     );
 
     let ended = serve(&mut tls);
-    if ended.exit {
+    if ended.by == By::Exit {
         let until = tls.now() + GOODBYE;
         network.borrow_mut().until(until);
         let _ = tls.connection.close(); // the other side may have gone already

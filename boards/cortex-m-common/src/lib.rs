@@ -67,6 +67,12 @@ where
     forcewire_semihosted::run_with(machine, memory, potential, stack::used)
 }
 
+/// Logs how much of the stack was used, and the outcome; then ends the emulator with it.
+pub fn end(outcome: Outcome) -> ! {
+    defmt::info!("{} bytes of stack used", stack::used());
+    forcewire_semihosted::end(outcome)
+}
+
 /// Starts the clock and guards the stack; later calls do nothing.
 pub fn start() {
     if let Some(mut core) = cortex_m::Peripherals::take() {

@@ -1,7 +1,8 @@
 //! forcewire over embassy-net, for every board with embassy.
 //!
 //! [`serve`] is a whole driver. A program that wants more than that, as `mps2-an385-embassy` does,
-//! has its parts: [`socket`], [`connect`], [`leave`], and the [`Clock`] of its deadlines.
+//! has its parts: [`socket`], [`connect`], three ways to end a connection, and the [`Clock`] of its
+//! deadlines.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,16 +36,15 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves a potential with room for `N` atoms: connects, computes until the server ends the
 /// connection, and connects again a second later. The arrays are in the future.
-pub async fn serve<const N: usize>(
-    stack: Stack<'_>,
+pub async fn serve<const N: usize, const R: usize>(
+    stack: Stack<'static>,
     server: SocketAddrV4,
-    rings: [&mut [u8]; 2],
+    rings: &'static mut [[u8; R]; 2],
     potential: &mut impl Potential,
 ) -> ! {
     let mut socket = socket(stack, rings);
     loop {
         connect(&mut socket, server, time::Duration::MAX).await;
-        info!("connected to {} port {}", server.ip(), server.port());
         let deadlines = Deadlines::NONE.message(MESSAGE);
         let mut link = WithDeadlines::new(&mut socket, deadlines, Clock);
         match asynch::serve::<N>(&mut link, potential).await {
@@ -58,7 +58,10 @@ pub async fn serve<const N: usize>(
 
 /// A socket with these rings, receive and transmit, that sends small messages at once and notices
 /// a server whose host is unreachable.
-pub fn socket<'a>(stack: Stack<'a>, [receive, transmit]: [&'a mut [u8]; 2]) -> TcpSocket<'a> {
+pub fn socket<const R: usize>(
+    stack: Stack<'static>,
+    [receive, transmit]: &'static mut [[u8; R]; 2],
+) -> TcpSocket<'static> {
     let mut socket = TcpSocket::new(stack, receive, transmit);
     socket.set_nagle_enabled(false);
     socket.set_keep_alive(Some(PROBE));
@@ -79,19 +82,30 @@ pub async fn connect(
     let (start, mut backoff) = (Instant::now(), Backoff::new(PAUSES[0], PAUSES[1]));
     loop {
         if let Ok(Ok(())) = with_timeout(ATTEMPT, socket.connect(server)).await {
+            info!("connected to {} port {}", server.ip(), server.port());
             return true;
         }
         abort(socket).await;
         if time::Duration::from(start.elapsed()) >= patience {
+            warn!("no server at {} port {}", server.ip(), server.port());
             return false;
         }
         pause(backoff.failed()).await;
     }
 }
 
-/// Ends a connection over which the server has sent its last message: closes it and waits for the
-/// server to do the same, which shows that it has read the end. A reset before that would be the
-/// first thing that it reads.
+/// Closes the connection and waits until the server has acknowledged that.
+///
+/// # Cancel safety
+///
+/// The future may be dropped; the connection may be open then.
+pub async fn close(socket: &mut TcpSocket<'_>) {
+    socket.close();
+    let _ = with_timeout(ATTEMPT, socket.flush()).await;
+}
+
+/// Closes the connection and waits until the server has closed it too, which shows that it has read
+/// the end. A reset before that would be the first thing that it reads.
 ///
 /// # Cancel safety
 ///

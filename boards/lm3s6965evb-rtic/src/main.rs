@@ -1,7 +1,7 @@
-//! forcewire with RTIC on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, emulated by QEMU.
+//! forcewire with RTIC on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, as QEMU emulates it.
 //!
-//! `serve` connects, computes and connects again. The interrupts of network and timer are tasks
-//! with a higher priority, which move frames and answer STATUS while `serve` computes.
+//! `serve` connects, computes and connects again. The interrupts of the network and of the timer
+//! are tasks of a higher priority: while `serve` computes they move frames and answer STATUS.
 
 #![no_std]
 #![no_main]
@@ -10,12 +10,12 @@ mod network;
 
 use defmt::info;
 use forcewire::smoltcp::SocketError;
-use forcewire::{Driver, Error, Event, Header, Potential, Storage};
-use network::{Network, now, until};
+use forcewire::{Driver, Error, Event, Potential, Storage};
+use forcewire_boards::Work;
+use network::{Network, run, time};
 use rtic::Mutex;
-use smoltcp::time::Duration;
 
-/// The number of atoms, and the bytes of each TCP ring.
+/// Atoms, and bytes of each ring of TCP.
 const ATOMS: usize = 256;
 const RING: usize = 4096;
 
@@ -23,16 +23,14 @@ type Arrays = Storage<f64, ATOMS>;
 
 #[rtic::app(device = lm3s6965, dispatchers = [UART0])]
 mod app {
-    use defmt::{error, info, warn};
-    use forcewire::{Driver, Error, Event, Initialize, Storage};
-    use forcewire_boards::{Attempts, Options, Outcome, lennard_jones};
-    use forcewire_cortex_m::stack;
-    use forcewire_semihosted::end;
-    use semihosting::experimental::env;
+    use forcewire::{Driver, Initialize, Storage};
+    use forcewire_boards::{Attempts, By, Outcome, Work, lennard_jones};
+    use forcewire_cortex_m::end;
+    use forcewire_semihosted::{arguments, options};
     use smoltcp::iface::SocketStorage;
 
-    use crate::network::{Network, close, connect, now, part, pause, until};
-    use crate::{ATOMS, Arrays, RING, Work, compute};
+    use crate::network::{Network, close, connect, part, pause, run, time};
+    use crate::{ATOMS, Arrays, RING, compute};
 
     #[shared]
     struct Shared {
@@ -49,16 +47,7 @@ mod app {
     ])]
     fn init(mut context: init::Context) -> (Shared, Local) {
         forcewire_cortex_m::start_with(&mut context.core);
-        // Safety: this is that machine, and this is the only call.
-        let Some(machine) = (unsafe { lm3s6965evb::machine() }) else {
-            end(Outcome::NoServer)
-        };
-        let network = Network::new(
-            machine.ethernet,
-            machine.alarm,
-            context.local.sockets,
-            context.local.rings,
-        );
+        let network = Network::new(context.local.sockets, context.local.rings);
         let driver = Driver::new().initialize(Initialize::Once);
         let _ = serve::spawn(); // fails only while it runs
         (Shared { network, driver }, Local {})
@@ -90,70 +79,40 @@ mod app {
         let network = &mut context.shared.network;
         let driver = &mut context.shared.driver;
 
-        let Ok(arguments) = env::args::<512>() else {
-            end(Outcome::BadOptions)
-        };
-        // The first word is the image's name.
-        let options = match Options::parse((&arguments).skip(1).flatten()) {
-            Ok(options) => options,
-            Err(word) => {
-                error!("options are {=str}, not {=str}", Options::USAGE, word);
-                end(Outcome::BadOptions)
-            }
-        };
+        let words = arguments();
+        let options = options(&words);
         let mut potential = lennard_jones(&options, neighbours.as_flattened_mut());
-        info!("connecting to {} port {}", options.server, options.port);
         let mut attempts = Attempts::new();
         let outcome = loop {
             if !connect(network, &options).await {
-                warn!("no server at {} port {}", options.server, options.port);
                 break Outcome::NoServer;
             }
-            info!("connected to {} port {}", options.server, options.port);
-            let (start, before) = (now(), driver.lock(|driver| driver.traffic()));
-            let mut work = Work::default();
+            let mut work = driver.lock(|driver| Work::begin(time(), driver));
             let result = compute(network, driver, arrays, &mut potential, &mut work).await;
-            let after = driver.lock(|driver| driver.traffic());
-            info!(
-                "{} evaluations in {} us, {} us of it computing; {} bytes received, {} sent",
-                work.evaluations,
-                (now() - start).total_micros(),
-                work.computing.total_micros(),
-                after.received - before.received,
-                after.sent - before.sent,
-            );
-            match result {
-                Ok(Event::Exit) => {
-                    info!("the server said EXIT");
-                    close(network).await;
-                    break Outcome::Exit;
+            let ended = driver.lock(|driver| work.ended(time(), driver, &result));
+            match ended.by {
+                By::Exit => close(network).await,
+                By::Driver => {
+                    let _ = run(network, driver, |driver, network| {
+                        network.run(driver.drain())
+                    })
+                    .await;
+                    part(network).await;
                 }
-                Ok(_) => warn!("the server closed the connection"),
-                Err(error) => {
-                    warn!("{}", error);
-                    if let Error::Protocol(_) | Error::Potential(_) = error {
-                        // i-PI hangs if a connection is closed with bytes unread.
-                        let drained = until(network, |network| {
-                            driver.lock(|driver| network.run(driver.drain()))
-                        });
-                        let _ = drained.await;
-                        part(network).await;
-                    }
-                }
+                By::Loss => {}
             }
             network.lock(Network::abort);
             driver.lock(Driver::reset);
-            match attempts.ended(work.evaluations > 0) {
-                Some(time) => pause(network, time.into()).await,
-                None => break Outcome::TooManyFailures,
+            match attempts.next(ended) {
+                Ok(time) => pause(network, time.into()).await,
+                Err(outcome) => break outcome,
             }
         };
-        info!("{} bytes of stack used", stack::used());
         end(outcome)
     }
 }
 
-/// Computes what the server asks for, until an event ends the conversation.
+/// Computes what the server asks for, until the event that ends it.
 async fn compute(
     network: &mut impl Mutex<T = Network>,
     driver: &mut impl Mutex<T = Driver>,
@@ -162,36 +121,26 @@ async fn compute(
     work: &mut Work,
 ) -> Result<Event, Error<SocketError>> {
     loop {
-        let received = until(network, |network| {
-            driver.lock(|driver| network.run(arrays.receive(driver)))
-        });
-        match received.await? {
+        match run(network, driver, |driver, network| {
+            network.run(arrays.receive(driver))
+        })
+        .await?
+        {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                let start = now();
-                // Neither resource is locked here, so the interrupts can run.
+                let start = time();
+                // Neither resource is locked: here the interrupts have their turn.
                 arrays.evaluate(natoms, structures, potential)?;
-                let time = now() - start;
-                let replied = until(network, |network| {
-                    driver.lock(|driver| network.run(arrays.reply(driver)))
-                });
-                replied.await?;
-                // A server that has closed without asking for the forces has not received them.
-                if driver.lock(|driver| driver.status()) != Header::HaveData {
-                    work.evaluations += structures;
-                    work.computing += time;
-                }
+                let took = time() - start;
+                run(network, driver, |driver, network| {
+                    network.run(arrays.reply(driver))
+                })
+                .await?;
+                driver.lock(|driver| work.replied(driver, structures, took));
             }
             Event::Init { replica } => info!("replica {}", replica),
             end => return Ok(end),
         }
     }
-}
-
-/// The work done over one connection.
-#[derive(Default)]
-struct Work {
-    evaluations: usize,
-    computing: Duration,
 }

@@ -4,10 +4,12 @@ use core::future::poll_fn;
 use core::net::Ipv4Addr;
 use core::task::{Poll, Waker};
 
+use defmt::{info, warn};
 use forcewire::smoltcp::{SocketError, poll, poll_by};
 use forcewire::{Backoff, DeadlineTimer, Deadlines, Driver, Error, Exchange, Header};
-use forcewire_boards::{Ethernet, Options};
+use forcewire_boards::{Ethernet, Options, Outcome};
 use forcewire_cortex_m::{Alarm, clock};
+use forcewire_semihosted::end;
 use lm3s6965evb::{Stellaris, Timer};
 use rtic::Mutex;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
@@ -46,6 +48,11 @@ pub fn now() -> Instant {
     Instant::from_micros((clock::ticks() * 2 / 25) as i64)
 }
 
+/// [`now`] as the standard's duration.
+pub fn time() -> core::time::Duration {
+    (now() - Instant::ZERO).into()
+}
+
 /// The resource that the interrupts and the task share.
 pub struct Network {
     ethernet: Stellaris,
@@ -66,12 +73,16 @@ pub struct Network {
 unsafe impl Send for Network {}
 
 impl Network {
+    /// The machine's, after the clock has started; ends the emulator if the machine has none.
     pub fn new(
-        mut ethernet: Stellaris,
-        alarm: Timer,
         storage: &'static mut [SocketStorage<'static>],
         [receive, transmit]: &'static mut [[u8; RING]; 2],
     ) -> Self {
+        // Safety: this is that machine, and this is the only call.
+        let Some(machine) = (unsafe { lm3s6965evb::machine() }) else {
+            end(Outcome::NoServer)
+        };
+        let (mut ethernet, alarm) = (machine.ethernet, machine.alarm);
         let mut config = Config::new(EthernetAddress(ethernet.address()).into());
         let now = now();
         // The seed must differ between starts, as a clock does: a local port must not be reused at
@@ -130,7 +141,7 @@ impl Network {
 
     /// Advances an exchange as far as possible now.
     pub fn run<T: Exchange>(&mut self, exchange: T) -> Poll<Result<T::Output, Error<SocketError>>> {
-        let now = (now() - Instant::ZERO).into();
+        let now = time();
         let socket = self.sockets.get_mut(self.socket);
         let polled = poll_by(socket, exchange, &mut self.deadlines, now);
         // Send the queued bytes now; they must not wait for the next turn.
@@ -202,7 +213,7 @@ impl Network {
 }
 
 /// Waits until `ready` is, which is checked after every turn.
-pub async fn until<T>(
+async fn until<T>(
     network: &mut impl Mutex<T = Network>,
     mut ready: impl FnMut(&mut Network) -> Poll<T>,
 ) -> T {
@@ -211,6 +222,19 @@ pub async fn until<T>(
             network.task = Some(context.waker().clone());
             ready(network)
         })
+    })
+    .await
+}
+
+/// Runs an exchange of the driver over the network to its end. The closure makes it anew, with the
+/// same arrays, each time that both are locked.
+pub async fn run<T>(
+    network: &mut impl Mutex<T = Network>,
+    driver: &mut impl Mutex<T = Driver>,
+    mut exchange: impl FnMut(&mut Driver, &mut Network) -> Poll<T>,
+) -> T {
+    until(network, |network| {
+        driver.lock(|driver| exchange(driver, network))
     })
     .await
 }
@@ -227,10 +251,12 @@ pub async fn connect(network: &mut impl Mutex<T = Network>, options: &Options<'_
             state => Poll::Ready(state),
         });
         if state.await == State::Established {
+            info!("connected to {} port {}", options.server, options.port);
             return true;
         }
         network.lock(Network::abort);
         if now() - start >= options.patience {
+            warn!("no server at {} port {}", options.server, options.port);
             return false;
         }
         pause(network, backoff.failed().into()).await;

@@ -56,6 +56,23 @@ fn report(stack_used: fn() -> usize, run: impl FnOnce(Words<'_>) -> Outcome) -> 
     end(outcome)
 }
 
+/// The emulator's command line, for [`options`]; ends the emulator if it is too long.
+pub fn arguments() -> Args<512> {
+    env::args().unwrap_or_else(|_| {
+        defmt::error!("no options, or more than 512 bytes of them and the image's path");
+        end(Outcome::BadOptions)
+    })
+}
+
+/// The options among the arguments; ends the emulator if they are invalid.
+pub fn options(arguments: &Args<512>) -> Options<'_> {
+    // The first word is the image's name.
+    Options::parse(arguments.skip(1).flatten()).unwrap_or_else(|word| {
+        defmt::error!("options are {=str}, not {=str}", Options::USAGE, word);
+        end(Outcome::BadOptions)
+    })
+}
+
 /// Logs an outcome and ends the emulator with its status.
 pub fn end(outcome: Outcome) -> ! {
     if outcome == Outcome::Exit {

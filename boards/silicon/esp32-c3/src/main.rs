@@ -84,8 +84,7 @@ async fn main(spawner: Spawner) {
 
     // Argon, in bohr and hartree.
     let mut potential = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863);
-    let rings = RINGS.take().each_mut().map(|ring| &mut ring[..]);
-    forcewire_embassy::serve::<ATOMS>(stack, server, rings, &mut potential).await
+    forcewire_embassy::serve::<ATOMS, _>(stack, server, RINGS.take(), &mut potential).await
 }
 
 /// The network to join; without a password it is an open one.

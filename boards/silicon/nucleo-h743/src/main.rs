@@ -74,8 +74,7 @@ async fn main(spawner: Spawner) {
 
     // Argon's parameters, in bohr and hartree.
     let mut potential = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863);
-    let rings = RINGS.take().each_mut().map(|ring| &mut ring[..]);
-    forcewire_embassy::serve::<ATOMS>(stack, server, rings, &mut potential).await
+    forcewire_embassy::serve::<ATOMS, _>(stack, server, RINGS.take(), &mut potential).await
 }
 
 /// 400 MHz from the internal oscillator; the bus of the Ethernet controller runs at 200 MHz.

@@ -82,8 +82,7 @@ async fn main(spawner: Spawner) {
 
     // Argon, in bohr and hartree. In f32, because the core has no double precision.
     let mut potential = LennardJones::<f32>::new(6.43452, 0.000379384, 16.0863);
-    let rings = RINGS.take().each_mut().map(|ring| &mut ring[..]);
-    forcewire_embassy::serve::<ATOMS>(stack, server, rings, &mut potential).await
+    forcewire_embassy::serve::<ATOMS, _>(stack, server, RINGS.take(), &mut potential).await
 }
 
 /// A locally administered address, from the chip's number.
