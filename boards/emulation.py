@@ -130,7 +130,7 @@ def build(name, progress, tls=False, binary=None):
     if board.engine:
         cargo(board.engine["target"], board.engine["crate"], board.engine["binary"])
     image = cargo(board.target, board.crate, binary, *(["--features", "tls"] if tls else []))
-    # cargo gives both the same name, and puts the other one there when it is asked for.
+    # cargo gives both images the same name and builds the requested one there.
     return image.rename(f"{image}-tls") if tls else image
 
 
@@ -155,15 +155,16 @@ def has_tls(name):
     return "tls" in tomllib.loads((HERE / BOARDS[name].crate / "Cargo.toml").read_text()).get("features", {})
 
 
-# QEMU's errors, then what the board logs, in text. The status is QEMU's. $1 prints the log, $2 is
+# Prints QEMU's errors, then the board's log as text. The status is QEMU's. $1 prints the log, $2 is
 # the image.
 DECODED = 'printer=$1 image=$2; shift 2; set -o pipefail; "$@" | "$printer" --log-format "{L:5} {s}" -e "$image"'
 
 
 def emulator(name, firmware, directory, options, flags=()):
     """The command that runs firmware with these options."""
-    # Options follow the image's path in one line, of which the firmware takes words: a short one
-    # without blanks. Another image of a board has the board's name and one more word.
+    # The options follow the image's path on one line, which the firmware splits into words. The
+    # path must therefore be short and without blanks. A second image of a board has the board's
+    # name and one more word.
     board, image = BOARDS.get(name) or BOARDS[name.rpartition("-")[0]], directory / name
     links = [image, *(directory / other.name for other in images(board, firmware)[1:])]
     for link, target in zip(links, images(board, firmware)):

@@ -13,12 +13,13 @@ PEERS = ROOT / "target" / "peers"
 IPI = PEERS / "ipi" / "bin" / "i-pi"
 IDENTITY = "board"
 
-# Argon, in atomic units but for the lattice; shifted to 0 at the cutoff, which conserves energy.
+# Argon in atomic units, except for the lattice. The potential is shifted to 0 at the cutoff, which
+# conserves energy.
 SIGMA, EPSILON, CUTOFF = 6.43452, 0.000379384, 16.0863
 LATTICE = 5.26  # angstrom, of the face-centred cubic crystal
 BOHR = 0.52917721067  # angstrom
-# Hartree an atom. Pairs that cross the cutoff, where forces end abruptly, cost about a hundredth of
-# it in 100 steps.
+# The limit in hartree per atom. Pairs that cross the cutoff, where forces end abruptly, cause about
+# a hundredth of it in 100 steps.
 DRIFT = 1e-6
 
 INPUT = """\
@@ -54,7 +55,8 @@ def install_ipi(progress):
 
 def lattice(natoms):
     """Positions on an fcc lattice and the edge of its cube, in angstrom. Sites that are too many stay empty."""
-    # At least two cells a side: the cutoff is half of that, and a neighbour must be within it.
+    # At least two cells along each side: the cutoff is at most half of that, and must include the
+    # nearest neighbours.
     n = max(2, math.ceil((natoms / 4) ** (1 / 3) - 1e-9))
     corners = [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     sites = [
@@ -138,7 +140,7 @@ class Table:
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.at)
-                # The last line may be half of one.
+                # The last line may be incomplete.
                 new = file.read().rpartition(b"\n")
         except FileNotFoundError:
             return

@@ -1,4 +1,4 @@
-//! A server that has one driver compute one structure.
+//! A server that lets one driver compute one structure.
 //!
 //! ```text
 //! cargo run --example minimal_server -- localhost:31415

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cell = Cell::orthorhombic([20.0; 3]);
     let distances = (4..20).map(|i| 0.5 * f64::from(i));
     let jobs = distances.map(|d| Job::new(cell, vec![[0.0; 3], [d, 0.0, 0.0]]));
-    // Waits for drivers, and gives what one did not finish to another.
+    // Waits for drivers, and passes a lost driver's work to another one.
     let answers = pool.evaluate(jobs, None, |event| eprintln!("{event:?}"))?;
     for answer in answers {
         let distance = answer.job.positions[1][0];

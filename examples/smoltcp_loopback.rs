@@ -1,4 +1,5 @@
-//! A driver and its server over smoltcp, both in one process without an operating system's network.
+//! A driver and its server over smoltcp, both in one process and without the operating system's
+//! network.
 //!
 //! ```text
 //! cargo run --example smoltcp_loopback
@@ -17,7 +18,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 fn socket() -> Socket<'static> {
     let ring = || SocketBuffer::new(vec![0; 1024]);
     let mut socket = Socket::new(ring(), ring());
-    // smoltcp's defaults cost 10 ms a message and more.
+    // smoltcp's defaults cost at least 10 ms per message.
     socket.set_nagle_enabled(false);
     socket.set_ack_delay(None);
     socket
@@ -50,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !computes {
             computes = poll(socket, driver.receive(&mut received))?.is_ready();
         } else {
-            // Between two polls the arrays stay as they are, and an exchange may be made anew.
+            // The arrays don't change between two polls, so an exchange may be made anew.
             let evaluation = Evaluation {
                 energy: 1.5,
                 ..Evaluation::default()

@@ -1,7 +1,7 @@
-//! A driver behind TLS 1.3 with a pre-shared key: by itself the protocol accepts anyone who reaches
-//! the port.
+//! A driver over TLS 1.3 with a pre-shared key. Without TLS the protocol accepts anyone who can
+//! reach the port.
 //!
-//! i-PI speaks no TLS; stunnel in front of it does, and keeps out everyone without the key:
+//! i-PI has no TLS. stunnel in front of it does, and refuses everyone without the key:
 //!
 //! ```text
 //! # stunnel.conf                   # keys: identity, colon, key in hexadecimal digits
@@ -17,9 +17,9 @@
 //! cargo run --release --example tls -- -a HOST -p 31416 --identity water --key KEYFILE -o 0.01
 //! ```
 //!
-//! Whatever implements `embedded-io` carries the protocol, so a board does the same with
-//! embedded-tls over its own socket (`boards/common/src/tls.rs`); nothing here allocates but the
-//! two record buffers, which a board has in a `static`.
+//! Every stream that implements `embedded-io` can carry the protocol, so a board does the same with
+//! embedded-tls over its own socket (`boards/common/src/tls.rs`). Only the two record buffers are
+//! allocated here; a board has them in a `static`.
 
 use std::error::Error;
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ It ends with 0 when the server says EXIT, with 1 and the reason when it goes awa
 with 2 when a flag makes no sense.
 ";
 
-/// Atoms that there is room for.
+/// The most atoms of a structure.
 const ATOMS: usize = 1024;
 
 /// The longest record of TLS 1.3, with its overhead (RFC 8446, 5.2).
@@ -104,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let mut tls: TlsConnection<'_, _, Aes128GcmSha256> =
         TlsConnection::new(FromStd::new(socket), &mut received, &mut sent);
     // No certificate is checked, and none is needed: all secrets come from the key (RFC 8446, 7.1),
-    // so a server without the key can't finish the handshake.
+    // so a server without the key can't complete the handshake.
     tls.open(TlsContext::new(&config, UnsecureProvider::new(OsRng)))
         .map_err(|error| {
             let identity = &arguments.identity;
@@ -113,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
                 address.0, address.1
             )
         })?;
-    // From here on a server may compute for as long as it likes between two messages.
+    // From here on a server may compute between two messages for any time.
     plain.set_read_timeout(None)?;
 
     let mut driver = Driver::new();
@@ -145,21 +145,21 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
             Err(error) => break error,
         }
     };
-    // i-PI hangs on a connection that is closed before all that it has sent is read.
+    // i-PI hangs if a connection is closed with bytes unread.
     if let forcewire::Error::Protocol(_) | forcewire::Error::Potential(_) = error {
         let _ = blocking::run(&mut tls, driver.drain());
     }
     Err(told(error).into())
 }
 
-/// [`TlsError`] has no text of its own.
+/// [`TlsError`] has no `Display`.
 fn told(error: forcewire::Error<TlsError>) -> String {
     error
         .map_transport(|error| format!("the connection was lost: {error:?}"))
         .to_string()
 }
 
-/// A key from its hexadecimal digits.
+/// Reads a key in hexadecimal digits.
 fn key(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("no key in {}: {error}", path.display()))?;
@@ -186,7 +186,7 @@ fn key(path: &std::path::Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What the command line asks for; nothing if that is help.
+/// Parses the command line; returns nothing if it asks for help.
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     use lexopt::prelude::*;
 

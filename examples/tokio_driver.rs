@@ -1,4 +1,4 @@
-//! A driver as a task of Tokio, with a time limit, and Ctrl-C at any byte.
+//! A driver as a Tokio task, with a time limit, which Ctrl-C may end at any byte.
 //!
 //! ```text
 //! cargo run --example tokio_driver -- localhost:31415
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     socket.set_nodelay(true)?;
     let mut server = FromTokio::new(socket);
     select! {
-        // In this order: from the first byte on, Ctrl-C ends the program here.
+        // Polled in this order, so that Ctrl-C is handled from the first byte on.
         biased;
         stop = ctrl_c() => {
             println!("stopped");
@@ -38,7 +38,8 @@ async fn serve(server: &mut FromTokio<TcpStream>) -> Result<(), Box<dyn std::err
     let (mut driver, mut potential) = (Driver::new(), Harmonic::<f64>::new(0.01));
     let (mut positions, mut forces) = ([[0.0; 3]; 64], [[0.0; 3]; 64]);
     loop {
-        // What has come when the time is over is not lost: another receive would go on there.
+        // Bytes that arrived before the time-out are not lost: another receive would continue
+        // there.
         let receive = run(server, driver.receive(&mut positions));
         let Ok(event) = timeout(LIMIT, receive).await else {
             return Err(format!("nothing within {LIMIT:?}").into());

@@ -1,6 +1,6 @@
-//! A driver on a serial line, and its server: [`Line`] brings frames, checksums and connections to
-//! a stream that has none. The wire is a pair of queues here. On a board it is a UART, and the
-//! other end `forcewire bridge`.
+//! A driver on a serial line, and its server. [`Line`] adds frames, checksums and connections to a
+//! stream that has none. Here the wire is a pair of queues. On a board it is a UART, with
+//! `forcewire bridge` at the other end.
 //!
 //! ```text
 //! cargo run --example uart
@@ -15,7 +15,7 @@ use forcewire::line::Line;
 use forcewire::potential::Harmonic;
 use forcewire::{Cell, Deadlines, Request, Server, blocking, serve};
 
-/// What a driver of a UART is like: it times out now and then.
+/// A stream like a UART's driver: it times out from time to time.
 struct Uart(Sender<u8>, Receiver<u8>);
 
 impl ErrorType for Uart {

@@ -1,5 +1,5 @@
-//! A driver for structures that it has no arrays for: atoms pass 32 at a time through a [`Sink`],
-//! and forces through a [`Source`]. Here each force is the spring's to the centre of all atoms.
+//! A driver for structures that don't fit into its arrays: atoms pass through a [`Sink`] 32 at a
+//! time, and forces through a [`Source`]. Each force is a spring to the centre of all atoms.
 //!
 //! ```text
 //! cargo run --example windows -- localhost:31415
@@ -10,7 +10,7 @@ use forcewire::{Cell, Driver, Evaluation, Event, Sink, Source, net};
 
 const K: f64 = 0.01;
 
-/// What would be the memory of an accelerator: single precision, one array an axis.
+/// In place of an accelerator's memory: single precision, one array per axis.
 #[derive(Default)]
 struct Device {
     axes: [Vec<f32>; 3],

@@ -1,4 +1,4 @@
-//! Exchanges over an `embedded-io-async` stream. The twins of [`blocking`](crate::blocking).
+//! Exchanges over an `embedded-io-async` stream: the twin of [`blocking`](crate::blocking).
 
 use core::future::poll_fn;
 use core::pin::pin;
@@ -7,15 +7,17 @@ use core::time::Duration;
 
 use embedded_io_async::{ErrorKind, Read, Write};
 
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
+use crate::deadlines::{DeadlineTimer, Deadlines};
+use crate::error::Error;
+use crate::exchange::{Exchange, Step, Wait};
 
 pub use crate::serve::asynch as serve;
 
-/// A connection as [`run`] needs it. The twin of
-/// [`blocking::Transport`](crate::blocking::Transport), with its methods and errors.
+/// A connection for [`run`]. The twin of [`blocking::Transport`](crate::blocking::Transport), with
+/// the same methods and errors.
 ///
-/// Every stream that is [`embedded_io_async::Read`] and [`embedded_io_async::Write`] is one. It
-/// must hold as many bytes as there.
+/// Every stream that is [`embedded_io_async::Read`] and [`embedded_io_async::Write`] implements it.
+/// The connection must hold as many bytes as required there.
 ///
 /// # Cancel safety
 ///
@@ -60,13 +62,13 @@ impl<S: Read + Write> Transport for S {
     }
 }
 
-/// A clock that wakes: a board's timer, or an executor's.
+/// A clock that can wake a task: a board's timer, or an executor's.
 #[allow(async_fn_in_trait, reason = "as `embedded-io-async`")]
 pub trait Timer {
     /// Monotonic time since an arbitrary fixed epoch.
     fn now(&mut self) -> Duration;
 
-    /// Waits until then. It may return earlier, and is asked again then.
+    /// Waits until this time. It may return early; the caller then waits again.
     ///
     /// # Cancel safety
     ///
@@ -74,10 +76,9 @@ pub trait Timer {
     async fn until(&mut self, at: Duration);
 }
 
-/// A connection whose peer has [`Deadlines`], with the caller's timer. The twin of
-/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), without its delays: a call of the
-/// connection that is ready at once is never late, and one that is not ends when the first deadline
-/// passes.
+/// A connection with [`Deadlines`] for its peer, and the caller's timer. The twin of
+/// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), but exact: a call that is ready at
+/// once is never late, and any other ends when the first deadline passes.
 ///
 /// ```
 /// use core::time::Duration;
@@ -135,7 +136,7 @@ pub struct WithDeadlines<S, C> {
 }
 
 impl<S, C: Timer> WithDeadlines<S, C> {
-    /// A new connection, about which nothing is known yet.
+    /// Wraps a new connection.
     pub const fn new(socket: S, deadlines: Deadlines, clock: C) -> Self {
         Self {
             socket,
@@ -144,12 +145,12 @@ impl<S, C: Timer> WithDeadlines<S, C> {
         }
     }
 
-    /// The connection, to change it.
+    /// The connection, mutable.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.socket
     }
 
-    /// The connection, without deadlines.
+    /// Returns the connection.
     pub fn into_inner(self) -> S {
         self.socket
     }
@@ -163,8 +164,8 @@ async fn within<T, E>(
 ) -> Result<T, Error<E>> {
     let mut call = pin!(call);
     loop {
-        // Before the call: what has arrived by then is not late, however late this future is
-        // polled.
+        // The time before the call counts: bytes that had arrived by then are not late, however
+        // late this future is polled.
         let now = clock.now();
         timer.note(now, wait);
         timer.check_moving(now)?;
@@ -218,18 +219,19 @@ impl<S: Transport, C: Timer> Transport for WithDeadlines<S, C> {
     }
 }
 
-/// Counts calls of a connection, so that one that is always ready does not hold up the executor.
+/// Counts calls of a connection, so that a connection that is always ready does not block the
+/// executor.
 pub(crate) struct Turn(u8);
 
 impl Turn {
-    /// Calls after which other tasks have their turn.
+    /// How many calls to make before other tasks have their turn.
     const CALLS: u8 = 64;
 
     pub(crate) const fn new() -> Self {
         Self(0)
     }
 
-    /// Counts a call, and yields to the executor before the one that would be too many.
+    /// Counts a call, and yields to the executor when the turn is used up.
     pub(crate) async fn count(&mut self) {
         if self.0 == Self::CALLS {
             self.0 = 0;
@@ -239,20 +241,20 @@ impl Turn {
     }
 }
 
-/// Runs an exchange to its end, moving its bytes over `socket`.
+/// Runs an exchange to its end over `socket`.
 ///
-/// After 64 calls of the connection it yields to the executor, so that other tasks and a time-out
-/// around it have their turn even if the connection is always ready.
+/// The future yields to the executor after 64 calls of the connection. Other tasks, and a time-out
+/// around it, have their turn even if the connection is always ready.
 ///
 /// # Errors
 ///
-/// As [`blocking::run`](crate::blocking::run).
+/// The same as those of [`blocking::run`](crate::blocking::run).
 ///
 /// # Cancel safety
 ///
-/// The future may be dropped at every await, provided that dropping the stream's own `read` and
-/// `write` loses no bytes. Run `&mut exchange` and keep the exchange to go on. Over a
-/// [`WithDeadlines`] connection it keeps the time that it had.
+/// The future may be dropped at every await if dropping the stream's own `read` and `write` loses
+/// no bytes. To be able to continue, pass `&mut exchange` and keep the exchange. Over a
+/// [`WithDeadlines`] connection the exchange keeps its time.
 pub async fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut exchange: T,
@@ -267,7 +269,8 @@ pub async fn run<S: Transport, T: Exchange>(
     loop {
         turn.count().await;
         let wait = exchange.waits_for();
-        // Before the step that may be the last one: an event that a step returns must not be lost.
+        // Flush before the step that may be the last one: an event that a step returns must not be
+        // lost.
         if !flushed && !exchange.midway() {
             flushed = passing(socket.flush(&wait.taken()).await)?.is_some();
             continue;
@@ -310,7 +313,7 @@ async fn yield_now() {
     .await;
 }
 
-/// `None` for an interruption, after which the call is repeated.
+/// Returns `None` for an interruption, after which the call is repeated.
 fn passing<T, E: embedded_io_async::Error>(
     result: Result<T, Error<E>>,
 ) -> Result<Option<T>, Error<E>> {

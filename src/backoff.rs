@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-/// How long to pause before connecting again: twice as long after each failure in a row, up to a
+/// How long to pause before connecting again. The pause doubles with each failure in a row, up to a
 /// limit.
 ///
-/// i-PI gives a message 0.1 s to leave (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`) and drops a
-/// driver that takes longer, with twice the time for the next: a board behind a slow line gets
-/// through if it comes back. The machine has no clock; the caller waits.
+/// i-PI allows 0.1 s for sending a message (3.3.1 `ipi/interfaces/sockets.py`, `TIMEOUT`), drops a
+/// driver that takes longer, and doubles the time for the next message. A board on a slow line
+/// succeeds if it connects again. This type has no clock; the caller waits.
 ///
 /// ```
 /// use core::time::Duration;
@@ -28,7 +28,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `first` after the first failure, never more than `longest`.
+    /// The pause is `first` after the first failure, and never more than `longest`.
     #[must_use]
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Backoff {
         }
     }
 
-    /// An attempt has failed: the pause before the next.
+    /// Counts a failed attempt and returns the pause before the next.
     pub fn failed(&mut self) -> Duration {
         let mut pause = self.first;
         for _ in 0..self.failures {
@@ -51,13 +51,13 @@ impl Backoff {
         pause.min(self.longest)
     }
 
-    /// A connection was of use. A connection alone does not count: a server that drops each driver
-    /// would be called without a pause.
+    /// Records that a connection was useful. A connection alone does not count: otherwise there
+    /// would be no pauses if a server drops each driver at once.
     pub const fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// Failures in a row.
+    /// The number of failures in a row.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures

@@ -1,25 +1,27 @@
-//! Exchanges over a connection that blocks: every `embedded-io` stream, and the host's sockets.
+//! Exchanges over a blocking connection: any `embedded-io` stream, or the host's sockets.
 
 use core::time::Duration;
 
 use embedded_io::{ErrorKind, Read, Write};
 
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Step, Wait};
+use crate::deadlines::{DeadlineTimer, Deadlines};
+use crate::error::Error;
+use crate::exchange::{Exchange, Step, Wait};
 
 pub use crate::serve::blocking as serve;
 
-/// A connection as [`run`] needs it.
+/// A connection for [`run`].
 ///
-/// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] is one. Implement it
-/// directly for a connection that can make use of what is waited for, as [`WithDeadlines`] and
-/// `net::Stream` do.
+/// Every stream that is [`embedded_io::Read`] and [`embedded_io::Write`] implements it. Implement
+/// it directly for a connection that makes use of what the exchange waits for, as [`WithDeadlines`]
+/// and `net::Stream` do.
 ///
 /// From server to driver the connection must hold at least 24 bytes that the driver has not read,
 /// and no flush may wait until the peer reads. A [`Server`](crate::Server) sends the next STATUS
-/// before it reads the forces, and perhaps EXIT after that. Over a connection that holds less, it
-/// and a [`Driver`](crate::Driver) may block each other for good. 12 bytes are enough for a server
-/// that is [`Mode::Strict`](crate::Mode::Strict) or never leaves before it has the forces. TCP,
-/// unix sockets and a UART with a buffer qualify; a pipe that hands over byte by byte does not.
+/// before it reads the forces, and perhaps EXIT after that. If the connection holds less, server
+/// and [`Driver`](crate::Driver) may block each other forever. 12 bytes are enough for a server in
+/// [`Mode::Strict`](crate::Mode::Strict), or one that never exits before it has the forces. TCP,
+/// unix sockets and a UART with a buffer qualify; a pipe that passes single bytes does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no connection for `forcewire::blocking`",
     label = "neither `forcewire::blocking::Transport` nor `Read + Write` of embedded-io 0.7",
@@ -28,59 +30,60 @@ pub use crate::serve::blocking as serve;
     note = "a stream with the traits of another version of embedded-io than 0.7 does not count"
 )]
 pub trait Transport {
-    /// What can go wrong.
+    /// The transport's error.
     type Error: embedded_io::Error;
 
-    /// Reads some bytes, at least one; 0 if the peer has closed its side. `wait` is what the
+    /// Reads at least one byte; returns 0 if the peer has closed its side. `wait` is what the
     /// exchange waits for, and whether the peer owes it ([`Wait::owed`]).
     ///
     /// # Errors
     ///
-    /// The transport's own, of which `Interrupted` is retried by the caller; or
-    /// [`Error::TimedOut`].
+    /// The transport's own error, or [`Error::TimedOut`]. The caller retries after `Interrupted`.
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<Self::Error>>;
 
-    /// Takes some bytes, at least one; it may keep them until [`flush`](Self::flush), so that the
-    /// pieces of a message leave together.
+    /// Accepts at least one byte. The connection may keep bytes until [`flush`](Self::flush), so
+    /// that the pieces of a message are sent together.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as those of [`read`](Self::read).
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Self::Error>>;
 
-    /// Sends what has been kept.
+    /// Sends the bytes that were kept.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// The same as those of [`read`](Self::read).
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>>;
 
-    /// Whether this array is sent by the [`flush_with`](Self::flush_with) that ends the message,
-    /// after what has been written so far and before what is written after this. Until then it
-    /// counts as taken.
+    /// Whether the [`flush_with`](Self::flush_with) at the end of the message will send this array,
+    /// after the bytes written so far and before those written later. If so, the array counts as
+    /// accepted.
     ///
-    /// Only asked for a whole array, of which [`flush_with`](Self::flush_with) is given the memory.
+    /// Only called with a whole array, whose memory is passed to [`flush_with`](Self::flush_with)
+    /// later.
     #[doc(hidden)]
     fn lends(&mut self, array: &[u8]) -> bool {
         let _ = array;
         false
     }
 
-    /// As [`flush`](Self::flush), with the array of [`lends`](Self::lends). After an error the
-    /// connection has taken what it has not sent.
+    /// Like [`flush`](Self::flush), with the array accepted by [`lends`](Self::lends). After an
+    /// error the connection must have copied what it has not sent.
     #[doc(hidden)]
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<Self::Error>> {
         let _ = array;
         self.flush(wait)
     }
 
-    /// Whether it reads ahead and buffers writes. If not, the methods below are never called. They
-    /// get no [`Wait`]: usually it does not matter, and computing it takes as long as the rest.
+    /// Whether the connection reads ahead and buffers writes. If not, the methods below are never
+    /// called. They get no [`Wait`], which they rarely need: computing it takes as long as the rest
+    /// of the call.
     #[doc(hidden)]
     const BUFFERS: bool = false;
 
     /// Copies bytes that were read ahead into `buffer`. Returns 0 if there are none, or if a
-    /// deadline has to be looked at first.
+    /// deadline has to be checked first.
     #[doc(hidden)]
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let _ = buffer;
@@ -94,18 +97,18 @@ pub trait Transport {
         false
     }
 
-    /// Sends what is buffered, as [`flush_with`](Self::flush_with), but without waiting. Returns
-    /// false if something is left to send.
+    /// Sends the buffered bytes like [`flush_with`](Self::flush_with), but without waiting. Returns
+    /// false if some bytes remain to be sent.
     #[doc(hidden)]
     fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<Self::Error>> {
         let _ = array;
         Ok(false)
     }
 
-    /// Waits for a message that has no deadline and reads it in one call: `before` bytes into a
+    /// Waits for a message without a deadline and reads it in one call: `before` bytes into a
     /// buffer, the next ones into `array`, the rest into the buffer. [`serve`](Self::serve) then
-    /// returns all of it in order, and does not copy what is in `array` already. 0 if the peer has
-    /// closed its side, `None` if it has to be [read](Self::read) otherwise.
+    /// returns all of it in order without copying the part in `array`. Returns 0 if the peer has
+    /// closed its side, and `None` if the message must be [read](Self::read) in the usual way.
     #[doc(hidden)]
     fn read_ahead(
         &mut self,
@@ -116,16 +119,14 @@ pub trait Transport {
         Ok(None)
     }
 
-    /// Takes what has come into the array, and has not been served, out of it; false if there is
-    /// nothing.
+    /// Moves received and unserved bytes out of the array; false if there are none.
     #[doc(hidden)]
     fn take_from(&mut self, array: &[u8]) -> bool {
         let _ = array;
         false
     }
 
-    /// Called when an exchange is done. A connection that limits the time of an exchange stops its
-    /// clock.
+    /// Called at the end of an exchange. A connection with a limit for exchanges stops its clock.
     fn exchange_done(&mut self) {}
 }
 
@@ -145,18 +146,18 @@ impl<S: Read + Write> Transport for S {
     }
 }
 
-/// A connection whose peer has [`Deadlines`], with the caller's clock.
+/// A connection with [`Deadlines`] for its peer, and the caller's clock.
 ///
 /// `clock` returns monotonic time since an arbitrary fixed epoch. It is called before each read and
 /// write. A connection that blocks must return an error of the kind
-/// [`TimedOut`](ErrorKind::TimedOut) from time to time, every 100 ms for instance: deadlines are
-/// judged then, so an exchange times out up to two such intervals late. Such an error no longer
-/// ends an exchange; [`Error::TimedOut`] does, when a deadline has passed. Keep the exchange and
-/// run it again over the same `WithDeadlines` to wait for as long again.
+/// [`TimedOut`](ErrorKind::TimedOut) from time to time, for instance every 100 ms. Deadlines are
+/// checked then, so an exchange may time out late by up to two such intervals. Such an error no
+/// longer ends an exchange; [`Error::TimedOut`] does, once a deadline has passed. Keep the exchange
+/// and run it again over the same `WithDeadlines` to wait for the full time once more.
 ///
-/// The connection is tried before the clock is judged: bytes that have arrived are never late, and
-/// a limit of zero takes what is there. A peer that sends a byte more often than the connection's
-/// own time-outs is noticed at twice the limit ([`DeadlineTimer::check_moving`]).
+/// The connection is tried before the clock is read: bytes that have arrived are never late, and a
+/// limit of zero takes the available bytes. A peer that keeps sending bytes more often than the
+/// connection times out is noticed after twice the limit ([`DeadlineTimer::check_moving`]).
 ///
 /// ```
 /// use core::time::Duration;
@@ -185,7 +186,7 @@ pub struct WithDeadlines<S, C> {
 }
 
 impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
-    /// A new connection, about which nothing is known yet.
+    /// Wraps a new connection.
     pub const fn new(socket: S, deadlines: Deadlines, clock: C) -> Self {
         Self {
             socket,
@@ -194,27 +195,27 @@ impl<S, C: FnMut() -> Duration> WithDeadlines<S, C> {
         }
     }
 
-    /// The connection, to change it.
+    /// The connection, mutable.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.socket
     }
 
-    /// The connection, without deadlines.
+    /// Returns the connection.
     pub fn into_inner(self) -> S {
         self.socket
     }
 }
 
 impl<S: Transport, C: FnMut() -> Duration> WithDeadlines<S, C> {
-    /// Makes this call, again after each time-out of the connection, until a deadline has passed.
+    /// Repeats this call after each time-out of the connection, until a deadline has passed.
     fn within<T>(
         &mut self,
         wait: &Wait,
         mut call: impl FnMut(&mut S) -> Result<T, Error<S::Error>>,
     ) -> Result<T, Error<S::Error>> {
         loop {
-            // Before the call: what has arrived by then is not late, however long this program was
-            // stopped.
+            // The time before the call counts: bytes that had arrived by then are not late, however
+            // long this program was stopped.
             let now = (self.clock)();
             self.timer.note(now, wait);
             self.timer.check_moving(now)?;
@@ -253,25 +254,26 @@ impl<S: Transport, C: FnMut() -> Duration> Transport for WithDeadlines<S, C> {
     }
 }
 
-/// Runs an exchange to its end, moving its bytes over `socket`.
+/// Runs an exchange to its end over `socket`.
 ///
-/// A message is flushed once, when all of it is written. Partial reads and writes go on where they
+/// A message is flushed once, when it is complete. Partial reads and writes continue where they
 /// stopped.
 ///
 /// # Errors
 ///
 /// [`Error::Transport`] with the transport's error, and [`Error::TimedOut`] over a
-/// [`WithDeadlines`] connection. Both may pass: keep the exchange, run `&mut exchange` instead, and
-/// run it again to go on where it stopped. An exchange made anew goes on only if its arrays hold
-/// the same numbers.
+/// [`WithDeadlines`] connection. The exchange can continue after both: pass `&mut exchange`, keep
+/// the exchange, and run it again. A new exchange can continue only if its arrays hold the same
+/// numbers.
 ///
-/// [`Error::WriteZero`] if a write moved nothing. [`Error::Protocol`] as the exchange says.
+/// [`Error::WriteZero`] if a write moved nothing. [`Error::Protocol`] as documented for the
+/// exchange.
 pub fn run<S: Transport, T: Exchange>(
     socket: &mut S,
     mut exchange: T,
 ) -> Result<T::Output, Error<S::Error>> {
     let result = carry(socket, &mut exchange);
-    // The caller may do with the array what it likes from now on.
+    // The caller may change the array from now on.
     if S::BUFFERS {
         socket.take_from(exchange.array());
     }
@@ -287,11 +289,11 @@ fn carry<S: Transport, T: Exchange>(
         socket.exchange_done();
         return Err(error.into());
     }
-    // An earlier run may have been stopped between a write and its flush.
+    // An earlier run may have stopped between a write and its flush.
     let mut flushed = false;
     loop {
-        // Before the step that may be the last one: an event that a step returns must not be lost
-        // to an error.
+        // Flush before the step that may be the last one: an error must not replace an event that a
+        // step returns.
         if !flushed && !exchange.midway() {
             if !(S::BUFFERS && retry(|| socket.flush_at_once(exchange.lent()))?) {
                 let wait = exchange.waits_for().taken();
@@ -326,7 +328,7 @@ fn carry<S: Transport, T: Exchange>(
             }
         }
         if S::BUFFERS {
-            // Another message than was expected.
+            // The message is not the expected one.
             if socket.take_from(exchange.array()) {
                 continue;
             }
@@ -374,7 +376,7 @@ fn carry<S: Transport, T: Exchange>(
     }
 }
 
-/// Repeats what a signal interrupted (`EINTR`), as the C loop in i-PI's `drivers/f90/sockets.c`
+/// Repeats a call that a signal interrupted (`EINTR`). The C loop in i-PI's `drivers/f90/sockets.c`
 /// does not.
 #[inline(always)]
 fn retry<T, E: embedded_io::Error>(
@@ -393,6 +395,7 @@ fn is<E: embedded_io::Error>(error: &Error<E>, kind: ErrorKind) -> bool {
     matches!(error, Error::Transport(error) if error.kind() == kind)
 }
 
-// The error of `serve` is meant for a log; a feature of embedded-io lets its `ErrorKind` be logged.
+// The error of `serve` is meant for a log; a feature of embedded-io allows its `ErrorKind` to be
+// logged.
 #[cfg(feature = "defmt")]
 const _: fn(&Error<ErrorKind>, defmt::Formatter<'_>) = defmt::Format::format;

@@ -1,4 +1,5 @@
-//! A stream that sends each message in one write, over one that would send each piece separately.
+//! A stream that sends each message in one write, around a stream that would send each piece
+//! separately.
 
 use core::fmt;
 
@@ -6,16 +7,16 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
 use crate::fmt::debug_as_display;
 
-/// A stream that keeps what is written, up to `N` bytes, until it is flushed.
+/// A stream that keeps written bytes, up to `N`, until it is flushed.
 ///
-/// A driver's status answers and its replies of up to 27 atoms are one write anyway; longer replies
-/// are three or more, each a packet of its own on a socket without Nagle's algorithm. With room for
-/// 100 bytes, 24 an atom and the extras they are one. A piece larger than `N` is written without
-/// being copied.
+/// A driver's answers to STATUS and its replies of up to 27 atoms are a single write anyway. Longer
+/// replies are at least three writes, each a separate packet on a socket without Nagle's algorithm.
+/// With room for 100 bytes plus 24 per atom plus the extras they are one. A piece larger than `N`
+/// is written without a copy.
 ///
-/// Works for [`embedded_io`] and, with the feature `async`, for `embedded-io-async`, where dropping
-/// a future loses nothing that the stream itself doesn't lose. On a host, `net::Stream` does this
-/// and more.
+/// Works for [`embedded_io`] and, with the feature `async`, for `embedded-io-async`. Dropping a
+/// future loses only what the inner stream itself loses. On a host, `net::Stream` does this and
+/// more.
 ///
 /// ```no_run
 /// # fn main_loop(
@@ -35,7 +36,7 @@ pub struct Coalesced<S, const N: usize> {
 }
 
 impl<S, const N: usize> Coalesced<S, N> {
-    /// A stream around this one.
+    /// Wraps a stream.
     pub const fn new(socket: S) -> Self {
         Self {
             socket,
@@ -54,7 +55,7 @@ impl<S, const N: usize> Coalesced<S, N> {
         self.output.extend_from_slice(bytes).is_ok()
     }
 
-    /// Counts bytes that the stream has taken.
+    /// Counts bytes that the stream has accepted.
     fn departed(&mut self, n: usize) {
         self.sent += n;
         if self.sent >= self.output.len() {
@@ -71,7 +72,7 @@ impl<S, const N: usize> Coalesced<S, N> {
 pub enum CoalesceError<E> {
     /// The stream failed.
     Stream(E),
-    /// The stream took none of the bytes offered.
+    /// The stream accepted none of the bytes offered.
     WriteZero,
 }
 

@@ -12,14 +12,14 @@ use crate::protocol::ProtocolError;
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The conversation went wrong.
+    /// The conversation failed.
     Protocol(ProtocolError),
-    /// The transport failed. After a time-out the exchange can be made again to go on.
+    /// The transport failed. After a time-out, run the exchange again to continue.
     Transport(E),
-    /// The transport took none of the bytes offered and never will (a write of zero bytes).
+    /// The transport accepted none of the bytes offered and never will (a write of zero bytes).
     WriteZero,
-    /// One of the caller's deadlines has passed. The exchange can be made again to go on;
-    /// [`TimedOut`] has what else can be done.
+    /// One of the caller's deadlines has passed. Run the exchange again to continue; [`TimedOut`]
+    /// describes the alternatives.
     TimedOut(TimedOut),
     /// The potential could not be evaluated. The server waits for a reply that will not come: close
     /// the connection.
@@ -27,7 +27,7 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
-    /// The same error with another transport's error in it.
+    /// Converts the transport's error.
     pub fn map_transport<F>(self, map: impl FnOnce(E) -> F) -> Error<F> {
         match self {
             Self::Protocol(error) => Error::Protocol(error),

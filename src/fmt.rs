@@ -1,6 +1,6 @@
-//! Texts of errors, and logging through `defmt` or `log`, or not at all, by feature.
+//! Texts of errors, and logging through `defmt`, `log`, or not at all, by feature.
 //!
-//! Normal traffic is `trace`, a refusal is `debug`; a library logs nothing louder.
+//! Normal traffic is logged as `trace`, a refusal as `debug`. A library logs nothing louder.
 
 macro_rules! trace {
     ($($arg:tt)*) => {{
@@ -8,7 +8,7 @@ macro_rules! trace {
         ::defmt::trace!($($arg)*);
         #[cfg(all(feature = "log", not(feature = "defmt")))]
         ::log::trace!($($arg)*);
-        // Not even the arguments are computed.
+        // The arguments are type-checked but never computed.
         #[cfg(not(any(feature = "defmt", feature = "log")))]
         if false {
             let _ = ::core::format_args!($($arg)*);
@@ -22,7 +22,7 @@ macro_rules! debug {
         ::defmt::debug!($($arg)*);
         #[cfg(all(feature = "log", not(feature = "defmt")))]
         ::log::debug!($($arg)*);
-        // Not even the arguments are computed.
+        // The arguments are type-checked but never computed.
         #[cfg(not(any(feature = "defmt", feature = "log")))]
         if false {
             let _ = ::core::format_args!($($arg)*);
@@ -30,8 +30,8 @@ macro_rules! debug {
     }};
 }
 
-/// Writes an error's `Debug` as its `Display`: a `main` that returns an error prints it so, and
-/// what happened and what to do is worth more there than the name of a variant.
+/// Formats `Debug` like `Display`. A `main` that returns an error prints its `Debug`, and a
+/// sentence about what happened and what to do is worth more there than the name of a variant.
 macro_rules! debug_as_display {
     ($error:ident $(<$transport:ident>)?) => {
         impl$(<$transport: ::core::fmt::Display>)? ::core::fmt::Debug for $error$(<$transport>)? {

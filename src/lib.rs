@@ -1,8 +1,8 @@
 //! The i-PI socket protocol, in both roles, without an allocator or an operating system.
 //!
 //! A *server* sends structures to a *driver*, which returns energy, forces and virial. i-PI and ASE
-//! are servers; LAMMPS, Quantum ESPRESSO, xTB and many others are drivers. With this crate firmware
-//! or a host program becomes either.
+//! are servers; LAMMPS, Quantum ESPRESSO, xTB and many others are drivers. With this crate,
+//! firmware or a host program can be either.
 //!
 //! # Roles
 //!
@@ -65,13 +65,13 @@
 //! 3. Make an [`Exchange`], such as [`Driver::receive`], which borrows the machine and your arrays.
 //! 4. Run it: [`blocking::run`], [`asynch::run`], [`smoltcp::poll`]. Time limits are
 //!    [`Deadlines`], with your clock.
-//! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It goes
-//!    on at the byte where it stopped. One that is made anew goes on only if what has moved is
-//!    still in its arrays; otherwise it is [`ProtocolError::Unfinished`],
-//!    [`ReplyDue`](ProtocolError::ReplyDue) or [`AnswerDue`](ProtocolError::AnswerDue), and nothing
-//!    has changed.
-//! 6. To give up between positions and forces, run [`Driver::drain`] before you close;
-//!    [`serve`](serve()) does so itself. i-PI hangs if a driver closes with bytes unread.
+//! 5. If it stops halfway, run the same exchange again: `run(&mut socket, &mut exchange)`. It
+//!    continues at the byte where it stopped. A new exchange can continue only if its arrays still
+//!    hold what has moved. Otherwise it fails with [`ProtocolError::Unfinished`],
+//!    [`ReplyDue`](ProtocolError::ReplyDue) or [`AnswerDue`](ProtocolError::AnswerDue) and changes
+//!    nothing.
+//! 6. To give up between positions and forces, run [`Driver::drain`] before closing;
+//!    [`serve`](serve()) does this itself. i-PI hangs if a driver closes with bytes unread.
 //! 7. After an error that the peer caused, close, [`reset`](Driver::reset) and connect again;
 //!    [`Backoff`] paces that.
 //!
@@ -110,8 +110,8 @@
 //! | [`potential`] | | potentials with known answers, for tests |
 //! | [`manual`] | | how it works, the protocol, sizes, speed, peers |
 //!
-//! Two more features log what happens: `log`, or `defmt`, which also makes events and errors
-//! `defmt::Format`. Features only add, and without any the crate is `no_std`.
+//! Two more features enable logging: `log`, and `defmt`, which also implements `defmt::Format` for
+//! events and errors. Features only add, and without any of them the crate is `no_std`.
 //!
 #![cfg_attr(not(feature = "async"), doc = "[`asynch`]: #modules")]
 #![cfg_attr(not(feature = "async"), doc = "[`asynch::run`]: #modules")]
@@ -171,7 +171,7 @@ pub use protocol::{
 pub use serve::blocking as serve;
 pub use server::{Answer, Mode, Request, Server, ServerExchange};
 
-/// README's programs are compiled with the crate's own examples.
+/// The programs in README are compiled with the crate's own examples.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

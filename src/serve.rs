@@ -1,18 +1,22 @@
-//! Whole drivers: a connection, a potential, and arrays for a number of atoms.
+//! A complete driver: a connection, a potential, and arrays for a number of atoms.
 
 use embedded_io::ErrorKind;
 
 #[cfg(feature = "async")]
 use crate::asynch;
+use crate::blocking;
+use crate::driver::{Driver, Event, Storage};
+use crate::error::Error;
+use crate::exchange::{Exchange, Step};
 use crate::fmt::debug;
-use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
+use crate::potential::Potential;
 
-/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes,
-/// with room for `N` atoms: the whole firmware but its network.
+/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes.
+/// There is room for `N` atoms. This is a whole firmware except for the network.
 ///
-/// The arrays live on the stack, 48 bytes an atom for a potential in `f64`, 24 for one in `f32`.
-/// For batches and INIT, or to see what happens, keep a [`Driver`] and a [`Storage`] and write the
-/// loop out; it is eight lines.
+/// The arrays are on the stack: 48 bytes per atom for a potential in `f64`, 24 in `f32`. For
+/// batches and INIT, or to follow the events, keep a [`Driver`] and a [`Storage`] and write the
+/// loop yourself; it has eight lines.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,10 +31,10 @@ use crate::{Driver, Error, Event, Exchange, Potential, Step, Storage, blocking};
 ///
 /// # Errors
 ///
-/// As [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`]. The
-/// conversation is over with each of them: close the connection. What the server has sent with the
-/// positions has been read by then ([`Driver::drain`]), so closing does not reset the connection. A
-/// program that is to survive a time-out keeps its [`Driver`].
+/// Those of [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`].
+/// Each of them ends the conversation: close the connection. Everything that the server sent with
+/// the positions has been read by then ([`Driver::drain`]), so closing does not reset the
+/// connection. A program that has to survive a time-out keeps its [`Driver`].
 pub fn blocking<const N: usize>(
     socket: &mut impl blocking::Transport,
     potential: &mut impl Potential,
@@ -38,14 +42,15 @@ pub fn blocking<const N: usize>(
     let mut driver = Driver::new();
     let served = blocking_loop::<N>(socket, &mut driver, potential);
     if gives_up(&served) {
-        // `blocking::run` does this too; without its writes and flushes it is smaller.
+        // `blocking::run` would do this too; this loop is smaller because it has no writes and
+        // flushes.
         let mut drain = driver.drain();
         let wait = drain.waits_for();
         while let Ok(Step::Read(bytes)) = drain.step() {
             match socket.read(bytes, &wait).map_err(kind) {
                 Err(Error::Transport(ErrorKind::Interrupted)) => {}
                 Ok(n) if n > 0 => drain.advance(n),
-                // The connection has ended, so nothing can be reset.
+                // The connection has ended and can't be reset.
                 _ => break,
             }
         }
@@ -73,18 +78,19 @@ fn blocking_loop<const N: usize>(
     }
 }
 
-/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes,
-/// with room for `N` atoms. See [`blocking::serve`]; the arrays live in the future.
+/// Computes what the server at the other end of `socket` asks for, until it sends EXIT or closes.
+/// There is room for `N` atoms; the arrays are part of the future. See [`blocking::serve`].
 ///
 /// # Errors
 ///
-/// As [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`]. What the
-/// server has sent with the positions has been read by then, as in [`blocking::serve`].
+/// Those of [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`].
+/// Everything that the server sent with the positions has been read by then, as in
+/// [`blocking::serve`].
 ///
 /// # Cancel safety
 ///
-/// None: the arrays and the state of the conversation go with the future. Keep a [`Driver`] and a
-/// [`Storage`] and [run](asynch::run) the exchanges where a future may be dropped.
+/// None: dropping the future drops the arrays and the state of the conversation. Where a future may
+/// be dropped, keep a [`Driver`] and a [`Storage`] and [run](asynch::run) the exchanges yourself.
 #[cfg(feature = "async")]
 pub async fn asynch<const N: usize>(
     socket: &mut impl asynch::Transport,
@@ -134,12 +140,12 @@ async fn asynch_loop<const N: usize>(
     }
 }
 
-/// The same error with the kind of the transport's.
+/// Replaces the transport's error with its kind.
 fn kind<E: embedded_io::Error>(error: Error<E>) -> Error<ErrorKind> {
     error.map_transport(|error| error.kind())
 }
 
-/// Whether this driver ends the conversation, over a connection that still works.
+/// Whether this driver ends the conversation over a connection that still works.
 fn gives_up(served: &Result<(), Error<ErrorKind>>) -> bool {
     match served {
         Err(Error::Potential(error)) => {

@@ -1,4 +1,4 @@
-//! Exchanges over a smoltcp TCP socket, without ever waiting.
+//! Exchanges over a smoltcp TCP socket, without waiting.
 
 use core::fmt;
 use core::task::Poll;
@@ -6,37 +6,40 @@ use core::time::Duration;
 
 use smoltcp::socket::tcp::{RecvError, SendError, Socket, State};
 
+use crate::deadlines::DeadlineTimer;
+use crate::error::Error;
+use crate::exchange::{Exchange, Step, Wait};
 use crate::fmt::debug_as_display;
 use crate::protocol::header::HEADER;
-use crate::{DeadlineTimer, Error, Exchange, Step, Wait};
 
-/// Moves what can be moved now; [`Poll::Pending`] until the exchange is done.
+/// Moves as many bytes as possible now. Returns [`Poll::Pending`] until the exchange is done.
 ///
-/// Call it after every `Interface::poll` that did something, and poll the interface again
-/// afterwards: only then is what was queued sent. Keep the exchange between the calls. While a
-/// connection is being made (`Listen`, `SynSent`, `SynReceived`) the exchange is pending.
+/// Call this function after every `Interface::poll` that did something, and poll the interface
+/// again afterwards: only that sends the queued bytes. Keep the exchange between the calls. The
+/// exchange is pending while a connection is being established (`Listen`, `SynSent`,
+/// `SynReceived`).
 ///
-/// One call is bounded by the rings, because nothing comes or leaves before the interface is
-/// polled: it reads what the receive ring holds, at most `recv_capacity() / 12` messages, and
-/// writes what the transmit ring takes. After [`Poll::Pending`] nothing more can be moved, so it is
-/// safe to sleep until the interface has something to do.
+/// The rings bound the work of one call, because no bytes arrive or leave before the interface is
+/// polled. A call reads the contents of the receive ring, at most `recv_capacity() / 12` messages,
+/// and fills the transmit ring. After [`Poll::Pending`] no more bytes can move, so the task may
+/// sleep until the interface has something to do.
 ///
 /// # Sizes
 ///
 /// Set the socket up with `set_nagle_enabled(false)` and `set_ack_delay(None)`; smoltcp's defaults
-/// cost 10 ms a message and more. Both rings may be smaller than a message. The transmit ring must
-/// hold 12 bytes, a header.
+/// cost at least 10 ms per message. Both rings may be smaller than a message. The transmit ring
+/// must hold a header, which is 12 bytes.
 ///
 /// i-PI reads an answer to STATUS with one `recv(12)` (i-PI 3.3.1 `ipi/interfaces/sockets.py`,
-/// `recv_msg`), and smoltcp never lets a segment cross the end of its ring. So a message whose
-/// header would cross the end waits until all before it is acknowledged, which a peer may delay by
-/// 40 ms. A transmit ring that holds a whole reply and 12 bytes more avoids that wait. (After
-/// unacknowledged bytes a header can also be cut by the end of a full segment, but only for a peer
-/// that asks before it has read what it asked for last: i-PI and ASE don't.)
+/// `recv_msg`), and smoltcp never lets a segment cross the end of its ring. So if a message's
+/// header would cross the end, the message waits until all earlier bytes are acknowledged, which a
+/// peer may delay by 40 ms. A transmit ring with room for a whole reply and 12 more bytes avoids
+/// that wait. (A full segment after unacknowledged bytes can also split a header, but only if a
+/// peer makes a request before it has read the answer to the previous one. i-PI and ASE don't.)
 ///
 /// # Errors
 ///
-/// [`Error::Protocol`] as the exchange says, [`Error::Transport`] with a [`SocketError`].
+/// [`Error::Protocol`] as documented for the exchange, [`Error::Transport`] with a [`SocketError`].
 pub fn poll<T: Exchange>(
     socket: &mut Socket<'_>,
     mut exchange: T,
@@ -66,7 +69,7 @@ pub fn poll<T: Exchange>(
     }
 }
 
-/// Whether the connection is still being made.
+/// Whether the connection is still being established.
 fn is_opening(socket: &Socket<'_>) -> bool {
     matches!(
         socket.state(),
@@ -74,9 +77,8 @@ fn is_opening(socket: &Socket<'_>) -> bool {
     )
 }
 
-/// Puts the beginning of a message into the room that is left before the end of the ring, unless
-/// its header would be cut there. The ring starts over when it is empty, so a ring of 12 bytes
-/// always has room at last.
+/// Copies the beginning of a message into the room before the end of the ring, unless that would
+/// split its header. An empty ring starts over, so even a ring of 12 bytes has room in the end.
 fn begin(room: &mut [u8], bytes: &[u8]) -> (usize, usize) {
     let n = room.len().min(bytes.len());
     match (room.get_mut(..n), bytes.get(..n)) {
@@ -88,20 +90,21 @@ fn begin(room: &mut [u8], bytes: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Like [`poll`], with deadlines: one [`DeadlineTimer`] for each connection, and monotonic time
-/// since an arbitrary fixed epoch. The time with which the interface is polled is `(now -
+/// [`poll`] with deadlines. `timer` is one [`DeadlineTimer`] for each connection, and `now` is
+/// monotonic time since an arbitrary fixed epoch. Poll the interface with the time `(now -
 /// Instant::ZERO).into()`.
 ///
-/// [`DeadlineTimer::due`] returns when to call again if nothing comes until then: a moment of the
-/// same clock, to be joined with `Interface::poll_at`.
+/// [`DeadlineTimer::due`] returns when to call again if nothing arrives before, on the same clock.
+/// Combine it with `Interface::poll_at`.
 ///
-/// No deadline runs while a connection is being made. A message counts as sent when the peer has
-/// acknowledged it: until then [`Deadlines::message`](crate::Deadlines#structfield.message) runs.
+/// No deadline runs while a connection is being established. A message counts as sent once the peer
+/// has acknowledged it; until then [`Deadlines::message`](crate::Deadlines#structfield.message)
+/// runs.
 ///
 /// # Errors
 ///
-/// As [`poll`], and [`Error::TimedOut`] if nothing more can be moved and a deadline has passed.
-/// Call again with the same exchange to wait for as long again.
+/// The same as those of [`poll`], and [`Error::TimedOut`] if no more bytes can move and a deadline
+/// has passed. Call again with the same exchange to wait for the full time once more.
 pub fn poll_by<T: Exchange>(
     socket: &mut Socket<'_>,
     mut exchange: T,
@@ -123,8 +126,8 @@ pub fn poll_by<T: Exchange>(
     Ok(polled)
 }
 
-/// What the exchange waits for: between two messages, for the peer to take what is still in the
-/// ring.
+/// The wait of the exchange. Between two messages it is the wait until the peer has acknowledged
+/// the bytes in the ring.
 fn waits_for(socket: &Socket<'_>, exchange: &impl Exchange) -> Wait {
     let wait = exchange.waits_for();
     if socket.send_queue() > 0 && wait.moved == 0 {
@@ -138,9 +141,9 @@ fn waits_for(socket: &Socket<'_>, exchange: &impl Exchange) -> Wait {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// The TCP connection was reset, was closed on this side, or was never made.
+    /// The TCP connection was reset, closed on this side, or never established.
     ConnectionLost,
-    /// The transmit ring holds less than a header, 12 bytes.
+    /// The transmit ring is smaller than a header (12 bytes).
     RingTooSmall,
 }
 

@@ -8,7 +8,7 @@ use common::*;
 use embedded_io::ErrorKind;
 use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError,
-    Storage, Virial, blocking, serve,
+    Quantity, Storage, Virial, blocking, serve,
 };
 
 /// A whole classic conversation, and the messages in it.
@@ -325,4 +325,77 @@ fn a_loop_with_storage_serves_batches() {
         let said = [NEEDINIT, READY, &forceready_batch(&answers), READY];
         assert_eq!(fake.said(), said.concat());
     });
+}
+
+/// A connection that takes everything. Its peer reads nothing, so a flush fails from the first
+/// write on.
+struct Stuck<'a> {
+    heard: &'a [u8],
+    written: bool,
+}
+
+impl embedded_io::ErrorType for Stuck<'_> {
+    type Error = ErrorKind;
+}
+
+impl embedded_io::Read for Stuck<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        embedded_io::Read::read(&mut self.heard, buffer).map_err(|error| match error {})
+    }
+}
+
+impl embedded_io::Write for Stuck<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        self.written = true;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), ErrorKind> {
+        if self.written {
+            return Err(ErrorKind::TimedOut);
+        }
+        Ok(())
+    }
+}
+
+/// Told of a time-out, the caller would make the same mistake again and again.
+#[test]
+fn a_call_out_of_turn_is_refused_before_the_flush_of_what_was_in_turn() {
+    let messages = [&*posdata(&golden()), STATUS, GETFORCE].concat();
+    let mut socket = Stuck {
+        heard: &messages,
+        written: false,
+    };
+    let mut driver = Driver::new();
+    let mut positions = [[0.0; 3]];
+    let answer = golden_answer();
+    let reply = |driver: &mut Driver, socket: &mut Stuck<'_>, energy| {
+        let evaluation = Evaluation {
+            energy,
+            ..answer.evaluation
+        };
+        let reply = driver.reply(&evaluation, &answer.forces, &answer.extras);
+        blocking::run(socket, reply)
+    };
+    let stuck = Error::Transport(ErrorKind::TimedOut);
+    let due = Error::Protocol(ProtocolError::ReplyDue);
+    let not_finite = Error::Protocol(ProtocolError::NotFinite(Quantity::Energy));
+    let nothing = Error::Protocol(ProtocolError::NothingToReplyTo);
+
+    let came = blocking::run(&mut socket, driver.receive(&mut positions));
+    assert!(matches!(came, Ok(Event::Positions { .. })), "{came:?}");
+    let early = blocking::run(&mut socket, driver.await_getforce());
+    assert_eq!(early, Err(stuck), "HAVEDATA is on its way");
+    let again = blocking::run(&mut socket, driver.receive(&mut positions));
+    assert_eq!(again, Err(due));
+    assert_eq!(reply(&mut driver, &mut socket, f64::NAN), Err(not_finite));
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
+
+    // GETFORCE comes, and the reply is written; the next flush is stuck as well.
+    socket.written = false;
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
+    assert_eq!(reply(&mut driver, &mut socket, 2.0), Err(nothing));
+    let late = blocking::run(&mut socket, driver.await_getforce());
+    assert_eq!(late, Err(nothing));
+    assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
 }

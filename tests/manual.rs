@@ -137,7 +137,7 @@ fn figures_are_those_of_the_manual() {
 /// Numbers in prose that follow from the source: `{}` stands for each.
 #[test]
 fn numbers_are_those_of_the_source() {
-    let scratch = constant("src/exchange/progress.rs", "SCRATCH");
+    let scratch = constant("src/protocol/gather.rs", "SCRATCH");
     let buffer = constant("src/net/socket.rs", "BUFFER");
     let lent = constant("src/net/outbox.rs", "LENT");
     let turns = constant("tests/benches/driver.rs", "TURNS");

@@ -312,6 +312,66 @@ fn version(package: &Value) -> Option<[u32; 3]> {
     Some([(); 3].map(|()| parts.next().unwrap_or(0)))
 }
 
+// ---- layers ----
+
+/// The modules of the crate from the ground up: each uses only what is in an earlier row.
+const LAYERS: [&[&str]; 8] = [
+    &["fmt", "geometry", "backoff"],
+    &["protocol"],
+    &["exchange"],
+    &["deadlines", "potential"],
+    &["driver", "server", "error"],
+    &["asynch", "blocking", "coalesce", "smoltcp"],
+    &["line", "serve"],
+    &["net"],
+];
+
+/// The same of C's library.
+const LAYERS_OF_C: [&[&str]; 6] = [
+    &["guard", "memory"],
+    &["status", "potential"],
+    &["link", "sockets", "unfinished"],
+    &["handle"],
+    &["driver", "server", "host"],
+    &["serve"],
+];
+
+/// Drivers and servers, for instance, do not know each other, and neither knows a transport. A name
+/// imported through the crate's root would hide where it comes from.
+#[test]
+fn modules_use_only_what_is_below_them() {
+    let crates = [
+        ("src", "lib manual", &LAYERS[..]),
+        ("src/c", "lib", &LAYERS_OF_C),
+    ];
+    for (folder, exempt, layers) in crates {
+        let rank = |module: &str| layers.iter().position(|layer| layer.contains(&module));
+        let mut uses = 0;
+        for path in files(&[folder]) {
+            let inside = path.strip_prefix(root().join(folder)).unwrap();
+            let first = Path::new(inside.iter().next().unwrap()).file_stem();
+            let module = first.and_then(OsStr::to_str).unwrap();
+            let another = folder == "src" && ["c", "cli"].contains(&module);
+            if extension(&path) != "rs" || another || exempt.split(' ').any(|it| it == module) {
+                continue;
+            }
+            let own = rank(module).unwrap_or_else(|| panic!("{module} has no layer"));
+            let text = fs::read_to_string(&path).unwrap();
+            // `pub use` gives a name a second path.
+            let code = text.lines().map(str::trim_start);
+            let code = code.filter(|line| !line.starts_with("//") && !line.starts_with("pub use"));
+            for used in code.flat_map(|line| line.split("crate::").skip(1)) {
+                let name = used.split(|c: char| !c.is_alphanumeric() && c != '_');
+                let name = name.into_iter().next().unwrap();
+                let below = rank(name).is_some_and(|used| used < own);
+                assert!(below || name == module, "{}: crate::{used}", path.display());
+                uses += 1;
+            }
+        }
+        assert!(uses > 30, "{folder}: {uses}");
+    }
+}
+
 // ---- comments ----
 
 /// In every language; what is in quotes or code may be longer.

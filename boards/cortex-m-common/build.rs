@@ -1,4 +1,4 @@
-//! Says in `cfg(armv8m)` whether the core is one of Armv8-M, as the build script of cortex-m does.
+//! Sets `cfg(armv8m)` if the core is an Armv8-M, as cortex-m's build script does.
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(armv8m)");

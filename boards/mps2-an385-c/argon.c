@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-// Sums are made in the order of forcewire's potential, and nothing is fused (-ffp-contract=off), so
-// all bits equal those of the host's driver.
+// The order of the sums is that of forcewire's potential, and no operations are fused
+// (-ffp-contract=off), so all bits equal those of the host's driver.
 
 // Energy, and force divided by distance, of a pair.
 static void pair(const argon_t *argon, double squared, double *energy, double *force)
@@ -22,8 +22,8 @@ static double dot(const double a[3], const double b[3])
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 }
 
-// The inverse of an upper triangular cell; false if the cell is not one, or too narrow for the
-// cutoff.
+// The inverse of an upper triangular cell; false if the cell is not upper triangular or too narrow
+// for the cutoff.
 static bool invert(const double h[3][3], double cutoff, double inverse[3][3])
 {
     if (!(h[0][0] > 0.0 && h[1][1] > 0.0 && h[2][2] > 0.0) || h[1][0] != 0.0 || h[2][0] != 0.0 || h[2][1] != 0.0)
@@ -41,14 +41,14 @@ static bool invert(const double h[3][3], double cutoff, double inverse[3][3])
     return true;
 }
 
-// From one atom to the nearest image of another, r - h round(1/h r), and the square of it.
+// The vector from one atom to the nearest image of another, r - h round(1/h r), and its square.
 static double separation(const double h[3][3], const double inverse[3][3], double cutoff_squared, const double from[3],
                          const double to[3], double r[3])
 {
     const double direct[3] = {to[0] - from[0], to[1] - from[1], to[2] - from[2]};
     memcpy(r, direct, sizeof direct);
     double squared = dot(r, r);
-    // A pair within the cutoff, and so in the same cell, costs no rounding.
+    // A pair within the cutoff in the same image needs no rounding.
     if (squared < cutoff_squared)
         return squared;
     for (int vector = 0; vector < 3; vector++) {

@@ -1,5 +1,5 @@
-// When to connect again, and when to give up: the rule of all boards, of which
-// ../common/src/attempts.rs has the words.
+// When to connect again, and when to give up: the rule of all boards, described in
+// ../common/src/attempts.rs.
 
 #ifndef ATTEMPTS_H
 #define ATTEMPTS_H
@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Zeros at first.
+// Initialize with zeros.
 typedef struct {
     int failures;
 } attempts_t;
 
-// A connection has ended, and the server has taken a reply or not. Writes how many milliseconds to
-// pause before the next one; false to give up.
+// Records that a connection has ended, and whether the server received a reply. Writes the pause
+// before the next one in milliseconds; returns false to give up.
 bool attempts_ended(attempts_t *attempts, bool replied, uint32_t *pause);
 
 #endif

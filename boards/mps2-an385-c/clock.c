@@ -11,7 +11,7 @@ enum { ENABLE = 1, INTERRUPT = 2, CORE_CLOCK = 4 };
 static volatile uint32_t *const icsr = (void *)0xe000ed04;
 enum { PENDSTSET = 1 << 26 };
 
-// A tick ends each sleep. Twenty a second cost an emulated board 0.2 % of its host's core, a
+// A tick ends each sleep. Twenty ticks a second cost an emulated board 0.2 % of its host's core, a
 // thousand 7 %.
 enum { TICK_MS = 50, TICK = CORE_HZ / 1000 * TICK_MS };
 
@@ -22,7 +22,7 @@ void clock_start(void)
     systick->reload = TICK - 1;
     systick->current = 0;
     systick->control = ENABLE | INTERRUPT | CORE_CLOCK;
-    // It begins with the 0 that is also the end of a tick.
+    // The counter starts at 0, which is also the end of a tick.
     while (systick->current == 0)
         ;
 }
@@ -30,7 +30,7 @@ void clock_start(void)
 uint32_t clock_now(void)
 {
     uint32_t before, current;
-    // Again if a tick came in between, or has come and has not been counted.
+    // Read again if a tick occurred in between, or has occurred and has not been counted.
     do {
         before = ticks;
         current = systick->current;

@@ -7,10 +7,10 @@
 
 void clock_start(void);
 
-// Wraps after 49 days; differences do not mind. Not while interrupts are masked.
+// Wraps after 49 days; differences stay correct. Don't call it while interrupts are masked.
 uint32_t clock_now(void);
 
-// The interrupt.
+// The interrupt handler.
 void clock_tick(void);
 
 #endif

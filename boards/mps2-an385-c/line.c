@@ -6,19 +6,19 @@
 #include "clock.h"
 #include "uart.h"
 
-// The first byte of a frame. The frames from OPENED on are sent by the host only.
+// The first byte of a frame. Only the board sends OPEN and ANSWER, only the host OPENED and PROBE.
 enum kind { OPEN = 1, OPENED, CLOSE, PROBE, ANSWER, PART, LAST };
 enum { DONE = 0, FAULT = 1 }; // the data of CLOSE
 
 enum { END = 0, HEADER = 1, DATA = 4, CHECK = 4 }; // offsets in a frame, and the length of its checksum
 
-// Bytes of a header. An answer to STATUS is a header and nothing else.
+// The size of a header in bytes. An answer to STATUS is only a header.
 enum { HEADER_SIZE = 12 };
 
-// Milliseconds.
+// Time limits in milliseconds.
 enum { FRAME_LIMIT = 1000, SILENCE = 10000, REPEAT = 1000 };
 
-// CRC-32C, as iSCSI's.
+// CRC-32C, the checksum of iSCSI.
 static uint32_t checksum(const uint8_t *bytes, size_t size)
 {
     uint32_t crc = 0xffffffff;
@@ -30,7 +30,7 @@ static uint32_t checksum(const uint8_t *bytes, size_t size)
     return ~crc;
 }
 
-// Sends a frame around `size` bytes of data that are at frame[DATA].
+// Sends a frame around the `size` bytes of data at frame[DATA].
 static void put_frame(const line_t *line, uint8_t *frame, enum kind kind, uint8_t number, size_t size)
 {
     frame[HEADER] = (uint8_t)kind;
@@ -41,7 +41,7 @@ static void put_frame(const line_t *line, uint8_t *frame, enum kind kind, uint8_
     for (size_t i = 0; i < CHECK; i++)
         frame[end + i] = (uint8_t)(crc >> 8 * i);
 
-    // Instead of each zero, how far it is to the next.
+    // Replace each zero by the distance to the next one.
     uint8_t distance = 1;
     for (size_t i = end + CHECK - 1; i >= HEADER; i--, distance++)
         if (frame[i] == END) {
@@ -50,7 +50,7 @@ static void put_frame(const line_t *line, uint8_t *frame, enum kind kind, uint8_
         }
     frame[0] = distance;
 
-    // An empty frame ends what a program before this one may have begun.
+    // An empty frame ends a frame that an earlier program may have begun.
     if (kind == OPEN || kind == CLOSE)
         uart_put(END);
     for (size_t i = 0; i < end + CHECK; i++)
@@ -65,7 +65,7 @@ static void put_control(const line_t *line, enum kind kind, uint8_t number, int 
     put_frame(line, frame, kind, number, kind == CLOSE);
 }
 
-// The kind of the frame that has come, or 0 if it was damaged. Its data are at in[DATA] then.
+// The kind of the received frame, or 0 if it was damaged. Its data are at in[DATA] afterwards.
 static int unpack(line_t *line)
 {
     uint8_t *frame = line->in, distance = frame[0];
@@ -95,7 +95,7 @@ static int fail(line_t *line, int fault)
     return fault;
 }
 
-// The kind of the next frame (0 if it was damaged), the UART's or the line's fault, or
+// The kind of the next frame (0 if it was damaged), a fault of the UART or the line, or
 // -FORCEWIRE_TIMED_OUT after this many milliseconds (0: never).
 static int next_frame(line_t *line, uint32_t limit)
 {
@@ -123,8 +123,8 @@ static int next_frame(line_t *line, uint32_t limit)
         } else {
             const int kind = unpack(line);
             line->data_end = (uint16_t)(line->filled - CHECK);
-            // An empty frame is right before one that opens or closes. Between others it is a byte
-            // too many.
+            // An empty frame is allowed before one that opens or closes. Between others it is an
+            // extra byte.
             const bool right = !line->blank || kind == OPENED || kind == CLOSE;
             line->filled = 0;
             line->blank = line->overlong = false;
@@ -144,7 +144,7 @@ bool line_open(line_t *line, uint32_t patience)
     line->opening++;
     const uint32_t start = clock_now();
     uint32_t waited = 0, repeat = 0;
-    // Bytes before the answer belong to the connection before.
+    // Bytes before the answer belong to the previous connection.
     while (!line->open && waited < patience) {
         if (waited >= repeat) {
             put_control(line, OPEN, line->opening, 0);

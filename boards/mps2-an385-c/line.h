@@ -1,9 +1,9 @@
-// A serial line as forcewire's transport: the board's end of forcewire::line, whose documentation
-// (src/line/mod.rs) defines the frames, with reasons. At the other end is `forcewire bridge`.
+// A serial line as forcewire's transport: the board's end of forcewire::line. Its documentation
+// (src/line/mod.rs) defines the frames and gives the reasons. The other end is `forcewire bridge`.
 //
 // A UART moves bytes and may lose or change some; it has no connection and no end of a message. The
-// line brings these in frames with a checksum. Damaged or lost bytes end the connection with a
-// fault, on both sides, within a second if both read.
+// line adds these with frames and a checksum. Damaged or lost bytes end the connection with a fault
+// at both ends, within a second if both read.
 
 #ifndef LINE_H
 #define LINE_H
@@ -13,7 +13,8 @@
 
 #include "forcewire.h"
 
-// What ends a connection; recv and send return it, and forcewire_driver_error() shows it.
+// The faults that end a connection. recv and send return them, and forcewire_driver_error() shows
+// them.
 enum {
     LINE_OVERRUN = -101,   // the UART has lost a byte
     LINE_DAMAGED = -102,   // a checksum is wrong, or what came is no frame
@@ -27,34 +28,34 @@ enum {
 enum { LINE_DATA = 240, LINE_FRAME = 1 + 3 + LINE_DATA + 4 };
 
 typedef struct {
-    // How long the peer may be silent when it owes something, in milliseconds.
+    // How long the peer may be silent while it owes something, in milliseconds.
     uint32_t patience;
-    // Bytes of the protocol since the line was opened.
+    // How many bytes of the protocol have moved since the line was opened.
     uint32_t received, sent;
-    // Messages since then that were more than a header, which are replies, and what had been sent
-    // before this one.
+    // How many messages since then were longer than a header, which makes them replies; and how
+    // many bytes had been sent before the current message.
     uint32_t replies, sent_before;
     // Private: a fault, or 0.
     int fault;
     bool open;
-    // The number of this connection, and of the next frames in both directions.
+    // The number of this connection, and the numbers of the next frames in both directions.
     uint8_t opening, session, coming, leaving;
-    // The frame that comes, without its end, and what of its data has not been read.
+    // The incoming frame without its end, and the unread part of its data.
     uint8_t in[LINE_FRAME];
     uint16_t filled, data, data_end;
     bool overlong, blank;
-    // The frame that grows.
+    // The outgoing frame, while it grows.
     uint8_t out[LINE_FRAME];
     uint16_t gathered;
 } line_t;
 
-// Has the host connect to a server, and waits for that for at most `patience` milliseconds.
+// Asks the host to connect to a server, and waits for at most `patience` milliseconds.
 bool line_open(line_t *line, uint32_t patience);
 
-// Ends the connection; the host hangs up.
+// Ends the connection; the host closes its connection to the server.
 void line_close(line_t *line);
 
-// What forcewire_driver_attach() wants. The line must stay where it is.
+// A transport for forcewire_driver_attach(). The line must not be moved.
 forcewire_transport_t line_transport(line_t *line);
 
 #endif

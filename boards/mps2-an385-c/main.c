@@ -12,13 +12,13 @@
 #include "semihosting.h"
 #include "uart.h"
 
-// The status that the host gets: boards/README.md.
+// The exit status that the host sees: boards/README.md.
 enum { EXIT_SAID = 0, NO_SERVER = 1, BAD_OPTIONS = 2, TOO_MANY_FAILURES = 3 };
 
 enum { ATOMS = 4096 };
 static double positions[ATOMS][3], forces[ATOMS][3];
 
-// The potential, and what it has done over one connection.
+// The potential, and the work done over one connection.
 struct work {
     argon_t argon;
     uint32_t evaluations, computing;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-// Skips a word if the text begins with it.
+// Skips a word if the text begins with this word.
 static bool skip(const char **text, const char *word)
 {
     const size_t length = strlen(word);
@@ -12,7 +12,7 @@ static bool skip(const char **text, const char *word)
     return true;
 }
 
-// A decimal number of at most 15 digits, which it takes one division to round correctly. C's
+// Parses a decimal number of at most 15 digits, for which one division rounds correctly. C's
 // strtod() allocates.
 static bool number(const char **text, double *value)
 {
@@ -34,7 +34,7 @@ static bool number(const char **text, double *value)
     return count > 0;
 }
 
-// A number above zero.
+// Parses a number above zero.
 static bool size(const char **text, double *value)
 {
     return number(text, value) && *value > 0.0;

@@ -10,12 +10,11 @@
 
 typedef struct {
     argon_t argon;
-    // How long to wait for a server, and for what one owes, in milliseconds.
+    // How long to wait for a server, and for an answer that it owes, in milliseconds.
     uint32_t patience;
 } options_t;
 
-// Reads the words after the first, which is the image's name; options that are not named keep their
-// value.
+// Parses the words after the first, which is the image's name. An omitted option keeps its value.
 bool options_parse(const char *line, options_t *options);
 
 #endif

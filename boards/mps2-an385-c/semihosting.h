@@ -1,4 +1,4 @@
-// The debugger's services (Arm IHI 0103), which QEMU has too: a log, the options, and an end.
+// The debugger's services (Arm IHI 0103), which QEMU has too: a log, the options, and the exit.
 
 #ifndef SEMIHOSTING_H
 #define SEMIHOSTING_H

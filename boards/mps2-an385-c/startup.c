@@ -1,4 +1,4 @@
-// The start before main: the vector table, and memory as C expects it.
+// The start before main: the vector table, and the initialization of memory that C expects.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,10 +10,10 @@
 int main(void);
 void reset(void);
 
-// Of link.ld; only their addresses mean anything.
+// Symbols of link.ld; only their addresses have a meaning.
 extern uint32_t stack_top[], stack_bottom[], data_start[], data_end[], data_in_flash[], bss_start[], bss_end[];
 
-// With where the core pushed its registers, or failed to.
+// Called with the address at which the core pushed its registers, or tried to.
 _Noreturn void report_fault(const uint32_t *frame);
 _Noreturn void report_fault(const uint32_t *frame)
 {
@@ -22,8 +22,8 @@ _Noreturn void report_fault(const uint32_t *frame)
     semihosting_exit(102);
 }
 
-// Starts the stack again from its top, because the stack may be the reason, and a second fault
-// would stop the core.
+// Resets the stack pointer to the top, because the stack may be the cause, and a second fault would
+// stop the core.
 __attribute__((naked)) static void fault(void)
 {
     __asm__ volatile("mrs r0, msp\n"
@@ -34,8 +34,8 @@ __attribute__((naked)) static void fault(void)
 
 typedef void (*handler_t)(void);
 
-// The core's 15 exceptions, then the interrupts of Arm DAI 0385D, table 3-5. Interrupts that are
-// not named stay masked.
+// The core's 15 exceptions, then the interrupts of Arm DAI 0385D, table 3-5. Interrupts without a
+// name stay masked.
 struct vectors {
     uint32_t *stack;
     handler_t core[15];
@@ -58,7 +58,7 @@ static volatile struct {
     uint32_t type, control, number, base, attributes;
 } *const mpu = (void *)0xe000ed90;
 
-// Closes the megabyte below the stack, which is below the memory: QEMU ignores writes there.
+// Closes the megabyte below the stack, which is outside the memory: QEMU ignores writes there.
 static void guard_stack(void)
 {
     enum { CLOSED = 20 }; // log2 of its bytes

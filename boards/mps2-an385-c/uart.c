@@ -15,7 +15,7 @@ enum { CLOCK_HZ = 25000000, BAUD = 115200 };
 
 static volatile uint32_t *const nvic_enable = (void *)0xe000e100;
 
-// Only the interrupt moves `head`, only the reader `tail`; both count on and wrap.
+// Only the interrupt changes `head`, only the reader `tail`; both count up and wrap.
 enum { ROOM = 4096 }; // a power of two
 static volatile uint8_t ring[ROOM];
 static volatile uint32_t head, tail;
@@ -33,8 +33,8 @@ void uart_received(void)
     uart->interrupt = RX_PENDING;
     while (uart->state & RX_FULL) {
         if (head - tail == ROOM) {
-            // The byte stays in the UART until there is room. QEMU sends no other byte until then;
-            // a cable without RTS and CTS may, and then it is an overrun.
+            // The byte stays in the UART until there is room. QEMU sends no other byte before that;
+            // over a cable without RTS and CTS the next one is an overrun.
             uart->control &= ~(uint32_t)RX_INTERRUPT;
             break;
         }
@@ -53,8 +53,8 @@ int uart_get(uint32_t patience)
     while (head == tail) {
         if (patience && clock_now() - start >= patience)
             return UART_SILENT;
-        // A byte that comes between the question and the sleep is pending and ends it: interrupts
-        // are masked, and wake the core all the same.
+        // A byte that arrives between the check and the sleep is pending and ends the sleep: masked
+        // interrupts still wake the core.
         __asm__ volatile("cpsid i" ::: "memory");
         if (head == tail)
             __asm__ volatile("wfi" ::: "memory");
@@ -68,7 +68,7 @@ int uart_get(uint32_t patience)
     tail++;
     if (!(uart->control & RX_INTERRUPT)) {
         uart->control |= RX_INTERRUPT;
-        // The byte that waits in the UART has had its interrupt.
+        // The interrupt for the byte that waits in the UART has already occurred.
         __asm__ volatile("cpsid i" ::: "memory");
         uart_received();
         __asm__ volatile("cpsie i" ::: "memory");

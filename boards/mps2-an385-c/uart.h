@@ -1,4 +1,4 @@
-// UART 0 of the board: received bytes wait in a ring while the core computes.
+// UART 0 of the board. A ring holds received bytes while the core computes.
 
 #ifndef UART_H
 #define UART_H
@@ -9,14 +9,14 @@ enum { UART_RECEIVE = 0 }; // its interrupt: Arm DAI 0385D, table 3-5
 
 void uart_start(void);
 
-// The next byte; UART_SILENT if none came for this many milliseconds (0: waits forever),
-// UART_OVERRUN if one came that was not taken in time.
+// The next byte; UART_SILENT if none arrived for this many milliseconds (0: waits forever),
+// UART_OVERRUN if bytes were lost because the ring was full.
 int uart_get(uint32_t patience);
 enum { UART_SILENT = -1, UART_OVERRUN = -2 };
 
 void uart_put(uint8_t byte);
 
-// The interrupt.
+// The interrupt handler.
 void uart_received(void);
 
 #endif

@@ -1,7 +1,6 @@
-/* A program in C that asks: how the energy of two atoms depends on their distance, whatever driver
-   computes it.
+/* A server in C: it prints how the energy of two atoms depends on their distance, for any driver.
 
-   ask [ADDRESS]: where to listen, localhost:31415 unless told, or unix:NAME. */
+   ask [ADDRESS]: the address to listen at, by default localhost:31415, or unix:NAME. */
 
 #include <forcewire.h>
 #include <stdio.h>

@@ -1,13 +1,13 @@
-/* A driver in C: every atom on a spring of its own. README.md has the commands.
+/* A driver in C: each atom on its own spring. README.md has the commands.
 
-   driver [ADDRESS]: of the server, localhost:31415 unless told, or unix:NAME. */
+   driver [ADDRESS]: the server's address, by default localhost:31415, or unix:NAME. */
 
 #include <forcewire.h>
 #include <stdio.h>
 
 static const double K = 0.04; /* hartree/bohr^2 */
 
-/* Positions r in bohr; forces f, energy and virial come as zeros. */
+/* Positions r are in bohr. Forces f, energy and virial are zeros at first. */
 static int springs(void *context, const forcewire_cell_t *cell, const double (*r)[3], double (*f)[3], size_t natoms,
                    forcewire_evaluation_t *sum)
 {

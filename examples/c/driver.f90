@@ -1,6 +1,6 @@
-! A driver in Fortran: every atom on a spring of its own. README.md has the commands.
+! A driver in Fortran: each atom on its own spring. README.md has the commands.
 !
-! driver [ADDRESS]: of the server, localhost:31415 by default, or unix:NAME.
+! driver [ADDRESS]: the server's address, by default localhost:31415, or unix:NAME.
 
 program driver
    use, intrinsic :: iso_fortran_env, only: real64

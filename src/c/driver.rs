@@ -19,9 +19,9 @@ use crate::unfinished::Task;
 pub const FORCEWIRE_INIT_ONCE: u32 = 1;
 /// Ask the server for INIT before every structure.
 pub const FORCEWIRE_INIT_EVERY_STEP: u32 = 2;
-/// Take the server's numbers as they come, even if all are subnormal, as integers sent as if they
-/// were doubles are, or are lengths only with their bytes reversed. Only a structure whose
-/// coordinates are all below 1e-10 bohr needs this, and hardly ever.
+/// Accept the server's numbers even if all of them are subnormal, as integers sent in place of
+/// doubles are, or are lengths only with their bytes reversed. Only a structure whose coordinates
+/// are all below 1e-10 bohr needs this flag, which is very rare.
 pub const FORCEWIRE_TRUST_NUMBER_FORMAT: u32 = 32;
 
 /// What a driver has received.
@@ -35,29 +35,29 @@ pub enum forcewire_event_kind_t {
     /// The server needs no more forces.
     FORCEWIRE_EVENT_EXIT = 2,
     /// The server closed the connection between two messages, as ASE's does at its end. i-PI drops
-    /// a driver so: connecting again may be worth it.
+    /// a driver in the same way, so it may be worth connecting again.
     FORCEWIRE_EVENT_CLOSED = 3,
 }
 
 use forcewire_event_kind_t::*;
 
-/// What a driver has received, with its numbers.
+/// What a driver has received, with its counts.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_event_t {
     pub kind: forcewire_event_kind_t,
-    /// The replica (bead) that the last INIT named, 0 if none has.
+    /// The replica (bead) that the last INIT named; 0 before any INIT.
     pub replica: i32,
-    /// Atoms of the structure; with FORCEWIRE_NO_ROOM, those that need room.
+    /// The number of atoms of the structure. With FORCEWIRE_NO_ROOM, the number that needs room.
     pub natoms: usize,
     pub cell: forcewire_cell_t,
 }
 
-/// Initializes a driver, which is not connected. Flags are 0, or a sum of FORCEWIRE_INIT_ONCE and
-/// the like.
+/// Initializes a driver without a connection. Flags are 0, or a sum of FORCEWIRE_INIT_ONCE and the
+/// like.
 ///
-/// Without FORCEWIRE_INIT_ONCE or FORCEWIRE_INIT_EVERY_STEP no server sends INIT or batches, and
-/// every server supports such drivers.
+/// Without FORCEWIRE_INIT_ONCE or FORCEWIRE_INIT_EVERY_STEP a server sends neither INIT nor
+/// batches. All servers support such drivers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_init(
     driver: *mut forcewire_driver_t,
@@ -85,14 +85,14 @@ pub unsafe extern "C" fn forcewire_driver_init(
         if flags & FORCEWIRE_TRUST_NUMBER_FORMAT != 0 {
             machine = machine.trust_number_format();
         }
-        // SAFETY: the caller's memory.
+        // SAFETY: the caller passes valid memory.
         unsafe { Handle::put(driver, machine) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Connects the driver through the caller's functions, to a server to which nothing has been sent
+/// Connects the driver through the caller's functions. Nothing may have been sent to the server
 /// yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_attach(
@@ -100,16 +100,16 @@ pub unsafe extern "C" fn forcewire_driver_attach(
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and transport.
+        // SAFETY: the caller passes a valid handle and a valid transport.
         unsafe { handle::attach::<Driver, _>(driver, transport) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
 /// Answers the server until there is an event. Positions are in bohr, x y z of one atom after the
-/// other, with room for `capacity` atoms; either all of them have arrived or the call fails.
-/// Positions that wait for a reply are not received again (FORCEWIRE_OUT_OF_TURN).
+/// other, with room for `capacity` atoms. Either all of them have arrived or the call fails. A
+/// second call before the reply fails with FORCEWIRE_OUT_OF_TURN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_receive(
     driver: *mut forcewire_driver_t,
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn forcewire_driver_receive(
     event: *mut forcewire_event_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, positions) =
             unsafe { (Handle::<Driver>::of(driver), array_mut(positions, capacity)) };
         let Some(handle) = handle else {
@@ -155,17 +155,17 @@ pub unsafe extern "C" fn forcewire_driver_receive(
             }
         };
         received.replica = handle.machine.replica().unwrap_or(0);
-        // SAFETY: the caller's memory, which is not NULL.
+        // SAFETY: the caller passes valid memory, and it is not NULL.
         unsafe { event.write(received) };
         status
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Replies to the positions that were received: one force an atom, hartree/bohr, and extras, which
-/// may be NULL and 0. i-PI hangs on extras that are not a JSON object. The call waits until the
-/// server asks for the forces; nothing is sent before the whole reply has been checked.
+/// Replies to the positions received last: one force per atom, hartree/bohr, and extras, which may
+/// be NULL and 0. i-PI hangs on extras that are not a JSON object. The call waits until the server
+/// asks for the forces. The whole reply is checked before any byte is sent.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_reply(
     driver: *mut forcewire_driver_t,
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn forcewire_driver_reply(
     extras_size: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, evaluation, forces, extras) = unsafe {
             (
                 Handle::<Driver>::of(driver),
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn forcewire_driver_reply(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
@@ -212,47 +212,47 @@ pub unsafe extern "C" fn forcewire_driver_init_text(
     size: *mut usize,
 ) -> *const c_char {
     let text = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let handle = unsafe { Handle::<Driver>::of(driver.cast_mut()) };
         handle.map_or(&[][..], |handle| handle.machine.init_text())
     };
     let text = guard(text, || &[]);
-    // SAFETY: the caller's memory, or NULL.
+    // SAFETY: the caller passes valid memory or NULL.
     if let Some(size) = unsafe { size.as_mut() } {
         *size = text.len();
     }
     text.as_ptr().cast()
 }
 
-/// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
-/// to `text`, NUL included, and returns the text.
+/// Describes the last error, with the peer's name and what to do about it. Writes at most `size`
+/// bytes to `text`, including the NUL, and returns `text`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_error(
     driver: *const forcewire_driver_t,
     text: *mut c_char,
     size: usize,
 ) -> *const c_char {
-    // SAFETY: the caller's handle and memory.
+    // SAFETY: the caller passes a valid handle and valid memory.
     unsafe { handle::error::<Driver, _>(driver, text, size) }
 }
 
 /// Ends the connection, frees its memory and clears the last error. The driver can be connected
 /// again.
 ///
-/// What the server has sent with positions that got no reply is read first, up to the next command:
-/// i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. The server sends the
-/// command together with the positions; the call waits for it as long as for a message, and does
-/// not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport. To connect or
-/// adopt another socket closes the one before it in the same way.
+/// If positions got no reply, the call first reads everything that the server sent with them, up to
+/// the next command: i-PI 3.3.1 hangs if a driver closes the connection with bytes unread. It waits
+/// for that command, which the server sends together with the positions, as long as for a message,
+/// but does not wait after FORCEWIRE_TIMED_OUT. It may call `recv` of the caller's transport.
+/// Connecting or adopting another socket closes the previous one in the same way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_close(
     driver: *mut forcewire_driver_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         unsafe { handle::close::<Driver, _>(driver) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 

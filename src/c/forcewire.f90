@@ -1,8 +1,8 @@
-!> forcewire for Fortran: both sides of the i-PI protocol, on libforcewire (forcewire.h says more
-!> about each call).
+!> forcewire for Fortran: both sides of the i-PI protocol, on top of libforcewire. The comments of
+!> forcewire.h describe each call in more detail.
 !>
-!> Compile it with your program, Fortran 2008, and link libforcewire.a: examples/c has programs and
-!> the commands.
+!> Compile this file with your program (Fortran 2008) and link libforcewire.a. examples/c has
+!> programs and the commands.
 !>
 !> Atomic units: bohr, hartree, hartree/bohr. All reals are 8 bytes. Which index is which:
 !>
@@ -13,17 +13,17 @@
 !>     virial(3, 3)        virial(i, j) is the sum of r(i) f(j) over atoms: -dU/de of a strain e,
 !>                         not divided by the volume
 !>
-!> On the wire and in C a matrix is row after row; it is transposed here, so that no caller has to.
+!> On the wire and in C a matrix is row-major. This module transposes it, so callers don't have to.
 !>
-!> A procedure that can fail has an optional last argument stat, as allocate has: FORCEWIRE_OK or
-!> what went wrong, which %error() describes. Without it a failure is printed on the error output,
-!> closes the connection and ends the program.
+!> A procedure that can fail has an optional last argument stat, as allocate has. It is FORCEWIRE_OK
+!> or the error, which %error() describes. Without it a failure prints the error to the error
+!> output, closes the connection and ends the program.
 !>
-!> Drivers and servers must not be copied; one thread uses one at a time, and different ones share
-!> nothing. %close frees what they hold.
+!> Drivers and servers must not be copied. Each may be used by one thread at a time; different ones
+!> share nothing. %close frees their memory.
 !>
-!> Every procedure is recursive and no local variable has an initial value: either would otherwise
-!> be one variable for all threads (gfortran -fno-automatic, ifort without -auto).
+!> Every procedure is recursive and no local variable has an initial value. Otherwise all threads
+!> would share one variable (gfortran -fno-automatic, ifort without -auto).
 module forcewire
    use, intrinsic :: iso_c_binding
    use, intrinsic :: ieee_arithmetic, only: ieee_quiet_nan, ieee_value
@@ -31,7 +31,7 @@ module forcewire
    implicit none
    private
 
-   ! What a call ends with: forcewire_status_t.
+   ! The status of a call: forcewire_status_t.
    integer, parameter, public :: FORCEWIRE_OK = 0
    integer, parameter, public :: FORCEWIRE_INVALID_ARGUMENT = 1
    integer, parameter, public :: FORCEWIRE_NOT_CONNECTED = 2
@@ -56,10 +56,9 @@ module forcewire
    ! Flags of drivers.
    integer, parameter, public :: FORCEWIRE_INIT_ONCE = 1
    integer, parameter, public :: FORCEWIRE_INIT_EVERY_STEP = 2
-   !> Take the server's numbers as they come, even if they look like integers or have their bytes
-   !> reversed.
+   !> Accept the server's numbers even if they look like integers or have their bytes reversed.
    integer, parameter, public :: FORCEWIRE_TRUST_NUMBER_FORMAT = 32
-   ! Flags of both.
+   ! Flags of drivers and servers.
    integer, parameter, public :: FORCEWIRE_CHANGING_ATOMS = 4
    integer, parameter, public :: FORCEWIRE_NOT_FINITE_TOO = 8
    ! Flags of servers.
@@ -67,7 +66,7 @@ module forcewire
    integer, parameter, public :: FORCEWIRE_STRICT = 2
    integer, parameter, public :: FORCEWIRE_FOLD = 16
 
-   ! What a server knows of its driver, added.
+   ! The status of a driver as a server knows it: a sum of these.
    integer, parameter, public :: FORCEWIRE_UP = 1
    integer, parameter, public :: FORCEWIRE_READY = 2
    integer, parameter, public :: FORCEWIRE_NEEDS_INIT = 4
@@ -75,45 +74,44 @@ module forcewire
    integer, parameter, public :: FORCEWIRE_BUSY = 16
 
    integer, parameter :: dp = c_double
-   !> Words of a handle: FORCEWIRE_HANDLE.
+   !> The size of a handle in words: FORCEWIRE_HANDLE.
    integer, parameter :: HANDLE = 192
-   !> Bytes of a driver's extras that are kept.
+   !> The most bytes of a driver's extras to keep.
    integer, parameter :: EXTRAS_ROOM = 65536
-   !> The most atoms to allocate memory for: an invalid count must not allocate all of it.
+   !> The most atoms to allocate memory for: a server can announce any count.
    integer, parameter :: MOST_ATOMS = 10000000
-   !> A status of this module alone: the first dimension of an array is not 3.
+   !> A status that only this module returns: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
 
-   !> How to connect, and how long to wait for what, in seconds. 0 stands for the default in each.
-   !> Infinity (ieee_arithmetic) waits without a limit. Everything else is a limit; less than a
-   !> microsecond tries once.
+   !> Time limits in seconds. 0 means the default. Infinity (ieee_arithmetic) means no limit. Less
+   !> than a microsecond makes one attempt.
    type, bind(c), public :: forcewire_options
-      !> For the server to listen, or the driver to connect. By default a minute.
+      !> How long to wait for the server to listen, or for the driver to connect. Default: a minute.
       real(c_double) :: connect = 0
-      !> From the connection to the peer's first message. By default without a limit.
+      !> From the connection to the peer's first message. Default: no limit.
       real(c_double) :: handshake = 0
-      !> For each message from its first byte to its last, in both directions, and for what a peer
-      !> answers without computing. By default a minute.
+      !> For each message from its first byte to its last, in both directions, and for answers that
+      !> need no computation. Default: a minute.
       real(c_double) :: message = 0
-      !> For what the peer computes: until the forces are here, or the server's next message. By
-      !> default without a limit.
+      !> For the peer's computation: until the forces arrive, or the server's next message. Default:
+      !> no limit.
       real(c_double) :: evaluation = 0
-      !> For a call as a whole. By default without a limit.
+      !> For a call as a whole. Default: no limit.
       real(c_double) :: exchange = 0
-      !> For the peer's host to be gone without a word, over TCP: switched off, or its network. By
-      !> default five minutes.
+      !> How long the peer's host may be unreachable over TCP, because it or its network is off.
+      !> Default: five minutes.
       real(c_double) :: keep_alive = 0
    end type
 
-   !> What computes: extend it with the parameters that it needs.
+   !> The potential: extend this type with the parameters that it needs.
    type, abstract, public :: forcewire_potential
    contains
       procedure(evaluate), deferred :: evaluate
    end type
 
    abstract interface
-      !> Energy, forces and virial come as zeros and are to be filled. A stat that is not 0 ends
-      !> %serve with FORCEWIRE_POTENTIAL_FAILED.
+      !> Computes one structure. Energy, forces and virial are zeros at first; fill them in. A stat
+      !> other than 0 ends %serve with FORCEWIRE_POTENTIAL_FAILED.
       subroutine evaluate(self, cell, positions, energy, forces, virial, stat)
          import
          class(forcewire_potential), intent(inout) :: self
@@ -123,13 +121,13 @@ module forcewire
       end subroutine
    end interface
 
-   !> What a driver and a server have in common.
+   !> The common part of drivers and servers.
    type, abstract :: connection
       private
       integer(c_int64_t) :: memory(HANDLE) = 0
       character(len=:), allocatable :: why
    contains
-      !> What went wrong last, with which peer, and what can be done.
+      !> Describes the last error, with the peer's name and what to do about it.
       procedure :: error
       procedure, private :: conclude
       procedure(says), private, deferred :: says
@@ -137,7 +135,7 @@ module forcewire
    end type
 
    abstract interface
-      !> The library's text of the last error, ended by a NUL.
+      !> The library's text of the last error, with a NUL at its end.
       subroutine says(self, text)
          import
          class(connection), intent(in) :: self
@@ -150,70 +148,74 @@ module forcewire
       end subroutine
    end interface
 
-   !> The side that computes.
+   !> A driver: the side that computes forces.
    type, extends(connection), public :: forcewire_driver
       private
       integer(c_int32_t) :: bead = 0
    contains
-      !> connect(address [, flags, options, stat]): to a server at HOST:PORT, [IPV6]:PORT or
-      !> unix:NAME. Without FORCEWIRE_INIT_ONCE or _EVERY_STEP no server sends INIT or batches.
+      !> connect(address [, flags, options, stat]): connects to a server at HOST:PORT, [IPV6]:PORT
+      !> or unix:NAME. Without FORCEWIRE_INIT_ONCE or _EVERY_STEP a server sends neither INIT nor
+      !> batches.
       procedure :: connect => driver_connect
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => driver_adopt
-      !> serve(potential [, stat]): computes until the server ends it. A server that only closes the
-      !> connection, as ASE's does, is FORCEWIRE_CLOSED, which is not a failure without stat.
+      !> serve(potential [, stat]): computes what the server asks for until the server ends it. If
+      !> the server only closes the connection, as ASE's does, stat is FORCEWIRE_CLOSED; without
+      !> stat that is not a failure.
       procedure :: serve => driver_serve
       !> receive(event, cell, positions [, stat]): answers the server until there is an event.
-      !> Positions are allocated anew if the number of atoms is another.
+      !> Positions are reallocated if the number of atoms has changed.
       procedure :: receive => driver_receive
-      !> reply(energy, forces, virial [, extras, stat]): to the positions that were received. i-PI
-      !> hangs on extras that are not a JSON object.
+      !> reply(energy, forces, virial [, extras, stat]): replies to the positions received last.
+      !> i-PI hangs on extras that are not a JSON object.
       procedure :: reply => driver_reply
-      !> The replica (bead) that the last INIT named, 0 if none has.
+      !> The replica (bead) that the last INIT named; 0 before any INIT.
       procedure :: replica => driver_replica
-      !> The text of the last INIT, 256 bytes of it at most.
+      !> The text of the last INIT, at most 256 bytes of it.
       procedure :: init_text => driver_init_text
       procedure, private :: says => driver_says
-      !> Ends the connection. It can be connected again. What the server has sent with positions
-      !> that got no reply is read first, because i-PI 3.3.1 hangs if a driver closes the connection
-      !> with bytes unread: see forcewire_driver_close in forcewire.h.
+      !> Ends the connection. The driver can be connected again. If positions got no reply, the call
+      !> first reads everything that the server sent with them, because i-PI 3.3.1 hangs if a driver
+      !> closes the connection with bytes unread: see forcewire_driver_close in forcewire.h.
       procedure :: close => driver_close
    end type
 
-   !> The side that asks.
+   !> A server: the side that asks for forces.
    type, extends(connection), public :: forcewire_server
       private
-      !> Where extras go: the same memory in a call that is made again, because some of them may be
-      !> here.
+      !> The buffer for extras. It is kept between calls: a repeated call needs the memory in which
+      !> some of the extras already are.
       character(len=:), allocatable :: buffer
    contains
       !> accept(address [, flags, options, stat]): listens until one driver has connected.
       procedure :: accept => server_accept
       !> adopt(socket [, flags, options, stat]): takes over the descriptor of a connected socket.
       procedure :: adopt => server_adopt
-      !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): has the driver compute
-      !> one structure, whatever that takes. The cell must be upper triangular: cell(i, j) = 0 where
-      !> i > j. Of extras the first 64 KiB are kept.
+      !> evaluate(cell, positions, energy, forces, virial [, extras, stat]): lets the driver compute
+      !> one structure, with all messages that this needs. The cell must be upper triangular:
+      !> cell(i, j) = 0 where i > j. The first 64 KiB of the extras are kept.
       procedure :: evaluate => server_evaluate
-      !> status(known [, stat]): asks the driver. FORCEWIRE_READY and the like, added.
+      !> status(known [, stat]): asks the driver for its status, a sum of FORCEWIRE_READY and the
+      !> like.
       procedure :: status => server_status
       !> initialize(replica, text [, stat]): sends INIT to a driver that needs it.
       procedure :: initialize => server_initialize
-      !> send_positions(cell, positions [, stat]): to a driver that is ready.
+      !> send_positions(cell, positions [, stat]): sends a structure to a driver that is ready.
       procedure :: send_positions => server_send_positions
-      !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed.
+      !> get_forces(energy, forces, virial [, extras, stat]): waits until the driver has computed
+      !> and receives its forces.
       procedure :: get_forces => server_get_forces
-      !> discard([stat]): waits for the forces that the driver owes and drops them, so that another
-      !> structure can be evaluated after a time-out.
+      !> discard([stat]): waits for the forces that the driver owes and drops them. Another
+      !> structure can then be evaluated after a time-out.
       procedure :: discard => server_discard
       !> exit([stat]): sends EXIT to the driver and waits until it has closed the connection.
       procedure :: exit => server_exit
       procedure, private :: says => server_says
-      !> Ends the connection. Another driver can be accepted.
+      !> Ends the connection. The server can accept another driver.
       procedure :: close => server_close
    end type
 
-   ! As in forcewire.h. Matrices are those of C: transposed.
+   ! The derived types of forcewire.h. Their matrices are C's: transposed.
    type, bind(c) :: c_event
       integer(c_int) :: kind
       integer(c_int32_t) :: replica
@@ -232,7 +234,7 @@ module forcewire
       integer(c_size_t) :: extras_size
    end type
 
-   !> What the library hands to our function.
+   !> The context that the library passes to our function.
    type :: work
       class(forcewire_potential), pointer :: potential
    end type
@@ -408,7 +410,7 @@ contains
       call self%conclude(status, stat)
    end subroutine
 
-   !> A forcewire_potential_t, without a name that could clash.
+   !> A forcewire_potential_t. The procedure has no binding name that could clash.
    recursive integer(c_int) function compute(context, cell, positions, forces, natoms, evaluation) bind(c, name="")
       type(c_ptr), value :: context, positions, forces
       real(c_double), intent(in) :: cell(3, 3)
@@ -556,7 +558,7 @@ contains
          status = forcewire_server_evaluate(self%memory, transpose(cell), positions, forces, atoms(forces), answer, &
                                             self%buffer, len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      ! Not done in take: there gfortran 12 loses the length of extras when it returns.
       if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
       if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
@@ -611,7 +613,7 @@ contains
          status = forcewire_server_get_forces(self%memory, forces, atoms(forces), answer, self%buffer, &
                                               len(self%buffer, c_size_t))
       call take(status, answer, energy, virial)
-      ! Not in take: gfortran 12 loses the length of extras on the way back.
+      ! Not done in take: there gfortran 12 loses the length of extras when it returns.
       if (present(extras)) extras = self%buffer(:min(answer%extras_size, len(self%buffer, c_size_t)))
       if (status /= FORCEWIRE_TIMED_OUT) deallocate (self%buffer)
       call self%conclude(status, stat)
@@ -656,7 +658,7 @@ contains
       if (allocated(self%why)) text = self%why
    end function
 
-   !> The end of a call.
+   !> Every call ends here: sets stat, or ends the program on a failure.
    recursive subroutine conclude(self, status, stat)
       class(connection), intent(inout) :: self
       integer, intent(in) :: status
@@ -674,13 +676,13 @@ contains
       else if (status /= FORCEWIRE_OK) then
          write (error_unit, "(2a)") "forcewire: ", self%why
          flush (error_unit)
-         ! A connection that ends with the program, with bytes unread, is reset.
+         ! If the program ended with bytes unread, the system would reset the connection.
          call self%close
          stop 1
       end if
    end subroutine
 
-   !> Atoms of an array.
+   !> The number of atoms of an array.
    recursive integer(c_size_t) function atoms(array)
       real(dp), intent(in) :: array(:, :)
       atoms = size(array, 2, c_size_t)
@@ -717,7 +719,7 @@ contains
       allocate (character(len=room) :: self%buffer)
    end subroutine
 
-   !> The numbers of an answer; NaN if there is none.
+   !> Reads the numbers of an answer; sets NaN if there is none.
    recursive subroutine take(status, answer, energy, virial)
       integer, intent(in) :: status
       type(c_answer), intent(in) :: answer

@@ -1,4 +1,4 @@
-//! Handles: their memory, and what the library keeps in it.
+//! Handles: their memory and contents.
 
 use core::ffi::c_char;
 use core::fmt;
@@ -14,12 +14,13 @@ use crate::status::forcewire_status_t::{self, *};
 use crate::status::{Failure, Fault, INTERNAL};
 use crate::unfinished::Unfinished;
 
-/// Words of 8 bytes in a handle. On a 32-bit machine, and without sockets, less of it is used.
+/// The size of a handle in words of 8 bytes. A 32-bit machine or a build without sockets uses less
+/// of it.
 pub const FORCEWIRE_HANDLE: usize = 192;
 
 /// A driver: the side that computes forces, and its connection to a server.
 ///
-/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+/// The caller provides the memory, for instance on the stack; the library owns its contents. Only
 /// one thread may use a handle at a time; different handles share nothing. A handle must not be
 /// copied.
 #[repr(C)]
@@ -29,7 +30,7 @@ pub struct forcewire_driver_t {
 
 /// A server: the side that asks for forces, and its connection to one driver.
 ///
-/// Lives in the caller's memory, for instance on the stack; the library owns what is in it. Only
+/// The caller provides the memory, for instance on the stack; the library owns its contents. Only
 /// one thread may use a handle at a time; different handles share nothing. A handle must not be
 /// copied.
 #[repr(C)]
@@ -42,10 +43,11 @@ pub const FORCEWIRE_CHANGING_ATOMS: u32 = 4;
 /// Allow infinite numbers and NaN, in both directions.
 pub const FORCEWIRE_NOT_FINITE_TOO: u32 = 8;
 
-/// A machine, its connection, and the last error.
+/// A protocol machine, its connection, and the last error.
 #[repr(C)]
 pub struct Handle<M: Machine> {
-    /// Distinguishes a handle from zeroed memory and from a handle of the other kind. Comes first.
+    /// The first field: distinguishes a handle from zeroed memory and from a handle of the other
+    /// kind.
     mark: u32,
     link: Link,
     failure: Failure,
@@ -53,17 +55,17 @@ pub struct Handle<M: Machine> {
     pub kept: M::Kept,
 }
 
-/// A machine of the protocol: a driver or a server.
+/// A protocol machine: a driver or a server.
 pub trait Machine: Sized {
     const MARK: u32;
 
-    /// The state between two calls, besides the machine.
+    /// State to keep between two calls, besides the machine.
     type Kept: Default;
 
-    /// Resets it for the next connection.
+    /// Resets the machine for the next connection.
     fn renew(&mut self);
 
-    /// What it does before its connection is closed.
+    /// Called before the connection is closed.
     fn leave(handle: &mut Handle<Self>);
 }
 
@@ -99,7 +101,7 @@ impl<M: Machine> Handle<M> {
         "FORCEWIRE_HANDLE is too small"
     );
 
-    /// Puts a handle into the caller's memory, whatever that held.
+    /// Writes a new handle to the caller's memory and overwrites what it held.
     ///
     /// # Safety
     ///
@@ -117,7 +119,7 @@ impl<M: Machine> Handle<M> {
             machine,
             kept: M::Kept::default(),
         };
-        // SAFETY: there is memory for it.
+        // SAFETY: the memory is not NULL and large enough for a handle.
         unsafe { memory.write(handle) };
         FORCEWIRE_OK
     }
@@ -126,14 +128,15 @@ impl<M: Machine> Handle<M> {
     ///
     /// # Safety
     ///
-    /// `memory` is NULL or points to a handle's memory, which [`put`](Self::put) has filled or
-    /// which is set to anything else, and nothing else uses it as long as the reference is used.
+    /// `memory` is NULL or points to a handle's memory, which either [`put`](Self::put) has filled
+    /// or does not begin with a handle's mark. Nothing else uses it during the lifetime of the
+    /// reference.
     pub unsafe fn of<'a, S>(memory: *mut S) -> Option<&'a mut Self> {
         let memory = memory.cast::<Self>();
         if memory.is_null() || !memory.is_aligned() {
             return None;
         }
-        // SAFETY: the memory is there; the mark is first in it and may have any value.
+        // SAFETY: the memory begins with the mark, for which every bit pattern is valid.
         if unsafe { memory.cast::<u32>().read() } != M::MARK {
             return None;
         }
@@ -141,9 +144,10 @@ impl<M: Machine> Handle<M> {
         Some(unsafe { &mut *memory })
     }
 
-    /// Connects to a new peer through this.
+    /// Connects to a new peer through this link.
     pub fn attach(&mut self, link: Link) {
-        // The caller's functions may be those of the new connection, or gone with the old one.
+        // If the old link is the caller's functions, don't call them: they may already belong to
+        // the new connection, or be gone.
         #[cfg(feature = "std")]
         if let Link::Stream(_) = self.link {
             M::leave(self);
@@ -183,12 +187,12 @@ impl<M: Machine> Handle<M> {
         self.failure.status()
     }
 
-    /// An argument is invalid.
+    /// Fails with an invalid argument.
     pub fn refuse(&mut self, why: &'static str) -> forcewire_status_t {
         self.fail(Failure::InvalidArgument(why))
     }
 
-    /// The library has panicked in a call on this handle: nothing can be known of its state.
+    /// Closes the connection after a panic in a call on this handle, whose state is then unknown.
     fn break_off(&mut self) -> forcewire_status_t {
         self.link = Link::None;
         self.kept = M::Kept::default();
@@ -201,27 +205,28 @@ impl<M: Machine> Handle<M> {
 }
 
 impl Handle<Driver> {
-    /// Reads what the server has sent with positions that will get no reply, before the connection
-    /// is closed. A server that was late is not waited for again.
+    /// Reads what the server sent with positions that will get no reply, before the connection is
+    /// closed. After a time-out the call does not wait for the server again.
     pub fn drain(&mut self) {
         if core::mem::replace(&mut self.kept.drained, true) {
             return;
         }
         let mut drain = self.machine.drain();
         let wait = drain.waits_for();
-        // As `blocking::run` does, without its writes and flushes.
+        // The loop of `blocking::run`, without writes and flushes.
         while let Ok(Step::Read(bytes)) = drain.step() {
             match self.link.read(bytes, &wait) {
                 Err(Error::Transport(fault)) if fault.kind() == ErrorKind::Interrupted => {}
                 Ok(n) if n > 0 => drain.advance(n),
-                // The server is late or has gone: there is nothing to reset.
+                // The server is late or has gone, so no unread bytes remain that would reset the
+                // connection.
                 _ => break,
             }
         }
     }
 
-    /// Reads what the server has sent. After a time-out, or once the connection is lost, only what
-    /// is here already.
+    /// Reads what the server has sent. After a time-out, or once the connection is lost, reads only
+    /// what has already arrived.
     fn leave(&mut self) {
         match &self.failure {
             Failure::Exchange(Error::TimedOut(_) | Error::Transport(_)) => {
@@ -248,19 +253,19 @@ impl<M: Machine> fmt::Display for Handle<M> {
     }
 }
 
-/// Runs the body of a call on a handle. If it panics, the connection is closed and the status is
+/// Runs the body of a call on a handle. After a panic it closes the connection and returns
 /// FORCEWIRE_INTERNAL.
 ///
 /// # Safety
 ///
-/// As [`Handle::of`], after the body's references have ended.
+/// The conditions of [`Handle::of`] hold once the body's references have ended.
 #[inline(always)]
 pub unsafe fn guarded<M: Machine, S>(
     memory: *mut S,
     body: impl FnOnce() -> forcewire_status_t,
 ) -> forcewire_status_t {
     guard(body, || {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller keeps to the conditions above.
         unsafe { Handle::<M>::of(memory) }.map_or(FORCEWIRE_INTERNAL, Handle::break_off)
     })
 }
@@ -269,12 +274,12 @@ pub unsafe fn guarded<M: Machine, S>(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`]; `transport` is NULL or can be read.
+/// The conditions of [`Handle::of`] hold; `transport` is NULL or can be read.
 pub unsafe fn attach<M: Machine, S>(
     memory: *mut S,
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let (Some(handle), transport) = (unsafe { (Handle::<M>::of(memory), transport.as_ref()) })
     else {
         return FORCEWIRE_INVALID_ARGUMENT;
@@ -292,9 +297,9 @@ pub unsafe fn attach<M: Machine, S>(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`].
+/// The conditions of [`Handle::of`] hold.
 pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     match unsafe { Handle::<M>::of(memory) } {
         Some(handle) => {
             M::leave(handle);
@@ -311,14 +316,14 @@ pub unsafe fn close<M: Machine, S>(memory: *mut S) -> forcewire_status_t {
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`] and of [`print`].
+/// The conditions of [`Handle::of`] and [`print`] hold.
 pub unsafe fn error<M: Machine, S>(
     memory: *const S,
     text: *mut c_char,
     size: usize,
 ) -> *const c_char {
     let print = || {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller keeps to the conditions above.
         unsafe {
             match Handle::<M>::of(memory.cast_mut()) {
                 Some(handle) => print(text, size, handle),

@@ -1,4 +1,4 @@
-//! Sockets for the handles.
+//! Sockets for handles.
 
 use core::ffi::{c_char, c_int};
 use std::io::{self, ErrorKind};
@@ -18,33 +18,32 @@ use crate::memory::text;
 use crate::status::Fault;
 use crate::status::forcewire_status_t::{self, *};
 
-/// How to connect, and how long to wait for what, in seconds.
+/// How to connect, and time limits, in seconds.
 ///
-/// 0 stands for the default in each field, as NULL does for all of them. INFINITY waits without a
-/// limit. Everything else is a limit, and less than a microsecond tries once.
+/// A field of 0 means its default; NULL means all defaults. INFINITY means no limit. Less than a
+/// microsecond makes one attempt.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_options_t {
-    /// For the server to listen, or the driver to connect. By default a minute.
+    /// How long to wait for the server to listen, or for the driver to connect. Default: a minute.
     pub connect: f64,
-    /// From the connection to the peer's first message. By default without a limit.
+    /// From the connection to the peer's first message. Default: no limit.
     pub handshake: f64,
-    /// For each message from its first byte to its last, in both directions, and for what a peer
-    /// answers without computing. By default a minute.
+    /// For each message from its first byte to its last, in both directions, and for answers that
+    /// need no computation. Default: a minute.
     pub message: f64,
-    /// For what the peer computes: until the forces are here, or the server's next message. By
-    /// default without a limit.
+    /// For the peer's computation: until the forces arrive, or the server's next message. Default:
+    /// no limit.
     pub evaluation: f64,
-    /// For a call as a whole. By default without a limit.
+    /// For a call as a whole. Default: no limit.
     pub exchange: f64,
-    /// How long the peer's host may be unreachable over TCP, because it or its network is off. By
-    /// default five minutes.
+    /// How long the peer's host may be unreachable over TCP, because it or its network is off.
+    /// Default: five minutes.
     pub keep_alive: f64,
 }
 
 /// Connects the driver to a server at HOST:PORT, [IPV6]:PORT or unix:NAME; a NAME without a slash
-/// means i-PI's /tmp/ipi_NAME. Tries again while nothing listens there. Not in libraries for
-/// firmware.
+/// means i-PI's /tmp/ipi_NAME. Retries while nothing listens there. Not in libraries for firmware.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_connect(
     driver: *mut forcewire_driver_t,
@@ -52,14 +51,14 @@ pub unsafe extern "C" fn forcewire_driver_connect(
     options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         unsafe {
             open::<Driver, _>(driver, options, |options| {
                 connect_with(&named(address)?, options, |_, _| {})
             })
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
@@ -73,31 +72,33 @@ pub unsafe extern "C" fn forcewire_server_accept(
     options: *const forcewire_options_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         unsafe { open::<Server, _>(server, options, |options| accept(&named(address)?, options)) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Takes over a connected TCP or unix socket, which is closed with the driver, also if this fails.
+/// Takes over a connected TCP or unix socket. The socket is closed with the driver, and also if
+/// this call fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_adopt(
     driver: *mut forcewire_driver_t,
     socket: c_int,
     options: *const forcewire_options_t,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's descriptor, which is this call's from now on.
+    // SAFETY: the caller hands over its descriptor.
     let socket = unsafe { owned(socket) };
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         unsafe { open::<Driver, _>(driver, options, |options| adopt(socket, options)) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
-/// Takes over a connected TCP or unix socket, which is closed with the server, also if this fails.
+/// Takes over a connected TCP or unix socket. The socket is closed with the server, and also if
+/// this call fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_adopt(
     server: *mut forcewire_server_t,
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn forcewire_server_adopt(
         // SAFETY: as above.
         unsafe { open::<Server, _>(server, options, |options| adopt(socket, options)) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
@@ -118,13 +119,13 @@ pub unsafe extern "C" fn forcewire_server_adopt(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`]; `options` is NULL or can be read.
+/// The conditions of [`Handle::of`] hold; `options` is NULL or can be read.
 unsafe fn open<M: Machine, S>(
     memory: *mut S,
     options: *const forcewire_options_t,
     connection: impl FnOnce(ConnectOptions) -> io::Result<Stream>,
 ) -> forcewire_status_t {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let (Some(handle), options) = (unsafe { (Handle::<M>::of(memory), options.as_ref()) }) else {
         return FORCEWIRE_INVALID_ARGUMENT;
     };
@@ -146,7 +147,7 @@ unsafe fn open<M: Machine, S>(
 }
 
 impl forcewire_options_t {
-    /// The same for Rust; None if a field is negative or NaN.
+    /// The options as the Rust library has them; None if a field is negative or NaN.
     fn read(&self) -> Option<ConnectOptions> {
         let mut options = ConnectOptions::new();
         let connect = limit(self.connect, Some(options.connect))?;
@@ -162,14 +163,14 @@ impl forcewire_options_t {
     }
 }
 
-/// What a field means.
+/// The time limit that a field stands for; the outer None if it is invalid.
 fn limit(seconds: f64, default: Option<Duration>) -> Option<Option<Duration>> {
     if seconds == 0.0 {
         Some(default)
     } else if seconds == f64::INFINITY {
         Some(None)
     } else {
-        // More than a Duration holds is without a limit, too.
+        // A time too long for a Duration means no limit, too.
         match Duration::try_from_secs_f64(seconds) {
             Err(_) if seconds > 0.0 => Some(None),
             limit => limit.ok().map(Some),
@@ -179,9 +180,9 @@ fn limit(seconds: f64, default: Option<Duration>) -> Option<Option<Duration>> {
 
 /// # Safety
 ///
-/// That of [`text`].
+/// The conditions of [`text`] hold.
 unsafe fn named(address: *const c_char) -> io::Result<Address> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let bytes = unsafe { text(address) }.unwrap_or_default();
     let address = str::from_utf8(bytes).unwrap_or_default();
     let invalid =
@@ -193,7 +194,7 @@ unsafe fn named(address: *const c_char) -> io::Result<Address> {
 ///
 /// `socket` is negative or a descriptor that nothing else closes.
 unsafe fn owned(socket: c_int) -> Option<OwnedFd> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     (socket >= 0).then(|| unsafe { OwnedFd::from_raw_fd(socket) })
 }
 

@@ -1,7 +1,7 @@
 //! forcewire for C and Fortran.
 //!
-//! `forcewire.h` is generated from this crate's functions and their comments, which are written for
-//! its readers; a test compares it. `forcewire.f90` stands on the header.
+//! `forcewire.h` is generated from this crate's functions and their doc comments, which are written
+//! for readers of the header. A test compares it. `forcewire.f90` is built on the header.
 //!
 //! A file uses only files below it:
 //!
@@ -20,8 +20,8 @@
 //! sockets.rs              open_socket, readbuffer, writebuffer: i-PI's sockets.c again (std)
 //! ```
 //!
-//! Without `std` nothing here allocates, and what goes into an image of firmware is checked to
-//! reach no panic.
+//! Without `std` nothing in this crate allocates, and a test checks that no panic can be reached in
+//! a firmware image.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(
@@ -30,7 +30,7 @@
     clippy::panic,
     clippy::unwrap_used
 )]
-// The names are those of the header, and what callers must keep to is written there.
+// The names are those of the header, which also documents the safety conditions.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod driver;
@@ -52,9 +52,9 @@ mod unfinished;
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     unsafe extern "C" {
-        /// Is defined nowhere: firmware from which a panic can be reached does not link.
+        /// No object defines this symbol: firmware from which a panic can be reached does not link.
         fn forcewire_panic_is_reachable() -> !;
     }
-    // SAFETY: it is never called, there being no such function.
+    // SAFETY: the call is never reached, because the function does not exist.
     unsafe { forcewire_panic_is_reachable() }
 }

@@ -7,9 +7,9 @@ use forcewire::{Error, Wait};
 
 use crate::status::Fault;
 
-/// A connection that the caller has made: over a serial line, lwIP, TLS.
+/// A connection that the caller has made, for instance over a serial line, lwIP or TLS.
 ///
-/// `recv` and `send` move at least one byte and return how many they moved. `recv` returns 0 when
+/// `recv` and `send` move at least one byte and return how many they moved. `recv` returns 0 after
 /// the peer has closed its side. A negative number is an error: the library's call then returns
 /// FORCEWIRE_CONNECTION, or FORCEWIRE_TIMED_OUT if the number is -FORCEWIRE_TIMED_OUT. After
 /// FORCEWIRE_TIMED_OUT the same call with the same arguments continues where it stopped.
@@ -17,13 +17,13 @@ use crate::status::Fault;
 /// `owed` is true if a silent peer is late: it is in the middle of a message, or owes an answer
 /// that needs no computation.
 ///
-/// `flush` may be NULL. Otherwise the library calls it when a message is complete, and it returns
-/// 0: `send` may keep the pieces until then. Without it each piece is a segment of its own over
-/// TCP, and i-PI drops a driver whose answer to STATUS arrives in two.
+/// `flush` may be NULL. Otherwise the library calls it at the end of each message, and `send` may
+/// keep the pieces until then. It returns 0 on success. Without it each piece becomes a separate
+/// TCP segment, and i-PI drops a driver whose answer to STATUS arrives in two.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_transport_t {
-    /// Passed to the functions.
+    /// The first argument of the functions.
     pub context: *mut c_void,
     pub recv: Option<
         unsafe extern "C" fn(
@@ -46,7 +46,7 @@ pub enum Link {
     Stream(std::boxed::Box<forcewire::net::Stream>),
 }
 
-/// The result of a function that was given `size` bytes.
+/// Checks the result of a function that was given `size` bytes.
 fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     match usize::try_from(n) {
         Ok(n) if n <= size => Ok(n),
@@ -54,7 +54,7 @@ fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     }
 }
 
-/// The same error, with the peer's name.
+/// The same error with the peer's name.
 #[cfg(feature = "std")]
 fn io(stream: &forcewire::net::Stream, error: Error<std::io::Error>) -> Error<Fault> {
     match error {
@@ -79,7 +79,7 @@ impl Transport for Link {
                 recv: Some(recv),
                 ..
             }) => {
-                // SAFETY: the caller's function, with room for as many bytes as announced.
+                // SAFETY: the caller's function gets room for exactly `size` bytes.
                 let n = unsafe { recv(*context, buffer.as_mut_ptr().cast(), size, wait.owed()) };
                 moved(n, size).map_err(Error::Transport)
             }
@@ -97,7 +97,7 @@ impl Transport for Link {
                 send: Some(send),
                 ..
             }) => {
-                // SAFETY: the caller's function, with as many bytes as announced.
+                // SAFETY: the caller's function gets exactly `size` bytes.
                 let n = unsafe { send(*context, bytes.as_ptr().cast(), size) };
                 moved(n, size).map_err(Error::Transport)
             }
@@ -114,7 +114,7 @@ impl Transport for Link {
                 flush: Some(flush),
                 ..
             }) => {
-                // SAFETY: the caller's function.
+                // SAFETY: the caller passes a valid function.
                 match unsafe { flush(*context) } {
                     0 => Ok(()),
                     code => Err(Error::Transport(Fault::Code(code as isize))),

@@ -6,17 +6,17 @@ use forcewire::{Cell, Evaluation, Virial};
 
 use crate::memory::array_mut;
 
-/// The periodic cell, bohr. The lattice vectors a, b, c are the columns: h[i][j] is component i of
-/// vector j, as it is on the wire, so that a point with fractional coordinates s is at r = h s. A
-/// box of 10 bohr is {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} either way; of a triclinic cell i-PI
-/// sends the upper triangle.
+/// The periodic cell, bohr. The lattice vectors a, b, c are the columns, as on the wire: h[i][j] is
+/// component i of vector j, and a point with fractional coordinates s is at r = h s. A box of 10
+/// bohr is {{{10, 0, 0}, {0, 10, 0}, {0, 0, 10}}} in either convention. For a triclinic cell i-PI
+/// sends an upper triangle.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_cell_t {
     pub h: [[f64; 3]; 3],
 }
 
-/// What a potential returns besides forces.
+/// A potential's results besides the forces.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_evaluation_t {
@@ -41,12 +41,11 @@ pub type forcewire_potential_t = Option<
     ) -> c_int,
 >;
 
-/// Calls the caller's potential. If it fails, the error is what it returned.
+/// Calls the caller's potential. The error is the number that it returned.
 ///
 /// # Safety
 ///
-/// The function is the caller's, and not NULL; there are `natoms` positions, and room for as many
-/// forces.
+/// The caller's function is not NULL. There are `natoms` positions, and room for as many forces.
 pub unsafe fn compute(
     potential: forcewire_potential_t,
     context: *mut c_void,
@@ -55,7 +54,7 @@ pub unsafe fn compute(
     forces: *mut [f64; 3],
     natoms: usize,
 ) -> Result<forcewire_evaluation_t, c_int> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     if let Some(zero) = unsafe { array_mut(forces, natoms) } {
         zero.fill([0.0; 3]);
     }
@@ -64,7 +63,7 @@ pub unsafe fn compute(
         virial: [[0.0; 3]; 3],
     };
     let result = &raw mut evaluation;
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let code = potential
         .map(|compute| unsafe { compute(context, cell, positions, forces, natoms, result) });
     match code {

@@ -1,4 +1,4 @@
-//! The driver's loop.
+//! The loop that serves as a driver.
 
 use core::ffi::{c_int, c_void};
 use core::ptr::null;
@@ -10,7 +10,7 @@ use forcewire::{Driver, Error, ProtocolError};
 use crate::driver::forcewire_event_kind_t::*;
 use crate::driver::{forcewire_driver_receive, forcewire_driver_reply, forcewire_event_t};
 use crate::handle::{self, Handle, forcewire_driver_t};
-use crate::memory::array;
+use crate::memory::{array, overlap, span};
 #[cfg(feature = "std")]
 use crate::potential::forcewire_cell_t;
 use crate::potential::{compute, forcewire_potential_t};
@@ -22,19 +22,19 @@ use crate::unfinished::{Task, digest};
 
 /// Computes what the server asks for until the server ends it: FORCEWIRE_OK after EXIT,
 /// FORCEWIRE_CLOSED if the server only closed the connection. Positions and forces have room for
-/// `capacity` atoms. On a host both may be NULL: the library then allocates its own arrays, as
-/// large as they need to be, and understands batches.
+/// `capacity` atoms each, in different memory. On a host both may be NULL: the library then
+/// allocates arrays of the right size itself, and accepts batches.
 ///
-/// After FORCEWIRE_TIMED_OUT the same call goes on where this one stopped, with the same arrays and
-/// what is in them; no structure is computed twice. With other arrays it is refused
+/// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it goes
+/// on where it stopped and computes no structure twice. With other arrays it is refused
 /// (FORCEWIRE_OUT_OF_TURN).
 ///
-/// After FORCEWIRE_NO_ROOM the same call with longer arrays continues. With the library's arrays it
-/// means more than ten million atoms, or too little memory: close the connection.
+/// After FORCEWIRE_NO_ROOM repeat the call with longer arrays. With the library's arrays it means
+/// more than ten million atoms, or too little memory: close the connection.
 ///
-/// After FORCEWIRE_POTENTIAL, and if numbers or messages were refused, close the connection. What
-/// the server has sent with the positions has been read by then: i-PI 3.3.1 hangs if a driver
-/// closes the connection with bytes unread.
+/// After FORCEWIRE_POTENTIAL, or if numbers or messages were refused, close the connection. All
+/// bytes that the server sent with the positions have been read by then: i-PI 3.3.1 hangs if a
+/// driver closes the connection with bytes unread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_driver_serve(
     driver: *mut forcewire_driver_t,
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn forcewire_driver_serve(
     capacity: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -56,22 +56,25 @@ pub unsafe extern "C" fn forcewire_driver_serve(
         if positions.is_null() && forces.is_null() {
             let kept = handle.kept.arrays.take();
             let mut arrays = kept.unwrap_or_else(|| Box::new(Arrays::new()));
-            // SAFETY: the caller's handle and function.
+            // SAFETY: the caller passes a valid handle and a valid function.
             let status = unsafe { serve_batches(driver, potential, context, &mut arrays) };
-            // SAFETY: the caller's handle, and no reference to it exists.
+            // SAFETY: the caller passes a valid handle, and no reference to it exists.
             if let Some(handle) = unsafe { Handle::<Driver>::of(driver) } {
                 handle.kept.arrays = Some(arrays);
             }
             return status;
         }
-        // SAFETY: the caller's memory. No slice of it is used while the potential runs.
+        // SAFETY: the caller passes valid memory. No slice of it is used while the potential runs.
         if unsafe { array(positions, capacity).is_none() || array(forces, capacity).is_none() } {
             return handle.refuse("positions or forces is NULL, or longer than memory");
         }
-        // SAFETY: the caller's handle, function and memory.
+        if overlap([span(positions, capacity), span(forces, capacity)]) {
+            return handle.refuse("positions and forces share memory");
+        }
+        // SAFETY: the caller passes a valid handle, function and memory.
         unsafe { serve_one(driver, potential, context, positions, forces, capacity) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Driver, _>(driver, call) }
 }
 
@@ -79,7 +82,8 @@ pub unsafe extern "C" fn forcewire_driver_serve(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`] and [`compute`]; both arrays have room for `capacity` atoms.
+/// The conditions of [`Handle::of`] and [`compute`] hold; both arrays have room for `capacity`
+/// atoms.
 unsafe fn serve_one(
     driver: *mut forcewire_driver_t,
     potential: forcewire_potential_t,
@@ -90,7 +94,7 @@ unsafe fn serve_one(
 ) -> forcewire_status_t {
     let mut event = forcewire_event_t::NONE;
     loop {
-        // SAFETY: the caller's handle. No reference to the handle exists while the potential runs.
+        // SAFETY: the caller passes a valid handle, to which no reference exists during the call.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -102,48 +106,48 @@ unsafe fn serve_one(
                 natoms,
                 digest: of,
             } if core::ptr::eq(begun, forces) && natoms <= capacity => {
-                // SAFETY: the caller's memory, with room for as many atoms as have come.
+                // SAFETY: the caller's memory has room for all atoms received.
                 let digest = || unsafe { array(forces, natoms) }.map(digest);
                 if of.is_some() && of != digest() {
                     return handle.fail(Failure::OtherArrays);
                 }
-                // SAFETY: the caller's handle and memory.
+                // SAFETY: the caller passes a valid handle and valid memory.
                 let status = unsafe {
                     forcewire_driver_reply(driver, &evaluation, forces, natoms, null(), 0)
                 };
-                // SAFETY: the caller's handle.
+                // SAFETY: the caller passes a valid handle.
                 let handle = unsafe { Handle::<Driver>::of(driver) };
                 let Some(handle) = handle else {
                     return FORCEWIRE_INVALID_ARGUMENT;
                 };
-                if status == FORCEWIRE_OK || handle.has_left() {
+                if status == FORCEWIRE_OK || handle.was_sent() {
                     continue;
                 }
                 if let Task::Reply { digest: of, .. } = &mut handle.kept.task {
                     *of = digest();
                 }
-                // SAFETY: the caller's handle.
+                // SAFETY: the caller passes a valid handle.
                 return unsafe { end(driver, status) };
             }
             Task::Report(code) => return report(handle, code),
             _ => return handle.fail(Failure::OtherArrays),
         }
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let status =
             unsafe { forcewire_driver_receive(driver, positions, capacity, &raw mut event) };
         match (status, event.kind) {
             (FORCEWIRE_OK, FORCEWIRE_EVENT_POSITIONS) => {}
             (FORCEWIRE_OK, FORCEWIRE_EVENT_INIT) => continue,
             (FORCEWIRE_OK, FORCEWIRE_EVENT_CLOSED) => return FORCEWIRE_CLOSED,
-            // SAFETY: the caller's handle.
+            // SAFETY: the caller passes a valid handle.
             (status, _) => return unsafe { end(driver, status) },
         }
         let (cell, natoms) = (&event.cell, event.natoms);
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let of = unsafe { Handle::<Driver>::of(driver) }.map(|handle| handle.kept.received);
-        // SAFETY: the caller's function and memory, with room for as many atoms as have come.
+        // SAFETY: the caller's function is valid, and the memory has room for all atoms received.
         let result = unsafe { compute(potential, context, cell, positions, forces, natoms) };
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -167,7 +171,7 @@ unsafe fn serve_one(
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`] and [`compute`].
+/// The conditions of [`Handle::of`] and [`compute`] hold.
 #[cfg(feature = "std")]
 unsafe fn serve_batches(
     driver: *mut forcewire_driver_t,
@@ -176,7 +180,7 @@ unsafe fn serve_batches(
     arrays: &mut Arrays,
 ) -> forcewire_status_t {
     loop {
-        // SAFETY: the caller's handle. No reference to the handle exists while the potential runs.
+        // SAFETY: the caller passes a valid handle, to which no reference exists during the call.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -191,8 +195,8 @@ unsafe fn serve_batches(
                 let sent = handle.run(|driver| driver.reply_batch(evaluations, forces, &[]));
                 match sent {
                     Ok(()) => handle.kept.task = Task::Nothing,
-                    Err(_) if handle.has_left() => {}
-                    // SAFETY: the caller's handle.
+                    Err(_) if handle.was_sent() => {}
+                    // SAFETY: the caller passes a valid handle.
                     Err(status) => return unsafe { end(driver, status) },
                 }
                 continue;
@@ -211,7 +215,7 @@ unsafe fn serve_batches(
             Ok(Event::Init { .. }) => continue,
             Ok(Event::Exit) => return FORCEWIRE_OK,
             Ok(_) => return handle.fail(Failure::Closed),
-            // No byte of the array has come yet: the exchange goes on once there is room.
+            // No byte of the array has been read yet: the exchange continues once there is room.
             Err(status) => match handle.failure().protocol() {
                 Some(ProtocolError::TooManyAtoms { announced, .. })
                     if announced <= MOST_ATOMS && grow(positions, announced, [0.0; 3]) =>
@@ -224,20 +228,20 @@ unsafe fn serve_batches(
                 {
                     continue;
                 }
-                // The library's arrays can't be longer: the call can't be made again.
+                // The library's arrays can't grow further, so repeating the call would not help.
                 _ if status == FORCEWIRE_NO_ROOM => {
                     handle.drain();
                     return status;
                 }
-                // SAFETY: the caller's handle.
+                // SAFETY: the caller passes a valid handle.
                 _ => return unsafe { end(driver, status) },
             },
         };
         handle.kept.received += 1;
         let of = Some(handle.kept.received);
-        // SAFETY: the caller's function.
+        // SAFETY: the caller passes a valid function.
         let result = unsafe { compute_all(potential, context, arrays, natoms, structures) };
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let Some(handle) = (unsafe { Handle::<Driver>::of(driver) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -252,11 +256,11 @@ unsafe fn serve_batches(
     }
 }
 
-/// Computes the structures that have come, until one fails.
+/// Computes the received structures in order, and stops at the first failure.
 ///
 /// # Safety
 ///
-/// That of [`compute`].
+/// The conditions of [`compute`] hold.
 #[cfg(feature = "std")]
 unsafe fn compute_all(
     potential: forcewire_potential_t,
@@ -275,13 +279,13 @@ unsafe fn compute_all(
     evaluations.clear();
     for (index, cell) in cells.iter().take(structures).enumerate() {
         let atoms = index * natoms..(index + 1) * natoms;
-        // Both are there: the structures have been received into these arrays.
+        // Neither slice is empty: the structures were received into these arrays.
         let positions = positions.get(atoms.clone()).unwrap_or_default();
         let forces = forces.get_mut(atoms).unwrap_or_default();
         let cell = forcewire_cell_t { h: *cell.h() };
         let natoms = forces.len().min(positions.len());
         let (positions, forces) = (positions.as_ptr(), forces.as_mut_ptr());
-        // SAFETY: the caller's function, and arrays of this length.
+        // SAFETY: the caller's function is valid, and both arrays have this length.
         let result = unsafe { compute(potential, context, &cell, positions, forces, natoms) };
         evaluations.push(Evaluation::from(result?));
     }
@@ -289,24 +293,24 @@ unsafe fn compute_all(
 }
 
 impl Handle<Driver> {
-    /// Whether a reply has failed because it was sent before. Forgets it then.
-    fn has_left(&mut self) -> bool {
-        let left = self.failure().protocol() == Some(ProtocolError::NothingToReplyTo);
-        if left {
+    /// Whether a reply has failed because it was already sent. Clears the reply in that case.
+    fn was_sent(&mut self) -> bool {
+        let was_sent = self.failure().protocol() == Some(ProtocolError::NothingToReplyTo);
+        if was_sent {
             self.kept.task = Task::Nothing;
         }
-        left
+        was_sent
     }
 }
 
-/// Ends serving with a status. If that is for the driver to close the connection, what the server
-/// has sent with the positions is read first.
+/// Ends serving with a status. If the driver has to close the connection after this status, what
+/// the server sent with the positions is read first.
 ///
 /// # Safety
 ///
-/// That of [`Handle::of`].
+/// The conditions of [`Handle::of`] hold.
 unsafe fn end(driver: *mut forcewire_driver_t, status: forcewire_status_t) -> forcewire_status_t {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     if let Some(handle) = unsafe { Handle::<Driver>::of(driver) }
         && let FORCEWIRE_NOT_FINITE | FORCEWIRE_ATOMS_CHANGED | FORCEWIRE_PROTOCOL = status
     {
@@ -315,13 +319,13 @@ unsafe fn end(driver: *mut forcewire_driver_t, status: forcewire_status_t) -> fo
     status
 }
 
-/// The potential has failed.
+/// Reports that the potential has failed.
 fn report(handle: &mut Handle<Driver>, code: c_int) -> forcewire_status_t {
     handle.drain();
     handle.fail(Failure::Potential(code))
 }
 
-/// Makes an array longer, if there is memory for that.
+/// Lengthens an array if there is enough memory.
 #[cfg(feature = "std")]
 fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     let fits = array
@@ -333,7 +337,7 @@ fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     fits
 }
 
-/// The most atoms and structures of one exchange: an invalid count must not allocate all memory.
+/// The most atoms and structures of one exchange: a server can announce any count.
 #[cfg(feature = "std")]
 const MOST_ATOMS: usize = 10_000_000;
 #[cfg(feature = "std")]

@@ -1,4 +1,4 @@
-//! The side that asks.
+//! A server: the side that asks for forces.
 
 use core::ffi::{c_char, c_void};
 
@@ -8,27 +8,27 @@ use crate::handle::{
     self, FORCEWIRE_CHANGING_ATOMS, FORCEWIRE_NOT_FINITE_TOO, Handle, forcewire_server_t,
 };
 use crate::link::forcewire_transport_t;
-use crate::memory::{array, array_mut};
+use crate::memory::{array, array_mut, overlap, span};
 use crate::potential::forcewire_cell_t;
 use crate::status::forcewire_status_t::{self, *};
 
 /// Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
-/// GETFORCE are sent together, as by i-PI today.
+/// GETFORCE are sent together, as i-PI does today.
 pub const FORCEWIRE_CLASSIC: u32 = 1;
-/// The same, with no other STATUS than these: ABINIT 9.6 and pysisyphus need that.
+/// The same, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
 pub const FORCEWIRE_STRICT: u32 = 2;
-/// Move atoms by whole lattice vectors into the cell before they are sent, which LAMMPS needs.
+/// Wrap atoms into the cell by whole lattice vectors before they are sent. LAMMPS needs this.
 pub const FORCEWIRE_FOLD: u32 = 16;
 
 /// The driver is connected.
 pub const FORCEWIRE_UP: u32 = 1;
-/// It waits for positions.
+/// The driver waits for positions.
 pub const FORCEWIRE_READY: u32 = 2;
-/// It waits for INIT.
+/// The driver waits for INIT.
 pub const FORCEWIRE_NEEDS_INIT: u32 = 4;
-/// It has computed forces, which wait to be asked for.
+/// The driver has computed forces and waits until it is asked for them.
 pub const FORCEWIRE_HAS_DATA: u32 = 8;
-/// It owes an answer: it is computing, or has not answered STATUS yet.
+/// The driver owes an answer: it is computing, or has not answered STATUS yet.
 pub const FORCEWIRE_BUSY: u32 = 16;
 
 /// The results of a structure besides its forces.
@@ -39,13 +39,13 @@ pub struct forcewire_answer_t {
     pub energy: f64,
     /// Hartree, made symmetric, not divided by the volume.
     pub virial: [[f64; 3]; 3],
-    /// Bytes of extras that the driver sent. The buffer holds the first of them, as many as there
-    /// was room for when they came: a call that goes on inside them needs a buffer of the same
-    /// size.
+    /// How many bytes of extras the driver sent. The buffer holds as many of them as it had room
+    /// for when they arrived. A repeated call that continues in the middle of the extras needs a
+    /// buffer of the same size.
     pub extras_size: usize,
 }
 
-/// Initializes a server, which is not connected. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
+/// Initializes a server without a connection. Flags are 0, or a sum of FORCEWIRE_CLASSIC,
 /// FORCEWIRE_FOLD, FORCEWIRE_CHANGING_ATOMS and the like.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_init(
@@ -73,14 +73,14 @@ pub unsafe extern "C" fn forcewire_server_init(
         if flags & FORCEWIRE_NOT_FINITE_TOO != 0 {
             machine = machine.allow_not_finite();
         }
-        // SAFETY: the caller's memory.
+        // SAFETY: the caller passes valid memory.
         unsafe { Handle::put(server, machine) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Connects the server through the caller's functions, to a driver to which nothing has been sent
+/// Connects the server through the caller's functions. Nothing may have been sent to the driver
 /// yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_attach(
@@ -88,20 +88,21 @@ pub unsafe extern "C" fn forcewire_server_attach(
     transport: *const forcewire_transport_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and transport.
+        // SAFETY: the caller passes a valid handle and a valid transport.
         unsafe { handle::attach::<Server, _>(server, transport) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Lets the driver compute one structure: asks for its status, sends INIT (replica 0, one blank) if
-/// the driver asks for it, sends the cell, upper triangular, and the positions, bohr, and receives
-/// the forces, hartree/bohr. Extras may be NULL and 0. Forces and answer are only valid if the call
-/// returns FORCEWIRE_OK.
+/// Lets the driver compute one structure. The call asks for the driver's status, sends INIT
+/// (replica 0, one blank) if the driver needs it, sends the cell (upper triangular) and the
+/// positions in bohr, and receives the forces in hartree/bohr. Extras may be NULL and 0. The arrays
+/// must not share memory. Forces and answer are only valid if the call returns FORCEWIRE_OK.
 ///
 /// After FORCEWIRE_TIMED_OUT repeat the call with the same structure, or call
-/// forcewire_server_discard() before another one; another one at once is FORCEWIRE_OUT_OF_TURN.
+/// forcewire_server_discard() before evaluating another one. Otherwise the call returns
+/// FORCEWIRE_OUT_OF_TURN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_evaluate(
     server: *mut forcewire_server_t,
@@ -114,7 +115,19 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
     extras_size: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        let spans = [
+            span(positions, natoms),
+            span(forces, natoms),
+            span(extras.cast::<u8>(), extras_size),
+        ];
+        if overlap(spans) {
+            // SAFETY: the caller passes a valid handle.
+            return match unsafe { Handle::<Server>::of(server) } {
+                Some(handle) => handle.refuse("positions, forces and extras share memory"),
+                None => FORCEWIRE_INVALID_ARGUMENT,
+            };
+        }
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, cell, positions, forces, extras) = unsafe {
             (
                 Handle::<Server>::of(server),
@@ -136,22 +149,22 @@ pub unsafe extern "C" fn forcewire_server_evaluate(
         let cell = Cell::from(*cell);
         let request = Request::new(&cell, positions);
         let result = handle.run(|server| server.evaluate(request, forces, extras));
-        // SAFETY: the caller's memory.
+        // SAFETY: the caller passes valid memory.
         unsafe { hand_over(result, answer) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Asks the driver for its status, or waits for the answer if it has been asked: a sum of
-/// FORCEWIRE_UP and the like, 0 if the driver has gone.
+/// Asks the driver for its status, or waits for the answer to an earlier request. The status is a
+/// sum of FORCEWIRE_UP and the like, or 0 if the driver has gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_status(
     server: *mut forcewire_server_t,
     status: *mut u32,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (Some(handle), status) = (unsafe { (Handle::<Server>::of(server), status.as_mut()) })
         else {
             return FORCEWIRE_INVALID_ARGUMENT;
@@ -175,12 +188,12 @@ pub unsafe extern "C" fn forcewire_server_status(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Sends INIT to a driver that needs it: a replica's number and a text. NULL and 0 mean a text of
-/// one blank.
+/// Sends INIT to a driver that needs it, with the replica's number and a text. NULL and 0 mean a
+/// text of one blank.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_initialize(
     server: *mut forcewire_server_t,
@@ -189,7 +202,7 @@ pub unsafe extern "C" fn forcewire_server_initialize(
     size: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (Some(handle), text) =
             (unsafe { (Handle::<Server>::of(server), array(text.cast::<u8>(), size)) })
         else {
@@ -203,11 +216,12 @@ pub unsafe extern "C" fn forcewire_server_initialize(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Sends one structure to a driver that is ready: the cell, upper triangular, and positions, bohr.
+/// Sends one structure to a driver that is ready: the cell (upper triangular) and the positions,
+/// both in bohr.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_send_positions(
     server: *mut forcewire_server_t,
@@ -216,7 +230,7 @@ pub unsafe extern "C" fn forcewire_server_send_positions(
     natoms: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, cell, positions) = unsafe {
             (
                 Handle::<Server>::of(server),
@@ -236,11 +250,11 @@ pub unsafe extern "C" fn forcewire_server_send_positions(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Waits until the driver has computed and receives its answer, as forcewire_server_evaluate()
+/// Waits until the driver has computed, and receives its answer as forcewire_server_evaluate()
 /// does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_get_forces(
@@ -252,7 +266,14 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
     extras_size: usize,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle and memory.
+        if overlap([span(forces, natoms), span(extras.cast::<u8>(), extras_size)]) {
+            // SAFETY: the caller passes a valid handle.
+            return match unsafe { Handle::<Server>::of(server) } {
+                Some(handle) => handle.refuse("forces and extras share memory"),
+                None => FORCEWIRE_INVALID_ARGUMENT,
+            };
+        }
+        // SAFETY: the caller passes a valid handle and valid memory.
         let (handle, forces, extras) = unsafe {
             (
                 Handle::<Server>::of(server),
@@ -267,23 +288,23 @@ pub unsafe extern "C" fn forcewire_server_get_forces(
             return handle.refuse("forces or extras is NULL");
         };
         let result = handle.run(|server| server.get_forces(forces, extras));
-        // SAFETY: the caller's memory.
+        // SAFETY: the caller passes valid memory.
         unsafe { hand_over(result, answer) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Waits for the forces that the driver owes and drops them; does nothing if it owes none. After a
-/// time-out of forcewire_server_evaluate() this makes way for another structure.
-/// FORCEWIRE_OUT_OF_TURN if the structure has been sent only in part: evaluate the same one again,
-/// or close the connection.
+/// Waits for the forces that the driver owes and drops them. Does nothing if it owes none. After a
+/// time-out of forcewire_server_evaluate(), this call allows another structure to be evaluated.
+/// Returns FORCEWIRE_OUT_OF_TURN if the structure has been sent only in part: evaluate the same one
+/// again, or close the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_discard(
     server: *mut forcewire_server_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -292,7 +313,7 @@ pub unsafe extern "C" fn forcewire_server_discard(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
@@ -302,7 +323,7 @@ pub unsafe extern "C" fn forcewire_server_exit(
     server: *mut forcewire_server_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         let Some(handle) = (unsafe { Handle::<Server>::of(server) }) else {
             return FORCEWIRE_INVALID_ARGUMENT;
         };
@@ -311,19 +332,19 @@ pub unsafe extern "C" fn forcewire_server_exit(
             Err(status) => status,
         }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Describes the last error, with the peer's name and what can be done: writes at most `size` bytes
-/// to `text`, NUL included, and returns the text.
+/// Describes the last error, with the peer's name and what to do about it. Writes at most `size`
+/// bytes to `text`, including the NUL, and returns `text`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_server_error(
     server: *const forcewire_server_t,
     text: *mut c_char,
     size: usize,
 ) -> *const c_char {
-    // SAFETY: the caller's handle and memory.
+    // SAFETY: the caller passes a valid handle and valid memory.
     unsafe { handle::error::<Server, _>(server, text, size) }
 }
 
@@ -334,18 +355,18 @@ pub unsafe extern "C" fn forcewire_server_close(
     server: *mut forcewire_server_t,
 ) -> forcewire_status_t {
     let call = || {
-        // SAFETY: the caller's handle.
+        // SAFETY: the caller passes a valid handle.
         unsafe { handle::close::<Server, _>(server) }
     };
-    // SAFETY: the caller's handle.
+    // SAFETY: the caller passes a valid handle.
     unsafe { handle::guarded::<Server, _>(server, call) }
 }
 
-/// Gives the answer to the caller, unless `answer` is NULL.
+/// Writes the answer to the caller's memory, unless `answer` is NULL.
 ///
 /// # Safety
 ///
-/// `answer` is NULL or can be written to.
+/// `answer` is NULL or writable.
 unsafe fn hand_over(
     result: Result<Answer, forcewire_status_t>,
     answer: *mut forcewire_answer_t,
@@ -353,7 +374,7 @@ unsafe fn hand_over(
     match result {
         Ok(received) => {
             if !answer.is_null() {
-                // SAFETY: the caller's word.
+                // SAFETY: the caller keeps to the conditions above.
                 unsafe {
                     answer.write(forcewire_answer_t {
                         energy: received.evaluation.energy,

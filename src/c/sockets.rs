@@ -1,8 +1,9 @@
 //! `open_socket`, `writebuffer` and `readbuffer`, for programs that were written for i-PI's
 //! `sockets.c`.
 //!
-//! They work on a plain descriptor and buffer nothing, because such programs mix them with calls of
-//! their own. The library remembers what each descriptor was connected to, for its error messages.
+//! They work on a plain descriptor and buffer nothing, because such programs also read and write
+//! the descriptor themselves. The library remembers what each descriptor was connected to, for its
+//! error messages.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::MaybeUninit;
@@ -28,25 +29,25 @@ use crate::memory::{array, array_mut, print};
 use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
-/// For forcewire_on_error(): print one line that says what happened and end the program; the exit
-/// status is the forcewire_status_t. This is the default.
+/// For forcewire_on_error(): print one line that says what happened and end the program; with the
+/// forcewire_status_t as its exit status. This is the default.
 pub const FORCEWIRE_EXIT: c_int = 0;
-/// For forcewire_on_error(): the call returns, and forcewire_error() is no longer FORCEWIRE_OK. A
-/// buffer that could not be read is filled with bytes of 255: NaN as a real, -1 as an integer, and
-/// not a header of the protocol.
+/// For forcewire_on_error(): let the call return, with forcewire_error() no longer FORCEWIRE_OK. If
+/// readbuffer() fails, the buffer is filled with bytes of 255, which is NaN as a real, -1 as an
+/// integer, and no header of the protocol.
 pub const FORCEWIRE_CONTINUE: c_int = 1;
 
-/// Bytes of a header, which programs read on its own: a stream that ends before it has ended
-/// between two messages.
+/// The size of a header, which programs read in a separate call: a stream that ends before it has
+/// ended between two messages.
 const HEADER: usize = 12;
 
 /// Connects to a server and sets psockfd to the descriptor, or to -1. If inet is positive, connects
-/// over TCP (IPv4 or IPv6, without Nagle's algorithm) to this host and port, otherwise to the unix
-/// socket whose path is the prefix followed by the host. A NUL ends either text; blanks at their
-/// ends do not count.
+/// over TCP (IPv4 or IPv6, without Nagle's algorithm) to this host and port. Otherwise connects to
+/// the unix socket whose path is the prefix followed by the host. Each text ends at a NUL; trailing
+/// blanks don't count.
 ///
-/// Tries once, for at most ten seconds per address. A unix socket must belong to a process of the
-/// same user or of root, and must not be a symbolic link.
+/// Makes one attempt, of at most ten seconds per address. A unix socket must belong to a process of
+/// the same user or of root, and must not be a symbolic link.
 ///
 /// Programs whose fsockets.f90 is older than the prefix pass four arguments. That makes no
 /// difference over TCP; for unix sockets, link them with
@@ -59,9 +60,10 @@ pub unsafe extern "C" fn open_socket(
     host: *const c_char,
     prefix: *const c_char,
 ) {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     guarded(|| unsafe {
-        // A caller with four arguments passes no prefix: the fifth is whatever a register held.
+        // A caller with four arguments passes no prefix: the fifth argument is then an arbitrary
+        // register value.
         let unix = inet.as_ref().is_some_and(|&inet| inet <= 0);
         let prefix = unix.then(|| fortran(prefix, LONGEST)).flatten();
         open(psockfd, inet, port, fortran(host, LONGEST), prefix);
@@ -76,13 +78,13 @@ pub unsafe extern "C" fn forcewire_open_socket_4(
     port: *const c_int,
     host: *const c_char,
 ) {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     guarded(|| unsafe { open(psockfd, inet, port, fortran(host, LONGEST), None) });
 }
 
 /// open_socket() for Fortran programs without an interface: CALL open_socket(psockfd, inet, port,
 /// host) or CALL open_socket(psockfd, inet, port, host, prefix). The compiler passes the lengths of
-/// the texts after the arguments, so they need no NUL. Not for C.
+/// the texts after the other arguments, so no NUL is needed. Not for C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open_socket_(
     psockfd: *mut c_int,
@@ -93,13 +95,13 @@ pub unsafe extern "C" fn open_socket_(
     host_size: usize,
     prefix_size: usize,
 ) {
-    // Every address is larger than the length of a text (Linux: vm.mmap_min_addr).
+    // Every valid address is larger than the length of a text (Linux: vm.mmap_min_addr).
     let (prefix, host_size, prefix_size) = if prefix_or_host_size < LOWEST {
         (null(), prefix_or_host_size, 0)
     } else {
         (prefix_or_host_size as *const c_char, host_size, prefix_size)
     };
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     guarded(|| unsafe {
         let host = fortran(host, low_half(host_size));
         let prefix = fortran(prefix, low_half(prefix_size));
@@ -114,7 +116,7 @@ pub unsafe extern "C" fn writebuffer(
     data: *const c_void,
     plen: *const c_int,
 ) {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     guarded(|| unsafe {
         report(buffer(psockfd, plen).and_then(|(socket, len)| {
             let bytes = array(data.cast::<u8>(), len);
@@ -130,22 +132,22 @@ pub unsafe extern "C" fn writebuffer_(
     data: *const c_void,
     plen: *const c_int,
 ) {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     unsafe { writebuffer(psockfd, data, plen) }
 }
 
 /// Reads exactly plen bytes. Does nothing if plen is 0.
 ///
-/// If the stream ends before the first of 12 bytes, it has ended between two messages:
-/// FORCEWIRE_CLOSED. Anywhere else it is FORCEWIRE_BROKEN.
+/// If the stream ends before the first of 12 bytes, the status is FORCEWIRE_CLOSED: it ended
+/// between two messages. Anywhere else the status is FORCEWIRE_BROKEN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
-    // SAFETY: the caller's memory, which may be uninitialized.
+    // SAFETY: the caller passes valid memory, which may be uninitialized.
     guarded(|| unsafe {
         report(buffer(psockfd, plen).and_then(|(socket, len)| {
             let room = array_mut(data.cast::<MaybeUninit<u8>>(), len);
             let room = room.ok_or_else(|| invalid("there is no room"))?;
-            // A program that ignores the error must not use old contents as received data.
+            // A program that ignores the error must not take old contents for received data.
             read(socket, room).inspect_err(|_| room.fill(MaybeUninit::new(0xff)))
         }));
     });
@@ -154,19 +156,19 @@ pub unsafe extern "C" fn readbuffer(psockfd: *const c_int, data: *mut c_void, pl
 /// readbuffer() for Fortran programs without an interface.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn readbuffer_(psockfd: *const c_int, data: *mut c_void, plen: *const c_int) {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     unsafe { readbuffer(psockfd, data, plen) }
 }
 
-/// Sets what open_socket(), readbuffer() and writebuffer() do when they fail, in all threads:
+/// Sets what open_socket(), readbuffer() and writebuffer() do on failure, in all threads:
 /// FORCEWIRE_EXIT or FORCEWIRE_CONTINUE.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_on_error(mode: c_int) {
     guarded(|| ON_ERROR.store(mode, Ordering::Relaxed));
 }
 
-/// With FORCEWIRE_CONTINUE: the status of the first call that failed in this thread since
-/// forcewire_clear_error().
+/// Returns the status of the first call that failed in this thread since forcewire_clear_error(),
+/// with FORCEWIRE_CONTINUE.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_error() -> forcewire_status_t {
     let status = || {
@@ -179,11 +181,11 @@ pub extern "C" fn forcewire_error() -> forcewire_status_t {
     guard(status, || FORCEWIRE_INTERNAL)
 }
 
-/// Describes the failure of forcewire_error(), with the peer's name: writes at most `size` bytes to
-/// `text`, NUL included, and returns the text.
+/// Describes the failure of forcewire_error(), with the peer's name. Writes at most `size` bytes to
+/// `text`, including the NUL, and returns `text`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) -> *const c_char {
-    // SAFETY: the caller's memory.
+    // SAFETY: the caller passes valid memory.
     let print = || unsafe {
         first(|failure| match failure {
             Some(failure) => print(text, size, failure.text()),
@@ -193,7 +195,7 @@ pub unsafe extern "C" fn forcewire_error_text(text: *mut c_char, size: usize) ->
     guard(print, || INTERNAL.as_ptr())
 }
 
-/// Forgets the failure of this thread.
+/// Clears the failure of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_clear_error() {
     guarded(|| first(|failure| *failure = None));
@@ -210,7 +212,7 @@ pub extern "C" fn c_sleep(seconds: f64) {
     });
 }
 
-/// Maps a segment of shared memory that i-PI 3.3 has made, or returns NULL. i-PI's sockets.c has
+/// Maps a segment of shared memory that i-PI 3.3 created, or returns NULL. i-PI's sockets.c has
 /// this function too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_void {
@@ -218,7 +220,7 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
     use rustix::mm::{MapFlags, ProtFlags, mmap};
     use rustix::shm::OFlags;
 
-    // SAFETY: the caller's text.
+    // SAFETY: the caller passes a valid text.
     let name = unsafe { fortran(name, LONGEST) }.unwrap_or_default();
     let map = || -> io::Result<*mut c_void> {
         let len = usize::try_from(nbytes).map_err(io::Error::other)?;
@@ -254,18 +256,18 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
     })
 }
 
-/// Unmaps what shm_map() has mapped.
+/// Unmaps a segment that shm_map() mapped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
     guarded(|| {
         if let (Ok(len), false) = (usize::try_from(nbytes), memory.is_null()) {
-            // SAFETY: the caller's memory, which it no longer uses.
+            // SAFETY: the caller's mapping, which nothing uses any more.
             let _ = unsafe { rustix::mm::munmap(memory, len) };
         }
     });
 }
 
-/// The longest text that a Fortran program passes without its length.
+/// The longest text that a Fortran program may pass without its length.
 const LONGEST: usize = 1024;
 /// No memory is mapped below this address.
 const LOWEST: usize = 4096;
@@ -279,12 +281,12 @@ static ON_ERROR: AtomicI32 = AtomicI32::new(FORCEWIRE_EXIT);
 static PEERS: Mutex<Vec<(RawFd, String)>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The first failure of this thread. It needs no drop, so destructors of the thread can use it
-    /// too.
+    /// The first failure of this thread. The type has no destructor, so destructors of thread-local
+    /// variables can still use it.
     static FIRST: Cell<Option<First>> = const { Cell::new(None) };
 }
 
-/// A failure that is remembered.
+/// A recorded failure.
 struct First {
     status: forcewire_status_t,
     text: [u8; 512],
@@ -327,7 +329,7 @@ fn report_panic() {
     report(Err((FORCEWIRE_INTERNAL, text.into())));
 }
 
-/// Handles a failure as forcewire_on_error() has set.
+/// Handles a failure as forcewire_on_error() set.
 fn report(result: Result<(), Failure>) {
     let Err(failure) = result else { return };
     if ON_ERROR.load(Ordering::Relaxed) == FORCEWIRE_CONTINUE {
@@ -345,7 +347,7 @@ fn invalid(text: &str) -> Failure {
     (FORCEWIRE_INVALID_ARGUMENT, text.into())
 }
 
-/// A text of Fortran's: up to a NUL, without the blanks at its end. At most `most` bytes are read.
+/// A Fortran text, up to a NUL, without its trailing blanks. At most `most` bytes are read.
 ///
 /// # Safety
 ///
@@ -354,7 +356,7 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     if text.addr() < LOWEST {
         return None;
     }
-    // SAFETY: the caller's word; bytes after a NUL are not read.
+    // SAFETY: the caller keeps to the conditions above, and bytes after a NUL are not read.
     let len = (0..most)
         .find(|&at| unsafe { text.add(at).read() } == 0)
         .unwrap_or(most);
@@ -362,7 +364,7 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     unsafe { array(text.cast::<u8>(), len) }.map(<[u8]>::trim_ascii_end)
 }
 
-/// gfortran before version 8 and other compilers pass lengths in 4 bytes: the upper half of the
+/// gfortran before version 8 and other compilers pass lengths in 4 bytes, so the upper half of the
 /// register is undefined.
 const fn low_half(size: usize) -> usize {
     size & 0xffff_ffff
@@ -378,7 +380,7 @@ unsafe fn open(
     host: Option<&[u8]>,
     prefix: Option<&[u8]>,
 ) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let (descriptor, inet, port) = unsafe { (psockfd.as_mut(), inet.as_ref(), port.as_ref()) };
     let (Some(descriptor), Some(&inet), Some(&port), Some(host)) = (descriptor, inet, port, host)
     else {
@@ -397,7 +399,7 @@ unsafe fn open(
     }));
 }
 
-/// A connection, and the peer's name.
+/// Connects, and names the peer.
 fn connect(
     inet: bool,
     port: c_int,
@@ -415,7 +417,8 @@ fn connect(
     } else {
         Address::Unix(OsStr::from_bytes(&[prefix, host].concat()).into())
     };
-    // Once, as sockets.c does, and without deadlines: the calls that follow have none.
+    // A single attempt, as in sockets.c, and no deadlines: readbuffer() and writebuffer() have none
+    // either.
     let options = ConnectOptions::new()
         .connect(Duration::ZERO)
         .deadlines(Deadlines::NONE)
@@ -436,7 +439,7 @@ fn connect(
     }
 }
 
-/// The descriptor and the length that were passed.
+/// The descriptor and the length from the caller's pointers.
 ///
 /// # Safety
 ///
@@ -445,7 +448,7 @@ unsafe fn buffer<'a>(
     psockfd: *const c_int,
     plen: *const c_int,
 ) -> Result<(BorrowedFd<'a>, usize), Failure> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller keeps to the conditions above.
     let (Some(&socket), Some(&len)) = (unsafe { (psockfd.as_ref(), plen.as_ref()) }) else {
         return Err(invalid("there is no descriptor or no length"));
     };
@@ -461,7 +464,7 @@ unsafe fn buffer<'a>(
             "descriptor {socket} is no connection: open_socket failed, or was not called"
         )));
     }
-    // SAFETY: the caller's word, and -1 is excluded.
+    // SAFETY: the caller keeps to the conditions above, and -1 is excluded.
     Ok((unsafe { BorrowedFd::borrow_raw(socket) }, len))
 }
 
@@ -513,7 +516,7 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
 ///
 /// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
 /// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set anew each time. That
-/// is worth a call only where this one would wait.
+/// call pays only if this one would wait.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
@@ -555,7 +558,7 @@ fn peer(socket: BorrowedFd<'_>) -> String {
     if let Some((_, peer)) = peers.iter().find(|(socket, _)| *socket == number) {
         return peer.clone();
     }
-    // Not rustix's getpeername, which asserts the form of an address.
+    // rustix's getpeername would assert the form of the address.
     let copy = socket.try_clone_to_owned().map(TcpStream::from);
     match copy.and_then(|copy| copy.peer_addr()) {
         Ok(address) => format!("{address}"),
@@ -563,9 +566,9 @@ fn peer(socket: BorrowedFd<'_>) -> String {
     }
 }
 
-/// A peer that has gone is an error, not a signal that ends the program.
+/// A peer that has gone causes an error instead of a signal that ends the program.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-/// std sets an option of the socket for that there.
+/// On these systems std sets a socket option for that.
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();

@@ -8,44 +8,44 @@ use forcewire::{Error, ProtocolError};
 
 use crate::guard::guard;
 
-/// What a call returns. forcewire_driver_error() and the like return a text that names the peer and
-/// what can be done.
+/// What a call returns. forcewire_driver_error() and the like return a text with the peer's name
+/// and what to do.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum forcewire_status_t {
     /// No error.
     FORCEWIRE_OK = 0,
-    /// An argument is invalid: NULL, a length that does not fit, a cell without a volume. Nothing
-    /// was done.
+    /// An argument is invalid: NULL, a length that does not fit, a cell without a volume. The call
+    /// did nothing.
     FORCEWIRE_INVALID_ARGUMENT = 1,
     /// The handle is not connected.
     FORCEWIRE_NOT_CONNECTED = 2,
-    /// The peer closed the connection between two messages. ASE's server ends so.
+    /// The peer closed the connection between two messages. ASE's server ends this way.
     FORCEWIRE_CLOSED = 3,
     /// The peer closed the connection in the middle of a message.
     FORCEWIRE_BROKEN = 4,
-    /// The peer sent or took nothing for too long. The same call with the same arguments continues
-    /// where this one stopped.
+    /// The peer sent or accepted nothing for too long. Repeat the call with the same arguments: it
+    /// continues where it stopped.
     FORCEWIRE_TIMED_OUT = 5,
     /// There is no connection, or it was lost.
     FORCEWIRE_CONNECTION = 6,
-    /// The peer does not keep to the protocol. Close the connection.
+    /// The peer violated the protocol. Close the connection.
     FORCEWIRE_PROTOCOL = 7,
     /// The call does not fit the state of the conversation, or an unfinished call has to be
-    /// repeated first, with the arrays that it had. Nothing was done.
+    /// repeated first, with the same arrays. The call did nothing.
     FORCEWIRE_OUT_OF_TURN = 8,
-    /// The peer sends more atoms than there is room for. Repeat the call with longer arrays, or
+    /// The peer announced more atoms than there is room for. Repeat the call with longer arrays, or
     /// close the connection.
     FORCEWIRE_NO_ROOM = 9,
-    /// Infinite numbers or NaN.
+    /// A number is infinite or NaN.
     FORCEWIRE_NOT_FINITE = 10,
     /// The potential failed. No reply was sent: close the connection.
     FORCEWIRE_POTENTIAL = 11,
-    /// The number of atoms is not that of the structure before, which FORCEWIRE_CHANGING_ATOMS
-    /// would allow.
+    /// The number of atoms differs from that of the previous structure. FORCEWIRE_CHANGING_ATOMS
+    /// would allow this.
     FORCEWIRE_ATOMS_CHANGED = 12,
-    /// The library failed internally. This is a defect of forcewire: please report it, with the
-    /// lines on the error output. The connection is closed.
+    /// The library failed internally and closed the connection. This is a defect of forcewire:
+    /// please report it, with the lines on the error output.
     FORCEWIRE_INTERNAL = 13,
 }
 
@@ -56,10 +56,10 @@ pub const INTERNAL: &CStr =
     c"forcewire failed internally, which is a defect of the library: please report it, with the \
     lines on the error output; the connection is closed";
 
-/// What a status means, in a few words. Never NULL.
+/// Describes a status in a few words. Never returns NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
-    /// What each status means, by number.
+    /// The descriptions, indexed by status.
     const MEANING: [&CStr; 14] = [
         c"all is well",
         c"an argument is invalid",
@@ -87,28 +87,28 @@ pub extern "C" fn forcewire_strerror(status: c_int) -> *const c_char {
 /// Why a call failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// None has.
+    /// No call has failed.
     None,
     InvalidArgument(&'static str),
     NotConnected,
-    /// Not a fault of this side: the peer has gone.
+    /// The peer has gone, which is no fault of this side.
     Closed,
     Exchange(Error<Fault>),
-    /// The caller's potential returned this.
+    /// The caller's potential returned this number.
     Potential(c_int),
-    /// A call with other arrays has begun the reply.
+    /// An earlier call began the reply with other arrays.
     OtherArrays,
     /// The library has panicked.
     Internal,
 }
 
-/// What the caller's functions return after a time-out.
+/// The number that the caller's functions return after a time-out.
 const TIMED_OUT: isize = -(FORCEWIRE_TIMED_OUT as isize);
 
 /// Why a connection failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// The caller's function returned this.
+    /// The caller's function returned this number.
     Code(isize),
     #[cfg(feature = "std")]
     Io(std::io::Error),
@@ -159,7 +159,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// The status of a failed conversation.
+    /// The protocol error of a failed conversation, if it is one.
     pub const fn protocol(&self) -> Option<ProtocolError> {
         match self {
             Self::Exchange(Error::Protocol(error)) => Some(*error),

@@ -1,4 +1,4 @@
-//! The rest of forcewire_driver_serve()'s work when it returns early, with the arrays for it.
+//! The remaining work of forcewire_driver_serve() when it returns early, with the arrays for it.
 
 use core::ffi::c_int;
 
@@ -7,38 +7,38 @@ use forcewire::{Cell, Evaluation};
 
 use crate::potential::forcewire_evaluation_t;
 
-/// Kept in the handle of a driver between two calls.
+/// State that a driver's handle keeps between two calls.
 #[derive(Default)]
 pub struct Unfinished {
     pub task: Task,
-    /// Positions that have been received, and how many had been when the task was set: a reply is
-    /// for the structure that it was computed for, and for no later one.
+    /// How many positions have been received in total, and the total when the task was set. They
+    /// must agree: a reply is valid only for the structure for which it was computed.
     pub received: u64,
     of: u64,
-    /// What the server has sent has been read, because the connection is to be closed.
+    /// What the server sent has been read, because the connection will be closed.
     pub drained: bool,
-    /// Taken out of the handle while a call uses them.
+    /// The library's arrays, taken out of the handle while a call uses them.
     #[cfg(feature = "std")]
     pub arrays: Option<std::boxed::Box<Arrays>>,
 }
 
-/// The work to do before the next message of the server.
+/// Work to do before the server's next message.
 #[derive(Clone, Copy, Default)]
 pub enum Task {
     #[default]
     Nothing,
-    /// To send this reply, with forces from the caller's array at this address.
+    /// Send this reply, with forces from the caller's array at this address.
     Reply {
         evaluation: forcewire_evaluation_t,
         forces: *const [f64; 3],
         natoms: usize,
-        /// Of the forces, once the call that had them has returned.
+        /// A digest of the forces, set when the call that had them returns.
         digest: Option<u64>,
     },
-    /// To send the reply that is in the library's arrays.
+    /// Send the reply in the library's arrays.
     #[cfg(feature = "std")]
     Replies,
-    /// To report that the potential returned this.
+    /// Report that the potential returned this number.
     Report(c_int),
 }
 
@@ -53,7 +53,7 @@ pub struct Arrays {
 
 #[cfg(feature = "std")]
 impl Arrays {
-    /// Most batches are of one structure, which needs no second try.
+    /// Most batches have one structure; room for it saves a second attempt.
     pub fn new() -> Self {
         Self {
             cells: vec![Cell::orthorhombic([0.0; 3])],
@@ -65,7 +65,8 @@ impl Arrays {
 }
 
 impl Unfinished {
-    /// The task, unless positions have been received since it was set: then its reply was sent.
+    /// Returns the task. If positions have been received since it was set, its reply was sent and
+    /// there is no task.
     pub fn current(&mut self) -> Task {
         if self.of != self.received {
             self.task = Task::Nothing;
@@ -73,8 +74,8 @@ impl Unfinished {
         self.task
     }
 
-    /// Sets the task for the structure with this number; false if the potential has received
-    /// another one meanwhile.
+    /// Sets the task for the structure with this number. Returns false if the potential itself has
+    /// received another structure in the meantime.
     pub fn set(&mut self, task: Task, of: Option<u64>) -> bool {
         let same = of == Some(self.received);
         if same {
@@ -84,8 +85,8 @@ impl Unfinished {
     }
 }
 
-/// A digest of forces (FNV-1a, a word at a time), by which a later call proves that it has the
-/// same.
+/// A digest of forces (FNV-1a, one word at a time). It lets a later call prove that it passes the
+/// same forces.
 pub fn digest(forces: &[[f64; 3]]) -> u64 {
     forces
         .as_flattened()

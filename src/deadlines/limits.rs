@@ -17,26 +17,25 @@ use core::time::Duration;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Deadlines {
-    /// From the connection to the first header that the peer sends: a server's answer to STATUS, a
-    /// driver's STATUS. Until then no other deadline runs. If this is `None`, the others run from
-    /// the start.
+    /// From the connection to the peer's first header: a server's first STATUS, or a driver's
+    /// answer to it. Until then no other deadline runs. If this is `None`, the others run from the
+    /// start.
     pub handshake: Option<Duration>,
-    /// For each message from its first byte to its last, in both directions; and for what a peer
-    /// answers without computing: READY after STATUS, the STATUS after INIT, its end of the
-    /// connection after EXIT.
+    /// For each message from its first byte to its last, in both directions; and for answers that
+    /// need no computation: READY after STATUS, the STATUS after INIT, the end of the connection
+    /// after EXIT.
     pub message: Option<Duration>,
-    /// For what the peer computes. A server waits this long from the first byte of positions to the
-    /// last of their forces, a driver from one message of its server to the next. The time in which
-    /// a driver computes does not count.
+    /// For the peer's computation. A server waits this long from the first byte of positions to the
+    /// last byte of their forces, a driver from one message of its server to the next. The time in
+    /// which a driver itself computes does not count.
     pub evaluation: Option<Duration>,
-    /// For one exchange as a whole, from the first time that it waits until it is done. Nothing
-    /// else ends an exchange whose peer sends valid messages in time and never the one that
-    /// matters: a driver that answers each STATUS with NEEDINIT, a server that sends nothing but
-    /// STATUS.
+    /// For one exchange as a whole, from its first wait until it is done. No other deadline ends an
+    /// exchange whose peer keeps sending valid messages but never the required one: a driver that
+    /// answers each STATUS with NEEDINIT, or a server that sends only STATUS.
     ///
-    /// A driver's [`receive`](crate::Driver::receive) is one exchange however long the server
-    /// computes between two structures, so a limit for it must include that. While
-    /// [`await_getforce`](crate::Driver::await_getforce) has nothing to do, no time passes.
+    /// A driver's [`receive`](crate::Driver::receive) is one exchange even if the server computes
+    /// for a long time between two structures, so its limit must include that time. No time passes
+    /// while [`await_getforce`](crate::Driver::await_getforce) has nothing to do.
     pub exchange: Option<Duration>,
 }
 
@@ -87,8 +86,8 @@ impl Deadlines {
 }
 
 impl Default for Deadlines {
-    /// Ten seconds for a handshake, a minute for a message, no limit for computing and for an
-    /// exchange as a whole.
+    /// Ten seconds for a handshake, a minute for a message, no limit for a computation or for a
+    /// whole exchange.
     fn default() -> Self {
         Self::NONE
             .handshake(Duration::from_secs(10))

@@ -10,14 +10,14 @@
 //!                 any command   next command   POSDATA                  GETFORCE     FORCEREADY
 //! ```
 //!
-//! A deadline is judged after the connection has been tried: bytes that have arrived are never
-//! late. The exchange times out when a deadline has passed and nothing more can be read or sent.
-//! Bytes that never stop coming may come for as long again. If nobody looked in time, because the
-//! process was stopped or the board computed, and bytes are there, the deadline runs once more
-//! ([`DeadlineTimer::check_moving`]).
+//! A deadline is checked after the connection has been tried: bytes that have arrived are never
+//! late. The exchange times out when a deadline has passed and no more bytes can be read or sent. A
+//! stream of bytes without a pause gets the same time once more. If the check itself is late,
+//! because the process was stopped or the board computed, and bytes are available, the deadline
+//! also runs once more ([`DeadlineTimer::check_moving`]).
 //!
-//! The bytes of a message don't set its clock back. [`TimedOut`] sets back every clock: an exchange
-//! that is run again after it has its full limits again.
+//! The bytes of a message don't restart its clock. [`TimedOut`] restarts every clock: an exchange
+//! that is run again has its full limits.
 
 mod limits;
 mod timed_out;

@@ -1,4 +1,4 @@
-//! A deadline that has passed, and what can still be done.
+//! A deadline that has passed, and how to continue.
 
 use core::fmt;
 use core::time::Duration;
@@ -10,13 +10,13 @@ use crate::protocol::Header;
 
 /// A deadline has passed.
 ///
-/// Nothing is lost. To wait for as long again, keep the exchange and run it again: `run(&mut
-/// socket, &mut exchange)`. One made anew goes on only if it is the same kind of exchange and its
+/// Nothing is lost. To wait for the same time again, keep the exchange and run it again: `run(&mut
+/// socket, &mut exchange)`. A new exchange can continue only if it is of the same kind and its
 /// arrays hold the same numbers.
 ///
 /// Between two messages another exchange may follow too, such as a server's `exit`. Inside a
-/// message ([`is_midway`](Self::is_midway)) only the exchange under way can go on; if it is given
-/// up, close the connection. The one exception is a server's `exit` while an answer comes.
+/// message ([`is_midway`](Self::is_midway)) only the current exchange can continue; to give it up,
+/// close the connection. There is one exception: a server may run `exit` while an answer arrives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -27,11 +27,11 @@ pub struct TimedOut {
     pub limit: Duration,
     /// What was waited for.
     pub awaited: Awaited,
-    /// The message that has begun to move, unless that is not known yet.
+    /// The message that has begun to move, if it is known.
     pub within: Option<Header>,
-    /// Bytes of the message that have moved.
+    /// How many bytes of the message have moved.
     pub moved: usize,
-    /// The length of a message that comes, as far as its bytes so far announce it.
+    /// The length of an incoming message, as far as the bytes received announce it.
     pub announced: Option<usize>,
 }
 
@@ -54,14 +54,14 @@ impl TimedOut {
         })
     }
 
-    /// Whether part of a message has moved: only the same exchange can go on, or the connection
-    /// must be closed.
+    /// Whether part of a message has moved. Then only the same exchange can continue, or the
+    /// connection must be closed.
     #[must_use]
     pub const fn is_midway(&self) -> bool {
         self.moved > 0
     }
 
-    /// What has happened, without the advice.
+    /// Describes what happened, without the advice.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let within = self.within.map_or("a message", Header::name);
         if self.deadline == Deadline::Exchange {
@@ -105,8 +105,8 @@ impl TimedOut {
     }
 }
 
-/// Like Duration's `Debug`, without zeros at the end. That one reaches panics, as numbers of 64
-/// bits do.
+/// Like Duration's `Debug`, without trailing zeros. That implementation contains reachable panics,
+/// as 64-bit arithmetic does.
 fn describe_duration(time: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     match (seconds, time.subsec_millis()) {

@@ -1,11 +1,11 @@
-//! The deadlines of one connection held against a clock.
+//! Compares the deadlines of one connection with a clock.
 
 use core::time::Duration;
 
 use super::{Deadline, Deadlines, TimedOut};
 use crate::exchange::{Awaited, Wait};
 
-/// The deadline that applies to what is awaited, once there has been a handshake.
+/// The deadline for a wait after the handshake.
 const fn deadline(wait: &Wait) -> Option<Deadline> {
     match wait.awaited {
         Awaited::Nothing => None,
@@ -16,13 +16,13 @@ const fn deadline(wait: &Wait) -> Option<Deadline> {
     }
 }
 
-/// Holds the [`Deadlines`] of one connection against a clock.
+/// Compares the [`Deadlines`] of one connection with a clock.
 ///
 /// The timer has no clock itself. `now` is monotonic time since an arbitrary fixed epoch.
 /// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines), `asynch::WithDeadlines`,
-/// `smoltcp::poll_by` and `net::Stream` use one. By hand: read the clock, try to move bytes, then
-/// [`note`](Self::note) what the exchange waits for, whether it is done or not, and
-/// [`check`](Self::check) if nothing more can be moved.
+/// `smoltcp::poll_by` and `net::Stream` use it. To use it by hand, read the clock and try to move
+/// bytes. Then [`note`](Self::note) what the exchange waits for, even if it is done, and
+/// [`check`](Self::check) if no more bytes can move.
 ///
 /// ```
 /// use core::time::Duration;
@@ -48,7 +48,7 @@ const fn deadline(wait: &Wait) -> Option<Deadline> {
 pub struct DeadlineTimer {
     deadlines: Deadlines,
     wait: Option<Wait>,
-    /// When the wait for the handshake, for this message, for what is computed and the exchange
+    /// When the waits for the handshake, for this message, for the computation and for the exchange
     /// began.
     handshake: Option<Duration>,
     message: Duration,
@@ -57,23 +57,22 @@ pub struct DeadlineTimer {
     overrun: Option<Overrun>,
 }
 
-/// A deadline that had passed before a try to move more.
+/// A deadline that had already passed before an attempt to move bytes.
 #[derive(Clone, Copy, Debug)]
 struct Overrun {
     deadline: Deadline,
-    /// When that was noticed, and whether nobody had looked for a long time then.
+    /// When that was noticed, and whether the check itself was late.
     since: Duration,
     neglected: bool,
-    /// Bytes that had moved then.
+    /// How many bytes had moved by then.
     position: u64,
 }
 
-/// Bytes that come without a pause may come for this long after a deadline, however short that is.
+/// The shortest extension for bytes that arrive without a pause after a deadline.
 const LEAST_OVERRUN: Duration = Duration::from_secs(1);
 
 impl DeadlineTimer {
-    /// For a connection about which nothing has been noted yet. The clock starts with the first
-    /// note.
+    /// Makes a timer for a new connection. The clock starts with the first note.
     #[must_use]
     pub const fn new(deadlines: Deadlines) -> Self {
         Self {
@@ -87,16 +86,15 @@ impl DeadlineTimer {
         }
     }
 
-    /// The limits that it was made with.
+    /// The limits of this timer.
     #[must_use]
     pub const fn deadlines(&self) -> Deadlines {
         self.deadlines
     }
 
-    /// Notes what is waited for now. Each message, answer and exchange has its time from its own
+    /// Records the current wait. The time of each message, answer and exchange runs from its own
     /// beginning, not from the last bytes that moved. An exchange that was dropped and is run again
-    /// keeps the time that it had; one that is done ([`Awaited::Nothing`]) ends the time of the
-    /// exchange.
+    /// keeps its time; one that is done ([`Awaited::Nothing`]) ends it.
     pub fn note(&mut self, now: Duration, wait: &Wait) {
         let key = |wait: &Wait| (wait.mark, deadline(wait));
         let is_new = self.wait.as_ref().map(key) != Some(key(wait));
@@ -104,7 +102,7 @@ impl DeadlineTimer {
             self.message = now;
         }
         self.note_flush(now, wait);
-        // One that began with the message before is over with it.
+        // A deadline that began with the previous message has ended with it.
         let is_over = |overrun: &Overrun| match overrun.deadline {
             Deadline::Message => true,
             Deadline::Evaluation => self.evaluation.is_none(),
@@ -116,9 +114,9 @@ impl DeadlineTimer {
         self.wait = Some(*wait);
     }
 
-    /// Begins and ends the times that span several messages. This is all there is to note of a
-    /// flush that need not wait: an exchange that is run again begins with one, which must not set
-    /// back the clock of what it waits for.
+    /// Starts and ends the times that span several messages. A flush that need not wait records
+    /// only these. An exchange that is run again begins with a flush, which must not restart the
+    /// clock of its wait.
     pub(crate) fn note_flush(&mut self, now: Duration, wait: &Wait) {
         if wait.awaited == Awaited::Nothing {
             self.exchange = None;
@@ -138,13 +136,13 @@ impl DeadlineTimer {
         self.exchange = None;
     }
 
-    /// Ends the time of what is computed.
+    /// Ends the time of the computation.
     #[cfg(feature = "std")]
     pub(crate) const fn end_evaluation(&mut self) {
         self.evaluation = None;
     }
 
-    /// The shortest time that this may take; without a limit, if `None`.
+    /// The shortest limit for this wait; `None` means no limit.
     #[cfg(feature = "std")]
     pub(crate) fn limit(&self, wait: &Wait) -> Option<Duration> {
         let Deadlines {
@@ -164,7 +162,7 @@ impl DeadlineTimer {
         handshake.or_else(|| limits.into_iter().flatten().min())
     }
 
-    /// When the first deadline passes if nothing happens until then; never, if `None`.
+    /// When the next deadline passes if nothing moves before; `None` means never.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         let (deadline, limit, at) = self.first()?;
@@ -180,13 +178,13 @@ impl DeadlineTimer {
         }
     }
 
-    /// Checks what was noted last, when nothing more can be moved. For `now`, take the clock's time
-    /// from before the last try, so that bytes that had arrived by a deadline are never late.
+    /// Checks the last recorded wait, when no more bytes can move. Pass the clock's time before the
+    /// last attempt, so that bytes that had arrived by a deadline are never late.
     ///
     /// # Errors
     ///
-    /// The deadline that has passed, once. After that every deadline runs anew, from the next
-    /// [`note`](Self::note).
+    /// The deadline that has passed, reported once. After that every deadline restarts with the
+    /// next [`note`](Self::note).
     pub fn check(&mut self, now: Duration) -> Result<(), TimedOut> {
         match (self.first(), self.due()) {
             (Some((deadline, limit, _)), Some(at)) if now >= at => {
@@ -196,15 +194,15 @@ impl DeadlineTimer {
         }
     }
 
-    /// Checks what was noted last, before a try to move more. Call it where bytes may never stop
-    /// coming, or where nobody may look for a long time. If a deadline is noticed here more than
-    /// half its limit late, and bytes move then, it runs once more from this moment: their
-    /// beginning was there in time, and the rest may be on its way.
+    /// Checks the last recorded wait before an attempt to move bytes. Call it if bytes may keep
+    /// arriving without a pause, or if the check may be late. If this method notices a deadline
+    /// late by more than half its limit, and bytes move afterwards, the deadline runs once more
+    /// from this moment: the first bytes had arrived in time, and the rest may be on its way.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check), if bytes still move without a pause as long after this moment as
-    /// the limit is, and a second at least.
+    /// The same as those of [`check`](Self::check), if bytes still move without a pause after the
+    /// limit, or a second if that is longer, has passed once more.
     pub fn check_moving(&mut self, now: Duration) -> Result<(), TimedOut> {
         let Some((deadline, limit, at)) = self.first().filter(|(.., at)| now >= *at) else {
             self.overrun = None;
@@ -229,21 +227,21 @@ impl DeadlineTimer {
         }
     }
 
-    /// Bytes that had moved over the connection when the wait was noted.
+    /// How many bytes had moved over the connection when the wait was recorded.
     fn position(&self) -> u64 {
         self.wait
             .as_ref()
             .map_or(0, |wait| wait.mark.saturating_add(wait.moved as u64))
     }
 
-    /// The time-out; the clocks of all deadlines begin anew.
+    /// Returns the time-out and restarts the clocks of all deadlines.
     fn expire(&mut self, deadline: Deadline, limit: Duration) -> TimedOut {
         let wait = self.wait.take();
         *self = Self::new(self.deadlines);
         TimedOut::new(deadline, limit, wait)
     }
 
-    /// The deadline that passes first, its limit, and when it passes.
+    /// The deadline that passes first, with its limit and its time.
     fn first(&self) -> Option<(Deadline, Duration, Duration)> {
         let wait = self.wait.as_ref()?;
         let class = deadline(wait)?;
@@ -259,7 +257,7 @@ impl DeadlineTimer {
             Deadline::Evaluation => (None, self.evaluation.or(Some(self.message))),
             _ => (Some(self.message), self.evaluation),
         };
-        // Of two that pass at once the first of these is the nearer cause.
+        // If two pass at once, the earlier one in this list is the closer cause.
         [
             at(Deadline::Message, message, limits.message),
             at(Deadline::Evaluation, computed, limits.evaluation),

@@ -4,7 +4,8 @@ use super::{Driver, Event, Phase, State};
 use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
 use crate::protocol::ProtocolError;
 
-/// Ends when the server asks for forces, or leaves; made by [`Driver::await_getforce`].
+/// Ends when the server asks for forces or ends the conversation. Made by
+/// [`Driver::await_getforce`].
 #[derive(Debug)]
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct AwaitGetForce<'a> {
@@ -21,6 +22,13 @@ impl Sealed for AwaitGetForce<'_> {}
 
 impl Exchange for AwaitGetForce<'_> {
     type Output = Option<Event>;
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        if self.driver.phase != Phase::HaveData && self.driver.is_open() {
+            return Err(ProtocolError::NothingToReplyTo);
+        }
+        Ok(())
+    }
 
     fn step(&mut self) -> Result<Step<'_, Option<Event>>, ProtocolError> {
         let driver = &mut *self.driver;
@@ -54,13 +62,14 @@ impl Exchange for AwaitGetForce<'_> {
 
     #[inline(always)]
     fn waits_for(&self) -> Wait {
-        // The server may take its time to ask: the forces are not there.
+        // The server may take its time before it asks, because the forces are not ready.
         self.driver.waits_for(Awaited::Nothing)
     }
 }
 
 impl Driver {
-    /// Takes bytes that moved while GETFORCE is awaited: headers, INIT, and answers to STATUS.
+    /// Handles bytes that moved while the exchange waits for GETFORCE: headers, INIT, and answers
+    /// to STATUS.
     pub(super) fn listen(&mut self, n: usize) {
         match self.state {
             State::Idle | State::Receiving { .. } | State::Answering

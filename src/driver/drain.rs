@@ -1,46 +1,45 @@
-//! Reading what a server has sent before the connection is closed.
+//! Reads what a server has sent before the connection is closed.
 
 use super::{Driver, Phase, State};
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Sealed, Step, Wait};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
 impl Driver {
     /// Reads what the server has sent with positions that will get no reply, so that the connection
-    /// can be closed without harm.
+    /// can be closed safely.
     ///
     /// A socket that is closed with bytes unread is reset, and i-PI's poll thread does not survive
     /// a reset: the run hangs forever (i-PI 3.3.1 `ipi/interfaces/sockets.py`, `_recv_forces_bulk`
-    /// and `recvall` catch no `ConnectionResetError`). Run this after a potential has failed, after
-    /// a reply or positions were refused, and whenever a driver gives up between positions and
-    /// forces; then close. [`serve`](crate::serve()) does so itself.
+    /// and `recvall` catch no `ConnectionResetError`). Run this exchange after a potential has
+    /// failed, after a reply or positions were refused, and whenever a driver gives up between
+    /// positions and forces; then close. [`serve`](crate::serve()) does this itself.
     ///
-    /// Every server sends a command together with positions or straight after them: GETFORCE in
-    /// consolidated conversations, STATUS in classic ones. This exchange reads up to it, whatever
-    /// is before it, and answers nothing: a classic i-PI takes a driver that leaves a STATUS
-    /// unanswered for a lost one, but asks forever, in a loop, once it has been answered HAVEDATA
-    /// and has sent GETFORCE (`_recv_forceready` compares what it has read with `""`, and that is
-    /// bytes).
+    /// Every server sends a command together with positions or right after them: GETFORCE in
+    /// consolidated conversations, STATUS in classic ones. This exchange reads everything up to
+    /// that command and answers nothing. If a driver leaves a STATUS unanswered, a classic i-PI
+    /// counts it as lost. If a driver answers HAVEDATA and then closes, i-PI has sent GETFORCE and
+    /// asks in an endless loop (`_recv_forceready` compares bytes with the string `""`).
     ///
-    /// It is done at once if no command is to come: the server has left or waits for a reply that
-    /// it has asked for, no positions have begun, or the server does not keep to the protocol at
-    /// all ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is over,
-    /// and every other exchange returns what the driver had failed with, or
+    /// The exchange is done at once if no command will come: the server has ended the conversation,
+    /// waits for a reply that it has asked for, no positions have begun, or the server violated the
+    /// protocol ([`UnknownHeader`](ProtocolError::UnknownHeader)). Afterwards the conversation is
+    /// over. Every other exchange returns the driver's earlier error, or
     /// [`Drained`](ProtocolError::Drained): [`reset`](Self::reset) the driver and connect again.
     ///
     /// # Errors
     ///
-    /// It adds no errors.
+    /// No errors of its own.
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be dropped at any point; make it anew to continue.
+    /// The exchange may be dropped at any point; make a new one to continue.
     pub const fn drain(&mut self) -> Drain<'_> {
         Drain { driver: self }
     }
 }
 
-/// Reads what the server has sent before the connection is closed; made by [`Driver::drain`].
+/// Reads what the server has sent before the connection is closed. Made by [`Driver::drain`].
 #[derive(Debug)]
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Drain<'a> {
@@ -48,8 +47,8 @@ pub struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// Whether a command is to come: the server sends it without waiting for anything of this
-    /// driver. Returns how many bytes of the scratch may begin it.
+    /// Whether the server will send a command without waiting for this driver. Returns how many
+    /// bytes of the scratch may be its beginning.
     const fn begins(&self) -> Option<usize> {
         let computing = matches!(self.driver.phase, Phase::HaveData);
         match self.driver.state {
@@ -65,7 +64,7 @@ impl Drain<'_> {
         }
     }
 
-    /// Gives up what the driver was doing.
+    /// Gives up the driver's current work.
     #[inline(never)]
     fn begin(&mut self) {
         match (self.begins(), self.driver.state) {
@@ -87,7 +86,7 @@ impl Drain<'_> {
         }
     }
 
-    /// Looks for the command in this many bytes of the scratch.
+    /// Searches this many bytes of the scratch for the command.
     fn look(&mut self, len: usize) {
         let driver = &mut *self.driver;
         let State::Draining(mut rest) = driver.state else {
@@ -102,9 +101,9 @@ impl Drain<'_> {
                     return;
                 }
                 [next, rest @ ..] if *next == byte => rest,
-                // A byte that does not fit may begin another command. None begins inside itself or
-                // another, except with the second S of STATUS, with which numbers would have to
-                // end.
+                // A byte that does not match may begin another command. No command contains the
+                // beginning of a command, except for the second S of STATUS, and numbers would have
+                // to end in that.
                 _ => match byte {
                     b'G' => after_first(Header::GetForce),
                     b'S' => after_first(Header::Status),
@@ -117,7 +116,7 @@ impl Drain<'_> {
     }
 }
 
-/// Whether it is POSDATA that the driver has failed with.
+/// Whether the driver's error came from POSDATA.
 const fn refuses_positions(error: ProtocolError) -> bool {
     matches!(
         error,

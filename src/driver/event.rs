@@ -1,4 +1,4 @@
-//! A driver's use of INIT, and the events that an exchange returns.
+//! A driver's use of INIT, and the events of an exchange.
 
 use crate::geometry::Cell;
 
@@ -7,15 +7,15 @@ use crate::geometry::Cell;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Initialize {
-    /// Never: answer READY from the start. Every server understands this (i-PI's Fortran driver,
-    /// LAMMPS and ASE do the same).
+    /// Never: the driver answers READY from the start. Every server supports this (i-PI's Fortran
+    /// driver, LAMMPS and ASE do the same).
     #[default]
     Never,
-    /// Once a connection, as i-PI's Python driver does. i-PI announces batches only to such a
-    /// driver; CP2K's and ASE's servers accept it, those of IPICalculator.jl, eOn and pysisyphus do
+    /// Once per connection, like i-PI's Python driver. i-PI announces batches only to such a
+    /// driver. CP2K's and ASE's servers accept it; those of IPICalculator.jl, eOn and pysisyphus do
     /// not.
     Once,
-    /// Before every structure, as Quantum ESPRESSO does: INIT then names the replica of each.
+    /// Before every structure, like Quantum ESPRESSO: INIT then names the replica of each.
     EveryStep,
 }
 
@@ -24,23 +24,24 @@ pub enum Initialize {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event {
-    /// The server has sent INIT; its text is at [`Driver::init_text`](super::Driver::init_text).
+    /// The server has sent INIT; its text is in [`Driver::init_text`](super::Driver::init_text).
     Init {
-        /// The replica (bead) that comes next. May be negative.
+        /// The replica (bead) of the next structure. May be negative.
         replica: i32,
     },
     /// Positions are in the caller's array: compute, then [`reply`](super::Driver::reply).
     Positions {
-        /// Atoms of each structure.
+        /// The number of atoms of each structure.
         natoms: usize,
-        /// Structures that came: 1, or those of a batch. Structure `i` begins at atom `i * natoms`.
+        /// The number of structures: 1, or those of a batch. Structure `i` begins at atom `i *
+        /// natoms`.
         structures: usize,
-        /// The cell, of the first structure in a batch.
+        /// The cell; in a batch, that of the first structure.
         cell: Cell,
     },
     /// The server sent EXIT: it needs no more forces.
     Exit,
-    /// The server closed the connection between two messages. ASE's ends like this; i-PI closes
-    /// without EXIT only when it drops a driver, and connecting again may be worth it.
+    /// The server closed the connection between two messages. ASE's server ends this way. i-PI
+    /// closes without EXIT only when it drops a driver, so it may be worth connecting again.
     Closed,
 }

@@ -1,4 +1,4 @@
-//! The machine that computes: answers a server's questions, takes positions and sends forces.
+//! The driver machine: answers a server's requests, receives positions and sends forces.
 //!
 //! ```text
 //!            STATUS -> NEEDINIT              STATUS -> READY                    STATUS -> HAVEDATA
@@ -13,15 +13,16 @@
 //! any state: INIT is accepted; EXIT, or an end of stream between two messages, is the end
 //! ```
 //!
-//! By `src/manual/protocol.md`, sections 2 and 3.
+//! The states follow `src/manual/protocol.md`, sections 2 and 3.
 //!
-//! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`];
+//! [`Driver::receive`] moves through the two states on the left and ends with an [`Event`].
 //! [`Driver::reply`] starts and ends on the right. Both answer STATUS on the way. A server that
-//! sends POSDATA and GETFORCE together (i-PI's consolidated messages) and one that asks in between
-//! (classic) take the same path.
+//! sends POSDATA and GETFORCE together (i-PI's consolidated messages) and one that sends STATUS in
+//! between (classic) follow the same path.
 //!
 //! After INIT has announced batches, POSDATA and FORCEREADY carry several structures, in another
-//! order (`protocol/layout.rs`). A reply to one structure is the same bytes as a batch of one.
+//! order (`protocol/layout.rs`). A reply to one structure has the same bytes as a reply to a batch
+//! of one.
 
 mod await_getforce;
 mod drain;
@@ -55,17 +56,17 @@ use state::{Phase, State};
 
 /// The driver's side of one connection.
 ///
-/// Holds the state of the conversation and about 1 KiB of scratch, and no array: positions and
-/// forces are the caller's. See the [crate's page](crate) for a whole program.
+/// It holds the state of the conversation and about 1 KiB of scratch, but no arrays: positions and
+/// forces are the caller's. See the [crate's page](crate) for a complete program.
 ///
 /// # Interrupted exchanges
 ///
 /// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
-/// return an [`Exchange`](crate::Exchange) that may stop half-way: a time-out, a future that is
-/// dropped, a poll that returns `Pending`. Keep it and run it again. One that was dropped can be
-/// made anew: between two messages without a condition, in the middle of POSDATA or FORCEREADY only
-/// with arrays that still hold what has moved. Otherwise it is [`ProtocolError::Unfinished`], and
-/// nothing has changed.
+/// return an [`Exchange`](crate::Exchange) that may stop half-way, because of a time-out, a dropped
+/// future, or a poll that returns `Pending`. Keep it and run it again. An exchange that was dropped
+/// can be made anew: between two messages without a condition, in the middle of POSDATA or
+/// FORCEREADY only with arrays that still hold what has moved. Otherwise it fails with
+/// [`ProtocolError::Unfinished`], and nothing has changed.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Driver {
     initialize: Initialize,
@@ -75,17 +76,17 @@ pub struct Driver {
     phase: Phase,
     /// The server has sent a header.
     greeted: bool,
-    /// INIT has come, and no event has been returned for it.
+    /// INIT has arrived, and no event has been returned for it.
     init_unreported: bool,
 
     state: State,
     natoms: Option<usize>,
     structures: usize,
-    /// POSDATA messages that have come whole, over all connections.
+    /// How many complete POSDATA messages have arrived, over all connections.
     taken: u32,
-    /// Of the arrays of an exchange that was dropped in the middle of a message.
+    /// The fingerprint of the arrays of an exchange that was dropped in the middle of a message.
     seal: Option<Fingerprint>,
-    /// Why it has failed, or has refused what the caller asked for last.
+    /// The error of a failed conversation, or of the last refused call.
     error: ProtocolError,
     progress: Progress,
     cell: Cell,
@@ -93,7 +94,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver that is about to be connected and never asks for INIT.
+    /// Makes a driver for a new connection; it never asks for INIT.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -116,7 +117,7 @@ impl Driver {
         }
     }
 
-    /// Asks the server for INIT: never, once a connection, or for every structure.
+    /// Sets when to ask the server for INIT: never, once per connection, or for every structure.
     #[must_use]
     pub const fn initialize(mut self, when: Initialize) -> Self {
         self.initialize = when;
@@ -124,27 +125,26 @@ impl Driver {
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
-    /// no real server changes it within a connection.
+    /// Allows the number of atoms to change from one structure to the next. By default that is an
+    /// error, because no real server changes it within a connection.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
         self
     }
 
-    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise: i-PI
-    /// takes a NaN into its trajectory without a message.
+    /// Allows infinite numbers and NaN in both directions. By default they are an error: i-PI
+    /// writes a NaN into its trajectory without a warning.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
         self
     }
 
-    /// Takes the server's numbers as they come, even if their bytes look reversed or if they look
-    /// like integers ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
+    /// Accepts the server's numbers even if their bytes look reversed or if they look like integers
+    /// ([`ProtocolError::BigEndian`], [`ProtocolError::NotReals`]).
     ///
-    /// Needed only by a structure whose coordinates are all below 1e-10 bohr, and hardly ever
-    /// there.
+    /// Only a structure whose coordinates are all below 1e-10 bohr needs this, which is very rare.
     #[must_use]
     pub const fn trust_number_format(mut self) -> Self {
         self.any_format = true;
@@ -152,7 +152,7 @@ impl Driver {
     }
 
     /// Prepares the driver for its next connection, after an end or an error. Its configuration
-    /// ([`initialize`](Self::initialize) and the like) and [`traffic`](Self::traffic) stay.
+    /// ([`initialize`](Self::initialize) and the like) and [`traffic`](Self::traffic) are kept.
     pub fn reset(&mut self) {
         self.init = InitText::new();
         self.init_unreported = false;
@@ -163,27 +163,27 @@ impl Driver {
         self.expect_message();
     }
 
-    /// Answers the server until there is an [`Event`]; a structure's positions go to the beginning
-    /// of `positions`, in bohr.
+    /// Answers the server until there is an [`Event`]. A structure's positions are written to the
+    /// beginning of `positions`, in bohr.
     ///
-    /// Receive again after an [`Event::Init`]; after [`Event::Positions`] it is time to
-    /// [`reply`](Self::reply). The array may be longer than the system.
+    /// After an [`Event::Init`], receive again; after [`Event::Positions`], [`reply`](Self::reply).
+    /// The array may be longer than the structure.
     ///
     /// # Errors
     ///
-    /// With the driver as it was:
-    /// - [`ProtocolError::TooManyAtoms`], before anything is in the array: receive again with a
-    ///   longer one to continue.
-    /// - [`ProtocolError::Unfinished`]: part of POSDATA is in another array, or in this one before
-    ///   it was changed.
-    /// - [`ProtocolError::ReplyDue`]: positions have been received and not replied to.
+    /// The driver is unchanged after these:
+    /// - [`ProtocolError::TooManyAtoms`], before anything was written to the array: receive again
+    ///   with a longer one to continue.
+    /// - [`ProtocolError::Unfinished`]: part of POSDATA is in another array, or this array was
+    ///   changed since.
+    /// - [`ProtocolError::ReplyDue`]: positions have been received and have no reply yet.
     ///
     /// Every other error is final for the connection; close it.
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew with the same array, moved
-    /// or not, as long as it was not written to.
+    /// The exchange may be kept and run again. It may also be dropped and made anew with the same
+    /// array, even if that was moved, as long as its contents are unchanged.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
         positions: &'a mut [[T; 3]],
@@ -191,16 +191,16 @@ impl Driver {
         self.receive_batch(&mut [], positions)
     }
 
-    /// Like [`receive`](Self::receive), from a server that may send several structures at once
-    /// (i-PI's `batch_size`): their cells go into `cells`, their positions one after the other into
-    /// `positions`.
+    /// Like [`receive`](Self::receive), for a server that may send several structures at once
+    /// (i-PI's `batch_size`). Their cells are written to `cells`, their positions one structure
+    /// after another to `positions`.
     ///
-    /// Servers only send batches to a driver that asks for INIT. One that doesn't fills one cell.
+    /// Servers send batches only to a driver that asks for INIT. Any other driver gets one cell.
     ///
     /// # Errors
     ///
     /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before
-    /// anything is in either array.
+    /// anything was written to either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -209,20 +209,20 @@ impl Driver {
         Receive::new(self, cells, positions)
     }
 
-    /// Like [`receive_batch`](Self::receive_batch), into a [`Sink`] that takes up to 32 atoms at a
-    /// time as they come, for structures larger than the memory and for accelerators that are fed
-    /// by DMA.
+    /// Like [`receive_batch`](Self::receive_batch), into a [`Sink`] that accepts up to 32 atoms at
+    /// a time as they arrive. For structures larger than the memory, and for accelerators fed by
+    /// DMA.
     ///
     /// # Errors
     ///
     /// Those of [`receive_batch`](Self::receive_batch). After
-    /// [`NotFinite`](ProtocolError::NotFinite) the sink has had the chunks before the one with the
-    /// wrong number, and must not use them.
+    /// [`NotFinite`](ProtocolError::NotFinite) the sink has received the chunks before the wrong
+    /// number and must not use them.
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again. Once the sink has taken atoms, one made anew is
-    /// [`ProtocolError::Unfinished`], because what the sink holds is not known.
+    /// Keep the exchange and run it again. Once the sink has received atoms, a new exchange fails
+    /// with [`ProtocolError::Unfinished`], because the contents of the sink are unknown.
     pub const fn receive_into<'a, S: Sink>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -231,27 +231,29 @@ impl Driver {
         Receive::new(self, cells, Chunks::new(sink))
     }
 
-    /// Replies to the structure that was received: waits for GETFORCE, answering STATUS with
-    /// HAVEDATA, then sends energy, forces (hartree/bohr, one triple an atom), virial and `extras`.
+    /// Replies to the structure received last. The exchange waits for GETFORCE while it answers
+    /// STATUS with HAVEDATA, then sends energy, forces (hartree/bohr, one triple per atom), virial
+    /// and `extras`.
     ///
-    /// Extras may be empty; if not, i-PI needs a JSON object in UTF-8 without the key `raw`, and
-    /// hangs on anything else. [`Extras`](crate::Extras) builds one. The reply begins to leave when
-    /// all of it is there.
+    /// Extras may be empty. Otherwise i-PI needs a JSON object in UTF-8 without the key `raw`, and
+    /// hangs on anything else; [`Extras`](crate::Extras) builds one. The first byte is sent only
+    /// when the whole reply is there.
     ///
-    /// If the server leaves instead of asking, the exchange ends too, and the next
-    /// [`receive`](Self::receive) returns how it left.
+    /// If the server ends the conversation instead of asking, the exchange ends too, and the next
+    /// [`receive`](Self::receive) returns how the server ended it.
     ///
     /// # Errors
     ///
-    /// Before a byte has moved, and with the driver as it was: [`ProtocolError::WrongLength`],
+    /// Before a byte has moved, and without a change of the driver: [`ProtocolError::WrongLength`],
     /// [`NothingToReplyTo`](ProtocolError::NothingToReplyTo),
-    /// [`NotFinite`](ProtocolError::NotFinite), [`TextTooLong`](ProtocolError::TextTooLong); and
-    /// [`Unfinished`](ProtocolError::Unfinished) if another reply has begun to leave.
+    /// [`NotFinite`](ProtocolError::NotFinite), [`TextTooLong`](ProtocolError::TextTooLong), and
+    /// [`Unfinished`](ProtocolError::Unfinished) if another reply has been sent in part.
     ///
     /// # Cancel safety
     ///
     /// The exchange may be kept and run again, or dropped and made anew. Until its first byte is
-    /// sent the new one may have other numbers, which are checked again; after that, only the same.
+    /// sent, the new one may have other numbers, which are checked again; after that it needs the
+    /// same numbers.
     pub const fn reply<'a, T: Scalar>(
         &'a mut self,
         evaluation: &'a Evaluation,
@@ -262,8 +264,9 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::All(extras))
     }
 
-    /// Like [`reply`](Self::reply), to all structures of a batch: an evaluation each, their forces
-    /// one after the other, and either extras for each or none at all (an empty slice).
+    /// Like [`reply`](Self::reply), for all structures of a batch: one evaluation each, their
+    /// forces one structure after another, and either extras for each or none at all (an empty
+    /// slice).
     pub const fn reply_batch<'a, T: Scalar>(
         &'a mut self,
         evaluations: &'a [Evaluation],
@@ -273,18 +276,18 @@ impl Driver {
         Reply::new(self, evaluations, forces, ExtrasOf::Each(extras))
     }
 
-    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`] that is asked for up
-    /// to 32 atoms at a time, as they leave.
+    /// Like [`reply_batch`](Self::reply_batch), with forces from a [`Source`], which provides up to
+    /// 32 atoms at a time as they are sent.
     ///
     /// # Errors
     ///
-    /// Those of [`reply_batch`](Self::reply_batch). Forces are checked as they leave: if one is not
-    /// finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server sees a reply that
-    /// breaks off.
+    /// Those of [`reply_batch`](Self::reply_batch). Forces are checked as they are sent: if one is
+    /// not finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server receives only
+    /// part of a reply.
     ///
     /// # Cancel safety
     ///
-    /// Keep the exchange and run it again. Once a byte was sent, one made anew is
+    /// Keep the exchange and run it again. Once a byte was sent, a new exchange fails with
     /// [`ProtocolError::Unfinished`].
     pub const fn reply_from<'a, S: Source>(
         &'a mut self,
@@ -300,26 +303,28 @@ impl Driver {
         )
     }
 
-    /// Answers STATUS while forces are being computed, and ends when the server asks for them
-    /// (`None`) or has left ([`Event::Exit`], [`Event::Closed`]), so that a computation that nobody
-    /// waits for can be stopped. Optional: [`reply`](Self::reply) does the same afterwards.
+    /// Answers STATUS while forces are being computed. The exchange ends when the server asks for
+    /// the forces (`None`) or has ended the conversation ([`Event::Exit`], [`Event::Closed`]), so
+    /// that a useless computation can be stopped. It is optional: [`reply`](Self::reply) does the
+    /// same afterwards.
     ///
-    /// Works with a transport that never waits, polled now and then (`smoltcp::poll`, a host's
-    /// `net::Stream::poll`), and with an interrupt, a task or a second core beside the computation.
+    /// Poll it from time to time with a transport that never waits (`smoltcp::poll`, a host's
+    /// `net::Stream::poll`), or run it in an interrupt, a task or a second core beside the
+    /// computation.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::NothingToReplyTo`], with the driver as it was, and errors of what the
-    /// server sends.
+    /// [`ProtocolError::NothingToReplyTo`], which leaves the driver unchanged, and errors in the
+    /// server's messages.
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept, or dropped at any point; make it anew, or reply, to continue.
+    /// The exchange may be kept, or dropped at any point; make a new one, or reply, to continue.
     pub const fn await_getforce(&mut self) -> AwaitGetForce<'_> {
         AwaitGetForce::new(self)
     }
 
-    /// What the driver would answer to STATUS now: NEEDINIT, READY or HAVEDATA.
+    /// The driver's present answer to STATUS: NEEDINIT, READY or HAVEDATA.
     #[must_use]
     pub const fn status(&self) -> Header {
         match self.phase {
@@ -335,21 +340,20 @@ impl Driver {
         self.init.replica()
     }
 
-    /// The text of the last INIT, up to its first 256 bytes. `batch_size` is found in a text of any
-    /// length.
+    /// The first 256 bytes of the last INIT's text. `batch_size` is found in a text of any length.
     #[must_use]
     pub fn init_text(&self) -> &[u8] {
         self.init.text()
     }
 
-    /// The parameters in [`init_text`](Self::init_text), up to the first byte that is not UTF-8 and
-    /// without one that was cut off.
+    /// The parameters in [`init_text`](Self::init_text), up to the first byte that is not UTF-8,
+    /// without a last one that was cut off.
     #[must_use]
     pub fn parameters(&self) -> Parameters<'_> {
         self.init.parameters()
     }
 
-    /// Atoms of each structure that was announced last.
+    /// The number of atoms of each structure announced last.
     #[must_use]
     pub const fn natoms(&self) -> usize {
         match self.natoms {
@@ -358,13 +362,13 @@ impl Driver {
         }
     }
 
-    /// Structures that came last: 1, or those of a batch.
+    /// The number of structures received last: 1, or those of a batch.
     #[must_use]
     pub const fn structures(&self) -> usize {
         self.structures
     }
 
-    /// Bytes moved, over all connections.
+    /// How many bytes have moved, over all connections.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         self.progress.traffic

@@ -1,20 +1,20 @@
-//! The exchange that takes positions.
+//! The exchange that receives positions.
 
 use core::fmt;
 
 use super::windows::Destination;
 use super::{Driver, Event, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, copy};
 use crate::geometry::Cell;
 use crate::protocol::detect::{Format, JUDGED};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, CELL, Field, INTEGER, Place, REAL};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Ends with an [`Event`]; made by [`Driver::receive`].
+/// Ends with an [`Event`]. Made by [`Driver::receive`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Receive<'a, P: Destination> {
     driver: &'a mut Driver,
@@ -27,11 +27,11 @@ const POSITIONS: Place = Place::start(Field::Positions);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nothing has been asked of it.
+    /// The exchange has not been stepped yet.
     Made,
-    /// It is the exchange that moves the bytes.
+    /// The exchange is moving bytes.
     Entered,
-    /// It has ended with this event.
+    /// The exchange has ended with this event.
     Init,
     Positions,
     Exit,
@@ -48,8 +48,25 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Continues what the exchange before it has begun, if the arrays are the same.
-    fn enter(&mut self) -> Result<(), Refused> {
+    /// Takes over from an earlier exchange, if this one has not been stepped yet.
+    #[inline(never)]
+    fn take_over(&mut self) -> Result<(), Refused> {
+        if self.stage != Stage::Made {
+            return Ok(());
+        }
+        if P::RESUMES {
+            self.resume()?;
+        }
+        let driver = &mut *self.driver;
+        if driver.phase == Phase::HaveData && driver.is_open() && !driver.init_unreported {
+            return driver.refuse(ProtocolError::ReplyDue);
+        }
+        self.stage = Stage::Entered;
+        Ok(())
+    }
+
+    /// Continues what an earlier exchange has begun, if the arrays hold the same numbers.
+    fn resume(&mut self) -> Result<(), Refused> {
         if self.holds_something() {
             let seal = self.driver.seal;
             if seal.is_none() || seal != self.fingerprint() {
@@ -59,14 +76,13 @@ impl<'a, P: Destination> Receive<'a, P> {
             }
             self.driver.seal = None;
         }
-        // Perhaps with numbers of another type, which are not read into the same memory.
+        // The new array may have another type of numbers, which needs another place in memory.
         if self.driver.progress.at == 0 && self.driver.incoming() == Some(POSITIONS) {
             self.expect_numbers(0, self.driver.total().saturating_mul(3));
         }
         if matches!(self.driver.state, State::Replied) {
             self.driver.expect_message();
         }
-        self.stage = Stage::Entered;
         Ok(())
     }
 
@@ -86,10 +102,10 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Bytes of the positions' memory that are filled.
+    /// How many bytes of the positions' memory are filled.
     fn filled(&self) -> usize {
         match self.driver.state {
-            // They were in an array.
+            // All positions were in an array.
             State::Received => (self.driver.natoms())
                 .wrapping_mul(self.driver.structures)
                 .wrapping_mul(3 * P::REAL),
@@ -104,7 +120,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Of what is in the caller's arrays.
+    /// The fingerprint of what is in the caller's arrays.
     fn fingerprint(&self) -> Option<Fingerprint> {
         let cells = match (self.driver.state, self.driver.structures) {
             (_, 1) => 0,
@@ -119,12 +135,12 @@ impl<'a, P: Destination> Receive<'a, P> {
         known.then_some(fingerprint)
     }
 
-    /// Whether the caller's arrays have room for what was announced.
+    /// Checks that the caller's arrays have room for what was announced.
     fn room(&mut self) -> Result<(), Refused> {
         let (announced, structures) = (self.driver.total(), self.driver.structures);
         let field = match (self.driver.incoming(), self.driver.state) {
             (Some(place), _) => place.field,
-            // A sink begins with no atoms as well.
+            // A sink is also told about zero atoms.
             (None, State::Received) if announced == 0 => Field::Positions,
             _ => return Ok(()),
         };
@@ -149,14 +165,11 @@ impl<'a, P: Destination> Receive<'a, P> {
         self.driver.refuse(error)
     }
 
-    /// Goes on as far as no byte has to move.
-    #[inline(never)] // so that it has the stack to itself
+    /// Continues until a byte has to move.
+    #[inline(never)]
     fn go_on(&mut self) -> Result<(), Refused> {
-        match self.stage {
-            Stage::Made if P::RESUMES => self.enter()?,
-            Stage::Made => self.stage = Stage::Entered,
-            Stage::Entered => {}
-            _ => return Ok(()),
+        if self.stage != Stage::Entered {
+            return Ok(());
         }
         self.room()?;
         let driver = &mut *self.driver;
@@ -178,7 +191,6 @@ impl<'a, P: Destination> Receive<'a, P> {
                 }
                 self.stage = Stage::Positions;
             }
-            _ if driver.phase == Phase::HaveData => return driver.refuse(ProtocolError::ReplyDue),
             _ => {}
         }
         Ok(())
@@ -187,7 +199,8 @@ impl<'a, P: Destination> Receive<'a, P> {
     /// The result of the exchange.
     fn event(&self) -> Step<'static, Event> {
         let driver = &*self.driver;
-        // Each in its place: an event that is made first and then returned is on the stack twice.
+        // Each event is built in place: one that is built first and then returned would be on the
+        // stack twice.
         match self.stage {
             Stage::Init => Step::Done(Event::Init {
                 replica: driver.replica().unwrap_or(0),
@@ -202,7 +215,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Positions from this number on have come, or all of them.
+    /// Handles positions from this number on, or all of them, that have arrived.
     #[inline(never)] // so that it is not on the stack below the others
     fn take_positions(&mut self, first: usize) {
         const { assert!(JUDGED * REAL <= SCRATCH) };
@@ -226,7 +239,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// Continues with positions from this number on, or ends when there are no more.
+    /// Continues with positions from this number on, or ends if there are none.
     fn expect_positions(&mut self, first: usize) {
         let numbers = self.driver.total().saturating_mul(3);
         if first < numbers {
@@ -248,7 +261,7 @@ impl<'a, P: Destination> Receive<'a, P> {
         }
     }
 
-    /// All positions are here.
+    /// Ends the message: all positions have arrived.
     fn received(&mut self, format: Format) {
         let driver = &mut *self.driver;
         let finite =
@@ -267,8 +280,16 @@ impl<P: Destination> Sealed for Receive<'_, P> {}
 impl<P: Destination> Exchange for Receive<'_, P> {
     type Output = Event;
 
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        if P::RESUMES && self.take_over().is_err() {
+            return Err(self.driver.error);
+        }
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
-        if self.go_on().is_err() {
+        // One after the other, so that only one of them is on the stack.
+        if self.take_over().is_err() || self.go_on().is_err() {
             return Err(self.driver.error);
         }
         if self.stage != Stage::Entered {
@@ -315,7 +336,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
         self.driver.midway()
     }
 
-    /// Positions of as many atoms as the last time.
+    /// Expects positions of as many atoms as last time.
     fn expects(&self) -> Option<(usize, usize)> {
         let driver = &*self.driver;
         if !driver.is_between() || driver.phase == Phase::HaveData {

@@ -5,14 +5,14 @@ use core::fmt;
 use super::windows::Origin;
 use super::{Driver, Initialize, Phase, State};
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Exchange, Refused, Sealed, Step, Wait, check_length};
 use crate::potential::Evaluation;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{self, Field, MATRIX, Place, length};
 use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Ends when FORCEREADY was sent; made by [`Driver::reply`].
+/// Ends when FORCEREADY was sent. Made by [`Driver::reply`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct Reply<'a, F: Origin> {
     driver: &'a mut Driver,
@@ -24,14 +24,14 @@ pub struct Reply<'a, F: Origin> {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nothing has been asked of it.
+    /// The exchange has not been stepped yet.
     Made,
-    /// It is the exchange that moves the bytes.
+    /// The exchange is moving bytes.
     Entered,
     Ended,
 }
 
-/// Extras of a reply: of its one structure, or of each.
+/// The extras of a reply: of its only structure, or of each structure.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ExtrasOf<'a> {
     All(&'a [u8]),
@@ -63,10 +63,10 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// Continues what the exchange before it has begun, if it has the same numbers; else checks
+    /// Continues what an earlier exchange has begun, if the numbers are the same; otherwise checks
     /// them.
     fn enter(&mut self) -> Result<(), Refused> {
-        if F::RESUMES && self.has_left() {
+        if F::RESUMES && self.has_begun() {
             if self.driver.seal.is_none() || self.driver.seal != self.fingerprint() {
                 return self.driver.refuse(match self.driver.state {
                     State::Replied => ProtocolError::NothingToReplyTo,
@@ -81,7 +81,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
         self.check()?;
         match self.driver.state {
-            // Gathered by an exchange that was dropped before a byte of it was sent.
+            // An exchange that was dropped collected these bytes and sent none of them.
             State::Gathered(_) | State::Direct(_) => self.driver.state = State::Asked,
             State::Received => self.driver.expect_message(),
             _ => {}
@@ -89,8 +89,8 @@ impl<'a, F: Origin> Reply<'a, F> {
         Ok(())
     }
 
-    /// Whether bytes of this reply, or of the one before it, were sent.
-    fn has_left(&self) -> bool {
+    /// Whether bytes of this reply, or of an earlier one to the same structure, were sent.
+    fn has_begun(&self) -> bool {
         match self.driver.state {
             State::Gathered(_) | State::Direct(_) => self.driver.progress.message > 0,
             State::Replied => true,
@@ -98,7 +98,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// Of everything that is sent.
+    /// The fingerprint of everything in the reply.
     fn fingerprint(&self) -> Option<Fingerprint> {
         let mut fingerprint = Fingerprint::new();
         for (index, evaluation) in self.evaluations.iter().enumerate() {
@@ -109,7 +109,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         self.forces.add_to(&mut fingerprint).then_some(fingerprint)
     }
 
-    /// Whether the reply is one to the structures that came.
+    /// Checks that the reply fits the structures received last.
     fn check(&mut self) -> Result<(), Refused> {
         let (structures, evaluations) = (self.driver.structures, self.evaluations.len());
         let (forces, atoms) = (self.forces.natoms(), self.driver.total());
@@ -143,7 +143,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         self.driver.refuse(error)
     }
 
-    /// Takes over from the exchange before, if none has been checked.
+    /// Takes over from an earlier exchange, if this one has not been checked yet.
     #[inline(never)] // so that it has the stack to itself
     fn begin(&mut self) -> Result<(), Refused> {
         match (self.stage, self.driver.state) {
@@ -162,8 +162,8 @@ impl<'a, F: Origin> Reply<'a, F> {
         Ok(())
     }
 
-    /// Puts what is small, from `place` on, into the scratch until it is full or an array comes
-    /// that leaves from where it is.
+    /// Collects small pieces in the scratch, starting at `place`, until it is full or an array
+    /// comes that is sent without a copy.
     fn gather(&mut self, place: Place) {
         self.driver.state = State::Gathered(place);
         self.driver.progress.expect(0);
@@ -184,7 +184,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// Adds a field, or returns that there is no room for it or nothing more.
+    /// Adds a field; returns false if there is no room for it, or nothing more to add.
     #[inline(never)] // here and below, so that only one of them is on the stack
     fn put(&mut self, place: Place) -> bool {
         let driver = &mut *self.driver;
@@ -210,7 +210,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         fits
     }
 
-    /// Adds forces from this place on, as far as there is room; false if there is none.
+    /// Adds as many forces from this place on as there is room for; returns false if there is none.
     #[inline(never)]
     fn put_forces(&mut self, place: Place) -> bool {
         let numbers = self.driver.total().saturating_mul(3);
@@ -241,7 +241,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         fits
     }
 
-    /// The memory of a field that leaves without being copied.
+    /// The memory of a field that is sent without a copy.
     fn direct(&self, place: Place) -> &[u8] {
         match place.field {
             Field::Forces => self.forces.wire().unwrap_or_default(),
@@ -250,7 +250,7 @@ impl<'a, F: Origin> Reply<'a, F> {
         }
     }
 
-    /// The whole reply was sent.
+    /// Ends the message: the whole reply was sent.
     fn sent(&mut self) {
         self.driver.phase = match self.driver.initialize {
             Initialize::EveryStep => Phase::Uninit,
@@ -265,6 +265,13 @@ impl<F: Origin> Sealed for Reply<'_, F> {}
 
 impl<F: Origin> Exchange for Reply<'_, F> {
     type Output = ();
+
+    fn enter(&mut self) -> Result<(), ProtocolError> {
+        if F::RESUMES && self.begin().is_err() {
+            return Err(self.driver.error);
+        }
+        Ok(())
+    }
 
     fn step(&mut self) -> Result<Step<'_, ()>, ProtocolError> {
         if self.begin().is_err() {
@@ -331,7 +338,7 @@ impl<F: Origin> Exchange for Reply<'_, F> {
 
 impl<F: Origin> Drop for Reply<'_, F> {
     fn drop(&mut self) {
-        if F::RESUMES && self.stage == Stage::Entered && self.has_left() {
+        if F::RESUMES && self.stage == Stage::Entered && self.has_begun() {
             self.driver.seal = self.fingerprint();
         }
     }

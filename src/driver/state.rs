@@ -1,18 +1,18 @@
-//! The states of a driver, and what every one of its exchanges does in them: headers, INIT, cells,
+//! The states of a driver, and the parts common to all of its exchanges: headers, INIT, cells,
 //! counts.
 
 use super::{Driver, Initialize};
-use crate::exchange::progress::Gather;
 use crate::exchange::{Awaited, Refused, Step, Wait, refuse};
 use crate::fmt::{debug, trace};
 use crate::geometry::Cell;
 use crate::protocol::detect::{self, Format};
+use crate::protocol::gather::Gather;
 use crate::protocol::header::HEADER;
 use crate::protocol::init_text::InitText;
 use crate::protocol::layout::{self, ATOM, CELL, Field, MATRIX, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Which message moves, and where in it the next byte is.
+/// The message that is moving, and the place of the next byte in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
     /// Between two messages, with up to 11 bytes of the next header.
@@ -21,29 +21,29 @@ pub(super) enum State {
         message: Header,
         place: Place,
     },
-    /// Positions are complete, and no event has been returned for them.
+    /// All positions have arrived, and no event has been returned for them.
     Received,
-    /// An answer to STATUS is leaving.
+    /// An answer to STATUS is being sent.
     Answering,
-    /// GETFORCE has come, and no byte of FORCEREADY was sent.
+    /// GETFORCE has arrived, and no byte of FORCEREADY was sent.
     Asked,
-    /// FORCEREADY is leaving: what was gathered in the scratch, up to this place, or the caller's
-    /// memory at this place.
+    /// FORCEREADY is being sent: the contents of the scratch, which end at this place, or the
+    /// caller's memory at this place.
     Gathered(Place),
     Direct(Place),
     /// FORCEREADY was sent, and its exchange has not ended.
     Replied,
-    /// The conversation is over, except for a command that is to be read: what remains of the one
-    /// that may have begun.
+    /// The conversation is over except for one more command to read. These are the bytes that are
+    /// still missing, if it may have begun.
     Draining(&'static [u8]),
     Drained,
-    /// The conversation is over: with EXIT or without.
+    /// The conversation has ended, with or without EXIT.
     Exited,
     Closed,
     Failed,
 }
 
-/// What the driver would answer to STATUS.
+/// A driver's answer to STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Uninit,
@@ -52,7 +52,7 @@ pub(super) enum Phase {
 }
 
 impl Driver {
-    /// The phase of a driver that has nothing to do.
+    /// The phase of a driver without any work.
     pub(super) const fn idle(&self) -> Phase {
         match self.initialize {
             Initialize::Never => Phase::Ready,
@@ -68,8 +68,7 @@ impl Driver {
         self.progress.expect(HEADER);
     }
 
-    /// Continues with the field at `place`. The length of text and positions is set by those who
-    /// know it.
+    /// Continues with the field at `place`. The caller sets the lengths of text and positions.
     #[inline(never)]
     pub(super) fn expect(&mut self, message: Header, place: Place) {
         self.state = State::Receiving { message, place };
@@ -84,19 +83,19 @@ impl Driver {
         self.state = State::Failed;
     }
 
-    /// Refuses what the caller asks for. The conversation stays as it is.
+    /// Refuses the caller's request. The conversation is unchanged.
     #[cold]
     pub(super) fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
         refuse(&mut self.error, error)
     }
 
-    /// Atoms of all structures of an exchange.
+    /// The number of atoms of all structures of an exchange.
     #[inline(never)]
     pub(super) const fn total(&self) -> usize {
         self.natoms().saturating_mul(self.structures)
     }
 
-    /// The slice that comes next, while everything is in the scratch.
+    /// The next slice, for a field in the scratch.
     pub(super) fn step<T>(&mut self) -> Step<'_, T> {
         match self.state {
             State::Idle | State::Receiving { .. } => Step::Read(self.progress.rest_mut()),
@@ -104,7 +103,7 @@ impl Driver {
         }
     }
 
-    /// Counts bytes that have moved, and returns whether the slice is complete.
+    /// Counts moved bytes, and returns whether the slice is complete.
     #[inline(never)]
     pub(super) fn moved(&mut self, n: usize) -> bool {
         let progress = &mut self.progress;
@@ -118,7 +117,7 @@ impl Driver {
         progress.count(n)
     }
 
-    /// The server has closed its side.
+    /// Handles the server's end of the stream.
     #[cold]
     #[inline(never)]
     pub(super) fn ended(&mut self) {
@@ -143,13 +142,26 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// Whether the next byte is the first of a message, and not the first that the server sends.
+    /// Whether the conversation continues and no positions wait to be reported.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Received
+                | State::Draining(_)
+                | State::Drained
+                | State::Exited
+                | State::Closed
+                | State::Failed
+        )
+    }
+
+    /// Whether the next byte begins a message other than the server's first one.
     pub(super) const fn is_between(&self) -> bool {
         matches!(self.state, State::Idle) && self.progress.at == 0 && self.greeted
     }
 
-    /// What an exchange waits for that waits for `next` between two messages. Inlined here and
-    /// below: a call would remain in the flash of programs that never ask.
+    /// The wait of an exchange that waits for `next` between two messages. Inlined here and below:
+    /// a call would remain in the flash of programs that never use it.
     #[inline(always)]
     pub(super) const fn waits_for(&self, next: Awaited) -> Wait {
         let (awaited, within) = match self.state {
@@ -157,7 +169,7 @@ impl Driver {
             State::Idle if self.progress.at == 0 => (next, None),
             State::Idle => (Awaited::Rest, None),
             State::Receiving { message, .. } => (Awaited::Rest, Some(message)),
-            // The server has sent it already: that takes no longer than a message.
+            // The server has sent it already, so it takes no longer than a message.
             State::Draining(_) => (Awaited::Rest, None),
             State::Answering => (Awaited::Taken, Some(self.status())),
             State::Gathered(_) | State::Direct(_) => (Awaited::Taken, Some(Header::ForceReady)),
@@ -181,7 +193,7 @@ impl Driver {
         }
     }
 
-    /// The remaining length of the message that is coming, as far as it is known.
+    /// The remaining length of the incoming message, as far as it is known.
     pub(super) const fn announced(&self) -> usize {
         let before = self.progress.message.saturating_sub(self.progress.at);
         let positions = self.total().saturating_mul(ATOM);
@@ -199,7 +211,7 @@ impl Driver {
         })
     }
 
-    /// The content of the scratch has moved. The cells of a batch go into `cells`.
+    /// Handles complete contents of the scratch. The cells of a batch are written to `cells`.
     pub(super) fn complete(&mut self, cells: &mut [Cell]) {
         let place = match self.state {
             State::Receiving { place, .. } => place,
@@ -233,7 +245,7 @@ impl Driver {
                 let batch = single && detect::is_batch(bytes);
                 let h = bytes.get(..MATRIX).unwrap_or_default();
                 let format = Format::of(h, Quantity::Cell);
-                // A missing slot has been refused: see `Receive::room`.
+                // A missing slot was refused earlier: see `Receive::room`.
                 let cell = match cells.get_mut(place.index) {
                     Some(slot) if !single => slot,
                     _ => &mut self.cell,
@@ -271,7 +283,7 @@ impl Driver {
         self.expect_message();
     }
 
-    /// A header has come.
+    /// Handles a header.
     pub(super) fn header(&mut self) {
         let bytes = *self
             .progress
@@ -311,7 +323,7 @@ impl Driver {
         }
     }
 
-    /// Takes the number of atoms of this message, and continues after it.
+    /// Handles the number of atoms of this message, and continues after it.
     pub(super) fn take_atoms(&mut self, announced: i32, place: Place) {
         let Ok(natoms) = usize::try_from(announced) else {
             return self.fail(ProtocolError::NegativeAtoms(announced));
@@ -333,7 +345,8 @@ impl Driver {
         }
     }
 
-    /// Whether the driver takes numbers that came in this format; fails otherwise.
+    /// Whether the driver accepts received numbers in this format; otherwise the conversation
+    /// fails.
     pub(super) fn accepts(&mut self, format: Format, quantity: Quantity, finite: bool) -> bool {
         let error = match format {
             Format::Reversed if !self.any_format => ProtocolError::BigEndian(quantity),
@@ -345,7 +358,7 @@ impl Driver {
         false
     }
 
-    /// Where in a message the next byte comes.
+    /// The place of the next byte in an incoming message.
     pub(super) const fn incoming(&self) -> Option<Place> {
         match self.state {
             State::Receiving { place, .. } => Some(place),

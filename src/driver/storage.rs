@@ -1,4 +1,4 @@
-//! Ready-made arrays of fixed capacity for a driver that has no others.
+//! Ready-made arrays of fixed capacity for a driver.
 
 use super::reply::ExtrasOf;
 use super::windows::Kept;
@@ -7,9 +7,9 @@ use crate::geometry::Cell;
 use crate::potential::{Evaluation, Potential, PotentialError};
 use crate::protocol::{Header, Scalar};
 
-/// Room for `N` atoms, of at most `B` structures together; nothing is ever allocated.
+/// Room for `N` atoms in at most `B` structures. Never allocates.
 ///
-/// Takes `N` times 48 bytes (24 for `f32`) and `B` times 152. Can live in a `static`:
+/// The size is `N` times 48 bytes (24 for `f32`) plus `B` times 152. It can be a `static`, because
 /// [`new`](Self::new) is `const`.
 ///
 /// ```
@@ -38,15 +38,15 @@ use crate::protocol::{Header, Scalar};
 pub struct Storage<T, const N: usize, const B: usize = 1> {
     cells: [Cell; B],
     positions: [[T; 3]; N],
-    /// As long as the structures of this exchange need.
+    /// The forces, as long as the structures of this exchange need.
     forces: heapless::Vec<[T; 3], N>,
     evaluations: heapless::Vec<Evaluation, B>,
-    /// Which of the driver's structures are evaluated here.
+    /// Which of the driver's structures the evaluations belong to.
     of: u32,
 }
 
 impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
-    /// Empty storage.
+    /// Makes an empty storage.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -58,9 +58,10 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         }
     }
 
-    /// [`Driver::receive_batch`] into this storage. What was evaluated before is forgotten.
+    /// Receives positions into this storage with [`Driver::receive_batch`], and drops earlier
+    /// evaluations.
     pub fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, &'a mut [[T; 3]]> {
-        // A reply that is still due is not lost by receiving too early.
+        // If a reply is still due, keep its evaluations until the reply has been sent.
         if driver.status() != Header::HaveData {
             self.evaluations.clear();
             self.of = driver.taken.wrapping_add(1);
@@ -68,7 +69,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
-    /// [`receive`](Self::receive) for a program that never makes an exchange anew.
+    /// The same as [`receive`](Self::receive), for a program that never makes an exchange anew.
     pub(crate) fn receive_once<'a>(
         &'a mut self,
         driver: &'a mut Driver,
@@ -77,7 +78,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         Receive::new(driver, &mut self.cells, Kept(&mut self.positions))
     }
 
-    /// Evaluates the potential for every structure that was received: the numbers are those of
+    /// Evaluates the potential for every structure received. The numbers are those of
     /// [`Event::Positions`](crate::Event::Positions).
     ///
     /// The driver is not borrowed: an interrupt, another task or another core can run
@@ -86,7 +87,8 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
     /// # Errors
     ///
     /// The potential's errors, and [`PotentialError::NoRoom`] if the storage holds fewer atoms or
-    /// structures. No reply can be made then: [drain](Driver::drain) and close the connection.
+    /// structures. No reply can be made after an error: [drain](Driver::drain) and close the
+    /// connection.
     pub fn evaluate<P>(
         &mut self,
         natoms: usize,
@@ -112,9 +114,9 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         Ok(())
     }
 
-    /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
-    /// There are no evaluations to send if the driver has received other positions since, into
-    /// other arrays ([`WrongLength`](crate::ProtocolError::WrongLength)).
+    /// Replies with the results of [`evaluate`](Self::evaluate), without extras, through
+    /// [`Driver::reply_batch`]. If the driver has received other positions into other arrays since,
+    /// there are no evaluations to send ([`WrongLength`](crate::ProtocolError::WrongLength)).
     pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, &'a [[T; 3]]> {
         let evaluations = if driver.taken == self.of {
             self.evaluations.as_slice()
@@ -124,7 +126,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.reply_batch(evaluations, &self.forces, &[])
     }
 
-    /// [`reply`](Self::reply) for a program that never makes an exchange anew.
+    /// The same as [`reply`](Self::reply), for a program that never makes an exchange anew.
     pub(crate) fn reply_once<'a>(
         &'a self,
         driver: &'a mut Driver,

@@ -1,16 +1,17 @@
-//! Positions and forces by the chunk, for structures that no array holds.
+//! Positions and forces in chunks, for structures that don't fit into an array.
 
 use crate::exchange::Sealed;
 use crate::exchange::fingerprint::Fingerprint;
-use crate::exchange::progress::{Gather, Progress};
+use crate::exchange::progress::Progress;
 use crate::protocol::Scalar;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{ATOM, REAL};
 use crate::protocol::scalar::{
     as_memory, from_wire, from_wire_in_place, in_place, to_wire_in_place,
 };
 
-/// Takes positions as they come: into the memory of an accelerator, a file, a window of a DMA
-/// engine.
+/// Accepts positions as they arrive, for instance into the memory of an accelerator, a file, or a
+/// DMA window.
 ///
 /// ```
 /// use forcewire::Sink;
@@ -40,35 +41,35 @@ use crate::protocol::scalar::{
 /// }
 /// ```
 pub trait Sink {
-    /// How positions are stored: `f64` or `f32`.
+    /// The type of positions: `f64` or `f32`.
     type Real: Scalar;
 
-    /// Announces `natoms` atoms, of all structures of a batch together; returns whether there is
-    /// room for them. If not, [`receive`](crate::Driver::receive_into) fails with `TooManyAtoms`,
-    /// and may be called again. Called once for each structure or batch, before its first
-    /// [`put`](Self::put); again if the exchange is dropped before that.
+    /// Announces `natoms` atoms, of all structures of a batch together, and returns whether there
+    /// is room for them. If not, [`receive`](crate::Driver::receive_into) fails with `TooManyAtoms`
+    /// and may be called again. This method is called once for each structure or batch, before its
+    /// first [`put`](Self::put), and again if the exchange is dropped before that.
     fn begin(&mut self, natoms: usize) -> bool;
 
-    /// Takes the positions of up to 32 atoms, in bohr, from atom `first` on. Calls come in order
-    /// and without gaps. The numbers of each call are finite, unless the driver [allows
+    /// Accepts the positions of up to 32 atoms, in bohr, starting with atom `first`. Calls are in
+    /// order and without gaps. The numbers are finite, unless the driver [allows
     /// others](crate::Driver::allow_not_finite).
     fn put(&mut self, first: usize, atoms: &[[Self::Real; 3]]);
 }
 
-/// Gives forces as they leave.
+/// Provides forces as they are sent.
 pub trait Source {
-    /// How forces are stored: `f64` or `f32`.
+    /// The type of forces: `f64` or `f32`.
     type Real: Scalar;
 
-    /// Atoms whose forces there are, of all structures of a batch together.
+    /// The number of atoms with forces, of all structures of a batch together.
     fn natoms(&self) -> usize;
 
-    /// Writes forces, in hartree/bohr, of the atoms from `first` on; all of `atoms` is to be
-    /// filled, up to 32. Calls come in order and without gaps, each once.
+    /// Writes forces, in hartree/bohr, starting with atom `first`. Fill all of `atoms`, which has
+    /// up to 32. Calls are in order and without gaps, once for each atom.
     fn get(&mut self, first: usize, atoms: &mut [[Self::Real; 3]]);
 }
 
-/// A [`Sink`] or a [`Source`], where an exchange may also have an array.
+/// Wraps a [`Sink`] or a [`Source`] for use in place of an array.
 #[derive(Debug)]
 pub struct Chunks<'a, S> {
     end: &'a mut S,
@@ -81,17 +82,18 @@ impl<'a, S> Chunks<'a, S> {
     }
 }
 
-/// Where positions go: an array, or a [`Sink`]. Sealed.
+/// The destination of positions: an array, or a [`Sink`]. Sealed.
 pub trait Destination: Sealed {
-    /// Whether the bytes of the wire can be read straight into it.
+    /// Whether bytes of the wire can be read directly into it.
     #[doc(hidden)]
     const IS_WIRE: bool;
 
-    /// Whether there is room for this many atoms; if not, for how many there is.
+    /// Checks that there is room for this many atoms. The error is the number for which there is
+    /// room.
     #[doc(hidden)]
     fn room(&mut self, natoms: usize) -> Result<(), usize>;
 
-    /// The memory of this many atoms, if the bytes of the wire can be read into it.
+    /// The memory of this many atoms, if bytes of the wire can be read into it.
     #[doc(hidden)]
     fn wire(&mut self, natoms: usize) -> &mut [u8];
 
@@ -101,27 +103,29 @@ pub trait Destination: Sealed {
         &mut []
     }
 
-    /// Takes numbers from number `first` on; false if it refuses them because they are not finite.
-    /// May use their memory.
+    /// Accepts numbers from number `first` on, and may convert them in place. Returns false if it
+    /// refuses them because they are not finite.
     #[doc(hidden)]
     fn put(&mut self, first: usize, wire: &mut [u8], not_finite: bool) -> bool;
 
-    /// Whether all numbers of this many atoms are finite, as far as nobody has looked.
+    /// Whether all numbers of this many atoms are finite, without repeating checks that were
+    /// already done.
     #[doc(hidden)]
     fn all_finite(&self, natoms: usize, progress: &Progress) -> bool;
 
-    /// Looks at what has come.
+    /// Checks the numbers that have arrived.
     #[cfg(feature = "std")]
     #[doc(hidden)]
     fn look(&self, progress: &mut Progress) {
         let _ = progress;
     }
 
-    /// Adds this many bytes of its memory to a fingerprint. False if nobody can know what it holds.
+    /// Adds this many bytes of its memory to a fingerprint. Returns false if its contents can't be
+    /// known.
     #[doc(hidden)]
     fn add_to(&self, fingerprint: &mut Fingerprint, bytes: usize) -> bool;
 
-    /// Bytes in memory of each number.
+    /// The size of each number in memory, in bytes.
     #[doc(hidden)]
     const REAL: usize;
 
@@ -130,22 +134,22 @@ pub trait Destination: Sealed {
     const RESUMES: bool = true;
 }
 
-/// Where forces come from: an array, or a [`Source`]. Sealed.
+/// The origin of forces: an array, or a [`Source`]. Sealed.
 pub trait Origin: Sealed {
-    /// Atoms whose forces there are.
+    /// The number of atoms with forces.
     #[doc(hidden)]
     fn natoms(&self) -> usize;
 
-    /// Whether all are finite, as far as that can be known before they leave.
+    /// Whether all forces are finite, as far as that can be known before they are sent.
     #[doc(hidden)]
     fn all_finite(&self) -> bool;
 
-    /// Its memory, if that holds the bytes of the wire.
+    /// Its memory, if that has the layout of the wire.
     #[doc(hidden)]
     fn wire(&self) -> Option<&[u8]>;
 
-    /// Adds numbers from number `first` on, at most `most` of them and as many as there is room
-    /// for, and returns how many. None if it refuses them because they are not finite.
+    /// Adds at most `most` numbers from number `first` on, as far as there is room, and returns how
+    /// many. None if it refuses them because they are not finite.
     #[doc(hidden)]
     fn push(
         &mut self,
@@ -155,17 +159,17 @@ pub trait Origin: Sealed {
         message: &mut Gather<'_>,
     ) -> Option<usize>;
 
-    /// As [`Destination::add_to`], of everything.
+    /// Like [`Destination::add_to`], with all contents.
     #[doc(hidden)]
     fn add_to(&self, fingerprint: &mut Fingerprint) -> bool;
 
-    /// As [`Destination::RESUMES`].
+    /// Like [`Destination::RESUMES`].
     #[doc(hidden)]
     const RESUMES: bool = true;
 }
 
-/// An array of a program that never makes an exchange anew: fingerprints would be a sixth of its
-/// flash.
+/// An array of a program that never makes an exchange anew. Fingerprints would be a sixth of that
+/// program's flash.
 #[derive(Debug)]
 pub struct Kept<A>(pub(super) A);
 
@@ -366,7 +370,8 @@ impl<S: Source> Origin for Chunks<'_, S> {
         if values.is_empty() {
             return Some(0);
         }
-        // Bytes that the source does not write must not be left from another message.
+        // Numbers that the source fails to write must not be sent with the bytes of another
+        // message.
         values.fill(S::Real::ZERO);
         self.end.get(first / 3, values.as_chunks_mut().0);
         if !not_finite && !S::Real::all_finite(values) {

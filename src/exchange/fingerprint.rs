@@ -1,17 +1,17 @@
-//! A digest of the caller's arrays, by which an exchange that is made anew proves that it is the
-//! one that was interrupted.
+//! A digest of the caller's arrays. With it a new exchange proves that it continues the interrupted
+//! one.
 
-/// 64 bits that stand for the numbers and texts of an exchange.
+/// A 64-bit digest of the numbers and texts of an exchange.
 ///
-/// Addresses prove nothing: an array that was freed and allocated again is often at the same place,
-/// and a program that moves its atoms does so within one array. Everything that has moved must
-/// still be there. So its fingerprint is taken when an exchange is dropped in the middle of a
-/// message, and again of the arrays of the next exchange. An exchange that is kept, or one that
-/// ends, never pays for it.
+/// Addresses prove nothing: freed memory is often allocated again at the same address, and a
+/// program that moves its atoms does so within one array. The arrays must still hold everything
+/// that has moved. Therefore the fingerprint is computed when an exchange is dropped in the middle
+/// of a message, and again from the arrays of the next exchange. There is no such cost for an
+/// exchange that is kept or that ends.
 ///
-/// Two lanes of 32 bits with a multiplication each: that is one instruction on a Cortex-M0, where
-/// 64 bits would be a call. It guards against mistakes, not against an attacker: both arrays are
-/// the caller's.
+/// Two lanes of 32 bits, with one multiplication each. On a Cortex-M0 that is a single instruction,
+/// whereas a 64-bit multiplication would be a call. The digest guards against mistakes, not against
+/// an attacker: the caller owns both arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u32, u32);
 
@@ -26,7 +26,7 @@ impl Fingerprint {
         self.1 = (self.1.rotate_left(5) ^ word).wrapping_mul(0x85eb_ca6b);
     }
 
-    /// Adds bytes, and how many they are.
+    /// Adds bytes and their number.
     #[inline(never)]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();

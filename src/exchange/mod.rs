@@ -1,5 +1,5 @@
-//! What a protocol machine and its transport agree on: which bytes move next, and what they wait
-//! for.
+//! The interface between a protocol machine and its transport: the bytes that move next, and what
+//! they wait for.
 
 pub(crate) mod fingerprint;
 mod pending;
@@ -11,14 +11,14 @@ use core::slice;
 
 use crate::protocol::{ProtocolError, Quantity};
 
-/// What comes next in an [`Exchange`].
+/// The next step of an [`Exchange`].
 #[derive(Debug)]
 pub enum Step<'a, T> {
-    /// Fill this slice, or the beginning of it, with what the peer sends. Never empty.
+    /// Read from the peer into this slice, or into its beginning. Never empty.
     Read(&'a mut [u8]),
     /// Send this slice, or the beginning of it. Never empty.
     Write(&'a [u8]),
-    /// The exchange has ended with this.
+    /// The exchange has ended with this result.
     Done(T),
 }
 
@@ -27,17 +27,17 @@ pub enum Step<'a, T> {
 /// An exchange has no transport. A shim ([`blocking::run`](crate::blocking::run), `asynch::run`,
 /// `smoltcp::poll`, or your own) asks [`step`](Self::step) which slice comes next, moves as many of
 /// its bytes as the transport takes, passes their number to [`advance`](Self::advance), and
-/// repeats. The slices are the caller's arrays wherever those have the layout of the wire, so
+/// repeats. Where the caller's arrays have the layout of the wire, the slices are those arrays, so
 /// numbers are copied once.
 ///
 /// # Interrupted exchanges
 ///
-/// An exchange may stop at any byte: a time-out, an error of the transport that passes, a poll that
-/// returns `Pending`. Keep it, and run it again to continue. All progress is in the machine
-/// ([`Driver`](crate::Driver), [`Server`](crate::Server)), so it may also be dropped and made anew;
-/// in the middle of a message only with arrays that hold the same numbers, because the rest of a
-/// message belongs to what has moved of it. The machine checks that, and returns
-/// [`ProtocolError::Unfinished`] otherwise.
+/// An exchange may stop at any byte, because of a time-out, a temporary error of the transport, or
+/// a poll that returns `Pending`. Keep it, and run it again to continue. All progress is in the
+/// machine ([`Driver`](crate::Driver), [`Server`](crate::Server)), so the exchange may also be
+/// dropped and made anew. In the middle of a message the new one needs arrays with the same
+/// numbers, because the rest of the message belongs to the part that has moved. The machine checks
+/// that and otherwise returns [`ProtocolError::Unfinished`].
 ///
 /// This trait is sealed.
 ///
@@ -58,42 +58,43 @@ pub trait Exchange: Sealed {
     /// The result of the exchange.
     type Output;
 
-    /// Refuses an exchange that can't go on from here, before anything waits for the peer.
+    /// Refuses an exchange that can't continue from here, before anything waits for the peer.
     ///
-    /// [`step`](Self::step) does so too. A shim whose flush may fail calls this before it flushes
-    /// what an earlier exchange has written: the caller must not get a time-out where the exchange
-    /// was refused.
+    /// [`step`](Self::step) does this too. A shim whose flush may fail calls this method before it
+    /// flushes the bytes of an earlier exchange: a refused exchange must not be reported as a
+    /// time-out.
     ///
     /// # Errors
     ///
-    /// What the caller did wrong.
+    /// A mistake of the caller.
     fn enter(&mut self) -> Result<(), ProtocolError> {
         Ok(())
     }
 
-    /// Returns what comes next: the same until [`advance`](Self::advance) is called.
+    /// Returns the next step, which stays the same until [`advance`](Self::advance) is called.
     ///
     /// # Errors
     ///
-    /// What the peer or the caller did wrong. An error of the peer is final for the connection.
+    /// A fault of the peer or a mistake of the caller. A fault of the peer is final for the
+    /// connection.
     fn step(&mut self) -> Result<Step<'_, Self::Output>, ProtocolError>;
 
     /// Counts the first `n` bytes of the slice that [`step`](Self::step) returned as moved.
     fn advance(&mut self, n: usize);
 
-    /// Notes that the peer has closed its side: nothing more will ever be read.
+    /// Records that the peer has closed its side: no more bytes will arrive.
     ///
     /// Between two messages that is a clean end, and the next step returns it; inside a message the
     /// next step is [`ProtocolError::EndOfStream`].
     fn end(&mut self);
 
-    /// Whether a message has moved in part.
+    /// Whether part of a message has moved.
     ///
-    /// Only then may a write join what is already queued. Otherwise what was written is complete,
-    /// and should be flushed.
+    /// If so, a write may join the bytes that are already queued. Otherwise the queued bytes are
+    /// complete and should be flushed.
     fn midway(&self) -> bool;
 
-    /// The caller's array that leaves from where it is, if the exchange sends one: for a transport
+    /// The caller's array that is sent without a copy, if the exchange has one. For a transport
     /// that sends a whole message in one call
     /// ([`Transport::lends`](crate::blocking::Transport::lends)).
     #[doc(hidden)]
@@ -101,33 +102,33 @@ pub trait Exchange: Sealed {
         &[]
     }
 
-    /// The layout of the message that will probably come next, if the exchange waits for one that
-    /// has no deadline: bytes before the array, and bytes of the caller's [`array`](Self::array).
-    /// For a transport that reads a whole message in one call.
+    /// The layout of the message that will probably arrive next, if the exchange waits for one
+    /// without a deadline: how many bytes come before the array, and how many belong to the
+    /// caller's [`array`](Self::array). For a transport that reads a whole message in one call.
     #[doc(hidden)]
     fn expects(&self) -> Option<(usize, usize)> {
         None
     }
 
-    /// The caller's array, if bytes of the wire are its memory. A transport may write to it early;
-    /// the exchange uses what is there only after [`advance`](Self::advance).
+    /// The caller's array, if its memory has the layout of the wire. A transport may write to it
+    /// early; the exchange uses the contents only after [`advance`](Self::advance).
     #[doc(hidden)]
     fn array(&mut self) -> &mut [u8] {
         &mut []
     }
 
-    /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for people.
-    /// An exchange that has not begun returns what remains of the one before.
+    /// What the exchange waits for, for a [`DeadlineTimer`](crate::DeadlineTimer) and for messages.
+    /// An exchange that has not begun returns the wait that remains of the previous one.
     fn waits_for(&self) -> Wait;
 }
 
-/// Keeps [`Exchange`] and the arrays' traits to this crate: the shims rely on what an exchange
-/// promises.
+/// Keeps implementations of [`Exchange`] and of the arrays' traits inside this crate: the shims
+/// rely on their guarantees.
 pub trait Sealed {}
 
 impl<T: Sealed + ?Sized> Sealed for &mut T {}
 
-/// Bytes that a machine has moved, over all its connections.
+/// How many bytes a machine has moved, over all its connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Traffic {
@@ -137,19 +138,19 @@ pub struct Traffic {
     pub sent: u64,
 }
 
-/// An exchange can't go on. The reason is in its machine, where it is written once: an error of 16
-/// bytes that many functions return is copied in each of them.
+/// An exchange can't continue. The reason is written once, in its machine: many functions return
+/// this, and each would copy an error of 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-/// Refuses for this reason.
+/// Refuses with this error.
 #[cold]
 pub(crate) fn refuse(reason: &mut ProtocolError, error: ProtocolError) -> Result<(), Refused> {
     *reason = error;
     Err(Refused)
 }
 
-/// Refuses arrays of another length than this.
+/// Refuses arrays that don't have this length.
 pub(crate) fn check_length(
     reason: &mut ProtocolError,
     quantity: Quantity,
@@ -167,8 +168,7 @@ pub(crate) fn check_length(
     refuse(reason, error)
 }
 
-/// `*to = *from`, which would be linked as memmove: 724 bytes of flash, where memcpy is there
-/// anyway.
+/// `*to = *from` without memmove, which would add 724 bytes of flash; memcpy is linked anyway.
 pub(crate) fn copy<T: Copy>(to: &mut T, from: &T) {
     slice::from_mut(to).copy_from_slice(slice::from_ref(from));
 }

@@ -7,7 +7,7 @@ use crate::protocol::Header;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Awaited {
-    /// The exchange is done, or it is the caller's turn.
+    /// Nothing: the exchange is done, or it is the caller's turn.
     Nothing,
     /// A driver waits for its server's next message.
     Command,
@@ -15,46 +15,47 @@ pub enum Awaited {
     GetForce,
     /// A server waits for the answer to STATUS.
     Status,
-    /// A server waits for the driver to take INIT: for the answer to the STATUS after it.
+    /// A server waits until the driver has accepted INIT: for the answer to the STATUS after it.
     Init,
     /// A server waits for forces, or for HAVEDATA before them.
     Forces,
     /// A server waits for the driver to close the connection after EXIT.
     Close,
-    /// Part of a message has come, and the rest has not.
+    /// Part of a message has arrived, and the rest has not.
     Rest,
-    /// A message is being sent, and the peer has not taken all of it.
+    /// A message is being sent, and the peer has not accepted all of it.
     Taken,
 }
 
-/// What an exchange waits for, and how much of that has moved
+/// What an exchange waits for, and how much of it has moved
 /// ([`Exchange::waits_for`](crate::Exchange::waits_for)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Wait {
-    /// What is waited for.
+    /// What the exchange waits for.
     pub awaited: Awaited,
-    /// The message that has begun to move, unless that is not known yet.
+    /// The message that has begun to move, if it is known.
     pub within: Option<Header>,
-    /// Bytes of the message that have moved.
+    /// How many bytes of the message have moved.
     pub moved: usize,
-    /// The length of a message that comes, as far as its bytes so far announce it.
+    /// The length of an incoming message, as far as the bytes received announce it.
     pub announced: Option<usize>,
-    /// A whole header has come over this connection.
+    /// A complete header has arrived over this connection.
     pub(crate) greeted: bool,
-    /// The peer computes for this side, or is being sent what to compute.
+    /// The peer computes for this side, or is being sent a structure to compute.
     pub(crate) evaluating: bool,
-    /// Bytes that had moved before this message. No two messages of a connection share this number.
+    /// How many bytes had moved before this message. The number is unique among the messages of a
+    /// connection.
     pub(crate) mark: u64,
 }
 
 impl Wait {
     /// Whether the peer has no reason to stay silent: part of a message has moved, in either
-    /// direction, or the peer owes an answer for which it need not compute. Forces are not owed,
+    /// direction, or the peer owes an answer that needs no computation. Forces are not owed,
     /// however long a driver takes for them.
     ///
-    /// It is worth acknowledging at once what comes then, so that a peer without `TCP_NODELAY`
-    /// sends the rest.
+    /// If so, acknowledge received bytes at once, so that a peer without `TCP_NODELAY` sends the
+    /// rest.
     #[must_use]
     pub const fn owed(&self) -> bool {
         matches!(
@@ -63,7 +64,7 @@ impl Wait {
         )
     }
 
-    /// The same for an exchange that is done. The driver may still compute.
+    /// The wait of an exchange that is done. The driver may still be computing.
     pub(crate) const fn nothing(self) -> Self {
         Self {
             awaited: Awaited::Nothing,
@@ -71,7 +72,7 @@ impl Wait {
         }
     }
 
-    /// The same while the transport keeps bytes that the peer has not taken.
+    /// The wait while the transport keeps bytes that the peer has not accepted.
     pub(crate) const fn taken(self) -> Self {
         Self {
             awaited: Awaited::Taken,

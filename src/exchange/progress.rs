@@ -1,35 +1,28 @@
-//! How far a message has moved: the cursor, the counters and the scratch that both machines have.
+//! The progress of a message: the cursor, the counters and the scratch that both machines have.
 
 use super::Traffic;
-use crate::protocol::Scalar;
-use crate::protocol::layout::{ATOM, REAL};
-use crate::protocol::scalar::to_wire;
+use crate::protocol::gather::{SCRATCH, Scratch};
+#[cfg(feature = "std")]
+use crate::protocol::{Scalar, layout::REAL};
 
-/// Bytes that a machine holds on their way: 32 atoms, and a whole reply of up to 27.
-pub(crate) const SCRATCH: usize = 768;
-
-/// Where the bytes that move next are, and how many have moved.
+/// The location of the next bytes, and how many have moved.
 #[repr(C)]
 pub struct Progress {
-    /// Bytes of the current slice that have moved, and how many there are.
+    /// How many bytes of the current slice have moved, and its length.
     pub(crate) at: usize,
     pub(crate) end: usize,
-    /// Bytes of the current message that have moved.
+    /// How many bytes of the current message have moved.
     pub(crate) message: usize,
-    /// Numbers at the beginning of the caller's array that are known to be finite. They are checked
-    /// while they are in the cache. Devices, which have none, keep 0 here.
+    /// How many numbers at the beginning of the caller's array are known to be finite. They are
+    /// checked while they are in the cache. Devices, which have no cache, keep 0 here.
     #[cfg(feature = "std")]
     pub(crate) finite: usize,
     pub(crate) traffic: Traffic,
     pub(crate) scratch: Scratch,
 }
 
-/// Aligned, so that it can hold numbers for a [`Sink`](crate::Sink) or [`Source`](crate::Source).
-#[repr(C, align(8))]
-pub(crate) struct Scratch(pub(crate) [u8; SCRATCH]);
-
 impl Progress {
-    /// At the beginning of a field of this length.
+    /// The start of a field of this length.
     pub(crate) const fn expecting(len: usize) -> Self {
         Self {
             at: 0,
@@ -45,12 +38,12 @@ impl Progress {
         }
     }
 
-    /// Begins with a field of this length, or with as much of it as the scratch holds.
+    /// Starts a field of this length, or the part of it that fits into the scratch.
     pub(crate) const fn expect(&mut self, len: usize) {
         self.expect_array(if len < SCRATCH { len } else { SCRATCH });
     }
 
-    /// Begins with a slice of the caller's memory.
+    /// Starts a slice of the caller's memory.
     pub(crate) const fn expect_array(&mut self, len: usize) {
         self.at = 0;
         self.end = len;
@@ -60,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// Checks the numbers that have come into the caller's array.
+    /// Checks the numbers that have arrived in the caller's array.
     #[cfg(feature = "std")]
     pub(crate) fn look<T: Scalar>(&mut self, numbers: &[T]) {
         let come = self.at / REAL;
@@ -72,14 +65,14 @@ impl Progress {
         }
     }
 
-    /// The numbers of the caller's array that were not checked yet.
+    /// The numbers of the caller's array that have not been checked yet.
     pub(crate) fn unseen<'a, T>(&self, numbers: &'a [T]) -> &'a [T] {
         #[cfg(feature = "std")]
         let numbers = numbers.get(self.finite..).unwrap_or(numbers);
         numbers
     }
 
-    /// The content of the scratch.
+    /// The contents of the scratch.
     #[inline(never)]
     pub(crate) fn field(&self) -> &[u8] {
         self.scratch.0.get(..self.end).unwrap_or_default()
@@ -97,89 +90,22 @@ impl Progress {
             .unwrap_or_default()
     }
 
-    /// Counts bytes of the slice that have moved, and returns whether it is complete.
+    /// Counts moved bytes of the slice, and returns whether it is complete.
     pub(crate) fn count(&mut self, n: usize) -> bool {
         self.at += n;
         self.message = self.message.saturating_add(n);
         self.at == self.end
     }
 
-    /// At most as many bytes as remain of the slice.
+    /// `n`, or the rest of the slice if that is shorter.
     pub(crate) fn most(&self, n: usize) -> usize {
         n.min(self.end - self.at)
     }
 
-    /// Bytes that had moved before this message. Differs for every message of a machine's life.
+    /// How many bytes had moved before this message. The number is unique among the messages of a
+    /// machine.
     pub(crate) const fn mark(&self) -> u64 {
         let traffic = self.traffic.received + self.traffic.sent;
         traffic.saturating_sub(self.message as u64)
-    }
-}
-
-/// Pieces of a message, gathered in the scratch so that they leave in one write.
-pub struct Gather<'a> {
-    bytes: &'a mut [u8; SCRATCH],
-    len: usize,
-}
-
-impl<'a> Gather<'a> {
-    /// Continues after the first `len` bytes.
-    pub(crate) const fn after(scratch: &'a mut Scratch, len: usize) -> Self {
-        Self {
-            bytes: &mut scratch.0,
-            len,
-        }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(crate) fn room(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.len..).unwrap_or_default()
-    }
-
-    /// Adds a piece of this length, to be written in place; None if there is no room.
-    #[must_use]
-    pub(crate) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
-        let at = self.len;
-        let piece = self.bytes.get_mut(at..)?.get_mut(..len)?;
-        self.len += len;
-        Some(piece)
-    }
-
-    /// Adds all of a piece, or nothing of it and returns false.
-    #[must_use]
-    #[inline(never)]
-    pub(crate) fn push(&mut self, piece: &[u8]) -> bool {
-        let Some(room) = self.room().get_mut(..piece.len()) else {
-            return false;
-        };
-        room.copy_from_slice(piece);
-        self.len += piece.len();
-        true
-    }
-
-    /// Adds as many bytes of a text as there is room for, and returns how many.
-    #[must_use]
-    pub(crate) fn push_text(&mut self, text: &[u8]) -> usize {
-        let fit = self.room().len().min(text.len());
-        let _ = self.push(text.get(..fit).unwrap_or_default());
-        fit
-    }
-
-    /// Adds the numbers of as many atoms as there is room for, and returns how many numbers.
-    #[must_use]
-    pub(crate) fn push_atoms<T: Scalar>(&mut self, values: &[T]) -> usize {
-        let room = self.room();
-        let fit = (room.len() / ATOM * 3).min(values.len());
-        to_wire(values.get(..fit).unwrap_or_default(), room);
-        self.len += fit * REAL;
-        fit
-    }
-
-    /// Adds bytes that have been written into the [`room`](Self::room).
-    pub(crate) const fn grow(&mut self, len: usize) {
-        self.len += len;
     }
 }

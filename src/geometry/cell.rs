@@ -6,7 +6,7 @@ use super::matrix::{cross, dot, is_finite, scaled, transposed};
 ///
 /// The lattice vectors a, b, c are the *columns* of h: a point with fractional coordinates s is at
 /// r = h s. The wire carries h row by row, `ax bx cx ay by cy az bz cz`. i-PI's cells are upper
-/// triangular (`ax bx cx 0 by cy 0 0 cz`); this type holds any. The names of
+/// triangular (`ax bx cx 0 by cy 0 0 cz`); this type holds any cell. The names of
 /// [`from_rows`](Self::from_rows) and [`from_vectors`](Self::from_vectors) say which order they
 /// take.
 ///
@@ -107,8 +107,8 @@ impl Cell {
         (determinant.abs() > SINGULAR && is_finite(&inverse)).then_some(inverse)
     }
 
-    /// The distances between opposite faces along a, b and c, in bohr; None where
-    /// [`inverse`](Self::inverse) is None.
+    /// The distances between opposite faces along a, b and c, in bohr; `None` if
+    /// [`inverse`](Self::inverse) is.
     ///
     /// The nearest image of a neighbour is unique up to half the smallest of the three.
     #[must_use]
@@ -179,7 +179,7 @@ mod tests {
     fn only_a_flat_cell_is_singular() {
         let plane = [[1.0, 2.0, 3.0], [0.1, 0.7, -0.3], [1.1, 2.7, 2.7]];
         assert_eq!(Cell::from_vectors(plane).inverse(), None);
-        // The determinant is not zero here, but it is only rounding.
+        // The determinant is not zero here, but it is only a rounding error.
         let plane = [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [0.7, 0.8, 0.9]];
         assert_eq!(Cell::from_vectors(plane).inverse(), None);
         assert_eq!(Cell::orthorhombic([1.0, 0.0, 1.0]).inverse(), None);

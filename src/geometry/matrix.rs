@@ -58,12 +58,12 @@ pub(crate) fn are_finite(numbers: &[f64]) -> bool {
     carries >> 31 == 0
 }
 
-/// As many numbers are added before each is looked at.
+/// How many numbers to add before each is checked.
 #[cfg(feature = "std")]
 const FEW: usize = 32;
 
-/// A sum that is finite only if all numbers are: infinities and NaN never leave one. It takes one
-/// addition for as many numbers as are in a vector.
+/// A sum that is finite only if all numbers are: infinities and NaN persist in sums. It takes one
+/// addition per vector register.
 #[cfg(feature = "std")]
 fn sum(numbers: &[f64]) -> f64 {
     match numbers.len() < MANY {
@@ -73,7 +73,7 @@ fn sum(numbers: &[f64]) -> f64 {
     }
 }
 
-/// As many numbers are worth a look at the CPU.
+/// The array length from which the CPU's features are worth checking.
 #[cfg(feature = "std")]
 const MANY: usize = 512;
 
@@ -90,8 +90,8 @@ impl pulp::NullaryFnOnce for Sum<'_> {
     }
 }
 
-/// By 16 KiB from the end: the numbers that came last are still in the cache, and those that leave
-/// first will be.
+/// In blocks of 16 KiB from the end: the numbers that arrived last are still in the cache, and
+/// those that will be sent first are there afterwards.
 #[cfg(feature = "std")]
 #[inline(always)]
 fn sum_by<const LANES: usize>(numbers: &[f64]) -> f64 {
@@ -109,8 +109,8 @@ fn sum_by<const LANES: usize>(numbers: &[f64]) -> f64 {
     all + sums.iter().sum::<f64>()
 }
 
-/// An exponent of ones, and no other, carries into the sign when one is added to it. Three integer
-/// operations without a branch: vectors on a host, no soft float on a device.
+/// An exponent of all ones, and no other, carries into the sign when one is added to it. These are
+/// three integer operations without a branch: vectors on a host, no soft float on a device.
 #[inline(always)]
 const fn carry(number: f64) -> u32 {
     let high = (number.to_bits() >> 32) as u32;

@@ -32,7 +32,7 @@ impl Rotation {
     /// Rotates a virial of the new frame back into the old one.
     #[must_use]
     pub fn undo_virial(&self, virial: &Virial) -> Virial {
-        // Rᵀ W R: rows, then columns.
+        // Rᵀ W R: rotate the rows, then the columns.
         let rows = virial.0.map(|row| self.undo(row));
         Virial(transposed(transposed(rows).map(|column| self.undo(column))))
     }

@@ -11,7 +11,7 @@ impl Cell {
     #[must_use]
     pub fn is_upper_triangular(&self) -> bool {
         let [_, [yx, _, _], [zx, zy, _]] = *self.h();
-        // By bits, because a device without floating point should not need soft float for it.
+        // Compare bits, so that a device without floating point needs no soft float for it.
         [yx, zx, zy].iter().all(|below| below.to_bits() << 1 == 0)
     }
 
@@ -47,11 +47,11 @@ impl Cell {
         Some((upper, rotation))
     }
 
-    /// Writes the inverse of an upper triangular h, in place; whether all numbers of both are
-    /// finite.
+    /// Writes the inverse of an upper triangular h, in place. Returns whether all numbers of both
+    /// are finite.
     ///
-    /// Takes far less code and stack than [`inverse`](Self::inverse). The inverse is usable only if
-    /// the cell also [is thick](Self::is_thick).
+    /// This takes far less code and stack than [`inverse`](Self::inverse). The inverse is usable
+    /// only if the cell also [is thick](Self::is_thick).
     // `invert_upper` and `is_thick` are two functions, so that only one of them is on the stack
     // below soft float.
     #[inline(never)]
@@ -81,8 +81,8 @@ impl Cell {
     }
 }
 
-/// The largest absolute value; NaN if there is one. By bits, whose order is that of positive
-/// numbers.
+/// The largest absolute value; NaN if there is one. Compares bits, which have the same order as
+/// positive numbers.
 fn largest(numbers: &[f64]) -> f64 {
     let bits = numbers.iter().map(|x| x.to_bits() & !SIGN);
     f64::from_bits(bits.max().unwrap_or(0))
@@ -113,7 +113,7 @@ mod tests {
             [1e110, 0.0, 1e109, 1e110, -1e110, 1e110],
             [1.0, 0.3, -0.7, 1.0, 0.1, 1e-20],
             [1e-130, 1e-130, 0.0, 1e-130, 0.0, 1e-130],
-            // Singular, or nearly.
+            // Singular or nearly singular cells.
             [0.0, 1.0, 1.0, 1.0, 1.0, 1.0],
             [1.0, 1.0, 1.0, 0.0, 1.0, 1.0],
             [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// A cell as thick as rounding is singular, and one twice as thick is not.
+    /// A cell is singular at the thickness of rounding, but not at twice that.
     #[test]
     fn where_singular_begins() {
         let mut inverse = [[0.0; 3]; 3];

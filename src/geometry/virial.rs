@@ -6,9 +6,9 @@ use super::matrix::is_finite;
 
 /// The virial W = −dU/dε of a strain ε of cell and atoms, Σ r⊗f, in hartree.
 ///
-/// The virial is not divided by the volume, and it is positive where atoms repel: the pressure is
-/// its trace / 3 / volume, plus the kinetic part. Send the full symmetric matrix: i-PI reads the
-/// upper triangle only and ASE averages the off-diagonals, so both get the same numbers.
+/// The virial is not divided by the volume, and it is positive if atoms repel each other: the
+/// pressure is its trace / 3 / volume, plus the kinetic part. Send the full symmetric matrix: i-PI
+/// reads the upper triangle only and ASE averages the off-diagonals, so both get the same numbers.
 ///
 /// ```
 /// use forcewire::Virial;
@@ -35,7 +35,7 @@ impl Virial {
         Self([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     }
 
-    /// The same pressure in all directions: `hartree` on the diagonal, zero elsewhere.
+    /// An isotropic virial: `hartree` on the diagonal, zero elsewhere.
     #[must_use]
     pub const fn isotropic(hartree: f64) -> Self {
         Self::from_upper([hartree, 0.0, 0.0, hartree, 0.0, hartree])
@@ -45,8 +45,8 @@ impl Virial {
     /// or of a pair (`r = ri − rj`, f on i).
     ///
     /// The antisymmetric part is the torque. It does no work under a strain of the cell, and its
-    /// sum is zero unless a field acts from outside. The result is symmetric by construction, and
-    /// the order of the arguments does not change a bit of it.
+    /// sum is zero without an external field. The result is symmetric by construction and does not
+    /// depend on the order of the arguments, to the last bit.
     pub fn add_product(&mut self, r: [f64; 3], f: [f64; 3]) {
         let ([rx, ry, rz], [fx, fy, fz]) = (r, f);
         *self += Self::from_upper([
@@ -61,17 +61,17 @@ impl Virial {
 
     /// The matrix with its upper triangle copied below the diagonal.
     ///
-    /// LAMMPS and i-PI's Fortran driver send zeros there.
+    /// LAMMPS and i-PI's Fortran driver send zeros below the diagonal.
     #[must_use]
     pub const fn mirrored(self) -> Self {
         let [[xx, xy, xz], [_, yy, yz], [_, _, zz]] = self.0;
         Self::from_upper([xx, xy, xz, yy, yz, zz])
     }
 
-    /// The full symmetric matrix of what a driver sent.
+    /// The full symmetric matrix of a virial from a driver.
     ///
     /// If one triangle is zero the other one is mirrored (LAMMPS sends the upper one); otherwise
-    /// both become their mean.
+    /// both are replaced by their mean.
     #[must_use]
     pub fn symmetric(mut self) -> Self {
         self.symmetrize();

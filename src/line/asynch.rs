@@ -1,4 +1,4 @@
-//! The same for futures.
+//! The async methods of [`Line`](super::Line).
 
 use core::future::poll_fn;
 use core::pin::pin;
@@ -9,11 +9,11 @@ use embedded_io_async::{Read, Write};
 
 use super::{
     Fault, Framing, Line, LineError, State, came_or_failed, done_or_failed, is_over, is_time_out,
-    left_or_failed,
+    written_or_failed,
 };
 use crate::asynch::{Timer, Turn};
 
-/// Time is judged this often.
+/// How often the time limits are checked.
 const TICK: Duration = Duration::from_millis(250);
 
 impl<S: Read + Write, C: Timer> Line<S, C> {
@@ -21,11 +21,11 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as those of [`open`](Self::open).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped. Calling again opens another connection.
+    /// The future may be dropped. Another call opens a new connection.
     pub async fn open_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open(self.clock.now());
         self.wait_async(patience, |framing| framing.state() == State::Open)
@@ -37,11 +37,11 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as those of [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped, and the call made again.
+    /// The future may be dropped; call again to go on waiting.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();
         self.wait_async(patience, Framing::may_accept).await?;
@@ -53,7 +53,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as those of [`close`](Self::close).
     ///
     /// # Cancel safety
     ///
@@ -107,14 +107,15 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
                 return Ok(());
             }
             self.unflushed = true;
-            let left = self.stream.write(bytes).await;
-            left_or_failed(&mut self.framing, left)?;
+            let written = self.stream.write(bytes).await;
+            written_or_failed(&mut self.framing, written)?;
         }
     }
 
-    /// Reads the line once. Returns whether something has come.
+    /// Reads the line once. Returns whether bytes have arrived.
     async fn receive_async(&mut self) -> Result<bool, LineError<S::Error>> {
-        // Not from now on: a future that is dropped and made again must not stop the clock.
+        // Count from the last look at the clock: a future that is dropped and made again must not
+        // stop it.
         let at = self.framing.noted().saturating_add(TICK);
         let before = self.clock.now();
         let came = {
@@ -139,7 +140,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
 
 /// # Cancel safety
 ///
-/// The future may be dropped if that of the stream may be: what has come of a frame is kept.
+/// The future may be dropped if the stream's own may be: the received part of a frame is kept.
 impl<S: Read + Write, C: Timer> Read for Line<S, C> {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
         if buffer.is_empty() {
@@ -171,8 +172,7 @@ impl<S: Read + Write, C: Timer> Read for Line<S, C> {
 
 /// # Cancel safety
 ///
-/// The futures may be dropped if those of the stream may be. A write that was dropped has taken
-/// nothing.
+/// The futures may be dropped if the stream's own may be. A dropped write has accepted no bytes.
 impl<S: Read + Write, C: Timer> Write for Line<S, C> {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         if bytes.is_empty() {

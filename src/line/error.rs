@@ -6,27 +6,27 @@ use embedded_io::ErrorKind;
 
 use crate::fmt::debug_as_display;
 
-/// Why a connection over a line has failed. The connection has ended then, and CLOSE is sent to the
+/// Why a connection over a line has failed. The connection has ended, and CLOSE is sent to the
 /// peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Fault {
-    /// Bytes were changed, lost or added: a checksum was wrong, or what came is not a frame.
+    /// Bytes were changed, lost or added: a checksum was wrong, or the received bytes are not a
+    /// frame.
     Damaged,
-    /// A whole frame was lost.
+    /// A complete frame was lost.
     Lost,
-    /// A frame began, and the rest of it did not come within a second.
+    /// The rest of a frame did not arrive within a second.
     Cut,
-    /// Nothing came for as long as [`Framing::set_silence`](super::Framing::set_silence) allows, or
-    /// for as long as a call was to wait.
+    /// Nothing arrived within the limit of [`Framing::set_silence`](super::Framing::set_silence) or
+    /// of the call.
     Silent,
-    /// The peer has started again, and knows nothing of this connection.
+    /// The peer has restarted and does not know this connection.
     Restarted,
-    /// The peer has ended the connection because of a fault that it found.
+    /// The peer has ended the connection because it found a fault.
     Reported,
-    /// The stream below has reported an error, an overrun of the UART for instance: bytes may be
-    /// lost.
+    /// The stream below reported an error, for instance an overrun of the UART: bytes may be lost.
     Stream,
     /// The stream below has ended.
     Gone,
@@ -65,13 +65,15 @@ impl core::error::Error for Fault {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LineError<E> {
-    /// The stream failed. A time-out changes nothing; with any other the connection has ended.
+    /// The stream failed. After a time-out the call may be repeated; any other error has ended the
+    /// connection.
     Stream(E),
-    /// The stream took none of the bytes offered.
+    /// The stream accepted none of the bytes offered.
     WriteZero,
-    /// Bytes came for a second, and no data. Changes nothing, as a time-out of the stream.
+    /// Bytes arrived for a second, but no data. The call may be repeated, as after a time-out of
+    /// the stream.
     NoData,
-    /// The connection has ended, or there was none.
+    /// The connection has ended, or was never opened.
     Fault(Fault),
 }
 
@@ -102,7 +104,7 @@ impl<E: embedded_io::Error> embedded_io::Error for LineError<E> {
             Self::Stream(error) => error.kind(),
             Self::WriteZero => ErrorKind::WriteZero,
             Self::NoData => ErrorKind::TimedOut,
-            // Never `TimedOut`, after which an exchange may go on.
+            // Never `TimedOut`, after which an exchange may continue.
             Self::Fault(fault) => match fault {
                 Fault::Damaged | Fault::Lost | Fault::Cut | Fault::Stream => ErrorKind::InvalidData,
                 Fault::Silent | Fault::Gone => ErrorKind::ConnectionAborted,

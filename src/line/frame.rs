@@ -1,4 +1,4 @@
-//! Bytes and offsets of a frame.
+//! The bytes and offsets of a frame.
 //!
 //! ```text
 //! plain   kind  session  number  data: 0 to 240 bytes  CRC-32C of all before it, little-endian
@@ -9,17 +9,18 @@ use crc::{CRC_32_ISCSI, Crc, NoTable};
 
 /// The most data in a frame: positions or forces of ten atoms.
 pub(super) const MOST_DATA: usize = 240;
-/// Where the data of a frame begin, on the wire too.
+/// The offset of a frame's data, on the wire too.
 pub(super) const DATA: usize = 1 + HEADER;
-/// The longest frame on the wire, 249 bytes with its end. One COBS code is enough up to 256.
+/// The longest frame on the wire: 249 bytes, including its end. Up to 256 bytes need only one COBS
+/// code.
 pub(super) const MOST_WIRE: usize = DATA + MOST_DATA + CHECK + 1;
-/// The end of a frame, which is nowhere else on the wire.
+/// The byte that ends a frame. It occurs nowhere else on the wire.
 pub(super) const END: u8 = 0;
 
 const HEADER: usize = 3;
 const CHECK: usize = 4;
 
-// Without a table, which would take 1 KiB of flash. A UART is slower than this.
+// Computed without a table, which would take 1 KiB of flash. A UART is slower than this.
 const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +29,15 @@ pub(super) enum Kind {
     Open = 1,
     /// From the host: connected.
     Opened = 2,
-    /// From either: the connection has ended. One byte of data, a [`Reason`].
+    /// From either end: the connection has ended. One byte of data, a [`Reason`].
     Close = 3,
-    /// From the host, after a silence: is anything lost?
+    /// From the host, after a silence: asks whether a frame was lost.
     Probe = 4,
-    /// From the board, to a probe.
+    /// From the board, in reply to a probe.
     Answer = 5,
-    /// Data, and the message goes on.
+    /// Data in the middle of a message.
     Part = 6,
-    /// Data, and the message is complete.
+    /// Data at the end of a message.
     Last = 7,
 }
 
@@ -52,25 +53,26 @@ impl Kind {
 /// Why a connection has ended: the data of [`Kind::Close`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// As the program or the server at that end wanted it.
+    /// The program or the server at that end wanted it.
     Done = 0,
-    /// What came was damaged, or there is no connection.
+    /// The received bytes were damaged, or there is no connection.
     Fault = 1,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub kind: Kind,
-    /// Which connection over this line; the host counts them, from 1 to 255 and again.
+    /// The number of this connection over the line. The host counts from 1 to 255 and then starts
+    /// again.
     pub session: u8,
-    /// Of data: how many frames of data came before in this direction, modulo 256. Of `Close`,
-    /// `Probe` and `Answer`: how many have been sent. Of `Open`: which opening; `Opened` returns
-    /// it.
+    /// For data, how many data frames came before in this direction, modulo 256. For `Close`,
+    /// `Probe` and `Answer`, how many data frames have been sent. For `Open`, the number of the
+    /// request, which `Opened` returns.
     pub number: u8,
 }
 
-/// Makes a frame in place around the data, `len` bytes from [`DATA`] on. Returns its length on the
-/// wire; zero if there is no room for it.
+/// Builds a frame in place around the data, `len` bytes from [`DATA`] on. Returns the frame's
+/// length on the wire, or zero if there is no room for it.
 pub(super) fn seal(wire: &mut [u8], header: Header, len: usize) -> usize {
     let end = DATA + len;
     if let Some(fields) = wire.get_mut(1..DATA) {
@@ -103,8 +105,8 @@ pub(super) fn seal(wire: &mut [u8], header: Header, len: usize) -> usize {
     end + CHECK + 1
 }
 
-/// Takes a frame apart in place, without its end. Returns what it is and the length of its data,
-/// which begin at [`DATA`]; nothing if it was damaged.
+/// Decodes a frame in place, without its end. Returns its header and the length of its data, which
+/// begin at [`DATA`], or `None` if it was damaged.
 pub(super) fn unseal(wire: &mut [u8]) -> Option<(Header, usize)> {
     let (code, plain) = wire.split_first_mut()?;
     let mut distance = *code;
@@ -136,7 +138,7 @@ pub(super) fn unseal(wire: &mut [u8]) -> Option<(Header, usize)> {
 mod tests {
     use super::*;
 
-    /// Written out by hand, but for the checksum, whose check value is that of RFC 3720.
+    /// Written by hand, except for the checksum, whose check value is that of RFC 3720.
     #[test]
     fn a_frame_is_these_bytes() {
         assert_eq!(CRC.checksum(b"123456789"), 0xe306_9283);

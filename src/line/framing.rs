@@ -1,4 +1,4 @@
-//! The connection over a line, without the line: bytes in, bytes out, and the time.
+//! The connection over a line, without the line itself: only bytes and time.
 
 use core::time::Duration;
 
@@ -8,22 +8,22 @@ use super::incoming::{Came, Incoming};
 use super::outgoing::{Due, Outgoing};
 use crate::fmt::debug;
 
-/// The rest of a frame that has begun comes within this.
+/// The longest time between the first and the last byte of a frame.
 const FRAME: Duration = Duration::from_secs(1);
-/// A host asks after a silence as long as this, and a board asks again to be connected.
+/// The silence after which a host sends a probe, and a board repeats its request for a connection.
 const PROBE: Duration = Duration::from_secs(1);
-/// A host sends something to a waiting board at least this often.
+/// The longest time for which a host sends nothing to a waiting board.
 const SILENCE: Duration = Duration::from_secs(10);
-/// A longer time between two readings of the clock was a pause of the program.
+/// A longer time between two looks at the clock was a pause of the program.
 const STEP: Duration = Duration::from_secs(1);
 
-/// An end of a line.
+/// One end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Role {
     /// Firmware, which opens connections.
     Board,
-    /// The computer at the other end, which accepts them and asks whether anything is lost.
+    /// The computer at the other end, which accepts connections and probes for lost frames.
     Host,
 }
 
@@ -32,11 +32,11 @@ pub enum Role {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum State {
-    /// No connection: none was opened yet, or it has been closed.
+    /// No connection: none was opened, or it has been closed.
     Closed,
-    /// The board has asked for a connection, and the host has not accepted yet.
+    /// The board has requested a connection, and the host has not accepted it yet.
     Opening,
-    /// A connection.
+    /// A connection is open.
     Open,
     /// The connection has ended with a fault.
     Failed(Fault),
@@ -44,43 +44,45 @@ pub enum State {
 
 /// One end of a line without its stream, for programs that move the bytes themselves.
 ///
-/// [`Line`](super::Line) is this with a stream and a clock. By hand: read bytes of the line into
-/// [`space`](Self::space) and call [`received`](Self::received), or [`elapsed`](Self::elapsed) if
-/// there are none; read [`data`](Self::data); send [`outgoing`](Self::outgoing); look at
-/// [`state`](Self::state). `now` is monotonic time since an arbitrary fixed epoch.
+/// [`Line`](super::Line) combines this type with a stream and a clock. To drive it by hand, read
+/// bytes of the line into [`space`](Self::space) and call [`received`](Self::received), or
+/// [`elapsed`](Self::elapsed) if there are none. Then read [`data`](Self::data), send
+/// [`outgoing`](Self::outgoing) and check [`state`](Self::state). `now` is monotonic time since an
+/// arbitrary fixed epoch.
 #[derive(Debug)]
 pub struct Framing {
     role: Role,
     state: State,
-    /// Why the last connection ended, until there is another.
+    /// The fault that ended the last connection, until a new one is open.
     ended: Option<Fault>,
-    /// The number of this connection, which the host counts; and that of the board's request.
+    /// The number of this connection, counted by the host, and the number of the board's request.
     session: u8,
     opening: u8,
-    /// Frames of data that have come and left, modulo 256.
+    /// Data frames received and sent, modulo 256.
     came: u8,
-    left: u8,
+    departed: u8,
     incoming: Incoming,
     outgoing: Outgoing,
     now: Duration,
-    /// How long nothing has come, without the program's own pauses.
+    /// How long nothing has arrived, not counting the program's own pauses.
     waited: Duration,
-    /// When to ask next, on the clock of `waited`.
+    /// When to ask next, in terms of `waited`.
     ask: Duration,
     silence: Option<Duration>,
-    /// When CLOSE may be sent again to a peer that has no connection.
+    /// When CLOSE may be sent again to a peer without a connection.
     tell_at: Duration,
 }
 
 impl Framing {
-    /// An end of a line without a connection.
+    /// Makes one end of a line, without a connection.
     #[must_use]
     pub const fn new(role: Role) -> Self {
         let mut outgoing = Outgoing::new();
         let silence = match role {
             Role::Board => Some(SILENCE),
             Role::Host => {
-                // Ends the connection of a board to an earlier process on this host.
+                // A board may still have a connection to an earlier process on this host; this
+                // CLOSE ends it.
                 outgoing.say(Due::Close(Reason::Fault));
                 None
             }
@@ -92,7 +94,7 @@ impl Framing {
             session: 0,
             opening: 0,
             came: 0,
-            left: 0,
+            departed: 0,
             incoming: Incoming::new(),
             outgoing,
             now: Duration::ZERO,
@@ -103,19 +105,20 @@ impl Framing {
         }
     }
 
-    /// How long a peer may send nothing while this end waits for it. Ten seconds on a board, whose
-    /// host sends something every second. No limit on a host, whose board may compute for hours.
+    /// Sets how long a peer may send nothing while this end waits for it. The default is ten
+    /// seconds on a board, whose host sends something every second, and no limit on a host, whose
+    /// board may compute for hours.
     pub const fn set_silence(&mut self, limit: Option<Duration>) {
         self.silence = limit;
     }
 
-    /// When bytes or their absence were last noted.
+    /// When `received` or `elapsed` was last called.
     pub(super) const fn noted(&self) -> Duration {
         self.now
     }
 
-    /// Whether there is a board to be accepted, or one that has just been: a call that stopped
-    /// while OPENED left is made again.
+    /// Whether a board waits to be accepted, or has just been accepted: a call that stopped while
+    /// it sent OPENED is repeated.
     pub(super) const fn may_accept(&self) -> bool {
         match self.state {
             State::Opening => matches!(self.role, Role::Host),
@@ -124,20 +127,20 @@ impl Framing {
         }
     }
 
-    /// Ends a connection over which data have moved: another one is to be accepted, and data that
-    /// come until then are dropped.
+    /// Ends a connection over which data have moved. Another one is to be accepted, and data that
+    /// arrive before that are dropped.
     pub(super) fn leave(&mut self) {
         if self.state == State::Open && !self.is_unused() {
             self.close();
         }
     }
 
-    /// Whether no data have moved.
+    /// Whether no data have moved yet.
     const fn is_unused(&self) -> bool {
-        self.came == 0 && self.left == 0 && !self.outgoing.has_gathered()
+        self.came == 0 && self.departed == 0 && !self.outgoing.has_gathered()
     }
 
-    /// Which end this is.
+    /// The role of this end.
     #[must_use]
     pub const fn role(&self) -> Role {
         self.role
@@ -149,22 +152,21 @@ impl Framing {
         self.state
     }
 
-    /// The fault that the last connection ended with, also if the board has asked for another
-    /// since.
-    /// `None` once that is open.
+    /// The fault that ended the last connection, even if the board has requested another since.
+    /// `None` once that one is open.
     #[must_use]
     pub const fn last_fault(&self) -> Option<Fault> {
         self.ended
     }
 
-    /// The number of the connection, which is another one as soon as a board has asked again.
+    /// The number of the connection. It changes as soon as a board requests a new one.
     #[must_use]
     pub const fn session(&self) -> u8 {
         self.session
     }
 
-    /// Asks for a connection, after the end of another one if there is one. For boards; without
-    /// effect on a host.
+    /// Requests a connection, after ending the current one if there is one. For boards; no effect
+    /// on a host.
     pub fn open(&mut self, now: Duration) {
         self.now = now;
         if self.role == Role::Host {
@@ -176,7 +178,7 @@ impl Framing {
         self.outgoing.say(Due::Open);
     }
 
-    /// Answers a board that has asked for a connection. For hosts; without effect if no board has.
+    /// Accepts a board's request for a connection. For hosts; no effect without a request.
     pub fn accept(&mut self, now: Duration) {
         self.now = now;
         if self.role == Role::Host && self.state == State::Opening {
@@ -186,7 +188,7 @@ impl Framing {
         }
     }
 
-    /// Ends the connection, after what has been flushed. The peer then reads to the end.
+    /// Ends the connection after the flushed data. The peer then reads to the end.
     pub fn close(&mut self) {
         if matches!(self.state, State::Open | State::Opening) {
             self.outgoing.say(Due::Close(Reason::Done));
@@ -194,7 +196,7 @@ impl Framing {
         self.state = State::Closed;
     }
 
-    /// Ends the connection because of a fault, and sends CLOSE.
+    /// Ends the connection because of a fault and sends CLOSE.
     pub fn fail(&mut self, fault: Fault) {
         if matches!(self.state, State::Open | State::Opening) {
             debug!("the line's connection has ended: {}", fault);
@@ -214,7 +216,7 @@ impl Framing {
         self.incoming.space()
     }
 
-    /// Takes the first `n` bytes of [`space`](Self::space).
+    /// Processes the first `n` bytes of [`space`](Self::space).
     pub fn received(&mut self, n: usize, now: Duration) {
         self.now = now;
         if n > 0 {
@@ -227,8 +229,8 @@ impl Framing {
         self.look();
     }
 
-    /// Notes that nothing has come until now. At least one call a second is needed for the limits
-    /// in time to hold: more than a second between two calls counts as one.
+    /// Records that nothing has arrived until now. Call it at least once a second, or the time
+    /// limits don't hold: more than a second between two calls counts as one.
     pub fn elapsed(&mut self, now: Duration) {
         let step = now.saturating_sub(self.now).min(STEP);
         self.waited = self.waited.saturating_add(step);
@@ -240,8 +242,8 @@ impl Framing {
             }
             (State::Open, _) if is_silent => self.fail(Fault::Silent),
             (State::Open, Role::Host) if self.waited >= self.ask => {
-                // A board that computes does not answer, and its buffer must not run over:
-                // seventeen probes a day.
+                // A computing board does not answer, and its buffer must not overflow: doubling the
+                // interval makes seventeen probes a day.
                 self.ask = self.waited.saturating_mul(2).saturating_add(PROBE);
                 if self.outgoing.due().is_none() {
                     self.outgoing.say(Due::Probe);
@@ -255,13 +257,13 @@ impl Framing {
         }
     }
 
-    /// Data that have come and whose checksum is right.
+    /// Received data, whose checksum was right.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.incoming.data()
     }
 
-    /// Whether [`data`](Self::data) are the end of a message, as far as the peer knows.
+    /// Whether [`data`](Self::data) are the end of a message.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.incoming.is_last()
@@ -273,20 +275,20 @@ impl Framing {
         self.look();
     }
 
-    /// Whether there is a connection, over which no data have come that were not read.
+    /// Whether a connection is open over which no unread data have arrived.
     pub(super) fn has_no_data(&self) -> bool {
         self.state == State::Open && self.data().is_empty()
     }
 
-    /// Drops all data that have come.
+    /// Drops all received data.
     pub(super) fn drop_data(&mut self) {
         while !self.data().is_empty() {
             self.consume(usize::MAX);
         }
     }
 
-    /// Takes some bytes to send. Takes none if there is no connection, or as long as something
-    /// waits in [`outgoing`](Self::outgoing).
+    /// Accepts some bytes to send. Accepts none if there is no connection, or while
+    /// [`outgoing`](Self::outgoing) has bytes to send.
     pub fn put(&mut self, bytes: &[u8]) -> usize {
         if self.state != State::Open || self.outgoing.is_blocked() {
             return 0;
@@ -298,13 +300,13 @@ impl Framing {
         n
     }
 
-    /// Whether bytes were [put](Self::put) whose message has not ended.
+    /// Whether bytes of an unfinished message were [put](Self::put).
     #[must_use]
     pub const fn is_in_message(&self) -> bool {
         self.outgoing.has_gathered()
     }
 
-    /// Ends the message: the peer may pass on what it has.
+    /// Ends the message, so that the peer may pass on what it has received.
     pub fn end_message(&mut self) {
         if self.state == State::Open && self.outgoing.has_gathered() {
             self.seal(Kind::Last);
@@ -313,13 +315,13 @@ impl Framing {
 
     /// Bytes for the line; empty if there are none.
     pub fn outgoing(&mut self) -> &[u8] {
-        let numbers = (self.session, self.opening, self.left);
+        let numbers = (self.session, self.opening, self.departed);
         self.outgoing.bytes(numbers)
     }
 
-    /// Counts bytes of [`outgoing`](Self::outgoing) that the line has taken.
+    /// Counts bytes of [`outgoing`](Self::outgoing) that the line has accepted.
     pub fn sent(&mut self, n: usize) {
-        // The peer owes nothing before it has a message. A probe does not count.
+        // The peer owes nothing before it has received a message. A probe does not count.
         if self.outgoing.sent(n) && self.state == State::Open {
             self.waited = Duration::ZERO;
             self.ask = PROBE;
@@ -330,20 +332,20 @@ impl Framing {
         self.outgoing.seal(Header {
             kind,
             session: self.session,
-            number: self.left,
+            number: self.departed,
         });
-        self.left = self.left.wrapping_add(1);
+        self.departed = self.departed.wrapping_add(1);
     }
 
-    /// A connection begins: nothing of an earlier one counts.
+    /// Starts a connection with no state of an earlier one.
     fn restart(&mut self) {
         self.incoming.drop_data();
         self.outgoing.drop_data();
-        (self.came, self.left) = (0, 0);
+        (self.came, self.departed) = (0, 0);
         (self.waited, self.ask) = (Duration::ZERO, PROBE);
     }
 
-    /// Takes frames until there are data, or no whole frame any more.
+    /// Decodes frames until there are data, or no complete frame remains.
     fn look(&mut self) {
         while self.incoming.data().is_empty()
             && let Some(came) = self.incoming.frame()
@@ -356,7 +358,7 @@ impl Framing {
                 } => {
                     self.take(header, len, after_blank);
                 }
-                // Without a connection it may be the rest of anything.
+                // Without a connection these bytes may be the rest of anything.
                 Came::Damaged if self.state == State::Open => self.fail(Fault::Damaged),
                 Came::Damaged => {}
             }
@@ -379,7 +381,7 @@ impl Framing {
             },
             (Kind::Close, _) => self.closed(header),
             _ if !is_open => self.tell(),
-            // An empty frame between two others is a byte too many.
+            // An empty frame between two others is an extra byte.
             _ if after_blank => self.fail(Fault::Damaged),
             (Kind::Part | Kind::Last | Kind::Probe | Kind::Answer, _)
                 if header.session != self.session =>
@@ -406,11 +408,11 @@ impl Framing {
         }
     }
 
-    /// The board has asked for a connection.
+    /// Handles a board's request for a connection.
     fn asked(&mut self, opening: u8) {
         match self.state {
             State::Opening if opening == self.opening => {}
-            // It asks again because it has not seen the answer.
+            // The board repeats its request because it has not received the answer.
             State::Open if opening == self.opening && self.is_unused() => {
                 self.outgoing.say(Due::Opened);
             }
@@ -426,7 +428,7 @@ impl Framing {
         }
     }
 
-    /// The peer has ended the connection.
+    /// Handles the end of the connection by the peer.
     fn closed(&mut self, header: Header) {
         let is_done = self.incoming.first() == Some(Reason::Done as u8);
         match (self.state, self.role) {
@@ -436,12 +438,12 @@ impl Framing {
             }
             (State::Open, _) if header.number != self.came => self.fail(Fault::Lost),
             (State::Open, _) | (State::Opening, Role::Host) => self.state = State::Closed,
-            // A board that asks for a connection is sent the end of the one before.
+            // A board that requests a connection receives the end of the previous one.
             _ => {}
         }
     }
 
-    /// The peer takes itself for connected and is not; it is sent CLOSE once a second.
+    /// Sends CLOSE, at most once a second, to a peer that wrongly believes in a connection.
     fn tell(&mut self) {
         if self.state != State::Opening && self.now >= self.tell_at {
             self.tell_at = self.now.saturating_add(PROBE);

@@ -1,28 +1,28 @@
-//! What comes over the line: bytes until a frame ends, then its data until they are read.
+//! Received bytes, until a frame is complete, and then its data until they are read.
 
 use super::frame::{DATA, END, Header, unseal};
 
-/// The longest frame, and a few bytes of the next: a round number.
+/// The longest frame and a few bytes of the next, rounded.
 const ROOM: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Incoming {
     bytes: [u8; ROOM],
-    /// How many bytes have come, and how many of them belong to frames that are done with.
+    /// How many bytes were received, and how many of them belong to finished frames.
     filled: usize,
     past: usize,
     /// How many bytes have been searched for the end of a frame.
     searched: usize,
-    /// The data that wait to be read.
+    /// The range of the data that wait to be read.
     data: (usize, usize),
     is_last: bool,
-    /// A frame without an end has been dropped: so is the rest of it.
+    /// A frame without an end was dropped, so drop the rest of it too.
     skipping: bool,
-    /// An empty frame has come, which is allowed before a frame that opens or closes.
+    /// An empty frame has arrived, which is allowed before a frame that opens or closes.
     blank: bool,
 }
 
-/// A frame that has come.
+/// A received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Damaged,
@@ -47,7 +47,7 @@ impl Incoming {
         }
     }
 
-    /// Room for bytes of the line; empty as long as data wait to be read.
+    /// Room for bytes of the line; empty while data wait to be read.
     pub fn space(&mut self) -> &mut [u8] {
         if !self.data().is_empty() {
             return &mut [];
@@ -60,12 +60,12 @@ impl Incoming {
         self.filled = self.filled.saturating_add(n).min(ROOM);
     }
 
-    /// Whether part of a frame has come.
+    /// Whether part of a frame has arrived.
     pub fn is_midway(&self) -> bool {
         self.skipping || self.filled > self.past
     }
 
-    /// The next frame, if all of it is here. Drops data that wait.
+    /// The next frame, if it is complete. Drops data that wait.
     pub fn frame(&mut self) -> Option<Came> {
         self.drop_data();
         loop {
@@ -84,7 +84,7 @@ impl Incoming {
             let end = self.searched + end;
             self.past = end + 1;
             if end == 0 && !self.skipping {
-                // All of them at once, so that what follows is moved only once.
+                // Take all of them at once, so that the bytes after them are moved only once.
                 let blanks = self.bytes.iter().take_while(|byte| **byte == END);
                 self.past = blanks.count().min(self.filled);
             }
@@ -105,12 +105,12 @@ impl Incoming {
         }
     }
 
-    /// The data of the frame that has just come.
+    /// The first byte of the frame's data.
     pub fn first(&self) -> Option<u8> {
         self.bytes.get(DATA).copied()
     }
 
-    /// Keeps the data of the frame that has just come until they are read.
+    /// Keeps the frame's data until they are read.
     pub const fn keep(&mut self, len: usize, is_last: bool) {
         self.data = (DATA, DATA + len);
         self.is_last = is_last;
@@ -133,10 +133,10 @@ impl Incoming {
         self.data = (0, 0);
     }
 
-    /// Moves what follows the frames that are done with to the beginning.
+    /// Moves the bytes after the finished frames to the front.
     fn drop_past(&mut self) {
         if self.past > 0 && self.past <= self.filled {
-            // Not `copy_within`, which contains a panic.
+            // `copy_within` contains a panic.
             let mut to = 0;
             for from in self.past..self.filled {
                 if let Some(byte) = self.bytes.get(from).copied()

@@ -1,11 +1,11 @@
 //! The protocol over a serial line: frames with a checksum, and connections that open and close.
 //!
 //! A UART moves bytes and may lose or change some. It has no connection and no end of a message,
-//! and this protocol has no checksum: one flipped bit in a count changes all that follows. A
-//! [`Line`] around an `embedded-io` stream adds what is missing. It is itself such a stream, so
-//! [`serve`](crate::serve()) and [`blocking::run`](crate::blocking::run()) work over it. Its other
-//! end is a `Line` too, or the firmware in C of `boards/mps2-an385-c`, or `forcewire bridge`, which
-//! connects lines to a server.
+//! and this protocol has no checksum: one flipped bit in a count changes the meaning of all later
+//! bytes. A [`Line`] around an `embedded-io` stream adds what is missing. It is itself such a
+//! stream, so [`serve`](crate::serve()) and [`blocking::run`](crate::blocking::run()) work over it.
+//! The other end is a `Line` too, or the firmware in C of `boards/mps2-an385-c`, or `forcewire
+//! bridge`, which connects lines to a server.
 //!
 //! ```
 //! use core::time::Duration;
@@ -46,23 +46,23 @@
 //! ```
 //!
 //! - **An end that can't be data.** Consistent overhead byte stuffing (COBS, Cheshire and Baker
-//!   1997) takes zero out of a frame at the cost of one byte, whatever the data are. Escapes, as in
-//!   SLIP (RFC 1055), cost up to 100 %.
+//!   1997) removes zeros from a frame at the cost of one byte, for any data. Escapes, as in SLIP
+//!   (RFC 1055), cost up to 100 %.
 //! - **Overhead** is 9 bytes a frame: 3.75 % of long messages, 75 % of a header alone. A classic
 //!   evaluation of 64 atoms is 3572 bytes on the wire instead of 3392, 5.3 % more
 //!   (`tests/line/damage.rs` measures it).
 //! - **CRC-32C** finds every error of up to five bits in this many bytes. COBS spreads an error,
-//!   and bytes may be lost or added: of those it misses one in 4 billion. CRC-16 would miss one in
-//!   65 536 and save 0.8 %. There is no table, which would take 1 KiB of flash.
-//! - **240 bytes of data** are ten atoms. A frame is kept until its checksum is known to be right,
-//!   so a longer one would cost RAM. A `Line` has 0.7 kB, and all buffers are its own.
+//!   and bytes may be lost or added: it misses one in 4 billion of such errors. CRC-16 would miss
+//!   one in 65 536 and save 0.8 %. There is no table, which would take 1 KiB of flash.
+//! - **240 bytes of data** are ten atoms. A frame is buffered until its checksum has been verified,
+//!   so longer frames would cost RAM. A `Line` takes 0.7 kB including all buffers.
 //! - **Numbers.** Data frames are numbered in each direction from the beginning of the connection,
 //!   modulo 256, so a lost frame is noticed at the next one. CLOSE, PROBE and ANSWER carry the
-//!   number of data frames sent so far. They find a lost frame that nothing follows.
+//!   number of data frames sent so far. They reveal a lost frame that no other frame follows.
 //! - **Nothing is repeated.** A fault ends the connection. A server of this protocol must be able
-//!   to give a structure to a driver again anyway.
+//!   to send a structure again anyway.
 //!
-//! A checksum finds accidents. It does not protect from somebody who writes frames on purpose.
+//! A checksum finds accidental errors. It does not protect against someone who forges frames.
 //!
 //! # Connections
 //!
@@ -78,10 +78,10 @@
 //! ```
 //!
 //! [`Role::Board`] opens and [`Role::Host`] accepts. An empty frame (a zero) precedes OPEN, OPENED
-//! and CLOSE, and ends a frame that was sent in part.
+//! and CLOSE. It ends a frame that was sent only in part.
 //!
-//! - **A board that restarts**, in the middle of a frame too, opens again. The host drops what it
-//!   had of the connection before, and its reader gets [`Fault::Restarted`] or `Damaged`.
+//! - **A board that restarts**, in the middle of a frame too, opens a new connection. The host
+//!   drops the data of the previous one, and its reader gets [`Fault::Restarted`] or `Damaged`.
 //! - **A host that restarts** sends CLOSE when it starts. The board's reader gets
 //!   [`Fault::Reported`].
 //! - **An end without a connection** that receives data or PROBE answers CLOSE, at most once a
@@ -90,9 +90,9 @@
 //!
 //! # Faults and time
 //!
-//! A [`Fault`] ends the connection. This end reports it from the call that found it and from all
-//! later ones, sends CLOSE, and the other end gets [`Fault::Reported`] when it reads. Data that
-//! have been read were right.
+//! A [`Fault`] ends the connection. At this end the call that found it and all later calls report
+//! it, and CLOSE is sent. The other end gets [`Fault::Reported`] when it reads. Data that were read
+//! before are correct.
 //!
 //! | lost or damaged | noticed | by |
 //! |---|---|---|
@@ -104,25 +104,27 @@
 //! | the board | never, unless [`Framing::set_silence`] says when: it may be computing | |
 //!
 //! The clock is the caller's. A blocking stream must time out at least once a second, every 100 ms
-//! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). Time is judged
-//! then, after the line has been read, and when a signal has interrupted a read. More than a second
-//! between two looks at the clock counts as one: the program was busy, not the peer silent.
-//! [`WithDeadlines`](crate::blocking::WithDeadlines) around a `Line` works as around other streams.
+//! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). The time limits
+//! are checked at these errors, after each read of the line, and when a signal has interrupted a
+//! read. More than a second between two looks at the clock counts as one: the program was busy, and
+//! the peer need not have been silent. [`WithDeadlines`](crate::blocking::WithDeadlines) around a
+//! `Line` works as around other streams.
 //!
-//! A stream that is always ready keeps no call from ending. Opening and accepting take a second
-//! longer than they were to wait. A read that finds no data among what comes for a second ends with
+//! Every call ends even if the stream is always ready. Opening and accepting then take a second
+//! longer than requested. A read that receives bytes but no data for a second ends with
 //! [`LineError::NoData`], as after a time-out. Futures yield to their executor instead, so that a
 //! deadline around them holds.
 //!
 //! # Flow control
 //!
 //! There is none. A board that computes or writes does not read, so the interrupt of its UART must
-//! keep what comes meanwhile. In this protocol that is STATUS or GETFORCE and EXIT, two frames of
-//! 21 bytes, and in a day of computing 17 probes of 9 bytes: a ring of 256 bytes is enough. While a
-//! message comes the board reads all the time, and a ring of 512 bytes bridges 44 ms of other work
-//! at 115200 baud. If bytes are lost nevertheless the connection ends, whether the UART reports an
-//! overrun or not. RTS and CTS work, where they are connected. Credits were rejected: they need a
-//! ring as large, a frame back for each one or two, and a sender that reads while it writes.
+//! buffer incoming bytes. In this protocol these are STATUS or GETFORCE and EXIT, two frames of 21
+//! bytes, and 17 probes of 9 bytes in a day of computing: a ring of 256 bytes is enough. While a
+//! message arrives the board reads all the time, and a ring of 512 bytes bridges 44 ms of other
+//! work at 115200 baud. If bytes are lost anyway, the connection ends, whether or not the UART
+//! reports an overrun. RTS and CTS work where they are connected. Credits were rejected: they need
+//! a ring of the same size, a frame in the other direction for every one or two frames, and a
+//! sender that reads while it writes.
 
 mod error;
 mod frame;
@@ -140,39 +142,40 @@ use embedded_io::{Error as _, ErrorKind, ErrorType, Read, Write};
 pub use error::{Fault, LineError};
 pub use framing::{Framing, Role, State};
 
-/// How long a line may bring bytes without a pause and without what is waited for.
+/// How long a line may bring bytes without a pause and without the expected frame.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// A connection over a serial line: a stream whose bytes are those that were sent, or an error.
+/// A connection over a serial line: a stream that delivers exactly the bytes that were sent, or an
+/// error.
 ///
 /// `clock` returns monotonic time since an arbitrary fixed epoch, as for
 /// [`blocking::WithDeadlines`](crate::blocking::WithDeadlines). For futures it is an
 /// `asynch::Timer`, and the methods that wait are `open_async`, `accept_async` and `close_async`.
 ///
-/// A flush ends a message. Until then data wait for a frame to be full.
+/// A flush ends a message. Until then data wait until a frame is full.
 ///
 /// # Errors
 ///
-/// Those of reading, writing and flushing are [`LineError`]. A time-out of the stream changes
-/// nothing; the call may be made again. With any other error the connection has ended. Reading
-/// returns 0 after the peer has closed the connection. Bytes that were written to a connection that
-/// the peer has closed meanwhile are lost without an error, as over TCP.
+/// Reading, writing and flushing return [`LineError`]. After a time-out of the stream the call may
+/// be repeated; any other error has ended the connection. Reading returns 0 after the peer has
+/// closed the connection. Bytes written after the peer has closed are lost without an error, as
+/// over TCP.
 #[derive(Debug)]
 pub struct Line<S, C> {
     stream: S,
     clock: C,
     framing: Framing,
-    /// The stream has bytes that it may keep until it is flushed.
+    /// The stream may hold bytes until it is flushed.
     unflushed: bool,
 }
 
 impl<S, C> Line<S, C> {
-    /// The board's end.
+    /// Makes the board's end.
     pub const fn board(stream: S, clock: C) -> Self {
         Self::new(stream, clock, Role::Board)
     }
 
-    /// The host's end.
+    /// Makes the host's end.
     pub const fn host(stream: S, clock: C) -> Self {
         Self::new(stream, clock, Role::Host)
     }
@@ -191,18 +194,17 @@ impl<S, C> Line<S, C> {
         &mut self.framing
     }
 
-    /// The stream, to change it.
+    /// The stream, mutable.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// The stream. Bytes that were not flushed are lost, and so are those that have come and were
-    /// not read.
+    /// Returns the stream. Bytes that were not flushed or not read are lost.
     pub fn into_inner(self) -> S {
         self.stream
     }
 
-    /// Data that have come, if there are some.
+    /// Copies received data, if there are any.
     fn take(&mut self, buffer: &mut [u8]) -> usize {
         let mut n = 0;
         for (to, from) in buffer.iter_mut().zip(self.framing.data()) {
@@ -213,11 +215,12 @@ impl<S, C> Line<S, C> {
         n
     }
 
-    /// Why reading ends here: 0 bytes, or a fault.
+    /// The result of reading once no data can follow: 0 bytes, or a fault.
     fn ended<E>(&self) -> Option<Result<usize, LineError<E>>> {
         match self.framing.state() {
             State::Open => None,
-            // Closed may be a connection that was only asked for, after one that ended otherwise.
+            // The last request may have failed before it opened a connection, so the state is
+            // closed although an earlier connection ended with a fault.
             State::Closed if self.framing.session() > 0 => match self.framing.last_fault() {
                 None => Some(Ok(0)),
                 Some(fault) => Some(Err(fault.into())),
@@ -235,14 +238,14 @@ impl<S, C> Line<S, C> {
         }
     }
 
-    /// Whether there is something to send in a message, which takes an open connection.
+    /// Ends the message, which requires an open connection if there is anything to send.
     fn may_flush(&mut self) -> Result<(), Fault> {
         match self.framing.state() {
             State::Open => {
                 self.framing.end_message();
                 Ok(())
             }
-            // A program may flush what is empty.
+            // A program may flush an empty message.
             State::Closed if !self.framing.is_in_message() => Ok(()),
             _ => Err(self.not_open()),
         }
@@ -254,26 +257,27 @@ impl<S: ErrorType, C> ErrorType for Line<S, C> {
 }
 
 impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
-    /// Opens a connection, which takes as long as the host needs to reach the server. If there is
-    /// one already, it ends. For boards.
+    /// Opens a connection, which takes as long as the host needs to reach the server. An existing
+    /// connection ends first. For boards.
     ///
     /// # Errors
     ///
-    /// [`Fault::Silent`] if the host has not accepted within `patience`, a second later if bytes
-    /// come without a pause. [`Fault::Gone`] if the stream has ended. [`LineError::Stream`] and
-    /// [`LineError::WriteZero`].
+    /// [`Fault::Silent`] if the host has not accepted within `patience`, or one second later if
+    /// bytes arrive without a pause. [`Fault::Gone`] if the stream has ended. Also
+    /// [`LineError::Stream`] and [`LineError::WriteZero`].
     pub fn open(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.open((self.clock)());
         self.wait(patience, |framing| framing.state() == State::Open)?;
         Ok(())
     }
 
-    /// Waits until the board opens a connection, and accepts it. If there is one over which data
-    /// have moved, it ends. For hosts.
+    /// Waits until the board opens a connection, and accepts it. An existing connection ends if
+    /// data have moved over it. For hosts.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), if the board has not opened one within `patience`.
+    /// The same as those of [`open`](Self::open), if the board has not opened a connection within
+    /// `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();
         self.wait(patience, Framing::may_accept)?;
@@ -281,18 +285,18 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         self.deliver()
     }
 
-    /// Ends the connection. The peer reads what has been flushed, then the end.
+    /// Ends the connection. The peer reads the flushed data, then the end.
     ///
     /// # Errors
     ///
-    /// [`LineError::Stream`] and [`LineError::WriteZero`]; the connection has ended nevertheless.
+    /// [`LineError::Stream`] and [`LineError::WriteZero`]. The connection has ended in any case.
     pub fn close(&mut self) -> Result<(), LineError<S::Error>> {
         self.framing.close();
         self.unflushed = true;
         self.deliver()
     }
 
-    /// Reads the line until a state is reached, and drops data.
+    /// Reads the line until the expected state is reached, and drops data.
     fn wait(
         &mut self,
         patience: Duration,
@@ -314,7 +318,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         }
     }
 
-    /// Sends what waits to be sent, and has the stream keep none of it.
+    /// Sends all pending bytes and flushes the stream.
     fn deliver(&mut self) -> Result<(), LineError<S::Error>> {
         self.send()?;
         if self.unflushed {
@@ -325,7 +329,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
         Ok(())
     }
 
-    /// Sends what waits to be sent.
+    /// Sends all pending bytes.
     fn send(&mut self) -> Result<(), LineError<S::Error>> {
         loop {
             let bytes = self.framing.outgoing();
@@ -333,8 +337,8 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
                 return Ok(());
             }
             self.unflushed = true;
-            let left = self.stream.write(bytes);
-            left_or_failed(&mut self.framing, left)?;
+            let written = self.stream.write(bytes);
+            written_or_failed(&mut self.framing, written)?;
         }
     }
 
@@ -346,8 +350,9 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     }
 }
 
-/// Whether a wait ends after this read, which began when it had lasted for `waited`. What has come
-/// by then is read first, but a line that never pauses gets no more than a second for it.
+/// Whether a wait ends after this read, which began when the wait had lasted for `waited`. Bytes
+/// that had arrived by the deadline are read first, but a line that never pauses gets only one more
+/// second.
 fn is_over<E: embedded_io::Error>(
     waited: Duration,
     patience: Duration,
@@ -360,7 +365,7 @@ fn is_over<E: embedded_io::Error>(
     }
 }
 
-/// Passes the result of a read on, which lasted from `before` until `now`.
+/// Passes on the result of a read, which lasted from `before` until `now`.
 fn came_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
     came: Result<usize, E>,
@@ -376,7 +381,7 @@ fn came_or_failed<E: embedded_io::Error>(
         Err(error) => {
             match error.kind() {
                 ErrorKind::TimedOut => framing.elapsed(now),
-                // Bytes that had come by then would have been read; others may have come since.
+                // Bytes that had arrived by then would have been read; more may have arrived since.
                 ErrorKind::Interrupted => framing.elapsed(before),
                 kind => framing.fail(fault_of(kind)),
             }
@@ -386,12 +391,12 @@ fn came_or_failed<E: embedded_io::Error>(
     Ok(())
 }
 
-/// Passes the result of a write on.
-fn left_or_failed<E: embedded_io::Error>(
+/// Passes on the result of a write.
+fn written_or_failed<E: embedded_io::Error>(
     framing: &mut Framing,
-    left: Result<usize, E>,
+    written: Result<usize, E>,
 ) -> Result<(), LineError<E>> {
-    match done_or_failed(framing, left)? {
+    match done_or_failed(framing, written)? {
         0 => {
             framing.fail(Fault::Gone);
             Err(LineError::WriteZero)
@@ -403,7 +408,7 @@ fn left_or_failed<E: embedded_io::Error>(
     }
 }
 
-/// Passes the result of a write or a flush on, of which a time-out changes nothing.
+/// Passes on the result of a write or a flush, ignoring time-outs.
 fn done_or_failed<T, E: embedded_io::Error>(
     framing: &mut Framing,
     done: Result<T, E>,
@@ -417,7 +422,7 @@ fn done_or_failed<T, E: embedded_io::Error>(
     })
 }
 
-/// What an error of the stream means to the connection.
+/// The fault that an error of the stream causes.
 const fn fault_of(kind: ErrorKind) -> Fault {
     match kind {
         ErrorKind::BrokenPipe
@@ -444,13 +449,14 @@ impl<S: Read + Write, C: FnMut() -> Duration> Read for Line<S, C> {
                 n => return Ok(n),
             }
             if let Some(end) = self.ended() {
-                // So that the peer ends too. If it can't be reached, the fault is still the cause.
+                // Send CLOSE, so that the peer ends too. If the peer can't be reached, the fault is
+                // still the cause.
                 let _ = self.deliver();
                 return end;
             }
             self.deliver()?;
             match self.receive() {
-                // The fault into which silence has turned explains more.
+                // Report the fault that the silence has caused, because it explains more.
                 Err(error) if is_time_out(&error) && self.framing.state() != State::Open => {}
                 Err(error) => {
                     let _ = self.deliver();

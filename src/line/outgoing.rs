@@ -1,20 +1,20 @@
-//! What is sent over the line: one frame of data as it grows, and one frame about the connection.
+//! Bytes to send: one growing frame of data, and one control frame.
 
 use super::frame::{DATA, Header, Kind, MOST_DATA, MOST_WIRE, Reason, seal};
 
-/// An empty frame, and the longest frame that is not data.
+/// An empty frame and the longest control frame.
 const MOST_CONTROL: usize = 12;
 
 #[derive(Debug)]
 pub(super) struct Outgoing {
     frame: [u8; MOST_WIRE],
-    /// Data that wait for more, or for the end of their message.
+    /// The number of bytes that wait for more data, or for the end of their message.
     gathered: usize,
-    /// The part of the frame that is still to be sent.
+    /// The unsent part of the frame.
     rest: (usize, usize),
     control: [u8; MOST_CONTROL],
     control_rest: (usize, usize),
-    /// The next frame about the connection; a later one replaces an earlier one.
+    /// The next control frame; a later one replaces an earlier one.
     due: Option<Due>,
 }
 
@@ -47,8 +47,8 @@ impl Outgoing {
         self.due
     }
 
-    /// Drops data, even of a frame that was sent in part: the empty frame in front of the next OPEN
-    /// or CLOSE ends that one.
+    /// Drops data, even of a partly sent frame: the empty frame before the next OPEN or CLOSE ends
+    /// it.
     pub const fn drop_data(&mut self) {
         self.gathered = 0;
         self.rest = (0, 0);
@@ -58,13 +58,12 @@ impl Outgoing {
         self.gathered > 0
     }
 
-    /// Whether a frame of data waits to be sent, or a frame about the connection must be sent
-    /// before the next one.
+    /// Whether a data frame waits to be sent, or a control frame must be sent before the next one.
     pub const fn is_blocked(&self) -> bool {
         self.rest.0 < self.rest.1 || self.due.is_some()
     }
 
-    /// Takes data as far as there is room in the frame.
+    /// Accepts data as far as there is room in the frame.
     pub fn gather(&mut self, bytes: &[u8]) -> usize {
         let room = self.frame.get_mut(DATA + self.gathered..DATA + MOST_DATA);
         let mut n = 0;
@@ -76,13 +75,14 @@ impl Outgoing {
         n
     }
 
-    /// Makes a frame of what has been gathered.
+    /// Makes a frame of the collected data.
     pub fn seal(&mut self, header: Header) {
         self.rest = (0, seal(&mut self.frame, header, self.gathered));
         self.gathered = 0;
     }
 
-    /// The next bytes for the line. `numbers` are session, opening, and frames of data so far.
+    /// The next bytes for the line. `numbers` are the session, the opening, and the number of data
+    /// frames so far.
     pub fn bytes(&mut self, (session, opening, number): (u8, u8, u8)) -> &[u8] {
         let has_control = self.control_rest.0 < self.control_rest.1;
         let has_data = self.rest.0 < self.rest.1;
@@ -124,7 +124,7 @@ impl Outgoing {
         bytes.get(rest.0..rest.1).unwrap_or_default()
     }
 
-    /// Counts bytes that the line has taken. Returns whether they were data.
+    /// Counts bytes that the line has accepted. Returns whether they were data.
     pub fn sent(&mut self, n: usize) -> bool {
         let has_control = self.control_rest.0 < self.control_rest.1;
         let rest = if has_control {

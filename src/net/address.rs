@@ -12,7 +12,7 @@ use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
 use crate::fmt::debug_as_display;
 
-/// Where a server listens.
+/// The address at which a server listens.
 ///
 /// As text, `HOST:PORT` (an IPv6 address in brackets, with its interface if it is link-local:
 /// `[fe80::1%eth0]:31415`) or `unix:NAME`. A name without a slash means i-PI's `/tmp/ipi_NAME`. A
@@ -80,7 +80,8 @@ impl From<SocketAddr> for Address {
 ///
 /// # Errors
 ///
-/// Of the kind `HostUnreachable` if the name server has none at the moment and may have one later.
+/// The error kind is `HostUnreachable` if the name server has no address now but may have one
+/// later.
 pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
@@ -95,12 +96,13 @@ pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for found in found {
         let mut address = found?.sockaddr;
-        // Reachable without IPv6, and the same host as its IPv4 address.
+        // An IPv4-mapped address is the same host as its IPv4 address, which also works without
+        // IPv6.
         if let ip @ IpAddr::V4(_) = address.ip().to_canonical() {
             address = SocketAddr::new(ip, port);
         }
         address.set_port(port);
-        // A hosts file may name one twice.
+        // A hosts file may list the same address twice.
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -113,7 +115,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            // Distinguishes it from a host.
+            // The prefix distinguishes a relative name from a host.
             Self::Unix(path) if path.is_relative() && path.components().count() == 1 => {
                 write!(f, "./{}", path.display())
             }
@@ -122,7 +124,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A text is not an [`Address`].
+/// The error of a text that is not an [`Address`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AddressError;
 
@@ -160,7 +162,7 @@ impl FromStr for Address {
             None if host.contains([':', ']']) => return Err(AddressError),
             None => host,
         };
-        // `u16` would also take +80.
+        // `u16::from_str` would also accept `+80`.
         if !port.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(AddressError);
         }

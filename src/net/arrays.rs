@@ -1,4 +1,4 @@
-//! Arrays for a driver on a host, which grow to what its server sends.
+//! Arrays for a driver on a host. They grow to the size of the server's structures.
 
 use std::vec::Vec;
 
@@ -8,8 +8,8 @@ use crate::geometry::Cell;
 use crate::potential::{Evaluation, PotentialError};
 use crate::protocol::{Header, ProtocolError, Scalar};
 
-/// Arrays for a driver that grow to what its server sends, as [`Storage`](crate::Storage) is one of
-/// fixed capacity.
+/// Arrays for a driver that grow to the size of the server's structures, unlike
+/// [`Storage`](crate::Storage), whose capacity is fixed.
 ///
 /// ```no_run
 /// use forcewire::net::{self, Arrays};
@@ -40,10 +40,10 @@ pub struct Arrays<T> {
     positions: Vec<[T; 3]>,
     forces: Vec<[T; 3]>,
     evaluations: Vec<Evaluation>,
-    /// Of all structures, one after the other, and the length of each.
+    /// The extras of all structures, concatenated, and the length of each.
     extras: Vec<u8>,
     lengths: Vec<usize>,
-    /// Atoms of each structure that was received last, and how many structures.
+    /// The atoms per structure and the number of structures of the last message received.
     received: (usize, usize),
     most: (usize, usize),
 }
@@ -53,11 +53,11 @@ pub struct Arrays<T> {
 pub(super) struct Texts<'a>(Vec<&'a [u8]>);
 
 impl<T: Scalar> Arrays<T> {
-    /// Empty arrays, which grow to ten million atoms and ten thousand structures at most.
+    /// Returns empty arrays, which grow to ten million atoms and ten thousand structures at most.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            // Most batches are of one structure, which needs no second try.
+            // Most batches have one structure; room for it saves a second attempt.
             cells: std::vec![Cell::orthorhombic([0.0; 3])],
             positions: Vec::new(),
             forces: Vec::new(),
@@ -69,26 +69,26 @@ impl<T: Scalar> Arrays<T> {
         }
     }
 
-    /// The most atoms, of all structures together, and the most structures to allocate memory for:
-    /// a count from a server that is out of step must not take all of it.
+    /// Limits the memory to allocate: the total number of atoms over all structures, and the number
+    /// of structures. A server that is out of step can announce any count.
     #[must_use]
     pub const fn at_most(mut self, natoms: usize, structures: usize) -> Self {
         self.most = (natoms, structures);
         self
     }
 
-    /// [`Driver::receive_batch`] into these arrays.
+    /// Receives positions into these arrays with [`Driver::receive_batch`].
     pub fn receive<'a>(&'a mut self, driver: &'a mut Driver) -> Receive<'a, &'a mut [[T; 3]]> {
-        // A reply that is still due is not lost by receiving too early.
+        // If a reply is still due, keep its structure until the reply has been sent.
         if driver.status() != Header::HaveData {
             self.evaluations.clear();
         }
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
-    /// Makes room for what a server has announced, and returns whether that was the error: run
-    /// [`receive`](Self::receive) again then. False if it is more than [`at_most`](Self::at_most)
-    /// or than there is memory for.
+    /// Makes room for what a server has announced, if `error` is that announcement. Returns true if
+    /// there is room now: run [`receive`](Self::receive) again. Returns false for other errors,
+    /// above the limit of [`at_most`](Self::at_most), and when memory runs out.
     pub fn grow(&mut self, error: &ProtocolError) -> bool {
         match *error {
             ProtocolError::TooManyAtoms { announced, .. } => {
@@ -102,13 +102,13 @@ impl<T: Scalar> Arrays<T> {
         }
     }
 
-    /// Computes every structure that was received; the numbers are those of
+    /// Computes every structure received. The numbers are those of
     /// [`Event::Positions`](crate::Event::Positions).
     ///
     /// # Errors
     ///
-    /// The calculator's errors, and [`PotentialError::NoRoom`] if fewer were received. No reply can
-    /// be made then: [drain](Driver::drain) and close the connection.
+    /// The calculator's errors, and [`PotentialError::NoRoom`] if fewer structures were received.
+    /// No reply can be made after an error: [drain](Driver::drain) and close the connection.
     pub fn evaluate<C>(
         &mut self,
         natoms: usize,
@@ -137,18 +137,19 @@ impl<T: Scalar> Arrays<T> {
             self.evaluations.push(evaluation);
             let before = self.extras.len();
             calculator.extras(&mut self.extras);
-            // One that has shortened the text has taken it from the structures before.
+            // A calculator that shortened the text has taken bytes from earlier structures.
             self.lengths.push(self.extras.len().saturating_sub(before));
         }
         Ok(())
     }
 
-    /// [`Driver::reply_batch`] with what [`evaluate`](Self::evaluate) left here, without extras.
+    /// Replies with the results of [`evaluate`](Self::evaluate), without extras, through
+    /// [`Driver::reply_batch`].
     pub fn reply<'a>(&'a self, driver: &'a mut Driver) -> Reply<'a, &'a [[T; 3]]> {
         driver.reply_batch(&self.evaluations, &self.forces, &[])
     }
 
-    /// The same with these extras.
+    /// Replies with the results of [`evaluate`](Self::evaluate) and these extras.
     pub(super) fn reply_with<'a>(
         &'a self,
         driver: &'a mut Driver,
@@ -157,7 +158,7 @@ impl<T: Scalar> Arrays<T> {
         driver.reply_batch(&self.evaluations, &self.forces, &extras.0)
     }
 
-    /// The extras that [`Calculator::extras`] has returned.
+    /// The extras that the calculator appended in [`Calculator::extras`].
     pub(super) fn extras(&self) -> Texts<'_> {
         let mut rest = self.extras.as_slice();
         let each = self.lengths.iter().map(|&len| {
@@ -168,12 +169,12 @@ impl<T: Scalar> Arrays<T> {
         Texts(each.collect())
     }
 
-    /// Notes what was received, for a loop that is left before the reply has been sent.
+    /// Records what was received, for a loop that ends before the reply has been sent.
     pub(super) const fn note(&mut self, natoms: usize, structures: usize) {
         self.received = (natoms, structures);
     }
 
-    /// The noted structures, unless they have been computed.
+    /// The recorded structures, unless they have been computed.
     pub(super) fn pending(&self) -> Option<(usize, usize)> {
         Some(self.received).filter(|(_, structures)| self.evaluations.len() != *structures)
     }
@@ -185,7 +186,7 @@ impl<T: Scalar> Default for Arrays<T> {
     }
 }
 
-/// Makes an array this long, if there is memory for it.
+/// Resizes an array if there is enough memory.
 fn resize<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     let more = len.saturating_sub(array.len());
     if array.try_reserve(more).is_err() {
@@ -195,7 +196,7 @@ fn resize<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     true
 }
 
-/// The same, and never shorter than it is.
+/// Resizes an array if there is enough memory, but never shortens it.
 fn grow<T: Clone>(array: &mut Vec<T>, len: usize, value: T) -> bool {
     len <= array.len() || resize(array, len, value)
 }

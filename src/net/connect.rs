@@ -1,4 +1,4 @@
-//! Reaching a server that may not be there yet.
+//! Connects to a server that may not be listening yet.
 
 use core::time::Duration;
 use std::format;
@@ -24,9 +24,10 @@ use super::address::resolve;
 use super::credentials::Credentials;
 use super::socket::Socket;
 use super::{Address, Stream};
-use crate::{Backoff, Deadlines};
+use crate::backoff::Backoff;
+use crate::deadlines::Deadlines;
 
-/// How to connect, and how long to wait for the peer then.
+/// How to connect, and how long to wait for the peer afterwards.
 ///
 /// ```
 /// use core::time::Duration;
@@ -39,10 +40,10 @@ use crate::{Backoff, Deadlines};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// How long to wait for the server to listen, and for a driver to connect. Zero tries once,
-    /// for at most ten seconds an address. Looking up a name is not counted.
+    /// How long to wait for the server to listen, or for a driver to connect. Zero makes one
+    /// attempt of at most ten seconds per address. The time for looking up a name is not counted.
     pub connect: Duration,
-    /// How long to wait for the peer of a connection.
+    /// Time limits for the peer once it is connected.
     pub deadlines: Deadlines,
     /// How long the peer's host may be unreachable before a TCP connection counts as lost
     /// ([`Stream::keep_alive`]). `None` leaves that to the deadlines.
@@ -50,9 +51,9 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// A minute for the server to listen, a minute for a message, no limit between messages and
-    /// before the first: a server may accept connections long before it begins, and compute for
-    /// hours between two steps. Five minutes for an unreachable host.
+    /// The defaults: a minute for the server to listen, a minute for a message, five minutes for an
+    /// unreachable host. There is no limit before the first message or between messages, because a
+    /// server may accept connections long before it begins and compute for hours between two steps.
     #[must_use]
     pub const fn new() -> Self {
         let minute = Duration::from_secs(60);
@@ -87,7 +88,7 @@ impl ConnectOptions {
         }
     }
 
-    /// A stream of this socket.
+    /// Makes a stream of this socket.
     pub(super) fn stream(self, socket: Socket, peer: Address) -> io::Result<Stream> {
         let stream = Stream::new(socket, peer, self.deadlines)?;
         if let Some(limit) = self.keep_alive {
@@ -103,33 +104,34 @@ impl Default for ConnectOptions {
     }
 }
 
-/// The first pause after a failed attempt.
+/// The pause after the first failed attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause.
+/// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// An attempt at all addresses of a name lasts at most this long.
+/// The longest time for one attempt at all addresses of a name.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// Connects to a server with the default [`ConnectOptions`].
 ///
 /// # Errors
 ///
-/// As [`connect_with`].
+/// The same as those of [`connect_with`].
 pub fn connect(address: &Address) -> io::Result<Stream> {
     connect_with(address, ConnectOptions::new(), |_, _| {})
 }
 
-/// Connects to a server, trying again while it isn't there. `failed` is called for each attempt
+/// Connects to a server, retrying until it listens. `failed` is called after each failed attempt
 /// that will be repeated, with its error and the pause before the next.
 ///
-/// TCP is set to send without delay (`TCP_NODELAY`); every address that a name has is tried. A unix
-/// socket must belong to a process of the same user or of root, and its path must not be a symbolic
-/// link: [`Stream::from_unix`] takes one that you trust.
+/// TCP sockets send without delay (`TCP_NODELAY`). Every address of a name is tried. A unix socket
+/// must belong to a process of the same user or of root, and its path must not be a symbolic link:
+/// [`Stream::from_unix`] takes one that you trust.
 ///
 /// # Errors
 ///
-/// The last attempt's, with the address in its text: when `options.connect` is over, or at once if
-/// trying again won't help at any address (an unknown name, a path too long, no permission).
+/// The error of the last attempt, with the address in its text. It is returned when
+/// `options.connect` is over, or at once if another attempt can't help at any address (an unknown
+/// name, a path that is too long, no permission).
 pub fn connect_with(
     address: &Address,
     options: ConnectOptions,
@@ -158,9 +160,10 @@ pub fn connect_with(
     }
 }
 
-/// Whether this error may pass when a server starts, or a network.
+/// Whether this error may go away once the server or the network is up.
 fn is_worth_repeating(error: &io::Error) -> bool {
-    // std has no kind for it: the host has no IPv6, for instance.
+    // This host has no support for the address family, for instance IPv6. std has no kind for that
+    // error.
     #[cfg(unix)]
     if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) {
         return true;
@@ -186,12 +189,12 @@ fn attempt(address: &Address, limit: Duration) -> io::Result<Socket> {
         Address::Tcp { host, port } => {
             let (start, mut first) = (Instant::now(), None);
             let addresses = resolve(host, *port)?;
-            for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
-                // One that swallows packets leaves their share to the others.
-                let share = limit.saturating_sub(start.elapsed()) / left;
+            for (address, remaining) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+                // An address that swallows packets uses only its share of the time.
+                let share = limit.saturating_sub(start.elapsed()) / remaining;
                 match tcp(address, share) {
                     Ok(socket) => return Ok(Socket::Tcp(socket)),
-                    // One address that is worth another try is enough.
+                    // It is enough that one address is worth another attempt.
                     Err(error) => match &first {
                         Some(kept) if is_worth_repeating(kept) || !is_worth_repeating(&error) => {}
                         _ => first = Some(error),
@@ -216,22 +219,22 @@ fn tcp(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let socket = connect_within(address, limit)?;
     #[cfg(not(unix))]
     let socket = TcpStream::connect_timeout(address, limit)?;
-    // The system may choose the port of the server as ours, and connect the socket to itself
-    // (a simultaneous open) where nobody listens.
+    // If nobody listens there, the system may choose the server's port as ours and connect the
+    // socket to itself (a simultaneous open).
     if socket
         .peer_addr()
         .is_ok_and(|peer| socket.local_addr().is_ok_and(|local| local == peer))
     {
-        // Closed without waiting for stray packets, which would keep the port from its server.
+        // Close without waiting for stray packets, which would keep the port from its server.
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         return Err(ErrorKind::ConnectionRefused.into());
     }
     Ok(socket)
 }
 
-/// As [`TcpStream::connect_timeout`], for which a connection that was made and then reset at once
-/// has failed. Here the first message reports it: as a reset, or as an end if it came before the
-/// socket was read.
+/// Connects like [`TcpStream::connect_timeout`], which also fails if a new connection is reset at
+/// once. Here the first message reports the reset, or an end of the stream if the stream ended
+/// before the socket was read.
 #[cfg(unix)]
 fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let start = Instant::now();
@@ -254,7 +257,7 @@ fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream
             Err(error) => return Err(error.into()),
         }
     }
-    // A socket that has a peer is connected, and its error is not a matter of connecting.
+    // A socket that has a peer is connected; later errors are not connect errors.
     if let Err(unconnected) = socket.peer_addr() {
         match socket.take_error()? {
             Some(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -267,14 +270,15 @@ fn connect_within(address: &SocketAddr, limit: Duration) -> io::Result<TcpStream
 
 #[cfg(unix)]
 fn unix(path: &Path, limit: Duration) -> io::Result<Socket> {
-    // Anyone who may write into a directory like /tmp could lead us elsewhere.
+    // Anyone who may write to a directory like /tmp could place a link there that leads elsewhere.
     if path.is_symlink() {
         let text = "it is a symbolic link, name the socket itself";
         return Err(io::Error::new(ErrorKind::PermissionDenied, text));
     }
     let start = Instant::now();
     let socket = loop {
-        // Does not wait, unlike std's, which no time-out ends while the server's queue is full.
+        // This call doesn't wait. std's does, and no time-out ends it while the server's queue is
+        // full.
         match mio::net::UnixStream::connect(path) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if start.elapsed() >= limit {

@@ -1,4 +1,4 @@
-//! Who is at the other end of a unix socket.
+//! The process at the other end of a unix socket.
 
 use core::fmt;
 use std::format;
@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 
 use nix::unistd::{Uid, geteuid};
 
-/// The process that has connected, or listens.
+/// The process that connected or listens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Credentials {
-    /// The user of the peer, where the system reports it.
+    /// The peer's process, where the system reports it.
     process: Option<i32>,
     user: Uid,
 }
@@ -22,7 +22,7 @@ impl Credentials {
             use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
             let peer = getsockopt(socket, PeerCredentials)?;
             Ok(Self {
-                // 0 if it lives in another container.
+                // The number is 0 for a process in another container.
                 process: Some(peer.pid()).filter(|&process| process > 0),
                 user: Uid::from_raw(peer.uid()),
             })
@@ -37,17 +37,17 @@ impl Credentials {
         }
     }
 
-    /// The user's number.
+    /// The user's numeric id.
     pub(super) fn user(self) -> u32 {
         self.user.as_raw()
     }
 
-    /// Whether it belongs to our user, or to one who may do everything anyway.
+    /// Whether the process belongs to our user or to root.
     pub(super) fn is_ours(self) -> bool {
         self.user == geteuid() || self.user.is_root()
     }
 
-    /// Refuses what is not [ours](Self::is_ours).
+    /// Refuses a process that is not [ours](Self::is_ours).
     pub(super) fn check(self) -> io::Result<()> {
         if self.is_ours() {
             return Ok(());

@@ -1,43 +1,43 @@
-//! Received bytes, read ahead of what is asked for, so that a message costs one call.
+//! Received bytes, read ahead so that a message costs one system call.
 
 use std::io::{self, IoSliceMut};
 use std::vec::Vec;
 
 use super::socket::{BUFFER, copy};
 
-/// Bytes that came from the kernel and have not been asked for yet.
+/// Bytes that were read from the kernel and not served yet.
 #[derive(Debug)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
     filled: usize,
     served: usize,
-    /// How many to read ahead. Few once arrays have come that are too large to be copied, because
-    /// all that is read ahead is.
+    /// How many bytes to read ahead. The number is small once an array has arrived that is too
+    /// large to be copied, because everything read ahead is copied.
     ahead: usize,
-    /// The last read ahead was as large as it could be, and no array has followed.
+    /// The last read filled the buffer, and no array has followed.
     full: bool,
-    /// What has come into the caller's array, and is still to be served from there.
+    /// Bytes in the caller's array, still to be served from there.
     placed: Placed,
 }
 
-/// Bytes that are where they belong.
+/// Bytes that are already in the caller's array.
 #[derive(Debug, Default)]
 struct Placed {
-    /// The array's address, with which nothing is done but to compare it.
+    /// The array's address, used for comparison only.
     array: usize,
     len: usize,
-    /// What is read ahead and comes before them.
+    /// The bytes read ahead that come before them.
     before: usize,
 }
 
-/// An array of this many bytes is read where it belongs, if its message is expected. Smaller ones
-/// are copied sooner than the kernel has looked at three slices.
+/// Arrays of at least this many bytes are read directly into place if their message is expected. A
+/// copy of a smaller array costs less than three slices do in the kernel.
 pub(super) const AROUND: usize = 8 * 1024;
 
-/// An array of this many bytes that are still to come is read into the caller's memory.
+/// Arrays with at least this many bytes still to come are read directly into the caller's memory.
 const DIRECT: usize = 16 * 1024;
 
-/// Bytes that are read ahead of an array: the header, counts and cells of a message.
+/// Bytes to read ahead of an array: the header, counts and cells of a message.
 const AHEAD: usize = 2 * 1024;
 
 impl Inbox {
@@ -56,8 +56,8 @@ impl Inbox {
         self.served == self.filled && self.placed.len == 0
     }
 
-    /// Serves what is here, as much as `buffer` holds; nothing if that is in an array that `buffer`
-    /// is not, and has to be [taken](Self::take_from) from there first.
+    /// Serves available bytes, as many as `buffer` holds. Returns 0 if they are in another array
+    /// than `buffer`; [take](Self::take_from) them out first.
     pub(super) fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let mut end = self.filled;
         if self.placed.len > 0 {
@@ -73,9 +73,9 @@ impl Inbox {
         n
     }
 
-    /// Reads when nothing is here: into `buffer` what is too much to be copied, and what comes
-    /// after it into this. `receive` fills its slices one after the other, and returns 0 at the end
-    /// of the stream, as this does.
+    /// Reads when no bytes are available: into `buffer` if it is too large for a copy, and what
+    /// follows into this inbox. `receive` fills its slices in order and returns 0 at the end of the
+    /// stream, as this method does.
     pub(super) fn fill(
         &mut self,
         buffer: &mut [u8],
@@ -93,7 +93,7 @@ impl Inbox {
         Ok(n.min(room))
     }
 
-    /// Reads ahead when nothing is here.
+    /// Reads ahead when no bytes are available.
     pub(super) fn refill(
         &mut self,
         receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
@@ -107,7 +107,8 @@ impl Inbox {
         Ok(n)
     }
 
-    /// Reads when nothing is here: so many bytes, then into `array`, then what comes after it.
+    /// Reads when no bytes are available: first this many bytes, then into `array`, then the bytes
+    /// after the array.
     pub(super) fn fill_around(
         &mut self,
         before: usize,
@@ -130,8 +131,7 @@ impl Inbox {
         Ok(n)
     }
 
-    /// Takes what has been placed in this array, and not been served, out of it; false if that is
-    /// nothing.
+    /// Takes the unserved bytes out of this array; returns false if there are none.
     #[cold]
     fn take(&mut self, array: &[u8]) -> bool {
         let Placed { len, before, .. } = core::mem::take(&mut self.placed);
@@ -145,8 +145,7 @@ impl Inbox {
         true
     }
 
-    /// Takes what has been placed in this array, and not been served, out of it; false if that is
-    /// nothing.
+    /// Takes the unserved bytes out of this array; returns false if there are none.
     pub(super) fn take_from(&mut self, array: &[u8]) -> bool {
         self.placed.len > 0 && self.take(array)
     }
@@ -156,7 +155,7 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    /// A kernel that has these bytes.
+    /// A kernel that has received these bytes.
     fn kernel(
         bytes: &mut Vec<u8>,
         asked: &mut Vec<Vec<usize>>,
@@ -225,8 +224,8 @@ mod tests {
         assert_eq!(asked[1..], [std::vec![AHEAD], std::vec![BUFFER]]);
     }
 
-    /// A message of 12 bytes, an array of this many and 12 more, each byte another than its
-    /// neighbours, of which the kernel has `come` so far.
+    /// A message of 12 bytes, an array, and 12 more bytes; neighbouring bytes differ. The kernel
+    /// has received `come` bytes so far.
     fn around(array: &mut [u8], come: usize) -> (Inbox, Vec<u8>) {
         let mut inbox = Inbox::new();
         let message: Vec<u8> = (0..array.len() + 24).map(|at| (at % 251) as u8).collect();
@@ -263,13 +262,14 @@ mod tests {
     fn what_was_not_expected_is_taken_out_of_the_array() {
         let mut array = std::vec![0; AROUND];
         let others: [&mut [u8]; 3] = [&mut [0; 12], &mut [0; AROUND], &mut [0; 20]];
-        // Before anything was served, in the middle of what comes before the array, and after it.
+        // The array is taken before anything was served, in the middle of the bytes before it, and
+        // after them.
         for (taken, other) in [0, 5, 12].into_iter().zip(others) {
             let (mut inbox, message) = around(&mut array, AROUND + 24);
             let mut served = std::vec![0; taken];
             assert_eq!(inbox.serve(&mut served), taken);
             if taken == 12 {
-                // Another array, and the beginning of the right one.
+                // Another array, then the beginning of the right one.
                 assert_eq!(inbox.serve(other), 0);
                 assert_eq!(inbox.serve(&mut array[..20]), 0);
             }

@@ -1,4 +1,4 @@
-//! Listening, and a socket file that is there for as long as its server.
+//! Listening sockets, and the socket file that exists as long as its server.
 
 use core::time::Duration;
 use std::ffi::OsString;
@@ -23,19 +23,19 @@ use super::credentials::Credentials;
 use super::socket::Socket;
 use super::{Address, ConnectOptions, Stream};
 
-/// Listens at an address until one driver has connected, as [`connect`](super::connect) does on
-/// the other side. `options.connect` is how long to wait for it.
+/// Listens at an address until one driver has connected: the counterpart of
+/// [`connect`](super::connect). `options.connect` is how long to wait for the driver.
 ///
-/// A name is listened on at every address that it has. The file of a unix socket is for processes
-/// of the same user (mode 0600); those of others and not of root are not accepted. It is removed
-/// when the driver has connected, and one that a killed server left is replaced. Many drivers have
-/// a [`Pool`](super::Pool).
+/// A name is bound at all of its addresses. Only processes of the same user can open the file of a
+/// unix socket (mode 0600), and connections from other users than this one and root are refused.
+/// The file is removed once the driver has connected. A stale file of a killed server is replaced.
+/// For several drivers, use a [`Pool`](super::Pool).
 ///
 /// # Errors
 ///
-/// With the address in its text: of the kind [`AddrInUse`](ErrorKind::AddrInUse) if another server
-/// listens there, [`TimedOut`](ErrorKind::TimedOut) if no driver has connected in time, and the
-/// system's.
+/// The address is part of the text. The kind is [`AddrInUse`](ErrorKind::AddrInUse) if another
+/// server listens there and [`TimedOut`](ErrorKind::TimedOut) if no driver has connected in time;
+/// other errors are the system's.
 pub fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> {
     let start = Instant::now();
     let listeners = Listener::open(address, false)?;
@@ -50,7 +50,7 @@ pub fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> 
                     };
                     return options.stream(socket, peer);
                 }
-                // One of another user, or one that closed before it was accepted.
+                // The client belonged to another user, or closed before it was accepted.
                 Ok(_) => {}
                 Err(error) if has_passed(&error) => {}
                 Err(error) => return Err(error),
@@ -64,11 +64,11 @@ pub fn accept(address: &Address, options: ConnectOptions) -> io::Result<Stream> 
     }
 }
 
-/// Those to which someone has connected, when there are any or this time is over.
+/// Returns the listeners with a waiting connection, as soon as there are any or the time is over.
 fn ready(listeners: &[Listener], limit: Duration) -> io::Result<Vec<&Listener>> {
     let interest = |listener| PollFd::new(AsFd::as_fd(listener), PollFlags::POLLIN);
     let mut descriptors: Vec<_> = listeners.iter().map(interest).collect();
-    // Rounded up, so that the last wait is not many of no time.
+    // Round up, or the last wait becomes many waits of zero length.
     let limit = limit.saturating_add(Duration::from_micros(999));
     match poll(
         &mut descriptors,
@@ -82,7 +82,7 @@ fn ready(listeners: &[Listener], limit: Duration) -> io::Result<Vec<&Listener>> 
     Ok(ready.map(|(listener, _)| listener).collect())
 }
 
-/// Whether the next try to accept may succeed at once or after another wait.
+/// Whether another attempt to accept may succeed, at once or after another wait.
 fn has_passed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -90,11 +90,11 @@ fn has_passed(error: &io::Error) -> bool {
     )
 }
 
-/// Something that drivers connect to. Its socket file, if it has one, is removed with it.
+/// A socket that drivers connect to. It removes its socket file, if it has one, when it is dropped.
 #[derive(Debug)]
 pub(super) struct Listener {
-    // First, so that its file is removed while it holds the inode: no file of another server has
-    // the same number then.
+    // This field is dropped first: while the inode is held, no file of another server can have the
+    // same number.
     _file: Option<SocketFile>,
     socket: Listening,
     address: Address,
@@ -107,9 +107,9 @@ enum Listening {
 }
 
 impl Listener {
-    /// Listens on every address that a name has (`localhost` may be two), or on a unix socket.
+    /// Listens on every address of a name (`localhost` may have two), or on a unix socket.
     ///
-    /// Unless `anyone`, no other user may connect to that.
+    /// Only if `anyone` is true may other users connect to a unix socket.
     pub(super) fn open(address: &Address, anyone: bool) -> io::Result<Vec<Self>> {
         let named = |error: io::Error| match error.kind() {
             ErrorKind::AddrInUse => io::Error::new(
@@ -128,12 +128,12 @@ impl Listener {
         }
     }
 
-    /// Its address: with the port that the system chose, if it was asked to.
+    /// The address, with the port that the system chose if the caller asked for that.
     pub(super) const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
             Listening::Tcp(listener) => {
@@ -159,10 +159,10 @@ impl Listener {
     }
 }
 
-/// A connection, and whose.
+/// An accepted connection and its origin.
 pub(super) struct Accepted {
     pub(super) socket: Socket,
-    /// The name of the peer in messages.
+    /// The peer's name in messages.
     pub(super) peer: String,
     pub(super) from: Origin,
 }
@@ -174,7 +174,7 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Whether this is a process of the same user or of root.
+    /// Whether the peer is a process of the same user or of root.
     fn is_ours(&self) -> bool {
         match self {
             Self::Address(_) => true,
@@ -200,12 +200,12 @@ impl AsRawFd for Listener {
 
 fn tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
     let mut addresses = resolve(host, port)?;
-    // First, because it includes every address of IPv4 and could not be had after one of them.
+    // Bind this one first: it includes every IPv4 address and would fail after one of them.
     addresses.sort_by_key(|address| !(address.is_ipv6() && address.ip().is_unspecified()));
     let mut attempts = 1..=PORTS;
     loop {
         match bind(&addresses) {
-            // The system's port at the first address may be in use at another one.
+            // The port that the system chose at the first address may be in use at another one.
             Err(error)
                 if error.kind() == ErrorKind::AddrInUse
                     && port == 0
@@ -215,28 +215,28 @@ fn tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
     }
 }
 
-/// Ports to try when the system chooses.
+/// The number of ports to try when the system chooses.
 const PORTS: usize = 16;
 
-/// Listens on those of a name's addresses that this host has.
+/// Listens on those addresses of a name that this host has.
 fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
     let mut listeners: Vec<Listener> = Vec::new();
     let (mut port, mut both) = (0, false);
     let mut failed = io::Error::new(ErrorKind::AddrNotAvailable, "the name has no address");
     for &(mut address) in addresses {
         if address.port() == 0 {
-            // The same port on all of them.
+            // Use the same port at all addresses.
             address.set_port(port);
         }
         let socket = match TcpListener::bind(address) {
             Ok(socket) => socket,
-            // Included in `::`.
+            // `::` includes this address.
             Err(error) if error.kind() == ErrorKind::AddrInUse && both && address.is_ipv4() => {
                 continue;
             }
             // A driver would reach the other server.
             Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
-            // A host without IPv6 may well have an IPv6 address for its name.
+            // A host without IPv6 may still resolve its name to an IPv6 address.
             Err(error) => {
                 failed = error;
                 continue;
@@ -274,7 +274,7 @@ fn unix(path: &Path, anyone: bool) -> io::Result<Listener> {
     };
     socket.set_nonblocking(true)?;
     if !anyone {
-        // The process of a connection made before this is checked when it is accepted.
+        // A client that connected before this call is checked on accept.
         std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     }
     Ok(Listener {
@@ -284,14 +284,13 @@ fn unix(path: &Path, anyone: bool) -> io::Result<Listener> {
     })
 }
 
-/// Device and inode.
+/// Device and inode numbers.
 fn identity(file: &Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Removes a socket of ours on which no one listens any more: a server that was killed left it.
-/// Only called with the lock, so it is not one on which a server is just about to listen, unless
-/// that server does not use locks.
+/// Removes one of our sockets if nobody listens on it, because its server was killed. The caller
+/// holds the lock, so no other server that uses locks is about to listen here.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let before = path.symlink_metadata()?;
     if !before.file_type().is_socket() {
@@ -299,7 +298,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::AlreadyExists, text));
     }
     for pause in [Some(UNLOCKED), None] {
-        // Does not wait, unlike std's: a server that accepts no one is not one that has ended.
+        // This call doesn't wait, unlike std's: a server whose queue is full is still running.
         match mio::net::UnixStream::connect(path) {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -321,15 +320,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
-/// How long a server of another program may take from bind to listen. i-PI makes the two calls one
-/// after the other (3.3.1, `ipi/interfaces/sockets.py`, `InterfaceSocket.open`).
+/// How long a server without locks may take between bind and listen. i-PI makes the two calls in
+/// succession (3.3.1, `ipi/interfaces/sockets.py`, `InterfaceSocket.open`).
 const UNLOCKED: Duration = Duration::from_millis(10);
 
-/// A socket file that we have made, and the lock on its name.
+/// A socket file that this process made, and the lock on its name.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// A server of another program may have removed it and put its own in this place.
+    /// The inode, because a server without locks may have removed the file and put its own in its
+    /// place.
     identity: (u64, u64),
     _lock: Lock,
 }
@@ -340,7 +340,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes a file if it is still this one.
+/// Removes a file if it is still the expected one.
 fn remove(path: &Path, expected: (u64, u64)) {
     let ours = |file: Metadata| identity(&file) == expected;
     if path.symlink_metadata().is_ok_and(ours) {
@@ -348,11 +348,12 @@ fn remove(path: &Path, expected: (u64, u64)) {
     }
 }
 
-/// The right to listen at a path, held from before the first look at what is there until the
-/// socket file has been removed: a locked file beside it.
+/// The right to listen at a path: a locked file beside it. The lock is held from the first look at
+/// the path until the socket file has been removed.
 ///
-/// Without it, a server that is just about to listen is one that has ended to another one that
-/// starts at the same time. Neither link nor rename replaces a socket only if it is a certain one.
+/// Without the lock, a server that starts at the same time would take a socket that is bound but
+/// not yet listening for a stale one. Link and rename don't help: neither can replace one
+/// particular socket only.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
@@ -369,7 +370,7 @@ impl Lock {
             let path = path.display();
             io::Error::new(error.kind(), format!("its lock file {path}: {error}"))
         };
-        // Again if the server that held the lock has removed its file meanwhile.
+        // Try again if the previous holder has removed the lock file in the meantime.
         for _ in 0..LOCKS {
             let file = OpenOptions::new()
                 .write(true)
@@ -398,12 +399,12 @@ impl Lock {
     }
 }
 
-/// Lock files to try before others are deemed to be faster.
+/// How many lock files to try before giving up to other servers.
 const LOCKS: usize = 100;
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Locked until it has no name: closing the file comes after this.
+        // The file loses its name while it is still locked: it is closed after this.
         if let Ok(file) = self.file.metadata() {
             remove(&self.path, identity(&file));
         }

@@ -1,8 +1,8 @@
 //! The host's side: connections over TCP and unix sockets.
 //!
 //! A [`Stream`] stands between the exchanges and the operating system, so that a message costs one
-//! call: what has arrived is taken in one `recv`, the pieces of a message leave in one `sendmsg`,
-//! and large arrays move between the kernel and the caller's memory directly.
+//! system call. One `recv` takes everything that has arrived, one `sendmsg` sends all pieces of a
+//! message, and large arrays move directly between the kernel and the caller's memory.
 
 mod address;
 mod arrays;

@@ -1,33 +1,34 @@
-//! Bytes to send: the pieces of a message, gathered until it is whole.
+//! Bytes to send: the pieces of a message, collected until it is complete.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::vec::Vec;
 
 use super::socket::{BUFFER, Socket, append};
 
-/// Bytes that have been taken and not sent yet.
+/// Bytes that were accepted and not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
-    /// An array that is not among them: the caller's memory, passed to each call that sends.
+    /// An array that is not copied: it stays in the caller's memory and is passed to each call that
+    /// sends.
     lent: Option<Lent>,
-    /// How much of all that was sent.
+    /// The number of bytes sent so far, including those of the array.
     sent: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Lent {
-    /// Bytes that leave before it.
+    /// The number of bytes to send before it.
     at: usize,
     len: usize,
 }
 
-/// Arrays of this many bytes or more are lent, and smaller ones are copied. A copy costs less than
-/// the kernel's look at three pieces.
+/// Arrays of at least this many bytes are lent, smaller ones are copied. A copy of those costs less
+/// than a third slice does in the kernel.
 const LENT: usize = 4 * 1024;
 
 impl Outbox {
-    /// Takes some bytes, at least one: keeps them, or sends them after what is kept when they are
+    /// Accepts at least one byte: keeps the bytes, or sends them after the kept ones if they are
     /// too many to be copied.
     pub(super) fn write(&mut self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
         if self.fits(bytes) {
@@ -40,7 +41,7 @@ impl Outbox {
         }
     }
 
-    /// Sends what is kept, with the array that is lent.
+    /// Sends the kept bytes and the lent array.
     pub(super) fn flush(&mut self, socket: &Socket, array: &[u8]) -> io::Result<()> {
         while !self.is_empty() {
             self.send(socket, array, true)?;
@@ -52,13 +53,13 @@ impl Outbox {
         self.bytes.is_empty() && self.lent.is_none()
     }
 
-    /// Whether these are few enough to be copied, or must be: nothing may leave before an array
-    /// that is lent.
+    /// Whether these bytes are few enough to be copied, or have to be because a lent array must be
+    /// sent first.
     pub(super) const fn fits(&self, bytes: &[u8]) -> bool {
         self.lent.is_some() || self.bytes.len() + bytes.len() <= BUFFER
     }
 
-    /// Keeps these, unless they are so many that they may be [lent](Self::lend) or sent at once.
+    /// Keeps these bytes, unless there are enough of them to be [lent](Self::lend) or sent at once.
     pub(super) fn keeps(&mut self, bytes: &[u8]) -> bool {
         let keeps = bytes.len() < LENT && self.fits(bytes);
         if keeps {
@@ -72,7 +73,7 @@ impl Outbox {
         bytes.len()
     }
 
-    /// Takes note of an array that leaves next, if it is worth it.
+    /// Registers an array as the next thing to send, if it is large enough.
     pub(super) fn lend(&mut self, array: &[u8]) -> bool {
         if array.len() < LENT || self.lent.is_some() || self.sent > 0 {
             return false;
@@ -84,8 +85,8 @@ impl Outbox {
         true
     }
 
-    /// Sends what is kept and these bytes after it, in one call that may take some of it; how many
-    /// of these it took, if it came to them.
+    /// Sends the kept bytes and then these, in one call that may send only a part. Returns how many
+    /// of these were sent, if any.
     pub(super) fn push(
         &mut self,
         socket: &Socket,
@@ -95,23 +96,23 @@ impl Outbox {
         let kept = self.bytes.get(self.sent..).unwrap_or_default();
         let before = kept.len();
         let n = socket.send(&[IoSlice::new(kept), IoSlice::new(bytes)], waits)?;
-        self.left(n.min(before));
+        self.count_sent(n.min(before));
         Ok((n > before || n == 0).then_some(n.saturating_sub(before)))
     }
 
-    /// Sends what is kept, with the array that is lent, in one call that may take some of it.
+    /// Sends the kept bytes and the lent array, in one call that may send only a part.
     pub(super) fn send(&mut self, socket: &Socket, array: &[u8], waits: bool) -> io::Result<()> {
         let pieces = self.pieces(array)?.map(IoSlice::new);
         match socket.send(&pieces, waits)? {
             0 => Err(ErrorKind::WriteZero.into()),
             n => {
-                self.left(n);
+                self.count_sent(n);
                 Ok(())
             }
         }
     }
 
-    /// Copies what has not left of the array that is lent: the caller may change it from now on.
+    /// Copies the unsent part of the lent array: the caller may change the array afterwards.
     #[cold]
     pub(super) fn take_over(&mut self, array: &[u8]) {
         if self.lent.is_some()
@@ -141,8 +142,8 @@ impl Outbox {
         }))
     }
 
-    /// Counts bytes that were sent.
-    fn left(&mut self, n: usize) {
+    /// Counts sent bytes.
+    fn count_sent(&mut self, n: usize) {
         self.sent += n;
         if self.sent >= self.bytes.len() + self.lent.map_or(0, |lent| lent.len) {
             self.bytes.clear();

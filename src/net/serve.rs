@@ -1,18 +1,18 @@
-//! A whole driver on a host.
+//! A complete driver on a host.
 
 use std::io;
 use std::vec::Vec;
 
 use super::{Arrays, Stream};
 use crate::blocking::run;
-use crate::driver::{Driver, Event};
+use crate::driver::{Driver, Event, Initialize};
 use crate::error::Error;
 use crate::geometry::Cell;
 use crate::potential::{Evaluation, Potential, PotentialError};
 use crate::protocol::{Header, Scalar};
 
-/// The potential of a driver on a host, with its use of INIT and extras. Every [`Potential`] is one
-/// that has neither.
+/// The potential of a driver on a host, which may use INIT and extras. Every [`Potential`]
+/// implements it without them.
 ///
 /// ```
 /// use forcewire::net::Calculator;
@@ -55,24 +55,24 @@ use crate::protocol::{Header, Scalar};
 /// }
 /// ```
 pub trait Calculator {
-    /// Type of positions and forces.
+    /// The type of positions and forces.
     type Real: Scalar;
 
-    /// Takes note of INIT: [`Driver::replica`], [`Driver::init_text`], [`Driver::parameters`].
+    /// Handles INIT: see [`Driver::replica`], [`Driver::init_text`] and [`Driver::parameters`].
     ///
     /// # Errors
     ///
-    /// The text makes no sense: [`serve`] ends with this.
+    /// An error if the text makes no sense; [`serve`] then ends with this error.
     fn initialize(&mut self, driver: &Driver) -> Result<(), PotentialError> {
         let _ = driver;
         Ok(())
     }
 
-    /// Computes one structure, as [`Potential::evaluate`].
+    /// Computes one structure, like [`Potential::evaluate`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as those of [`Potential::evaluate`].
     fn evaluate(
         &mut self,
         cell: &Cell,
@@ -80,8 +80,8 @@ pub trait Calculator {
         forces: &mut [[Self::Real; 3]],
     ) -> Result<Evaluation, PotentialError>;
 
-    /// Appends the extras of the structure that was computed just now to those of the structures
-    /// before it in the same batch. [`Extras`](crate::Extras) writes what i-PI can read.
+    /// Appends the extras of the structure computed last to those of the batch's earlier
+    /// structures. [`Extras`](crate::Extras) writes a format that i-PI can read.
     fn extras(&mut self, extras: &mut Vec<u8>) {
         let _ = extras;
     }
@@ -103,8 +103,8 @@ where
     }
 }
 
-/// Computes what the server asks for until it ends that: [`Event::Exit`], or [`Event::Closed`] if
-/// it only closes the connection. Structures and batches may be of any size.
+/// Computes what the server asks for until the end: [`Event::Exit`], or [`Event::Closed`] if the
+/// server only closes the connection. Structures and batches may be of any size.
 ///
 /// ```no_run
 /// use forcewire::net;
@@ -118,24 +118,25 @@ where
 ///
 /// # Errors
 ///
-/// As [`blocking::run`](run), and [`Error::Potential`]. Close the connection: what the server has
-/// sent with the positions has been read ([`Driver::drain`]), so closing does not reset it. After
-/// [`Error::TimedOut`] or an error of the transport that passes, [`serve_with`] goes on.
+/// Those of [`blocking::run`](run), and [`Error::Potential`]. Close the connection after an error:
+/// everything that the server sent with the positions has been read ([`Driver::drain`]), so closing
+/// does not reset it. After [`Error::TimedOut`] or a temporary error of the transport,
+/// [`serve_with`] can continue.
 pub fn serve<C: Calculator + ?Sized>(
     stream: &mut Stream,
     calculator: &mut C,
 ) -> Result<Event, Error<io::Error>> {
-    // A driver that asks for INIT is one that can be sent batches.
-    let mut driver = Driver::new().initialize(crate::Initialize::Once);
+    // Servers send batches only to drivers that ask for INIT.
+    let mut driver = Driver::new().initialize(Initialize::Once);
     serve_with(stream, &mut driver, &mut Arrays::new(), calculator)
 }
 
-/// [`serve`] for a [`Driver`] with options, and to continue after a time-out: with the same driver
-/// and arrays the same call goes on where it stopped, and computes no structure twice.
+/// [`serve`] for a [`Driver`] with options. It can also continue after a time-out: a call with the
+/// same driver and arrays goes on where the last one stopped and computes no structure twice.
 ///
 /// # Errors
 ///
-/// As [`serve`].
+/// The same as those of [`serve`].
 pub fn serve_with<C: Calculator + ?Sized>(
     stream: &mut Stream,
     driver: &mut Driver,
@@ -144,7 +145,7 @@ pub fn serve_with<C: Calculator + ?Sized>(
 ) -> Result<Event, Error<io::Error>> {
     let served = serve_until(stream, driver, arrays, calculator);
     if let Err(Error::Protocol(_) | Error::Potential(_)) = served {
-        // i-PI hangs on a connection that is closed with bytes unread.
+        // i-PI hangs if a connection is closed with bytes unread.
         let _ = run(stream, driver.drain());
     }
     served
@@ -170,7 +171,7 @@ fn serve_until<C: Calculator + ?Sized>(
             }) => arrays.note(natoms, structures),
             Ok(Event::Init { .. }) => calculator.initialize(driver)?,
             Ok(end @ (Event::Exit | Event::Closed)) => return Ok(end),
-            // No byte of the array has come yet: the exchange goes on once there is room.
+            // No byte of the array has been read yet: the exchange continues once there is room.
             Err(Error::Protocol(error)) if arrays.grow(&error) => {}
             Err(error) => return Err(error),
         }

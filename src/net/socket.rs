@@ -1,4 +1,4 @@
-//! The sockets of the operating system, TCP and unix alike.
+//! TCP and unix sockets of the operating system, behind one type.
 
 use core::time::Duration;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,14 +20,14 @@ use nix::{
 };
 use socket2::{SockRef, TcpKeepalive};
 
-/// Bytes that are taken from the kernel at once, and bytes that are gathered before they are sent.
+/// The most bytes to read from the kernel at once, and to collect before sending.
 pub(super) const BUFFER: usize = 64 * 1024;
 
-/// How often a silent host is asked whether it is there.
+/// How often to probe a silent host.
 const PROBES: u32 = 4;
 
-/// Bytes that are copied at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's Zen 3
-/// and 4 (glibc bug 30994); 24 kB then took 4.5 µs instead of 0.6.
+/// The number of bytes to copy at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's
+/// Zen 3 and 4 (glibc bug 30994): a copy of 24 kB took 4.5 µs instead of 0.6.
 const COPY: usize = 1024;
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl AsRawFd for Socket {
 }
 
 impl Socket {
-    /// Sends each write at once: on TCP, without Nagle's algorithm.
+    /// Sends each write at once: disables Nagle's algorithm on TCP.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.set_nodelay(true),
@@ -64,9 +64,9 @@ impl Socket {
         }
     }
 
-    /// Gives up reading and writing when the peer does nothing for this long.
+    /// Ends a read or write after this long without progress.
     pub(super) fn set_timeouts(&self, limit: Duration) -> io::Result<()> {
-        // Zero means no limit to the kernel, and is an error in std.
+        // For the kernel zero means no limit; for std it is an error.
         let limit = Some(limit.max(Duration::from_micros(1)));
         match self {
             Self::Tcp(socket) => {
@@ -81,13 +81,13 @@ impl Socket {
         }
     }
 
-    /// Loses a connection to a host that does not answer for this long.
+    /// Closes a connection to a host that does not answer for this long.
     pub(super) fn keep_alive(&self, limit: Duration) -> io::Result<()> {
         #[allow(irrefutable_let_patterns)] // there are no others on Windows
         let Self::Tcp(socket) = self else {
             return Ok(());
         };
-        // No system counts less than seconds, and Linux no more than 32767 of them.
+        // All systems count in seconds, and Linux takes at most 32767 of them.
         let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32767));
         let idle = seconds(limit / 2);
         let options = TcpKeepalive::new().with_time(idle);
@@ -119,9 +119,9 @@ impl Socket {
         }
     }
 
-    /// Waits for this event, or for as long, if the socket was made one that does not block: by
-    /// another owner of it, since it was [made to](Self::set_nonblocking). A socket that blocks has
-    /// waited already.
+    /// Waits for this event or until the limit, if another owner of the socket has made it
+    /// non-blocking since this library [made it blocking](Self::set_nonblocking). A call on a
+    /// blocking socket has waited already.
     #[cfg(unix)]
     pub(super) fn wait_if_nonblocking(
         &self,
@@ -140,8 +140,8 @@ impl Socket {
         }
     }
 
-    /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the kernel forgets it soon.
-    /// Errors are ignored: without it peers that lack `TCP_NODELAY` are only slow.
+    /// Asks for the next acknowledgement at once (`TCP_QUICKACK`); the setting does not last.
+    /// Errors are ignored: without it, peers that lack `TCP_NODELAY` are only slower.
     pub(super) fn acknowledge_at_once(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Self::Tcp(socket) = self {
@@ -160,12 +160,12 @@ impl Socket {
 
 #[cfg(unix)]
 impl Socket {
-    /// Reads some bytes; without waiting for them unless it `waits`, and is a socket that blocks.
+    /// Reads some bytes. The call waits for them only if `waits` is true and the socket blocks.
     pub(super) fn receive(&self, buffer: &mut [u8], waits: bool) -> io::Result<usize> {
         Ok(recv(self.as_raw_fd(), buffer, flags(waits))?)
     }
 
-    /// The same for several buffers, which are filled one after the other.
+    /// Reads some bytes into several buffers, which are filled in order.
     pub(super) fn receive_vectored(
         &self,
         buffers: &mut [IoSliceMut<'_>],
@@ -174,17 +174,18 @@ impl Socket {
         Ok(recvmsg::<()>(self.as_raw_fd(), buffers, None, flags(waits))?.bytes)
     }
 
-    /// Sends the beginning of these pieces. A peer that has gone is an error and not SIGPIPE, which
-    /// ends a program that has not said otherwise: Rust's have, C's that use this library have not.
+    /// Sends the first bytes of these pieces. If the peer has gone, the result is an error rather
+    /// than SIGPIPE, which would end a program that does not ignore it. Rust programs ignore it,
+    /// but C programs that use this library may not.
     pub(super) fn send(&self, pieces: &[IoSlice<'_>], waits: bool) -> io::Result<usize> {
-        // There std sets an option of the socket instead.
+        // On this system std sets a socket option instead.
         #[cfg(target_vendor = "apple")]
         let no_signal = MsgFlags::empty();
         #[cfg(not(target_vendor = "apple"))]
         let no_signal = MsgFlags::MSG_NOSIGNAL;
         let (socket, flags) = (self.as_raw_fd(), flags(waits) | no_signal);
         let mut filled = pieces.iter().filter(|piece| !piece.is_empty());
-        // The kernel handles one piece faster than a list.
+        // The kernel handles a single piece faster than a list.
         Ok(match (filled.next(), filled.next()) {
             (None, _) => 0,
             (Some(only), None) => send(socket, only, flags)?,
@@ -204,13 +205,13 @@ const fn flags(waits: bool) -> MsgFlags {
 
 #[cfg(not(unix))]
 impl Socket {
-    /// Reads some bytes; without waiting for them unless it `waits`.
+    /// Reads some bytes. The call waits for them only if `waits` is true.
     pub(super) fn receive(&self, buffer: &mut [u8], waits: bool) -> io::Result<usize> {
         let Self::Tcp(mut socket) = self;
         self.with(waits, || Read::read(&mut socket, buffer))
     }
 
-    /// The same for several buffers, which are filled one after the other.
+    /// Reads some bytes into several buffers, which are filled in order.
     pub(super) fn receive_vectored(
         &self,
         buffers: &mut [IoSliceMut<'_>],
@@ -220,13 +221,13 @@ impl Socket {
         self.with(waits, || Read::read_vectored(&mut socket, buffers))
     }
 
-    /// Sends the beginning of these pieces.
+    /// Sends the first bytes of these pieces.
     pub(super) fn send(&self, pieces: &[IoSlice<'_>], waits: bool) -> io::Result<usize> {
         let Self::Tcp(mut socket) = self;
         self.with(waits, || Write::write_vectored(&mut socket, pieces))
     }
 
-    /// Makes a call that waits or does not.
+    /// Makes a call, blocking or not.
     fn with<T>(&self, waits: bool, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         if waits {
             return call();
@@ -238,7 +239,7 @@ impl Socket {
     }
 }
 
-/// Copies as much as both hold, and returns how much that is.
+/// Copies as many bytes as both hold, and returns how many.
 pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     let n = from.len().min(to.len());
     if let (Some(from), Some(to)) = (from.get(..n), to.get_mut(..n)) {
@@ -249,7 +250,7 @@ pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
     n
 }
 
-/// Appends `from`, likewise.
+/// Appends `from`, copied in the same small chunks.
 pub(super) fn append(from: &[u8], to: &mut Vec<u8>) {
     for piece in from.chunks(COPY) {
         to.extend_from_slice(piece);

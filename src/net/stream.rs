@@ -1,4 +1,4 @@
-//! A connection that costs one system call a message.
+//! A connection that needs one system call per message.
 
 use core::task::Poll;
 use core::time::Duration;
@@ -17,23 +17,25 @@ use super::inbox::{AROUND, Inbox};
 use super::outbox::Outbox;
 use super::socket::Socket;
 use crate::blocking::Transport;
-use crate::{DeadlineTimer, Deadlines, Error, Exchange, Wait};
+use crate::deadlines::{DeadlineTimer, Deadlines};
+use crate::error::Error;
+use crate::exchange::{Exchange, Wait};
 
 /// A connection to a peer, for [`blocking::run`](crate::blocking::run).
 ///
-/// Takes what has arrived in one call and serves fields from it; gathers the pieces of a message
-/// and sends them in one call when it is complete.
+/// One read takes everything that has arrived, and fields are served from it. The pieces of a
+/// message are collected and sent in one call when it is complete.
 ///
-/// An array for a message that is awaited may be written to before the message is known to be that
-/// one. As ever, what is in it counts when the exchange says so.
+/// An array for an expected message may be written to before that message is recognized. As always,
+/// its contents are valid only once the exchange reports so.
 ///
-/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which says what was
-/// waited for and what can still be done. Nothing that came is lost: keep the exchange and run it
-/// again to wait for as long again. The kernel wakes a waiting call four times within the shortest
-/// limit, so an exchange may time out a quarter of that late.
+/// When one of the [`Deadlines`] passes, the error is [`Error::TimedOut`], which reports what was
+/// waited for and how to continue. No received bytes are lost: keep the exchange and run it again
+/// to wait for the full time once more. The kernel wakes a waiting call four times within the
+/// shortest limit, so an exchange may time out late by a quarter of that limit.
 ///
-/// The socket is tried before the clock is judged: bytes that have arrived are never late, even if
-/// this process was stopped meanwhile, and a limit of zero takes and sends what the socket allows
+/// The socket is tried before the clock is read. Bytes that have arrived are therefore never late,
+/// even if this process was stopped meanwhile, and a limit of zero moves what the socket allows
 /// without waiting.
 #[derive(Debug)]
 pub struct Stream {
@@ -41,39 +43,40 @@ pub struct Stream {
     peer: Address,
     inbox: Inbox,
     outbox: Outbox,
-    /// When the clock of `timer` began.
+    /// The time zero of `timer`.
     connected: Instant,
     timer: DeadlineTimer,
-    /// After which time the kernel wakes a call to look at the clock.
+    /// How often the kernel wakes a waiting call to check the clock.
     tick: Option<Duration>,
-    /// There is a limit for what a peer computes, which ends with what it sends.
+    /// There is a limit for a peer's computation, which ends with its first bytes.
     timed: bool,
-    /// There is none for what a peer may take its time for.
+    /// Neither an evaluation nor an exchange has a limit, so the peer may take any time.
     patient: bool,
     /// Whether a call may wait at all.
     waits: bool,
     /// The peer sends with Nagle's algorithm.
     delays: bool,
-    /// The remaining budget of the poll under way: messages to begin, and calls of the kernel.
+    /// The remaining budget of the current poll: messages to begin, and system calls.
     budget: usize,
-    /// The last poll stopped because its budget was used up.
+    /// The last poll stopped because it had used up its budget.
     stopped: bool,
 }
 
-/// Messages that one [`Stream::poll`] begins, and times that it reads from the kernel.
+/// The most messages that one [`Stream::poll`] begins, and the most times that it reads from the
+/// kernel.
 const BUDGET: usize = 64;
 
 /// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
-/// acknowledged, and the kernel delays that by 40 ms or more. A wait of this length for owed bytes
-/// means such a peer, or a slow network.
+/// acknowledged, and the kernel delays that by 40 ms or more. A wait of this length for the rest of
+/// a message means such a peer, or a slow network.
 const DELAYED: Duration = Duration::from_millis(20);
 
 impl Stream {
     pub(super) fn new(socket: Socket, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
-        // Runtimes hand out sockets that do not block, with which a wait would take two calls.
+        // Async runtimes hand out non-blocking sockets, on which each wait would take two calls.
         socket.set_nonblocking(false)?;
         socket.send_at_once()?;
-        // Once for all messages: to set it for each costs more than to wake now and then.
+        // Set once for all messages: setting it for each costs more than waking up now and then.
         let tick = shortest(&deadlines).map(tick);
         if let Some(tick) = tick {
             socket.set_timeouts(tick)?;
@@ -95,44 +98,45 @@ impl Stream {
         })
     }
 
-    /// Takes over a TCP connection, and has it block.
+    /// Takes over a TCP connection and makes it blocking.
     ///
     /// # Errors
     ///
-    /// Those of asking for the peer's address and of setting socket options.
+    /// The system's errors, if the peer's address can't be read or a socket option can't be set.
     pub fn from_tcp(socket: TcpStream, deadlines: Deadlines) -> io::Result<Self> {
         let peer = socket.peer_addr()?;
         Self::new(Socket::Tcp(socket), peer.into(), deadlines)
     }
 
-    /// Takes over a unix connection, and has it block. `peer` is what errors call it.
+    /// Takes over a unix connection and makes it blocking. Errors name the peer as `peer`.
     ///
     /// # Errors
     ///
-    /// Those of setting socket options.
+    /// The system's errors, if a socket option can't be set.
     #[cfg(unix)]
     pub fn from_unix(socket: UnixStream, peer: Address, deadlines: Deadlines) -> io::Result<Self> {
         Self::new(Socket::Unix(socket), peer, deadlines)
     }
 
-    /// Ends a TCP connection whose peer's host is unreachable, because it or its network is off.
-    /// While nothing moves, the system asks that host after half of `limit` and then four times
-    /// more in the rest of it, in whole seconds (`SO_KEEPALIVE`). The read that waits fails then
-    /// ([`TimedOut`](ErrorKind::TimedOut), as an error of the transport). A host that is there
-    /// answers for as long as its program computes. Does nothing to a unix socket.
+    /// Ends a TCP connection when the peer's host becomes unreachable, because the host or its
+    /// network is off. While no bytes move, the system probes the host after half of `limit` and
+    /// then four more times in the other half, in whole seconds (`SO_KEEPALIVE`). If there is no
+    /// answer, the waiting read fails with [`TimedOut`](ErrorKind::TimedOut) as an error of the
+    /// transport. A running host answers no matter how long its program computes. Has no effect on
+    /// a unix socket.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// The system's errors.
     pub fn keep_alive(&self, limit: Duration) -> io::Result<()> {
         self.socket.keep_alive(limit)
     }
 
-    /// Closes the connection in both directions, for the peer too, without waiting.
+    /// Closes the connection in both directions without waiting; the peer sees the end too.
     ///
     /// # Errors
     ///
-    /// The system's, if the connection was lost already.
+    /// The system's error, if the connection was already lost.
     pub fn shutdown(&self) -> io::Result<()> {
         self.socket.shutdown()
     }
@@ -143,18 +147,18 @@ impl Stream {
         &self.peer
     }
 
-    /// Carries an exchange on as far as it goes without waiting; `Pending` if it is not done. A
-    /// driver can listen with [`await_getforce`](crate::Driver::await_getforce) while it computes,
-    /// for instance. Poll `&mut exchange` to keep the exchange for the next poll.
+    /// Advances an exchange as far as possible without waiting; `Pending` if it is not complete. A
+    /// driver can use this to listen with [`await_getforce`](crate::Driver::await_getforce) while
+    /// it computes. Poll `&mut exchange` to keep the exchange for the next poll.
     ///
-    /// One poll begins 64 messages and reads from the kernel 64 times at most, so that a peer that
-    /// floods this one does not hold it up. [`must_poll_again`](Self::must_poll_again)
-    /// distinguishes such a `Pending` from one because nothing is there.
+    /// One poll begins at most 64 messages and reads from the kernel at most 64 times, so that a
+    /// flood from the peer does not hold the program up. [`must_poll_again`](Self::must_poll_again)
+    /// tells whether the poll stopped for that reason or because no bytes were there.
     ///
     /// # Errors
     ///
-    /// As [`blocking::run`](crate::blocking::run). Deadlines are judged when nothing more can be
-    /// moved.
+    /// The same as those of [`blocking::run`](crate::blocking::run). Deadlines are checked when no
+    /// more bytes can move.
     pub fn poll<T: Exchange>(&mut self, exchange: T) -> Result<Poll<T::Output>, Error<io::Error>> {
         self.budget = BUDGET;
         self.stopped = false;
@@ -169,14 +173,14 @@ impl Stream {
         }
     }
 
-    /// Whether the last [`poll`](Self::poll) was pending although there may be more to read: poll
-    /// again soon, instead of waiting for something to come.
+    /// Whether the last [`poll`](Self::poll) was pending although more bytes may be available. Poll
+    /// again soon instead of waiting for the socket.
     #[must_use]
     pub const fn must_poll_again(&self) -> bool {
         self.stopped
     }
 
-    /// Takes one of what a poll may do, or ends the poll.
+    /// Takes one unit of the poll's budget, or ends the poll.
     fn spend(&mut self) -> io::Result<()> {
         if self.waits {
             return Ok(());
@@ -193,22 +197,22 @@ impl Stream {
         }
     }
 
-    /// Makes a call of the kernel, again until it has done something or a deadline has passed. The
-    /// call's argument is whether it may wait.
+    /// Repeats a system call until it makes progress or a deadline passes. The call's argument is
+    /// whether it may wait.
     fn within<T>(
         &mut self,
         wait: &Wait,
         direction: Direction,
         mut call: impl FnMut(&mut Self, bool) -> io::Result<Option<T>>,
     ) -> Result<T, Error<io::Error>> {
-        // No clock is read where no deadline applies.
+        // The clock is read only if a deadline applies.
         let timed = self.timer.limit(wait).is_some();
         if !timed {
             self.timer.end_exchange();
         }
         loop {
-            // Before the call: what has arrived by then is not late, however long this process was
-            // stopped.
+            // The time before the call counts: bytes that had arrived by then are not late, however
+            // long this process was stopped.
             let now = match timed {
                 true => self.connected.elapsed(),
                 false => Duration::ZERO,
@@ -236,7 +240,7 @@ impl Stream {
         }
     }
 
-    /// Waits where the kernel did not.
+    /// Waits if the kernel did not.
     #[cfg_attr(not(unix), allow(clippy::unused_self, clippy::unnecessary_wraps))]
     #[cold]
     fn rest(&self, direction: Direction) -> io::Result<()> {
@@ -247,12 +251,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads from the kernel, into `buffer` or ahead of it; waits until a deadline passes.
+    /// Reads from the kernel, into `buffer` or ahead of it. Waits until a deadline passes.
     fn receive(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<io::Error>> {
         self.spend().map_err(Error::Transport)?;
         let owed = wait.owed() && self.socket.is_tcp();
         if owed && self.delays {
-            // The kernel forgets it soon.
+            // The kernel clears the setting soon, so it is set before each wait.
             self.socket.acknowledge_at_once();
         }
         let begin = (owed && self.waits && !self.delays).then(Instant::now);
@@ -266,7 +270,7 @@ impl Stream {
         });
         let is_held_back = match begin {
             Some(begin) => begin.elapsed() >= DELAYED,
-            // A poll does not wait: it can't know.
+            // A poll does not wait, so it can't measure a delay.
             None => owed && !self.waits && result.is_err(),
         };
         if is_held_back && !self.delays {
@@ -276,8 +280,7 @@ impl Stream {
         result
     }
 
-    /// An error with the peer's name in it, unless it says that there is something to wait for or
-    /// that a signal came.
+    /// Adds the peer's name to an error, unless it only means to wait or that a signal arrived.
     #[cold]
     fn failed(&self, error: io::Error) -> Result<(), Error<io::Error>> {
         match is_timeout(&error) || error.kind() == ErrorKind::Interrupted {
@@ -286,7 +289,7 @@ impl Stream {
         }
     }
 
-    /// The same error with the peer's name in it.
+    /// The same error with the peer's name.
     #[cold]
     fn named(&self, error: io::Error) -> io::Error {
         let peer = &self.peer;
@@ -298,9 +301,9 @@ impl Stream {
     }
 }
 
-/// For waiting beside other things, after a [`poll`](Stream::poll) that was pending and need not be
-/// made again at once ([`must_poll_again`](Stream::must_poll_again)). Only the stream may move
-/// bytes.
+/// Lets a program wait for the socket together with others, after a pending [`poll`](Stream::poll)
+/// that need not be repeated at once ([`must_poll_again`](Stream::must_poll_again)). Only the
+/// stream may move bytes.
 #[cfg(unix)]
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -311,8 +314,8 @@ impl AsFd for Stream {
     }
 }
 
-/// Gives up the connection, which blocks. Bytes that the stream has read ahead or kept are lost;
-/// between two messages there are none.
+/// Gives up the connection, which stays blocking. Bytes that the stream has read ahead or kept are
+/// lost; between two messages there are none.
 #[cfg(unix)]
 impl From<Stream> for OwnedFd {
     fn from(stream: Stream) -> Self {
@@ -334,7 +337,8 @@ impl Transport for Stream {
             return self.receive(buffer, wait);
         }
         if !wait.evaluating {
-            // The answer has come, though the kernel is not asked for the bytes after it.
+            // The answer has arrived already, although the kernel is not asked for the bytes after
+            // it.
             self.timer.end_evaluation();
         }
         Ok(self.inbox.serve(buffer))
@@ -354,7 +358,7 @@ impl Transport for Stream {
     }
 
     fn flush_at_once(&mut self, array: &[u8]) -> Result<bool, Error<io::Error>> {
-        // There it would take two calls to switch waiting off and on.
+        // On other systems it would take two more calls to switch waiting off and on.
         if self.outbox.is_empty() || cfg!(not(unix)) {
             return Ok(self.outbox.is_empty());
         }
@@ -409,7 +413,7 @@ impl Transport for Stream {
     }
 
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<io::Error>> {
-        // Most messages are taken at once: no need for a clock.
+        // Most messages are sent at once and need no clock.
         if self.flush_at_once(array)? {
             return Ok(());
         }
@@ -429,7 +433,7 @@ impl Transport for Stream {
     }
 }
 
-/// What a call waits for.
+/// What to wait for: bytes to read, or room to write.
 #[cfg(unix)]
 type Direction = nix::poll::PollFlags;
 #[cfg(unix)]
@@ -437,7 +441,7 @@ const READING: Direction = Direction::POLLIN;
 #[cfg(unix)]
 const WRITING: Direction = Direction::POLLOUT;
 
-/// What a call waits for, unused here.
+/// What to wait for; unused on this system.
 #[cfg(not(unix))]
 #[derive(Clone, Copy)]
 struct Direction;
@@ -458,16 +462,16 @@ fn shortest(deadlines: &Deadlines) -> Option<Duration> {
     limits.into_iter().flatten().min()
 }
 
-/// After which time the kernel wakes a call with this limit to look at the clock.
+/// How often the kernel wakes a call with this limit to check the clock.
 fn tick(limit: Duration) -> Duration {
     (limit / 4).max(SHORTEST)
 }
 
-/// Unix returns `WouldBlock` when a time-out of a socket passes, and Windows `TimedOut`. On unix
-/// that is an error of the network: the connection is lost.
+/// Unix returns `WouldBlock` when a socket's time-out passes, and Windows `TimedOut`. On unix,
+/// `TimedOut` is an error of the network: the connection is lost.
 fn is_timeout(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || cfg!(windows) && error.kind() == ErrorKind::TimedOut
 }
 
-/// The shortest time-out of a socket that every system has.
+/// The shortest socket time-out that every system supports.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! A part of the address space.
+//! A range of IP addresses.
 
 use core::fmt;
 use core::str::FromStr;
@@ -8,11 +8,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::fmt::debug_as_display;
 
-/// Addresses that begin alike: `192.168.1.0/24`, `fd00::/8`, or one alone.
+/// A range of addresses with a common prefix (`192.168.1.0/24`, `fd00::/8`), or a single address.
 ///
-/// IPv4 addresses mapped into IPv6 (`::ffff:10.0.2.15`), as a server that listens on `::` sees
-/// them, are IPv4 addresses, in a subnet's text too: `::ffff:10.0.2.0/120` is `10.0.2.0/24`. No
-/// larger subnet of IPv6 contains them, not even `::/0`.
+/// An IPv4 address mapped into IPv6 (`::ffff:10.0.2.15`), which a server that listens on `::` sees,
+/// counts as an IPv4 address. The same applies to the text of a subnet: `::ffff:10.0.2.0/120` is
+/// `10.0.2.0/24`. No larger IPv6 subnet contains IPv4 addresses, not even `::/0`.
 ///
 /// ```
 /// use forcewire::net::Subnet;
@@ -27,7 +27,7 @@ use crate::fmt::debug_as_display;
 pub struct Subnet(IpNet);
 
 impl Subnet {
-    /// Whether an address is one of them.
+    /// Whether the subnet contains an address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
@@ -43,7 +43,7 @@ impl Subnet {
     }
 }
 
-/// The IPv4 subnet of an address and a prefix that are mapped into IPv6.
+/// The IPv4 subnet for a mapped address and its prefix.
 fn mapped(address: Ipv4Addr, prefix: u8) -> Option<IpNet> {
     let prefix = prefix.checked_sub(96)?;
     Ipv4Net::new(address, prefix).ok().map(IpNet::V4)
@@ -55,7 +55,7 @@ impl From<IpAddr> for Subnet {
     }
 }
 
-/// A text is not a [`Subnet`].
+/// The error of a text that is not a [`Subnet`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SubnetError;
 

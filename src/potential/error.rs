@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::fmt::debug_as_display;
 
-/// A potential could not be evaluated. The forces hold nothing useful then.
+/// A potential could not be evaluated. The contents of the forces are then meaningless.
 ///
 /// ```
 /// use forcewire::potential::{Morse, Potential, PotentialError};
@@ -21,28 +21,28 @@ use crate::fmt::debug_as_display;
 pub enum PotentialError {
     /// The slices of positions and forces are of different lengths.
     LengthMismatch,
-    /// The potential is defined for another number of atoms.
+    /// The potential is defined for a different number of atoms.
     WrongAtomCount {
-        /// How many it is defined for.
+        /// The number that it is defined for.
         expected: usize,
-        /// How many there were.
+        /// The number that was passed.
         actual: usize,
     },
     /// The cell's vectors lie in one plane or are not finite; a periodic potential needs a volume.
     SingularCell,
     /// A position is infinite or NaN.
     PositionNotFinite,
-    /// The energy or the virial is infinite or NaN: mostly two atoms in the same place, else a
-    /// parameter that is not a number.
+    /// The energy or the virial is infinite or NaN: usually because of two atoms in the same place,
+    /// otherwise because a parameter is NaN.
     ResultNotFinite,
-    /// A [`Storage`](crate::Storage) was to evaluate more than it holds.
+    /// A [`Storage`](crate::Storage) was asked to evaluate more than it holds.
     NoRoom {
-        /// Atoms of each structure.
+        /// The number of atoms of each structure.
         natoms: usize,
-        /// Structures.
+        /// The number of structures.
         structures: usize,
     },
-    /// A reason that the potential gives, as a sentence for the log.
+    /// Another reason, as a sentence for the log.
     ///
     /// ```
     /// use forcewire::PotentialError;

@@ -5,8 +5,8 @@ use crate::geometry::{Cell, Virial};
 
 /// A spring from each atom to the origin, the same for all: U = Σ ½ (kx x² + ky y² + kz z²).
 ///
-/// Not periodic: positions are taken as they come, so keep them unwrapped. The virial is Σ r⊗f,
-/// made symmetric if the springs are not isotropic.
+/// Not periodic: positions are used as they are, so keep them unwrapped. The virial is Σ r⊗f, made
+/// symmetric if the springs are not isotropic.
 ///
 /// | i-PI's driver | here |
 /// |---|---|
@@ -47,7 +47,7 @@ impl<T: Real> Harmonic<T> {
         }
     }
 
-    /// Leaves the virial 0, as i-PI's Python driver does: the trap does not shrink with the cell.
+    /// Sets the virial to 0, as i-PI's Python driver does: the trap does not shrink with the cell.
     #[must_use]
     pub fn without_virial(self) -> Self {
         Self {
@@ -85,8 +85,8 @@ impl<T: Real> Potential for Harmonic<T> {
 /// A spring along x from the first atom to the origin, U = ½ k x². `-m harm -o k` of i-PI's Fortran
 /// driver.
 ///
-/// Nothing else feels a force. As in that driver, only xx of the virial is not 0, although a shear
-/// would change x. `-o` takes exactly one number there.
+/// No other coordinate feels a force. As in that driver, only xx of the virial is nonzero, although
+/// a shear would change x. That driver's `-o` takes exactly one number.
 ///
 /// ```
 /// use forcewire::potential::{Harmonic1d, Potential};

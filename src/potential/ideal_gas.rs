@@ -7,11 +7,10 @@ use crate::geometry::{Cell, Virial};
 
 /// The ideal gas: energy and forces are 0. `-m gas` of i-PI's drivers.
 ///
-/// Each number of the virial is 1e-200 hartree, as in i-PI's Fortran driver, because i-PI takes a
-/// virial of exactly 0 for one that was not computed (`ipi/engine/motion/dynamics.py` warns so in
-/// NPT).
+/// Each element of the virial is 1e-200 hartree, as in i-PI's Fortran driver, because i-PI reads a
+/// virial of exactly 0 as not computed (`ipi/engine/motion/dynamics.py` warns about it in NPT).
 ///
-/// In that driver `-o` is empty or a delay in seconds for each evaluation; no more than one number.
+/// That driver's `-o` is empty, or a single number: a delay in seconds for each evaluation.
 ///
 /// ```
 /// use forcewire::potential::{IdealGas, Potential};

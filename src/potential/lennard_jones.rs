@@ -1,4 +1,4 @@
-//! Lennard-Jones's potential, u(r) = 4ε((σ/r)¹² − (σ/r)⁶).
+//! The Lennard-Jones potential, u(r) = 4ε((σ/r)¹² − (σ/r)⁶).
 
 use core::f64::consts::PI;
 
@@ -6,17 +6,17 @@ use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
 use crate::geometry::Cell;
 
-/// Lennard-Jones's potential between all atoms, periodic in any cell. `-m lj` of i-PI's Fortran
+/// The Lennard-Jones potential between all atoms, periodic in any cell. `-m lj` of i-PI's Fortran
 /// driver.
 ///
-/// u(r) = 4ε((σ/r)¹² − (σ/r)⁶) for r < cutoff, with the tail's correction unless
-/// [`with_cutoff`](Self::with_cutoff) says otherwise. A pair interacts through one image, the
-/// nearest one as long as the cutoff is at most half the smallest of [`Cell::widths`]; with a
-/// longer one, which is not refused, it is the one that driver takes. An infinite cutoff is
-/// allowed.
+/// u(r) = 4ε((σ/r)¹² − (σ/r)⁶) for r < cutoff, with a tail correction unless
+/// [`with_cutoff`](Self::with_cutoff) changes that. A pair interacts through one image. That is the
+/// nearest one if the cutoff is at most half the smallest of [`Cell::widths`]. A longer cutoff is
+/// not refused; the pair then interacts through the image that i-PI's driver chooses. An infinite
+/// cutoff is allowed.
 ///
-/// That driver's `-o` takes exactly three numbers, `sigma,epsilon,cutoff`. Its cutoff follows the
-/// cell when the volume changes, see [`with_reference_volume`](Self::with_reference_volume).
+/// That driver's `-o` takes exactly three numbers, `sigma,epsilon,cutoff`. Its cutoff scales with
+/// the cell when the volume changes, see [`with_reference_volume`](Self::with_reference_volume).
 ///
 /// The cost is quadratic in the number of atoms, or linear [with storage](Self::with_storage) in
 /// cells of at least four cutoffs along one vector.
@@ -59,30 +59,30 @@ impl<T: Real> LennardJones<T> {
 }
 
 impl<T, S> LennardJones<T, S> {
-    /// Treats the cutoff like this; [`Cutoff::Tail`] if not called.
+    /// Sets the treatment of the cutoff. The default is [`Cutoff::Tail`].
     #[must_use]
     pub fn with_cutoff(mut self, at_cutoff: Cutoff) -> Self {
         self.pairs.at_cutoff = at_cutoff;
         self
     }
 
-    /// Lets the cutoff grow with the cell, in proportion to the cube root of the volume, from its
-    /// value at this volume in bohr³.
+    /// Scales the cutoff with the cube root of the cell's volume. It has its nominal value at this
+    /// volume in bohr³.
     ///
-    /// i-PI's Fortran driver does so from the first cell that it is sent, to 1e-8 (its exponent is
-    /// 1/3 in single precision). It matters only where the volume changes, as in NPT: pairs then
-    /// don't cross the cutoff, and the virial with [`Cutoff::Tail`] is that of the energy.
+    /// i-PI's Fortran driver does this from the first cell that it receives, to 1e-8 (its exponent
+    /// is 1/3 in single precision). It matters only if the volume changes, as in NPT: then no pairs
+    /// cross the cutoff, and with [`Cutoff::Tail`] the virial is consistent with the energy.
     #[must_use]
     pub fn with_reference_volume(mut self, volume: f64) -> Self {
         self.pairs.reference_volume = Some(volume);
         self
     }
 
-    /// Sorts atoms into boxes in `storage`, of which [`storage_for`](super::storage_for) says how
-    /// much is needed.
+    /// Sorts atoms into boxes in `storage`; [`storage_for`](super::storage_for) gives the required
+    /// size.
     ///
-    /// An array, a `&mut [u32]`, a full `heapless::Vec` or a `Vec`, whatever it holds. Too little
-    /// costs time, not correctness.
+    /// The storage may be an array, a `&mut [u32]`, a full `heapless::Vec` or a `Vec`, with any
+    /// contents. Too little storage costs time, not correctness.
     #[must_use]
     pub fn with_storage<R: AsMut<[u32]>>(self, storage: R) -> LennardJones<T, R> {
         LennardJones {
@@ -129,8 +129,8 @@ impl<T: Real> PairForm for Form<T> {
     }
 
     fn tail(&self, cutoff: f64) -> [f64; 2] {
-        // As `LJ_longrange` of i-PI's `LJ.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275
-        // (1999).
+        // The same as `LJ_longrange` of i-PI's `LJ.f90`; Martyna and Hughes, J. Chem. Phys. 110,
+        // 3275 (1999).
         let s = self.sigma / cutoff;
         let (s3, sigma3) = (s * s * s, self.sigma * self.sigma * self.sigma);
         let (s6, scale) = (s3 * s3, 8.0 * PI / 3.0 * self.epsilon * s3 * sigma3);

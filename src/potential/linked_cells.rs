@@ -1,8 +1,9 @@
-//! Which pairs of atoms may be closer than the cutoff: linked cells, in the caller's memory.
+//! Linked cells in the caller's memory, which find the pairs of atoms that may be closer than the
+//! cutoff.
 //!
-//! The periodic cell is cut along its vectors into boxes that are at least as wide as the cutoff,
-//! so that an atom's neighbours are in its own box and the 26 around it. Each box holds the number
-//! of its first atom and each atom that of the next one in the same box:
+//! The periodic cell is divided along its vectors into boxes at least as wide as the cutoff, so an
+//! atom's neighbours are in its own box and the 26 around it. Each box holds the number of its
+//! first atom, and each atom that of the next atom in the same box:
 //!
 //! ```text
 //! storage   [ first atom of box 0, of box 1, … | the atom after atom 0, after atom 1, … | unused ]
@@ -13,14 +14,13 @@ use core::iter;
 use super::Real;
 use crate::geometry::{dot, widths};
 
-/// How many `u32` a pair potential needs so that its cost grows linearly with this many atoms: two
+/// How many `u32` a pair potential needs for a cost that grows linearly with this many atoms: two
 /// for each.
 ///
-/// Give them with [`LennardJones::with_storage`](super::LennardJones::with_storage) or
+/// Pass them to [`LennardJones::with_storage`](super::LennardJones::with_storage) or
 /// [`SilveraGoldman::with_storage`](super::SilveraGoldman::with_storage). With less, but more than
-/// one for each atom, the boxes are larger and an evaluation is slower; with less than that all
-/// pairs are tried. The numbers that come out are the same, but for the order in which they are
-/// summed.
+/// one for each atom, the boxes are larger and an evaluation is slower; with even less, all pairs
+/// are tried. The results are the same except for the order of summation.
 ///
 /// ```
 /// use forcewire::potential::storage_for;
@@ -41,8 +41,8 @@ pub(super) struct LinkedCells<'a> {
 }
 
 impl<'a> LinkedCells<'a> {
-    /// Sorts the atoms. `None` if that saves nothing: the cell is too small for the cutoff, or the
-    /// storage for the atoms.
+    /// Sorts the atoms. Returns `None` if that saves nothing, because the cell is too small for the
+    /// cutoff or the storage for the atoms.
     pub(super) fn new<T: Real>(
         inverse: &[[f64; 3]; 3],
         cutoff: f64,
@@ -57,7 +57,7 @@ impl<'a> LinkedCells<'a> {
         let (first, rest) = storage.split_at_mut_checked(na * nb * nc)?;
         let next = rest.get_mut(..natoms)?;
         first.fill(NONE);
-        // Backwards, so that each list goes upwards.
+        // Backwards, so that each list is in ascending order.
         let atoms = 0..u32::try_from(natoms).ok()?;
         for (atom, (position, after)) in atoms.zip(positions.iter().zip(&mut *next)).rev() {
             let r = position.map(T::to_f64);
@@ -68,7 +68,7 @@ impl<'a> LinkedCells<'a> {
         Some(Self { boxes, first, next })
     }
 
-    /// Each atom with the atoms that may be its neighbours. Each pair comes once.
+    /// Each atom with the atoms that may be its neighbours. Each pair occurs once.
     pub(super) fn rows(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
         let [na, nb, nc] = self.boxes;
         (0..na)
@@ -93,25 +93,25 @@ impl<'a> LinkedCells<'a> {
         })
     }
 
-    /// The atoms after this one in its box.
+    /// The atoms after this one in the same box.
     fn after(&self, atom: usize) -> impl Iterator<Item = usize> {
         let next = |atom: &usize| self.next.get(*atom).copied().and_then(known);
         iter::successors(next(&atom), next)
     }
 
-    /// The box at this offset from another, or None along a vector that is not divided.
+    /// The box at this offset from another; `None` along a vector that is not divided.
     fn neighbour(&self, [a, b, c]: [usize; 3], [oa, ob, oc]: [Offset; 3]) -> Option<[usize; 3]> {
         let [na, nb, nc] = self.boxes;
         Some([oa.from(a, na)?, ob.from(b, nb)?, oc.from(c, nc)?])
     }
 }
 
-/// How many boxes to make along each vector, at most `capacity` in all.
+/// How many boxes to make along each vector, at most `capacity` in total.
 ///
-/// Up to three in a row are all neighbours of each other and might as well be one.
+/// Up to three boxes in a row are all neighbours of each other, so one box does the same.
 fn divide(widths: [f64; 3], cutoff: f64, capacity: usize) -> Option<[usize; 3]> {
     let worthwhile = |n: usize| if n < 4 { 1 } else { n };
-    // The cast saturates, and of NaN makes 0.
+    // The cast saturates, and turns NaN into 0.
     let mut boxes =
         widths.map(|width| worthwhile(((width / (SLACK * cutoff)) as usize).min(capacity)));
     while boxes
@@ -125,7 +125,7 @@ fn divide(widths: [f64; 3], cutoff: f64, capacity: usize) -> Option<[usize; 3]> 
     (boxes != [1; 3]).then_some(boxes)
 }
 
-/// The box along one of the vectors for this fractional coordinate, of an atom that may be cells
+/// The box along one of the vectors for this fractional coordinate; the atom may be several cells
 /// away.
 fn place(fraction: f64, boxes: usize) -> usize {
     let folded = fraction - libm::floor(fraction);
@@ -156,7 +156,7 @@ impl Offset {
     }
 }
 
-/// One of each pair of opposite neighbours, so that each pair of boxes is met once.
+/// One of each pair of opposite neighbours, so that each pair of boxes occurs once.
 const HALF_OF_THE_NEIGHBOURS: [[Offset; 3]; 13] = {
     use Offset::{Ahead as P, Back as M, Same as O};
     [
@@ -176,11 +176,11 @@ const HALF_OF_THE_NEIGHBOURS: [[Offset; 3]; 13] = {
     ]
 };
 
-/// Boxes are wider than the cutoff by this factor: separations in `f32` are rounded, the boxes are
-/// not.
+/// The factor by which boxes are wider than the cutoff, because separations in `f32` are rounded
+/// and the boxes are not.
 const SLACK: f64 = 1.001;
 
-/// The end of a list.
+/// Marks the end of a list.
 const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::geometry::Cell;
-    use crate::geometry::MinimumImage;
+    use crate::potential::minimum_image::MinimumImage;
 
     fn atoms(cell: &Cell, natoms: usize) -> Vec<[f64; 3]> {
         let [a, b, c] = cell.vectors();
@@ -210,7 +210,7 @@ mod tests {
             .collect()
     }
 
-    /// The pairs that the boxes give, and how many there were.
+    /// The pairs from the boxes, and their number.
     fn pairs(
         cell: &Cell,
         cutoff: f64,
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn pairs_to_try_grow_linearly() {
-        // Liquid argon's density with the usual cutoff: 0.84 / sigma^3 and 2.5 sigma.
+        // The density of liquid argon with the usual cutoff: 0.84 / sigma^3 and 2.5 sigma.
         let mut per_atom = Vec::new();
         for natoms in [1000_u32, 8000] {
             let cell = Cell::orthorhombic([libm::cbrt(f64::from(natoms) / 0.84); 3]);
@@ -262,7 +262,7 @@ mod tests {
             let met = pairs(&cell, 2.5, &atoms(&cell, natoms), storage_for(natoms)).unwrap();
             per_atom.push(met.len() as f64 / natoms as f64);
         }
-        // 27 boxes of more than 2.5³ x 0.84 atoms, halved; all pairs would be 500 and 4000.
+        // 27 boxes of more than 2.5³ x 0.84 atoms, halved. All pairs would be 500 and 4000.
         assert!(
             per_atom.iter().all(|n| (170.0..280.0).contains(n)),
             "{per_atom:?}"

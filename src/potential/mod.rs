@@ -1,9 +1,9 @@
-//! Potentials with known answers, to drive a simulation or to check a chain of them.
+//! Potentials with known answers, to drive a simulation or to check a complete setup.
 //!
-//! Each is generic over `f64` and `f32` and means what i-PI's own drivers mean by the same name
-//! (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`), to rounding; where they are in doubt the type's
-//! documentation decides. `tests/potentials.rs` holds them against numbers recorded from those
-//! drivers, ASE and LAMMPS.
+//! Each potential is generic over `f64` and `f32` and agrees to rounding with the one of the same
+//! name in i-PI's own drivers (3.3.1, `drivers/f90/driver.f90` and `ipi/pes`). Where those drivers
+//! are ambiguous, the type's documentation decides. `tests/potentials.rs` compares them with
+//! numbers recorded from those drivers, ASE and LAMMPS.
 //!
 //! | i-PI's `-m` | `-o` in that driver | default | here |
 //! |---|---|---|---|
@@ -16,23 +16,25 @@
 //! | `lj` | sigma,epsilon,cutoff | | [`LennardJones`] |
 //! | `sg` | cutoff | | [`SilveraGoldman`] |
 //!
-//! All in atomic units but for the exception named. The Fortran driver stops before it connects if
-//! the count of numbers is another.
+//! All numbers are in atomic units, apart from the exception in the table. The Fortran driver stops
+//! before it connects if it gets another count of numbers.
 //!
 //! # Rounding
 //!
 //! An evaluation in `f64` gives the same bits on every target, see [`Real`]. In `f32` the terms of
-//! one atom are summed in `f32` and the atoms in `f64`: energy, virial and forces are good to 1e-5
-//! of the largest element (tested, for 64 atoms), as long as the atoms stay within a few cells of
-//! the origin.
+//! one atom are summed in `f32` and the atoms in `f64`. Energy, virial and forces are then accurate
+//! to 1e-5 of the largest element (tested for 64 atoms), as long as the atoms stay within a few
+//! cells of the origin.
 
 mod error;
 mod harmonic;
 mod ideal_gas;
 mod lennard_jones;
 mod linked_cells;
+mod minimum_image;
 mod morse;
 mod pairs;
+mod real;
 mod silvera_goldman;
 
 pub use error::PotentialError;
@@ -42,12 +44,12 @@ pub use lennard_jones::LennardJones;
 pub use linked_cells::storage_for;
 pub use morse::{Morse, MorseHarmonic};
 pub use pairs::Cutoff;
+pub use real::Real;
 pub use silvera_goldman::SilveraGoldman;
 
-pub use crate::geometry::Real;
 use crate::geometry::{Cell, Virial};
 
-/// What a potential returns besides forces.
+/// A potential's results besides the forces.
 ///
 /// ```
 /// use forcewire::{Evaluation, Virial};
@@ -66,7 +68,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Itself, unless the atoms are where no number describes them.
+    /// Returns the evaluation if all of its numbers are finite.
     fn finite(self) -> Result<Self, PotentialError> {
         if self.energy.is_finite() && self.virial.is_finite() {
             Ok(self)
@@ -76,7 +78,7 @@ impl Evaluation {
     }
 }
 
-/// Energy, forces and virial as a function of cell and positions.
+/// A potential: energy, forces and virial as a function of cell and positions.
 ///
 /// ```
 /// use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
@@ -103,19 +105,20 @@ impl Evaluation {
 /// }
 /// ```
 pub trait Potential {
-    /// How positions and forces are stored.
+    /// The type of positions and forces.
     type Real: Real;
 
     /// Evaluates the potential for one structure.
     ///
     /// `positions` are in bohr and need not lie in the cell; `forces`, in hartree/bohr, are
-    /// overwritten. Both have one `[x, y, z]` for each atom, in the same order. Zero atoms are not
-    /// an error.
+    /// overwritten. Both have one `[x, y, z]` per atom, in the same order. Zero atoms are not an
+    /// error.
     ///
     /// # Errors
     ///
-    /// [`PotentialError`] if there are no forces; [`PotentialError::Failed`] is for reasons of your
-    /// own. `forces` are not used then. [`serve`](crate::serve()) ends with the error, and logs it.
+    /// [`PotentialError`] if there are no forces; use [`PotentialError::Failed`] for your own
+    /// reasons. `forces` are then ignored. [`serve`](crate::serve()) ends with the error and logs
+    /// it.
     fn evaluate(
         &mut self,
         cell: &Cell,

@@ -1,16 +1,16 @@
-//! A bond's well: Morse's around the origin, and its quartic expansion over a surface.
+//! A Morse well around the origin, and its quartic expansion above a surface.
 
 use super::{Evaluation, Potential, PotentialError, Real, same_length};
 use crate::geometry::{Cell, dot};
 
-/// One atom in Morse's well around the origin, U = D (e^(−2a(r−r0)) − 2 e^(−a(r−r0))) with r its
+/// One atom in a Morse well around the origin, U = D (e^(−2a(r−r0)) − 2 e^(−a(r−r0))) with r its
 /// distance. `-m morse` of i-PI's Fortran driver.
 ///
-/// The energy is 0 far away and −D at r0. Not periodic. At the origin, where the force has no
-/// direction, it is 0 (NaN in that driver). The virial is r⊗f; that driver leaves it unset.
+/// The energy is 0 far away and −D at r0. Not periodic. At the origin the force has no direction
+/// and is set to 0 (NaN in that driver). The virial is r⊗f; that driver leaves it unset.
 ///
-/// In that driver `-o` is empty, for the default, or two numbers: its message asks for `r0,D,a`,
-/// but it refuses three and leaves `a` unset with two, so only its default can be used.
+/// That driver's `-o` is empty, for the defaults, or two numbers. Its message asks for `r0,D,a`,
+/// but it refuses three numbers and with two leaves `a` unset, so only the defaults can be used.
 ///
 /// ```
 /// use forcewire::potential::{Morse, Potential};
@@ -31,7 +31,7 @@ pub struct Morse<T> {
 }
 
 impl<T: Real> Morse<T> {
-    /// A well at `r0` bohr, of `depth` hartree, whose width is 1/`a` bohr.
+    /// A well at `r0` bohr with a depth of `depth` hartree and a width of 1/`a` bohr.
     #[must_use]
     pub fn new(r0: f64, depth: f64, a: f64) -> Self {
         Self {
@@ -45,8 +45,8 @@ impl<T: Real> Morse<T> {
 /// The O–H stretch: r0 = 1.8323926 bohr, D = 0.18748511 hartree, a = 1.1562697 / bohr.
 impl<T: Real> Default for Morse<T> {
     fn default() -> Self {
-        // Single precision, because the literals in `driver.f90` are: it matters from the eighth
-        // digit on.
+        // The numbers are in single precision, like the literals in `driver.f90`; this matters from
+        // the eighth digit on.
         Self::new(
             1.832_392_6_f32.into(),
             0.187_485_11_f32.into(),
@@ -93,14 +93,14 @@ impl<T: Real> Potential for Morse<T> {
     }
 }
 
-/// Each atom over a surface: Morse's well in z to fourth order, a spring to the axis in x and y.
-/// `-m MorseHarmonic` of i-PI's Python driver.
+/// Each atom above a surface: a Morse well in z to fourth order, and a spring to the axis in x and
+/// y. `-m MorseHarmonic` of i-PI's Python driver.
 ///
 /// U = Σ D (ζ² − ζ³ + 7/12 ζ⁴) + ½ k (x² + y²), with ζ = a (z − z0). Not periodic. The virial is 0,
 /// as in that driver: the surface does not shrink with the cell.
 ///
-/// In that driver `-o` is empty, for the default, or `De,a,z0,k` in **eV, 1/Å, Å and eV/Å²** (fewer
-/// than four mean the default); [`new`](Self::new) takes atomic units.
+/// That driver's `-o` is empty, for the defaults, or `De,a,z0,k` in **eV, 1/Å, Å and eV/Å²** (fewer
+/// than four numbers mean the defaults). [`new`](Self::new) takes atomic units.
 ///
 /// ```
 /// use forcewire::potential::{MorseHarmonic, Potential};

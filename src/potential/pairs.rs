@@ -1,10 +1,11 @@
-//! Sums over pairs of atoms, which is what Lennard-Jones and Silvera-Goldman have in common.
+//! Sums over pairs of atoms: the common part of Lennard-Jones and Silvera-Goldman.
 
 use super::linked_cells::LinkedCells;
+use super::minimum_image::MinimumImage;
 use super::{Evaluation, PotentialError, Real, same_length};
-use crate::geometry::{Cell, MinimumImage, Virial};
+use crate::geometry::{Cell, Virial};
 
-/// What happens to a pair potential at its cutoff.
+/// The treatment of a pair potential at its cutoff.
 ///
 /// ```
 /// use forcewire::potential::{Cutoff, LennardJones};
@@ -17,17 +18,18 @@ use crate::geometry::{Cell, MinimumImage, Virial};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cutoff {
-    /// The energy jumps to 0. As LAMMPS's `lj/cut` and `pair_modify tail no`.
+    /// The energy jumps to 0. LAMMPS does this with `lj/cut` and `pair_modify tail no`.
     Truncated,
-    /// The pair energy is lowered by its value at the cutoff, so that it goes to 0; forces are as
-    /// when truncated. As ASE's `LennardJones`.
+    /// The pair energy is shifted by its value at the cutoff, so that it goes to 0; forces are the
+    /// same as when truncated. ASE's `LennardJones` does this.
     Shifted,
-    /// Truncated, and the mean of what is missing is added to the energy and to the virial's
-    /// diagonal, on the assumption that atoms beyond the cutoff are spread evenly. As i-PI's
-    /// Fortran driver, and the default.
+    /// Truncated, with the mean of the missing part added to the energy and to the virial's
+    /// diagonal, assuming that atoms beyond the cutoff are spread evenly. This is the default, and
+    /// what i-PI's Fortran driver does.
     ///
-    /// The virial's share includes the pairs that a strain would move across the cutoff. So it is
-    /// −dU/dε of the energy with a cutoff that follows the cell, not of the energy at a fixed one.
+    /// The correction of the virial includes the pairs that a strain would move across the cutoff.
+    /// The virial is therefore −dU/dε of the energy with a cutoff that scales with the cell, not
+    /// with a fixed one.
     #[default]
     Tail,
 }
@@ -36,12 +38,13 @@ pub enum Cutoff {
 pub(super) trait PairForm {
     type Real: Real;
 
-    /// Energy in hartree and force divided by distance in hartree/bohr², repulsive positive, of a
-    /// pair at the square of this distance.
+    /// Energy in hartree and force divided by distance in hartree/bohr² (repulsive is positive) of
+    /// a pair at this squared distance.
     fn at(&self, distance_squared: Self::Real) -> (Self::Real, Self::Real);
 
-    /// ½ ∫ u(r) 4πr² dr and −⅙ ∫ u′(r) r 4πr² dr from the cutoff on, in hartree bohr³: times N²/V
-    /// they are the energy beyond it and each diagonal element of the virial.
+    /// ½ ∫ u(r) 4πr² dr and −⅙ ∫ u′(r) r 4πr² dr from the cutoff on, in hartree bohr³. Multiplied
+    /// by N²/V, they are the energy beyond the cutoff and its part in each diagonal element of the
+    /// virial.
     fn tail(&self, cutoff: f64) -> [f64; 2];
 }
 
@@ -149,7 +152,7 @@ impl<T: Real, F: PairForm<Real = T>, S: AsMut<[u32]>> Pairs<F, S> {
     }
 }
 
-/// What has been added up so far.
+/// The sums so far.
 struct Sum<'a, F: PairForm> {
     form: &'a F,
     image: &'a MinimumImage<F::Real>,
@@ -160,7 +163,8 @@ struct Sum<'a, F: PairForm> {
 }
 
 impl<T: Real, F: PairForm<Real = T>> Sum<'_, F> {
-    /// Adds the pairs of one atom with others: in the atoms' precision here, to the total in `f64`.
+    /// Adds the pairs of one atom with others. These are summed in the atoms' precision, and then
+    /// added to the total in `f64`.
     fn add_row(&mut self, atom: usize, others: impl Iterator<Item = usize>) {
         let Some(&from) = self.positions.get(atom) else {
             return;
@@ -180,7 +184,7 @@ impl<T: Real, F: PairForm<Real = T>> Sum<'_, F> {
             let (pair_energy, force_by_distance) = self.form.at(squared);
             energy += pair_energy - self.shift;
 
-            // On the other atom, which r points to.
+            // The force on the other atom, to which r points.
             let ([x, y, z], f) = (r, r.map(|x| force_by_distance * x));
             for ((sum, reaction), f) in force.iter_mut().zip(reaction).zip(f) {
                 *sum -= f;

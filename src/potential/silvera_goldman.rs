@@ -1,4 +1,4 @@
-//! Silvera and Goldman's potential for para-hydrogen, J. Chem. Phys. 69, 4209 (1978).
+//! The Silvera-Goldman potential for para-hydrogen, J. Chem. Phys. 69, 4209 (1978).
 
 use core::f64::consts::TAU;
 
@@ -6,16 +6,16 @@ use super::pairs::{PairForm, Pairs};
 use super::{Cutoff, Evaluation, Potential, PotentialError, Real};
 use crate::geometry::Cell;
 
-/// Silvera and Goldman's potential between para-hydrogen molecules, each one site, periodic in any
+/// The Silvera-Goldman potential between para-hydrogen molecules, each one site, periodic in any
 /// cell. `-m sg` of i-PI's Fortran driver.
 ///
 /// u(r) = e^(α − βr − δr²) − (C6/r⁶ + C8/r⁸ − C9/r⁹ + C10/r¹⁰) f(r) for r < cutoff, in hartree and
-/// bohr, with f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The numbers are those
-/// of that driver's `SG.f90`. The tail's correction takes only the dispersion terms, undamped, so
-/// it wants a cutoff well beyond 8.32 bohr.
+/// bohr, with f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The parameters are
+/// those of that driver's `SG.f90`. The tail correction includes only the undamped dispersion
+/// terms, so choose a cutoff well beyond 8.32 bohr.
 ///
-/// That driver's `-o` takes exactly one number, `cutoff`. Images, storage and the cutoff in a cell
-/// that changes are as for [`LennardJones`](super::LennardJones).
+/// That driver's `-o` takes exactly one number, `cutoff`. Images, storage and the cutoff in a
+/// changing cell are handled as in [`LennardJones`](super::LennardJones).
 ///
 /// ```
 /// use forcewire::potential::{Potential, SilveraGoldman};
@@ -60,23 +60,23 @@ impl<T: Real> SilveraGoldman<T> {
 }
 
 impl<T, S> SilveraGoldman<T, S> {
-    /// Treats the cutoff like this; [`Cutoff::Tail`] if not called.
+    /// Sets the treatment of the cutoff. The default is [`Cutoff::Tail`].
     #[must_use]
     pub fn with_cutoff(mut self, at_cutoff: Cutoff) -> Self {
         self.pairs.at_cutoff = at_cutoff;
         self
     }
 
-    /// Lets the cutoff grow with the cell, as
-    /// [`LennardJones::with_reference_volume`](super::LennardJones::with_reference_volume) does.
+    /// Scales the cutoff with the cell, like
+    /// [`LennardJones::with_reference_volume`](super::LennardJones::with_reference_volume).
     #[must_use]
     pub fn with_reference_volume(mut self, volume: f64) -> Self {
         self.pairs.reference_volume = Some(volume);
         self
     }
 
-    /// Sorts atoms into boxes in `storage`, as
-    /// [`LennardJones::with_storage`](super::LennardJones::with_storage) does.
+    /// Sorts atoms into boxes in `storage`, like
+    /// [`LennardJones::with_storage`](super::LennardJones::with_storage).
     #[must_use]
     pub fn with_storage<R: AsMut<[u32]>>(self, storage: R) -> SilveraGoldman<T, R> {
         SilveraGoldman {
@@ -98,7 +98,7 @@ impl<T: Real, S: AsMut<[u32]>> Potential for SilveraGoldman<T, S> {
     }
 }
 
-/// The numbers in the precision of the atoms, converted once.
+/// The parameters in the precision of the atoms, converted once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 struct Form<T> {
@@ -146,8 +146,8 @@ impl<T: Real> PairForm for Form<T> {
     }
 
     fn tail(&self, cutoff: f64) -> [f64; 2] {
-        // As `SG_longrange` of i-PI's `SG.f90`; Martyna and Hughes, J. Chem. Phys. 110, 3275
-        // (1999).
+        // The same as `SG_longrange` of i-PI's `SG.f90`; Martyna and Hughes, J. Chem. Phys. 110,
+        // 3275 (1999).
         let i = 1.0 / cutoff;
         let i3 = i * i * i;
         let (i5, i6, i7) = (i3 * i * i, i3 * i3, i3 * i3 * i);

@@ -1,16 +1,15 @@
-//! Messages that arrive whole but mean something else: unannounced batches and numbers of another
+//! Recognizes complete messages with another meaning: unannounced batches, and numbers in another
 //! format.
 //!
-//! All checks compare bits, because a device without floating point should not need soft float for
-//! them.
+//! All checks compare bits, so that a device without floating point needs no soft float for them.
 //!
 //! # How often the format of numbers is judged wrongly
 //!
-//! A big-endian server reverses its cells as well as its positions: the last column of the last
-//! table. Everywhere else either the cell or the positions are right. Random bits are not
-//! recognised: integers from 2^52 on, and integers that are big-endian as well.
+//! A big-endian server reverses both its cells and its positions: the last column of the last
+//! table. In all other cases the cell or the positions are correct. Random bits are not recognized:
+//! integers from 2^52 on, and big-endian integers.
 //!
-//! Of 6000 structures each (`cargo test --test numbers format`):
+//! Out of 6000 structures each (`cargo test --test numbers format`):
 //!
 //! | Right positions that are refused | 1 atom | 2 atoms | 8 atoms | 64 atoms |
 //! |---|---|---|---|---|
@@ -83,29 +82,29 @@ pub(crate) fn is_batch(mut frame: &[u8]) -> bool {
     counted && upper_triangular
 }
 
-/// What the numbers of h and its inverse are: zeros, lengths, or anything.
+/// The expected kind of each number in h and its inverse: zero, a length, or anything.
 const UPPER_TRIANGULAR: &[u8; 18] = b"1..01.0011..01.001";
 
-/// What numbers look like where lengths are expected.
+/// The apparent format of numbers that should be lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Little-endian binary64, or too few numbers to judge.
     Reals,
     /// Big-endian binary64.
     Reversed,
-    /// Integers, pointers, or two halves as one number.
+    /// Integers, pointers, or two 32-bit halves in place of one number.
     Integers,
 }
 
 impl Format {
-    /// The format of lengths in bohr, as they came over the wire: the nine numbers of h, or
-    /// positions from the first one on.
+    /// Judges the format of lengths in bohr as received: the nine numbers of h, or positions from
+    /// the first one on.
     ///
     /// Only the first [`JUDGED`] numbers are used. Zeros carry no information, and one number is
     /// never enough. In a cell two [witnesses](are_reversed) are enough, equal or not: most cells
-    /// are cubic, and no cell shrinks to nothing. The same holds if all numbers are subnormal, as
-    /// short ones are with their bytes reversed, 10 or 0.5.
-    // Returns one byte: an error here would be copied, and lie on the stack below everything else.
+    /// are cubic, and no cell shrinks to nothing. Two are also enough if all numbers are subnormal,
+    /// as short numbers such as 10 or 0.5 are with their bytes reversed.
+    // Returns one byte: an error would be copied here and take stack below everything else.
     #[inline(never)]
     pub(crate) fn of(sent: &[u8], quantity: Quantity) -> Self {
         let sent = sent.get(..JUDGED * REAL).unwrap_or(sent);
@@ -121,9 +120,9 @@ impl Format {
     }
 }
 
-/// Whether all numbers are subnormal or negative integers, and two are subnormal: the server sent
-/// integers, pointers, or two halves as one number.
-// A normal structure ends this loop at its first number other than zero.
+/// Whether all numbers are subnormal or negative integers, and at least two are subnormal: the
+/// server sent integers, pointers, or two halves in place of one number.
+// A normal structure ends this loop at its first nonzero number.
 #[inline(never)] // like the next one, so that each has only its own numbers on the stack
 fn are_integers(numbers: &[[u8; REAL]]) -> bool {
     let mut subnormal = 0;
@@ -140,13 +139,13 @@ fn are_integers(numbers: &[[u8; REAL]]) -> bool {
     subnormal >= 2
 }
 
-/// Whether all numbers are possible lengths with their bytes reversed, and enough witnesses are
-/// among them.
+/// Whether all numbers are possible lengths with their bytes reversed, and enough of them are
+/// witnesses.
 ///
 /// A witness is a number that is a typical length only when reversed. Three witnesses with
-/// different low halves are enough; x, -x and x / 2 are one witness. If `equal_count`, any two are
-/// enough.
-// A normal structure ends this loop at its first or second number other than zero.
+/// different low halves are enough; x, -x and x / 2 count as one. If `equal_count` is true, any two
+/// are enough.
+// A normal structure ends this loop at its first or second nonzero number.
 #[inline(never)]
 fn are_reversed(numbers: &[[u8; REAL]], equal_count: bool) -> bool {
     let mut witnesses = if equal_count { 1 } else { 0 };
@@ -156,7 +155,7 @@ fn are_reversed(numbers: &[[u8; REAL]], equal_count: bool) -> bool {
         let [low, high] = halves(*number);
         let reversed = low.swap_bytes();
         if !is_possible(reversed) {
-            // Zeros are neutral, and -0 is so when reversed, too.
+            // Zeros are neutral, and so is a reversed -0.
             if low | high << 1 != 0 && (low, high) != (0x80, 0) {
                 return false;
             }
@@ -171,18 +170,18 @@ fn are_reversed(numbers: &[[u8; REAL]], equal_count: bool) -> bool {
     witnesses >= 3
 }
 
-/// Numbers that [`Format::of`] uses at most: 16 atoms.
+/// The most numbers that [`Format::of`] uses: 16 atoms.
 ///
-/// The same for positions that are converted in small pieces and for a whole array, so that both
-/// are judged alike.
+/// The limit is the same for positions converted in small pieces and for a whole array, so that
+/// both get the same verdict.
 pub(crate) const JUDGED: usize = 16 * 3;
 
-/// A number whose high half is above this has the bits of a negative integer, down to about -2^51.
+/// A number with a larger high half has the bits of a negative integer, down to about -2^51.
 ///
-/// It is a NaN too. The NaN that processors compute has this high half itself.
+/// Such a number is also a NaN. Processors themselves produce the NaN with exactly this high half.
 const NEGATIVE_INTEGERS: u32 = 0xfff8_0000;
 
-/// The low and the high half of a number. The high one has the sign and the exponent.
+/// The low and the high half of a number. The high half contains the sign and the exponent.
 const fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
     [
         u32::from_le_bytes([a, b, c, d]),
@@ -190,7 +189,7 @@ const fn halves([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u32; 2] {
     ]
 }
 
-/// Whether a number with this high half can be a length or a residue of rounding, in bohr: 2^-64 to
+/// Whether a number with this high half can be a length or a rounding error, in bohr: 2^-64 to
 /// 2^65.
 fn is_possible(high: u32) -> bool {
     (1023 - 64..=1023 + 64).contains(&exponent(high))
@@ -243,7 +242,7 @@ mod tests {
         }
     }
 
-    /// The result for numbers with these bits.
+    /// The verdict on numbers with these bits.
     fn judged(quantity: Quantity, numbers: &[u64]) -> Result<(), ProtocolError> {
         let mut bytes = [0; 8 * 64];
         for (number, bytes) in numbers.iter().zip(bytes.as_chunks_mut().0) {
@@ -260,7 +259,7 @@ mod tests {
     fn one_number_is_no_evidence() {
         use Quantity::{Cell, Positions};
 
-        // The reverse of 4/3, 1.2 and 1.1: none is typical as it is.
+        // The reverse of 4/3, 1.2 and 1.1, which are not typical in this form.
         let [a, b, c] = [4.0 / 3.0, 1.2, 1.1_f64].map(|x| x.to_bits().swap_bytes());
         let big_endian = |quantity| Err(ProtocolError::BigEndian(quantity));
         for numbers in [
@@ -284,9 +283,9 @@ mod tests {
         // -0 is neutral.
         assert_eq!(judged(Cell, &[a, 0x80, a]), big_endian(Cell));
         assert_eq!(judged(Cell, &[a, 0x80]), Ok(()));
-        // One number that can't be a length when reversed, here 10, refutes any evidence.
+        // A number that can't be a reversed length, here 10, refutes any evidence.
         assert_eq!(judged(Cell, &[a, b, c, 10_f64.to_bits()]), Ok(()));
-        // Numbers that are typical both as they are and reversed are no evidence.
+        // Numbers that are typical in both byte orders are no evidence.
         let either = 3_f64.to_bits() | 0xf03f;
         assert_eq!(judged(Cell, &[either, either, a]), Ok(()));
         assert_eq!(judged(Cell, &[either, a, a]), big_endian(Cell));

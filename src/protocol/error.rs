@@ -1,4 +1,4 @@
-//! What can go wrong in a conversation, and what to do about it.
+//! The errors of a conversation, and what to do about them.
 
 use core::fmt;
 
@@ -6,11 +6,12 @@ use super::header::{HEADER, Header, word};
 use super::status::Status;
 use crate::fmt::debug_as_display;
 
-/// The conversation can't go on, or the caller asked for what can't be done.
+/// The conversation can't continue, or the caller made an impossible request.
 ///
-/// A fault of the peer is final for the connection: the protocol has no way to refuse, so close it,
-/// [`reset`](crate::Driver::reset) the machine and connect again. Variants that say so leave it as
-/// it was, and the call can be repeated with better arguments.
+/// A fault of the peer is final for the connection, because the protocol has no way to refuse:
+/// close it, [`reset`](crate::Driver::reset) the machine and connect again. Some variants leave the
+/// machine unchanged, as documented there; after those the call can be repeated with better
+/// arguments.
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -18,117 +19,117 @@ pub enum ProtocolError {
     UnknownHeader([u8; HEADER]),
     /// The server sent a command that this state does not allow.
     OutOfTurn {
-        /// The command.
+        /// The command received.
         command: Header,
-        /// What [`Driver`](crate::Driver) would have answered to STATUS.
+        /// The answer that [`Driver`](crate::Driver) would have given to STATUS.
         status: Header,
     },
-    /// The server announced more atoms than the caller's array holds. Nothing of the array has been
-    /// written: call again with a longer one to go on, or close the connection.
+    /// The server announced more atoms than the caller's array holds. Nothing has been written to
+    /// the array: call again with a longer one to continue, or close the connection.
     TooManyAtoms {
-        /// Atoms announced, of all structures of a batch together.
+        /// The number of atoms announced, of all structures of a batch together.
         announced: usize,
-        /// Atoms that the array holds.
+        /// The number of atoms that the array holds.
         capacity: usize,
     },
-    /// The server announced more structures a batch than the caller has cells for. Call again with
-    /// more to go on, or close the connection.
+    /// The server announced more structures per batch than the caller has cells for. Call again
+    /// with more cells to continue, or close the connection.
     TooManyStructures {
-        /// Structures of a batch.
+        /// The number of structures in a batch.
         announced: usize,
-        /// Cells that the caller gave.
+        /// The number of cells that the caller passed.
         capacity: usize,
     },
     /// The server announced a negative number of atoms.
     NegativeAtoms(i32),
-    /// The number of atoms changed within a connection. A [`Server`](crate::Server) is as it was.
+    /// The number of atoms changed within a connection. A [`Server`](crate::Server) is unchanged.
     AtomsChanged {
-        /// Atoms of this structure.
+        /// The number of atoms of this structure.
         announced: usize,
-        /// Atoms of the structure before.
+        /// The number of atoms of the previous structure.
         expected: usize,
     },
-    /// The server sends batches (i-PI's `batch_size`) and has not announced them, because this
-    /// driver did not ask for INIT.
+    /// The server sent a batch (i-PI's `batch_size`) without announcing it, because this driver did
+    /// not ask for INIT.
     UnannouncedBatch,
-    /// The numbers are lengths only with their bytes reversed: the server sends them big-endian.
+    /// The numbers are lengths only with their bytes reversed, so the server sends them big-endian.
     ///
     /// [`Driver::trust_number_format`](crate::Driver::trust_number_format) switches this check off.
     BigEndian(Quantity),
-    /// All numbers are subnormal: the server sends integers or objects as if they were floats.
+    /// All numbers are subnormal, so the server sends integers or objects in place of floats.
     ///
     /// [`Driver::trust_number_format`](crate::Driver::trust_number_format) switches this check off.
     NotReals(Quantity),
-    /// The peer announced a text, INIT's or extras, of a negative length.
+    /// The peer announced a negative length for a text (INIT or extras).
     NegativeLength(i32),
     /// A number is infinite or NaN.
     NotFinite(Quantity),
     /// The stream ended inside a message.
     EndOfStream {
-        /// The message, unless its header was not there yet.
+        /// The message, if its header had arrived.
         within: Option<Header>,
-        /// Bytes of it that had moved.
+        /// How many bytes of it had moved.
         after: usize,
     },
-    /// The caller replied and no structure is waiting for a reply. The driver is as it was.
+    /// The caller replied, but no structure waits for a reply. The driver is unchanged.
     NothingToReplyTo,
-    /// This message has moved in part, and the exchange does not have the arrays that it began
-    /// with, or they no longer hold what has moved. The machine is as it was: run the exchange that
-    /// began it, or close the connection.
+    /// Part of this message has moved, and the exchange was given other arrays, or they no longer
+    /// hold what has moved. The machine is unchanged: run the exchange that began the message, or
+    /// close the connection.
     Unfinished(Header),
-    /// Positions were received and have not been replied to. The driver is as it was.
+    /// Positions were received and have no reply yet. The driver is unchanged.
     ReplyDue,
-    /// The driver has given the conversation up ([`Driver::drain`](crate::Driver::drain)).
+    /// The driver has given up the conversation ([`Driver::drain`](crate::Driver::drain)).
     Drained,
-    /// The driver still owes the forces of other positions. The server is as it was: take them
+    /// The driver still owes the forces of other positions. The server is unchanged: receive them
     /// ([`Server::get_forces`](crate::Server::get_forces)), drop them
     /// ([`Server::discard`](crate::Server::discard)), or close the connection.
     AnswerDue,
-    /// The caller's arrays don't have the lengths that the structures need. The machine is as it
-    /// was.
+    /// The caller's arrays don't have the lengths that the structures need. The machine is
+    /// unchanged.
     WrongLength {
-        /// What the array holds.
+        /// The contents of the array.
         quantity: Quantity,
         /// Its length, in atoms, structures or texts.
         given: usize,
-        /// The length it should have.
+        /// The required length.
         expected: usize,
     },
     /// A text, of INIT or extras, is longer than its length field can hold (2^31 - 1 bytes). The
-    /// machine is as it was.
+    /// machine is unchanged.
     TextTooLong(usize),
-    /// The server was asked to send a message that its driver does not wait for. The server is as
-    /// it was.
+    /// The caller asked for a message for which the driver does not wait. The server is unchanged.
     InvalidStatus {
-        /// What should have been sent.
+        /// The message to send.
         command: Header,
-        /// What is known about the driver.
+        /// The known status of the driver.
         status: Status,
     },
-    /// The driver gave an answer that does not belong to what it was asked.
+    /// The driver's answer does not fit the request.
     UnexpectedAnswer {
-        /// What it said.
+        /// The driver's answer.
         answer: Header,
-        /// What it was asked.
+        /// The request.
         to: Header,
     },
-    /// The driver closed the connection instead of answering this.
+    /// The driver closed the connection instead of answering this message.
     Unanswered(Header),
-    /// The driver's reply has another number of atoms than the structure that it was given.
+    /// The driver's reply has another number of atoms than the structure it received.
     WrongAtoms {
-        /// Atoms of the reply.
+        /// The number of atoms in the reply.
         announced: i32,
-        /// Atoms that were sent.
+        /// The number of atoms sent.
         expected: usize,
     },
-    /// The vectors of a cell to be sent lie in one plane. The server is as it was.
+    /// The vectors of a cell to be sent lie in one plane. The server is unchanged.
     SingularCell,
-    /// A cell to be sent has numbers below its diagonal, which LAMMPS and others ignore. The server
-    /// is as it was; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular) rotates it.
+    /// A cell to be sent has nonzero numbers below its diagonal, which LAMMPS and others ignore.
+    /// The server is unchanged; [`Cell::to_upper_triangular`](crate::Cell::to_upper_triangular)
+    /// rotates the cell.
     NotUpperTriangular,
 }
 
-/// What a number or an array is.
+/// The meaning of a number or an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -143,9 +144,9 @@ pub enum Quantity {
     Forces,
     /// The virial, hartree.
     Virial,
-    /// Evaluations: energies and virials.
+    /// Evaluations: energies and virials of structures.
     Evaluations,
-    /// Structures that are computed together.
+    /// Structures that are computed together in a batch.
     Structures,
     /// Extras.
     Extras,
@@ -300,7 +301,7 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// A header without its padding, or all of one that is nothing else.
+/// A header without its padding; all of it if it is only padding.
 fn shown(header: &[u8; HEADER]) -> &[u8] {
     match word(header) {
         b"" => header,

@@ -1,18 +1,18 @@
-//! Extras: a JSON object beside the forces, of the kind that i-PI can read.
+//! Extras: a JSON object sent with the forces, in a form that i-PI can read.
 
 use core::fmt::{self, Write};
 
 use crate::fmt::debug_as_display;
 
-/// Builds a JSON object in a buffer of `N` bytes, to be sent as the extras of a reply.
+/// Builds a JSON object for a reply's extras, in a buffer of `N` bytes.
 ///
 /// i-PI 3.3.1 parses extras in its poll thread, and anything but a UTF-8 JSON *object* without the
 /// key `raw` kills that thread and hangs the simulation (`ipi/interfaces/utils.py`, `parse_extra`).
-/// What this builder holds is always a whole object that i-PI reads: each method adds one key or
+/// This builder always holds a complete object that i-PI can read: each method adds one key or
 /// changes nothing.
 ///
 /// i-PI knows `dipole`, `polarizability`, `friction`, `BEC` and `committee_pot`, `committee_force`,
-/// `committee_virial`, in atomic units; it keeps others for output.
+/// `committee_virial`, in atomic units. It writes other keys to its output.
 ///
 /// ```
 /// use forcewire::Extras;
@@ -28,14 +28,15 @@ pub struct Extras<const N: usize> {
     json: heapless::String<N>,
 }
 
-/// Why a key was not added to [`Extras`]; they hold what they held before.
+/// Why a key was not added to [`Extras`], which are unchanged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ExtrasError {
-    /// The buffer is too small for it.
+    /// The buffer has no room for the key and its value.
     Full,
-    /// The key is `raw`, which kills i-PI's poll thread: it keeps the text itself under that key.
+    /// The key is `raw`, which kills i-PI's poll thread: i-PI stores the text itself under that
+    /// key.
     Reserved,
     /// JSON has no infinities and no NaN.
     NotFinite,
@@ -67,12 +68,12 @@ impl<const N: usize> Extras<N> {
         Self { json }
     }
 
-    /// Back to the empty object.
+    /// Resets to the empty object.
     pub fn clear(&mut self) {
         *self = Self::new();
     }
 
-    /// The object as it is sent.
+    /// The bytes of the object.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.json.as_bytes()
@@ -82,16 +83,16 @@ impl<const N: usize> Extras<N> {
     ///
     /// # Errors
     ///
-    /// See [`ExtrasError`]; the object is unchanged then.
+    /// See [`ExtrasError`]; the object is unchanged after an error.
     pub fn real(&mut self, key: &str, value: f64) -> Result<(), ExtrasError> {
         self.add(key, |json| real(json, value))
     }
 
-    /// Adds an array of numbers: a dipole's three, or a tensor's row by row.
+    /// Adds an array of numbers, for instance the three of a dipole, or a tensor row by row.
     ///
     /// # Errors
     ///
-    /// See [`ExtrasError`]; the object is unchanged then.
+    /// See [`ExtrasError`]; the object is unchanged after an error.
     pub fn reals(&mut self, key: &str, values: &[f64]) -> Result<(), ExtrasError> {
         self.add(key, |json| {
             list(json, values.iter(), |json, value| real(json, *value))
@@ -102,7 +103,7 @@ impl<const N: usize> Extras<N> {
     ///
     /// # Errors
     ///
-    /// See [`ExtrasError`]; the object is unchanged then.
+    /// See [`ExtrasError`]; the object is unchanged after an error.
     pub fn triples(&mut self, key: &str, values: &[[f64; 3]]) -> Result<(), ExtrasError> {
         self.add(key, |json| {
             list(json, values.iter(), |json, triple| {
@@ -115,7 +116,7 @@ impl<const N: usize> Extras<N> {
     ///
     /// # Errors
     ///
-    /// See [`ExtrasError`]; the object is unchanged then.
+    /// See [`ExtrasError`]; the object is unchanged after an error.
     pub fn text(&mut self, key: &str, value: &str) -> Result<(), ExtrasError> {
         self.add(key, |json| text(json, value))
     }
@@ -137,7 +138,7 @@ impl<const N: usize> Extras<N> {
         result
     }
 
-    /// Adds a key; on an error the object is left open.
+    /// Adds a key. After an error the object is incomplete.
     fn add_or_break(
         &mut self,
         key: &str,
@@ -171,7 +172,7 @@ fn real<const N: usize>(json: &mut heapless::String<N>, value: f64) -> Result<()
     if !value.is_finite() {
         return Err(ExtrasError::NotFinite);
     }
-    // The shortest digits that give the same number back; `{:?}` always has a point or an exponent.
+    // The shortest digits that parse to the same number; `{:?}` always has a point or an exponent.
     write!(json, "{value:?}").map_err(|_| ExtrasError::Full)
 }
 

@@ -1,28 +1,28 @@
 //! The first twelve bytes of every message.
 
-/// Bytes of a header.
+/// The length of a header in bytes.
 pub(crate) const HEADER: usize = 12;
 /// The first twelve bytes of every message: upper-case ASCII, padded with blanks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Header {
-    /// Server: what state are you in?
+    /// Server: asks for the driver's state.
     Status,
-    /// Server: the replica that you will compute, and a text of parameters.
+    /// Server: the number of the replica to compute, and a text with parameters.
     Init,
     /// Server: a cell and positions.
     PosData,
-    /// Server: send the forces.
+    /// Server: asks for the forces.
     GetForce,
-    /// Server: that was all.
+    /// Server: ends the conversation.
     Exit,
-    /// Driver's answer to STATUS: send INIT first.
+    /// Driver, in answer to STATUS: needs INIT first.
     NeedInit,
-    /// Driver's answer to STATUS: send positions.
+    /// Driver, in answer to STATUS: waits for positions.
     Ready,
-    /// Driver's answer to STATUS: ask for the forces.
+    /// Driver, in answer to STATUS: waits for GETFORCE.
     HaveData,
-    /// Driver: energy, forces, virial and extras.
+    /// Driver: sends energy, forces, virial and extras.
     ForceReady,
 }
 
@@ -39,7 +39,7 @@ impl Header {
         Self::ForceReady,
     ];
 
-    /// The header as it is sent.
+    /// The header's bytes on the wire.
     #[must_use]
     pub const fn bytes(self) -> &'static [u8; HEADER] {
         match self {
@@ -63,9 +63,9 @@ impl Header {
             .trim_end()
     }
 
-    /// Reads a header; trailing blanks and NULs (C drivers pad with them) are all the same.
+    /// Reads a header padded with blanks or NULs (some C drivers use NULs).
     pub(crate) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
-        // No word has a blank in it, so a NUL may stand for any.
+        // No word contains a blank, so any NUL counts as a blank.
         let padded = bytes.map(|byte| if byte == 0 { b' ' } else { byte });
         Self::ALL
             .into_iter()

@@ -1,12 +1,12 @@
-//! The text of INIT: read, kept and written.
+//! The text of INIT: reading, keeping and writing it.
 //!
 //! i-PI 3.3.1 writes a blank and `key : value , ` for each parameter (`ipi/engine/forcefields.py`),
-//! and ends with `batch_size:B` if it is going to send batches (`ipi/interfaces/sockets.py`,
+//! and ends with `batch_size:B` if it will send batches (`ipi/interfaces/sockets.py`,
 //! `initialize`). ASE sends one NUL, others one blank.
 
-use crate::exchange::progress::Gather;
+use super::gather::Gather;
 
-/// The pairs of key and value in the text of INIT, without the blanks around them.
+/// The pairs of key and value in the text of INIT, without surrounding blanks.
 ///
 /// ```
 /// use forcewire::Parameters;
@@ -21,7 +21,7 @@ use crate::exchange::progress::Gather;
 pub struct Parameters<'a>(&'a str);
 
 impl<'a> Parameters<'a> {
-    /// Reads `text`, which stays the caller's.
+    /// Reads `text`, which the caller still owns.
     #[must_use]
     pub const fn new(text: &'a str) -> Self {
         Self(text)
@@ -43,43 +43,44 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
-/// Splits at the first of these characters. The methods of `str` for it, and `trim`, know Unicode:
-/// 700 bytes of flash.
+/// Splits at the first occurrence of a byte. `str`'s own `split_once` and `trim` handle Unicode,
+/// which takes 700 bytes of flash.
 fn split_once(text: &str, at: u8) -> Option<(&str, &str)> {
     let before = text.bytes().position(|byte| byte == at)?;
     Some((text.get(..before)?, text.get(before + 1..)?))
 }
 
-/// INIT as a driver keeps it.
+/// The content of INIT that a driver keeps.
 #[repr(C)] // as `Driver`
 pub(crate) struct InitText {
-    /// Bytes that were announced.
+    /// The number of bytes announced.
     len: usize,
-    /// Structures of each batch, found in the text as it passes, so that it need not be kept.
+    /// The number of structures per batch, parsed while the text passes through, so that the text
+    /// need not be kept.
     batch_size: usize,
     replica: Option<i32>,
-    /// How many bytes of [`KEY`] have been seen, or one of the states after it.
+    /// How many bytes of [`KEY`] have matched, or one of the states after it.
     seen: u8,
     text: heapless::Vec<u8, KEPT, u16>,
 }
 
-/// Bytes of INIT's text that are kept. i-PI's own text is shorter unless the input has many
+/// How many bytes of INIT's text to keep. i-PI's own text is shorter unless the input has many
 /// parameters.
 const KEPT: usize = 256;
 
 const KEY: &[u8] = b"batch_size";
-/// Blanks after the key.
+/// The state for blanks after the key.
 const COLON: u8 = KEY.len() as u8;
-/// Blanks before the value.
+/// The state for blanks before the value.
 const VALUE: u8 = COLON + 1;
 const NUMBER: u8 = VALUE + 1;
-/// Blanks after the value.
+/// The state for blanks after the value.
 const END: u8 = NUMBER + 1;
-/// Another parameter.
+/// The state inside another parameter.
 const OTHER: u8 = END + 1;
 
 impl InitText {
-    /// No INIT has come.
+    /// The state before any INIT.
     pub(crate) const fn new() -> Self {
         Self {
             len: 0,
@@ -90,7 +91,7 @@ impl InitText {
         }
     }
 
-    /// INIT for this replica, with a text of this many bytes to come.
+    /// An INIT for this replica, with a text of this many bytes to follow.
     pub(crate) const fn announced(replica: i32, len: usize) -> Self {
         let mut init = Self::new();
         init.replica = Some(replica);
@@ -98,7 +99,7 @@ impl InitText {
         init
     }
 
-    /// Takes the next bytes of the text.
+    /// Processes the next bytes of the text.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.look_for_batches(byte);
@@ -142,7 +143,7 @@ impl InitText {
         &self.text
     }
 
-    /// Structures of each batch, if the server announced that it sends batches.
+    /// The number of structures per batch, if the server announced batches.
     pub(crate) const fn batch_size(&self) -> Option<usize> {
         // i-PI announces nothing for single structures (batch_size 1).
         if self.batch_size > 1 {
@@ -152,7 +153,7 @@ impl InitText {
         }
     }
 
-    /// The parameters, without one that was cut off.
+    /// The parameters, without a last one that was cut off.
     pub(crate) fn parameters(&self) -> Parameters<'_> {
         let mut text = self.text.as_slice();
         if self.len > text.len() {
@@ -164,18 +165,18 @@ impl InitText {
     }
 }
 
-/// INIT's text as a server writes it: the caller's, then the announcement of batches, as i-PI 3.3.1
-/// writes it (`DriverSocket.initialize`).
+/// INIT's text as a server writes it: the caller's text, then the announcement of batches in the
+/// format of i-PI 3.3.1 (`DriverSocket.initialize`).
 #[derive(Clone, Copy)]
 pub(crate) struct Announcement<'a> {
     pub(crate) text: &'a [u8],
-    /// Structures of each batch; 1 announces nothing.
+    /// The number of structures per batch; 1 announces nothing.
     pub(crate) batch_size: usize,
 }
 
 impl<'a> Announcement<'a> {
-    /// The caller's text, or one blank. Quantum ESPRESSO 6.7 takes the length for a set of flags,
-    /// and a text of no bytes ends every driver built on i-PI's C `readbuffer`.
+    /// The caller's text, or one blank if it is empty. Quantum ESPRESSO 6.7 takes the length for a
+    /// set of flags, and an empty text ends every driver built on i-PI's C `readbuffer`.
     pub(crate) const fn text(self) -> &'a [u8] {
         match self.text {
             [] => b" ",
@@ -183,19 +184,19 @@ impl<'a> Announcement<'a> {
         }
     }
 
-    /// Bytes of the whole text.
+    /// The length of the whole text in bytes.
     pub(crate) fn len(self) -> usize {
         self.text().len().saturating_add(self.write(&mut []))
     }
 
-    /// Adds the announcement, or returns false if there is no room for all of it.
+    /// Adds the announcement; returns false if there is not enough room.
     pub(crate) fn put_batch_size(self, message: &mut Gather<'_>) -> bool {
         let room = message.reserve(self.write(&mut []));
         room.map(|room| self.write(room)).is_some()
     }
 
-    /// Writes what follows the text, from its end on, as far as there is room; returns its length.
-    /// It begins with a comma if there is more than blanks before it.
+    /// Writes the announcement as far as there is room and returns its length. It begins with a
+    /// comma unless the text before it is blank.
     #[inline(never)]
     fn write(self, room: &mut [u8]) -> usize {
         if self.batch_size < 2 {
@@ -208,7 +209,7 @@ impl<'a> Announcement<'a> {
                 *last = byte;
             }
         };
-        // By hand, because `core::fmt` takes 2 KB of flash.
+        // Formatted by hand, because `core::fmt` takes 2 KB of flash.
         let mut rest = self.batch_size;
         while rest > 0 {
             put(b'0' + (rest % 10) as u8);
@@ -222,7 +223,7 @@ impl<'a> Announcement<'a> {
     }
 }
 
-/// What precedes the number of structures where batches are announced.
+/// The text before the number of structures in an announcement.
 const BATCH_SIZE: &[u8] = b" batch_size:";
 
 #[cfg(test)]

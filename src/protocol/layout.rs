@@ -11,55 +11,55 @@
 //! FORCEREADY   header  energy…  atoms  forces  virial…  (length  extras)…
 //! ```
 //!
-//! … repeats a field for each structure of a batch. Everything else is a header.
+//! "…" repeats a field for each structure of a batch. All other messages are only a header.
 
 use super::header::Header;
 use super::scalar::{from_wire, to_wire};
 use crate::geometry::{Cell, Virial};
 
-/// Bytes of an integer.
+/// The size of an integer in bytes.
 pub(crate) const INTEGER: usize = 4;
-/// Bytes of a real.
+/// The size of a real in bytes.
 pub(crate) const REAL: usize = 8;
-/// Bytes of one atom's position or force.
+/// The size of one atom's position or force in bytes.
 pub(crate) const ATOM: usize = 3 * REAL;
-/// Bytes of a matrix: h, its inverse, a virial.
+/// The size of a matrix in bytes: h, its inverse, or a virial.
 pub(crate) const MATRIX: usize = 9 * REAL;
-/// Bytes of a cell: h and the inverse that goes with it.
+/// The size of a cell in bytes: h and its inverse.
 pub(crate) const CELL: usize = 2 * MATRIX;
 
 /// A part of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Header,
-    /// The number of the replica that INIT is about.
+    /// The replica of INIT.
     Replica,
-    /// Bytes of INIT's text, and the text.
+    /// The length of INIT's text, and the text itself.
     TextLength,
     Text,
     /// h and its inverse.
     Cell,
-    /// Atoms of each structure.
+    /// The number of atoms of each structure.
     Atoms,
-    /// Positions of all structures.
+    /// The positions of all structures.
     Positions,
     Energy,
-    /// Forces on the atoms of all structures.
+    /// The forces on the atoms of all structures.
     Forces,
     Virial,
-    /// Bytes of extras, and the extras.
+    /// The length of the extras, and the extras themselves.
     ExtrasLength,
     Extras,
     /// The message is complete.
     End,
 }
 
-/// Where in a message its next byte is.
+/// The place of the next byte in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) field: Field,
-    /// How much of the field is complete: structures, or numbers of positions or forces, or bytes
-    /// of INIT's text.
+    /// How much of the field is complete: structures, numbers of positions or forces, or bytes of
+    /// INIT's text.
     pub(crate) index: usize,
 }
 
@@ -80,9 +80,9 @@ impl Place {
         }
     }
 
-    /// What follows this field in a message of this many structures. POSDATA of a batch, of two and
-    /// more, has its own order (i-PI 3.3.1 `dispatch_send_batch`); a batch of one is FORCEREADY as
-    /// ever.
+    /// The field that follows in a message with this many structures. POSDATA of a batch of at
+    /// least two has its own order (i-PI 3.3.1 `dispatch_send_batch`). FORCEREADY of a batch of one
+    /// is the same as without batches.
     pub(crate) const fn next(self, message: Header, structures: usize) -> Self {
         let batch = structures > 1;
         let again = self.index + 1 < structures;
@@ -123,8 +123,8 @@ impl Place {
         })
     }
 
-    /// Bytes that a reader takes at once from here: a field of a fixed length, with the count that
-    /// follows it if one does. 0 for fields whose length was announced.
+    /// How many bytes a reader reads at once from here: a field of fixed length, and the count
+    /// after it if there is one. 0 for fields whose length was announced.
     pub(crate) const fn fixed(self, structures: usize) -> usize {
         let last = self.index + 1 >= structures;
         match self.field {
@@ -141,21 +141,21 @@ impl Place {
     }
 }
 
-/// Takes an integer from the front; zero if the bytes have run out, which the lengths above
+/// Takes an integer from the front. Returns zero if the bytes run out, which the lengths above
 /// exclude.
 pub(crate) fn take_i32(bytes: &mut &[u8]) -> i32 {
     i32::from_le_bytes(take(bytes))
 }
 
-/// Takes a cell from the front, h only: peers send the inverse, its transpose, zeros or the
-/// identity after it.
+/// Takes a cell from the front and uses only h: after it peers send the inverse, its transpose,
+/// zeros or the identity.
 pub(crate) fn take_cell(bytes: &mut &[u8], cell: &mut Cell) {
     take_matrix(bytes, cell.h_mut());
     *bytes = bytes.get(MATRIX..).unwrap_or_default();
 }
 
-/// Takes nine reals from the front, row by row. In place, because a returned matrix would be on the
-/// stack twice.
+/// Takes nine reals from the front, row by row. They are written in place, because a returned
+/// matrix would be on the stack twice.
 pub(crate) fn take_matrix(bytes: &mut &[u8], rows: &mut [[f64; 3]; 3]) {
     from_wire(bytes, rows.as_flattened_mut());
     *bytes = bytes.get(MATRIX..).unwrap_or_default();
@@ -174,17 +174,18 @@ pub(crate) fn take_f64(bytes: &mut &[u8]) -> f64 {
     f64::from_le_bytes(take(bytes))
 }
 
-/// A number of atoms or bytes as it is sent. Larger ones have been refused.
+/// The bytes of a number of atoms or bytes. Numbers that don't fit have been refused before.
 pub(crate) fn length(len: usize) -> [u8; INTEGER] {
     i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
 }
 
-/// Writes a virial as it is sent: the full matrix, though i-PI reads its upper triangle only.
+/// Writes a virial in the format of the wire: the full matrix, although i-PI reads only its upper
+/// triangle.
 pub(crate) fn put_virial(virial: &Virial, bytes: &mut [u8]) {
     to_wire(virial.0.as_flattened(), bytes);
 }
 
-/// Writes a cell as it is sent: h and its inverse.
+/// Writes a cell in the format of the wire: h and its inverse.
 pub(crate) fn put_cell(cell: &Cell, inverse: &[[f64; 3]; 3], bytes: &mut [u8]) {
     let (h, after) = bytes.split_at_mut_checked(MATRIX).unwrap_or_default();
     to_wire(cell.h().as_flattened(), h);
@@ -197,7 +198,7 @@ mod tests {
     use crate::protocol::Header as Message;
     use Field::*;
 
-    /// The fields of a message, by hand from i-PI 3.3.1 (`ipi/interfaces/sockets.py`,
+    /// The fields of each message, copied by hand from i-PI 3.3.1 (`ipi/interfaces/sockets.py`,
     /// `dispatch_send`, `dispatch_send_batch`, `get_driver_message`).
     #[test]
     fn messages_have_their_fields_in_this_order() {

@@ -1,9 +1,10 @@
-//! The words of the protocol: headers, the layout of messages, and the numbers and texts in them.
-//! Nothing here has a state. The specification is `src/manual/protocol.md`.
+//! The vocabulary of the protocol: headers, the layout of messages, and the numbers and texts in
+//! them. Nothing in this module has a state. The specification is `src/manual/protocol.md`.
 
 pub(crate) mod detect;
 mod error;
 mod extras;
+pub(crate) mod gather;
 pub(crate) mod header;
 pub(crate) mod init_text;
 pub(crate) mod layout;

@@ -1,5 +1,5 @@
-//! The reals of the wire (little-endian binary64) and those in memory: `f64` or `f32`, in either
-//! byte order.
+//! The reals of the wire (little-endian binary64) and of memory: `f64` or `f32`, in either byte
+//! order.
 
 use super::layout::REAL;
 use crate::geometry::are_finite;
@@ -9,8 +9,8 @@ use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 /// A real number as the caller stores it: `f64`, or `f32` to halve the memory.
 ///
 /// An `f64` on a little-endian CPU is laid out in memory as it is on the wire and is never
-/// converted: the transport reads into and writes from the caller's array. Everything else is
-/// converted by the chunk.
+/// converted: the transport reads into and writes from the caller's array. All other arrays are
+/// converted in chunks.
 ///
 /// This trait is sealed.
 pub trait Scalar:
@@ -33,7 +33,7 @@ pub trait Scalar:
     /// One.
     const ONE: Self;
 
-    /// Whether numbers of this type are in memory what they are on the wire.
+    /// Whether numbers of this type have the same bytes in memory as on the wire.
     #[doc(hidden)]
     const IS_WIRE: bool;
 
@@ -43,15 +43,15 @@ pub trait Scalar:
     /// The same number as an `f64`, exactly.
     fn to_f64(self) -> f64;
 
-    /// Whether no number is infinite or NaN.
+    /// Whether all numbers are finite.
     #[doc(hidden)]
     fn all_finite(values: &[Self]) -> bool;
 
-    /// The array as the bytes of the wire, if that is what its memory holds.
+    /// The array as bytes of the wire, if its memory has that layout.
     #[doc(hidden)]
     fn as_wire(values: &[Self]) -> Option<&[u8]>;
 
-    /// The array as the bytes of the wire, to be filled, if that is how its memory is laid out.
+    /// The array as bytes of the wire, to be filled, if its memory has that layout.
     #[doc(hidden)]
     fn as_wire_mut(values: &mut [Self]) -> Option<&mut [u8]>;
 }
@@ -97,7 +97,7 @@ impl Scalar for f32 {
     }
 
     fn all_finite(values: &[Self]) -> bool {
-        // As `are_finite`.
+        // The same test as in `are_finite`.
         let carries = values.iter().fold(0, |carries, value| {
             let exponent = value.to_bits() & Self::INFINITY.to_bits();
             carries | (exponent + (1 << (Self::MANTISSA_DIGITS - 1)))
@@ -114,32 +114,33 @@ impl Scalar for f32 {
     }
 }
 
-/// Converts a chunk of the wire into numbers, as many as the shorter of the two holds.
+/// Converts bytes of the wire into numbers, as many as the shorter of the two holds.
 pub(crate) fn from_wire<T: Scalar>(wire: &[u8], values: &mut [T]) {
     for (bytes, value) in wire.as_chunks().0.iter().zip(values) {
         *value = T::from_f64(f64::from_le_bytes(*bytes));
     }
 }
 
-/// Converts numbers into a chunk of the wire, as many as the shorter of the two holds.
+/// Converts numbers into bytes of the wire, as many as the shorter of the two holds.
 pub(crate) fn to_wire<T: Scalar>(values: &[T], wire: &mut [u8]) {
     for (value, bytes) in values.iter().zip(wire.as_chunks_mut().0) {
         *bytes = value.to_f64().to_le_bytes();
     }
 }
 
-/// The bytes of numbers as they are in memory.
+/// The bytes of numbers in memory.
 pub(crate) fn as_memory<T: Scalar>(values: &[T]) -> &[u8] {
     bytemuck::must_cast_slice(values)
 }
 
-/// Memory of this many numbers at the beginning of `bytes`; none if it is too short or not aligned.
+/// Memory for this many numbers at the beginning of `bytes`; empty if `bytes` is too short or not
+/// aligned.
 pub(crate) fn in_place<T: Scalar>(bytes: &mut [u8], len: usize) -> &mut [T] {
     let bytes = bytes.get_mut(..len * size_of::<T>()).unwrap_or_default();
     bytemuck::try_cast_slice_mut(bytes).unwrap_or_default()
 }
 
-/// Converts a chunk of the wire into numbers in the same memory.
+/// Converts bytes of the wire into numbers in the same memory.
 pub(crate) fn from_wire_in_place<T: Scalar>(bytes: &mut [u8]) -> &mut [T] {
     let len = bytes.len() / REAL;
     for index in 0..len {
@@ -151,7 +152,7 @@ pub(crate) fn from_wire_in_place<T: Scalar>(bytes: &mut [u8]) -> &mut [T] {
     in_place(bytes, len)
 }
 
-/// Converts the first `len` numbers in this memory into a chunk of the wire.
+/// Converts the first `len` numbers in this memory into bytes of the wire.
 pub(crate) fn to_wire_in_place<T: Scalar>(bytes: &mut [u8], len: usize) {
     for index in (0..len).rev() {
         let value = in_place::<T>(bytes, index + 1).last().copied();

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::BitOr;
 
-/// What a [`Server`](crate::Server) knows about its driver: a set, as in i-PI (3.3.1
+/// What a [`Server`](crate::Server) knows about its driver: a set of flags, as in i-PI (3.3.1
 /// `ipi/interfaces/sockets.py`, `Status`).
 ///
 /// ```
@@ -17,21 +17,22 @@ use core::ops::BitOr;
 pub struct Status(u8);
 
 impl Status {
-    /// The empty set: the driver has gone, or was never there. To be found with `==`, for it is
-    /// part of every set.
+    /// The empty set: the driver has gone, or never connected. Compare with `==`: `contains` is
+    /// always true for the empty set.
     pub const DISCONNECTED: Self = Self(0);
-    /// It is connected.
+    /// The driver is connected.
     pub const UP: Self = Self(1);
-    /// It waits for positions.
+    /// The driver waits for positions.
     pub const READY: Self = Self(2);
-    /// It waits for INIT.
+    /// The driver waits for INIT.
     pub const NEEDS_INIT: Self = Self(4);
-    /// It has computed forces, which wait to be asked for.
+    /// The driver has computed forces and waits until it is asked for them.
     pub const HAS_DATA: Self = Self(8);
-    /// It owes an answer: it computes, or has not answered STATUS yet.
+    /// The driver owes an answer: it computes, or has not answered STATUS yet.
     pub const BUSY: Self = Self(16);
-    /// The caller's deadline has passed ([`Server::mark_timed_out`](crate::Server::mark_timed_out))
-    /// and nothing has come from the driver since.
+    /// A deadline of the caller has passed
+    /// ([`Server::mark_timed_out`](crate::Server::mark_timed_out)), and the driver has sent nothing
+    /// since.
     pub const TIMEOUT: Self = Self(32);
 
     const NAMES: [(Self, &'static str); 6] = [
@@ -43,7 +44,7 @@ impl Status {
         (Self::TIMEOUT, "timeout"),
     ];
 
-    /// Whether everything that is in `other` is in this set.
+    /// Whether all flags of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -1,4 +1,4 @@
-//! What comes with the forces of a structure.
+//! The results of a structure besides its forces.
 
 use crate::geometry::Virial;
 use crate::potential::Evaluation;
@@ -26,16 +26,17 @@ impl Answer {
         extras_sent: 0,
     };
 
-    /// The extras, as many bytes as `buffer` had room for when the first of them came; it must be
-    /// the one that was given to the exchange. Empty, one blank, a NUL, or text; often JSON.
+    /// The extras: as many bytes as `buffer` had room for when the first of them arrived. Pass the
+    /// buffer that was given to the exchange. Extras are empty, one blank, a NUL, or text, often
+    /// JSON.
     #[must_use]
     pub fn extras<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
         let from = buffer.get(self.extras_at..).unwrap_or_default();
         from.get(..self.extras_kept).unwrap_or_default()
     }
 
-    /// Bytes of extras that the driver sent; more than [`extras`](Self::extras) returns if there
-    /// was no room.
+    /// How many bytes of extras the driver sent. If there was not enough room,
+    /// [`extras`](Self::extras) returns fewer.
     #[must_use]
     pub const fn extras_sent(&self) -> usize {
         self.extras_sent

@@ -1,4 +1,4 @@
-//! The course of an exchange: what it is for, and what it does at each of its steps.
+//! The course of an exchange: its purpose, and what it does at each of its steps.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -23,14 +23,14 @@ pub(super) enum Goal {
     Exit,
 }
 
-/// An exchange with a driver; made by the methods of [`Server`].
+/// An exchange with a driver. Made by the methods of [`Server`].
 #[must_use = "an exchange does nothing by itself: run it over a transport"]
 pub struct ServerExchange<'a, T: Scalar, O> {
     pub(super) course: Course<'a, T>,
     output: fn(&Server) -> O,
 }
 
-/// An exchange, whatever it ends with.
+/// An exchange without the type of its result.
 pub(super) struct Course<'a, T: Scalar> {
     pub(super) server: &'a mut Server,
     pub(super) goal: Goal,
@@ -39,21 +39,21 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// The caller that makes this exchange anew owns its arrays, and has not changed them.
+    /// Whether the caller that makes this exchange anew owns its arrays and has not changed them.
     pub(super) owned: bool,
-    /// Bytes of extras for which the caller makes room when they have been announced.
+    /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
-    /// Its arrays and its turn have been checked: the rest of the message needs no more of that.
+    /// Whether arrays and turn have been checked, which is enough for the rest of the message.
     #[cfg(feature = "std")]
     cleared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nothing has been asked of it.
+    /// The exchange has not been stepped yet.
     Made,
-    /// It is the exchange that moves the bytes.
+    /// The exchange is moving bytes.
     Entered,
     Ended,
 }
@@ -88,7 +88,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         }
     }
 
-    /// The same with these arrays.
+    /// The same exchange with these arrays.
     pub(super) const fn with(
         mut self,
         request: Request<'a, T>,
@@ -104,12 +104,12 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
     }
 
     /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is taken of them. The request
-    /// has been [checked](Request::check).
+    /// same exchange anew for each piece that moves: no fingerprint is computed. The request has
+    /// been [checked](Request::check).
     ///
-    /// Up to `extras` bytes of extras are kept. If the buffer is too short for those that the
-    /// driver has announced, the exchange is refused with the length that it must have, and goes on
-    /// with a buffer of that length.
+    /// Up to `extras` bytes of extras are kept. If the buffer is too short for the announced
+    /// extras, the exchange is refused with the required length, and continues with a buffer of
+    /// that length.
     #[cfg(feature = "std")]
     pub(crate) const fn owned(mut self, extras: usize) -> Self {
         self.course.owned = true;
@@ -122,7 +122,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         Step::Done((self.output)(self.course.server))
     }
 
-    /// The slice that moves next, or what the exchange ends with.
+    /// The next slice, or the result of the exchange.
     #[inline(never)]
     fn look(&mut self) -> Step<'_, O> {
         if self.course.stage == Stage::Ended {
@@ -137,9 +137,9 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// Goes on as far as no byte has to move.
-    // Whatever computes is called from here with next to nothing on the stack: where floating point
-    // is software, it takes most of what a call may.
+    /// Continues until a byte has to move.
+    // All computations are called from here, where almost nothing is on the stack: software
+    // floating point takes most of what a call may use.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
@@ -153,15 +153,15 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.cleared = true;
         }
-        // Only with the arrays of the message that is under way.
+        // Only with the arrays of the current message.
         if self.stage != Stage::Ended {
             self.fill();
         }
         Ok(())
     }
 
-    /// Whether it has ended, or a field moves in a message that it has been cleared for. For extras
-    /// there may not be room yet.
+    /// Whether the exchange has ended, or moves a field of a message that it has been cleared for.
+    /// For extras there may be no room yet.
     #[cfg(feature = "std")]
     const fn is_cleared(&self) -> bool {
         self.cleared
@@ -176,8 +176,8 @@ impl<T: Scalar> Course<'_, T> {
             }
     }
 
-    /// Takes bytes that have moved.
-    // From here, as in `prepare`.
+    /// Handles moved bytes.
+    // Computations are called from here, as in `prepare`.
     #[inline(never)]
     fn advance(&mut self, n: usize) {
         if self.stage != Stage::Entered {
@@ -196,7 +196,7 @@ impl<T: Scalar> Course<'_, T> {
         self.go_on();
     }
 
-    /// The slice that moves next.
+    /// The next slice.
     #[inline(never)]
     fn look(&mut self) -> Step<'_, Infallible> {
         let at = self.server.progress.at;
@@ -220,7 +220,7 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes over, and checks what is to be sent.
+    /// Takes over from an earlier exchange, and checks what is to be sent.
     #[inline(never)] // here and below, so that only one of them is on the stack
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
@@ -232,7 +232,7 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Checks the cells that are to be sent.
+    /// Checks the cells to be sent.
     #[inline(always)]
     fn check_cells(&mut self) -> Result<(), Refused> {
         if self.sends_next() && !self.owned {
@@ -244,7 +244,7 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Begins the next message if none is under way; whether the exchange may continue.
+    /// Begins the next message, if none is moving. Fails if the exchange can't continue.
     fn begin(&mut self) -> Result<(), Refused> {
         if self.server.is_idle() && self.stage != Stage::Ended {
             self.begin_next()?;
@@ -252,7 +252,7 @@ impl<T: Scalar> Course<'_, T> {
         self.check_state()
     }
 
-    /// Between messages: begins the next one, or finds that there is nothing left to do.
+    /// Begins the next message, or finds that no work remains.
     fn begin_next(&mut self) -> Result<(), Refused> {
         let turn = match self.server.unreported {
             Some(goal) if goal == self.goal => Turn::Ends,
@@ -268,7 +268,7 @@ impl<T: Scalar> Course<'_, T> {
         match turn {
             Turn::Ends => {
                 if self.goal == Goal::Send {
-                    // Whether the next call has the same positions is not known any more.
+                    // From here on, the next call may have other positions.
                     self.server.request = None;
                 }
                 self.stage = Stage::Ended;
@@ -290,14 +290,14 @@ impl<T: Scalar> Course<'_, T> {
             }
             Turn::Waits => return self.out_of_turn(),
         }
-        // Discard drops an answer, and not that something else is done.
+        // Discard drops an answer, but not the results of other exchanges.
         if self.goal != Goal::Discard || self.server.unreported == Some(Goal::Forces) {
             self.server.unreported = None;
         }
         Ok(())
     }
 
-    /// Whether positions are what leaves next.
+    /// Whether positions are sent next.
     #[inline(never)]
     fn sends_next(&self) -> bool {
         let between = self.server.is_idle() && self.stage != Stage::Ended;
@@ -305,14 +305,14 @@ impl<T: Scalar> Course<'_, T> {
         between && sends && self.server.phase == Phase::Ready
     }
 
-    /// Whether the structures can be sent, except for their cells, and the arrays for the answers
-    /// have the right lengths.
+    /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
+    /// answers have the right lengths.
     fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
         let most = structures.min(server.carried);
         check_length(&mut server.error, Quantity::Structures, structures, most)?;
-        // The pool has checked the numbers when it took the job.
+        // The pool checked the numbers when it accepted the job.
         request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
         match server.natoms {
@@ -330,10 +330,10 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Whether the answers to this many structures have a place.
+    /// Checks that there is room for the answers to this many structures.
     pub(super) fn check_room(&mut self, natoms: usize, structures: usize) -> Result<(), Refused> {
         let expected = match self.server.state {
-            // Bytes that were announced and fitted into the buffer.
+            // The bytes that were announced and fitted into the buffer.
             State::Receiving(place) if place.field == Field::Extras => {
                 self.server.kept + self.server.progress.end
             }
@@ -342,7 +342,7 @@ impl<T: Scalar> Course<'_, T> {
         let reason = &mut self.server.error;
         let forces = natoms.saturating_mul(structures);
         check_length(reason, Quantity::Forces, self.forces.len(), forces)?;
-        // A single answer is returned in any case.
+        // A single answer is returned anyway.
         if structures > 1 || !self.answers.is_empty() {
             check_length(
                 reason,
@@ -355,7 +355,7 @@ impl<T: Scalar> Course<'_, T> {
         check_length(reason, Quantity::Extras, extras, expected)
     }
 
-    /// Counts bytes that have moved, and returns whether the slice is complete.
+    /// Counts moved bytes, and returns whether the slice is complete.
     fn moved(&mut self, n: usize) -> bool {
         let begins = self.server.is_sending() && self.server.progress.message == 0 && n > 0;
         if begins && matches!(self.server.first, Header::Init | Header::PosData) {
@@ -371,7 +371,7 @@ impl<T: Scalar> Course<'_, T> {
         self.server.moved(n)
     }
 
-    /// All of a slice has moved.
+    /// Continues after a complete slice.
     #[inline(never)]
     fn go_on(&mut self) {
         match self.server.state {
@@ -426,7 +426,7 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
         T::as_wire(self.course.request.positions.as_flattened()).unwrap_or_default()
     }
 
-    /// Forces of one structure, in the answer to GETFORCE.
+    /// Expects the forces of one structure, in the answer to GETFORCE.
     fn expects(&self) -> Option<(usize, usize)> {
         let (course, server) = (&self.course, &*self.course.server);
         let waits = matches!(server.state, State::Header) && server.progress.at == 0;

@@ -1,4 +1,4 @@
-//! Whether an exchange may continue what another has begun.
+//! Decides whether an exchange may continue what another has begun.
 
 use super::exchange::{Course, Goal, Stage};
 use super::{Phase, Server, State};
@@ -9,7 +9,7 @@ use crate::protocol::scalar::as_memory;
 use crate::protocol::{Header, ProtocolError, Scalar};
 
 impl<T: Scalar> Course<'_, T> {
-    /// Whether every exchange before this one has ended, and all that it was for is done.
+    /// Whether every earlier exchange has ended and reported its result.
     #[cfg(feature = "std")]
     const fn follows_none(&self) -> bool {
         let server = &*self.server;
@@ -20,7 +20,7 @@ impl<T: Scalar> Course<'_, T> {
             && server.received.is_none()
     }
 
-    /// Whether the exchange that this one follows may be continued by it. Changes nothing if not.
+    /// Checks whether this exchange may continue the earlier one. Changes nothing otherwise.
     pub(super) fn check_identity(&mut self) -> Result<(), Refused> {
         use Goal::{Evaluate, Forces, Initialize, Send};
 
@@ -62,7 +62,7 @@ impl<T: Scalar> Course<'_, T> {
         self.server.refuse(error)
     }
 
-    /// Whether only the request that it was begun with continues what is under way.
+    /// Whether the message under way can be continued only with its original request.
     pub(super) fn is_bound(&self) -> bool {
         let server = &*self.server;
         let leaving = server.is_sending() && server.progress.message > 0;
@@ -76,7 +76,7 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Whether the rest of what is leaving is in the caller's arrays.
+    /// Whether the rest of the outgoing message is in the caller's arrays.
     #[inline(never)]
     pub(super) fn needs_request(&self) -> bool {
         let server = &*self.server;
@@ -116,7 +116,7 @@ impl<T: Scalar> Course<'_, T> {
         self.server.received.is_some() && self.server.received == Some(self.of_answer())
     }
 
-    /// The fingerprint of INIT's content in this request.
+    /// The fingerprint of this request's INIT.
     #[inline(never)]
     pub(super) fn of_init(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new();
@@ -125,7 +125,7 @@ impl<T: Scalar> Course<'_, T> {
         fingerprint
     }
 
-    /// The fingerprint of what was begun with this request: of INIT, or of all of it.
+    /// The fingerprint of what was begun with this request: INIT only, or everything.
     #[inline(never)]
     pub(super) fn of_request(&self) -> Fingerprint {
         if self.owned {
@@ -143,7 +143,7 @@ impl<T: Scalar> Course<'_, T> {
         fingerprint
     }
 
-    /// The fingerprint of the arrays that an answer goes into.
+    /// The fingerprint of the arrays for an answer.
     #[inline(never)]
     pub(super) fn of_answer(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new();
@@ -160,21 +160,21 @@ impl<T: Scalar> Course<'_, T> {
         }
         fingerprint.bytes(as_memory(self.forces.as_flattened()));
         fingerprint.bytes(self.extras.get(..self.server.filled()).unwrap_or_default());
-        // How many bytes are kept is decided when the first of them comes.
+        // The number of bytes to keep is decided when the first of them arrives.
         if self.server.has_extras() {
             fingerprint.word(self.extras.len() as u32);
         }
         fingerprint
     }
 
-    /// Leaves what the next exchange needs to prove that it is the same.
+    /// Stores what the next exchange needs to prove that it is the same.
     pub(super) fn leave(&mut self) {
         if self.stage != Stage::Entered || self.server.has_failed() {
             return;
         }
         let answered = self.server.unreported == Some(Goal::Forces);
         let sends = self.is_bound() || self.goal == Goal::Evaluate && answered;
-        // A proof is kept: only the exchange that began a request has none yet.
+        // An existing fingerprint is kept: only the exchange that began a request has none yet.
         if sends && self.server.request.is_none() {
             self.server.request = Some(self.of_request());
         }
@@ -183,7 +183,7 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes over from the exchange before.
+    /// Takes over from an earlier exchange.
     pub(super) fn take_over(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
         if self.follows_none() {
@@ -196,7 +196,7 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.server.state = State::Idle;
         }
-        // A complete answer that may belong to another request is forgotten: nothing is owed.
+        // Forget a complete answer that may belong to another request: the driver owes nothing.
         if self.goal == Goal::Evaluate
             && self.server.is_idle()
             && self.server.unreported == Some(Goal::Forces)
@@ -211,7 +211,7 @@ impl<T: Scalar> Course<'_, T> {
         match self.goal {
             Goal::Exit if self.server.is_receiving() => self.server.between(Phase::Leaving),
             Goal::Discard => self.server.drop_answer(),
-            // Perhaps with numbers of another type, which are not read into the same memory.
+            // The new array may have another type of numbers, which needs another place in memory.
             _ => {
                 if let State::Receiving(place) = self.server.state
                     && place == Place::start(Field::Forces)
@@ -235,7 +235,7 @@ impl Server {
         matches!(self.state, State::Leaving | State::Closed | State::Failed)
     }
 
-    /// Whether extras of the answer have begun to come, or all of it has come.
+    /// Whether extras of the answer have begun to arrive, or all of it has arrived.
     const fn has_extras(&self) -> bool {
         match self.state {
             State::Receiving(place) => matches!(place.field, Field::Extras | Field::ExtrasLength),
@@ -244,7 +244,7 @@ impl Server {
         }
     }
 
-    /// Bytes of extras that are in the caller's buffer.
+    /// How many bytes of extras are in the caller's buffer.
     pub(super) const fn filled(&self) -> usize {
         match self.state {
             State::Receiving(place) => match place.field {
@@ -258,7 +258,7 @@ impl Server {
         }
     }
 
-    /// Drops what is still to come of an answer, whatever arrays it was for.
+    /// Drops the rest of an answer, for whatever arrays it was meant.
     #[cold]
     pub(super) fn drop_answer(&mut self) {
         if !self.owes_forces() {

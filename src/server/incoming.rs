@@ -16,7 +16,7 @@ impl Server {
         self.progress.expect(place.fixed(self.carried));
     }
 
-    /// Continues with forces of copies, or after them.
+    /// Continues with forces of copies, or after them. Copies pad a batch and are dropped.
     #[inline(never)]
     pub(super) fn copies(&mut self, bytes: usize) {
         if bytes == 0 {
@@ -27,7 +27,7 @@ impl Server {
         }
     }
 
-    /// Continues with extras of this structure that there is no room for, or after them.
+    /// Continues with extras of this structure for which there is no room, or after them.
     pub(super) fn drop_extras(&mut self, index: usize, bytes: usize) {
         self.surplus = bytes;
         if bytes > 0 {
@@ -56,7 +56,7 @@ impl Server {
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// A field of an answer has come.
+    /// Handles a complete field of an answer.
     pub(super) fn complete(&mut self) {
         let server = &mut *self.server;
         let mut bytes = server.progress.field();
@@ -122,8 +122,8 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes a virial that has come into the scratch to its place, if it has one, to be made
-    /// symmetric there.
+    /// Moves a received virial from the scratch to its place, if it has one. It is made symmetric
+    /// there.
     pub(super) fn take_virial(&mut self) -> Option<&mut Virial> {
         let State::Receiving(Place {
             field: Field::Virial,
@@ -141,13 +141,12 @@ impl<T: Scalar> Course<'_, T> {
         Some(&mut answer.evaluation.virial)
     }
 
-    /// The answer for this structure, unless that is a copy.
+    /// The answer for this structure, unless the structure is a copy.
     fn answer(&mut self, index: usize) -> Option<&mut Answer> {
         place(&mut self.server.answer, self.answers, index)
     }
 
-    /// Continues with the next energy, or with forces on as many atoms as were announced with the
-    /// last.
+    /// Continues with the next energy, or with the forces on the atoms announced last.
     fn expect_forces(&mut self, energy: Place, announced: i32) {
         let server = &mut *self.server;
         let expected = server.natoms();
@@ -224,8 +223,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 }
 
-/// Where the answer for this structure is: the first one is the machine's, and is copied to the
-/// caller's when it is complete.
+/// The place of the answer for this structure. The first one is in the machine, and is copied to
+/// the caller when it is complete.
 fn place<'s>(
     first: &'s mut Answer,
     answers: &'s mut [Answer],

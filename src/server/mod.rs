@@ -1,4 +1,4 @@
-//! The machine that asks: sends positions to a driver and takes forces from it.
+//! The server machine: sends positions to a driver and receives forces from it.
 //!
 //! ```text
 //!                 STATUS           NEEDINIT            INIT, STATUS
@@ -15,14 +15,14 @@
 //!                +--> [ Asked ], or [ Unknown ] if strict
 //! ```
 //!
-//! By `src/manual/protocol.md`, sections 2 and 4. The messages on one arrow are sent in one write.
-//! The STATUS after GETFORCE is i-PI's probe (3.3.1, `ipi/interfaces/sockets.py`, `get_status`),
-//! sent before the forces are there: it waits in the driver's receive buffer, as the one after
-//! POSDATA always did, and saves a round trip in each evaluation. Its answer is read when it is
-//! needed.
+//! The states follow `src/manual/protocol.md`, sections 2 and 4. The messages on one arrow are sent
+//! in one write. The STATUS after GETFORCE is i-PI's probe (3.3.1, `ipi/interfaces/sockets.py`,
+//! `get_status`). It is sent before the forces are there and waits in the driver's receive buffer,
+//! as the one after POSDATA always did. This saves a round trip in each evaluation. Its answer is
+//! read when it is needed.
 //!
-//! A driver to which INIT has announced batches gets several structures at once, in another order
-//! (`protocol/layout.rs`).
+//! A driver to which INIT has announced batches receives several structures at once, in another
+//! order (`protocol/layout.rs`).
 
 mod answer;
 mod exchange;
@@ -50,11 +50,11 @@ use exchange::Goal;
 use fold::Fold;
 use state::{Phase, State};
 
-/// The server's side of one connection to a driver: what i-PI's `DriverSocket` is.
+/// The server's side of one connection to a driver, like i-PI's `DriverSocket`.
 ///
-/// Takes 1 KiB, scratch included, and holds no array: positions, forces and extras are the
+/// It takes 1 KiB including its scratch and holds no arrays: positions, forces and extras are the
 /// caller's. Each of its exchanges is an [`Exchange`](crate::Exchange);
-/// [`evaluate`](Self::evaluate) is all of them together.
+/// [`evaluate`](Self::evaluate) combines all of them.
 ///
 /// ```no_run
 /// # fn ask<S: embedded_io::Read + embedded_io::Write>(
@@ -76,21 +76,21 @@ use state::{Phase, State};
 ///
 /// # Interrupted exchanges
 ///
-/// An exchange may stop half-way: a time-out, a future that is dropped, a poll that returns
-/// `Pending`. Keep it and run it again. One that was dropped can be made anew:
+/// An exchange may stop half-way, because of a time-out, a dropped future, or a poll that returns
+/// `Pending`. Keep it and run it again. An exchange that was dropped can be made anew:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
-/// - In the middle of a message, only the same exchange with the same numbers: the request's, and
-///   in the caller's arrays what has come of an answer. Otherwise it is
-///   [`Unfinished`](ProtocolError::Unfinished).
+/// - In the middle of a message, only the same exchange with the same numbers may follow: those of
+///   the request, and the received part of an answer in the caller's arrays. Otherwise it fails
+///   with [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
-///   [`get_forces`](Self::get_forces). `evaluate` with other positions is
-///   [`AnswerDue`](ProtocolError::AnswerDue): the forces that come next are not those of its
-///   request. [`discard`](Self::discard) drops them.
-/// - Between INIT and the positions, `evaluate` with the same replica and text. INIT has named the
-///   replica whose positions will come.
+///   [`get_forces`](Self::get_forces), may follow. `evaluate` with other positions fails with
+///   [`AnswerDue`](ProtocolError::AnswerDue), because the next forces do not belong to its request.
+///   [`discard`](Self::discard) drops them.
+/// - Between INIT and the positions, `evaluate` with the same replica and text may follow, because
+///   INIT has named the replica of these positions.
 ///
-/// After such an error the server is as it was.
+/// After such an error the server is unchanged.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
 pub struct Server {
     phase: Phase,
@@ -106,34 +106,34 @@ pub struct Server {
 
     state: State,
     mode: Mode,
-    /// A pointer, so that a server that never folds takes no flash for it.
+    /// A pointer, so that a server that never folds uses no flash for it.
     fold: Option<Fold>,
-    /// Structures that each message carries: 1, or as many as INIT announced.
+    /// How many structures each message carries: 1, or as many as INIT announced.
     carried: usize,
     natoms: Option<usize>,
-    /// Structures of the request under way; the others of its batch are copies of the last. 0 while
-    /// its answer is being discarded.
+    /// The number of structures of the current request; the others of its batch are copies of the
+    /// last. 0 while its answer is being discarded.
     structures: usize,
-    /// Bytes of extras kept so far, and bytes of the current ones for which there is no room.
+    /// How many bytes of extras have been kept, and how many of the current ones have no room.
     kept: usize,
     surplus: usize,
-    /// Of the request that was begun, and of what has come of an answer, after their exchange was
-    /// dropped.
+    /// Fingerprints of the begun request and of the received part of an answer, after their
+    /// exchange was dropped.
     request: Option<Fingerprint>,
     received: Option<Fingerprint>,
-    /// Of INIT that an evaluation has sent, until its positions leave.
+    /// The fingerprint of INIT from an evaluation, until its positions are sent.
     init: Option<Fingerprint>,
-    /// Why it has failed, or has refused what the caller asked for last.
+    /// The error of a failed conversation, or of the last refused call.
     error: ProtocolError,
     progress: Progress,
     /// The answer for the first structure.
     answer: Answer,
-    /// Of the cell that is leaving, or by which atoms are folded.
+    /// The inverse of the cell that is being sent, or into which atoms are folded.
     inverse: [[f64; 3]; 3],
 }
 
 impl Server {
-    /// A server whose driver has just connected; [`Mode::Consolidated`].
+    /// Makes a server for a driver that has just connected, with [`Mode::Consolidated`].
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -162,8 +162,8 @@ impl Server {
         }
     }
 
-    /// Chooses the messages of an evaluation. Once anything has been sent over a connection this
-    /// changes nothing until [`reset`](Self::reset): a driver that knows the size of its batches,
+    /// Selects the messages of an evaluation. Once anything has been sent over a connection, a
+    /// change takes effect only after [`reset`](Self::reset): a driver that knows its batch size,
     /// or computes, keeps its mode.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
@@ -173,25 +173,25 @@ impl Server {
         self
     }
 
-    /// Moves atoms by whole lattice vectors into the cell before they are sent. LAMMPS of 2021
-    /// folds by one box length at most; atoms farther out silently give wrong energies there. The
-    /// caller's array stays as it is.
+    /// Wraps atoms into the cell by whole lattice vectors before they are sent. LAMMPS of 2021
+    /// folds by at most one box length, and atoms farther out silently give wrong energies there.
+    /// The caller's array is unchanged.
     #[must_use]
     pub const fn fold_positions(mut self) -> Self {
         self.fold = Some(fold::fold);
         self
     }
 
-    /// Lets the number of atoms change from one structure to the next, which is an error otherwise:
-    /// few real drivers support it.
+    /// Allows the number of atoms to change from one structure to the next. By default that is an
+    /// error, because few real drivers support it.
     #[must_use]
     pub const fn allow_changing_atoms(mut self) -> Self {
         self.changing_atoms = true;
         self
     }
 
-    /// Lets infinite numbers and NaN pass, in both directions, which are an error otherwise. In a
-    /// cell they always are: it would have no inverse.
+    /// Allows infinite numbers and NaN in both directions, except in a cell, which would have no
+    /// inverse. By default they are an error.
     #[must_use]
     pub const fn allow_not_finite(mut self) -> Self {
         self.not_finite = true;
@@ -199,7 +199,7 @@ impl Server {
     }
 
     /// Prepares the server for its next connection. Its configuration and
-    /// [`traffic`](Self::traffic) stay.
+    /// [`traffic`](Self::traffic) are kept.
     pub const fn reset(&mut self) {
         self.state = State::Idle;
         self.phase = Phase::Unknown;
@@ -214,24 +214,23 @@ impl Server {
         self.init = None;
     }
 
-    /// Asks the driver for its status. If a question is open, its answer is awaited instead: in a
-    /// classic conversation that of a driver that computes, which comes when the forces are there.
-    /// In a consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A
-    /// driver that has closed the connection, or was sent EXIT, is
-    /// [disconnected](Status::DISCONNECTED). In [`Mode::Strict`] a driver whose status is known is
-    /// not asked again.
+    /// Asks the driver for its status, or waits for the answer if it has been asked already. In a
+    /// classic conversation a driver that computes answers only when its forces are there. In a
+    /// consolidated one such a driver is [busy](Status::BUSY), which is returned at once. A driver
+    /// that has closed the connection, or was sent EXIT, is [disconnected](Status::DISCONNECTED).
+    /// In [`Mode::Strict`] a driver whose status is known is not asked again.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if a message was sent in part,
-    /// whose rest only the exchange that began it has. Final for the connection:
+    /// The server is unchanged after [`ProtocolError::Unfinished`]: a message was sent in part, and
+    /// only the exchange that began it has the rest. Final for the connection:
     /// [`UnknownHeader`](ProtocolError::UnknownHeader),
     /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer),
     /// [`EndOfStream`](ProtocolError::EndOfStream).
     ///
     /// # Cancel safety
     ///
-    /// Here and in every other exchange: see [`Server`], "Interrupted exchanges".
+    /// For this and all other exchanges see [`Server`], "Interrupted exchanges".
     pub const fn status(&mut self) -> ServerExchange<'_, f64, Status> {
         ServerExchange::new(self, Goal::Status, Server::last_status)
     }
@@ -241,8 +240,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless the driver
-    /// [needs it](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong).
+    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless the driver [needs
+    /// INIT](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong).
     pub const fn initialize<'a>(
         &'a mut self,
         replica: i32,
@@ -257,16 +256,16 @@ impl Server {
         )
     }
 
-    /// Sends one structure, or a batch, to a driver that is ready: bohr, h upper triangular, and
-    /// its true inverse.
+    /// Sends one structure, or a batch, to a driver that is ready: positions and cell in bohr, with
+    /// h upper triangular and its true inverse.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless the driver is
+    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless the driver is
     /// [ready](Status::READY), [`NotUpperTriangular`](ProtocolError::NotUpperTriangular),
     /// [`SingularCell`](ProtocolError::SingularCell), [`NotFinite`](ProtocolError::NotFinite),
     /// [`AtomsChanged`](ProtocolError::AtomsChanged), [`WrongLength`](ProtocolError::WrongLength),
-    /// [`Unfinished`](ProtocolError::Unfinished) if part of another request has left.
+    /// [`Unfinished`](ProtocolError::Unfinished) if part of another request has been sent.
     pub const fn send_positions<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -274,16 +273,16 @@ impl Server {
         ServerExchange::new(self, Goal::Send, nothing).with(request, &mut [], &mut [], &mut [])
     }
 
-    /// Waits until the driver has computed, and takes the result: forces into `forces`,
-    /// hartree/bohr, exactly as many as positions were sent; extras into `extras`, as far as there
-    /// is room.
+    /// Waits until the driver has computed, and receives the result: forces, in hartree/bohr, into
+    /// `forces`, which is exactly as long as the positions sent; extras into `extras`, as far as
+    /// there is room.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::InvalidStatus`] unless positions have been sent,
-    /// [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished) if
-    /// part of the answer is in other arrays, or the buffer for extras has another length than when
-    /// the first of them came. Final for the connection:
+    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless positions have been
+    /// sent, [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished)
+    /// if part of the answer is in other arrays, or the buffer for extras has changed its length
+    /// since the first of them arrived. Final for the connection:
     /// [`WrongAtoms`](ProtocolError::WrongAtoms),
     /// [`NegativeLength`](ProtocolError::NegativeLength), [`NotFinite`](ProtocolError::NotFinite),
     /// [`Unanswered`](ProtocolError::Unanswered), [`EndOfStream`](ProtocolError::EndOfStream) and
@@ -313,27 +312,27 @@ impl Server {
         )
     }
 
-    /// Waits for the forces that the driver owes, and drops them; does nothing if it owes none. Use
-    /// it to give up a request and send another. Once it has begun, the answer can't be taken any
-    /// more: [`get_forces`](Self::get_forces) and [`evaluate`](Self::evaluate) are
-    /// [`Unfinished`](ProtocolError::Unfinished) until the answer has been dropped.
+    /// Waits for the forces that the driver owes, and drops them. Does nothing if it owes none. Use
+    /// it to give up a request and send another. Once this exchange has begun, the answer can't be
+    /// received any more: [`get_forces`](Self::get_forces) and [`evaluate`](Self::evaluate) fail
+    /// with [`Unfinished`](ProtocolError::Unfinished) until the answer has been dropped.
     ///
     /// # Errors
     ///
-    /// With the server as it was: [`ProtocolError::Unfinished`] if the request was sent only in
-    /// part. Final for the connection: those of [`get_forces`](Self::get_forces).
+    /// Without a change of the server: [`ProtocolError::Unfinished`] if the request was sent only
+    /// in part. Final for the connection: those of [`get_forces`](Self::get_forces).
     pub const fn discard(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Discard, nothing)
     }
 
-    /// Has the driver compute one structure, whatever that takes: asks for its status, sends INIT
-    /// if the driver needs it, sends positions and takes the forces, as
+    /// Lets the driver compute one structure, with all messages that this needs: asks for its
+    /// status, sends INIT if the driver needs it, sends positions and receives the forces as
     /// [`get_forces`](Self::get_forces) does.
     ///
     /// # Errors
     ///
-    /// Those of the exchanges that it consists of, and [`ProtocolError::AnswerDue`], with the
-    /// server as it was, if positions have been sent by another exchange.
+    /// Those of the exchanges of which it consists. Also [`ProtocolError::AnswerDue`], without a
+    /// change of the server, if another exchange has sent positions.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -343,9 +342,8 @@ impl Server {
         self.evaluate_batch(request, &mut [], forces, extras)
     }
 
-    /// Like [`evaluate`](Self::evaluate), for a request of several structures: one answer each into
-    /// `answers`, their forces one after the other, their extras one after the other in one buffer
-    /// ([`Answer::extras`]).
+    /// Like [`evaluate`](Self::evaluate), for a request with several structures. There is one
+    /// answer for each in `answers`; forces and extras ([`Answer::extras`]) are concatenated.
     ///
     /// Needs a driver that asks for INIT, which announces batches: see
     /// [`capacity`](Self::capacity). A request with fewer structures is padded with copies of the
@@ -369,13 +367,13 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::Unfinished`] if another message has left in part: nothing can be sent after
-    /// it. The error that the connection has failed with, if it has.
+    /// [`ProtocolError::Unfinished`] if another message has been sent in part: nothing can follow
+    /// it. Otherwise the error of a failed connection.
     pub const fn exit(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Exit, nothing)
     }
 
-    /// What is known about the driver without asking.
+    /// What is known about the driver without asking it.
     #[must_use]
     pub fn last_status(&self) -> Status {
         let status = match (self.state, self.phase) {
@@ -397,21 +395,20 @@ impl Server {
         }
     }
 
-    /// Notes that one of the caller's deadlines has passed: the driver's status includes
-    /// [`TIMEOUT`](Status::TIMEOUT) until something comes from it. The server has no clock of its
-    /// own.
+    /// Records that one of the caller's deadlines has passed: the driver's status includes
+    /// [`TIMEOUT`](Status::TIMEOUT) until the driver sends something. The server has no clock.
     pub const fn mark_timed_out(&mut self) {
         self.timed_out = true;
     }
 
-    /// Structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT has
-    /// announced.
+    /// The most structures that a request may have: 1, or with [`Mode::Batched`] as many as INIT
+    /// has announced.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.carried
     }
 
-    /// Atoms of each structure that was sent last.
+    /// The number of atoms of each structure sent last.
     #[must_use]
     pub const fn natoms(&self) -> usize {
         match self.natoms {
@@ -420,7 +417,7 @@ impl Server {
         }
     }
 
-    /// Bytes moved, over all connections.
+    /// How many bytes have moved, over all connections.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         self.progress.traffic

@@ -1,29 +1,28 @@
-//! Which messages a server sends for an evaluation, and which of them go in one write.
+//! The messages that a server sends for an evaluation, and which of them share a write.
 
 use super::state::Phase;
 use crate::protocol::Header;
 
-/// Which messages a server sends for an evaluation.
+/// The messages that a server sends for an evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Mode {
-    /// STATUS, POSDATA, STATUS, GETFORCE: every driver understands it; one round trip more. i-PI
-    /// before 3.2, ASE.
+    /// STATUS, POSDATA, STATUS, GETFORCE. Every driver supports this; it needs one more round trip.
+    /// i-PI before 3.2 and ASE do this.
     Classic,
     /// POSDATA and GETFORCE in one write, as i-PI ≥ 3.2 does by default.
     #[default]
     Consolidated,
     /// The four messages of [`Classic`](Self::Classic) only: each STATUS is followed by POSDATA or
-    /// GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus insist on it.
+    /// GETFORCE (or INIT, if the driver asks for it). ABINIT 9.6 and pysisyphus require it.
     Strict,
     /// Consolidated, with up to this many structures at once for drivers that ask for INIT, which
-    /// announces them (i-PI ≥ 3.3, `batch_size`). Drivers that don't ask get one structure at a
-    /// time.
+    /// announces batches (i-PI ≥ 3.3, `batch_size`). Other drivers receive one structure at a time.
     Batched(usize),
 }
 
 impl Mode {
-    /// The message that leaves in the same write, after this one.
+    /// The message that is sent after this one in the same write.
     pub(super) const fn follower(self, message: Header) -> Option<Header> {
         match (message, self) {
             (Header::PosData, Self::Consolidated | Self::Batched(_)) => Some(Header::GetForce),
@@ -46,7 +45,7 @@ impl Mode {
         }
     }
 
-    /// Structures of each batch that INIT announces.
+    /// The number of structures per batch that INIT announces.
     pub(super) const fn batch_size(self) -> usize {
         match self {
             Self::Batched(size) => size,

@@ -1,9 +1,9 @@
-//! Sends messages gathered in the scratch, or positions straight from their array.
+//! Sends messages collected in the scratch, or positions directly from their array.
 
 use super::exchange::Course;
 use super::{Server, State};
-use crate::exchange::progress::Gather;
 use crate::geometry::Cell;
+use crate::protocol::gather::Gather;
 use crate::protocol::layout::{self, CELL, Field, Place, length};
 use crate::protocol::{Header, Scalar};
 
@@ -21,8 +21,8 @@ impl Server {
 }
 
 impl<'a, T: Scalar> Course<'a, T> {
-    /// Puts what is small into the scratch until it is full or an array comes that leaves from
-    /// where it is.
+    /// Collects small pieces in the scratch until it is full or an array comes that is sent without
+    /// a copy.
     #[inline(always)]
     pub(super) fn fill(&mut self) {
         if self.server.progress.at < self.server.progress.end {
@@ -51,12 +51,12 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
     }
 
-    /// Whether this field is gathered next.
+    /// Whether this field is collected next.
     fn is_at(&self, field: Field) -> bool {
         matches!(self.server.state, State::Gathered { place, .. } if place.field == field)
     }
 
-    /// The cell whose inverse is needed next: it is sent, or positions are folded into it.
+    /// The cell whose inverse is needed next, because it is sent or positions are folded into it.
     fn cell(&self) -> Option<&'a Cell> {
         match self.server.state {
             State::Gathered { place, .. } => match place.field {
@@ -70,14 +70,14 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
     }
 
-    /// Numbers of the positions of a whole message, copies included.
+    /// How many numbers the positions of a whole message have, including copies.
     #[inline(never)]
     pub(super) fn numbers(&self) -> usize {
         let each = self.request.natoms().saturating_mul(3);
         self.server.carried.saturating_mul(each)
     }
 
-    /// Positions leave from where they are.
+    /// Sends positions directly from their array.
     #[inline(never)]
     fn send_directly(&mut self) {
         if let State::Gathered { place, .. } = self.server.state {
@@ -87,8 +87,9 @@ impl<'a, T: Scalar> Course<'a, T> {
         }
     }
 
-    /// Adds the next field, or what of it there is room for, and those after it up to one for which
-    /// something has to be computed; false if that is nothing, or the write is complete.
+    /// Adds the next field, or as much of it as there is room for, and the fields after it up to
+    /// one that needs a computation. Returns false if nothing was added, or if the write is
+    /// complete.
     #[inline(never)]
     fn put(&mut self) -> bool {
         let mut any = false;

@@ -1,11 +1,11 @@
-//! What a driver is to compute.
+//! The structures for a driver to compute.
 
 use crate::exchange::{Refused, check_length, refuse};
 use crate::geometry::Cell;
 use crate::protocol::init_text::Announcement;
 use crate::protocol::{ProtocolError, Quantity, Scalar};
 
-/// One structure or several, with the content of INIT. Borrows everything; `Copy`.
+/// One structure or several, with the content of INIT. Borrows its data and is `Copy`.
 ///
 /// ```
 /// use forcewire::{Cell, Request};
@@ -37,8 +37,8 @@ impl<'a, T> Request<'a, T> {
         Self::batch(core::slice::from_ref(cell), positions)
     }
 
-    /// Several structures with the same number of atoms: their cells, and their positions one after
-    /// the other. At most [`Server::capacity`](super::Server::capacity) structures.
+    /// Several structures with the same number of atoms: their cells, and their positions one
+    /// structure after another. At most [`Server::capacity`](super::Server::capacity) structures.
     #[must_use]
     pub const fn batch(cells: &'a [Cell], positions: &'a [[T; 3]]) -> Self {
         Self {
@@ -49,22 +49,23 @@ impl<'a, T> Request<'a, T> {
         }
     }
 
-    /// The replica (bead) that INIT names: 0 by default; may be negative, as i-PI's may.
+    /// Sets the replica (bead) that INIT names. The default is 0; it may be negative, as i-PI's
+    /// may.
     #[must_use]
     pub const fn replica(self, replica: i32) -> Self {
         Self { replica, ..self }
     }
 
-    /// The text of INIT for a driver that asks for it. One blank by default, because Quantum
-    /// ESPRESSO 6.7 takes the length for a set of flags, and a text of no bytes ends every driver
-    /// built on i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check. `batch_size`
-    /// is added where batches are announced.
+    /// Sets the text of INIT for a driver that asks for it. The default is one blank, because
+    /// Quantum ESPRESSO 6.7 takes the length for a set of flags, and an empty text ends every
+    /// driver built on i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check.
+    /// `batch_size` is added if batches are announced.
     #[must_use]
     pub const fn init(self, text: &'a [u8]) -> Self {
         Self { text, ..self }
     }
 
-    /// Atoms of each structure.
+    /// The number of atoms of each structure.
     pub(super) const fn natoms(&self) -> usize {
         match self.positions.len().checked_div(self.cells.len()) {
             Some(natoms) => natoms,
@@ -72,7 +73,7 @@ impl<'a, T> Request<'a, T> {
         }
     }
 
-    /// The text of INIT for drivers that take batches of this size.
+    /// The text of INIT for drivers that accept batches of this size.
     pub(super) const fn announcement(&self, batch_size: usize) -> Announcement<'a> {
         Announcement {
             text: self.text,
@@ -80,7 +81,7 @@ impl<'a, T> Request<'a, T> {
         }
     }
 
-    /// Whether a driver can be sent this.
+    /// Checks that the structures can be sent to a driver.
     #[cfg(feature = "std")]
     pub(crate) fn check(&self, not_finite: bool) -> Result<(), ProtocolError>
     where
@@ -96,7 +97,7 @@ impl<'a, T> Request<'a, T> {
         checked.map_err(|Refused| reason)
     }
 
-    /// Whether a driver can be sent the atoms.
+    /// Checks that the atoms can be sent to a driver.
     pub(super) fn check_atoms(
         &self,
         reason: &mut ProtocolError,
@@ -130,8 +131,8 @@ impl<'a, T> Request<'a, T> {
         first.checked_div(self.natoms() * 3).unwrap_or(0)
     }
 
-    /// Numbers of the positions from number `first` of a message on, as many as stand together in
-    /// memory: all of the request's, or those of one copy.
+    /// The positions from number `first` of a message on, as many as are contiguous in memory: the
+    /// rest of the request's, or of one copy.
     pub(super) fn numbers(&self, first: usize) -> &'a [T] {
         let numbers = self.positions.as_flattened();
         let each = self.natoms() * 3;
@@ -152,10 +153,10 @@ impl<'a, T> Request<'a, T> {
     }
 }
 
-/// Atoms of a structure that can be announced.
+/// The most atoms of a structure that can be announced.
 const MOST_ATOMS: usize = i32::MAX as usize;
 
-/// Whether a driver can be sent this cell; `inverted` says whether it has an inverse.
+/// Checks that this cell can be sent to a driver; `inverted` says whether it has an inverse.
 #[inline(never)]
 pub(super) fn check_cell(
     reason: &mut ProtocolError,

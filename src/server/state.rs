@@ -1,33 +1,33 @@
-//! The states of a server, and the next one after each message and answer.
+//! The states of a server, and the transitions after each message and answer.
 
 use super::Server;
 use super::exchange::Goal;
-use crate::exchange::progress::SCRATCH;
 use crate::exchange::{Awaited, Refused, Wait, refuse};
 use crate::fmt::{debug, trace};
+use crate::protocol::gather::SCRATCH;
 use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, INTEGER, MATRIX, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity};
 
-/// Which message moves, and where in it the next byte is.
+/// The message that is moving, and the place of the next byte in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
     /// Between messages.
     Idle,
-    /// The content of the scratch is being sent; this place of this message comes after it.
+    /// The contents of the scratch are being sent; they end at this place of this message.
     Gathered {
         message: Header,
         place: Place,
     },
-    /// Positions, from this number on, are leaving from the caller's array.
+    /// Positions are being sent from the caller's array, starting with this number.
     Direct(usize),
-    /// The header of an answer is coming.
+    /// The header of an answer is expected.
     Header,
-    /// A field of FORCEREADY is coming, into the scratch or the caller's array.
+    /// A field of FORCEREADY is being received, into the scratch or the caller's array.
     Receiving(Place),
-    /// So many bytes of forces of copies are coming, and are dropped.
+    /// This many bytes of forces of copies are being received and dropped.
     Copies(usize),
-    /// Extras of this structure are coming for which there is no room.
+    /// Extras of this structure are being received for which there is no room.
     Surplus(usize),
     /// EXIT was sent; all bytes until the driver closes are dropped.
     Leaving,
@@ -58,14 +58,14 @@ impl Server {
         self.state = State::Failed;
     }
 
-    /// Refuses what the caller asks for. The conversation stays as it is.
+    /// Refuses the caller's request. The conversation is unchanged.
     #[cold]
     #[inline(never)]
     pub(super) fn refuse(&mut self, error: ProtocolError) -> Result<(), Refused> {
         refuse(&mut self.error, error)
     }
 
-    /// Counts bytes that have moved, and returns whether the slice is complete.
+    /// Counts moved bytes, and returns whether the slice is complete.
     pub(super) fn moved(&mut self, n: usize) -> bool {
         if matches!(self.state, State::Idle | State::Closed | State::Failed) {
             return false;
@@ -81,7 +81,7 @@ impl Server {
         self.progress.count(n)
     }
 
-    /// The last question that the driver has not answered.
+    /// The last request that the driver has not answered.
     pub(super) const fn asked(&self) -> Header {
         match self.phase {
             Phase::Awaiting => Header::GetForce,
@@ -100,7 +100,7 @@ impl Server {
         )
     }
 
-    /// The field of FORCEREADY that is coming.
+    /// The field of FORCEREADY that is being received.
     #[cfg(feature = "std")]
     pub(super) const fn incoming(&self) -> Option<Field> {
         match self.state {
@@ -109,7 +109,7 @@ impl Server {
         }
     }
 
-    /// Whether an answer to positions is owed, or is coming.
+    /// Whether an answer to positions is owed, or is being received.
     #[inline(never)]
     pub(super) const fn owes_forces(&self) -> bool {
         match self.phase {
@@ -119,9 +119,9 @@ impl Server {
         }
     }
 
-    /// What is awaited, whichever exchange does it; `anew` if it is one that will abandon a message
-    /// of which no byte has moved. Inlined here and below: a call would remain in the flash of
-    /// programs that never ask.
+    /// What any exchange would wait for now. `anew` is true for an exchange that will abandon a
+    /// message of which no byte has moved. Inlined here and below: a call would remain in the flash
+    /// of programs that never use it.
     #[inline(always)]
     pub(super) const fn waits_for(&self, anew: bool) -> Wait {
         let awaited = match self.state {
@@ -168,7 +168,7 @@ impl Server {
         }
     }
 
-    /// The remaining length of the message that is coming, as far as it is known.
+    /// The remaining length of the incoming message, as far as it is known.
     pub(super) const fn announced(&self) -> Option<usize> {
         let structures = self.carried;
         let each = self.natoms().saturating_mul(ATOM);
@@ -190,14 +190,14 @@ impl Server {
         }
     }
 
-    /// A whole message was sent or has come.
+    /// Ends a complete message, sent or received.
     pub(super) const fn between(&mut self, phase: Phase) {
         self.state = State::Idle;
         self.phase = phase;
         self.progress.message = 0;
     }
 
-    /// A whole write was sent.
+    /// Ends a complete write.
     pub(super) fn sent(&mut self) {
         self.between(self.mode.after(self.first));
         match self.first {
@@ -216,7 +216,7 @@ impl Server {
         }
     }
 
-    /// The driver has closed its side.
+    /// Handles the driver's end of the stream.
     #[cold]
     pub(super) fn ended(&mut self) {
         let within = match self.state {
@@ -232,7 +232,7 @@ impl Server {
         self.fail(ProtocolError::EndOfStream { within, after });
     }
 
-    /// The header of an answer has come.
+    /// Handles the header of an answer.
     pub(super) fn header(&mut self) {
         let bytes = *self
             .progress
@@ -255,8 +255,8 @@ impl Server {
             (Phase::Awaiting, Header::ForceReady) => {
                 return self.expect(Place::HEADER.next(answer, self.carried));
             }
-            // HAVEDATA of a driver that was given nothing is data of another conversation, and one
-            // that asks for INIT again straight after it will do so forever.
+            // HAVEDATA of a driver that has received nothing belongs to another conversation. A
+            // driver that asks for INIT again right after INIT would do so forever.
             _ => {
                 let to = match (self.phase, answer) {
                     (Phase::Initializing, Header::NeedInit) => Header::Init,
@@ -269,12 +269,12 @@ impl Server {
         self.unreported = Some(Goal::Status);
     }
 
-    /// Atoms of all structures of the request under way.
+    /// The number of atoms of all structures of the current request.
     pub(super) const fn total(&self) -> usize {
         self.natoms().saturating_mul(self.structures)
     }
 
-    /// Accepts these numbers of the driver, or fails.
+    /// Accepts numbers from the driver, or fails.
     pub(super) fn accepts(&mut self, quantity: Quantity, finite: bool) -> bool {
         let accepts = finite || self.not_finite;
         if !accepts {

@@ -1,21 +1,21 @@
-//! Whose turn it is: what an exchange does between two messages, and what it may not do.
+//! The order of exchanges: what an exchange does between two messages, and when it has to wait.
 
 use super::exchange::{Course, Goal, Stage};
 use super::{Mode, Phase, State};
 use crate::exchange::Refused;
 use crate::protocol::{Header, ProtocolError, Scalar};
 
-/// The next act of an exchange between two messages.
+/// The next action of an exchange between two messages.
 pub(super) enum Turn {
     Ends,
     Reads,
     Sends(Header),
-    /// It is not its turn.
+    /// It is another exchange's turn.
     Waits,
 }
 
 impl<T: Scalar> Course<'_, T> {
-    /// The next act of this exchange, given the driver's status.
+    /// The next action of this exchange, given the driver's status.
     pub(super) fn turn(&self) -> Turn {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
@@ -55,14 +55,14 @@ impl<T: Scalar> Course<'_, T> {
         self.server.refuse(error)
     }
 
-    /// Whether it is this exchange's turn: what is leaving or coming is part of what it is for.
+    /// Checks that it is this exchange's turn: the moving message must serve its purpose.
     fn check_turn(&mut self) -> Result<(), Refused> {
         use Goal::{Discard, Evaluate, Exit, Forces, Initialize, Send, Status};
 
         let server = &*self.server;
         let belongs = if server.is_sending() {
             match (server.first, self.goal) {
-                // The rest of it needs no arguments, or this exchange has them.
+                // The rest of this message needs no arguments, or this exchange has them.
                 (_, Status) | (Header::Exit, Exit) => true,
                 (Header::Exit, _) => false,
                 (_, Exit | Evaluate) | (Header::Init, Initialize) | (Header::PosData, Send) => true,
@@ -81,7 +81,7 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Whether the exchange can continue from here, or has nothing left to do.
+    /// Checks that the exchange can continue from here, or has no work left.
     pub(super) fn check_state(&mut self) -> Result<(), Refused> {
         let (leaving, asking) = (self.goal == Goal::Exit, self.goal == Goal::Status);
         match self.server.state {
@@ -90,7 +90,8 @@ impl<T: Scalar> Course<'_, T> {
             State::Leaving if leaving => {}
             State::Closed if leaving => self.stage = Stage::Ended,
             State::Leaving | State::Closed if asking => self.stage = Stage::Ended,
-            // Also in the middle of another message. A driver that was sent EXIT owes nothing.
+            // This also holds in the middle of another message. A driver that was sent EXIT owes
+            // nothing.
             _ if self.goal == Goal::Discard && !self.server.owes_forces() => {
                 self.stage = Stage::Ended;
             }
@@ -98,7 +99,7 @@ impl<T: Scalar> Course<'_, T> {
                 let error = ProtocolError::Unanswered(self.server.asked());
                 return self.server.refuse(error);
             }
-            // Forces are coming: there is nothing to ask.
+            // Forces are arriving, so there is nothing to ask.
             _ if asking && self.server.phase == Phase::Awaiting && self.server.is_receiving() => {
                 self.stage = Stage::Ended;
             }

@@ -91,6 +91,13 @@ static void handles(void)
     assert(forcewire_server_evaluate(&server, &cube, positions, forces, SIZE_MAX / 8, NULL, NULL, 0) ==
            FORCEWIRE_INVALID_ARGUMENT);
     server_says("NULL");
+    /* Arrays that share memory, if only the last atom of one with the first of the other. */
+    assert(forcewire_server_evaluate(&server, &cube, room, room, 2, NULL, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
+    server_says("share memory");
+    assert(forcewire_server_evaluate(&server, &cube, room, room + 1, 1, NULL, NULL, 0) == FORCEWIRE_NOT_CONNECTED);
+    assert(forcewire_server_evaluate(&server, &cube, positions, room, 2, NULL, &room[1][2], 8) ==
+           FORCEWIRE_INVALID_ARGUMENT);
+    assert(forcewire_server_get_forces(&server, room, 2, NULL, &room[1][2], 8) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_driver_receive(&driver, NULL, 2, &event) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_driver_receive(&driver, room, 2, NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_driver_reply(&driver, NULL, positions, 2, NULL, 0) == FORCEWIRE_INVALID_ARGUMENT);
@@ -156,6 +163,13 @@ static void *serves(void *force)
     forcewire_driver_close(&driver);
     driver_says("all is well");
     return NULL;
+}
+
+static void serves_in_one_array(void)
+{
+    double force = 1;
+    assert(forcewire_driver_serve(&driver, fails, &force, room, room + 1, 2) == FORCEWIRE_INVALID_ARGUMENT);
+    driver_says("share memory");
 }
 
 static void close_both(void)
@@ -453,6 +467,7 @@ static void formats(void)
 int main(void)
 {
     handles();
+    serves_in_one_array();
     addresses();
     failures();
     stale();

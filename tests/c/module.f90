@@ -165,7 +165,7 @@ contains
       call expect(FORCEWIRE_TIMED_OUT, server%error(), "was it started?")
       call server%evaluate(cell, f(:, :1), energy, f, virial, stat=stat)
       call expect(FORCEWIRE_INVALID_ARGUMENT, server%error(), "forces as long as positions")
-      call server%evaluate(cell, f, energy, f, virial, stat=stat)
+      call server%evaluate(cell, reshape(flat, [3, 2]), energy, f, virial, stat=stat)
       call expect(FORCEWIRE_NOT_CONNECTED, server%error(), "connect")
       if (energy == energy) stop 23
       ! Without stat it is the end of the program.

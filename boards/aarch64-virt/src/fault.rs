@@ -1,4 +1,4 @@
-//! Faults, and the stack.
+//! Fault handling, and the guard of the stack.
 
 use core::arch::{asm, global_asm};
 
@@ -11,8 +11,8 @@ unsafe extern "C" {
     fn vectors();
 }
 
-// No interrupt is ever taken, so every exception is a fault. It starts the stack again from its
-// top, because the stack may be the reason.
+// No interrupt is ever taken, so every exception is a fault. The handler resets the stack pointer
+// to the top, because the stack may be the cause.
 global_asm!(
     ".balign 2048",
     "vectors:",
@@ -30,21 +30,21 @@ global_asm!(
     fault = sym fault,
 );
 
-/// Sends exceptions here, and paints the stack.
+/// Sets the exception handler, and paints the stack.
 pub fn catch() {
-    // Safety: the handler never returns, and this is the end of the stack in use.
+    // Safety: the handler never returns, and this is the end of the current stack.
     unsafe {
         asm!("msr vbar_el1, {}", in(reg) vectors as unsafe extern "C" fn());
         stack::paint((&raw const _stack_end).cast_mut());
     }
 }
 
-/// Where the guard of 2 MiB begins.
+/// The address of the 2 MiB guard.
 pub fn guard() -> u64 {
     (&raw const _guard).addr() as u64
 }
 
-/// Bytes of the stack that have been in use.
+/// How many bytes of the stack have been used.
 pub fn stack_used() -> usize {
     // Safety: these are its ends.
     unsafe { stack::used(&raw const _stack_end, &raw const _stack_start) }

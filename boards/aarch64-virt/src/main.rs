@@ -17,12 +17,12 @@ fn slots() -> impl Iterator<Item = *mut u32> {
 }
 const INTERRUPT: usize = 32 + 16;
 
-/// Runs once, from `start`.
+/// Called once, by `start`.
 extern "C" fn main() -> ! {
-    // Atoms, structures of a batch, and bytes of each ring of TCP.
+    // The numbers of atoms and of structures in a batch, and the bytes of each TCP ring.
     static mut MEMORY: Memory<f64, 4096, 64, 16384> = Memory::new();
     static mut BUFFERS: Buffers = Buffers::new();
-    // Safety: both are taken once, and so are the slots.
+    // Safety: memory, buffers and slots are each taken once.
     let (memory, buffers) = unsafe { (&mut *(&raw mut MEMORY), &mut *(&raw mut BUFFERS)) };
     let Some((slot, ethernet)) = (unsafe { Virtio::find(slots(), buffers) }) else {
         defmt::error!("no virtio-net");

@@ -36,21 +36,21 @@ extern "C" fn prepare() -> ! {
 #[repr(align(4096))]
 struct Table([u64; 512]);
 
-/// 1 GiB an entry.
+/// Each entry maps 1 GiB.
 static mut UPPER: Table = Table([0; 512]);
-/// 2 MiB an entry, of the second GiB.
+/// Each entry maps 2 MiB of the second GiB.
 static mut LOWER: Table = Table([0; 512]);
 
-/// Descriptors (Arm DDI 0487, D8.3): accessed, and memory of MAIR's attribute 0 or 1, shareable.
+/// Descriptors (Arm DDI 0487, D8.3): accessed, shareable memory with MAIR's attribute 0 or 1.
 const BLOCK: u64 = 1 << 10 | 1;
 const TABLE: u64 = 3;
 const NORMAL: u64 = 3 << 8;
 const DEVICE: u64 = 1 << 2;
 
-/// Maps devices and memory where they are, all but the guard of the stack.
+/// Maps devices and memory to their own addresses, except for the guard of the stack.
 fn map() {
     let (upper, lower) = (&raw mut UPPER, &raw mut LOWER);
-    // Safety: no one else uses the tables, and no address changes its meaning.
+    // Safety: nothing else uses the tables, and each address keeps its meaning.
     unsafe {
         (*upper).0[0] = DEVICE | BLOCK;
         (*upper).0[1] = lower.addr() as u64 | TABLE;
@@ -81,12 +81,12 @@ fn map() {
     }
 }
 
-/// One core, on which interrupts are always off.
+/// There is one core, and its interrupts are always off.
 struct Alone;
 
 critical_section::set_impl!(Alone);
 
-// Safety: nothing can come between.
+// Safety: nothing can interrupt a critical section.
 unsafe impl critical_section::Impl for Alone {
     unsafe fn acquire() -> RawRestoreState {
         RawRestoreState::default()

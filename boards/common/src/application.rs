@@ -1,4 +1,4 @@
-//! One connection after the other: what is computed over each, and how it ended.
+//! Serves one connection after another, and reports how each ended.
 
 use defmt::{debug, info, warn};
 use forcewire::{Driver, Error, Event, Header, Initialize, Storage};
@@ -7,7 +7,7 @@ use smoltcp::time::Duration;
 use crate::engine::{Attended, Engine};
 use crate::network::Link;
 
-/// What all connections share.
+/// The common data of all connections.
 pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
     driver: Driver,
     arrays: &'m mut Storage<P::Real, N, B>,
@@ -17,14 +17,14 @@ pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
 /// How a connection ended.
 #[derive(Default)]
 pub struct Ended {
-    /// Evaluations whose reply the server took.
+    /// The number of evaluations whose reply the server received.
     pub evaluations: u64,
     /// The server sent EXIT.
     pub exit: bool,
-    /// This driver ended the connection, and has read what the server had sent.
+    /// This driver ended the connection after reading what the server had sent.
     pub gave_up: bool,
-    /// The server refused before the protocol began. Anyone on the way could have sent that, so it
-    /// counts as any other failure.
+    /// The server refused the connection before the protocol began. Anyone on the network could
+    /// have sent that, so it counts like any other failure.
     pub refused: bool,
 }
 
@@ -47,7 +47,7 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
         let (start, before) = (link.now(), self.driver.traffic());
         let mut work = Work::default();
         let result = self.compute(link, &mut work);
-        // i-PI hangs on a connection that is closed before all that it has sent is read.
+        // i-PI hangs if a connection is closed with bytes unread.
         let gave_up = matches!(result, Err(Error::Protocol(_) | Error::Potential(_)))
             && link.run(self.driver.drain()).is_ok();
         let after = self.driver.traffic();
@@ -72,7 +72,7 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
         }
     }
 
-    /// Computes what the server asks for, until the event that ends it.
+    /// Computes what the server asks for, until an event ends the conversation.
     fn compute<L: Link>(
         &mut self,
         link: &mut L,

@@ -1,29 +1,29 @@
-//! When to connect again, and when to give up.
+//! Decides when to connect again, and when to give up.
 
 use core::time::Duration;
 
 use forcewire::Backoff;
 
-/// The rule for the time between two connections, for all boards. `mps2-an385-c/attempts.c` is the
-/// same in C, and `tests/board` and `tests/firmware` count the connections that both make.
+/// The rule for the pause between two connections, for all boards. `mps2-an385-c/attempts.c` is the
+/// same rule in C; `tests/board` and `tests/firmware` count the connections of both.
 ///
-/// A pause follows every connection that ended without EXIT: 100 ms after one over which the server
-/// took a reply, and twice as long after each one in a row over which it took none, up to 800 ms.
-/// After five of those the board gives up. A server that closes in good order counts like any
-/// other: one that five times wants nothing wants nothing.
+/// A pause follows every connection that ended without EXIT. It is 100 ms after a connection over
+/// which the server received a reply, and 100, 200, 400 and 800 ms after successive connections
+/// without a reply. After the fifth of those the board gives up. A server that closes properly
+/// counts too: after five connections without a reply it has no work for this board.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     backoff: Backoff,
 }
 
 impl Attempts {
-    /// Connections in a row that may end without a reply.
+    /// How many connections in a row may end without a reply.
     pub const LIMIT: u32 = 5;
 
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_millis(800);
 
-    /// Before the first connection.
+    /// The state before the first connection.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -31,8 +31,8 @@ impl Attempts {
         }
     }
 
-    /// A connection has ended, and the server has taken a reply or not: the pause before the next,
-    /// or `None` to give up.
+    /// Records that a connection has ended, and whether the server received a reply. Returns the
+    /// pause before the next one, or `None` to give up.
     pub fn ended(&mut self, replied: bool) -> Option<Duration> {
         if replied {
             self.backoff.succeeded();

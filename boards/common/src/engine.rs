@@ -1,4 +1,4 @@
-//! Potentials during whose evaluation the application can do something else.
+//! Force engines that let the application do other work during an evaluation.
 
 use core::ops::ControlFlow;
 
@@ -7,20 +7,20 @@ use forcewire::{Cell, Driver, Error, Evaluation, Event, Potential, PotentialErro
 
 use crate::network::Link;
 
-/// Something that computes forces, on this core or elsewhere: another core, an FPGA.
+/// A source of forces: this core, another core, an FPGA.
 ///
 /// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
-    /// How positions and forces are stored.
+    /// The type of positions and forces.
     type Real: Real;
 
-    /// [`Potential::evaluate`], elsewhere: calls `meanwhile` again and again until the forces are
-    /// there, or until it breaks. None if it did; then nothing uses the arrays any more, and
-    /// `forces` may hold anything.
+    /// Like [`Potential::evaluate`], but calls `meanwhile` repeatedly until the forces are there or
+    /// `meanwhile` breaks. Returns None after a break; then nothing uses the arrays any more, and
+    /// the contents of `forces` are undefined.
     ///
-    /// `meanwhile` sleeps until something happens on the network, up to a second. So an engine that
-    /// is ready must interrupt this core, with an interrupt that the board's
-    /// [`wait`](crate::Board::wait) lets through.
+    /// `meanwhile` sleeps until something happens on the network, at most a second. An engine that
+    /// has finished must therefore interrupt this core, with an interrupt that ends the board's
+    /// [`wait`](crate::Board::wait).
     ///
     /// # Errors
     ///
@@ -48,13 +48,12 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// An engine and the connection that it serves while computing, as the potential that storage
-/// evaluates.
+/// An engine and the connection to serve while it computes, as a potential for the storage.
 pub(crate) struct Attended<'a, E, L: Link> {
     pub engine: &'a mut E,
     pub link: &'a mut L,
     pub driver: &'a mut Driver,
-    /// How the server left, if it did; there are no forces then.
+    /// How the server ended the conversation, if it did; then there are no forces.
     pub left: Option<Result<Event, Error<L::Error>>>,
 }
 

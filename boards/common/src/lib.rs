@@ -1,8 +1,7 @@
-//! The application of every board: connects to a server, computes what it asks for, logs what
-//! happens.
+//! The application of every board: connects to a server, computes forces, and logs what happens.
 //!
-//! A board brings a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and
-//! calls [`run`], or [`run_with`] and its own potential.
+//! A board provides a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and
+//! calls [`run`], or [`run_with`] with its own potential.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,37 +33,37 @@ pub trait Ethernet: Device {
     fn address(&self) -> [u8; 6];
 
     /// Acknowledges the device's interrupt, then returns whether no frame is waiting. The next
-    /// frame interrupts.
+    /// frame causes an interrupt.
     fn idle(&mut self) -> bool;
 }
 
 /// A machine with a network device.
 pub trait Board {
-    /// The device.
+    /// The type of the network device.
     type Ethernet: Ethernet;
 
-    /// The device.
+    /// The network device.
     fn ethernet(&mut self) -> &mut Self::Ethernet;
 
     /// The time since the board was switched on.
     fn now(&self) -> Instant;
 
-    /// Sleeps until a frame comes or an [`Engine`] is ready, but not beyond `until`. Returning
-    /// early is allowed, and costs power.
+    /// Sleeps until a frame arrives or an [`Engine`] is ready, at most until `until`. It may return
+    /// early, which costs power.
     fn wait(&mut self, until: Instant);
 
-    /// 32 unpredictable bytes from a hardware generator. The default is a board that has none: TLS
-    /// then needs the option `seed`.
+    /// 32 unpredictable bytes from a hardware generator. The default is for a board without one:
+    /// TLS then needs the option `seed`.
     #[cfg(feature = "tls")]
     fn seed(&mut self) -> Option<[u8; 32]> {
         None
     }
 }
 
-/// Memory of the application: room for `N` atoms of at most `B` structures, and two TCP rings of
-/// `R` bytes.
+/// The application's memory: room for `N` atoms of at most `B` structures, and two TCP rings of `R`
+/// bytes.
 ///
-/// With `T = f64` an atom takes 56 bytes, with `T = f32` 32.
+/// An atom takes 56 bytes with `T = f64`, 32 with `T = f32`.
 pub struct Memory<T, const N: usize, const B: usize, const R: usize> {
     arrays: Storage<T, N, B>,
     neighbours: [[u32; 2]; N],
@@ -95,7 +94,7 @@ impl<T: Scalar, const N: usize, const B: usize, const R: usize> Default for Memo
     }
 }
 
-/// Why the application ended; its number is the status that a host sees.
+/// Why the application ended. The number is the exit status that a host sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, defmt::Format)]
 pub enum Outcome {
     /// The server sent EXIT.
@@ -106,12 +105,12 @@ pub enum Outcome {
     BadOptions = 2,
     /// [`Attempts::LIMIT`] connections in a row ended before the server took a reply.
     TooManyFailures = 3,
-    /// The same, and the last time the server refused TLS: it does not know this board, or not with
-    /// this key.
+    /// The same number of failures, and the server refused TLS in the last one: it does not know
+    /// this board, or not with this key.
     Refused = 4,
 }
 
-/// Serves Lennard-Jones's potential, with the parameters of the option `lj`. See [`run_with`].
+/// Serves the Lennard-Jones potential with the parameters of the option `lj`. See [`run_with`].
 pub fn run<'w, T: Real, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
     memory: &mut Memory<T, N, B, R>,
@@ -120,7 +119,7 @@ pub fn run<'w, T: Real, const N: usize, const B: usize, const R: usize>(
     run_with(board, memory, arguments, lennard_jones)
 }
 
-/// The potential of [`run`], as [`run_with`] wants it.
+/// The potential of [`run`], for [`run_with`].
 pub fn lennard_jones<'m, T: Real>(
     options: &Options<'_>,
     neighbours: &'m mut [u32],
@@ -131,12 +130,12 @@ pub fn lennard_jones<'m, T: Real>(
         .with_storage(neighbours)
 }
 
-/// Serves a potential until the server sends EXIT, connecting again, as [`Attempts`] allows, when
-/// it goes away. With an [`Engine`] STATUS is answered while it computes, and a server that leaves
-/// ends the computation.
+/// Serves a potential until the server sends EXIT. If the server goes away, connects again as
+/// [`Attempts`] allows. With an [`Engine`], STATUS is answered while the engine computes, and a
+/// server that ends the conversation also ends the computation.
 ///
 /// `arguments` are the words of [`Options::USAGE`]. `potential` is called once, with the options
-/// and with memory for two numbers an atom, which pair potentials use to find neighbours.
+/// and with memory for two numbers per atom, which pair potentials use to find neighbours.
 pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usize>(
     board: impl Board,
     memory: &'m mut Memory<P::Real, N, B, R>,

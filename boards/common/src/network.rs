@@ -1,4 +1,4 @@
-//! One TCP connection over smoltcp, and exchanges and streams that wait for it.
+//! One TCP connection over smoltcp, with exchanges and streams that wait for it.
 
 use core::net::Ipv4Addr;
 use core::task::Poll;
@@ -16,27 +16,27 @@ use {
 
 use crate::{Board, Ethernet};
 
-/// The address that QEMU's user network gives its first guest, and its gateway.
+/// The address that QEMU's user network assigns to its first guest, and the gateway.
 const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// Pauses after failed attempts to connect, from the first to the longest.
+/// The shortest and the longest pause after failed attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
-/// How often a silent server is asked for a sign of life, and how long it may owe one.
+/// How often to probe a silent server, and how long to wait for its answer.
 const PROBE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How long an attempt to connect, or a goodbye, may take.
+/// The time limit for an attempt to connect, and for closing.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How long the board may sleep.
+/// The shortest and the longest sleep.
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// A connection to the server.
 pub trait Link {
-    /// Its outcome.
+    /// The error of a failed exchange.
     type Error: defmt::Format;
 
     /// The time since the board was switched on.
@@ -45,15 +45,15 @@ pub trait Link {
     /// Runs an exchange to its end, unless a deadline passes.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Error<Self::Error>>;
 
-    /// Answers what the server asks while forces are computed, then sleeps until something happens,
-    /// up to a second. How the server left, if it did.
+    /// Answers the server while forces are computed, then sleeps until something happens, at most a
+    /// second. Returns how the server ended the conversation, if it did.
     ///
-    /// After GETFORCE the reply is due, even to a server that has closed its side: only a
-    /// connection that is lost is an end then.
+    /// After GETFORCE the reply is due even if the server has closed its side: then only a lost
+    /// connection is an end.
     fn attend(&mut self, driver: &mut Driver) -> Result<Option<Event>, Error<Self::Error>>;
 }
 
-/// A board's network with the one socket that the application has.
+/// A board's network, with the application's only socket.
 pub struct Network<'a, D: Board> {
     board: D,
     interface: Interface,
@@ -62,7 +62,7 @@ pub struct Network<'a, D: Board> {
     local_port: u16,
     deadlines: Deadlines,
     watch: DeadlineTimer,
-    /// The longest sleep that is allowed next.
+    /// The longest allowed duration of the next sleep.
     nap: Duration,
     #[cfg(feature = "tls")]
     due: Option<Instant>,
@@ -78,7 +78,8 @@ impl<'a, D: Board> Network<'a, D> {
     ) -> Self {
         let mut config = Config::new(EthernetAddress(board.ethernet().address()).into());
         let now = board.now();
-        // Differs from start to start as much as a clock does: local ports must not repeat at once.
+        // The seed must differ between starts, as a clock does: a local port must not be reused at
+        // once.
         config.random_seed = now.total_micros().unsigned_abs();
         let mut interface = Interface::new(config, board.ethernet(), now);
         interface.update_ip_addrs(|addresses| {
@@ -87,10 +88,11 @@ impl<'a, D: Board> Network<'a, D> {
         let _ = interface.routes_mut().add_default_ipv4_route(GATEWAY);
 
         let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
-        // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
+        // smoltcp's defaults delay an acknowledgement by 10 ms and hold back small segments.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // Notices a server whose host is unreachable. One that only thinks answers these.
+        // Detects a server whose host is unreachable. The host of a server that is computing
+        // answers these probes.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
@@ -110,7 +112,7 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Connects, trying again until patience is over; whether that led to a connection.
+    /// Connects, retrying until `patience` is over. Returns whether it succeeded.
     pub fn connect(&mut self, server: Ipv4Addr, port: u16, patience: Duration) -> bool {
         let start = self.now();
         let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());
@@ -136,7 +138,7 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Lets this much time pass.
+    /// Waits for this long.
     pub fn pause(&mut self, time: Duration) {
         let until = self.now() + time;
         while self.now() < until {
@@ -144,7 +146,7 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Closes the connection and sees the peer acknowledge that.
+    /// Closes the connection and waits until the peer has acknowledged that.
     pub fn close(&mut self) {
         self.sockets.get_mut::<Socket>(self.socket).close();
         let until = self.now() + ATTEMPT;
@@ -154,8 +156,8 @@ impl<'a, D: Board> Network<'a, D> {
         }
     }
 
-    /// Closes the connection and waits for the peer to do the same, which shows that it has read
-    /// the end of it. A reset before that would be the first thing that it reads.
+    /// Closes the connection and waits for the peer to close too, which shows that it has read
+    /// everything. If a reset arrived before that, the peer would read the reset first.
     pub fn part(&mut self) {
         self.close();
         let until = self.now() + ATTEMPT;
@@ -183,13 +185,13 @@ impl<'a, D: Board> Network<'a, D> {
             .poll(now, self.board.ethernet(), &mut self.sockets)
     }
 
-    /// Moves frames. If there was none, sleeps until one comes, until a timer of TCP or until this
+    /// Moves frames. If there was none, sleeps until a frame arrives, a TCP timer expires, or this
     /// moment.
     ///
-    /// Each sleep in a row is at most twice as long as the one before. An idle board sleeps; a
-    /// missed interrupt costs no more than the time that had passed. QEMU misses some: its user
-    /// network notices that the host has accepted a connection, or that there is room in a full
-    /// window, when something else wakes QEMU (7.2, `net/slirp.c`).
+    /// Each successive sleep is at most twice as long as the previous one, so an idle board sleeps,
+    /// and a missed interrupt at most doubles a wait. QEMU causes missed interrupts: its user
+    /// network notices only when something else wakes QEMU that the host has accepted a connection,
+    /// or that a full window has room again (7.2, `net/slirp.c`).
     fn turn(&mut self, until: Option<Instant>) {
         if self.poll() != PollResult::None {
             self.nap = SHORTEST_NAP;
@@ -218,7 +220,7 @@ impl<D: Board> Link for Network<'_, D> {
             let now = (self.now() - Instant::ZERO).into();
             let socket = self.sockets.get_mut::<Socket>(self.socket);
             if let Poll::Ready(output) = poll_by(socket, &mut transfer, &mut self.watch, now)? {
-                // What was queued last is sent now; it must not wait for the next exchange.
+                // Send the queued bytes now; they must not wait for the next exchange.
                 self.poll();
                 return Ok(output);
             }
@@ -244,31 +246,31 @@ impl<D: Board> Link for Network<'_, D> {
     }
 }
 
-/// The connection's bytes, for what is between it and the protocol.
+/// Access to the connection's bytes, for a layer between it and the protocol.
 #[cfg(feature = "tls")]
 impl<D: Board> Network<'_, D> {
-    /// [`Board::seed`].
+    /// See [`Board::seed`].
     pub fn seed(&mut self) -> Option<[u8; 32]> {
         self.board.seed()
     }
 
-    /// Waits for bytes, or for room for some, no longer than this.
+    /// Sets how long to wait for bytes or for room.
     pub fn until(&mut self, moment: Instant) {
         self.due = Some(moment);
     }
 
-    /// Waits no longer than the server has time for this.
+    /// Sets the wait to the server's deadline for this.
     pub fn watch(&mut self, wait: &Wait) {
         self.watch.note((self.now() - Instant::ZERO).into(), wait);
         self.due = self.watch.due().map(|due| Instant::ZERO + due.into());
     }
 
-    /// Whether the server is late.
+    /// Fails if the server is late.
     pub fn check(&mut self) -> Result<(), TimedOut> {
         self.watch.check((self.now() - Instant::ZERO).into())
     }
 
-    /// Some bytes, at least one; 0 after the last.
+    /// Receives at least one byte; 0 at the end of the stream.
     pub fn receive(&mut self, bytes: &mut [u8]) -> Result<usize, ErrorKind> {
         self.patiently(|socket| match socket.recv_slice(bytes) {
             Err(RecvError::Finished) => Ok(Some(0)),
@@ -277,7 +279,7 @@ impl<D: Board> Network<'_, D> {
         })
     }
 
-    /// Queues some bytes, at least one.
+    /// Queues at least one byte.
     pub fn send(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
         self.patiently(|socket| match socket.send_slice(bytes) {
             Err(_) => Err(ErrorKind::ConnectionReset),
@@ -290,7 +292,7 @@ impl<D: Board> Network<'_, D> {
         self.turn(None);
     }
 
-    /// Sends what is queued, as far as the server takes it.
+    /// Sends the queued bytes, as far as the server accepts them.
     pub fn flush(&mut self) {
         self.poll();
     }

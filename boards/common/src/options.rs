@@ -8,34 +8,35 @@ use forcewire::Deadlines;
 use forcewire::potential::Cutoff;
 use smoltcp::time::Duration;
 
-/// The address of the server, and the potential.
+/// The address of the server, and the parameters of the potential.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options<'a> {
-    /// The server's address. QEMU's user network shows the host's loopback as 10.0.2.2.
+    /// The server's address. QEMU's user network maps the host's loopback to 10.0.2.2.
     pub server: Ipv4Addr,
     /// The server's port.
     pub port: u16,
-    /// σ, ε and the cutoff of Lennard-Jones's potential, in bohr and hartree; those of argon.
+    /// σ, ε and the cutoff of the Lennard-Jones potential, in bohr and hartree. The default is
+    /// argon.
     pub lj: [f64; 3],
     /// The treatment of the cutoff.
     pub cutoff: Cutoff,
     /// How long to try to reach the server.
     pub patience: Duration,
-    /// How long to wait for it once it is reached. A server may well take its time before its first
-    /// message and between two, and may not stop in the middle of one.
+    /// Time limits for a connected server. It may take its time before its first message and
+    /// between two messages, but not in the middle of one.
     pub deadlines: Deadlines,
-    /// The identity and the key for TLS, if it is used.
+    /// The identity and the key for TLS, if used.
     pub psk: Option<Psk<'a>>,
-    /// Random bytes for an emulated board, which has no source of them.
+    /// Random bytes for an emulated board, which has no hardware source.
     pub seed: Option<[u8; 32]>,
 }
 
-/// An identity and the key that goes with it: a line of the file that stunnel calls `PSKsecrets`.
+/// An identity and its key: a line of the file that stunnel calls `PSKsecrets`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Psk<'a> {
     /// The name by which the server finds the key.
     pub identity: &'a str,
-    /// The key, which only the two of us know.
+    /// The key, a secret shared with the server.
     pub key: [u8; 32],
 }
 
@@ -61,16 +62,16 @@ impl Default for Options<'_> {
 }
 
 impl<'a> Options<'a> {
-    /// What [`parse`](Self::parse) understands.
+    /// The options that [`parse`](Self::parse) understands.
     pub const USAGE: &'static str = "server=ADDRESS port=PORT lj=SIGMA,EPSILON,RADIUS cutoff=tail|truncated|shifted \
         patience=SECONDS handshake=SECONDS message=SECONDS evaluation=SECONDS, and with the feature `tls` \
         tls=IDENTITY:KEY seed=RANDOM, both of 64 hexadecimal digits";
 
-    /// Reads options; what is not named keeps its default.
+    /// Parses options; an omitted option keeps its default.
     ///
     /// # Errors
     ///
-    /// The invalid word; of one that may hold a secret, its name.
+    /// The invalid word. For a word that may hold a secret, only its name.
     pub fn parse(words: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let mut options = Self::default();
         for word in words {
@@ -85,7 +86,7 @@ impl<'a> Options<'a> {
     fn set(&mut self, word: &'a str) -> Option<()> {
         match word.split_once('=')? {
             ("server", text) => self.server = text.parse().ok()?,
-            // Nothing listens on port 0: it stands for "any" where a program binds.
+            // Nothing listens on port 0: when binding it means "any port".
             ("port", text) => self.port = text.parse::<NonZeroU16>().ok()?.get(),
             ("lj", text) => {
                 let mut numbers = text.split(',');
@@ -120,18 +121,18 @@ impl<'a> Options<'a> {
 }
 
 fn seconds(text: &str) -> Option<Duration> {
-    // As many as a clock of microseconds can count.
+    // The longest time that a clock in microseconds can represent.
     let seconds = text.parse::<u32>().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }
 
-/// A deadline. One of zero would pass before anything can come.
+/// Parses a deadline. Zero is invalid: it would pass before any byte can arrive.
 fn limit(text: &str) -> Option<core::time::Duration> {
     let limit = seconds(text)?;
     (limit > Duration::ZERO).then_some(limit.into())
 }
 
-/// 32 bytes in 64 hexadecimal digits. All zeros are a place that nobody has filled in.
+/// Parses 64 hexadecimal digits into 32 bytes. All zeros are refused as an unfilled placeholder.
 #[cfg(feature = "tls")]
 fn secret(digits: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];

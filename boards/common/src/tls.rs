@@ -1,4 +1,4 @@
-//! TLS 1.3 with a pre-shared key, between the network's connection and the protocol.
+//! TLS 1.3 with a pre-shared key, between the network connection and the protocol.
 //!
 //! No certificate is checked, and none is needed: all secrets of a connection come from the key
 //! (RFC 8446, 7.1), so a server without the key can't finish the handshake.
@@ -19,8 +19,8 @@ use crate::application::Ended;
 use crate::network::{Link, Network};
 use crate::{Board, Psk};
 
-/// Room for one record each way. A server may send the longest there is (RFC 8446, 5.2); ours are
-/// as long as we like.
+/// Room for one record in each direction. A server may send records of the maximal length (RFC
+/// 8446, 5.2); ours can be shorter.
 pub struct Records {
     received: [u8; 16_640],
     sent: [u8; 4096],
@@ -35,7 +35,7 @@ impl Records {
     }
 }
 
-/// The memory of TLS, for one connection after the other.
+/// The memory of TLS, reused for each connection.
 pub struct Secret<'a> {
     psk: Psk<'a>,
     random: ChaCha20Rng,
@@ -44,7 +44,7 @@ pub struct Secret<'a> {
 }
 
 impl<'a> Secret<'a> {
-    /// With so much patience for each handshake.
+    /// Sets the identity, the random seed, and the time limit for each handshake.
     pub fn new(psk: Psk<'a>, seed: [u8; 32], patience: Duration, records: &'a mut Records) -> Self {
         Self {
             psk,
@@ -55,10 +55,11 @@ impl<'a> Secret<'a> {
     }
 }
 
-/// How long a goodbye may take.
+/// The time limit for TLS's closing message.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Shakes hands over a new connection, serves it, and closes TLS; or returns why not.
+/// Makes the TLS handshake on a new connection, serves it, and closes TLS. Returns the error if the
+/// handshake fails.
 pub fn over<D: Board>(
     network: &mut Network<'_, D>,
     secret: &mut Secret<'_>,
@@ -66,7 +67,7 @@ pub fn over<D: Board>(
 ) -> Ended {
     let start = network.now();
     network.until(start + secret.patience);
-    // TLS owns its connection while it lasts, and that connection needs the time limit.
+    // TLS owns its connection, which still needs access to the time limit.
     let network = &RefCell::new(network);
     let Records { received, sent } = &mut *secret.records;
     let mut connection = TlsConnection::new(Socket(network), received, sent);
@@ -103,15 +104,14 @@ pub fn over<D: Board>(
 type Connection<'a, 'n, D> = TlsConnection<'a, Socket<'a, 'n, D>, Aes128GcmSha256>;
 type Shared<'a, 'n, D> = RefCell<&'a mut Network<'n, D>>;
 
-/// A connection on which both sides have shown that they have the key.
+/// A connection whose two sides have proved that they have the key.
 pub struct Tls<'a, 'n, D: Board> {
     connection: Connection<'a, 'n, D>,
     network: &'a Shared<'a, 'n, D>,
 }
 
 impl<'a, 'n, D: Board> Tls<'a, 'n, D> {
-    /// Lets TLS do something for which it may have to wait, no longer than the server has time for
-    /// that.
+    /// Runs a TLS operation that may have to wait, up to the server's deadline.
     fn patiently<T>(
         &mut self,
         wait: &Wait,
@@ -119,7 +119,7 @@ impl<'a, 'n, D: Board> Tls<'a, 'n, D> {
     ) -> Result<T, Error<TlsError>> {
         self.network.borrow_mut().watch(wait);
         match call(&mut self.connection) {
-            // The end of the connection, unlike without TLS: part of a record may have moved.
+            // Unlike without TLS, this ends the connection: part of a record may have moved.
             Err(TlsError::Io(ErrorKind::TimedOut)) => {
                 self.network.borrow_mut().check()?;
                 Err(Error::Transport(TlsError::Io(ErrorKind::TimedOut)))
@@ -152,7 +152,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
 
     fn read(&mut self, buffer: &mut [u8], wait: &Wait) -> Result<usize, Error<TlsError>> {
         match self.patiently(wait, |connection| connection.read(buffer)) {
-            // The server has closed TLS; a connection that just ends is an error.
+            // The server has closed TLS properly. A connection that ends without that is an error.
             Err(Error::Transport(TlsError::ConnectionClosed)) => Ok(0),
             result => result,
         }
@@ -167,7 +167,7 @@ impl<D: Board> Transport for Tls<'_, '_, D> {
     }
 }
 
-/// Supplies random numbers only. The code that handles certificates is not linked.
+/// Supplies random numbers only. The certificate code is not linked.
 struct NoCertificates<'a>(&'a mut ChaCha20Rng);
 
 impl CryptoProvider for NoCertificates<'_> {
@@ -179,7 +179,7 @@ impl CryptoProvider for NoCertificates<'_> {
     }
 }
 
-/// The network as TLS sees it.
+/// The network, as a socket for TLS.
 struct Socket<'a, 'n, D: Board>(&'a Shared<'a, 'n, D>);
 
 impl<D: Board> ErrorType for Socket<'_, '_, D> {
@@ -203,7 +203,7 @@ impl<D: Board> Write for Socket<'_, '_, D> {
     }
 }
 
-/// The outcome of TLS.
+/// The error of a TLS connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Failed(TlsError);
 

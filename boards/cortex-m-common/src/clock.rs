@@ -1,9 +1,9 @@
-//! Time since the start: SysTick, 24 bits that an exception extends to 64.
+//! Time since the start, from SysTick: 24 bits, which an exception extends to 64.
 //!
-//! The exception comes each time that the counter wraps (every 0.67 s at 25 MHz), also while the
-//! application computes. So no time is lost however seldom the clock is read. Time would be lost
-//! only if an emulator stopped the core for two wraps; with a tick each millisecond a busy host
-//! lost some in every run.
+//! The exception occurs each time that the counter wraps (every 0.67 s at 25 MHz), even while the
+//! application computes. No time is lost, however rarely the clock is read, unless an emulator
+//! stops the core for two wraps. With a tick each millisecond a busy host lost some time in every
+//! run.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -29,7 +29,8 @@ pub fn ticks() -> u64 {
     cortex_m::interrupt::free(|_| {
         let (mut wraps, mut counter) = (WRAPS.load(Relaxed), counter());
         if SCB::is_pendst_pending() {
-            // Wrapped after interrupts were off, so the exception has not counted it.
+            // The counter wrapped after interrupts were disabled, so the exception has not counted
+            // it.
             wraps = wraps.wrapping_add(1);
             counter = self::counter();
         }
@@ -37,8 +38,8 @@ pub fn ticks() -> u64 {
     })
 }
 
-/// The timer counts down. At 0 it stays for a tick, and QEMU 7.2 until the exception is pending: it
-/// is asked again.
+/// The timer counts down. It stays at 0 for a tick, and in QEMU 7.2 until the exception is pending:
+/// then read it again.
 fn counter() -> u32 {
     loop {
         let counter = SYST::get_current();

@@ -1,8 +1,8 @@
-//! Shared by boards with a Cortex-M: start, clock, sleep, handlers of faults and panics, the
-//! stack's measure.
+//! The common part of boards with a Cortex-M: start, clock, sleep, handlers of faults and panics,
+//! and the use of the stack.
 //!
 //! SysTick is the [clock]. A board adds a one-shot timer ([`Alarm`]), a network device, and the
-//! numbers of their interrupts; its `memory.x` puts the stack below the data (see [`stack`]).
+//! numbers of their interrupts. Its `memory.x` places the stack below the data (see [`stack`]).
 
 #![no_std]
 #![warn(missing_docs)]
@@ -20,7 +20,7 @@ use smoltcp::time::Instant;
 
 /// A timer that interrupts once.
 pub trait Alarm {
-    /// Forgets the last alarm and interrupts this many microseconds from now.
+    /// Replaces the last alarm with an interrupt after this many microseconds.
     fn set(&mut self, microseconds: u32);
 }
 
@@ -33,13 +33,14 @@ pub struct Machine<E, A> {
     pub ethernet: E,
     /// The timer that ends a sleep.
     pub alarm: A,
-    /// Numbers of the interrupts that end a sleep: of both, and of an engine.
+    /// The numbers of the interrupts that end a sleep: those of device and timer, and of an engine.
     pub lines: &'static [u16],
     /// Cycles of the core per second.
     pub hertz: u32,
 }
 
-/// Serves Lennard-Jones's potential on this machine, or ends at once without one; never returns.
+/// Serves the Lennard-Jones potential on this machine, or ends at once if there is no machine.
+/// Never returns.
 pub fn run<E: Ethernet, A: Alarm, T: Real, const N: usize, const B: usize, const R: usize>(
     machine: Option<Machine<E, A>>,
     memory: &mut Memory<T, N, B, R>,
@@ -47,7 +48,7 @@ pub fn run<E: Ethernet, A: Alarm, T: Real, const N: usize, const B: usize, const
     run_with(machine, memory, lennard_jones)
 }
 
-/// [`run`] with another potential, as [`forcewire_boards::run_with`] wants it.
+/// [`run`] with another potential, as in [`forcewire_boards::run_with`].
 pub fn run_with<'m, E, A, P, const N: usize, const B: usize, const R: usize>(
     machine: Option<Machine<E, A>>,
     memory: &'m mut Memory<P::Real, N, B, R>,
@@ -73,7 +74,7 @@ pub fn start() {
     }
 }
 
-/// [`start`] for a program that has the core's peripherals: RTIC takes them before `init`.
+/// [`start`] for a program that already has the core's peripherals: RTIC takes them before `init`.
 pub fn start_with(core: &mut cortex_m::Peripherals) {
     clock::start(&mut core.SYST);
     #[cfg(armv8m)]
@@ -91,13 +92,13 @@ impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {
 
     fn now(&self) -> Instant {
         let (ticks, second) = (clock::ticks(), u64::from(self.hertz));
-        // A product of all ticks would overflow after a week.
+        // The product with all ticks would overflow after a week.
         let micros = ticks / second * 1_000_000 + ticks % second * 1_000_000 / second;
         Instant::from_micros(micros as i64)
     }
 
-    /// An interrupt that comes after `idle` is pending and ends the sleep: it is taken when
-    /// interrupts are on again.
+    /// An interrupt after `idle` is pending and ends the sleep. It is taken once interrupts are
+    /// enabled again.
     fn wait(&mut self, until: Instant) {
         let left = until - self.now();
         let sleep = u32::try_from(left.total_micros()).unwrap_or(LONGEST);
@@ -111,23 +112,23 @@ impl<E: Ethernet, A: Alarm> Board for Machine<E, A> {
         if self.ethernet.idle() {
             cortex_m::asm::wfi();
         }
-        // Safety: interrupts were on.
+        // Safety: interrupts were enabled.
         unsafe { cortex_m::interrupt::enable() };
     }
 }
 
-/// An interrupt, by number.
+/// The number of an interrupt.
 #[derive(Clone, Copy)]
 struct Line(u16);
 
-// Safety: the number is the machine's.
+// Safety: the machine has an interrupt with this number.
 unsafe impl InterruptNumber for Line {
     fn number(self) -> u16 {
         self.0
     }
 }
 
-/// An interrupt has done its work by ending a sleep. It stays masked until the next one.
+/// The only purpose of an interrupt is to end a sleep. It stays masked until the next one.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(number: i16) {
     if let Ok(line) = u16::try_from(number) {

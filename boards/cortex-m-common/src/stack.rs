@@ -1,6 +1,6 @@
-//! The stack: where it is, and how much of it has been in use.
+//! The stack: its place, and how much of it has been used.
 //!
-//! A board's `memory.x` puts it at the bottom of the memory, below the data:
+//! A board's `memory.x` places the stack at the bottom of the memory, below the data:
 //!
 //! ```text
 //! STACK = 16K;
@@ -11,9 +11,9 @@
 //!
 //! The linker then refuses data that leave less than `STACK`, and a stack that overflows leaves the
 //! memory. A region of the MPU closes the addresses below the memory, because not every machine
-//! faults there: QEMU's MPS2 ignores writes. So an overflow is a fault and never a changed number.
-//! That takes no memory, and no frame is large enough to jump over it, as it is over a guard
-//! between data and stack. A core of Armv8-M has a register for the stack's limit instead.
+//! faults there: QEMU's MPS2 ignores writes. An overflow therefore causes a fault and never changes
+//! a number. The region takes no memory, and is so large that no frame can jump over it, unlike a
+//! guard between data and stack. A core of Armv8-M has a register for the stack's limit instead.
 
 #[cfg(not(armv8m))]
 use cortex_m::peripheral::MPU;
@@ -24,7 +24,7 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// log2 of the bytes below the stack that are closed.
+/// log2 of the number of bytes below the stack that are closed.
 #[cfg(not(armv8m))]
 const CLOSED: u32 = 20;
 
@@ -35,7 +35,7 @@ pub(crate) fn guard() {
     unsafe { cortex_m::register::msplim::write((&raw const _stack_end).addr() as u32) }
 }
 
-/// Closes what is below the stack, if the core has an MPU of Armv7-M (Armv7-M ARM, B3.5).
+/// Closes the addresses below the stack, if the core has an Armv7-M MPU (Armv7-M ARM, B3.5).
 #[cfg(not(armv8m))]
 pub(crate) fn guard(mpu: &mut MPU) {
     let bottom = (&raw const _stack_end).addr() as u32;
@@ -45,7 +45,7 @@ pub(crate) fn guard(mpu: &mut MPU) {
         defmt::warn!("nothing guards the stack");
         return;
     }
-    // Safety: no program has anything below the memory.
+    // Safety: no program uses addresses below the memory.
     unsafe {
         mpu.rnr.write(0);
         mpu.rbar.write(closed);
@@ -56,18 +56,19 @@ pub(crate) fn guard(mpu: &mut MPU) {
     cortex_m::asm::isb();
 }
 
-/// Bytes from the top of the stack to the last word that is not as cortex-m-rt painted it at the
-/// reset.
+/// The number of bytes from the top of the stack to the last word that differs from cortex-m-rt's
+/// paint.
 pub fn used() -> usize {
     let (mut word, top) = (&raw const _stack_end, &raw const _stack_start);
-    // Safety: both pointers are ends of the stack, and any bits are a valid word.
+    // Safety: both pointers are within the stack, and any bits are a valid word.
     while word < top && unsafe { word.read_volatile() } == STACK_PAINT_VALUE {
         word = word.wrapping_add(1);
     }
     top.addr() - word.addr()
 }
 
-/// Whether the fault is that the stack's limit was passed: UFSR.STKOF (Armv8-M ARM, CFSR).
+/// Whether the cause of the fault is that the stack limit was exceeded: UFSR.STKOF (Armv8-M ARM,
+/// CFSR).
 #[cfg(armv8m)]
 pub(crate) fn has_left(_: *const u32) -> bool {
     // Safety: the register may be read at any time.

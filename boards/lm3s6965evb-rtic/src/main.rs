@@ -1,7 +1,7 @@
-//! forcewire with RTIC on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, as QEMU emulates it.
+//! forcewire with RTIC on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, emulated by QEMU.
 //!
-//! `serve` connects, computes and connects again. The interrupts of the network and of the timer
-//! are tasks of a higher priority: while `serve` computes they move frames and answer STATUS.
+//! `serve` connects, computes and connects again. The interrupts of network and timer are tasks
+//! with a higher priority, which move frames and answer STATUS while `serve` computes.
 
 #![no_std]
 #![no_main]
@@ -15,7 +15,7 @@ use network::{Network, now, until};
 use rtic::Mutex;
 use smoltcp::time::Duration;
 
-/// Atoms, and bytes of each ring of TCP.
+/// The number of atoms, and the bytes of each TCP ring.
 const ATOMS: usize = 256;
 const RING: usize = 4096;
 
@@ -49,7 +49,7 @@ mod app {
     ])]
     fn init(mut context: init::Context) -> (Shared, Local) {
         forcewire_cortex_m::start_with(&mut context.core);
-        // Safety: this is that machine, and it is taken once.
+        // Safety: this is that machine, and this is the only call.
         let Some(machine) = (unsafe { lm3s6965evb::machine() }) else {
             end(Outcome::NoServer)
         };
@@ -93,7 +93,7 @@ mod app {
         let Ok(arguments) = env::args::<512>() else {
             end(Outcome::BadOptions)
         };
-        // The first word is the name of the image.
+        // The first word is the image's name.
         let options = match Options::parse((&arguments).skip(1).flatten()) {
             Ok(options) => options,
             Err(word) => {
@@ -132,7 +132,7 @@ mod app {
                 Err(error) => {
                     warn!("{}", error);
                     if let Error::Protocol(_) | Error::Potential(_) = error {
-                        // i-PI hangs on a connection that is closed before all is read.
+                        // i-PI hangs if a connection is closed with bytes unread.
                         let drained = until(network, |network| {
                             driver.lock(|driver| network.run(driver.drain()))
                         });
@@ -153,7 +153,7 @@ mod app {
     }
 }
 
-/// Computes what the server asks for, until the event that ends it.
+/// Computes what the server asks for, until an event ends the conversation.
 async fn compute(
     network: &mut impl Mutex<T = Network>,
     driver: &mut impl Mutex<T = Driver>,
@@ -170,14 +170,14 @@ async fn compute(
                 natoms, structures, ..
             } => {
                 let start = now();
-                // Neither resource is locked: here the interrupts have their turn.
+                // Neither resource is locked here, so the interrupts can run.
                 arrays.evaluate(natoms, structures, potential)?;
                 let time = now() - start;
                 let replied = until(network, |network| {
                     driver.lock(|driver| network.run(arrays.reply(driver)))
                 });
                 replied.await?;
-                // A server that has closed without asking for the forces has taken none.
+                // A server that has closed without asking for the forces has not received them.
                 if driver.lock(|driver| driver.status()) != Header::HaveData {
                     work.evaluations += structures;
                     work.computing += time;
@@ -189,7 +189,7 @@ async fn compute(
     }
 }
 
-/// What was done over one connection.
+/// The work done over one connection.
 #[derive(Default)]
 struct Work {
     evaluations: usize,

@@ -1,4 +1,4 @@
-//! One TCP connection over smoltcp, which interrupts keep alive while a task computes or waits.
+//! One TCP connection over smoltcp, which interrupts serve while a task computes or waits.
 
 use core::future::poll_fn;
 use core::net::Ipv4Addr;
@@ -17,23 +17,23 @@ use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
 
 use crate::RING;
 
-/// The address that QEMU's user network gives its first guest, and its gateway.
+/// The address that QEMU's user network assigns to its first guest, and the gateway.
 const ADDRESS: Ipv4Cidr = Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// Pauses after failed attempts to connect, from the first to the longest.
+/// The shortest and the longest pause after failed attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
-/// How often a silent server is asked for a sign of life, and how long it may owe one.
+/// How often to probe a silent server, and how long to wait for its answer.
 const PROBE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How long an attempt to connect, or a goodbye, may take.
+/// The time limit for an attempt to connect, and for closing.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// From one look at the network to the next, if no frame comes. QEMU's user network notices that
-/// the host has accepted a connection, or that there is room in a full window, when something else
-/// wakes QEMU (7.2, `net/slirp.c`).
+/// The time between two looks at the network if no frame arrives. QEMU's user network notices only
+/// when something else wakes QEMU that the host has accepted a connection, or that a full window
+/// has room again (7.2, `net/slirp.c`).
 const SHORTEST_NAP: Duration = Duration::from_millis(1);
 const LONGEST_NAP: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ const NEVER: Instant = Instant::from_micros_const(i64::MAX);
 
 /// The time since the board was switched on.
 pub fn now() -> Instant {
-    // 12.5 ticks a microsecond.
+    // There are 12.5 ticks in a microsecond.
     Instant::from_micros((clock::ticks() * 2 / 25) as i64)
 }
 
@@ -50,7 +50,7 @@ pub fn now() -> Instant {
 pub struct Network {
     ethernet: Stellaris,
     alarm: Timer,
-    /// When the alarm goes off.
+    /// The time of the next alarm.
     next: Instant,
     nap: Duration,
     interface: Interface,
@@ -58,11 +58,11 @@ pub struct Network {
     socket: SocketHandle,
     local_port: u16,
     deadlines: DeadlineTimer,
-    /// The task, if it waits.
+    /// The waker of the task, if it waits.
     task: Option<Waker>,
 }
 
-// Safety: registers are those of the only core, and no other pointers are in it.
+// Safety: the registers are those of the only core, and there are no other pointers.
 unsafe impl Send for Network {}
 
 impl Network {
@@ -74,7 +74,8 @@ impl Network {
     ) -> Self {
         let mut config = Config::new(EthernetAddress(ethernet.address()).into());
         let now = now();
-        // Differs from start to start as much as a clock does: local ports must not repeat at once.
+        // The seed must differ between starts, as a clock does: a local port must not be reused at
+        // once.
         config.random_seed = now.total_micros().unsigned_abs();
         let mut interface = Interface::new(config, &mut ethernet, now);
         interface.update_ip_addrs(|addresses| {
@@ -86,10 +87,11 @@ impl Network {
             SocketBuffer::new(&mut receive[..]),
             SocketBuffer::new(&mut transmit[..]),
         );
-        // smoltcp's defaults delay an acknowledgement by 10 ms and hold small segments back.
+        // smoltcp's defaults delay an acknowledgement by 10 ms and hold back small segments.
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
-        // Notices a server whose host has gone without a word. One that only thinks answers these.
+        // Detects a server whose host is unreachable. The host of a server that is computing
+        // answers these probes.
         socket.set_keep_alive(Some(PROBE));
         socket.set_timeout(Some(SILENCE));
         let mut sockets = SocketSet::new(storage);
@@ -108,15 +110,15 @@ impl Network {
         }
     }
 
-    /// What interrupts do, those of frames and of the alarm: moves frames, answers STATUS if the
-    /// task computes, and wakes the task if it waits.
+    /// Handles the interrupts of frames and of the alarm: moves frames, answers STATUS if the task
+    /// computes, and wakes the task if it waits.
     pub fn turn(&mut self, driver: &mut Driver) {
         self.ethernet.idle(); // acknowledges its interrupt; setting the alarm anew does the same
         self.next = NEVER;
         self.nap = (self.nap * 2).min(LONGEST_NAP);
         self.move_frames();
         if driver.status() == Header::HaveData {
-            // An error comes again when the task replies.
+            // An error occurs again when the task replies.
             let _ = poll(self.socket(), driver.await_getforce());
             self.move_frames();
         }
@@ -126,12 +128,12 @@ impl Network {
         }
     }
 
-    /// Carries an exchange as far as possible now.
+    /// Advances an exchange as far as possible now.
     pub fn run<T: Exchange>(&mut self, exchange: T) -> Poll<Result<T::Output, Error<SocketError>>> {
         let now = (now() - Instant::ZERO).into();
         let socket = self.sockets.get_mut(self.socket);
         let polled = poll_by(socket, exchange, &mut self.deadlines, now);
-        // What was queued leaves now; it must not wait for the next turn.
+        // Send the queued bytes now; they must not wait for the next turn.
         self.move_frames();
         match polled {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
@@ -145,7 +147,7 @@ impl Network {
         }
     }
 
-    /// Ready after this moment.
+    /// Ready after this time.
     pub fn passed(&mut self, moment: Instant) -> Poll<()> {
         if now() >= moment {
             return Poll::Ready(());
@@ -154,18 +156,18 @@ impl Network {
         Poll::Pending
     }
 
-    /// Begins to connect.
+    /// Starts to connect.
     fn begin(&mut self, options: &Options<'_>) {
         self.local_port = self.local_port.checked_add(1).unwrap_or(49152);
         self.deadlines = DeadlineTimer::new(options.deadlines);
         let (remote, local_port) = ((options.server, options.port), self.local_port);
         let socket = self.sockets.get_mut::<Socket>(self.socket);
-        // Refused only if the options are no address: then the attempt fails at once.
+        // This fails only if the options hold no valid address; then the attempt fails at once.
         let _ = socket.connect(self.interface.context(), remote, local_port);
         self.move_frames();
     }
 
-    /// Gives the connection up at once, and says so to the peer.
+    /// Resets the connection at once.
     pub fn abort(&mut self) {
         self.socket().abort();
         self.move_frames();
@@ -175,7 +177,7 @@ impl Network {
         self.sockets.get_mut(self.socket)
     }
 
-    /// Lets the alarm go off at this moment, if not earlier.
+    /// Sets the alarm to this time, unless it is set to an earlier one.
     fn wake_at(&mut self, moment: Instant) {
         let now = now();
         if moment < self.next {
@@ -199,7 +201,7 @@ impl Network {
     }
 }
 
-/// Lets the task wait until this is ready, which is asked after every turn.
+/// Waits until `ready` is, which is checked after every turn.
 pub async fn until<T>(
     network: &mut impl Mutex<T = Network>,
     mut ready: impl FnMut(&mut Network) -> Poll<T>,
@@ -213,7 +215,7 @@ pub async fn until<T>(
     .await
 }
 
-/// Connects, trying again until patience is over; whether that led to a connection.
+/// Connects, retrying until `patience` is over. Returns whether it succeeded.
 pub async fn connect(network: &mut impl Mutex<T = Network>, options: &Options<'_>) -> bool {
     let start = now();
     let mut backoff = Backoff::new(PAUSES[0].into(), PAUSES[1].into());
@@ -235,20 +237,20 @@ pub async fn connect(network: &mut impl Mutex<T = Network>, options: &Options<'_
     }
 }
 
-/// Lets this much time pass.
+/// Waits for this long.
 pub async fn pause(network: &mut impl Mutex<T = Network>, time: Duration) {
     let end = now() + time;
     until(network, |network| network.passed(end)).await;
 }
 
-/// Closes the connection and sees the peer acknowledge that.
+/// Closes the connection and waits until the peer has acknowledged that.
 pub async fn close(network: &mut impl Mutex<T = Network>) {
     let acknowledged = [State::Closed, State::TimeWait, State::FinWait2];
     close_until(network, &acknowledged).await;
 }
 
-/// Closes the connection and waits for the peer to do the same, which shows that it has read the
-/// end of it. A reset before that would be the first thing that it reads.
+/// Closes the connection and waits for the peer to close too, which shows that it has read
+/// everything. If a reset arrived before that, the peer would read the reset first.
 pub async fn part(network: &mut impl Mutex<T = Network>) {
     close_until(network, &[State::Closed, State::TimeWait]).await;
 }

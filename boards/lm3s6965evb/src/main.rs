@@ -1,4 +1,4 @@
-//! forcewire on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, as QEMU emulates it.
+//! forcewire on TI's LM3S6965, a Cortex-M3 with 64 KiB of memory, emulated by QEMU.
 
 #![no_std]
 #![no_main]
@@ -8,8 +8,8 @@ use forcewire_cortex_m::{entry, run};
 
 #[entry]
 fn main() -> ! {
-    // Atoms, structures of a batch, and bytes of each ring of TCP.
+    // The numbers of atoms and of structures in a batch, and the bytes of each TCP ring.
     static mut MEMORY: Memory<f64, 256, 1, 4096> = Memory::new();
-    // Safety: this is that machine, and it is taken once.
+    // Safety: this is that machine, and this is the only call.
     run(unsafe { lm3s6965evb::machine() }, MEMORY)
 }

@@ -4,24 +4,23 @@ use forcewire_boards::Ethernet;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Longest frame without its checksum.
+/// The longest frame without its checksum.
 const FRAME: usize = 1514;
-/// A frame as the FIFO has it, in whole words: its length in two bytes, then itself, then its
-/// checksum.
+/// A frame in the FIFO's format, in whole words: its length in two bytes, the frame, its checksum.
 type Buffer = [u8; 1520];
 const LENGTH: usize = 2;
 const CHECKSUM: usize = 4;
-/// Ethernet's header, which the length of a frame to be sent does not count.
+/// The size of Ethernet's header, which does not count in the length of an outgoing frame.
 const HEADER: usize = 14;
 
-/// The controller at its address.
+/// The controller.
 pub struct Stellaris {
     registers: Registers,
     received: Buffer,
     sent: Buffer,
 }
 
-/// Where the controller's registers are.
+/// The base address of the controller's registers.
 #[derive(Clone, Copy)]
 struct Registers(*mut u32);
 
@@ -39,7 +38,7 @@ mod register {
 
 impl Registers {
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `Stellaris::new` gave us the registers, and all offsets are the
+        // Safety: the caller of `Stellaris::new` passed the registers, and all offsets are the
         // controller's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
@@ -49,7 +48,7 @@ impl Registers {
         unsafe { self.0.byte_add(offset).write_volatile(value) }
     }
 
-    /// Takes the next frame out of the FIFO; its length, or None if it is too long.
+    /// Takes the next frame out of the FIFO. Returns its length, or None if it is too long.
     fn take(self, buffer: &mut Buffer) -> Option<usize> {
         let first = self.read(register::DATA).to_le_bytes();
         let [low, high, ..] = first;
@@ -73,7 +72,7 @@ impl Registers {
         self.read(register::TX_REQUEST) & 1 == 0
     }
 
-    /// Sends the frame that the buffer has after the place for its length.
+    /// Sends the frame in the buffer, which begins after the place for its length.
     fn send(self, buffer: &mut Buffer, len: usize) {
         let (words, _) = buffer.as_chunks_mut::<4>();
         if let Some([low, high, ..]) = words.first_mut() {
@@ -87,16 +86,16 @@ impl Registers {
 }
 
 impl Stellaris {
-    /// Switches both directions on.
+    /// Enables both directions.
     ///
     /// # Safety
     ///
-    /// `registers` must be where the controller's registers are, and no one else may use them.
+    /// `registers` must be the controller's registers, and nothing else may use them.
     pub unsafe fn new(registers: *mut u32) -> Self {
         let registers = Registers(registers);
         registers.write(register::RX_CONTROL, 1 << 4); // empties the FIFO
         registers.write(register::RX_CONTROL, 1 << 3 | 1); // damaged frames are dropped
-        // Duplex, checksum, padding, on.
+        // Full duplex, checksum, padding, enabled.
         registers.write(register::TX_CONTROL, 1 << 4 | 1 << 2 | 1 << 1 | 1);
         registers.write(register::INTERRUPT_MASK, 1); // a frame has come
         Self {
@@ -150,7 +149,7 @@ impl Device for Stellaris {
     }
 }
 
-/// A frame that has come.
+/// A received frame.
 pub struct Received<'a>(&'a [u8]);
 
 impl RxToken for Received<'_> {
@@ -159,7 +158,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// A frame that may be sent, and where it is written.
+/// A frame to send, and the buffer in which it is written.
 pub struct Sender<'a>(Registers, &'a mut Buffer);
 
 impl TxToken for Sender<'_> {

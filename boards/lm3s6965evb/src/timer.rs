@@ -1,8 +1,8 @@
-//! A general-purpose timer, as an alarm. LM3S6965 data sheet, chapter 9.
+//! A general-purpose timer as an alarm. LM3S6965 data sheet, chapter 9.
 
 use forcewire_cortex_m::Alarm;
 
-/// The timer at its address.
+/// The timer's registers.
 pub struct Timer(*mut u32);
 
 /// Offsets of registers, in bytes.
@@ -17,7 +17,7 @@ mod register {
 impl Timer {
     /// # Safety
     ///
-    /// `registers` must be where the timer's registers are, and no one else may use them.
+    /// `registers` must be the timer's registers, and nothing else may use them.
     pub unsafe fn new(registers: *mut u32) -> Self {
         let mut timer = Self(registers);
         timer.write(register::MODE, 1); // once
@@ -26,7 +26,7 @@ impl Timer {
     }
 
     fn write(&mut self, offset: usize, value: u32) {
-        // Safety: the caller of `new` gave us the registers, and all offsets are the timer's.
+        // Safety: the caller of `new` passed the registers, and all offsets are the timer's.
         unsafe { self.0.byte_add(offset).write_volatile(value) }
     }
 }

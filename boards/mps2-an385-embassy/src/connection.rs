@@ -1,4 +1,4 @@
-//! One TCP connection after the other, and the clock of its deadlines.
+//! TCP connections, one after another, and the clock for their deadlines.
 
 use core::time;
 
@@ -7,16 +7,16 @@ use embassy_time::{Duration, Instant, Timer, with_timeout};
 use forcewire::{Backoff, asynch};
 use forcewire_boards::Options;
 
-/// Pauses after failed attempts to connect, from the first to the longest.
+/// The shortest and the longest pause after failed attempts to connect.
 const PAUSES: [time::Duration; 2] = [
     time::Duration::from_millis(50),
     time::Duration::from_secs(2),
 ];
 
-/// How long an attempt to connect, or a goodbye, may take.
+/// The time limit for an attempt to connect, and for closing.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Connects, trying again until patience is over; whether that led to a connection.
+/// Connects, retrying until `patience` is over. Returns whether it succeeded.
 pub async fn connect(socket: &mut TcpSocket<'_>, options: &Options<'_>) -> bool {
     let patience = Duration::from_micros(options.patience.total_micros());
     let (start, mut backoff) = (Instant::now(), Backoff::new(PAUSES[0], PAUSES[1]));
@@ -33,27 +33,27 @@ pub async fn connect(socket: &mut TcpSocket<'_>, options: &Options<'_>) -> bool 
     }
 }
 
-/// Closes the connection and sees the peer acknowledge that.
+/// Closes the connection and waits until the peer has acknowledged that.
 pub async fn close(socket: &mut TcpSocket<'_>) {
     socket.close();
     let _ = with_timeout(ATTEMPT, socket.flush()).await;
 }
 
-/// Closes the connection and waits for the peer to do the same, which shows that it has read the
-/// end of it. A reset before that would be the first thing that it reads.
+/// Closes the connection and waits for the peer to close too, which shows that it has read
+/// everything. If a reset arrived before that, the peer would read the reset first.
 pub async fn part(socket: &mut TcpSocket<'_>) {
     socket.close();
     let closed = async { while let Ok(1..) = socket.read(&mut [0; 64]).await {} };
     let _ = with_timeout(ATTEMPT, closed).await;
 }
 
-/// Gives the connection up at once, and says so to the peer.
+/// Resets the connection at once.
 pub async fn abort(socket: &mut TcpSocket<'_>) {
     socket.abort();
     let _ = with_timeout(ATTEMPT, socket.flush()).await;
 }
 
-/// Lets this much time pass, and other tasks run.
+/// Waits for this long, and lets other tasks run.
 pub async fn pause(time: time::Duration) {
     Timer::after_micros(time.as_micros() as u64).await;
 }

@@ -1,7 +1,7 @@
-//! The LAN9118 as embassy-net's driver.
+//! The LAN9118 as a driver for embassy-net.
 //!
-//! `forcewire-mps2` has it for smoltcp 0.14, embassy-net 0.9 is made for 0.13: only frames go from
-//! one to the other.
+//! `forcewire-mps2` implements it for smoltcp 0.14, whereas embassy-net 0.9 needs 0.13. Only frames
+//! pass from one to the other.
 
 use core::task::Context;
 
@@ -17,17 +17,17 @@ use smoltcp::time::Instant;
 
 use crate::vectors::Line;
 
-/// The controller's (Arm DAI 0385D, table 3-5).
+/// The controller's interrupt (Arm DAI 0385D, table 3-5).
 pub const LINE: Line = Line(13);
 
-/// The task that moves frames.
+/// The waker of the task that moves frames.
 static MOVER: AtomicWaker = AtomicWaker::new();
 
-/// A frame has come or gone since this was last awaited.
+/// Signals that a frame was received or sent since the last wait.
 pub static FRAME: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
-/// The controller's interrupt. It stays masked until all frames are taken, so it needs no access to
-/// the controller.
+/// The controller's interrupt handler. The interrupt stays masked until all frames have been read,
+/// so the handler needs no access to the controller.
 pub extern "C" fn interrupt() {
     NVIC::mask(LINE);
     MOVER.wake();
@@ -44,15 +44,15 @@ impl Driver for Wire {
     fn receive(&mut self, context: &mut Context<'_>) -> Option<(Received<'_>, Sender<'_>)> {
         MOVER.register(context.waker());
         if self.0.idle() {
-            // Safety: the handler is `interrupt`. It comes at once for a frame that came after the
-            // question.
+            // Safety: the handler is `interrupt`. It runs at once if a frame arrived after the
+            // check.
             unsafe { NVIC::unmask(LINE) };
             return None;
         }
         match self.0.receive(Instant::ZERO) {
             Some((received, sender)) => Some((Received(received), Sender(sender))),
             None => {
-                // No room for an answer, or a damaged frame: not for long.
+                // There is no room for an answer, or the frame was damaged. Neither lasts long.
                 context.waker().wake_by_ref();
                 None
             }
@@ -62,7 +62,7 @@ impl Driver for Wire {
     fn transmit(&mut self, context: &mut Context<'_>) -> Option<Sender<'_>> {
         let sender = self.0.transmit(Instant::ZERO);
         if sender.is_none() {
-            // There is room again when a frame has left, within 0.2 ms at 100 Mbit/s.
+            // There is room again once a frame has been sent, within 0.2 ms at 100 Mbit/s.
             context.waker().wake_by_ref();
         }
         sender.map(Sender)
@@ -83,7 +83,7 @@ impl Driver for Wire {
     }
 }
 
-/// A frame that has come.
+/// A received frame.
 pub struct Received<'a>(lan9118::Received<'a>);
 
 impl RxToken for Received<'_> {
@@ -92,7 +92,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// A frame that may be sent.
+/// A frame to send.
 pub struct Sender<'a>(lan9118::Sender<'a>);
 
 impl TxToken for Sender<'_> {

@@ -1,6 +1,6 @@
-//! embassy's executor, asleep by WFI while no task is ready.
+//! embassy's executor, which sleeps with WFI while no task is ready.
 //!
-//! The one that embassy brings for a Cortex-M sleeps by WFE, at which QEMU 7.2 does not stop: the
+//! embassy's own executor for a Cortex-M sleeps with WFE, for which QEMU 7.2 does not stop: the
 //! emulated board would use 35 % of a core.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use static_cell::StaticCell;
 
 static EXECUTOR: StaticCell<Executor> = StaticCell::new();
 
-/// A task became ready.
+/// Whether a task has become ready.
 static READY: AtomicBool = AtomicBool::new(false);
 
 /// Called by every waker, also from interrupts.
@@ -27,8 +27,8 @@ pub fn run(spawn: impl FnOnce(Spawner)) -> ! {
     loop {
         // Safety: nothing else polls; wakers only set `READY`.
         unsafe { executor.poll() };
-        // An interrupt that comes after the question is pending and ends the sleep; its handler
-        // runs when interrupts are on again.
+        // An interrupt after this check is pending and ends the sleep. Its handler runs once
+        // interrupts are enabled again.
         cortex_m::interrupt::free(|_| {
             if !READY.swap(false, Relaxed) {
                 cortex_m::asm::wfi();

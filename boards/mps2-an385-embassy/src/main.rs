@@ -1,8 +1,8 @@
-//! forcewire with embassy on Arm's MPS2 with a Cortex-M3 (AN385), as QEMU emulates it.
+//! forcewire with embassy on Arm's MPS2 with a Cortex-M3 (AN385), emulated by QEMU.
 //!
 //! Four tasks share the core: `serve` connects, computes and connects again, `network` moves
-//! frames, `heartbeat` logs what was served, `wake_qemu` helps the emulator. An evaluation is not
-//! interrupted: the others wait for as long as it takes.
+//! frames, `heartbeat` logs the number of evaluations, `wake_qemu` helps the emulator. An
+//! evaluation is not interrupted; the other tasks wait until it ends.
 
 #![no_std]
 #![no_main]
@@ -31,15 +31,15 @@ use forcewire_semihosted::end;
 use semihosting::experimental::env;
 use static_cell::{ConstStaticCell, StaticCell};
 
-/// Atoms, structures of a batch, and bytes of each ring of TCP; the receiving one fits the
-/// LAN9118's FIFO.
+/// The numbers of atoms and of structures in a batch, and the bytes of each TCP ring. The receiving
+/// one fits into the LAN9118's FIFO.
 const ATOMS: usize = 4096;
 const STRUCTURES: usize = 64;
 const RING: usize = 7168;
 
 type Arrays = Storage<f64, ATOMS, STRUCTURES>;
 
-/// Evaluations whose reply the server took.
+/// The number of evaluations whose reply the server received.
 static SERVED: AtomicU32 = AtomicU32::new(0);
 
 #[entry]
@@ -47,10 +47,10 @@ fn main() -> ! {
     static WIRE: StaticCell<Wire> = StaticCell::new();
     static RESOURCES: StaticCell<StackResources<1>> = StaticCell::new();
     forcewire_cortex_m::start();
-    // Safety: this is that machine, and it is taken once.
+    // Safety: this is that machine, and this is the only call.
     let machine = unwrap!(unsafe { forcewire_mps2::machine(&Map::AN385) });
     time::start(machine.alarm);
-    // The address that QEMU's user network gives its first guest, and its gateway.
+    // The address that QEMU's user network assigns to its first guest, and the gateway.
     let config = Config::ipv4_static(StaticConfigV4 {
         address: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24),
         gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
@@ -58,7 +58,8 @@ fn main() -> ! {
     });
     let wire = WIRE.init(Wire(machine.ethernet));
     let resources = RESOURCES.init(StackResources::new());
-    // Differs from start to start as much as a clock does: local ports must not repeat at once.
+    // The seed must differ between starts, as a clock does: a local port must not be reused at
+    // once.
     let seed = Instant::now().as_micros();
     let (stack, runner) = embassy_net::new(wire, config, resources, seed);
     executor::run(|spawner| {
@@ -82,9 +83,9 @@ async fn heartbeat() -> ! {
     }
 }
 
-/// Wakes QEMU, whose user network notices that the host has accepted a connection, or that there is
-/// room in a full window, when something else wakes it (7.2, `net/slirp.c`). Soon after a frame,
-/// then each time half as often. Hardware needs no such task.
+/// Wakes QEMU. Its user network notices only when something else wakes QEMU that the host has
+/// accepted a connection, or that a full window has room again (7.2, `net/slirp.c`). The task runs
+/// soon after a frame, then half as often each time. Hardware needs no such task.
 #[embassy_executor::task]
 async fn wake_qemu() -> ! {
     let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(1));
@@ -106,7 +107,7 @@ async fn serve(stack: Stack<'static>) -> ! {
     let Ok(arguments) = env::args::<512>() else {
         end(Outcome::BadOptions)
     };
-    // The first word is the name of the image.
+    // The first word is the image's name.
     let options = match Options::parse((&arguments).skip(1).flatten()) {
         Ok(options) => options,
         Err(word) => {
@@ -120,7 +121,8 @@ async fn serve(stack: Stack<'static>) -> ! {
     let [receive, transmit] = RINGS.take();
     let mut socket = TcpSocket::new(stack, receive, transmit);
     socket.set_nagle_enabled(false);
-    // Notices a server whose host has gone without a word. One that only thinks answers these.
+    // Detects a server whose host is unreachable. The host of a server that is computing answers
+    // these probes.
     socket.set_keep_alive(Some(Duration::from_secs(10)));
     socket.set_timeout(Some(Duration::from_secs(30)));
 
@@ -154,7 +156,7 @@ async fn serve(stack: Stack<'static>) -> ! {
             Err(error) => {
                 warn!("{}", Display2Format(&error));
                 if let Error::Protocol(_) | Error::Potential(_) = error {
-                    // i-PI hangs on a connection that is closed before all is read.
+                    // i-PI hangs if a connection is closed with bytes unread.
                     let _ = run(&mut link, driver.drain()).await;
                     part(&mut socket).await;
                 }
@@ -171,7 +173,7 @@ async fn serve(stack: Stack<'static>) -> ! {
     end(outcome)
 }
 
-/// Computes what the server asks for, until the event that ends it.
+/// Computes what the server asks for, until an event ends the conversation.
 async fn compute<S: Transport>(
     link: &mut S,
     driver: &mut Driver,
@@ -188,7 +190,7 @@ async fn compute<S: Transport>(
                 arrays.evaluate(natoms, structures, potential)?;
                 let time = start.elapsed();
                 run(link, arrays.reply(driver)).await?;
-                // A server that has closed without asking for the forces has taken none.
+                // A server that has closed without asking for the forces has not received them.
                 if driver.status() != Header::HaveData {
                     work.evaluations += structures as u32;
                     work.computing += time;
@@ -201,7 +203,7 @@ async fn compute<S: Transport>(
     }
 }
 
-/// What was done over one connection.
+/// The work done over one connection.
 #[derive(Default)]
 struct Work {
     evaluations: u32,

@@ -1,4 +1,5 @@
-//! embassy's time, in microseconds: SysTick counts it, timer 0 interrupts when a task is due.
+//! embassy's time driver, in microseconds: SysTick counts, and timer 0 interrupts when a task is
+//! due.
 
 use core::cell::RefCell;
 use core::task::Waker;
@@ -12,7 +13,7 @@ use forcewire_mps2::{Map, Timer};
 
 use crate::vectors::Line;
 
-/// Timer 0's (Arm DAI 0385D, table 3-5).
+/// Timer 0's interrupt (Arm DAI 0385D, table 3-5).
 pub const LINE: Line = Line(8);
 
 time_driver_impl!(static TIME: Time = Time(Mutex::new(RefCell::new(Sleepers {
@@ -22,7 +23,7 @@ time_driver_impl!(static TIME: Time = Time(Mutex::new(RefCell::new(Sleepers {
 
 struct Time(Mutex<RefCell<Sleepers>>);
 
-/// Tasks that wait for a moment.
+/// The tasks that wait for a time.
 struct Sleepers {
     queue: Queue,
     alarm: Option<Timer>,
@@ -31,7 +32,7 @@ struct Sleepers {
 // Safety: the timer's registers are those of the only core.
 unsafe impl Send for Sleepers {}
 
-/// Before any task waits.
+/// Call this before any task waits.
 pub fn start(alarm: Timer) {
     critical_section::with(|cs| TIME.0.borrow_ref_mut(cs).alarm = Some(alarm));
     // Safety: the handler is `interrupt`.
@@ -54,18 +55,18 @@ impl Driver for Time {
 }
 
 impl Sleepers {
-    /// Wakes the tasks that are due, and sets the alarm for the next.
+    /// Wakes the tasks that are due, and sets the alarm for the next one.
     fn wake(&mut self) {
         let now = TIME.now();
         let until = self.queue.next_expiration(now).saturating_sub(now);
         if let Some(alarm) = &mut self.alarm {
-            // A far moment is approached by more than one alarm.
+            // A distant time takes more than one alarm.
             alarm.set(until.try_into().unwrap_or(u32::MAX));
         }
     }
 }
 
-/// The timer's interrupt, which a new alarm acknowledges.
+/// The timer's interrupt handler. Setting a new alarm acknowledges the interrupt.
 pub extern "C" fn interrupt() {
     critical_section::with(|cs| TIME.0.borrow_ref_mut(cs).wake());
 }

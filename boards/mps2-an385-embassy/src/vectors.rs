@@ -1,4 +1,4 @@
-//! The interrupts' handlers, which a device crate has for most chips.
+//! The table of interrupt handlers. For most chips a device crate has it.
 
 use crate::{ethernet, time};
 
@@ -6,11 +6,12 @@ use crate::{ethernet, time};
 type Vector = unsafe extern "C" fn();
 
 unsafe extern "C" {
-    /// The one of `forcewire-cortex-m`, which masks what is not expected.
+    /// The handler of `forcewire-cortex-m`, which masks unexpected interrupts.
     fn DefaultHandler();
 }
 
-/// In the order of the interrupts' numbers (Arm DAI 0385D, table 3-5), as far as the last one used.
+/// The handlers in the order of the interrupts' numbers (Arm DAI 0385D, table 3-5), up to the last
+/// one used.
 #[unsafe(link_section = ".vector_table.interrupts")]
 #[unsafe(no_mangle)]
 static __INTERRUPTS: [Vector; 14] = {
@@ -20,11 +21,11 @@ static __INTERRUPTS: [Vector; 14] = {
     vectors
 };
 
-/// An interrupt, by number.
+/// The number of an interrupt.
 #[derive(Clone, Copy)]
 pub struct Line(pub u16);
 
-// Safety: the numbers are the machine's.
+// Safety: the machine has interrupts with these numbers.
 unsafe impl cortex_m::interrupt::InterruptNumber for Line {
     fn number(self) -> u16 {
         self.0

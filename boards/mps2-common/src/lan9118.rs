@@ -8,18 +8,19 @@ use forcewire_boards::Ethernet;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// Longest frame without its checksum, and room for one with it: the FIFOs take whole words.
+/// The longest frame without its checksum, and room for one with it, because the FIFOs use whole
+/// words.
 const FRAME: usize = 1514;
 type Frame = [u8; 1520];
 
-/// The controller at its address.
+/// The controller.
 pub struct Lan9118 {
     registers: Registers,
     received: Frame,
     sent: Frame,
 }
 
-/// Where the controller's registers are.
+/// The base address of the controller's registers.
 #[derive(Clone, Copy)]
 struct Registers(*mut u32);
 
@@ -51,7 +52,7 @@ mod mac {
 
 impl Registers {
     fn read(self, offset: usize) -> u32 {
-        // Safety: the caller of `Lan9118::new` gave us the registers, and all offsets are the
+        // Safety: the caller of `Lan9118::new` passed the registers, and all offsets are the
         // controller's.
         unsafe { self.0.byte_add(offset).read_volatile() }
     }
@@ -73,12 +74,13 @@ impl Registers {
         while self.read(register::MAC_CSR_CMD) & 1 << 31 != 0 {}
     }
 
-    /// Frames that have come.
+    /// The number of received frames.
     fn waiting(self) -> u32 {
         self.read(register::RX_FIFO_INF) >> 16 & 0xff
     }
 
-    /// Takes the next frame out of the FIFO; its length, or None if it is damaged or too long.
+    /// Takes the next frame out of the FIFO. Returns its length, or None if it is damaged or too
+    /// long.
     fn take(self, frame: &mut Frame) -> Option<usize> {
         let status = self.read(register::RX_STATUS);
         let with_checksum = (status >> 16 & 0x3fff) as usize;
@@ -101,7 +103,7 @@ impl Registers {
         self.read(register::TX_FIFO_INF) & 0xffff >= FRAME as u32 + 16
     }
 
-    /// Sends the beginning of a frame.
+    /// Sends the first `len` bytes of the buffer as a frame.
     fn send(self, frame: &Frame, len: usize) {
         self.write(register::TX_DATA, 1 << 13 | 1 << 12 | len as u32); // one segment is all of it
         self.write(register::TX_DATA, len as u32);
@@ -113,11 +115,11 @@ impl Registers {
 }
 
 impl Lan9118 {
-    /// Resets the controller and switches both directions on. `None` if there is no such device.
+    /// Resets the controller and enables both directions. `None` if there is no such device.
     ///
     /// # Safety
     ///
-    /// `registers` must be where the controller's registers are, and no one else may use them.
+    /// `registers` must be the controller's registers, and nothing else may use them.
     pub unsafe fn new(registers: *mut u32) -> Option<Self> {
         let registers = Registers(registers);
         if registers.read(register::BYTE_TEST) != 0x8765_4321 {
@@ -141,7 +143,7 @@ impl Lan9118 {
 }
 
 impl Ethernet for Lan9118 {
-    /// The address that the EEPROM or the emulator gave it.
+    /// The address from the EEPROM or the emulator.
     fn address(&self) -> [u8; 6] {
         let [a, b, c, d] = self.registers.read_mac(mac::ADDRL).to_le_bytes();
         let [e, f, ..] = self.registers.read_mac(mac::ADDRH).to_le_bytes();
@@ -184,11 +186,11 @@ impl Device for Lan9118 {
     }
 }
 
-/// A frame that has come.
+/// A received frame.
 pub struct Received<'a>(&'a mut [u8]);
 
 impl<'a> Received<'a> {
-    /// The frame, for a network stack that wants to write to it.
+    /// The frame's bytes, for a network stack that needs to write to them.
     #[must_use]
     pub fn into_bytes(self) -> &'a mut [u8] {
         self.0
@@ -201,7 +203,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// A frame that may be sent, and where it is written.
+/// A frame to send, and the buffer in which it is written.
 pub struct Sender<'a>(Registers, &'a mut Frame);
 
 impl TxToken for Sender<'_> {

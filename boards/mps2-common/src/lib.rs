@@ -1,4 +1,4 @@
-//! The devices that Arm's MPS2 boards share.
+//! The common devices of Arm's MPS2 boards.
 
 #![no_std]
 #![warn(missing_docs)]
@@ -10,15 +10,15 @@ use forcewire_cortex_m::Machine;
 use lan9118::Lan9118;
 pub use timer::Timer;
 
-/// Where a board has the devices.
+/// The addresses of a board's devices.
 pub struct Map {
     /// The Ethernet controller.
     pub lan9118: *mut u32,
     /// CMSDK timer 0.
     pub timer: *mut u32,
-    /// Interrupts that end a sleep: of both, and of others.
+    /// The interrupts that end a sleep: those of the devices, and others.
     pub lines: &'static [u16],
-    /// The core's clock, also the timer's.
+    /// The clock of the core and of the timer, in hertz.
     pub hertz: u32,
 }
 
@@ -32,14 +32,14 @@ impl Map {
     };
 }
 
-/// The board, with its devices at these places. `None` if there is no such Ethernet controller.
+/// The board with its devices. `None` if there is no such Ethernet controller.
 ///
 /// # Safety
 ///
 /// The map must be the board's, and this must be the only call.
 pub unsafe fn machine(map: &Map) -> Option<Machine<Lan9118, Timer>> {
     Some(Machine {
-        // Safety: the caller ensures it.
+        // Safety: the caller ensures this.
         ethernet: unsafe { Lan9118::new(map.lan9118) }?,
         // Safety: the same.
         alarm: unsafe { Timer::new(map.timer, map.hertz) },

@@ -1,14 +1,14 @@
-//! CMSDK APB timer, as an alarm. Registers: Arm DDI 0479D, table 4-3.
+//! The CMSDK APB timer as an alarm. Registers: Arm DDI 0479D, table 4-3.
 
 use forcewire_cortex_m::Alarm;
 
-/// The timer at its address.
+/// The timer.
 pub struct Timer {
     registers: *mut u32,
     ticks_a_microsecond: u32,
 }
 
-/// Numbers of registers.
+/// Register numbers.
 const CONTROL: usize = 0;
 const VALUE: usize = 1;
 const RELOAD: usize = 2;
@@ -17,7 +17,7 @@ const CLEAR: usize = 3;
 impl Timer {
     /// # Safety
     ///
-    /// `registers` must be where the timer's registers are, and no one else may use them.
+    /// `registers` must be the timer's registers, and nothing else may use them.
     pub unsafe fn new(registers: *mut u32, hertz: u32) -> Self {
         Self {
             registers,
@@ -26,7 +26,7 @@ impl Timer {
     }
 
     fn write(&mut self, register: usize, value: u32) {
-        // Safety: the caller of `new` gave us the registers.
+        // Safety: the caller of `new` passed the registers.
         unsafe { self.registers.add(register).write_volatile(value) }
     }
 }

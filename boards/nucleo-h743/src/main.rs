@@ -1,7 +1,7 @@
 //! forcewire with embassy on ST's NUCLEO-H743ZI: a Cortex-M7 that computes `f64` in hardware.
 //!
-//! **Not tested on hardware: it links, and that is all that is known.** `mps2-an385-embassy` is the
-//! same over an emulated controller, and tested.
+//! **Not tested on hardware: it has only been linked.** `mps2-an385-embassy` is the same program
+//! with an emulated controller, and is tested.
 
 #![no_std]
 #![no_main]
@@ -24,7 +24,7 @@ use forcewire::potential::LennardJones;
 use panic_probe as _;
 use static_cell::{ConstStaticCell, StaticCell};
 
-/// i-PI's host and port, from the environment of the build.
+/// i-PI's host and port, from the build's environment.
 const SERVER: &str = match option_env!("SERVER") {
     Some(server) => server,
     None => "192.168.1.10:31415",
@@ -76,7 +76,7 @@ async fn main(spawner: Spawner) {
     spawner.spawn(unwrap!(network(runner).ok()));
     stack.wait_config_up().await;
 
-    // Argon, in bohr and hartree.
+    // Argon's parameters, in bohr and hartree.
     let mut potential = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863);
     let deadlines = Deadlines::NONE.message(core::time::Duration::from_secs(60));
     let [receive, transmit] = RINGS.take();
@@ -100,7 +100,7 @@ async fn main(spawner: Spawner) {
     }
 }
 
-/// 400 MHz from the internal oscillator; the bus of the Ethernet controller has 200.
+/// 400 MHz from the internal oscillator; the bus of the Ethernet controller runs at 200 MHz.
 fn clocks() -> embassy_stm32::Config {
     let mut config = embassy_stm32::Config::default();
     config.rcc.hsi48 = Some(Default::default()); // for random numbers
@@ -123,7 +123,7 @@ fn clocks() -> embassy_stm32::Config {
     config
 }
 
-/// A locally administered address, from the chip's serial number.
+/// A locally administered address, derived from the chip's serial number.
 fn address() -> [u8; 6] {
     let [a, b, c, d, e, ..] = uid::uid();
     [2, a, b, c, d, e]

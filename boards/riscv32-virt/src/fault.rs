@@ -1,4 +1,4 @@
-//! Faults, and the guard of the stack.
+//! Fault handling, and the guard of the stack.
 
 use core::arch::{asm, global_asm};
 
@@ -12,11 +12,11 @@ unsafe extern "C" {
     fn trap();
 }
 
-/// log2 of the guard's bytes: GUARD in memory.x.
+/// log2 of the guard's size: GUARD in memory.x.
 const GUARD: u32 = 16;
 
-// No interrupt is ever taken, so a trap is a fault. It starts the stack again from its top, because
-// the stack may be the reason.
+// No interrupt is ever taken, so every trap is a fault. The handler resets the stack pointer to the
+// top, because the stack may be the cause.
 global_asm!(
     ".align 2",
     "trap:",
@@ -28,10 +28,10 @@ global_asm!(
 /// Closes the memory below the stack, and paints the stack.
 pub fn guard() {
     let base = (&raw const _guard).addr();
-    // Safety: nothing is there; the trap's handler never returns.
+    // Safety: nothing uses that memory, and the trap handler never returns.
     unsafe {
-        // A power of two at its own multiple, whose low bits say how large it is; locked, which
-        // closes it for machine mode too (privileged architecture 1.12, 3.7.1).
+        // A region whose size is a power of two, which the low bits of its address encode. It is
+        // locked, and therefore closed for machine mode too (privileged architecture 1.12, 3.7.1).
         asm!(
             "csrw pmpaddr0, {region}",
             "csrw pmpcfg0, {closed}",
@@ -44,7 +44,7 @@ pub fn guard() {
     }
 }
 
-/// Bytes of the stack that have been in use.
+/// How many bytes of the stack have been used.
 pub fn stack_used() -> usize {
     // Safety: these are its ends.
     unsafe { stack::used(&raw const _stack_end, &raw const _stack_start) }

@@ -8,14 +8,15 @@ use smoltcp::time::Instant;
 const CLINT: *mut u32 = 0x0200_0000 as *mut u32;
 const PLIC: *mut u32 = 0x0c00_0000 as *mut u32;
 
-/// Offsets of registers, in bytes: of the CLINT, then of the PLIC for hart 0 in machine mode.
+/// Offsets of registers, in bytes: those of the CLINT, then those of the PLIC for hart 0 in machine
+/// mode.
 const COMPARE: usize = 0x4000;
 const TIME: usize = 0xbff8;
 const ENABLE: usize = 0x2000;
 const THRESHOLD: usize = 0x20_0000;
 const CLAIM: usize = 0x20_0004;
 
-/// Ticks of the clock, which runs at 10 MHz, in a microsecond.
+/// Ticks of the 10 MHz clock in a microsecond.
 const TICKS: u64 = 10;
 
 /// The machine with its network device.
@@ -24,10 +25,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Lets the device's interrupt, of this number, and the timer wake the hart. They are never
-    /// taken.
+    /// Lets the timer and the device's interrupt, which has this number, wake the hart. Neither is
+    /// ever taken.
     pub fn new(ethernet: Virtio, interrupt: usize) -> Self {
-        // Safety: the PLIC is there, and interrupts are off.
+        // Safety: the PLIC exists, and interrupts are off.
         unsafe {
             PLIC.add(interrupt).write_volatile(1); // its priority
             PLIC.byte_add(ENABLE).write_volatile(1 << interrupt);
@@ -43,7 +44,7 @@ fn ticks() -> u64 {
     let low = CLINT.wrapping_byte_add(TIME);
     let high = low.wrapping_add(1);
     loop {
-        // Safety: the CLINT is there.
+        // Safety: the CLINT exists at this address.
         let words = unsafe {
             [
                 high.read_volatile(),
@@ -71,7 +72,7 @@ impl Board for Machine {
 
     fn wait(&mut self, until: Instant) {
         let at = until.total_micros().unsigned_abs() * TICKS;
-        // Safety: the CLINT and the PLIC are there.
+        // Safety: the CLINT and the PLIC exist.
         unsafe {
             let compare = CLINT.byte_add(COMPARE);
             compare.add(1).write_volatile(u32::MAX); // never, until both halves are written

@@ -1,4 +1,4 @@
-//! Log, options and exit of a board through its debugger or emulator: Arm's semihosting, which
+//! Log, options and exit of a board through its debugger or emulator, by Arm's semihosting, which
 //! RISC-V has too.
 
 #![no_std]
@@ -10,8 +10,8 @@ use defmt_semihosting as _;
 use forcewire_boards::{Board, Engine, Memory, Options, Outcome};
 use semihosting::experimental::env;
 
-/// [`forcewire_boards::run_with`] with the options of the emulator's command line; then ends the
-/// emulator with the outcome as its status.
+/// Calls [`forcewire_boards::run_with`] with the options of the emulator's command line, then ends
+/// the emulator with the outcome as its status.
 ///
 /// `stack_used` returns how many bytes of the stack the program has written to.
 pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
@@ -21,7 +21,7 @@ pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
     stack_used: fn() -> usize,
 ) -> ! {
     let outcome = match env::args::<512>() {
-        // The first word is the name of the image.
+        // The first word is the image's name.
         Ok(arguments) => {
             let words = (&arguments).skip(1).flatten();
             forcewire_boards::run_with(board, memory, words, potential)
@@ -35,7 +35,7 @@ pub fn run_with<'m, P: Engine, const N: usize, const B: usize, const R: usize>(
     end(outcome)
 }
 
-/// Logs an outcome and ends the emulator with it.
+/// Logs an outcome and ends the emulator with its status.
 pub fn end(outcome: Outcome) -> ! {
     if outcome == Outcome::Exit {
         defmt::info!("done");
@@ -45,7 +45,7 @@ pub fn end(outcome: Outcome) -> ! {
     semihosting::process::exit(outcome as i32)
 }
 
-/// Ends the emulator after a fault of the processor, which has been logged.
+/// Ends the emulator after a processor fault, which has been logged.
 pub fn fault() -> ! {
     semihosting::process::exit(102)
 }

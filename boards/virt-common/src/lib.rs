@@ -1,5 +1,5 @@
-//! Shared by QEMU's machines `virt`, whatever their core: the network device, and the stack's
-//! measure.
+//! The common part of QEMU's machines `virt` with any core: the network device, and the use of the
+//! stack.
 
 #![no_std]
 #![warn(missing_docs)]

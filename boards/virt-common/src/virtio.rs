@@ -1,4 +1,4 @@
-//! virtio-net over MMIO, polled, for smoltcp: the crate virtio-drivers without an allocator.
+//! virtio-net over MMIO, polled, for smoltcp. Uses the crate virtio-drivers without an allocator.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -12,20 +12,20 @@ use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
-/// Longest frame.
+/// The longest frame.
 const FRAME: usize = 1514;
-/// A frame after virtio's header.
+/// A frame with virtio's header in front.
 type Buffer = [u8; 1528];
-/// Frames that may wait, and descriptors of each queue.
+/// How many frames may wait, and the number of descriptors in each queue.
 const QUEUE: usize = 8;
-/// Bytes of registers that a slot has (virtio 1.2, 4.2.2).
+/// The size of a slot's registers in bytes (virtio 1.2, 4.2.2).
 const REGISTERS: usize = 0x200;
 
-/// Where frames arrive.
+/// The buffers for received frames.
 pub struct Buffers([Buffer; QUEUE]);
 
 impl Buffers {
-    /// Unused memory; `const`, for a `static`.
+    /// Unused buffers; `const`, for a `static`.
     #[must_use]
     pub const fn new() -> Self {
         Self([[0; 1528]; QUEUE])
@@ -38,22 +38,22 @@ impl Default for Buffers {
     }
 }
 
-/// Pages for the queues. They are given out once and never taken back.
+/// Pages for the queues. Each is handed out once and never returned.
 #[repr(C, align(4096))]
 struct Pages(UnsafeCell<[u8; PAGES * PAGE_SIZE]>);
-/// Two for each of the two queues.
+/// Two pages for each of the two queues.
 const PAGES: usize = 4;
 
-// Safety: each page is given out once.
+// Safety: each page is handed out once.
 unsafe impl Sync for Pages {}
 
 static POOL: Pages = Pages(UnsafeCell::new([0; PAGES * PAGE_SIZE]));
 static GIVEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The core and the device see memory at the same addresses.
+/// Core and device use the same addresses for memory.
 enum Identity {}
 
-// Safety: pages are aligned, zeroed and given out once.
+// Safety: pages are aligned, zeroed and handed out once.
 unsafe impl Hal for Identity {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let first = GIVEN.load(Relaxed);
@@ -92,18 +92,18 @@ pub struct Virtio {
 }
 
 impl Virtio {
-    /// Looks for a network device in these slots; its slot's number, and itself.
+    /// Finds a network device in these slots. Returns the number of its slot, and the device.
     ///
     /// # Safety
     ///
-    /// The slots must be virtio's over MMIO, and no one else may use them.
+    /// The slots must be virtio's over MMIO, and nothing else may use them.
     pub unsafe fn find(
         slots: impl Iterator<Item = *mut u32>,
         buffers: &'static mut Buffers,
     ) -> Option<(usize, Self)> {
         for (number, slot) in slots.enumerate() {
             let header = NonNull::new(slot)?.cast::<VirtIOHeader>();
-            // Safety: the caller ensures it.
+            // Safety: the caller ensures this.
             let Ok(transport) = (unsafe { MmioTransport::new(header, REGISTERS) }) else {
                 continue; // an empty slot
             };
@@ -120,7 +120,7 @@ impl Virtio {
     ) -> Option<Self> {
         let mut net = Net::new(transport).ok()?;
         for buffer in buffers.iter_mut() {
-            // Safety: nobody reads the buffer before it is complete.
+            // Safety: nothing reads the buffer before it is complete.
             unsafe { net.receive_begin(buffer) }.ok()?;
         }
         Some(Self {
@@ -131,12 +131,12 @@ impl Virtio {
         })
     }
 
-    /// Copies the next frame and gives its buffer back to the device.
+    /// Copies the next frame and returns its buffer to the device.
     fn take(&mut self) -> Option<usize> {
         let token = self.net.poll_receive()?;
         let buffer = self.buffers.get_mut(usize::from(token))?;
-        // Safety: a buffer that is given back gets the only free descriptor, the one that it had.
-        // So token and buffer belong together.
+        // Safety: a returned buffer gets the only free descriptor, which is the one that it had.
+        // Token and buffer therefore belong together.
         let (header, len) = unsafe { self.net.receive_complete(token, buffer) }.ok()?;
         let frame = buffer.get(header..header + len);
         let taken = match (frame, self.received.get_mut(..len)) {
@@ -185,7 +185,7 @@ impl Device for Virtio {
     }
 }
 
-/// A frame that has come.
+/// A received frame.
 pub struct Received<'a>(&'a [u8]);
 
 impl RxToken for Received<'_> {
@@ -194,7 +194,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// A frame that may be sent, and where it is written.
+/// A frame to send, and the buffer in which it is written.
 pub struct Sender<'a>(&'a mut Net, &'a mut Buffer);
 
 impl TxToken for Sender<'_> {
@@ -202,7 +202,7 @@ impl TxToken for Sender<'_> {
         let Self(net, buffer) = self;
         let frame = buffer.get_mut(..len.min(FRAME)).unwrap_or_default();
         let result = f(frame);
-        // Waits for the device. TCP sends again what the device refuses.
+        // The call waits for the device. TCP repeats what the device refuses.
         let _ = net.send(frame);
         result
     }

@@ -1,4 +1,4 @@
-//! Flags that several commands have, and how their values are read.
+//! Flags that several commands share, and the parsers of their values.
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::meet::Target;
 use crate::number::real;
 use crate::say::{Failure, say};
 
-/// Where a server listens and drivers connect, with i-PI's flags.
+/// Where a server listens and drivers connect. The flags are i-PI's.
 #[derive(Args, Debug)]
 pub struct Meeting {
     /// Host, by name or address; with -u, the name of the socket [default: localhost]
@@ -26,7 +26,7 @@ pub struct Meeting {
     /// Unix socket, PREFIX followed by HOST
     #[arg(short, long)]
     unix: bool,
-    /// What comes before the socket's name [default: /tmp/ipi_]
+    /// Prefix of the socket's name [default: /tmp/ipi_]
     #[arg(short = 'S', long, value_name = "PREFIX")]
     sockets_prefix: Option<String>,
     /// A FILE with host and port: servers write it, drivers wait for it
@@ -38,12 +38,12 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// The file that a server writes, if there is to be one.
+    /// The file that a server writes, if one was given.
     pub fn file(&self) -> Option<&Path> {
         self.meet.as_deref()
     }
 
-    /// Where a driver looks for the server.
+    /// Where a driver finds the server.
     pub fn target(&self) -> Result<Target, Failure> {
         let Some(path) = &self.meet else {
             return Ok(Target::Address(self.address()?));
@@ -57,12 +57,12 @@ impl Meeting {
         match given.iter().find(|(is_given, _)| *is_given) {
             None => Ok(Target::File(path.clone())),
             Some((_, flag)) => Err(Failure::Usage(format!(
-                "the FILE of --meet says where the server is, so there is no {flag} beside it"
+                "the FILE of --meet says where the server is, {flag} can't be given with it"
             ))),
         }
     }
 
-    /// Where a server listens.
+    /// The address at which a server listens.
     pub fn address(&self) -> Result<Address, Failure> {
         if let Some(host) = &self.old_host {
             say(format_args!(
@@ -81,11 +81,11 @@ impl Meeting {
     }
 }
 
-/// A host that was given without a port, in brackets or not.
+/// A host given without a port, in brackets or not.
 fn host_alone(text: &str) -> Result<&str, String> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let host = bare.unwrap_or(text);
-    // With its interface, if it is link-local.
+    // An address, with its interface if it is link-local.
     let is_ipv6 = |host: &str| {
         let ip = host.split_once('%').map_or(host, |(ip, _)| ip);
         ip.parse::<Ipv6Addr>().is_ok()
@@ -101,8 +101,8 @@ fn host_alone(text: &str) -> Result<&str, String> {
     }
 }
 
-/// Has values of flags begin with a minus sign, so that it is said what is wrong with them. Without
-/// this `-1` is taken for an unknown flag.
+/// Accepts values that begin with a minus sign, so that the error says what is wrong with them.
+/// Without this, `-1` counts as an unknown flag.
 pub fn with_negative_numbers(command: Command) -> Command {
     let command = command.mut_args(|argument| {
         let is_value = argument.get_action().takes_values() && !argument.is_positional();
@@ -129,7 +129,7 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "it must not be negative".into())
 }
 
-/// A limit in time, which may be none.
+/// A time limit, which may be infinite.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     if text.trim() == "inf" {
         return Ok(Duration::MAX);

@@ -1,4 +1,4 @@
-//! A digest of what a result was computed from, by which `--resume` and `--restart` know their own.
+//! A digest of a result's input, by which `--resume` and `--restart` recognize their own results.
 
 use crc::{CRC_64_XZ, Crc};
 
@@ -8,12 +8,12 @@ use crate::xyz::{Frame, Motion};
 
 const CRC: Crc<u64> = Crc::<u64>::new(&CRC_64_XZ);
 
-/// Of the atoms of a frame, its cell, and the flags that change what drivers are sent of it. It
-/// guards against mistakes, not against intent.
+/// Returns the digest of a frame's atoms, its cell, and the flags that change what is sent to
+/// drivers. It guards against mistakes, not against intent.
 pub fn digest(frame: &Frame, units: Units, vacuum: Vacuum) -> String {
     let mut digest = CRC.digest();
     let mut add = |bytes: &[u8]| {
-        // The length keeps neighbours apart.
+        // The length separates neighbouring fields.
         digest.update(&bytes.len().to_le_bytes());
         digest.update(bytes);
     };
@@ -39,17 +39,17 @@ pub fn digest(frame: &Frame, units: Units, vacuum: Vacuum) -> String {
     shown(digest.finalize())
 }
 
-/// Of a text that is written to a file.
+/// Returns the checksum of a text that is written to a file.
 pub fn checksum(text: &[u8]) -> String {
     shown(CRC.checksum(text))
 }
 
-/// As no number, for which ASE would take some.
+/// Formats the digest so that ASE does not read it as a number.
 fn shown(digest: u64) -> String {
     format!("crc64-{digest:016x}")
 }
 
-/// The same for 0 and -0.
+/// The bytes of numbers, with -0 as 0.
 fn bytes(numbers: &[f64]) -> Vec<u8> {
     let numbers = numbers.iter().map(|x| x + 0.0);
     numbers.flat_map(f64::to_le_bytes).collect()

@@ -1,4 +1,4 @@
-//! Elements: their symbols, numbers and masses.
+//! Chemical elements: their symbols, numbers and masses.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -8,13 +8,13 @@ use mendeleev::Element;
 static BY_SYMBOL: LazyLock<HashMap<&str, Element>> =
     LazyLock::new(|| Element::iter().map(|it| (it.symbol(), it)).collect());
 
-/// Isotopes with symbols that people use: the element, and the mass in daltons (AME2020).
+/// Isotopes with common symbols: the element, and the mass in daltons (AME2020).
 const ISOTOPES: [(&str, &str, f64); 2] = [("D", "H", 2.014101777844), ("T", "H", 3.016049281320)];
 
-/// The symbol of an atom that is not an element, number 0 in ASE.
+/// The symbol of an atom that is no element; ASE gives it number 0.
 pub const DUMMY: &str = "X";
 
-/// The symbol of a number.
+/// The symbol for an atomic number.
 pub fn symbol(number: u32) -> Option<&'static str> {
     if number == 0 {
         return Some(DUMMY);
@@ -25,7 +25,7 @@ pub fn symbol(number: u32) -> Option<&'static str> {
         .map(|it| it.symbol())
 }
 
-/// The symbol as ASE writes it: `AR` and `ar` are Ar. `None` if it is neither an element nor an
+/// The symbol as ASE writes it: `AR` and `ar` become Ar. `None` if it is neither an element nor an
 /// isotope nor X.
 pub fn known(species: &str) -> Option<String> {
     if mass(species).is_some() {
@@ -44,7 +44,7 @@ pub fn element(symbol: &str) -> &str {
     isotope.map_or(symbol, |(_, element, _)| element)
 }
 
-/// The atomic number of a symbol, as ASE knows it: 0 of X.
+/// The atomic number of a symbol, as in ASE: 0 for X.
 #[cfg(test)]
 pub fn number(symbol: &str) -> Option<u32> {
     if symbol == DUMMY {
@@ -53,7 +53,7 @@ pub fn number(symbol: &str) -> Option<u32> {
     BY_SYMBOL.get(element(symbol)).map(|it| it.atomic_number())
 }
 
-/// The mass in daltons by symbol.
+/// The mass of a symbol, in daltons.
 pub fn mass(symbol: &str) -> Option<f64> {
     if let Some((.., mass)) = ISOTOPES.iter().find(|(name, ..)| *name == symbol) {
         return Some(*mass);

@@ -17,7 +17,7 @@ Example: forcewire generate bash > forcewire.bash
 pub struct Arguments {
     /// A shell (bash, elvish, fish, powershell, zsh), or man
     what: String,
-    /// Where manual pages go, one a command
+    /// Directory for manual pages, one for each command
     #[arg(long, default_value = ".")]
     directory: PathBuf,
 }

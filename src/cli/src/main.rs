@@ -20,7 +20,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
-// There is a pool of drivers on unix systems only, and so are the commands that read files.
+// Unix only: the pool of drivers, and with it the commands that read files.
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
 mod arguments;
@@ -56,7 +56,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Programs around the i-PI socket protocol, by which a server moves atoms and drivers compute
+/// Programs around the i-PI socket protocol, in which a server moves atoms and drivers compute
 /// forces
 #[derive(Parser, Debug)]
 #[command(

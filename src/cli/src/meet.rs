@@ -1,15 +1,16 @@
-//! `--meet FILE`: where a server listens, in a file that the server writes and drivers read.
+//! `--meet FILE`: a file with the server's address, which the server writes and drivers read.
 //!
 //! ```text
 //! {"host":"node17","port":40123,"token":"5f0c…"}      or "path" of a unix socket
 //! ```
 //!
-//! By the token each side knows that the other is the one of the file: a port may belong to another
-//! program after its server has ended. It is presented within the protocol. The server's is a
-//! parameter of INIT, `meet:5f0c…`, without which the driver does not compute; so the driver asks
-//! for INIT. The driver's are the first bytes of the extras of its first reply, `{"meet":"5f0c…"}`,
-//! which the server takes off. The protocol has no other place for a driver's text. A file without
-//! a token was written by hand, for another program such as i-PI; then no token is presented.
+//! The token shows each side that the other one belongs to the file: after a server has ended, its
+//! port may belong to another program. Both sides present the token within the protocol. The server
+//! sends it as a parameter of INIT, `meet:5f0c…`. Without it the driver does not compute, so the
+//! driver asks for INIT. The driver sends it as the first bytes of the extras of its first reply,
+//! `{"meet":"5f0c…"}`, and the server removes it; the protocol has no other place for a driver's
+//! text. A file without a token was written by hand for another program such as i-PI; then no token
+//! is presented.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +23,7 @@ use forcewire::Parameters;
 use forcewire::net::{Address, ConnectOptions, Stream, connect_with};
 use serde::{Deserialize, Serialize};
 
-/// The parameter of INIT.
+/// The key of the parameter in INIT.
 pub const KEY: &str = "meet";
 
 /// The content of the file.
@@ -38,19 +39,20 @@ struct Place {
     token: Option<Token>,
 }
 
-/// What server and driver know about each other.
+/// The secret that server and driver share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(String);
 
 impl Token {
-    /// 128 bits that nobody guesses.
+    /// 128 random bits.
     fn random() -> io::Result<Self> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         Ok(Self(format!("{:032x}", u128::from_ne_bytes(bytes))))
     }
 
-    /// A text of INIT with the token. It comes first, as drivers may keep the beginning only.
+    /// A text of INIT with the token. The token comes first, because drivers may keep only the
+    /// beginning.
     pub fn put_into_init(&self, text: &[u8]) -> Vec<u8> {
         let mut init = format!(" {KEY}:{}", self.0).into_bytes();
         if !text.trim_ascii().is_empty() {
@@ -60,17 +62,17 @@ impl Token {
         init
     }
 
-    /// Whether a server has presented it.
+    /// Whether a server has presented the token.
     pub fn is_among(&self, mut parameters: Parameters<'_>) -> bool {
         parameters.any(|(key, value)| key == KEY && value == self.0)
     }
 
-    /// What precedes the extras of a driver's first reply.
+    /// The prefix of the extras of a driver's first reply.
     pub fn before_extras(&self) -> Vec<u8> {
         format!("{{\"{KEY}\":\"{}\"}}", self.0).into_bytes()
     }
 
-    /// Takes it off extras; whether it was there.
+    /// Removes the token from extras. Returns whether it was there.
     pub fn take_off(&self, extras: &mut Vec<u8>) -> bool {
         let before = self.before_extras();
         let is_there = extras.starts_with(&before);
@@ -81,7 +83,7 @@ impl Token {
     }
 }
 
-/// A file that is there for as long as its server.
+/// A file that exists as long as its server.
 pub struct Announced {
     path: PathBuf,
     text: String,
@@ -89,7 +91,7 @@ pub struct Announced {
 }
 
 impl Announced {
-    /// Writes the file, all at once, for this user only.
+    /// Writes the file atomically, readable by this user only.
     pub fn write(path: &Path, address: &Address) -> io::Result<Self> {
         let token = Token::random()?;
         let mut place = Place {
@@ -116,14 +118,14 @@ impl Announced {
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        // Unless another server has written it since.
+        // Keep the file if another server has written it since.
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Puts a file in the place of another one, if there is one. A reader finds either.
+/// Replaces a file, if it exists. A reader finds either the old or the new text.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
@@ -141,7 +143,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-/// A name for a host that listens on all of its addresses.
+/// A name for this host, for a server that listens on all addresses.
 fn reachable(host: &str) -> String {
     #[cfg(unix)]
     if host
@@ -160,12 +162,12 @@ fn reachable(host: &str) -> String {
 #[derive(Clone, Debug)]
 pub enum Target {
     Address(Address),
-    /// At the address in the file.
+    /// A server whose address is in the file.
     File(PathBuf),
 }
 
 impl Target {
-    /// Connects once; with the token that the file has.
+    /// Makes one attempt to connect; also returns the token if the file has one.
     pub fn connect(&self, options: ConnectOptions) -> io::Result<(Stream, Option<Token>)> {
         let (address, token) = match self {
             Self::Address(address) => (address.clone(), None),
@@ -247,7 +249,7 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
             let (found, token) = read(&path).unwrap();
             assert_eq!((found, token.unwrap()), (address, announced.token.clone()));
-            // Another server's file stays.
+            // The file of another server is kept.
             let other = Announced::write(&path, &Address::tcp("localhost", 6)).unwrap();
             assert_ne!(other.token, announced.token);
             drop(announced);

@@ -1,6 +1,6 @@
 //! Numbers as people and programs write them.
 
-/// A finite real number. `1.0D+00` and `0.01d0` are Fortran's way to write one.
+/// A finite real number. Fortran writes `1.0D+00` and `0.01d0`.
 pub fn real(text: &str) -> Option<f64> {
     let is_number = |byte: u8| byte.is_ascii_digit() || b"+-.eEdD".contains(&byte);
     if !text.bytes().all(is_number) {
@@ -10,7 +10,7 @@ pub fn real(text: &str) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// The shortest text that reads back as the same number.
+/// The shortest text that parses to the same number.
 pub fn shortest(number: f64) -> String {
     match number.abs() {
         0.0 => format!("{number:.1}"),

@@ -1,4 +1,4 @@
-//! The drivers of a server. Reports those that join and leave, and waits for more, within limits.
+//! The drivers of a server. Reports drivers that join and leave, and waits for more, within limits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -21,22 +21,22 @@ use crate::meet::Announced;
 use crate::say::{Failure, counted, say, up_to};
 use crate::trouble::explain;
 
-/// How often to look for a signal and at limits that the pool does not know.
+/// How often to check for a signal, and the limits that the pool does not know.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How many drivers may come and go before a server is looked after again.
+/// How many drivers may come and go before the server has its turn again.
 const MOST_EVENTS: usize = 1000;
 
-/// How long drivers have to close when they are sent EXIT.
+/// How long drivers may take to close after EXIT.
 const PARTING: Duration = Duration::from_secs(5);
 
-/// How drivers are asked.
+/// How to evaluate structures with drivers.
 #[derive(Args, Debug)]
 pub struct Asking {
-    /// Drivers to wait for before the first evaluation; others may come and go
+    /// Drivers to wait for before the first evaluation; others may come and go later
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
     drivers: u64,
-    /// Seconds to wait for them, and for another when there is none
+    /// Seconds to wait for them, and for another one when none is there
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     wait: Duration,
     #[command(flatten)]
@@ -52,16 +52,16 @@ pub struct Asking {
     init: String,
 }
 
-/// How drivers are treated.
+/// How to treat drivers.
 #[derive(Args, Debug)]
 pub struct Treatment {
-    /// Seconds for an evaluation, then the driver is dropped
+    /// Seconds for an evaluation, after which the driver is dropped
     #[arg(long, value_name = "S", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Seconds after which a structure also goes to an idle driver [default: never]
     #[arg(long, value_name = "S", value_parser = seconds)]
     stragglers: Option<Duration>,
-    /// Drivers that may be lost over one structure
+    /// Drivers that may be lost over one structure before it fails
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
     /// consolidated, classic, or strict (ABINIT)
@@ -72,21 +72,21 @@ pub struct Treatment {
         hide_possible_values = true
     )]
     mode: Conversation,
-    /// Structures at once, for drivers that ask for INIT
+    /// Structures to send at once to drivers that ask for INIT
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
-    /// Move atoms into the cell first (LAMMPS of 2021)
+    /// Wrap atoms into the cell first (LAMMPS of 2021)
     #[arg(long)]
     fold: bool,
-    /// Count answers only of drivers that have read the FILE of --meet
+    /// Count only answers of drivers that have read the FILE of --meet
     #[arg(long, requires = "meet")]
     meet_only: bool,
-    /// Let in TCP drivers from there only, as 10.1.0.0/16; repeatable
+    /// Accept TCP drivers only from this network, for instance 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
 }
 
-/// An INIT of no bytes is the end of the connection to drivers that wait for bytes of it.
+/// Refuses an empty INIT: drivers that wait for its bytes take it for the end of the connection.
 fn init_text(text: &str) -> Result<String, String> {
     match text {
         "" => Err("a text of no bytes ends i-PI's own driver and others: give a blank".into()),
@@ -126,7 +126,7 @@ impl Treatment {
 }
 
 impl Asking {
-    /// Structures that a driver may have at a time.
+    /// The most structures that a driver may have at a time.
     pub fn batch(&self) -> usize {
         self.treatment.batch.map_or(1, |size| size as usize)
     }
@@ -138,19 +138,20 @@ pub struct Outcome {
     pub answer: Result<Answered, String>,
 }
 
-/// Lets this process have as many connections as the system lets it ask for. A shell's limit is
-/// 1024, for programs that use `select`.
+/// Raises the limit on open connections to what the system allows. A shell's default is 1024, for
+/// programs that use `select`.
 fn allow_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Otherwise there are fewer drivers, and the others wait.
+    // If that fails, fewer drivers connect and the others wait.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Signals that end a run, with what is done kept. The second signal ends the program.
+/// Signals that end a run and keep the finished results. The second signal ends the program at
+/// once.
 pub fn interruptions() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    // Not SIGHUP: nohup has it ignored, which a handler would undo.
+    // Not SIGHUP: nohup sets it to be ignored, and a handler would undo that.
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, 1, interrupted.clone())?;
         flag::register(signal, interrupted.clone())?;
@@ -163,39 +164,39 @@ pub struct Drivers {
     address: Address,
     /// How long to wait for drivers.
     wait: Duration,
-    /// Since when there has been no driver.
+    /// The time since which there has been no driver.
     alone: Option<Instant>,
-    /// The same, before a driver came that may not count.
+    /// The value of `alone` before a driver joined that may not count.
     was_alone: Option<Instant>,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
     /// The file of `--meet`.
     announced: Option<Announced>,
     meet_only: bool,
-    /// Drivers that have presented its token.
+    /// Drivers that have presented the token.
     met: HashSet<DriverId>,
-    /// Jobs that were submitted once more, and what they were before.
+    /// Resubmitted jobs, with their original tickets.
     again: HashMap<Ticket, Ticket>,
-    /// Jobs without an answer, by the tickets that their owners have.
+    /// Jobs without an answer, by their original tickets.
     waiting: BTreeSet<Ticket>,
     losses: Losses,
 }
 
-/// Drivers that were lost over jobs, one after the other, since the last answer.
+/// Drivers that were lost over jobs, one after another, since the last answer.
 ///
-/// The pool counts those against a job that have answered before. Where none has, a structure that
-/// ends each of them would go from one to the next without an end.
+/// The pool counts only losses of drivers that have answered before. If none has, a structure that
+/// crashes its driver would go from one driver to the next without an end.
 #[derive(Default)]
 struct Losses {
     count: u32,
-    /// How long the longest of them was there.
+    /// The longest time that one of them was connected.
     longest: Duration,
-    /// How many it takes to give a job up.
+    /// How many losses make a job fail.
     most: u32,
     joined: HashMap<DriverId, Instant>,
 }
 
-/// So many drivers that have never answered count as one that has, as in the pool.
+/// This many drivers that never answered count as one that did, as in the pool.
 const NEWCOMERS: u32 = 4;
 
 impl Losses {
@@ -209,7 +210,7 @@ impl Losses {
         (self.count, self.longest) = (0, Duration::ZERO);
     }
 
-    /// Whether no driver is there that lives longer than those did.
+    /// Whether no connected driver has lasted clearly longer than the lost ones.
     fn are_all(&self) -> bool {
         let limit = 2 * self.longest + Duration::from_secs(1);
         let mut present = self.joined.values();
@@ -218,7 +219,7 @@ impl Losses {
 }
 
 impl Drivers {
-    /// Listens for drivers in this mode, and prints where.
+    /// Listens for drivers in this mode, and prints the address.
     pub fn listen(
         asking: &Asking,
         meet: Option<&Path>,
@@ -234,7 +235,7 @@ impl Drivers {
         Ok(drivers)
     }
 
-    /// Listens, and prints where. Drivers are waited for without a limit.
+    /// Listens and prints the address. Waits for drivers without a limit.
     pub fn open(
         options: PoolOptions,
         address: &Address,
@@ -244,7 +245,7 @@ impl Drivers {
         allow_descriptors();
         let attempts = options.attempts.unwrap_or(u32::MAX);
         let mut pool = Pool::new(options)?;
-        // The host as it was given: a name may be more than one address.
+        // Print the host as it was given: a name may have several addresses.
         let address = match (pool.listen(address)?, address) {
             (Address::Tcp { port, .. }, Address::Tcp { host, .. }) => Address::tcp(host, port),
             (bound, _) => bound,
@@ -271,19 +272,19 @@ impl Drivers {
         Ok(drivers)
     }
 
-    /// Writes the file of `--meet`, if there is to be one.
+    /// Writes the file of `--meet`, if one was given.
     pub fn announce(&mut self, meet: Option<&Path>, treatment: &Treatment) -> Result<(), Failure> {
         self.meet_only = treatment.meet_only;
         self.announced = match meet {
             Some(path) => Some(Announced::write(path, &self.address)?),
             None => None,
         };
-        // It is INIT that presents the token.
+        // INIT presents the token.
         self.set_init(Vec::new());
         Ok(())
     }
 
-    /// Where drivers find this server.
+    /// The address for drivers.
     pub const fn address(&self) -> &Address {
         &self.address
     }
@@ -301,7 +302,7 @@ impl Drivers {
         self.pool.drivers()
     }
 
-    /// Waits until as many have joined as were asked for.
+    /// Waits until the requested number of drivers has joined.
     pub fn gather(&mut self, asking: &Asking) -> Result<(), Failure> {
         let start = Instant::now();
         let wanted = counted(asking.drivers, "driver");
@@ -328,7 +329,7 @@ impl Drivers {
         Ok(ticket)
     }
 
-    /// The text of INIT from now on.
+    /// Sets the text of INIT.
     pub fn set_init(&mut self, text: Vec<u8>) {
         self.pool.set_init(match &self.announced {
             Some(announced) => announced.token.put_into_init(&text),
@@ -336,7 +337,7 @@ impl Drivers {
         });
     }
 
-    /// Nobody waits for this job any more.
+    /// Cancels a job whose answer is no longer needed.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
         self.pool.cancel(ticket);
@@ -377,7 +378,7 @@ impl Drivers {
         }
     }
 
-    /// Has one structure computed.
+    /// Lets a driver compute one structure.
     pub fn evaluate(&mut self, job: Job) -> Result<Answered, Failure> {
         self.submit(job)?;
         loop {
@@ -387,7 +388,7 @@ impl Drivers {
         }
     }
 
-    /// The next thing that happens, if it does so soon.
+    /// Waits for the next event, up to a limit.
     pub fn turn(&mut self, left: Duration) -> Result<Option<Outcome>, Failure> {
         self.check_interrupted()?;
         let event = self.pool.next(Some(left.min(TICK)))?;
@@ -401,7 +402,7 @@ impl Drivers {
         })
     }
 
-    /// What has become of the oldest job, if drivers are lost over it one after the other.
+    /// The failure of the oldest job, if drivers are lost over it one after another.
     fn give_up(&mut self) -> Option<Outcome> {
         if !self.losses.are_all() {
             return None;
@@ -442,7 +443,7 @@ impl Drivers {
         }
     }
 
-    /// Prints other events; returns the outcome of a job.
+    /// Returns the outcome of a job; prints other events.
     fn note(&mut self, event: PoolEvent) -> Option<Outcome> {
         match event {
             PoolEvent::Answered(answer) => return self.answered(answer),
@@ -473,7 +474,7 @@ impl Drivers {
                     _ => self.losses.lost(driver),
                 }
                 if matches!(why, LeftReason::Dismissed) && self.count() == 0 {
-                    // It has never counted.
+                    // This driver never counted.
                     self.alone = self.was_alone;
                 }
                 let flag = match why {
@@ -497,7 +498,7 @@ impl Drivers {
         None
     }
 
-    /// Takes an answer, of a driver that counts.
+    /// Accepts an answer if its driver counts.
     fn answered(&mut self, mut answer: Answered) -> Option<Outcome> {
         let driver = answer.driver;
         self.losses.answered();
@@ -533,7 +534,7 @@ impl Drivers {
         })
     }
 
-    /// Sends all of them EXIT, without which i-PI's Python driver spins forever.
+    /// Sends EXIT to all drivers, without which i-PI's Python driver spins forever.
     pub fn close(self) -> Result<(), Failure> {
         let Self { pool, bar, .. } = self;
         let left = pool.close(PARTING)?;

@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a run: a bar on a terminal, otherwise a line from time to time.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::say::say;
 
-/// How often a line goes to the log if there is no terminal.
+/// How often to log a line if there is no terminal.
 const REPORT: Duration = Duration::from_secs(10);
 
 pub struct Progress {
@@ -21,7 +21,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of `what`, from number `first` on; on the standard error, wherever the output goes.
+    /// Counts `what`, starting at `first`. Always written to standard error.
     pub fn new(what: &'static str, first: u64, total: Option<u64>) -> Self {
         let bar = match io::stderr().is_terminal() {
             true => ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10)),
@@ -65,7 +65,7 @@ impl Progress {
         }
     }
 
-    /// "3 of 10 frames".
+    /// A text like "3 of 10 frames".
     pub fn of(&self, done: u64) -> String {
         match self.total {
             Some(total) => format!("{done} of {total} {}", self.what),

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Writes a line, if anybody can read it.
+/// Writes a line to standard error, ignoring failures.
 pub fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "forcewire: {text}");
 }
@@ -18,7 +18,7 @@ pub enum Failure {
     Usage(String),
     /// Something went wrong: status 1.
     Run(String),
-    /// A program that was started has printed the reason and ended with this status.
+    /// A program that was started has printed the reason; this is its status.
     Command(u8),
 }
 
@@ -50,13 +50,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Takes a file for this process alone, as long as it is open.
+/// Locks a file for this process for as long as the file is open.
 ///
-/// A job that a batch system starts twice would write everything twice.
+/// If a batch system started a job twice, everything would be written twice.
 pub fn lock(file: &File, path: &str) -> Result<(), String> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(format!("{path}: another forcewire is writing it")),
-        // Or this file system has no locks.
+        // The file system may have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! A frame as drivers get it: the protocol has a cell of three vectors, and no word for directions
-//! that are not periodic.
+//! A frame as it is sent to drivers: the protocol has three cell vectors, and can't mark directions
+//! as not periodic.
 
 use forcewire::{Cell, Rotation};
 
@@ -9,17 +9,17 @@ use crate::xyz::Frame;
 /// The length of the cell along directions that are not periodic, bohr.
 pub const EDGE: f64 = 1000.0;
 
-/// How directions that are not periodic are sent.
+/// How to send directions that are not periodic.
 #[derive(Clone, Copy, Debug)]
 pub struct Vacuum {
     /// The length of the cell along them, bohr, if the user has chosen one. Otherwise it is
-    /// [`EDGE`], and more for a structure that is longer than half of that.
+    /// [`EDGE`], or more if the structure is longer than half of that.
     pub edge: Option<f64>,
-    /// Send the Lattice as it is, whatever pbc says.
+    /// Send the Lattice as it is, ignoring pbc.
     pub as_periodic: bool,
 }
 
-/// The cell that is sent, bohr, upper triangular, and what turns the atoms into it.
+/// The cell that is sent (bohr, upper triangular), and the rotation into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sent {
     pub cell: Cell,
@@ -55,7 +55,7 @@ impl Sent {
             for (vector, periodic) in vectors.iter_mut().zip(frame.pbc) {
                 *vector = *if periodic { kept.next() } else { added.next() }?;
             }
-            // LAMMPS takes right-handed cells only.
+            // LAMMPS accepts right-handed cells only.
             if Cell::from_vectors(vectors).determinant() < 0.0 {
                 let added = frame.pbc.iter().position(|periodic| !periodic)?;
                 vectors[added] = vectors[added].map(|x| -x);
@@ -66,7 +66,7 @@ impl Sent {
         Some(Self { cell, rotation })
     }
 
-    /// Positions as they are sent, bohr.
+    /// The positions to send, bohr.
     pub fn positions(&self, frame: &Frame, units: Units) -> Vec<[f64; 3]> {
         let scale = units.in_bohr();
         let positions = frame.positions.iter();
@@ -88,15 +88,15 @@ pub fn extent(positions: &[[f64; 3]]) -> f64 {
     norm(edges)
 }
 
-/// Up to three vectors, and as many more of this length, at right angles to them and to each other,
-/// as there are to three. `None` if those that are given depend on each other.
+/// Extends up to three vectors to three, with vectors of this length that are orthogonal to the
+/// given ones and to each other. `None` if the given ones are linearly dependent.
 pub fn completed(given: &[[f64; 3]], length: f64) -> Option<[[f64; 3]; 3]> {
     let unit = |v: [f64; 3]| v.map(|x| x / norm(v));
     let long = |v: [f64; 3]| unit(v).map(|x| x * length);
     let vectors = match *given {
         [] => [[length, 0.0, 0.0], [0.0, length, 0.0], [0.0, 0.0, length]],
         [a] => {
-            // The axis that is farthest from a.
+            // The axis that forms the largest angle with a.
             let mut axis = [0.0; 3];
             let smallest = (0..3).min_by(|&i, &j| a[i].abs().total_cmp(&a[j].abs()))?;
             axis[smallest] = 1.0;

@@ -1,4 +1,4 @@
-//! Errors of the library in the words of a command: its flags, and what its user can do.
+//! The library's errors in terms of a command: its flags, and what its user can do.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use forcewire::{Deadline, Error, Header, ProtocolError, TimedOut};
 
 use crate::incoming::{MOST_ATOMS, MOST_STRUCTURES};
 
-/// What a driver, or a relay, says about its server.
+/// Describes a server's error for a driver or a relay.
 pub fn explain(error: &Error<io::Error>) -> String {
     match error {
         Error::Protocol(error) => with_protocol(error),
@@ -18,7 +18,8 @@ pub fn explain(error: &Error<io::Error>) -> String {
     }
 }
 
-/// Without what the caller of a function can do: the command has given up.
+/// Describes what happened, without the advice for callers of the library: the command has given
+/// up.
 fn what_happened(late: &TimedOut) -> String {
     let text = late.to_string();
     match text.split_once('?') {

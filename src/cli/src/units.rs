@@ -1,4 +1,4 @@
-//! Units of people and files, in atomic ones: CODATA 2022.
+//! Common units in atomic units: CODATA 2022.
 
 /// Å in bohr.
 pub const ANGSTROM: f64 = 1.0 / 0.529177210544;
@@ -6,7 +6,7 @@ pub const ANGSTROM: f64 = 1.0 / 0.529177210544;
 /// fs in atomic units of time.
 pub const FEMTOSECOND: f64 = 1.0 / 0.024188843265864;
 
-/// The dalton in masses of the electron.
+/// The dalton in electron masses.
 pub const DALTON: f64 = 1822.888486283;
 
 /// eV in hartree.
@@ -15,12 +15,12 @@ pub const ELECTRONVOLT: f64 = 1.0 / 27.211386245981;
 /// Boltzmann's constant, hartree/K.
 pub const BOLTZMANN: f64 = 1.380649e-23 / 4.3597447222060e-18;
 
-/// ASE's unit of momenta, √(dalton eV), in atomic units.
+/// ASE's unit of momentum, √(dalton eV), in atomic units.
 pub fn ase_momentum() -> f64 {
     (DALTON * ELECTRONVOLT).sqrt()
 }
 
-/// Units of lengths in a file.
+/// The unit of lengths in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Units {
     Angstrom,
@@ -35,7 +35,7 @@ impl Units {
         }
     }
 
-    /// One of them in Å. Exactly 1 for Å, so that numbers of a file come out as they went in.
+    /// The unit in Å. It is exactly 1 for Å, so numbers of a file are written unchanged.
     pub const fn in_angstrom(self) -> f64 {
         match self {
             Self::Angstrom => 1.0,

@@ -1,4 +1,4 @@
-//! `forcewire driver`, asked by a server that is written out byte by byte.
+//! `forcewire driver` with a server that is written byte by byte.
 
 mod common;
 
@@ -73,15 +73,15 @@ fn nonsense_is_status_2_and_named_by_its_flag() {
         ("-m gas -p -1", "-1 is not in 0..=65535"),
         (
             "-m gas --meet meet -a node17",
-            "so there is no -a beside it",
+            "-a can't be given with it",
         ),
         (
             "-m gas --meet meet -h node17",
-            "so there is no -a beside it",
+            "-a can't be given with it",
         ),
-        ("-m gas --meet meet -p 5", "so there is no -p beside it"),
-        ("-m gas --meet meet -u", "so there is no -u beside it"),
-        ("-m gas --meet meet -S /run/", "so there is no -S beside it"),
+        ("-m gas --meet meet -p 5", "-p can't be given with it"),
+        ("-m gas --meet meet -u", "-u can't be given with it"),
+        ("-m gas --meet meet -S /run/", "-S can't be given with it"),
         ("-m gas -a localhost:77", "-a takes a host, and -p its port"),
         ("-m gas -a [::1]:77", "-a takes a host, and -p its port"),
         ("-m gas -a=", "-a takes a host, and not nothing"),
@@ -110,7 +110,7 @@ fn h_is_a_host_and_not_help() {
     assert!(ended.err.contains("no connection to 127.0.0.1:9"));
 }
 
-/// IPv6 in brackets as in a URL, and a limit in time that is none.
+/// IPv6 in brackets as in a URL, and an infinite time limit.
 #[test]
 fn hosts_and_limits_are_understood_in_their_usual_spellings() {
     let ended = driver("-m gas -a [::1] -p 9 --patience 0 --idle inf").end();
@@ -128,7 +128,7 @@ fn hosts_and_limits_are_understood_in_their_usual_spellings() {
     assert_eq!((ended.status, &*ended.err), (Some(0), ""));
 }
 
-/// A user has flags, and no exchange to run again.
+/// The advice names flags: a user has no exchange to run again.
 #[test]
 fn a_message_that_stops_halfway_is_given_up_after_patience() {
     let (listener, at) = listen();
@@ -227,7 +227,7 @@ fn a_server_that_closes_elsewhere_is_status_1() {
     }
 }
 
-/// POSDATA of a batch of two atoms on springs, and its reply.
+/// POSDATA of a batch with two atoms on springs, and its reply.
 fn batch() -> Vec<u8> {
     let inverse = BOX.map(|x| if x == 0.0 { 0.0 } else { 1.0 / x });
     let positions = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
@@ -336,7 +336,7 @@ fn a_server_that_is_silent_is_given_up_after_idle() {
     }
 }
 
-/// Energies of an atom of argon 8 bohr from its images, and of a molecule.
+/// Energies of an argon atom 8 bohr from its images, and of a molecule.
 #[test]
 fn small_cells_and_missing_cells_are_computed_as_they_are() {
     let (listener, at) = listen();
@@ -372,7 +372,7 @@ fn small_cells_and_missing_cells_are_computed_as_they_are() {
     );
 }
 
-/// What a driver answers to the last of these cubic cells, each with the same three atoms.
+/// A driver's answer to the last of these cubic cells, each with the same three atoms.
 fn in_the_last_of(cells: &[f64], model: &str) -> (f64, Vec<f64>, Vec<f64>, String) {
     let (listener, at) = listen();
     let process = driver(&format!("{at} {model}"));
@@ -390,7 +390,7 @@ fn in_the_last_of(cells: &[f64], model: &str) -> (f64, Vec<f64>, Vec<f64>, Strin
     (energy, forces, virial, process.end().err)
 }
 
-/// One that was lost and comes again, or one of many, gives the same numbers.
+/// A driver that reconnects, or one of many, gives the same numbers.
 #[test]
 fn forces_do_not_depend_on_what_a_driver_was_sent_before() {
     for model in ["-m lj -o 6,0.0004,9", "-m sg -o 9"] {
@@ -459,7 +459,7 @@ fn memory_grows_with_what_comes() {
         peak < 20_000 && data < 20_000,
         "{peak} kB, {data} kB of data"
     );
-    // Announced, and not sent.
+    // Announced, but not sent.
     server
         .says(&posdata(BOX, &[])[..Posdata::of(0).atoms()])
         .says(&integer(9_000_000))

@@ -1,4 +1,4 @@
-//! `forcewire evaluate`, with drivers of `forcewire driver`.
+//! `forcewire evaluate` with `forcewire driver`.
 #![cfg(unix)]
 
 mod common;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use common::*;
 use serde_json::Value;
 
-/// The energies and forces that were printed.
+/// The energies and forces in the output.
 fn energies(out: &str) -> Vec<f64> {
     let lines = out
         .lines()
@@ -24,7 +24,7 @@ const LJ: &str = "-m lj -o 6.0,0.0004,7.5 --cutoff shifted";
 const PLAIN: &str = "Properties=species:S:1:pos:R:3";
 const BOHR: f64 = 0.529177210544;
 
-/// Argon 3 Å apart.
+/// The energy of two argon atoms 3 Å apart.
 fn dimer() -> f64 {
     let u = |r: f64| 0.0016 * ((6.0 / r).powi(12) - (6.0 / r).powi(6));
     u(3.0 / BOHR) - u(7.5)
@@ -38,7 +38,7 @@ fn help_fits_a_screen_and_has_an_example() {
     assert!(ended.out.contains("Example: forcewire evaluate"));
 }
 
-/// Content of users' files, and how it was once misread.
+/// Contents of users' files, with the wrong readings of earlier versions.
 #[test]
 fn files_mean_what_ase_reads_in_them() {
     let cell = "Lattice=\"8 0 0 0 8 0 0 0 8\"";
@@ -56,7 +56,7 @@ fn files_mean_what_ase_reads_in_them() {
             format!("2\nLattice = \"9 0 0 0 9 0 0 0 9\" {PLAIN} pbc=\"T T T\"\n{apart}"),
             dimer(),
         ),
-        // 0.4 Å apart through a face in a direction that is not periodic.
+        // The atoms are 0.4 Å apart through a face, in a direction that is not periodic.
         (
             "not periodic",
             format!("2\n{cell} {PLAIN} pbc=\"F F F\"\nAr 0.2 0 0\nAr 7.8 3.8 0\n"),
@@ -117,7 +117,7 @@ fn what_is_wrong_with_a_file_is_said_before_anybody_waits() {
     }
 }
 
-/// Frames of argon at distances of 3, 3.1, … Å, with a hydrogen molecule after each third one.
+/// Argon dimers at distances of 3, 3.1, … Å, with a hydrogen molecule after every third one.
 fn mixed(count: usize) -> String {
     let frame = |i: usize| {
         let x = 3.0 + 0.1 * i as f64;
@@ -156,7 +156,7 @@ fn compositions_are_served_group_by_group_and_come_out_in_order() {
     drop(drivers);
 }
 
-/// Starts a slow evaluation, waits for this many lines of results, and sends it a signal.
+/// Starts a slow evaluation, waits for this many lines of results, and sends a signal.
 fn cut(place: &Place, arguments: &str, output: &str, lines: usize, signal: &str) -> Ended {
     let _driver = place.driver("-m gas -o 0.15");
     let process = place.start("evaluate", arguments);
@@ -201,7 +201,7 @@ fn resume_goes_on_after_any_signal() {
         }
         let left = place.read(output).lines().count() / each;
         assert!((3..30).contains(&left), "{left}");
-        // A frame that was cut in its last number.
+        // A frame that was cut off in its last number.
         let tail = if each == 4 {
             whole
                 .lines()
@@ -238,7 +238,7 @@ fn resume_goes_on_after_any_signal() {
             assert_eq!(frames, (0..30).map(Value::from).collect::<Vec<_>>());
         }
     }
-    // Nobody is waited for when nothing is left to do.
+    // If no work remains, the run doesn't wait for drivers.
     let ended = place
         .start("evaluate", "frames.xyz --output a.xyz --resume")
         .end();
@@ -278,7 +278,7 @@ fn a_file_that_changes_under_way_is_noticed() {
     );
 }
 
-/// Of 12 frames the third is of another group, so nine results wait for it.
+/// The third of 12 frames belongs to another group, so nine results wait for it.
 #[test]
 fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
     let place = Place::new();
@@ -304,10 +304,10 @@ fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
     let part = place.read("results.xyz.part");
     let waiting = part.lines().count();
     assert!((4..7).contains(&waiting), "{waiting}");
-    // One that was cut.
+    // A line that was cut off.
     place.write("results.xyz.part", &format!("{part}{{\"frame\":10,\"res"));
 
-    // Frames of another file are not mixed with them.
+    // Results of another file are not mixed in.
     let other = mixed(12).replace("0 0 0\n", "0 0 1\n");
     let (_, other) = other.split_at(other.find("number=2").unwrap());
     let frames = mixed(12);
@@ -338,7 +338,7 @@ fn results_that_wait_for_another_group_outlive_a_run_that_is_killed() {
     assert_eq!(place.read("results.xyz"), place.read("whole.xyz"));
 }
 
-/// Whatever changes the numbers of a frame keeps results of the earlier input from being taken.
+/// Results are not reused if anything changes that affects a frame's numbers.
 #[test]
 fn results_of_another_input_are_not_gone_on_with() {
     let frame =
@@ -376,7 +376,7 @@ fn results_of_another_input_are_not_gone_on_with() {
     }
 }
 
-/// Results that wait beside the output are tied to the input too, and errors in it.
+/// Results and errors that wait beside the output are tied to the input too.
 #[test]
 fn waiting_results_of_another_input_are_not_gone_on_with() {
     let place = Place::new();
@@ -384,7 +384,7 @@ fn waiting_results_of_another_input_are_not_gone_on_with() {
     {
         let _driver = place.driver("-m gas -o 0.1");
         let process = place.start("evaluate", "frames.xyz --output r.jsonl");
-        // Frame 2 is of another group, and 3 to 5 wait for it.
+        // Frame 2 belongs to another group, and frames 3 to 5 wait for it.
         place.wait_for_lines("r.jsonl.part", 2);
         kill(&process, "-KILL");
         process.end();
@@ -401,7 +401,7 @@ fn waiting_results_of_another_input_are_not_gone_on_with() {
     assert_eq!(place.read("r.jsonl.part"), before);
 }
 
-/// A frame that can't be computed costs each driver its connection, and none of them its life.
+/// A frame that can't be computed ends each driver's connection, but no driver.
 #[test]
 fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
     let place = Place::new();
@@ -428,7 +428,7 @@ fn drivers_that_reconnect_outlive_frames_that_cannot_be_computed() {
     assert_eq!(errors, expected);
 }
 
-/// A loop of a shell around a driver that ends over the only structure that there is.
+/// A shell loop restarts a driver that crashes on the only structure.
 #[test]
 fn drivers_that_never_answer_do_not_keep_a_run_for_ever() {
     let place = Place::new();
@@ -565,7 +565,7 @@ fn frames_of_the_standard_input_are_answered_as_they_come() {
     assert!(child.wait().unwrap().success());
 }
 
-/// A pipe can be read once only.
+/// A pipe can be read only once.
 #[test]
 fn a_pipe_is_read_as_the_standard_input_is() {
     let place = Place::new();
@@ -579,7 +579,7 @@ fn a_pipe_is_read_as_the_standard_input_is() {
     assert_eq!(energies(&ended.out).len(), 2);
 }
 
-/// Extras of any driver stay one line that ASE can read.
+/// Extras of any driver become one line that ASE can read.
 #[test]
 fn extras_are_part_of_the_comment() {
     for (sent, written) in [
@@ -651,7 +651,7 @@ fn a_log_that_is_full_loses_no_results() {
         .unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(place.read("results.xyz").lines().count(), 24);
-    // Results that can't be written are an error.
+    // A failure to write results is an error.
     let mut command = place.command("evaluate", "frames.xyz");
     let output = command
         .stdout(full())
@@ -669,7 +669,7 @@ fn a_log_that_is_full_loses_no_results() {
     );
 }
 
-/// Energies, forces and stress as `ase.io.read` gives them, and as ASE computes them itself.
+/// `ase.io.read` returns the energies, forces and stress, and they equal ASE's own.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn ase_reads_results_and_computes_the_same() {

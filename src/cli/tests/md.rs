@@ -1,4 +1,4 @@
-//! `forcewire md`, with drivers of `forcewire driver`.
+//! `forcewire md` with `forcewire driver`.
 #![cfg(unix)]
 
 mod common;
@@ -10,7 +10,7 @@ use common::*;
 
 const LJ: &str = "-m lj -o 6.43452,0.000379384,16 --cutoff shifted --reconnect";
 
-/// Four atoms of argon in a cell; `properties` and their columns follow the positions.
+/// Four argon atoms in a cell; further columns with `properties` follow the positions.
 fn argon(properties: &str, columns: [&str; 4]) -> String {
     let [a, b, c, d] = columns;
     format!(
@@ -135,7 +135,7 @@ fn a_table_without_output_is_printed() {
     );
 }
 
-/// A run, and the same in parts: ended by --steps, by SIGINT and by SIGKILL.
+/// One run, and the same run in parts, ended by --steps, by SIGINT and by SIGKILL.
 #[test]
 fn a_restart_is_the_same_bit_for_bit() {
     for ensemble in [
@@ -186,7 +186,7 @@ fn a_restart_is_the_same_bit_for_bit() {
                 );
             }
         }
-        // As far as it had come, it is what a run of its own is.
+        // The part that was done equals a separate run of that length.
         let steps = rows(&place.read("cut.out")).last().unwrap()[0] + 1.0;
         run(
             &place,
@@ -206,7 +206,7 @@ fn a_restart_is_the_same_bit_for_bit() {
     }
 }
 
-/// The checkpoint of step 0 is there before its row, and the step is counted once.
+/// The checkpoint of step 0 is written before its row, and the step is counted once.
 #[test]
 fn a_run_that_is_killed_at_its_first_step_goes_on_bit_for_bit() {
     let place = place();
@@ -336,7 +336,7 @@ fn a_restart_needs_the_same_flags_and_atoms_and_nothing_is_overwritten() {
         "{}",
         ended.err
     );
-    // A digit that is another one.
+    // Change one digit.
     place.write(
         "run.restart",
         &before.2.replacen("\"step\":3", "\"step\":2", 1),
@@ -357,7 +357,7 @@ fn a_restart_needs_the_same_flags_and_atoms_and_nothing_is_overwritten() {
     assert_eq!(place.read("run.xyz"), before.1);
 }
 
-/// Positions of the last frame.
+/// The positions of the last frame.
 fn last(trajectory: &str) -> Vec<f64> {
     let lines: Vec<_> = trajectory.lines().collect();
     let atoms = lines
@@ -393,7 +393,7 @@ fn a_trajectory_goes_on_from_its_own_momenta_and_from_velocities() {
         "{whole:?} {rest:?}"
     );
 
-    // 0.01 Å/fs for 10 fs, without forces between the atoms to speak of.
+    // 0.01 Å/fs for 10 fs, with negligible forces between the atoms.
     place.write(
         "flies.xyz",
         "1\nProperties=species:S:1:pos:R:3:vel:R:3\nAr 1 2 3 0.01 0 -0.02\n",
@@ -435,12 +435,12 @@ fn a_run_without_drivers_says_how_far_it_came() {
         "{}",
         ended.err
     );
-    // Nothing is there that would be in the way.
+    // The first run left no file that would be in the way.
     let _driver = place.driver(LJ);
     run(&place, "argon.xyz --steps 10 --output run");
 }
 
-/// Momenta, masses, forces and energies as `ase.io.read` gives them.
+/// `ase.io.read` returns momenta, masses, forces and energies.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn ase_reads_trajectories() {

@@ -1,4 +1,4 @@
-//! `--meet FILE`: drivers that look in a file for their server, and servers that come and go.
+//! `--meet FILE`: drivers that find their server through a file, and servers that come and go.
 #![cfg(unix)]
 
 mod common;
@@ -17,13 +17,13 @@ const ARGON: &str = "4\nLattice=\"11 0 0 1 12 0 0 2 13\" Properties=species:S:1:
                      Ar 0 0 0\nAr 3.6 0.1 0\nAr 0 3.7 0.3\nAr 3.5 3.6 3.4\n";
 const CUBE: [f64; 9] = [40.0, 0.0, 0.0, 0.0, 40.0, 0.0, 0.0, 0.0, 40.0];
 
-/// A command that finds its server in the file.
+/// Starts a command that finds its server through the file.
 fn start(place: &Place, arguments: &str) -> Process {
     let mut command = forcewire(arguments);
     Process::start(command.current_dir(place.0.path()))
 }
 
-/// The file's content, once it has changed.
+/// The content of the file, once it has changed.
 fn meets(place: &Place, before: &str) -> String {
     let start = Instant::now();
     loop {
@@ -40,7 +40,8 @@ fn port(file: &str) -> u16 {
     file["port"].as_u64().unwrap().try_into().unwrap()
 }
 
-/// The drivers are there before the server. That is killed three times, and is elsewhere each time.
+/// The drivers start before the server, which is killed three times and then listens on another
+/// port each time.
 #[test]
 fn drivers_follow_a_server_that_is_killed_and_started_again() {
     let place = Place::new();
@@ -87,7 +88,7 @@ fn init(text: &str) -> Vec<u8> {
     layout::init(0, text)
 }
 
-/// A reply to one atom with these extras.
+/// Reads a reply to one atom with these extras.
 fn hears_forces(server: &mut Server, extras: &[u8]) {
     server.hears(FORCEREADY);
     server.numbers(1);
@@ -97,7 +98,7 @@ fn hears_forces(server: &mut Server, extras: &[u8]) {
     server.hears(extras);
 }
 
-/// A port may be another program's by the time that a driver connects.
+/// By the time a driver connects, the port may belong to another program.
 #[test]
 fn a_stranger_gets_no_forces() {
     let (place, (stranger, there), (listener, here)) = (Place::new(), listen(), listen());
@@ -114,7 +115,7 @@ fn a_stranger_gets_no_forces() {
         let mut server = Server::accept(&stranger);
         server.says(STATUS).hears(NEEDINIT);
         if text.is_empty() {
-            // Not even INIT.
+            // This server does not even send INIT.
             server.says(&posdata).says(GETFORCE);
         } else {
             server.says(&init(text));
@@ -134,7 +135,7 @@ fn a_stranger_gets_no_forces() {
     assert_eq!(driver.end().status, Some(0));
 }
 
-/// As for i-PI, whose users write the file themselves.
+/// For i-PI, for instance, users write the file themselves.
 #[test]
 fn nothing_is_presented_to_a_server_without_a_token() {
     let (place, (listener, at)) = (Place::new(), listen());
@@ -157,7 +158,7 @@ fn a_server_that_does_not_come_is_not_waited_for_without_end() {
     assert!(ended.err.contains(says), "{}", ended.err);
 }
 
-/// A driver that is written out. Its energy is -1.
+/// A driver that is written byte by byte. Its energy is -1.
 struct Driver(TcpStream);
 
 impl Driver {
@@ -226,7 +227,7 @@ fn only_drivers_that_have_read_the_file_count_if_that_is_wanted() {
     assert_eq!(driver.end().status, Some(0));
 }
 
-/// One that comes again and again is none that was waited for.
+/// A driver that does not count and reconnects again and again does not end the wait.
 #[test]
 fn drivers_that_do_not_count_do_not_keep_a_run_for_ever() {
     let place = Place::new();
@@ -246,7 +247,7 @@ fn drivers_that_do_not_count_do_not_keep_a_run_for_ever() {
     assert!(ended.err.contains(says), "{}", ended.err);
 }
 
-/// A server, a relay and a driver, each of which finds the next by a file.
+/// A server, a relay and a driver, each of which finds its peer through a file.
 #[test]
 fn a_relay_presents_itself_on_both_sides() {
     let place = Place::new();
@@ -278,7 +279,7 @@ fn a_relay_presents_itself_on_both_sides() {
     );
 }
 
-/// The token precedes the extras of the first reply, and does not replace them.
+/// The token precedes the extras of the first reply and does not replace them.
 #[test]
 fn extras_pass_a_relay_that_presents_itself() {
     let place = Place::new();

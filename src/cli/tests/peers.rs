@@ -1,4 +1,4 @@
-//! `forcewire` with ASE and i-PI as they are published: `tests/peers/install` makes their
+//! `forcewire` with released versions of ASE and i-PI: `tests/peers/install` makes their
 //! environments.
 //!
 //!     FORCEWIRE_PEERS=target/peers cargo test -p forcewire-cli -- --ignored
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::*;
 
-/// A name in /tmp/ipi_…, where both insist on having their sockets.
+/// A name below /tmp/ipi_…, where both programs require their sockets.
 fn name(test: &str) -> String {
     format!("forcewire_cli_{test}_{}", std::process::id())
 }
@@ -20,7 +20,7 @@ fn python(peer: &str, place: &Place, file: &str) -> Process {
     Process::start(python.arg(file).current_dir(place.0.path()))
 }
 
-/// A molecule without a cell, a cell smaller than the cutoff, and a slab; then ASE closes without
+/// A molecule without a cell, a cell smaller than the cutoff, and a slab. Then ASE closes without
 /// EXIT.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
@@ -64,7 +64,7 @@ with SocketIOCalculator(unixsocket='{name}') as calculator:
     );
 }
 
-/// i-PI sends batches to a driver that is READY, without a word.
+/// i-PI sends batches without announcing them to a driver that answers READY.
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn ipi_sends_batches_once_it_is_asked_for_init() {

@@ -1,4 +1,4 @@
-//! How far a run is, on a terminal and in a log.
+//! The display of progress, on a terminal and in a log.
 #![cfg(unix)]
 
 mod common;
@@ -13,14 +13,14 @@ use common::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::{fs, pty, termios};
 
-/// A terminal of 100 columns, and what was written to it.
+/// A terminal of 100 columns, and the text written to it.
 struct Terminal {
     ours: File,
     screen: String,
 }
 
 impl Terminal {
-    /// The terminal, and the end of it that a program writes to.
+    /// The terminal, and the end of it to which a program writes.
     fn open() -> (Self, OwnedFd) {
         let flags = pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY;
         let ours = pty::openpt(flags).unwrap();
@@ -43,7 +43,7 @@ impl Terminal {
         (terminal, theirs)
     }
 
-    /// Reads what comes next; whether there is more to come.
+    /// Reads the next output. Returns false at the end.
     fn read(&mut self) -> bool {
         let mut fds = [PollFd::new(&self.ours, PollFlags::IN)];
         let tick = Timespec {
@@ -54,13 +54,13 @@ impl Terminal {
             return true;
         }
         let mut bytes = [0; 4096];
-        // An error is how Linux says that the other end is closed.
+        // On Linux an error means that the other end is closed.
         let n = self.ours.read(&mut bytes).unwrap_or(0);
         self.screen += &String::from_utf8_lossy(&bytes[..n]);
         n > 0
     }
 
-    /// Waits until this is on the screen, after what was expected before.
+    /// Waits for this text on the screen, after the previously expected text.
     fn expect(&mut self, text: &str) {
         let start = Instant::now();
         loop {
@@ -74,7 +74,7 @@ impl Terminal {
         }
     }
 
-    /// All that comes until the program has closed its end.
+    /// All output until the program closes its end.
     fn rest(&mut self) -> &str {
         let start = Instant::now();
         while self.read() {
@@ -84,7 +84,7 @@ impl Terminal {
     }
 }
 
-/// What takes a line of a bar away: to its beginning, and clear.
+/// Return to the start of the line and clear it, which removes a bar.
 const CLEARED: &str = "\r\u{1b}[2K";
 
 fn frames(count: usize) -> String {
@@ -98,7 +98,7 @@ fn a_terminal_has_a_bar_when_results_go_to_a_file() {
     let _driver = place.driver("-m gas -o 0.05");
     let (mut terminal, theirs) = Terminal::open();
     let mut run = {
-        // It holds an end of the terminal too.
+        // The command also holds an end of the terminal.
         let mut command = place.command("evaluate", "frames.xyz --output results.xyz");
         command
             .stdout(Stdio::null())
@@ -120,7 +120,7 @@ fn a_terminal_has_a_bar_when_results_go_to_a_file() {
     assert_eq!(place.read("results.xyz").lines().count(), 60);
 }
 
-/// Results on the same terminal are not in the middle of a bar.
+/// Results on the same terminal do not appear in the middle of a bar.
 #[test]
 fn results_on_the_terminal_are_lines_of_their_own() {
     let place = Place::new();
@@ -128,7 +128,7 @@ fn results_on_the_terminal_are_lines_of_their_own() {
     let _driver = place.driver("-m gas -o 0.05");
     let (mut terminal, theirs) = Terminal::open();
     let mut run = {
-        // It holds an end of the terminal too.
+        // The command also holds an end of the terminal.
         let mut command = place.command("evaluate", "frames.xyz");
         command
             .stdout(theirs.try_clone().unwrap())
@@ -152,7 +152,7 @@ fn md_has_its_energy_beside_the_bar() {
     let _driver = place.driver("-m harm3d -o 0.01");
     let (mut terminal, theirs) = Terminal::open();
     let mut run = {
-        // It holds an end of the terminal too.
+        // The command also holds an end of the terminal.
         let mut command = place.command("md", "one.xyz --steps 20000 --output run");
         command
             .stdout(Stdio::null())

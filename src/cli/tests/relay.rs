@@ -1,4 +1,4 @@
-//! `forcewire relay` between a server that is written out byte by byte and drivers of both kinds.
+//! `forcewire relay` between a server that is written byte by byte and drivers of both kinds.
 #![cfg(unix)]
 
 mod common;
@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 const LJ: &str = "-m lj -o 6.43452,0.000379384,16";
 const CUBE: [f64; 9] = [40.0, 0.0, 0.0, 0.0, 40.0, 0.0, 0.0, 0.0, 40.0];
 
-/// A relay of this server, which listens in a directory.
+/// Starts a relay for this server, which listens in a directory.
 fn relay(place: &Place, server: &TcpListener, arguments: &str) -> Process {
     let port = server.local_addr().unwrap().port();
     let listen = place.path("ipi");
@@ -24,7 +24,7 @@ fn relay(place: &Place, server: &TcpListener, arguments: &str) -> Process {
     Process::start(&mut forcewire(&flags))
 }
 
-/// Argon atoms off their lattice; each number gives another structure.
+/// Argon atoms near their lattice points; each number gives another structure.
 fn atoms(number: usize) -> Vec<[f64; 3]> {
     let shaken = |i: usize, axis| 0.4 * ((17 * number + 5 * i + axis) as f64).sin();
     let site = |i: usize| [i % 3, i / 3 % 3, i / 9].map(|x| 7.5 * x as f64);
@@ -40,7 +40,7 @@ fn reply(server: &mut Server, structures: usize, natoms: usize) -> Vec<u8> {
     bytes
 }
 
-/// Requests of 16 structures, of which i-PI would have filled up the last ones with the same.
+/// Requests of 16 structures, the last of which are equal, as when i-PI fills a batch.
 fn requests() -> impl Iterator<Item = Vec<u8>> {
     (0..40).map(|request| {
         let last = if request % 4 == 3 { 9 } else { 15 };
@@ -74,7 +74,7 @@ fn replies(listener: &TcpListener, mut after: impl FnMut(usize)) -> Vec<Vec<u8>>
     replies
 }
 
-/// ASE sends any cell, and drivers as LAMMPS's take those only that are upper triangular.
+/// ASE sends any cell, but drivers like LAMMPS accept only upper triangular ones.
 #[test]
 fn a_cell_is_turned_for_drivers_and_forces_are_turned_back() {
     let cell = [22.0, 1.0, 2.0, 3.0, 21.0, -1.0, 2.0, -4.0, 23.0];
@@ -107,7 +107,7 @@ fn a_cell_is_turned_for_drivers_and_forces_are_turned_back() {
     }
 }
 
-/// Drivers are killed and started all the time, and not a bit differs from one driver alone.
+/// Drivers are killed and started all the time, but every bit is the same as with one driver.
 #[test]
 fn replies_are_those_of_one_quiet_driver_to_the_last_bit() {
     let (listener, at) = listen();
@@ -120,7 +120,7 @@ fn replies_are_those_of_one_quiet_driver_to_the_last_bit() {
         let relay = relay(&place, &listener, &format!("--attempts 1000 {flags}"));
         let mut drivers: Vec<_> = (0..6).map(|_| place.driver(LJ)).collect();
         let replies = replies(&listener, |number| {
-            // The oldest, while it computes or waits.
+            // The oldest driver goes, while it computes or waits.
             drivers.remove(0);
             let init = ["--init never", "--init once"][number % 2];
             drivers.push(place.driver(&format!("{LJ} {init}")));
@@ -132,7 +132,7 @@ fn replies_are_those_of_one_quiet_driver_to_the_last_bit() {
     }
 }
 
-/// A driver that is written out.
+/// A driver that is written byte by byte.
 struct Driver(UnixStream);
 
 impl Driver {
@@ -163,7 +163,7 @@ impl Driver {
         self
     }
 
-    /// POSDATA of one atom here, and GETFORCE.
+    /// Reads POSDATA of one atom at this place, and GETFORCE.
     fn hears_atom(&mut self, x: f64) -> &mut Self {
         let places = Posdata::of(1);
         let mut message = vec![0; places.end()];
@@ -173,7 +173,7 @@ impl Driver {
         self.hears(GETFORCE)
     }
 
-    /// A reply to one atom.
+    /// Replies for one atom.
     fn replies(&mut self, energy: f64, extras: &[u8]) -> &mut Self {
         self.says(&forceready(energy, extras))
     }
@@ -185,7 +185,7 @@ impl Driver {
     }
 }
 
-/// Forces are 1, 2, 3, and so on.
+/// FORCEREADY with the forces 1, 2, 3, and so on.
 fn forceready(energy: f64, extras: &[u8]) -> Vec<u8> {
     let virial = [1.0, 2.0, 3.0, 2.0, 4.0, 5.0, 3.0, 5.0, 6.0];
     layout::forceready(&[energy], &[1.0, 2.0, 3.0], &virial, &[extras])
@@ -212,7 +212,7 @@ fn init_replicas_and_extras_are_passed_on() {
     driver.hears(STATUS).says(READY).hears_atom(1.0);
     driver.replies(-1.5, b"{\"dipole\": [0, 0, 1]}");
     driver.hears(STATUS).says(NEEDINIT);
-    // The third structure is the second, and not computed again.
+    // The third structure equals the second and is not computed again.
     driver.hears(&init(-6, b" k : 0.1 ,  name : argon "));
     driver.hears(STATUS).says(READY).hears_atom(2.0);
     driver.replies(-2.5, b"{}");
@@ -273,8 +273,8 @@ fn status_is_answered_while_drivers_compute() {
     assert_eq!(server.hears_forces(1).0, 0.5);
 }
 
-/// The server is connected again, and the drivers stay. What was computed for the one before is not
-/// taken for an answer.
+/// The relay reconnects to the server and keeps its drivers. It does not use results for the
+/// previous server as answers.
 #[test]
 fn a_server_that_is_lost_is_connected_again() {
     let (place, (listener, _)) = (Place::new(), listen());
@@ -284,7 +284,8 @@ fn a_server_that_is_lost_is_connected_again() {
     for cut in [0, 1, 2] {
         let mut server = Server::accept(&listener);
         match cut {
-            // Inside a message, while the driver computes, and before a word.
+            // The server is lost inside a message, while the driver computes, and before the first
+            // message.
             0 => {
                 server.says(&atom(9.0)[..100]);
             }
@@ -309,7 +310,7 @@ fn a_server_that_is_lost_is_connected_again() {
     driver.replies(0.5, b"");
     assert_eq!(server.hears_forces(1).0, 0.5);
     driver.hears(STATUS).says(READY);
-    // ASE ends so.
+    // ASE ends this way.
     drop(server);
     driver.hears(EXIT);
     drop(driver);
@@ -323,7 +324,7 @@ fn a_server_that_is_lost_is_connected_again() {
 fn another_server_is_waited_for_if_that_is_wanted() {
     let (place, (listener, _)) = (Place::new(), listen());
     let _relay = relay(&place, &listener, "--init never --reconnect");
-    // Of another number of atoms each.
+    // Each server has another number of atoms.
     for natoms in [1, 3, 2] {
         let driver = place.driver("-m gas");
         let mut server = Server::accept(&listener);
@@ -357,8 +358,8 @@ fn a_signal_ends_both_sides() {
     }
 }
 
-/// The protocol has no word for it, so the connection ends, with nothing unread that would reset
-/// it.
+/// The protocol has no message for this, so the connection ends. No bytes are left unread, which
+/// would reset it.
 #[test]
 fn a_structure_that_nobody_can_compute_ends_it() {
     let (place, (listener, _)) = (Place::new(), listen());
@@ -399,7 +400,8 @@ fn one_silent_driver_stops_nothing() {
         let mut good = Driver::connect(&place);
         good.hears(STATUS).says(READY);
         if flags.starts_with("--stragglers") {
-            // Only one that has answered gets a structure twice, so it needs one of its own.
+            // Only a driver that has answered before receives a straggler's structure, so each
+            // driver computes one first.
             silent.replies(0.5, b"");
             server.hears_forces(1);
             server.says(&atom(2.0)).says(GETFORCE);
@@ -425,7 +427,7 @@ fn one_silent_driver_stops_nothing() {
     }
 }
 
-/// Whether a driver is sent something within a moment.
+/// Whether a driver receives something within a moment.
 fn has_something(driver: &Driver) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let moment = Timespec {
@@ -435,7 +437,8 @@ fn has_something(driver: &Driver) -> bool {
     poll(&mut [PollFd::new(&driver.0, PollFlags::IN)], Some(&moment)).unwrap() > 0
 }
 
-/// `select`, which i-PI uses, watches descriptors below 1024 only. A shell's limit is the same.
+/// i-PI uses `select`, which watches only descriptors below 1024. The default limit of a shell is
+/// the same.
 #[test]
 fn there_may_be_more_than_1024_drivers() {
     const DRIVERS: usize = 1100;
@@ -468,7 +471,7 @@ fn there_may_be_more_than_1024_drivers() {
     let structures: Vec<_> = (0..DRIVERS).map(|i| vec![[i as f64, 0.0, 0.0]]).collect();
     let cells = vec![CUBE; DRIVERS];
     server.says(&batch(&cells, &structures)).says(GETFORCE);
-    // All are given theirs at once, as none has answered before.
+    // All structures are sent at once, because no driver has answered before.
     for driver in &mut drivers {
         let places = Posdata::of(1);
         let mut message = vec![0; places.end() + HEADER];

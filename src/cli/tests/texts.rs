@@ -1,4 +1,4 @@
-//! Help, completions and complaints word for word. `TRYCMD=overwrite` writes them anew.
+//! Texts of help, completions and complaints, word for word. `TRYCMD=overwrite` rewrites them.
 
 use std::process::Command;
 

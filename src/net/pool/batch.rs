@@ -4,7 +4,8 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use super::Task;
-use crate::{Answer, Cell};
+use crate::geometry::Cell;
+use crate::server::Answer;
 
 /// Extras of a batch that are kept in a buffer for the next one.
 const SMALL: usize = 64 * 1024;

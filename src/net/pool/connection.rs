@@ -15,11 +15,13 @@ use super::line::{Line, Shared, Turn, progress};
 use super::matching::Candidate;
 use super::{Answered, DriverId, LeftReason, PoolOptions, Task, Ticket};
 use crate::blocking::run;
+use crate::deadlines::DeadlineTimer;
+use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::net::outbox::Outbox;
 use crate::net::socket::{Socket, copy};
-use crate::{
-    Answer, DeadlineTimer, Error, Exchange, Mode, ProtocolError, Quantity, Request, Server, Status,
-};
+use crate::protocol::{ProtocolError, Quantity, Status};
+use crate::server::{Answer, Mode, Request, Server};
 
 /// How long a replica waits for its driver to be free again before another one gets it.
 const SOON: Duration = Duration::from_millis(50);

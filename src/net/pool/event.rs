@@ -8,8 +8,9 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::{Answered, DriverId, Job, Ticket};
+use crate::deadlines::TimedOut;
 use crate::fmt::debug_as_display;
-use crate::{ProtocolError, TimedOut};
+use crate::protocol::ProtocolError;
 
 /// Something that happened in a pool.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use std::vec::Vec;
 
 use mio::Token;
 
-use crate::{Cell, Evaluation};
+use crate::geometry::Cell;
+use crate::potential::Evaluation;
 
 /// One structure to be computed. Comes back with its answer, and its memory can be used again.
 #[derive(Clone, Debug, PartialEq)]

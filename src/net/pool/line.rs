@@ -6,9 +6,10 @@ use std::vec::Vec;
 use super::LeftReason;
 use super::batch::Batch;
 use crate::blocking::Transport;
+use crate::error::Error;
+use crate::exchange::Wait;
 use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
-use crate::{Error, Wait};
 
 /// The budget of a driver in its turn. A turn ends when one of these is used up, so that no driver
 /// keeps the others waiting.

@@ -45,7 +45,8 @@ use self::matching::{Idle, Queue};
 pub use self::options::{Matching, PoolOptions};
 use self::reactor::{Limit, Reactor};
 use super::Address;
-use crate::{ProtocolError, Request};
+use crate::protocol::ProtocolError;
+use crate::server::Request;
 
 /// Evaluations by any number of drivers, which may come and go at any time.
 ///

@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::vec::Vec;
 
+use crate::deadlines::Deadlines;
 use crate::net::Subnet;
-use crate::{Deadlines, Mode};
+use crate::server::Mode;
 
 /// How jobs are matched to drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -386,30 +386,36 @@ fn bytes(most: usize) -> usize {
 
 const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
 
-/// Moves some bytes of a transfer from one queue and to another: what it ended with, if it did.
+/// Moves up to `most` bytes of an exchange from one queue and to another: what it ended with, if
+/// it did.
 fn carry<X: Exchange>(
-    mut transfer: X,
+    mut exchange: X,
     from: &mut Vec<u8>,
     to: &mut Vec<u8>,
     room: usize,
-    most: usize,
+    mut most: usize,
 ) -> Option<Result<X::Output, ProtocolError>> {
-    let moved = match transfer.step() {
-        Ok(Step::Write(_)) if to.len() >= room => return None,
-        Ok(Step::Write(slice)) => {
-            let n = slice.len().min(most).min(room - to.len());
-            to.extend_from_slice(&slice[..n]);
-            n
+    loop {
+        let moved = match exchange.step() {
+            Ok(Step::Write(_)) if to.len() >= room => return None,
+            Ok(Step::Write(slice)) => {
+                let n = slice.len().min(most).min(room - to.len());
+                to.extend_from_slice(&slice[..n]);
+                n
+            }
+            Ok(Step::Read(slice)) => {
+                let n = slice.len().min(most).min(from.len());
+                slice[..n].copy_from_slice(&from[..n]);
+                from.drain(..n);
+                n
+            }
+            Ok(Step::Done(output)) => return Some(Ok(output)),
+            Err(error) => return Some(Err(error)),
+        };
+        exchange.advance(moved);
+        most -= moved;
+        if moved == 0 || most == 0 {
+            return None;
         }
-        Ok(Step::Read(slice)) => {
-            let n = slice.len().min(most).min(from.len());
-            slice[..n].copy_from_slice(&from[..n]);
-            from.drain(..n);
-            n
-        }
-        Ok(Step::Done(output)) => return Some(Ok(output)),
-        Err(error) => return Some(Err(error)),
-    };
-    transfer.advance(moved);
-    None
+    }
 }

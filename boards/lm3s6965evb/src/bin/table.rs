@@ -1,5 +1,4 @@
-//! A custom potential on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128
-//! atoms.
+//! A custom potential on the LM3S6965: Lennard-Jones in f32 from a table of 16 KiB, for 128 atoms.
 
 #![no_std]
 #![no_main]
@@ -9,20 +8,19 @@ use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
 use forcewire_boards::{Memory, Options};
 use forcewire_cortex_m::{entry, run_with};
 
-/// Energy and force divided by distance, at equal steps of the squared distance, up to the
-/// cutoff's.
+/// Energy, and force divided by distance, at equal steps of the squared distance up to the cutoff.
 type Pairs = [[f32; 2]; 2048];
 
 #[entry]
 fn main() -> ! {
     static mut MEMORY: Memory<f32, 128, 1, 4096> = Memory::new();
     static mut PAIRS: Pairs = [[0.0; 2]; 2048];
-    // Safety: this is that machine, and it is taken once.
+    // Safety: this is that machine, and this is the only call.
     let machine = unsafe { lm3s6965evb::machine() };
     run_with(machine, MEMORY, |options, _| Table::new(options, PAIRS))
 }
 
-/// Lennard-Jones's potential, shifted to 0 at the cutoff, in rectangular cells.
+/// The Lennard-Jones potential, shifted to 0 at the cutoff, in rectangular cells.
 struct Table<'m> {
     pairs: &'m mut Pairs,
     cutoff_squared: f32,
@@ -41,7 +39,7 @@ impl<'m> Table<'m> {
         let [shift, _] = at(cutoff_squared);
         let step = cutoff_squared / (pairs.len() - 1) as f64;
         for (row, index) in pairs.iter_mut().zip(0_u32..) {
-            // No two atoms are nearer than half a sigma.
+            // No two atoms are closer than half a sigma.
             let squared = (f64::from(index) * step).max(0.25 * sigma * sigma);
             let [energy, force] = at(squared);
             *row = [(energy - shift) as f32, force as f32];

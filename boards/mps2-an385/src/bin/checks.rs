@@ -1,5 +1,5 @@
-//! Checks of what the boards share, for `tests/board`: `check=clock`, `check=stack`, `check=fault`
-//! or `check=panic`.
+//! Checks of the boards' common parts, for `tests/board`: `check=clock`, `check=stack`,
+//! `check=fault` or `check=panic`.
 
 #![no_std]
 #![no_main]
@@ -29,7 +29,7 @@ fn main() -> ! {
     forcewire_semihosted::end(outcome)
 }
 
-/// The clock must be right after nobody has read it for three seconds, while it wrapped four times.
+/// The clock must be right after three seconds without a reading, in which it wrapped four times.
 fn check_clock() -> Outcome {
     let second = || {
         SystemTime::now()
@@ -49,7 +49,7 @@ fn check_clock() -> Outcome {
     }
 }
 
-/// Calls itself until the stack is at its end.
+/// Calls itself until the stack is used up.
 #[expect(unconditional_recursion)]
 fn deeper(depth: u32) -> u32 {
     let frame = black_box([depth; 100]);

@@ -1,9 +1,9 @@
 //! Argon's forces over the board's UART: `forcewire::line` at this end, `forcewire bridge` at the
 //! other.
 //!
-//! One structure a message. Options and the status at the end are those of the other boards. The
-//! log goes to the debugger's error output, because with `-serial stdio` the UART has the other
-//! one.
+//! Each message has one structure. Options and the final status are those of the other boards. The
+//! log goes to the debugger's error output, because with `-serial stdio` the UART uses standard
+//! output.
 
 #![no_std]
 #![no_main]
@@ -28,16 +28,16 @@ const BAUD: u32 = 115_200;
 
 const ATOMS: usize = 256;
 
-/// A tick ends each sleep. Twenty a second cost an emulated board 0.2 % of its host's core.
+/// A tick ends each sleep. Twenty ticks a second cost an emulated board 0.2 % of its host's core.
 const TICK_MS: u32 = 50;
 const TICK: u32 = CLOCK / 1000 * TICK_MS;
 static TICKS: AtomicU32 = AtomicU32::new(0);
 
-/// The time since the start. Not while interrupts are masked.
+/// The time since the start. Don't call it while interrupts are masked.
 fn milliseconds() -> u32 {
     loop {
         let (before, current) = (TICKS.load(Relaxed), SYST::get_current());
-        // Again if a tick came in between, or has come and has not been counted.
+        // Read again if a tick occurred in between, or has occurred and has not been counted.
         if !SCB::is_pendst_pending() && TICKS.load(Relaxed) == before {
             return before.wrapping_mul(TICK_MS) + (TICK - 1 - current) / (CLOCK / 1000);
         }
@@ -57,13 +57,13 @@ fn main() -> ! {
     core.SYST.clear_current();
     core.SYST.enable_counter();
     core.SYST.enable_interrupt();
-    // It begins with the 0 that is also the end of a tick.
+    // The counter starts at 0, which is also the end of a tick.
     while SYST::get_current() == 0 {}
 
     let Ok(words) = env::args::<256>() else {
         semihosting::process::exit(2);
     };
-    // The first word is the name of the image. The bridge knows where the server is.
+    // The first word is the image's name. The bridge knows the server's address.
     let Ok(options) = Options::parse((&words).skip(1).flatten()) else {
         eprintln!("options are {}", Options::USAGE);
         semihosting::process::exit(2);
@@ -109,7 +109,7 @@ fn main() -> ! {
     semihosting::process::exit(1)
 }
 
-/// Serves one connection to its end, and counts the replies that the server took.
+/// Serves one connection to its end, and counts the replies that the server received.
 fn serve<S: blocking::Transport>(
     line: &mut S,
     driver: &mut Driver,
@@ -124,7 +124,7 @@ fn serve<S: blocking::Transport>(
             } => {
                 arrays.evaluate(natoms, structures, potential)?;
                 blocking::run(line, arrays.reply(driver))?;
-                // A server that has closed without asking for the forces has taken none.
+                // A server that has closed without asking for the forces has not received them.
                 *replies += u64::from(driver.status() != Header::HaveData);
             }
             Event::Init { .. } => {}
@@ -133,17 +133,17 @@ fn serve<S: blocking::Transport>(
     }
 }
 
-/// CMSDK APB UART 0 (Arm DDI 0479D, 4.3), whose interrupt keeps received bytes in a ring.
+/// CMSDK APB UART 0 (Arm DDI 0479D, 4.3). Its interrupt puts received bytes into a ring.
 struct Uart;
 
 const UART: *mut u32 = 0x4000_4000 as *mut u32;
-/// Its registers, in words from there.
+/// Its registers, as word offsets.
 const DATA: usize = 0;
 const STATE: usize = 1;
 const CONTROL: usize = 2;
 const INTERRUPT: usize = 3;
 const DIVIDER: usize = 4;
-/// Bits of STATE, CONTROL and INTERRUPT.
+/// Bits of the registers STATE, CONTROL and INTERRUPT.
 const TX_FULL: u32 = 1;
 const RX_FULL: u32 = 2;
 const RX_OVERRUN: u32 = 8;
@@ -152,19 +152,19 @@ const RX_ENABLE: u32 = 2;
 const RX_INTERRUPT: u32 = 8;
 const RX_PENDING: u32 = 2;
 
-/// Bytes that come while the core computes; `forcewire::line` has their number.
+/// Room for bytes that arrive while the core computes; `forcewire::line` explains the number.
 const ROOM: usize = 512;
 static RING: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
-/// Only the interrupt moves `HEAD`, only the reader `TAIL`. Both count on and wrap.
+/// Only the interrupt changes `HEAD`, only the reader `TAIL`. Both count up and wrap.
 static HEAD: AtomicUsize = AtomicUsize::new(0);
 static TAIL: AtomicUsize = AtomicUsize::new(0);
 static OVERRUN: AtomicBool = AtomicBool::new(false);
 
-/// The interrupt's number (Arm DAI 0385D, table 3-5).
+/// The number of the interrupt (Arm DAI 0385D, table 3-5).
 #[derive(Clone, Copy)]
 struct Received;
 
-// Safety: the number is the machine's.
+// Safety: the machine has an interrupt with this number.
 unsafe impl cortex_m::interrupt::InterruptNumber for Received {
     fn number(self) -> u16 {
         0
@@ -172,12 +172,12 @@ unsafe impl cortex_m::interrupt::InterruptNumber for Received {
 }
 
 fn register(at: usize) -> u32 {
-    // Safety: the register is there, and reading it at any time is right.
+    // Safety: the register exists, and may be read at any time.
     unsafe { UART.add(at).read_volatile() }
 }
 
 fn set(at: usize, value: u32) {
-    // Safety: as above; the interrupt and the reader write CONTROL, each one the same bits.
+    // Safety: as above; the interrupt and the reader write CONTROL, each always with the same bits.
     unsafe { UART.add(at).write_volatile(value) }
 }
 
@@ -185,7 +185,7 @@ impl Uart {
     fn new() -> Self {
         set(DIVIDER, CLOCK / BAUD);
         set(CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
-        // Safety: the handler is below.
+        // Safety: the handler is defined below.
         unsafe { NVIC::unmask(Received) };
         Self
     }
@@ -196,7 +196,7 @@ impl ErrorType for Uart {
 }
 
 impl Read for Uart {
-    /// Times out after 100 ms.
+    /// Reads some bytes; times out after 100 ms.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
         let start = milliseconds();
         loop {
@@ -212,7 +212,7 @@ impl Read for Uart {
             TAIL.store(tail.wrapping_add(n), Release);
             if register(CONTROL) & RX_INTERRUPT == 0 {
                 set(CONTROL, TX_ENABLE | RX_ENABLE | RX_INTERRUPT);
-                // The byte that waits in the UART has had its interrupt.
+                // The interrupt for the byte that waits in the UART has already occurred.
                 NVIC::pend(Received);
             }
             if n > 0 {
@@ -221,7 +221,7 @@ impl Read for Uart {
             if milliseconds().wrapping_sub(start) >= 100 {
                 return Err(ErrorKind::TimedOut);
             }
-            // A byte that comes after the question is pending and ends the sleep.
+            // A byte that arrives after this check is pending and ends the sleep.
             cortex_m::interrupt::free(|_| {
                 if HEAD.load(Acquire) == TAIL.load(Relaxed) {
                     cortex_m::asm::wfi();
@@ -245,14 +245,14 @@ impl Write for Uart {
     }
 }
 
-/// The interrupt of the UART, the only one.
+/// The handler of the UART's interrupt, the only one.
 #[cortex_m_rt::exception]
 unsafe fn DefaultHandler(_: i16) {
     set(INTERRUPT, RX_PENDING);
     while register(STATE) & RX_FULL != 0 {
         let head = HEAD.load(Relaxed);
         if head.wrapping_sub(TAIL.load(Acquire)) == ROOM {
-            // The byte stays in the UART until there is room. QEMU sends no other byte until then;
+            // The byte stays in the UART until there is room. QEMU sends no other byte before that;
             // on a cable without RTS the next one is an overrun.
             set(CONTROL, TX_ENABLE | RX_ENABLE);
             break;

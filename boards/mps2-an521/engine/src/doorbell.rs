@@ -1,30 +1,30 @@
 //! The doorbells of the two cores: message handling unit 0 of the SSE-200 (Arm 101104,
 //! "Message Handling Unit"; QEMU 7.2, hw/misc/armsse-mhu.c).
 
-/// A word for each core that interrupts it as long as a bit of it is set.
+/// A register for each core. The core is interrupted while any bit of its register is set.
 #[derive(Clone, Copy)]
 pub struct Doorbell {
-    /// Offset of the core's registers, in words.
+    /// The offset of the core's registers in words.
     at: usize,
 }
 
 /// The unit's registers, at their secure address.
 const MHU: *mut u32 = 0x5000_3000 as *mut u32;
 
-/// Numbers of a core's registers, after one to read.
+/// The indices of a core's registers, after a read-only one.
 const SET: usize = 1;
 const CLEAR: usize = 2;
 
 impl Doorbell {
-    /// Interrupts core 0.
+    /// The doorbell that interrupts core 0.
     pub const CORE_0: Self = Self { at: 0 };
-    /// Interrupts core 1.
+    /// The doorbell that interrupts core 1.
     pub const CORE_1: Self = Self { at: 4 };
 
-    /// The interrupt's number, the same on both cores.
+    /// The number of the interrupt, the same on both cores.
     pub const LINE: u16 = 6;
 
-    /// Interrupts the core, until it is silenced.
+    /// Interrupts the core until the doorbell is silenced.
     pub fn ring(self) {
         self.write(SET);
     }
@@ -35,7 +35,7 @@ impl Doorbell {
     }
 
     fn write(self, register: usize) {
-        // Safety: the register is there, see above, and a write has no other effect.
+        // Safety: the register exists, see above, and a write has no other effect.
         unsafe { MHU.add(self.at + register).write_volatile(1) }
     }
 }

@@ -1,11 +1,11 @@
-//! A job and its outcome, as they lie in the mailbox.
+//! A job and its outcome, as stored in the mailbox.
 
 use core::fmt::{self, Display, Write};
 
 use forcewire::potential::{Cutoff, LennardJones};
 use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
 
-/// Parameters of Lennard-Jones's potential, in bohr and hartree.
+/// Parameters of the Lennard-Jones potential, in bohr and hartree.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters {
@@ -13,11 +13,11 @@ pub struct Parameters {
     cutoff: u32,
 }
 
-/// The treatment of the cutoff, by number.
+/// The treatments of the cutoff, by number.
 const CUTOFFS: [Cutoff; 3] = [Cutoff::Truncated, Cutoff::Shifted, Cutoff::Tail];
 
 impl Parameters {
-    /// σ, ε and the cutoff, and what is done there.
+    /// σ, ε and the cutoff, and the treatment of the cutoff.
     #[must_use]
     pub fn new(lj: [f64; 3], at_cutoff: Cutoff) -> Self {
         let number = CUTOFFS.iter().position(|cutoff| *cutoff == at_cutoff);
@@ -28,7 +28,7 @@ impl Parameters {
     }
 }
 
-/// An evaluation for core 1. Positions, forces and boxes stay where core 0 has them.
+/// An evaluation for core 1. Positions, forces and boxes stay in core 0's memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
@@ -37,13 +37,13 @@ pub struct Job {
     natoms: usize,
     positions: *const [f64; 3],
     forces: *mut [f64; 3],
-    /// Memory for the potential, and how many numbers it is.
+    /// Memory for the potential, and its length.
     boxes: *mut u32,
     numbers: usize,
 }
 
 impl Job {
-    /// An evaluation of these arrays. None if there is not a force for each position.
+    /// A job for these arrays. None if positions and forces differ in length.
     #[must_use]
     pub fn new(
         parameters: Parameters,
@@ -71,9 +71,9 @@ impl Job {
     ///
     /// # Safety
     ///
-    /// The arrays that the job was made with must still be there, and nothing else may use them.
+    /// The arrays of the job must still exist, and nothing else may use them.
     pub unsafe fn run(&self) -> Result<Evaluation, PotentialError> {
-        // Safety: the caller ensures it; the lengths are those of `new`.
+        // Safety: the caller ensures this; the lengths are those of `new`.
         let (positions, forces, boxes) = unsafe {
             (
                 core::slice::from_raw_parts(self.positions, self.natoms),
@@ -90,13 +90,13 @@ impl Job {
     }
 }
 
-/// The outcome of a job: energy and virial, or why there are none.
+/// The outcome of a job: energy and virial, or the reason for a failure.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     energy: f64,
     virial: [[f64; 3]; 3],
-    /// Empty after a success.
+    /// The reason for a failure; empty after a success.
     failure: Text,
 }
 
@@ -111,11 +111,11 @@ impl Outcome {
         }
     }
 
-    /// A reason, cut off after 100 bytes. It must not be empty.
+    /// A failure with a reason, which must not be empty and is cut off after 100 bytes.
     #[must_use]
     pub fn failure(reason: impl Display) -> Self {
         let mut failure = Text::EMPTY;
-        // A text that is cut off is the only error.
+        // The only possible error is that the text is cut off.
         let _ = write!(failure, "{reason}");
         Self {
             energy: 0.0,
@@ -140,7 +140,7 @@ impl Outcome {
     }
 }
 
-/// A text for the log.
+/// A short text for the log.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct Text {

@@ -1,8 +1,8 @@
-//! Shared by the two cores of mps2-an521: a [mailbox](Mailbox) in memory, and a
+//! The common part of the two cores of mps2-an521: a [mailbox](Mailbox) in memory, and a
 //! [doorbell](Doorbell) that interrupts the other core.
 //!
-//! The two images are linked apart, for different ABIs, so all that lies in the mailbox has the
-//! layout of C. `src/main.rs` is the image of core 1.
+//! The two images are linked separately and for different ABIs, so everything in the mailbox has
+//! C's layout. `src/main.rs` is the image of core 1.
 
 #![cfg_attr(not(test), no_std)]
 #![warn(missing_docs)]

@@ -1,7 +1,7 @@
-//! The mailbox: the job that core 0 wants done, and the outcome of the last that core 1 has done.
+//! The mailbox: the job that core 0 requests, and the outcome of core 1's last job.
 //!
-//! Each job has a number, and so has each withdrawal. Core 0 writes `wanted` alone, core 1 the two
-//! others:
+//! Each job and each withdrawal has a number. Only core 0 writes `wanted`, only core 1 the other
+//! two:
 //!
 //! ```text
 //! core 0                                  core 1
@@ -18,8 +18,8 @@
 //! seen      begun = 5: all arrays are core 0's
 //! ```
 //!
-//! The outcome of a withdrawn job may still arrive, if it was computed while core 0 withdrew it. It
-//! carries the number of its job, which is unique, so it is never taken for that of another.
+//! A withdrawn job may still have an outcome, if core 1 finished it while core 0 withdrew it. The
+//! outcome carries the unique number of its job, so it is never taken for another job's.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -28,28 +28,30 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::job::{Job, Outcome};
 
-/// The memory between the cores.
+/// The memory shared by the cores.
 #[repr(C)]
 pub struct Mailbox {
-    /// The job that core 0 wants, or an odd number for none.
+    /// The job that core 0 requests; an odd number means none.
     wanted: AtomicU32,
-    /// The number that core 1 has read: it uses no arrays of an earlier job.
+    /// The last number that core 1 has read: it no longer uses arrays of earlier jobs.
     begun: AtomicU32,
-    /// The job that `outcome` belongs to, or an odd number for none.
+    /// The job to which `outcome` belongs; an odd number means none.
     done: AtomicU32,
     job: UnsafeCell<MaybeUninit<Job>>,
     outcome: UnsafeCell<MaybeUninit<Outcome>>,
 }
 
-// Safety: core 0 writes `job` only while core 1 has seen that none is wanted or has answered the
-// last, and core 1 writes `outcome` only between `begun` and `done`, when core 0 does not read it.
+// Safety: core 0 writes `job` only after core 1 has seen that no job is requested or has answered
+// the last one. Core 1 writes `outcome` only between `begun` and `done`, when core 0 does not read
+// it.
 unsafe impl Sync for Mailbox {}
 
 /// The number of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(u32);
 
-/// Where the mailbox is: the last KiB of the internal SRAM, at its secure address (see memory.x).
+/// The address of the mailbox: the last KiB of the internal SRAM, at its secure address (see
+/// memory.x).
 const PLACE: *const Mailbox = 0x3001_fc00 as *const Mailbox;
 const _: () = assert!(size_of::<Mailbox>() <= 1024);
 
@@ -58,11 +60,11 @@ impl Mailbox {
     ///
     /// # Safety
     ///
-    /// This must run on an AN521. Core 0 must call `reset` before core 1 starts, and after that
-    /// each core its own functions, from one thread.
+    /// The program must run on an AN521. Core 0 must call `reset` before core 1 starts. Afterwards
+    /// each core may call only its own functions, from one thread.
     #[must_use]
     pub unsafe fn shared() -> &'static Self {
-        // Safety: nothing else is there, and any bytes are a mailbox.
+        // Safety: nothing else uses this memory, and any bytes are a valid mailbox.
         unsafe { &*PLACE }
     }
 
@@ -78,14 +80,15 @@ impl Mailbox {
         }
     }
 
-    /// Core 0: forgets what memory holds after power is switched on.
+    /// Core 0: clears what the memory holds after power-on.
     pub fn reset(&self) {
         self.wanted.store(1, Relaxed);
         self.begun.store(1, Relaxed);
         self.done.store(1, Release);
     }
 
-    /// Core 0: asks for a job; ring core 1 afterwards. None while another is in progress.
+    /// Core 0: requests a job; ring core 1 afterwards. Returns None while another one is in
+    /// progress.
     ///
     /// # Safety
     ///
@@ -96,50 +99,51 @@ impl Mailbox {
         if !self.seen() || last.is_multiple_of(2) && self.done.load(Acquire) != last {
             return None;
         }
-        // Safety: core 1 waits.
+        // Safety: core 1 is waiting.
         unsafe { (*self.job.get()).write(job) };
         let number = (last | 1).wrapping_add(1);
         self.wanted.store(number, Release);
         Some(Number(number))
     }
 
-    /// Core 0: the outcome of this job, when core 1 has done it.
+    /// Core 0: the outcome of this job, once core 1 has finished it.
     pub fn take(&self, Number(number): Number) -> Option<Outcome> {
         if self.done.load(Acquire) != number || self.wanted.load(Relaxed) != number {
             return None;
         }
-        // Safety: core 1 wrote it before `done`, and writes no other before it has another job.
+        // Safety: core 1 wrote it before `done`, and writes another one only after it gets another
+        // job.
         Some(unsafe { (*self.outcome.get()).assume_init() })
     }
 
-    /// Core 0: no longer wants the job; ring core 1 afterwards.
+    /// Core 0: withdraws the job; ring core 1 afterwards.
     pub fn withdraw(&self) {
         let number = self.wanted.load(Relaxed) | 1;
         self.wanted.store(number, Release);
     }
 
-    /// Core 0: whether core 1 has seen what is wanted.
+    /// Core 0: whether core 1 has seen the current request.
     #[must_use]
     pub fn seen(&self) -> bool {
         self.begun.load(Acquire) == self.wanted.load(Relaxed)
     }
 
-    /// Core 1: the job that is wanted, if it is not done.
+    /// Core 1: the requested job, unless it is finished.
     pub fn next(&self) -> Option<(Number, Job)> {
         let number = self.wanted.load(Acquire);
         self.begun.store(number, Release);
         if !number.is_multiple_of(2) || self.done.load(Relaxed) == number {
             return None;
         }
-        // Safety: core 0 wrote it before `wanted`, and writes no other before this is done or
-        // withdrawn.
+        // Safety: core 0 wrote it before `wanted`, and writes another one only after this one is
+        // finished or withdrawn.
         Some((Number(number), unsafe { (*self.job.get()).assume_init() }))
     }
 
-    /// Core 1: a job has been done; ring core 0 before, so that it can take the outcome and be
-    /// silent.
+    /// Core 1: stores the outcome of a job. Ring core 0 first, so that it can take the outcome and
+    /// silence its doorbell.
     pub fn answer(&self, Number(number): Number, outcome: Outcome) {
-        // Safety: core 0 reads it after `done` only.
+        // Safety: core 0 reads it only after `done`.
         unsafe { (*self.outcome.get()).write(outcome) };
         self.done.store(number, Release);
     }
@@ -159,14 +163,14 @@ mod tests {
     use super::*;
     use crate::job::Parameters;
 
-    /// A job that differs from all others in its cell's edge.
+    /// A job that differs from all others in the edge of its cell.
     fn job(edge: u32) -> Job {
         let parameters = Parameters::new([1.0; 3], Cutoff::Tail);
         let cell = Cell::orthorhombic([f64::from(edge); 3]);
         Job::new(parameters, &cell, &[], &mut [], &mut []).expect("no atom, no force")
     }
 
-    /// An outcome that shows its job.
+    /// An outcome that identifies its job.
     fn outcome(job: &Job) -> Outcome {
         Outcome::success(&Evaluation {
             energy: job.cell[0][0],
@@ -174,13 +178,13 @@ mod tests {
         })
     }
 
-    /// Both cores, and what they remember besides the mailbox.
+    /// Both cores, and their memory outside the mailbox.
     struct Cores {
         mailbox: Mailbox,
         posted: u32,
-        /// Core 0 waits for this job.
+        /// The job for which core 0 waits.
         waiting: Option<Number>,
-        /// Core 1 uses the arrays of this job.
+        /// The job whose arrays core 1 uses.
         computing: Option<(Number, Job)>,
     }
 
@@ -208,7 +212,7 @@ mod tests {
             if self.waiting.is_some() {
                 return;
             }
-            // Safety: there are no arrays.
+            // Safety: the job has no arrays.
             if let Some(number) = unsafe { self.mailbox.post(job(self.posted + 1)) } {
                 assert!(
                     self.computing.is_none(),
@@ -242,7 +246,7 @@ mod tests {
             self.waiting = None;
         }
 
-        /// Ends a computation, whatever it is. May ring twice for one reason.
+        /// Ends any computation. The doorbell may ring twice for one reason.
         fn doorbell(&mut self) {
             self.computing = self.mailbox.next();
         }
@@ -263,7 +267,7 @@ mod tests {
             for step in 0..STEPS {
                 cores.step(order / 5_u32.pow(step) % 5);
             }
-            // Whatever has happened, the next job is done.
+            // Whatever happened before, the next job is done.
             cores.withdraw();
             cores.doorbell();
             cores.post();
@@ -304,7 +308,7 @@ mod tests {
                 .evaluate(&cell, &positions, &mut theirs);
             let parameters = Parameters::new(lj, cutoff);
             let job = Job::new(parameters, &cell, &positions, &mut ours, &mut []);
-            // Safety: the arrays are there.
+            // Safety: the arrays exist.
             let result = unsafe { job.expect("as many forces as positions").run() };
             assert_eq!(result, expected);
             assert_eq!(ours, theirs);

@@ -1,9 +1,9 @@
-//! The image of core 1: computes what core 0 asks for, and sleeps.
+//! The image of core 1: computes jobs for core 0, and sleeps.
 //!
-//! The doorbell interrupts whatever the core does, and its handler does not return there: the core
-//! forgets what it was computing and looks into the mailbox again, with an empty stack. So a job
-//! that core 0 has withdrawn ends at once, and so does the sleep after a fault or a panic. A job
-//! owns nothing but its arrays, so there is nothing to drop.
+//! The doorbell interrupts the core at any point, and its handler does not return there. The core
+//! abandons its computation and looks into the mailbox again, with an empty stack. A withdrawn job
+//! therefore ends at once, and so does the sleep after a fault or a panic. A job owns nothing but
+//! its arrays, so nothing has to be dropped.
 
 #![no_std]
 #![no_main]
@@ -17,8 +17,8 @@ use mps2_an521_engine::{Doorbell, Mailbox, Number, Outcome};
 #[cortex_m_rt::entry]
 fn main() -> ! {
     if let Some(core) = cortex_m::Peripherals::take() {
-        // Safety: what an interrupt ends is never continued, so it need not save the FPU's
-        // registers; and a stack that overflows is a fault.
+        // Safety: interrupted code is never resumed, so the FPU's registers need not be saved, and
+        // a stack overflow is a fault.
         unsafe {
             core.FPU.fpccr.modify(|control| control & !(ASPEN | LSPEN));
             cortex_m::register::msplim::write((&raw const _stack_end).addr() as u32);
@@ -28,7 +28,7 @@ fn main() -> ! {
     serve()
 }
 
-/// Bits of FPCCR (Armv8-M ARM): an exception saves the FPU's registers, or may later.
+/// Bits of FPCCR (Armv8-M ARM): an exception saves the FPU's registers, or may do so later.
 const ASPEN: u32 = 1 << 31;
 const LSPEN: u32 = 1 << 30;
 
@@ -36,7 +36,7 @@ unsafe extern "C" {
     static _stack_end: u32;
 }
 
-/// Does the current job, then sleeps until the doorbell starts this again.
+/// Does the current job, then sleeps until the doorbell starts this function again.
 extern "C" fn serve() -> ! {
     // Safety: this is core 1.
     if let Some((number, job)) = unsafe { Mailbox::shared() }.next() {
@@ -50,15 +50,15 @@ extern "C" fn serve() -> ! {
     sleep()
 }
 
-/// Wakes core 0 for an outcome. In this order: core 0 silences its doorbell when it has taken the
-/// outcome, and would not sleep again if the doorbell rang after that.
+/// Wakes core 0 for an outcome. The order matters: core 0 silences its doorbell after taking the
+/// outcome, and would not sleep again if the doorbell rang later.
 fn answer(number: Number, outcome: Outcome) {
     Doorbell::CORE_0.ring();
     // Safety: this is core 1.
     unsafe { Mailbox::shared() }.answer(number, outcome);
 }
 
-/// Fails the job that is wanted.
+/// Fails the requested job.
 fn fail(reason: impl core::fmt::Display) -> ! {
     // Safety: this is core 1.
     if let Some((number, _)) = unsafe { Mailbox::shared() }.next() {
@@ -82,10 +82,10 @@ fn sleep() -> ! {
     }
 }
 
-// Both handlers return to a function and not to where they came from: the frame that the exception
-// pushed is forgotten with all of the stack, and one for that function takes its place. Of it only
-// the last two words matter, the function and EPSR.T (Armv8-M ARM, RETPSR). Bit 4 of the link
-// register says that the frame has no registers of the FPU (EXC_RETURN.FType).
+// Neither handler returns to the interrupted code. They discard the whole stack, including the
+// exception's frame, and push a frame that returns to a function. Only its last two words matter,
+// the function and EPSR.T (Armv8-M ARM, RETPSR). Bit 4 of the link register marks a frame without
+// FPU registers (EXC_RETURN.FType).
 global_asm!(
     ".section .text.handlers, \"ax\"",
     ".global DefaultHandler, HardFault",
@@ -119,7 +119,7 @@ global_asm!(
     faulted = sym faulted,
 );
 
-/// Before the mailbox is looked into: what is wanted after that rings again.
+/// Silence the doorbell before looking into the mailbox: a later request rings it again.
 extern "C" fn silence() {
     Doorbell::CORE_1.silence();
 }
@@ -128,7 +128,7 @@ extern "C" fn silence() {
 #[derive(Clone, Copy)]
 struct Line;
 
-// Safety: the number is the machine's.
+// Safety: the machine has an interrupt with this number.
 unsafe impl cortex_m::interrupt::InterruptNumber for Line {
     fn number(self) -> u16 {
         Doorbell::LINE

@@ -1,5 +1,5 @@
-//! Checks of the two cores, for `tests/boards`: `check=stack` of core 0, or `check=engine` of
-//! core 1.
+//! Checks of the two cores, for `tests/boards`: `check=stack` on core 0, or `check=engine` on core
+//! 1.
 
 #![no_std]
 #![no_main]
@@ -32,11 +32,11 @@ fn main() -> ! {
 
 type Answer = Result<Option<Evaluation>, PotentialError>;
 
-/// The engine computes the same after a fault and after a job that was withdrawn.
+/// The engine computes the same forces after a fault and after a withdrawn job.
 fn check_engine() -> Outcome {
     static mut POSITIONS: [[f64; 3]; 1000] = [[0.0; 3]; 1000];
     static mut FORCES: [[f64; 3]; 1000] = [[0.0; 3]; 1000];
-    // Safety: this runs once.
+    // Safety: this function runs once.
     let (positions, forces) = unsafe { (&mut *&raw mut POSITIONS, &mut *&raw mut FORCES) };
     let mut boxes = [0; 64];
     // Safety: this is core 0.
@@ -52,7 +52,7 @@ fn check_engine() -> Outcome {
     };
     let dimer = &positions[..2];
     let expected = ask(dimer, true);
-    // Safety: nothing is there, so reading faults; only core 1 reads.
+    // Safety: there is no memory at this address, so a read faults; only core 1 reads.
     let nowhere = unsafe { core::slice::from_raw_parts(0xf000_0000 as *const [f64; 3], 2) };
     let faulted = ask(nowhere, true);
     let after_fault = ask(dimer, true);
@@ -71,7 +71,7 @@ fn check_engine() -> Outcome {
     }
 }
 
-/// Calls itself until the stack is at its end.
+/// Calls itself until the stack is used up.
 #[expect(unconditional_recursion)]
 fn deeper(depth: u32) -> u32 {
     let frame = black_box([depth; 100]);

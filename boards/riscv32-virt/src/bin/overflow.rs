@@ -18,7 +18,7 @@ fn main() -> ! {
     forcewire_semihosted::end(Outcome::Exit)
 }
 
-/// Calls itself until the stack is at its end.
+/// Calls itself until the stack is used up.
 #[expect(unconditional_recursion)]
 fn deeper(depth: u32) -> u32 {
     let frame = black_box([depth; 100]);

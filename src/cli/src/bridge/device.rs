@@ -1,4 +1,4 @@
-//! What a line is connected to: a serial device, or a socket that stands for one.
+//! The device of a line: a serial port, or a socket in place of one.
 
 use std::fmt;
 use std::io;
@@ -56,10 +56,11 @@ impl Device {
             Self::Serial { path, baud } => (path, *baud),
             Self::Socket(address) => return connect(address),
         };
-        // A modem's lines don't matter, so an open must not wait for them.
+        // The modem's control lines don't matter, so the open must not wait for them.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let device = fs::open(path, flags, Mode::empty())?;
-        // As other programs for terminals do. Bytes would go to either of two.
+        // Other terminal programs take this lock too. With two programs, each would receive only
+        // some of the bytes.
         match fs::flock(&device, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another program uses it")),
             other => other?,
@@ -69,13 +70,14 @@ impl Device {
         settings.set_speed(baud)?;
         settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
         termios::tcsetattr(&device, OptionalActions::Now, &settings)?;
-        // Drops what came before the device was opened.
+        // Drop bytes that arrived before the device was opened.
         termios::tcflush(&device, QueueSelector::IOFlush)?;
         Ok(device)
     }
 }
 
-/// Connects once. A unix socket must be of a process of the same user, or of root.
+/// Makes one attempt to connect. A unix socket must belong to a process of the same user or of
+/// root.
 fn connect(address: &Address) -> io::Result<OwnedFd> {
     let once = ConnectOptions::new().connect(Duration::ZERO);
     Ok(connect_with(address, once, |_, _| {})?.into())

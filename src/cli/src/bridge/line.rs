@@ -1,4 +1,4 @@
-//! One line and its connection to the server, in one thread.
+//! One line and its connection to the server, run by one thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,16 +20,17 @@ pub struct Options {
     pub is_verbose: bool,
 }
 
-/// Time is judged this often.
+/// How often the time limits are checked.
 const TICK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// A longer message is sent in pieces: i-PI reads only a header with one `recv`.
+/// A longer message is sent in pieces, which is safe: i-PI reads only a header with a single
+/// `recv`.
 const WHOLE: usize = 65_536;
-/// Bytes beyond this that the server has not taken stay on the line.
+/// The most bytes to buffer for the server; more bytes wait on the line.
 const MOST: usize = 1 << 20;
-/// Between attempts to reach the server.
+/// The first pause between two attempts to connect to the server.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,14 +39,14 @@ pub struct Bridge<'a> {
     options: &'a Options,
     line: File,
     framing: Framing,
-    /// The last state that was reported.
+    /// The state that was reported last.
     state: State,
     session: u8,
     server: Option<File>,
-    /// From the board; the first `ready` bytes may be sent.
+    /// Bytes from the board; the first `ready` of them may be sent.
     to_server: Vec<u8>,
     ready: usize,
-    /// From the server.
+    /// Bytes from the server.
     to_board: Vec<u8>,
     backoff: Backoff,
     next_attempt: Instant,
@@ -100,12 +101,13 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Does what the state of the line asks for.
+    /// Acts on the state of the line.
     fn follow(&mut self) {
         let state = self.framing.state();
         let is_another = self.framing.session() != self.session;
         if state != State::Open || is_another {
-            // A board that opens the next connection at once leaves no state of the last one.
+            // If a board opens its next connection at once, no state in between shows that the last
+            // one has ended.
             if is_another
                 && !matches!(self.state, State::Failed(_))
                 && let Some(fault) = self.framing.last_fault()
@@ -114,7 +116,7 @@ impl<'a> Bridge<'a> {
             }
             self.session = self.framing.session();
             if state == State::Closed {
-                // Sends the board's last bytes, as many as the server takes without waiting.
+                // Send the board's last bytes, as many as the server takes without waiting.
                 self.write_server();
             }
             self.hang_up();
@@ -141,13 +143,13 @@ impl<'a> Bridge<'a> {
         }
     }
 
-    /// Connects to the server once. The board handles the token of the file itself.
+    /// Makes one attempt to connect to the server. The board itself handles the token of the file.
     fn connect(&self) -> io::Result<OwnedFd> {
         let (stream, _) = self.options.server.connect(ConnectOptions::new())?;
         Ok(stream.into())
     }
 
-    /// Bytes under way belong to a connection that has ended.
+    /// Closes the connection and drops the bytes in transit.
     fn hang_up(&mut self) {
         self.server = None;
         self.to_server.clear();
@@ -155,7 +157,7 @@ impl<'a> Bridge<'a> {
         self.ready = 0;
     }
 
-    /// Hands what the server has sent to the line, as far as that has room.
+    /// Passes bytes from the server to the line, as far as there is room.
     fn fill(&mut self) {
         while !self.to_board.is_empty() {
             match self.framing.put(&self.to_board) {
@@ -166,7 +168,7 @@ impl<'a> Bridge<'a> {
         self.framing.end_message();
     }
 
-    /// Waits until something can be moved, or for a tick.
+    /// Waits until bytes can move, or for one tick.
     fn wait(&mut self) -> io::Result<(PollFlags, PollFlags)> {
         let mut line = PollFlags::empty();
         line.set(PollFlags::IN, self.to_server.len() < MOST);
@@ -174,8 +176,8 @@ impl<'a> Bridge<'a> {
         let mut server = PollFlags::empty();
         server.set(PollFlags::IN, self.to_board.is_empty());
         server.set(PollFlags::OUT, self.ready > 0);
-        // A socket whose server has gone is always ready, so it is not polled until there is room
-        // for what it sent.
+        // A socket whose server has gone is always ready, so poll it only while there is room for
+        // its bytes.
         let server_fd = self
             .server
             .as_ref()
@@ -191,7 +193,7 @@ impl<'a> Bridge<'a> {
         Ok((came(0), came(1)))
     }
 
-    /// Whether the line is still there.
+    /// Reads from the line; returns whether the line still exists.
     fn read_line(&mut self) -> io::Result<bool> {
         let n = match self.line.read(self.framing.space()) {
             Ok(0) => return Ok(false),
@@ -201,7 +203,7 @@ impl<'a> Bridge<'a> {
             Err(error) => return Err(error),
         };
         self.framing.received(n, self.start.elapsed());
-        // Data of another connection than the server's are dropped with it, in `follow`.
+        // `follow` drops data of an old connection together with that connection.
         while !self.framing.data().is_empty() {
             self.to_server.extend_from_slice(self.framing.data());
             if self.framing.is_last() || self.to_server.len() > WHOLE {
@@ -258,7 +260,7 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// Whether the call may be made again.
+/// Whether the call may be repeated.
 fn passes(error: &io::Error) -> bool {
     matches!(
         error.kind(),

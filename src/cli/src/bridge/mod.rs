@@ -20,7 +20,7 @@ use crate::say::{Failure, say};
 use device::Device;
 use line::{Bridge, Options};
 
-/// Connect boards on serial lines to a server, each with a connection of its own
+/// Connect boards on serial lines to a server, with one connection each
 #[derive(Args, Debug)]
 #[command(
     override_usage = "forcewire bridge --serial <DEVICE>... --to <ADDRESS> [OPTIONS]
@@ -43,14 +43,14 @@ pub struct Arguments {
     /// Where the server listens: HOST:PORT, unix:NAME, or meet:FILE, as the server's --meet has it
     #[arg(long, value_name = "ADDRESS")]
     to: Target,
-    /// Hang up if a board is silent for longer [default: no limit, and a board that is gone keeps
-    /// its connection]
+    /// Hang up if a board is silent for longer [default: no limit; a lost board keeps its
+    /// connection]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     limit: Option<Duration>,
-    /// Say what happens
+    /// Log what happens
     #[arg(short, long)]
     verbose: bool,
-    /// Its input and output are the line, as QEMU's with -serial stdio
+    /// A program whose input and output are the line, such as QEMU with -serial stdio
     #[arg(
         value_name = "COMMAND",
         trailing_var_arg = true,
@@ -60,7 +60,7 @@ pub struct Arguments {
     command: Vec<OsString>,
 }
 
-/// The pause before a lost device is opened again.
+/// The pause before a lost device is reopened.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ fn run_command(program: &OsString, arguments: &[OsString], options: &Options) ->
     Ok(u8::try_from(status).unwrap_or(1))
 }
 
-/// Bridges one device, and opens it again after it was lost. Returns if it can't become a line.
+/// Bridges one device and reopens it after a loss. Returns if it can't become a line.
 fn keep(device: &Device, options: &Options) {
     let name = device.to_string();
     let mut failed = None;

@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 
 use super::report::Finding;
 
-/// How a program ended: its status, its output after the clumsy act, and whether it was inside an
-/// unfinished message.
+/// Judges how a program ended from its status, its output after the clumsy act, and whether it was
+/// inside an unfinished message.
 pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     let last = last_line(said);
     // A shell returns 128 + n if signal n ended its command.
@@ -18,12 +18,12 @@ pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
         );
     }
     match status.code() {
-        // Nobody notices the end of a driver that was in the middle of a message.
+        // Nobody would notice that a driver ended in the middle of a message.
         Some(0) if inside && last.is_empty() => Finding::crashed(
             "no word",
             "ended inside a message with status 0 and said nothing",
         ),
-        // A logged error did not end the program.
+        // An error in the log did not cause the end.
         Some(0) => Finding::handled("ended", format!("ended with status 0{}", quoted(last))),
         Some(code) if last.is_empty() => Finding::crashed(
             "no word",
@@ -39,7 +39,7 @@ pub fn judge_end(status: ExitStatus, said: &str, inside: bool) -> Finding {
     }
 }
 
-/// What a language prints for an unforeseen error or an exception.
+/// Recognizes what languages print for an unforeseen error or an exception.
 fn failure(said: &str) -> Option<Finding> {
     if let Some((_, trace)) = said.rsplit_once("Traceback (most recent call last)") {
         return Some(exception(trace));
@@ -62,8 +62,8 @@ fn failure(said: &str) -> Option<Finding> {
     ))
 }
 
-/// Two words of a line each. Other errors of Fortran and Julia may be raised by the program itself:
-/// ERROR STOP, `error("...")`.
+/// Pairs of words that appear on one line. Other errors of Fortran and Julia may be raised by the
+/// program itself: ERROR STOP, `error("...")`.
 const RUNTIME: [(&str, &str); 16] = [
     ("Fortran runtime error: ", "bound"),
     ("Fortran runtime error: ", "allocat"),
@@ -97,14 +97,14 @@ fn exception(trace: &str) -> Finding {
     Finding::crashed(how, format!("ended by an {how}{}", quoted(last)))
 }
 
-/// The line with the reason, which is not the last: MPI and others print after it.
+/// The line with the reason. It is not the last one, because MPI and others print more after it.
 fn complaint(said: &str) -> &str {
     let error = |line: &&str| line.to_ascii_lowercase().contains("error");
     let line = said.lines().rev().find(error);
     line.map_or(last_line(said), str::trim)
 }
 
-/// Whether somebody foresaw the exception: the program raises it, or it is the system's word on the
+/// Whether the exception was foreseen: the program raises it, or the system reports it for the
 /// connection. A `raise` in a library that was given nonsense does not count as foreseen.
 fn foreseen(trace: &str) -> bool {
     const SYSTEM: [&str; 4] = [
@@ -126,8 +126,7 @@ fn foreseen(trace: &str) -> bool {
     source.starts_with("raise ") && !library(place)
 }
 
-/// Whether a frame is in Python's standard library or in NumPy, which only report what they were
-/// given.
+/// Whether a frame is in Python's standard library or in NumPy, which only report bad arguments.
 fn library(place: &str) -> bool {
     let path = place.split('"').nth(1).unwrap_or_default();
     let standard = path.contains("/lib/python3") && !path.contains("-packages/");

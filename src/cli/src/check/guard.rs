@@ -1,9 +1,8 @@
-//! The process between the kit and a program under test: nothing that the program starts outlives
-//! it.
+//! A process between the kit and a program under test. It ends everything that the program starts.
 //!
-//! The kit may end by any signal, and programs start others, as MPI does, which may leave their
-//! process group. The guard adopts processes that lose their parent. The end of a pipe tells it
-//! that the kit has ended or is done. Then it kills all that is there.
+//! The kit may end by any signal, and programs start others (MPI does), which may leave their
+//! process group. The guard adopts processes that lose their parent. When the kit ends or is done,
+//! a pipe closes, and the guard kills all of them.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -18,29 +17,29 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use super::processes::descendants;
 
-/// The name of its command.
+/// The name of the guard's command.
 pub const NAME: &str = "guard";
 
-/// Start a program, and end all that it starts (what check does with every program)
+/// Start a program, and end everything that it starts (check does this with every program)
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Removed at the end
+    /// Directory to remove at the end
     #[arg(long)]
     directory: PathBuf,
-    /// Removed at the end
+    /// Socket to remove at the end
     #[arg(long)]
     socket: Option<PathBuf>,
-    /// For the shell
+    /// Command for the shell
     command: String,
 }
 
 /// How long a killed process may take to end.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Starts the program with what the guard has as its standard error for both outputs, and writes
-/// the status with which it ends to the standard output. Returns when the standard input ends.
+/// Starts the program with both outputs going to the guard's standard error, and writes its exit
+/// status to standard output. Returns when standard input ends.
 pub fn run(arguments: Arguments) -> io::Result<ExitCode> {
-    // Where this is not Linux, a program that leaves its parent is not followed.
+    // On systems other than Linux, a process that loses its parent is not tracked.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let log = io::stderr().as_fd().try_clone_to_owned()?;
@@ -55,7 +54,7 @@ pub fn run(arguments: Arguments) -> io::Result<ExitCode> {
     let mut nothing = Vec::new();
     let _ = io::stdin().read_to_end(&mut nothing);
     kill_all(child);
-    // The kit does the same if it still can.
+    // The kit removes it too, if it still can.
     let _ = fs::remove_dir_all(&arguments.directory);
     if let Some(socket) = &arguments.socket {
         let _ = fs::remove_file(socket);
@@ -63,7 +62,7 @@ pub fn run(arguments: Arguments) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reports the end of the program, and lets orphans go when they end.
+/// Reports the end of the program, and reaps orphans.
 fn reap(child: i32) {
     loop {
         match wait(WaitOptions::empty()) {
@@ -85,7 +84,7 @@ fn kill_all(child: i32) {
     {
         let _ = kill_process(child, Signal::KILL);
     }
-    // One that forks may have done so since.
+    // A process may have forked since the last look.
     loop {
         let living = descendants(std::process::id());
         if living.is_empty() || start.elapsed() > LIMIT {

@@ -1,4 +1,4 @@
-//! How long is waited: in proportion to the machine and the program, not to a guess.
+//! Time limits, in proportion to the speed of the machine and the program.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -6,23 +6,24 @@ use std::time::{Duration, Instant};
 
 use super::line::PAUSE;
 
-/// What limits follow.
+/// The measurements that determine the limits.
 #[derive(Debug)]
 pub struct Calibration {
     patience: Duration,
     start: Duration,
     /// How late a sleep ends on this machine.
     lateness: Duration,
-    /// The longest that the program took for one answer in a good conversation, in microseconds.
+    /// The longest time that the program took for one answer in a good conversation, in
+    /// microseconds.
     slowest: AtomicU64,
 }
 
 /// The limits of one situation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Without a sign of life.
+    /// How long the program may show no activity.
     pub patience: Duration,
-    /// For a program to start.
+    /// How long the program may take to start.
     pub start: Duration,
     /// The longest run of a server.
     pub run: Duration,
@@ -45,18 +46,18 @@ impl Calibration {
         }
     }
 
-    /// The limit for a start, as it was given.
+    /// The limit for a start, as the user gave it.
     pub const fn start(&self) -> Duration {
         self.start
     }
 
-    /// The program took this long for an answer.
+    /// Records how long the program took for an answer.
     pub fn took(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.slowest.fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The limits for this machine and program, `times` those of the calibration.
+    /// The limits for this machine and program, `times` as long as those of the calibration.
     pub fn limits(&self, times: u32) -> Limits {
         const RUN: Duration = Duration::from_secs(120);
         let slowest = Duration::from_micros(self.slowest.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! A connection with bare hands: pieces of messages, ends and resets, and patience.
+//! A raw connection, for pieces of messages, ends, resets and waits.
 
 use std::fmt;
 use std::fs;
@@ -15,10 +15,10 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
-/// Between pieces that should arrive one by one.
+/// The pause between pieces that should arrive separately.
 pub const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a message is held back in all: shorter than the limit that any program has for one.
+/// How long a message is held back in total: shorter than any program's limit for one message.
 const HELD: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Debug)]
@@ -42,12 +42,12 @@ pub enum Line {
     Unix(UnixStream),
 }
 
-/// Why nothing more comes.
+/// Why nothing more arrives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lost {
-    /// The peer closed after this many bytes of what was waited for.
+    /// The peer closed after this many of the expected bytes.
     Closed(usize),
-    /// Nothing for as long as our patience lasts.
+    /// Nothing arrived within our patience.
     Silent(usize),
     /// Nobody listens.
     Refused,
@@ -59,9 +59,9 @@ impl Line {
             Address::Tcp(host, port) => {
                 let address = (host.as_str(), *port).to_socket_addrs()?.next();
                 let address = address.ok_or(io::ErrorKind::NotFound)?;
-                // A server that accepts no more connections keeps them waiting for minutes.
+                // A server that accepts no more connections lets them wait for minutes.
                 let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-                // A port that nobody listens to may be given to the connection itself.
+                // The system may give the port to the connection itself if nobody listens there.
                 if stream.local_addr()? == stream.peer_addr()? {
                     return Err(io::ErrorKind::ConnectionRefused.into());
                 }
@@ -70,7 +70,7 @@ impl Line {
             }
             Address::Unix(path) => {
                 let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-                // Where a server's queue is full, connecting waits as long as sending would.
+                // If a server's queue is full, connecting waits as long as sending would.
                 set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(1)))?;
                 connect(&socket, &SocketAddrUnix::new(path)?)?;
                 Self::Unix(socket.into())
@@ -88,12 +88,12 @@ impl Line {
             })
     }
 
-    /// One byte after the other.
+    /// Sends one byte at a time.
     pub fn dribble(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         self.pieces(bytes, 1)
     }
 
-    /// This many bytes at a time, with rests between the first of them.
+    /// Sends this many bytes at a time, with pauses between the first pieces.
     pub fn pieces(&mut self, bytes: &[u8], len: usize) -> Result<(), Lost> {
         let start = Instant::now();
         for piece in bytes.chunks(len) {
@@ -109,7 +109,7 @@ impl Line {
         self.receive_by(len, len, Duration::ZERO, patience)
     }
 
-    /// As much of this as comes, and why it is not all.
+    /// Receives as much as arrives of this many bytes, and why the rest is missing.
     pub fn receive_some(&mut self, len: usize, patience: Duration) -> (Vec<u8>, Option<Lost>) {
         let mut bytes = vec![0; len];
         let lost = self
@@ -121,7 +121,7 @@ impl Line {
         (bytes, lost)
     }
 
-    /// Reads at most `piece` bytes at a time, and rests between the first of them.
+    /// Reads at most `piece` bytes at a time, with pauses between the first pieces.
     pub fn receive_by(
         &mut self,
         len: usize,
@@ -170,7 +170,7 @@ impl Line {
         Ok(())
     }
 
-    /// All that comes until the peer closes, or so long. True if it closed.
+    /// Reads until the peer closes or the time is over. Returns true if it closed.
     pub fn drain(&mut self, patience: Duration) -> (Vec<u8>, bool) {
         let (mut bytes, end) = (Vec::new(), Instant::now() + patience);
         loop {
@@ -181,8 +181,9 @@ impl Line {
         }
     }
 
-    /// Waits until the peer has taken what was sent, so that the next bytes arrive separately.
-    /// Linux reports how much waits in the queue of a TCP connection; for others this is a pause.
+    /// Waits until the peer has read what was sent, so that the next bytes arrive separately. Linux
+    /// reports how many bytes are in the queue of a TCP connection; for other connections this is a
+    /// pause.
     pub fn is_taken(&self) {
         const LIMIT: Duration = Duration::from_secs(1);
         let start = Instant::now();
@@ -192,7 +193,7 @@ impl Line {
         sleep(20 * PAUSE);
     }
 
-    /// Bytes that the peer has not read, if it is on this machine. Linux,
+    /// How many bytes the peer has not read, if it runs on this machine. Linux,
     /// `Documentation/networking/proc_net_tcp`.
     fn waiting(&self) -> Option<u64> {
         let Self::Tcp(stream) = self else {
@@ -220,7 +221,7 @@ impl Line {
         })
     }
 
-    /// Closes the sending half; reading goes on.
+    /// Closes the sending half; reading continues.
     pub fn say_no_more(&self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -235,7 +236,7 @@ impl Line {
         }
     }
 
-    /// As few bytes as the system allows are taken in before the peer has to wait.
+    /// Sets the smallest receive buffer that the system allows, so that the peer soon has to wait.
     pub fn small_window(&self) {
         let _ = set_socket_recv_buffer_size(self, 1);
     }
@@ -248,7 +249,7 @@ impl Line {
         };
     }
 
-    /// How long the peer may take nothing of what was sent.
+    /// Sets how long the peer may read nothing of what was sent.
     pub fn patience(&self, limit: Duration) {
         let _ = match self {
             Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),

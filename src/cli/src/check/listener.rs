@@ -1,4 +1,4 @@
-//! Where a driver under test connects to.
+//! The address to which a driver under test connects.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::line::{Address, Line};
 
-/// Where a driver under test connects to.
+/// The socket to which a driver under test connects.
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
 impl Listener {
-    /// On a loopback port that the system chooses, or on this path.
+    /// Listens on a loopback port that the system chooses, or at this path.
     pub fn new(path: Option<PathBuf>) -> io::Result<Self> {
         let listener = match path {
             None => Self::tcp(0)?,
@@ -42,7 +42,7 @@ impl Listener {
         })
     }
 
-    /// A server's end and its new start at the same place.
+    /// Stops listening and starts again at the same address.
     pub fn again(self, absence: Duration) -> io::Result<Self> {
         match self.address()? {
             Address::Tcp(_, port) => {
@@ -58,7 +58,7 @@ impl Listener {
         }
     }
 
-    /// A driver that has connected, if there is one.
+    /// Accepts a driver, if one has connected.
     pub fn accept(&self) -> Option<Line> {
         match self {
             Self::Tcp(listener) => {

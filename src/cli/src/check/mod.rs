@@ -1,9 +1,10 @@
 //! `forcewire check`: clumsy and hostile peers for any driver and any server of the protocol.
 //!
-//! A situation is a small script over a socket. Each has a control, a good conversation: a driver
-//! has to find finite numbers, the same for the same structure and others for another; a server has
-//! to finish its run with a good driver, twice the same. If the control fails, nothing is judged.
-//! Then comes the clumsy peer, and then the question whether the program is still right.
+//! A situation is a small script over a socket. Each begins with a control, which is a good
+//! conversation. A driver has to return finite numbers, the same for the same structure and others
+//! for another one. A server has to finish its run with a good driver, twice with the same result.
+//! If the control fails, nothing is judged. Then the clumsy peer plays its part, and the kit checks
+//! whether the program is still right.
 //!
 //! ```text
 //! driver/    a driver under test, and the kit as its server
@@ -74,7 +75,7 @@ Status: 0 when all is handled, 1 when something is not, 2 when a flag makes no s
 the good conversation fails that comes first."
 )]
 pub struct Arguments {
-    /// Print all situations, where they come from and what the protocol says
+    /// Print all situations, where they come from and what the protocol requires
     #[arg(long)]
     list: bool,
     #[command(subcommand)]
@@ -98,22 +99,22 @@ Example: forcewire check driver --command 'my_driver --host {host} --port {port}
 In COMMAND, {host} and {port} say where to connect, or with --unix {path}, which is
 /tmp/ipi_{name}. {directory} is an empty directory, a new one for each start.")]
 struct OfDriver {
-    /// What starts the driver, for the shell
+    /// Shell command that starts the driver
     #[arg(long, required_unless_present = "list")]
     command: Option<String>,
-    /// Over a unix socket
+    /// Use a unix socket
     #[arg(long)]
     unix: bool,
-    /// Atoms of the structures
+    /// Number of atoms of the structures
     #[arg(long, value_name = "N", default_value = "4", value_parser = at_least_one)]
     atoms: usize,
     /// The first structure: three cell vectors, then an atom a line, in bohr
     #[arg(long, value_name = "FILE", conflicts_with = "atoms")]
     structure: Option<PathBuf>,
-    /// Also whether forces and virial are the energy's derivatives: 43 evaluations
+    /// Also check whether forces and virial are the energy's derivatives: 43 evaluations
     #[arg(long)]
     physics: bool,
-    /// The driver computes in single precision: physics by coarser steps
+    /// The driver computes in single precision: physics uses larger steps
     #[arg(long)]
     single: bool,
     #[command(flatten)]
@@ -129,28 +130,29 @@ In COMMAND, {host} and {port} say where to listen, or with --unix {path}, which 
 /tmp/ipi_{name}. {directory} is an empty directory, a new one for each start. The server
 has to do the same run each time, with at least 3 structures, and end by itself.")]
 struct OfServer {
-    /// What starts the server, for the shell
+    /// Shell command that starts the server
     #[arg(long, required_unless_present_any = ["list", "address"])]
     command: Option<String>,
-    /// Over a unix socket
+    /// Use a unix socket
     #[arg(long)]
     unix: bool,
-    /// A server that runs already: HOST:PORT, or the path of a unix socket
+    /// A server that is already running: HOST:PORT, or the path of a unix socket
     #[arg(long, value_name = "WHERE", conflicts_with = "command", value_parser = place)]
     address: Option<Address>,
-    /// Its first structure as it should be: three cell vectors, then an atom a line, in bohr
+    /// The server's first structure as it should be: three cell vectors, then an atom a line, in
+    /// bohr
     #[arg(long, value_name = "FILE")]
     structure: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
 
-/// Print what --json wrote for some programs side by side, as Markdown
+/// Print results of --json for several programs side by side, as Markdown
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example: forcewire check table mine.jsonl another.jsonl")]
 struct OfTable {
-    /// What --json wrote
+    /// Files with the output of --json
     #[arg(required = true)]
     files: Vec<PathBuf>,
 }
@@ -160,22 +162,23 @@ struct Common {
     /// Play this situation; repeatable
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Print the situations, where they come from and what the protocol says
+    /// Print the situations, where they come from and what the protocol requires
     #[arg(long)]
     list: bool,
-    /// Print a line of JSON a situation
+    /// Print a line of JSON for each situation
     #[arg(long)]
     json: bool,
-    /// What JSON calls the program [default: the command]
+    /// Name of the program in JSON [default: the command]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// Seconds without a sign of life, then it hangs; longer than the program's own limits
+    /// Seconds without activity after which the program counts as hung; must exceed the program's
+    /// own limits
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
     patience: Duration,
     /// Seconds for the program to start
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds)]
     start: Duration,
-    /// Situations at the same time
+    /// Situations to play at the same time
     #[arg(long, value_name = "N", default_value = "4", value_parser = at_least_one)]
     jobs: usize,
 }
@@ -300,7 +303,7 @@ fn table(files: &[PathBuf]) -> Result<String, Failure> {
     Ok(report::tables(&texts)?)
 }
 
-/// Lists the situations, with their reasons and the protocol's rule.
+/// Lists the situations with their reasons and the protocol's rules.
 fn list(role: &str) -> String {
     let (abouts, peer): (Vec<&About>, _) = match role {
         "driver" => (servers::all().map(|it| &it.about).collect(), "server"),

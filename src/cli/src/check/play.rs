@@ -1,4 +1,4 @@
-//! Situations in parallel, and what they add up to.
+//! Plays situations in parallel and adds up the results.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,16 +12,16 @@ use super::report::{Finding, Row, Verdict};
 use super::situation::{About, CONTROL};
 use crate::say::{Failure, say};
 
-/// A situation with all that it needs.
+/// A situation with everything needed to play it.
 pub struct Play<'a> {
     about: &'static About,
     run: Box<dyn Fn(u32) -> Result<Finding, String> + Sync + 'a>,
 }
 
-/// Which situations are played, and how they are printed.
+/// Which situations to play, and how to print them.
 pub struct Choice {
     pub only: Vec<String>,
-    /// Whether that is played, too.
+    /// Whether to play the physics situation too.
     pub physics: bool,
     pub json: bool,
     pub title: String,
@@ -41,8 +41,8 @@ impl<'a> Play<'a> {
 }
 
 impl Play<'_> {
-    /// Plays a situation; plays it again, alone and with longer limits, if the machine's load may
-    /// have decided the finding.
+    /// Plays a situation. If the machine's load may have decided the finding, plays it again, alone
+    /// and with longer limits.
     fn judged(&self, alone: &RwLock<()>) -> Result<Finding, String> {
         let finding = {
             let _beside = alone.read().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +60,7 @@ impl Play<'_> {
 }
 
 impl Choice {
-    /// Refuses names that no situation has.
+    /// Refuses names of unknown situations.
     pub fn known(&self, abouts: impl Iterator<Item = &'static About>) -> Result<(), Failure> {
         let names: Vec<_> = abouts.map(|about| about.name).collect();
         match self
@@ -84,7 +84,7 @@ impl Choice {
     }
 }
 
-/// Plays those that are wanted and prints what was found. True if all was handled.
+/// Plays the chosen situations and prints the findings. Returns true if all were handled.
 pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failure> {
     choice.known(plays.iter().map(|play| play.about))?;
     let mut plays = plays;
@@ -93,7 +93,7 @@ pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failur
     let width = widths.max().unwrap_or_default();
 
     let mut rows = Vec::new();
-    // The first one runs alone: if it fails, the others can't be judged.
+    // The first situation runs alone: if it fails, the others can't be judged.
     let (first, others) = plays.split_at(plays.len().min(1));
     for (some, jobs) in [(first, 1), (others, choice.jobs)] {
         in_parallel(some, jobs, |row| {
@@ -126,7 +126,7 @@ pub fn all(role: &str, plays: Vec<Play>, choice: &Choice) -> Result<bool, Failur
     Ok(handled == rows.len())
 }
 
-/// Plays them, `jobs` at a time, and reports each in order. Stops when a control fails.
+/// Plays the situations, `jobs` at a time, and reports them in order. Stops if a control fails.
 fn in_parallel(
     plays: &[Play],
     jobs: usize,
@@ -167,7 +167,7 @@ fn in_parallel(
             }
             Ok(())
         });
-        // Nobody begins another.
+        // No thread begins another situation.
         next.store(plays.len(), Ordering::Relaxed);
         result
     })

@@ -1,19 +1,19 @@
-//! Processes and their children, as Linux lists them. Other systems have none here.
+//! Processes and their children, as Linux lists them. On other systems the list is empty.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-/// One that has not ended.
+/// A process that has not ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pub id: u32,
     parent: u32,
-    /// CPU time that it has used, with that of ended children.
+    /// The CPU time that it has used, including that of ended children.
     pub cpu: Duration,
 }
 
-/// All that this process has started, and what these have.
+/// All processes that this process has started, directly or indirectly.
 pub fn descendants(of: u32) -> Vec<Process> {
     let mut children = HashMap::<u32, Vec<Process>>::new();
     for process in all() {
@@ -37,7 +37,7 @@ fn all() -> impl Iterator<Item = Process> {
     })
 }
 
-/// Linux, `man 5 proc_pid_stat`: the name is in brackets and may contain any.
+/// Linux, `man 5 proc_pid_stat`: the name is in brackets and may itself contain brackets.
 fn read(id: u32, text: &str) -> Option<Process> {
     let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();

@@ -17,18 +17,17 @@ use super::line::Address;
 use super::processes::descendants;
 
 pub struct Subject {
-    /// The guard, whose standard input is held.
+    /// The guard. It runs until its standard input is closed.
     guard: Child,
-    /// Where it writes the program's status.
+    /// The pipe to which the guard writes the program's status.
     ends: ChildStdout,
-    /// Once it has ended.
+    /// The status, once the program has ended.
     status: Option<ExitStatus>,
     directory: TempDir,
 }
 
 impl Subject {
-    /// Starts `command`, in which `{host}`, `{port}`, `{path}`, `{name}` and `{directory}` are
-    /// filled in.
+    /// Starts `command` after filling in `{host}`, `{port}`, `{path}`, `{name}` and `{directory}`.
     pub fn start(command: &str, address: &Address) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let log = File::create(log(directory.path()))?;
@@ -45,7 +44,7 @@ impl Subject {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // A terminal's signals are for the kit.
+            // Signals from the terminal are for the kit only.
             .process_group(0)
             .spawn()?;
         let ends = guard.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
@@ -58,22 +57,22 @@ impl Subject {
         })
     }
 
-    /// Its output so far.
+    /// The program's output so far.
     pub fn said(&self) -> String {
         let bytes = fs::read(log(self.directory.path())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its output after this many bytes.
+    /// The program's output after this many bytes.
     pub fn said_since(&self, at: usize) -> String {
         let said = self.said();
         said.get(at..).unwrap_or(&said).to_owned()
     }
 
-    /// Whether it has ended by now.
+    /// The program's status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // A short line, which a pipe takes in one piece.
+            // A pipe takes a line this short in one piece.
             let mut line = [0; 32];
             let len = self.ends.read(&mut line).unwrap_or_default();
             let text = std::str::from_utf8(&line[..len]).unwrap_or_default();
@@ -90,7 +89,7 @@ impl Subject {
         self.ended()
     }
 
-    /// CPU time of the program and of all that it has started.
+    /// CPU time of the program and all of its descendants.
     pub fn cpu(&self) -> Duration {
         let processes = descendants(self.guard.id());
         processes.iter().map(|it| it.cpu).sum()
@@ -104,7 +103,7 @@ impl Drop for Subject {
     }
 }
 
-/// The path of this program, even if another version has replaced the file.
+/// The path of this executable, even if another version has replaced the file.
 fn this() -> io::Result<PathBuf> {
     match cfg!(target_os = "linux") {
         true => Ok("/proc/self/exe".into()),
@@ -112,7 +111,7 @@ fn this() -> io::Result<PathBuf> {
     }
 }
 
-/// How long we sleep between two looks.
+/// How long to sleep between two checks.
 pub const TICK: Duration = Duration::from_millis(5);
 
 fn log(directory: &Path) -> std::path::PathBuf {
@@ -133,13 +132,14 @@ fn fill(command: &str, address: &Address, directory: &Path) -> String {
         .replace("{directory}", &directory.display().to_string())
 }
 
-/// What i-PI and ASE put before the name of a unix socket.
+/// The prefix that i-PI and ASE put before the name of a unix socket.
 pub const PREFIX: &str = "/tmp/ipi_";
 
-/// Words in braces that are filled in.
+/// The placeholders that are filled in.
 const PLACES: [&str; 5] = ["host", "port", "name", "path", "directory"];
 
-/// Refuses a command with a misspelt place. Other words in braces are for the programs in it.
+/// Refuses a command with a misspelt placeholder. Other words in braces are left to the programs in
+/// it.
 pub fn places(command: &str, unix: bool) -> Result<(), String> {
     let mut rest = command;
     while let Some((before, after)) = rest.split_once('{') {
@@ -147,7 +147,7 @@ pub fn places(command: &str, unix: bool) -> Result<(), String> {
         let Some((word, _)) = after.split_once('}') else {
             continue;
         };
-        // The shell's own: ${port}.
+        // `${port}` is the shell's syntax.
         if before.ends_with('$') || word.is_empty() {
             continue;
         }
@@ -175,7 +175,8 @@ pub fn places(command: &str, unix: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a word is this place but for a letter, for two that have changed places, or for its end.
+/// Whether a word differs from this placeholder only in one letter, two swapped letters, or its
+/// end.
 fn alike(word: &str, place: &str) -> bool {
     if word.len() >= 3 && (word.starts_with(place) || place.starts_with(word)) {
         return true;

@@ -13,7 +13,7 @@ pub enum Verdict {
     Hung,
     Crashed,
     SilentlyWrong,
-    /// It ended its work, though nothing was wrong with what its peer did.
+    /// The program ended although its peer did nothing wrong.
     GaveUp,
 }
 
@@ -36,7 +36,8 @@ pub struct Finding {
     /// A word or two: "carried on", "refused", "exception".
     pub how: &'static str,
     pub because: String,
-    /// Whether a time limit had a part in it: on a busy machine it might have been another.
+    /// Whether a time limit took part in it: on a less busy machine the finding might be another
+    /// one.
     pub timed: bool,
 }
 
@@ -60,7 +61,7 @@ impl Finding {
         Self::new(Verdict::SilentlyWrong, "went on", because)
     }
 
-    /// Faults of what a program sends; the first one gives the name.
+    /// The finding for faults in a program's messages; the first one gives the name.
     pub fn faulty(faults: &[Fault]) -> Option<Self> {
         let first = faults.first()?;
         let sentences: Vec<_> = faults.iter().map(|it| &*it.sentence).collect();
@@ -82,7 +83,7 @@ impl Finding {
     }
 }
 
-/// What is wrong, and what to do about it.
+/// A fault, and how to correct it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// One or two words.
@@ -129,7 +130,7 @@ impl Row {
     }
 }
 
-/// Tables in Markdown, one for drivers and one for servers, of what `--json` wrote for some
+/// Tables in Markdown, one for drivers and one for servers, from the `--json` output of several
 /// programs.
 pub fn tables(texts: &[String]) -> Result<String, String> {
     let mut tables = String::new();

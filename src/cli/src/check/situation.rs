@@ -1,11 +1,11 @@
-//! What describes a situation, whichever side is clumsy in it.
+//! The description of a situation, for both sides.
 
-/// One of the situations that a program under test is put into.
+/// A situation in which a program under test is put.
 pub struct About {
     pub name: &'static str,
     /// What happens, in a line.
     pub does: &'static str,
-    /// Where this comes from.
+    /// How this arises in practice.
     pub why: &'static str,
     /// The protocol's rule for it.
     pub reference: &'static str,

@@ -1,11 +1,11 @@
-//! The two structures that drivers under test are given.
+//! The two structures that are sent to drivers under test.
 
 use std::fs;
 use std::path::Path;
 
 use super::wire::Structure;
 
-/// The structure of a file or a small cluster, and the same with its atoms moved.
+/// The structure of a file or a small cluster, and the same structure with displaced atoms.
 pub fn two(natoms: usize, path: Option<&Path>) -> Result<[Structure; 2], String> {
     let first = match path {
         None => cluster(natoms),
@@ -18,7 +18,7 @@ pub fn two(natoms: usize, path: Option<&Path>) -> Result<[Structure; 2], String>
     Ok([first, second])
 }
 
-/// Atoms on a grid, a little apart from it, in a cell that is not quite a box.
+/// Atoms near the points of a grid, in a cell that is not quite a box.
 fn cluster(natoms: usize) -> Structure {
     const SPACING: f64 = 7.0;
     let edge = (1..)

@@ -6,14 +6,14 @@
 
 use forcewire::{Cell, Header};
 
-/// Where the parts of POSDATA begin, its header included.
+/// The offsets of the parts of POSDATA, header included.
 pub const CELL: usize = 12;
 pub const COUNT: usize = CELL + 2 * MATRIX;
 pub const POSITIONS: usize = COUNT + 4;
-/// Where the parts of FORCEREADY begin.
+/// The offsets of the parts of FORCEREADY.
 pub const ENERGY: usize = 12;
 pub const FORCES: usize = ENERGY + 8 + 4;
-/// Bytes of nine reals, and of one atom.
+/// The sizes of nine reals and of one atom.
 pub const MATRIX: usize = 72;
 pub const ATOM: usize = 24;
 
@@ -45,7 +45,7 @@ pub fn init(length: i32, text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// POSDATA as it should be.
+/// A correct POSDATA.
 pub fn posdata(structure: &Structure) -> Vec<u8> {
     let inverse = Cell::from_rows(structure.h).inverse().unwrap_or_default();
     let mut bytes = header(Header::PosData).to_vec();
@@ -56,13 +56,13 @@ pub fn posdata(structure: &Structure) -> Vec<u8> {
     bytes
 }
 
-/// The same with other bytes at one place.
+/// The message with other bytes at one place.
 pub fn with(mut message: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     message[at..at + bytes.len()].copy_from_slice(bytes);
     message
 }
 
-/// FORCEREADY as it should be, for an answer with these extras.
+/// A correct FORCEREADY for an answer with these extras.
 pub fn forceready(answer: &Answer) -> Vec<u8> {
     let mut bytes = header(Header::ForceReady).to_vec();
     bytes.extend(answer.energy.to_le_bytes());
@@ -74,7 +74,7 @@ pub fn forceready(answer: &Answer) -> Vec<u8> {
     bytes
 }
 
-/// Springs between the atoms and the origin: what the kit's own drivers compute.
+/// Springs between the atoms and the origin, which the kit's own drivers compute.
 pub fn springs(structure: &Structure) -> Answer {
     let mut answer = Answer {
         energy: 0.0,
@@ -113,7 +113,7 @@ pub fn integer(bytes: &[u8]) -> i32 {
     bytes.try_into().map_or(0, i32::from_le_bytes)
 }
 
-/// Bytes without meaning, always the same (Knuth's 64-bit generator).
+/// Random bytes, always the same (Knuth's 64-bit generator).
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {

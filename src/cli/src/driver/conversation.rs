@@ -1,4 +1,4 @@
-//! Conversations with servers, one after the other.
+//! Conversations with servers, one after another.
 
 use std::io;
 use std::thread;
@@ -16,10 +16,10 @@ use crate::meet::{Target, Token};
 use crate::say::{Failure, counted, say};
 use crate::trouble::explain;
 
-/// Pauses between connections of which nothing came.
+/// The first pause after a connection without any result.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The time between two reads of a server's file.
+/// The longest time between two reads of a server's file.
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 type Result<T> = std::result::Result<T, Error<io::Error>>;
@@ -45,13 +45,13 @@ enum End {
     Closed,
     /// The server closed the connection before its first message.
     Unheard,
-    /// It is another server than the one that the file is about.
+    /// The server is not the one that wrote the file.
     Stranger,
-    /// It sends batches, and has not been asked to announce them.
+    /// The server sends batches, and INIT, which would announce them, was not requested.
     Batches,
 }
 
-/// The arrays of an exchange. They grow with what comes, not with what is announced.
+/// The arrays of an exchange. They grow with the received bytes, not with the announced count.
 #[derive(Default)]
 struct Arrays {
     positions: Vec<[f64; 3]>,
@@ -81,7 +81,8 @@ impl Conversation {
         }
     }
 
-    /// How long to wait for a server and for the rest of a message, and for the next message.
+    /// Sets how long to wait for a server and for the rest of a message, and how long for the next
+    /// message.
     pub fn limits(&mut self, patience: Duration, idle: Option<Duration>) {
         let mut deadlines = self.options.deadlines.message(patience);
         deadlines.evaluation = idle;
@@ -89,7 +90,7 @@ impl Conversation {
         self.idle = idle;
     }
 
-    /// Computes for a server until that has had enough, and then for the next.
+    /// Computes for a server until it ends the conversation, then for the next server.
     pub fn run(&mut self, reconnect: bool) -> std::result::Result<(), Failure> {
         let mut initialize = match self.init {
             Init::Auto | Init::Never => Initialize::Never,
@@ -97,7 +98,7 @@ impl Conversation {
             Init::Every => Initialize::EveryStep,
         };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        // Since when a server is looked for.
+        // The start of the search for a server.
         let mut start = Instant::now();
         loop {
             let before = self.evaluations;
@@ -151,10 +152,10 @@ impl Conversation {
         }
     }
 
-    /// One connection.
+    /// Runs one connection.
     fn converse(&mut self, initialize: Initialize) -> Result<End> {
         let mut stream = self.connect().map_err(Error::Transport)?;
-        // INIT is where a server presents a token.
+        // A server presents its token in INIT.
         let initialize = match (initialize, &self.token) {
             (Initialize::Never, Some(_)) => Initialize::Once,
             (initialize, _) => initialize,
@@ -167,7 +168,7 @@ impl Conversation {
         let (before, computing) = (self.evaluations, self.computing);
         let result = self.serve(&mut stream, &mut driver);
         if let Ok(End::Stranger) | Err(Error::Protocol(_) | Error::Potential(_)) = result {
-            // i-PI hangs if a connection is closed before what it has sent is read.
+            // i-PI hangs if a connection is closed before its last message has been read.
             let _ = blocking::run(&mut stream, driver.drain());
         }
         if self.verbose {
@@ -210,7 +211,7 @@ impl Conversation {
         }
         let (start, mut backoff) = (Instant::now(), Backoff::new(FIRST_PAUSE, LONGEST_LOOK));
         loop {
-            // The file is read each time: the next server is elsewhere.
+            // Read the file on each attempt: the next server may have another address.
             let error = match self.target.connect(self.options) {
                 Ok((stream, token)) => {
                     self.token = token;
@@ -227,7 +228,7 @@ impl Conversation {
         }
     }
 
-    /// Takes part in the conversation until the server has had enough.
+    /// Takes part in the conversation until the server ends it.
     fn serve(&mut self, stream: &mut Stream, driver: &mut Driver) -> Result<End> {
         self.arrays.cells.resize(1, Cell::orthorhombic([0.0; 3]));
         let mut is_known = self.token.is_none();
@@ -237,7 +238,8 @@ impl Conversation {
             let Arrays {
                 cells, positions, ..
             } = &mut self.arrays;
-            // As large as the last one, as a rule: it is read where it belongs.
+            // Most structures have the size of the previous one, so the positions are read directly
+            // into place.
             let is_known_size = !positions.is_empty();
             let received = match is_known_size {
                 true => blocking::run(stream, driver.receive_batch(cells, positions)),
@@ -247,7 +249,7 @@ impl Conversation {
                 Err(Error::Protocol(ProtocolError::TooManyAtoms { .. })) if is_known_size => {
                     positions.clear();
                 }
-                // A driver that has asked for INIT takes no positions before.
+                // A driver that has asked for INIT accepts no positions before INIT.
                 Err(Error::Protocol(ProtocolError::OutOfTurn {
                     command: Header::PosData,
                     ..
@@ -279,7 +281,7 @@ impl Conversation {
                 }
                 Ok(Event::Exit) => return Ok(End::Exit),
                 Ok(_) => return Ok(End::Closed),
-                // The exchange goes on once there is room.
+                // The exchange continues once there is room.
                 Err(Error::Protocol(ProtocolError::TooManyStructures { announced, .. }))
                     if announced <= MOST_STRUCTURES =>
                 {
@@ -317,7 +319,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// The error, with advice in terms of flags.
+    /// The error, with advice about flags.
     fn explain(&self, error: Error<io::Error>) -> String {
         match (error, self.idle) {
             (Error::TimedOut(late), Some(limit)) if late.deadline == Deadline::Evaluation => {

@@ -1,11 +1,11 @@
-//! Sums of a pair potential over all images within its cutoff, in any cell.
+//! Sums of a pair potential over all images within its cutoff, for any cell.
 //!
-//! The library's potentials take one image of each pair, as i-PI's Fortran driver does. That is the
-//! sum up to half the smallest width of the cell and silently wrong beyond. Here the cell is
-//! repeated until it is twice as wide as the cutoff; each atom then meets its images, its own
-//! included, as other atoms.
+//! The library's potentials take one image of each pair, as i-PI's Fortran driver does. The result
+//! is the full sum up to half the smallest width of the cell, and silently wrong beyond. This
+//! module repeats the cell until it is twice as wide as the cutoff. Each atom then meets its
+//! images, including its own, as other atoms.
 //!
-//! A vector of zeros is a direction that is not periodic.
+//! A zero vector marks a direction that is not periodic.
 
 use forcewire::potential::{
     Cutoff, LennardJones, Potential, PotentialError, SilveraGoldman, storage_for,
@@ -16,19 +16,19 @@ use super::models::AtCutoff;
 use crate::say::say;
 use crate::sent::{completed, extent};
 
-/// Which pair potential.
+/// The form of the pair potential.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
     LennardJones { sigma: f64, epsilon: f64 },
     SilveraGoldman,
 }
 
-/// A pair potential and its memory, which grows with the structures.
+/// A pair potential with its buffers, which grow with the structures.
 pub struct Images {
     form: Form,
     cutoff: f64,
     at_cutoff: AtCutoff,
-    /// The first periodic cell's volume, which the cutoff follows with [`AtCutoff::Ipi`].
+    /// The volume of the first periodic cell, which scales the cutoff with [`AtCutoff::Ipi`].
     reference: Option<f64>,
     storage: Vec<u32>,
     positions: Vec<[f64; 3]>,
@@ -171,7 +171,7 @@ impl Potential for Images {
     }
 }
 
-/// The cell with vectors instead of zeros, so long that no image is within the cutoff.
+/// The cell with its zero vectors replaced by ones so long that no image is within the cutoff.
 fn completed_cell(
     cell: &Cell,
     positions: &[[f64; 3]],
@@ -186,7 +186,7 @@ fn completed_cell(
     if !extent.is_finite() {
         return Err(PotentialError::PositionNotFinite);
     }
-    // No pair is farther apart than that.
+    // No two atoms are farther apart than that.
     let reach = cutoff.min(extent + 1.0);
     let filled = completed(&given, 2.0 * (extent + reach + 1.0)).ok_or(PotentialError::Failed(
         "the vectors of the cell lie in one plane or in one line: it has no volume, and is not a molecule \
@@ -206,7 +206,7 @@ fn completed_cell(
     })))
 }
 
-/// How often to repeat the cell along each vector.
+/// How many times to repeat the cell along each vector.
 fn repeats(cell: &Cell, periodic: [bool; 3], cutoff: f64) -> Result<[usize; 3], PotentialError> {
     let widths = cell.widths().ok_or(PotentialError::SingularCell)?;
     if cutoff.is_infinite() && periodic != [false; 3] {
@@ -217,7 +217,7 @@ fn repeats(cell: &Cell, periodic: [bool; 3], cutoff: f64) -> Result<[usize; 3], 
     let mut repeats = [1; 3];
     for ((repeat, width), periodic) in repeats.iter_mut().zip(widths).zip(periodic) {
         if periodic {
-            // The cast saturates.
+            // The cast saturates at the largest integer.
             *repeat = (2.0 * cutoff / width).ceil().max(1.0) as usize;
         }
     }
@@ -339,7 +339,7 @@ mod tests {
         }
     }
 
-    /// A cell and the same cell twice have the same energy an atom, with the tail too.
+    /// A cell and its double have the same energy per atom, with the tail too.
     #[test]
     fn the_energy_is_extensive() {
         let energy = |edges, positions: &[[f64; 3]]| {
@@ -375,11 +375,11 @@ mod tests {
             let energy = evaluate([[0.0; 3]; 3], cutoff, &molecule).unwrap();
             assert!((energy - pair).abs() < 1e-15, "{energy} {pair}");
         }
-        // A chain of atoms: each has a neighbour on either side.
+        // A chain of atoms, each with a neighbour on either side.
         let chain = [[0.0; 3], [0.0, 7.0, 0.0], [0.0; 3]];
         let energy = evaluate(chain, 10.0, &molecule[..1]).unwrap();
         assert!((energy - pair).abs() < 1e-15, "{energy} {pair}");
-        // A slab is as it would be with a long third vector.
+        // A slab gives the same as with a long third vector.
         let slab = [[8.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0; 3]];
         let long = [[8.0, 0.0, 0.0], [0.0, 8.0, 0.0], [0.0, 0.0, 100.0]];
         let mut truncated = Images::new(form, 12.0, AtCutoff::Truncated);

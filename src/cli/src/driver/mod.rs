@@ -40,7 +40,7 @@ fails, 2 when a flag makes no sense."
 pub struct Arguments {
     #[command(flatten)]
     meeting: Meeting,
-    /// What to compute
+    /// Potential to compute
     #[arg(
         short,
         long = "mode",
@@ -57,7 +57,7 @@ pub struct Arguments {
         allow_hyphen_values = true
     )]
     parameters: Option<String>,
-    /// At the cutoff: tail (the default), ipi, truncated (LAMMPS) or shifted (ASE)
+    /// Treatment of the cutoff: tail (the default), ipi, truncated (LAMMPS) or shifted (ASE)
     #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true)]
     cutoff: Option<AtCutoff>,
     /// Ask for INIT: auto (only if batches come), never, once or every
@@ -72,13 +72,13 @@ pub struct Arguments {
     /// Seconds to wait for a server to listen, and for the rest of a message
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     patience: Duration,
-    /// Seconds without a message from the server, then give up [default: no limit]
+    /// Seconds without a message from the server after which to give up [default: no limit]
     #[arg(long, value_name = "S", value_parser = seconds)]
     idle: Option<Duration>,
     /// Wait for the next server when one ends
     #[arg(long)]
     reconnect: bool,
-    /// Say what happens
+    /// Log what happens
     #[arg(short, long)]
     verbose: bool,
 }

@@ -1,4 +1,4 @@
-//! The models of i-PI's driver, by its names.
+//! The models of i-PI's driver, under the same names.
 
 use std::time::Duration;
 
@@ -22,18 +22,18 @@ pub enum Model {
 /// The treatment of the cutoff in lj and sg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AtCutoff {
-    /// Add the mean of what is beyond
+    /// Add the mean contribution from beyond the cutoff
     Tail,
-    /// The same, and let the cutoff follow the volume from that of the first structure, as i-PI's
-    /// driver does: numbers then depend on what a driver was sent before
+    /// Like tail, with a cutoff that scales with the volume relative to the first structure, as in
+    /// i-PI's driver: results depend on the structures sent before
     Ipi,
-    /// Let the energy jump, as LAMMPS
+    /// Truncate the energy at the cutoff, as LAMMPS does
     Truncated,
-    /// Lower the energy of a pair to 0 there, as ASE
+    /// Shift the energy of a pair to 0 at the cutoff, as ASE does
     Shifted,
 }
 
-/// The model with these parameters.
+/// Builds the model from its parameters.
 pub fn model(
     model: Model,
     parameters: Option<&str>,
@@ -111,7 +111,7 @@ pub fn model(
     })
 }
 
-/// A potential that takes its time.
+/// A potential that waits before it computes.
 struct Delayed<P>(P, Duration);
 
 impl<P: Potential> Potential for Delayed<P> {

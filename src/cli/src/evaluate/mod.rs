@@ -1,4 +1,5 @@
-//! `forcewire evaluate`: the frames of a file go to drivers, and results come out in their order.
+//! `forcewire evaluate`: sends the frames of a file to drivers and writes the results in the
+//! frames' order.
 
 mod output;
 mod run;
@@ -15,7 +16,7 @@ use crate::units::Units;
 
 pub use run::run;
 
-/// Have drivers evaluate the frames of an XYZ file
+/// Let drivers evaluate the frames of an XYZ file
 #[derive(Args, Debug)]
 #[command(
     disable_help_flag = true,
@@ -32,15 +33,15 @@ Example: forcewire evaluate frames.xyz --output results.xyz --drivers 4 -p 31415
 Status: 0 when all frames are done, 1 when something fails, 2 when a flag makes no sense."
 )]
 pub struct Arguments {
-    /// Frames, plain or extended XYZ; - is the standard input
+    /// Frames, plain or extended XYZ; - is standard input
     file: String,
     /// Results: .xyz, extended XYZ in eV and Å as ASE reads it; .jsonl, JSON
     #[arg(short = 'O', long, value_name = "FILE", value_parser = output::file_name)]
     output: Option<String>,
-    /// Go on with an --output that was begun
+    /// Continue an existing --output
     #[arg(long, requires = "output")]
     resume: bool,
-    /// Go on after a frame that can't be computed: its line of JSON has an error
+    /// Continue after a frame that can't be computed: its line of JSON has an error
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
@@ -51,7 +52,7 @@ pub struct Arguments {
     asking: Asking,
 }
 
-/// What frames mean.
+/// How to interpret frames.
 #[derive(Args, Debug)]
 pub struct CellArguments {
     /// Unit of lengths in FILE: angstrom or bohr
@@ -65,13 +66,13 @@ pub struct CellArguments {
     /// Length of the cell where it is not periodic [default: 1000 bohr]
     #[arg(long, value_name = "EDGE", value_parser = positive)]
     cell: Option<f64>,
-    /// Send each Lattice as it is, whatever pbc says
+    /// Send each Lattice as it is, ignoring pbc
     #[arg(long)]
     as_periodic: bool,
 }
 
 impl CellArguments {
-    /// Says what is done about frames that are not periodic in all directions.
+    /// Logs how frames that are not periodic in all directions are treated.
     pub fn note_open(&self, open: usize, frames: usize) {
         if open == 0 || self.as_periodic {
             return;

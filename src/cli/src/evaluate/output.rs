@@ -1,4 +1,4 @@
-//! Results in the order of the frames, and those that an earlier run has written.
+//! Results in the order of the frames, and results that an earlier run has written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -17,7 +17,7 @@ use crate::sent::{Sent, Vacuum};
 use crate::units::{ANGSTROM, ELECTRONVOLT, Units};
 use crate::xyz::{Frame, Frames, Lines, Motion, Writer};
 
-/// What a comment of XYZ calls the digest of the input.
+/// The key of the input's digest in an XYZ comment.
 const DIGEST: &str = "forcewire_input";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Format {
 }
 
 impl Format {
-    /// The format of a file with this name.
+    /// The format that a file name stands for.
     fn named(path: &str) -> Option<Self> {
         let ends_in = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
         if ends_in(&[".jsonl", ".json", ".ndjson"]) {
@@ -40,7 +40,7 @@ impl Format {
     }
 }
 
-/// A name for results, which says their format.
+/// Checks a name for results, whose ending selects the format.
 pub fn file_name(path: &str) -> Result<String, String> {
     match Format::named(path) {
         Some(_) => Ok(path.into()),
@@ -48,7 +48,7 @@ pub fn file_name(path: &str) -> Result<String, String> {
     }
 }
 
-/// The frames that results are of, and the flags that change what drivers are sent of them.
+/// The frames to evaluate, and the flags that change what is sent to drivers.
 #[derive(Clone)]
 pub struct Input {
     pub path: String,
@@ -62,20 +62,20 @@ impl Input {
     }
 }
 
-/// Where results go.
+/// The destination of results.
 pub struct Output {
     format: Format,
     input: Input,
     file: Box<dyn Write>,
     name: String,
-    /// The next frame to be written, and those that wait for it.
+    /// The next frame to be written, and the results that wait for it.
     next: usize,
     waiting: BTreeMap<usize, Vec<u8>>,
     spool: Spool,
 }
 
 impl Output {
-    /// Opens a file, or the standard output. With `resume`, goes on after what is in the file.
+    /// Opens a file, or standard output. With `resume`, continues after the results in the file.
     pub fn open(path: Option<&str>, resume: bool, input: Input) -> Result<Self, String> {
         let Some(path) = path else {
             let (file, name) = (Box::new(io::stdout()), "the standard output");
@@ -103,7 +103,7 @@ impl Output {
                 Format::Xyz => whole_frames(path, &input)?,
             },
         };
-        // A frame that was cut is computed again.
+        // A partly written frame is computed again.
         if end < len {
             file.set_len(end).map_err(named)?;
         }
@@ -130,22 +130,22 @@ impl Output {
         }
     }
 
-    /// Frames that need not be computed, besides those that are written.
+    /// Frames whose results wait to be written, so they need not be computed again.
     pub fn computed(&self) -> BTreeSet<usize> {
         self.waiting.keys().copied().collect()
     }
 
-    /// Frames that are written.
+    /// The number of frames written.
     pub const fn written(&self) -> usize {
         self.next
     }
 
-    /// Results that wait for those of earlier frames.
+    /// How many results wait for those of earlier frames.
     pub fn held(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Frames that are computed.
+    /// The number of frames computed.
     pub fn done(&self) -> usize {
         self.next + self.waiting.len()
     }
@@ -180,7 +180,7 @@ impl Output {
         self.write(index, result, bar)
     }
 
-    /// Writes why a frame has no result, which XYZ has no place for.
+    /// Records why a frame has no result. XYZ has no place for that.
     pub fn put_error(
         &mut self,
         index: usize,
@@ -202,11 +202,11 @@ impl Output {
         self.advance(bar)
     }
 
-    /// Writes what no longer waits.
+    /// Writes the results that no longer have to wait.
     fn advance(&mut self, bar: &ProgressBar) -> Result<(), String> {
         while let Some(result) = self.waiting.remove(&self.next) {
-            // Writes a whole frame in one call, so that a killed run leaves at most one that is
-            // cut.
+            // Write a whole frame in one call: a killed run then leaves at most one incomplete
+            // frame.
             let written = match self.is_stdout() {
                 true => bar.suspend(|| self.file.write_all(&result)),
                 false => self.file.write_all(&result),
@@ -222,7 +222,7 @@ impl Output {
         Ok(())
     }
 
-    /// Sees that what waits is of frames of the input.
+    /// Checks that the waiting results belong to frames of the input.
     fn check_waiting(&self) -> Result<(), String> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -262,8 +262,8 @@ impl Output {
     }
 }
 
-/// Lines that have an end, and where the last of them ends. They must be of the first frames of the
-/// input.
+/// Counts complete lines and returns where the last one ends. They must belong to the first frames
+/// of the input.
 fn whole_lines(path: &str, file: &File, input: &Input) -> Result<(usize, u64), String> {
     let mut inputs = Frames::open(&input.path)?;
     let mut source = BufReader::new(file);
@@ -287,8 +287,8 @@ fn whole_lines(path: &str, file: &File, input: &Input) -> Result<(usize, u64), S
     }
 }
 
-/// Frames that are whole and have results, and where the last of them ends. They must be the first
-/// ones of the input.
+/// Counts complete frames with results and returns where the last one ends. They must be the first
+/// frames of the input.
 fn whole_frames(path: &str, input: &Input) -> Result<(usize, u64), String> {
     let mut inputs = Frames::open(&input.path)?;
     let mut results = Frames::open(path)?;
@@ -300,7 +300,7 @@ fn whole_frames(path: &str, input: &Input) -> Result<(usize, u64), String> {
             }
             return result.map(|_| (0, 0));
         };
-        // The last number of a frame that was cut may look whole.
+        // A frame that was cut off may end in a number that looks complete.
         if !results.line_has_end() {
             break;
         }
@@ -374,7 +374,7 @@ fn other_frame(result: &Frame, frame: &Frame, input: &Input) -> Option<&'static 
     }
 }
 
-/// What a driver found, in the frame's own axes and atomic units.
+/// A driver's results in the frame's original axes and atomic units.
 fn json_line(
     index: usize,
     digest: &str,
@@ -400,7 +400,7 @@ fn json_line(
     Ok((line + "\n").into_bytes())
 }
 
-/// The same as a frame in eV and Å, for ASE.
+/// A driver's results as a frame in eV and Å, for ASE.
 fn xyz(
     frame: &Frame,
     units: Units,
@@ -429,7 +429,7 @@ fn xyz(
     }
     match extras(&answer.extras) {
         Value::Null => {}
-        // A comment is one line.
+        // A comment has only one line.
         Value::String(text) if !text.contains(char::is_control) => {
             writer = writer.text("extras", &text);
         }
@@ -440,7 +440,7 @@ fn xyz(
     Ok(out)
 }
 
-/// -W / V in eV/Å³, with the volume of the frame's own cell; `None` if it has none.
+/// The stress -W / V in eV/Å³, with the volume of the frame's own cell; `None` if there is no cell.
 fn stress(frame: &Frame, units: Units, sent: &Sent, virial: &Virial) -> Option<[[f64; 3]; 3]> {
     if !frame.is_periodic() {
         return None;
@@ -452,7 +452,8 @@ fn stress(frame: &Frame, units: Units, sent: &Sent, virial: &Virial) -> Option<[
     Some(virial.0.map(|row| row.map(|x| -x / ELECTRONVOLT / volume)))
 }
 
-/// JSON as it is, other text as a string. Drivers that have none send nothing, a blank or a NUL.
+/// JSON extras unchanged, other text as a string. Drivers without extras send nothing, a blank or a
+/// NUL.
 fn extras(bytes: &[u8]) -> Value {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());

@@ -1,4 +1,4 @@
-//! Group by group, frame by frame.
+//! Runs the evaluation group by group, frame by frame.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,11 +19,11 @@ use crate::sent::{Sent, Vacuum};
 use crate::units::Units;
 use crate::xyz::{Frame, Frames};
 
-/// Frames for each driver, or each place in its batch, that are asked for and not written yet: more
-/// would fill the memory while the first of them takes its time.
+/// How many frames per driver, or per place in its batch, may be under way or wait to be written.
+/// More would fill the memory while the first of them is still being computed.
 const AHEAD: usize = 8;
 
-/// How long drivers are served before we look for frames again, and the other way round.
+/// How long to serve drivers before looking for new frames, and vice versa.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A frame and its number in the file.
@@ -33,7 +33,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut address = arguments.meeting.address()?;
     let file = arguments.file.as_str();
     let units = arguments.cell.units;
-    // Faults of a file are reported before anything waits.
+    // Report faults of a file before waiting for anything.
     let mut stream = None;
     let is_file = fs::metadata(file).map_or(file != "-", |it| it.is_file());
     let survey = if !is_file {
@@ -135,7 +135,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
 
 struct Run {
     keep_going: bool,
-    /// Frames that can't be computed.
+    /// The number of frames that can't be computed.
     failed: u64,
     output: Output,
     progress: Progress,
@@ -144,7 +144,7 @@ struct Run {
     groups: usize,
 }
 
-/// A frame that drivers have.
+/// A frame that a driver has received.
 struct Asked {
     index: usize,
     frame: Frame,
@@ -184,7 +184,7 @@ impl Run {
                     )
                 }
             };
-            // Nobody is waited for if an earlier run has done all of the group.
+            // If an earlier run has done the whole group, don't wait for drivers.
             let Ok(first) = frames.recv() else {
                 continue;
             };
@@ -213,7 +213,7 @@ impl Run {
         Ok(())
     }
 
-    /// Evaluates all frames that come, by drivers that take `batch` at once.
+    /// Evaluates all frames of a group, with drivers that take `batch` frames at once.
     fn group(
         &mut self,
         first: Item,
@@ -278,7 +278,8 @@ impl Run {
         Ok(end.unwrap_or(Ok(()))?)
     }
 
-    /// Results that wait for a frame under way. Those that wait for another group don't count.
+    /// How many results wait for a frame under way. Results that wait for another group don't
+    /// count.
     fn held(&self) -> usize {
         if self.groups == 1 {
             self.output.held()
@@ -296,7 +297,7 @@ impl Run {
     }
 }
 
-/// Frames from the standard input can't be sorted by composition.
+/// Frames from standard input can't be sorted by composition.
 fn stream_item(species: Vec<String>) -> impl FnMut((usize, Result<Frame, String>)) -> Item {
     move |(index, frame)| {
         let frame = frame?;
@@ -311,7 +312,8 @@ fn stream_item(species: Vec<String>) -> impl FnMut((usize, Result<Frame, String>
     }
 }
 
-/// Reads frames in a thread, so that no driver waits for a file, or a person at the standard input.
+/// Reads frames in a separate thread, so no driver waits for a file, or for a person at standard
+/// input.
 fn read_ahead(frames: impl Iterator<Item = Item> + Send + 'static) -> Receiver<Item> {
     let (sender, receiver) = mpsc::sync_channel(AHEAD);
     thread::spawn(move || {

@@ -1,7 +1,7 @@
-//! Results that wait for those of earlier frames, beside the output until it is their turn.
+//! Results that wait in a file beside the output until the results of earlier frames are written.
 //!
-//! Frames of another group, or of a faster driver, are computed before their turn. A run that is
-//! killed has them in `OUTPUT.part`, a line of JSON each.
+//! A frame of another group, or of a faster driver, may be computed before its turn. Its result is
+//! a line of JSON in `OUTPUT.part`, which survives if the run is killed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,20 +15,20 @@ struct Kept {
     result: String,
 }
 
-/// The file, if anything is in it.
+/// The spool file, if it is not empty.
 pub struct Spool {
     path: Option<String>,
     file: Option<File>,
 }
 
 impl Spool {
-    /// For the standard output: nothing is kept.
+    /// The spool for standard output, which keeps nothing.
     pub const NONE: Self = Self {
         path: None,
         file: None,
     };
 
-    /// Results that an earlier run has kept, or none.
+    /// Reads the results that an earlier run has kept, if any.
     pub fn open(output: &str, resume: bool) -> io::Result<(Self, BTreeMap<usize, Vec<u8>>)> {
         let path = format!("{output}.part");
         let text = match fs::read(&path) {
@@ -42,7 +42,7 @@ impl Spool {
         };
         let mut kept = BTreeMap::new();
         if resume {
-            // The last line may have been cut.
+            // The last line may be incomplete.
             let lines = text
                 .split_inclusive(|byte| *byte == b'\n')
                 .filter(|line| line.ends_with(b"\n"));
@@ -75,7 +75,7 @@ impl Spool {
         file.write_all(&line)
     }
 
-    /// Removes the file: nothing waits.
+    /// Removes the file once no result waits.
     pub fn clear(&mut self) -> io::Result<()> {
         self.file = None;
         match &self.path {

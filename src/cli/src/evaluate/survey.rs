@@ -1,23 +1,23 @@
-//! Reads a file through before anything waits for a driver.
+//! Reads the whole file once, before anything waits for a driver.
 
 use std::collections::HashMap;
 
 use crate::elements;
 use crate::xyz::{Frame, Frames};
 
-/// What a file has.
+/// The contents of a file in short.
 #[derive(Default)]
 pub struct Survey {
     pub frames: usize,
-    /// Compositions in the order of their first frames: species, and how many frames have them.
+    /// Compositions in the order of their first frames: the species, and the number of frames.
     pub groups: Vec<(Vec<String>, usize)>,
-    /// Frames that are not periodic in all directions.
+    /// The number of frames that are not periodic in all directions.
     pub open: usize,
     places: HashMap<Vec<String>, usize>,
 }
 
 impl Survey {
-    /// Reads all of a file, and finds what is wrong with it.
+    /// Reads the whole file and reports its first error.
     pub fn of(path: &str) -> Result<Self, String> {
         let mut survey = Self::default();
         for frame in Frames::open(path)? {
@@ -29,7 +29,7 @@ impl Survey {
         }
     }
 
-    /// Of one frame only: more can't be read ahead from the standard input.
+    /// Surveys one frame only: standard input can't be read ahead.
     pub fn of_first(frame: &Frame) -> Self {
         let mut survey = Self::default();
         survey.add(frame);
@@ -49,7 +49,7 @@ impl Survey {
     }
 }
 
-/// A formula: `Ar2`, `H2O`, elements in the order in which they come.
+/// A formula: `Ar2`, `H2O`, with the elements in order of appearance.
 pub fn formula(species: &[String]) -> String {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for species in species {

@@ -1,4 +1,4 @@
-//! The files of a run, and the parts that a restart needs.
+//! The files of a run, and the parts needed for a restart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,23 +13,23 @@ use crate::say::lock;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub plan: Plan,
-    /// The digest of the frame that the run began with.
+    /// The digest of the frame with which the run began.
     pub input: String,
     pub species: Vec<String>,
-    /// The file's, Å, and the one that is sent, bohr.
+    /// The cell of the file, in Å, and the cell that is sent, in bohr.
     pub cells: [[[f64; 3]; 3]; 2],
     pub step: u64,
     pub atoms: Atoms,
     pub potential: f64,
     pub virial: [[f64; 3]; 3],
-    /// Energy that the thermostat has given, hartree.
+    /// The energy that the thermostat has added, hartree.
     pub given: f64,
     pub drift: Drift,
-    /// Bytes of table and trajectory that are rows and frames of steps up to this one.
+    /// The sizes in bytes of table and trajectory up to this step.
     pub lengths: [u64; 2],
 }
 
-/// The settings that must not change from one part of a run to the next.
+/// The settings that must not change between the parts of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub timestep: f64,
@@ -40,7 +40,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The flag that is not as it was.
+    /// Describes the flag that has changed, if any.
     pub fn differs(&self, before: &Self) -> Option<String> {
         let changed = |flag: &str, was: String, is: String| {
             (was != is).then(|| format!("{flag} is {is}, and was {was} when the run began"))
@@ -73,17 +73,17 @@ impl Plan {
     }
 }
 
-/// Table and trajectory.
+/// The table and the trajectory.
 pub struct Files {
     prefix: Option<String>,
     table: Box<dyn Write>,
     trajectory: Box<dyn Write>,
-    /// Bytes of both.
+    /// The sizes of both in bytes.
     pub lengths: [u64; 2],
 }
 
 impl Files {
-    /// The files of a run that begins. Existing ones are not overwritten.
+    /// Creates the files of a new run. Existing ones are not overwritten.
     pub fn begin(prefix: Option<String>, is_restart: bool) -> Result<Self, String> {
         let Some(prefix) = prefix else {
             return Ok(Self {
@@ -111,7 +111,7 @@ impl Files {
         Self::go_on(prefix, [0; 2])
     }
 
-    /// The files of a run that goes on, cut to these lengths.
+    /// Opens the files of a run that continues, and truncates them to these lengths.
     pub fn go_on(prefix: String, lengths: [u64; 2]) -> Result<Self, String> {
         let open = |end: &str, len: u64| -> Result<Box<dyn Write>, String> {
             let path = format!("{prefix}.{end}");
@@ -142,7 +142,7 @@ impl Files {
         })
     }
 
-    /// Whether the table goes to the standard output.
+    /// Whether the table goes to standard output.
     pub const fn is_stdout(&self) -> bool {
         self.prefix.is_none()
     }
@@ -156,7 +156,7 @@ impl Files {
         Ok(())
     }
 
-    /// Replaces the checkpoint, so that there is a whole one at any time.
+    /// Replaces the checkpoint atomically: there is a complete one at any time.
     pub fn keep(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let Some(prefix) = &self.prefix else {
             return Ok(());
@@ -174,7 +174,7 @@ impl Files {
         write().map_err(|error| format!("can't write {path}: {error}"))
     }
 
-    /// A file beside the others.
+    /// The name of another file with the same prefix.
     pub fn beside(&self, end: &str) -> Option<String> {
         self.prefix.as_ref().map(|prefix| format!("{prefix}.{end}"))
     }

@@ -1,4 +1,4 @@
-//! Newton's and Langevin's equations in atomic units, by velocity Verlet.
+//! Newton's and Langevin's equations in atomic units, integrated with velocity Verlet.
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -14,7 +14,7 @@ pub struct Atoms {
 }
 
 impl Atoms {
-    /// Lets forces change the velocities for this long.
+    /// Updates the velocities from the forces for this long.
     pub fn kick(&mut self, time: f64) {
         let accelerated = self.velocities.iter_mut().zip(&self.forces);
         for ((velocity, force), mass) in accelerated.zip(&self.masses) {
@@ -22,7 +22,7 @@ impl Atoms {
         }
     }
 
-    /// Lets the atoms fly for this long.
+    /// Moves the atoms for this long.
     pub fn drift(&mut self, time: f64) {
         for (position, velocity) in self.positions.iter_mut().zip(&self.velocities) {
             add(position, time, *velocity);
@@ -38,10 +38,10 @@ impl Atoms {
     }
 }
 
-/// Langevin's thermostat: friction with a time constant, and noise that makes up for it at kT.
+/// Langevin's thermostat: friction with a time constant, and noise that balances it at kT.
 ///
-/// Two half steps around velocity Verlet, as in i-PI (OBABO; Bussi and Parrinello, Phys. Rev. E 75,
-/// 056707 (2007)).
+/// The thermostat makes two half steps around velocity Verlet, as in i-PI (OBABO; Bussi and
+/// Parrinello, Phys. Rev. E 75, 056707 (2007)).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Langevin {
     pub tau: f64,
@@ -50,13 +50,13 @@ pub struct Langevin {
 }
 
 impl Langevin {
-    /// Half a step of it; how much energy the atoms have got. The noise depends on the seed and the
-    /// number of the half step alone, so a run that is restarted has the same.
+    /// Applies half a step, and returns the energy added to the atoms. The noise depends only on
+    /// the seed and the number of the half step, so a restarted run has the same noise.
     pub fn apply(&self, atoms: &mut Atoms, dt: f64, half_step: u64) -> f64 {
         let before = atoms.kinetic();
         let kept = (-0.5 * dt / self.tau).exp();
         let noise = ((1.0 - kept * kept) * self.thermal).sqrt();
-        // Seeds of neighbouring runs are far apart.
+        // Neighbouring seeds give unrelated streams.
         let stream = self
             .seed
             .wrapping_add(1)
@@ -72,8 +72,8 @@ impl Langevin {
     }
 }
 
-/// Velocities of Maxwell and Boltzmann at k T, the same for the same seed. Atoms do not move as a
-/// whole, unless there is only one.
+/// Maxwell-Boltzmann velocities at k T, the same for the same seed. The total momentum is zero,
+/// unless there is only one atom.
 pub fn maxwell_boltzmann(masses: &[f64], thermal: f64, seed: u64) -> Vec<[f64; 3]> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut normal = || -> f64 { StandardNormal.sample(&mut random) };
@@ -100,12 +100,12 @@ fn add(vector: &mut [f64; 3], factor: f64, other: [f64; 3]) {
     }
 }
 
-/// How an energy that should be the same at every step is not.
+/// The drift of an energy that should stay constant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     first: f64,
     count: f64,
-    /// Of the differences from the first: their sum, and that of their products with the step.
+    /// Sums over the differences from the first value: plain, and weighted with the step.
     sum: f64,
     moment: f64,
     largest: f64,
@@ -123,13 +123,13 @@ impl Drift {
         self.count += 1.0;
     }
 
-    /// The slope of the line with the least squares, a step.
+    /// The slope per step of the least-squares line.
     pub fn slope(&self) -> f64 {
         let n = self.count;
         (self.moment - 0.5 * (n - 1.0) * self.sum) / (n * (n * n - 1.0) / 12.0)
     }
 
-    /// The largest difference from the first.
+    /// The largest difference from the first value.
     pub fn largest(&self) -> f64 {
         self.largest
     }
@@ -139,7 +139,7 @@ impl Drift {
 mod tests {
     use super::*;
 
-    /// Verlet's positions of an oscillator at rest at x are x cos(n θ) exactly, with
+    /// For an oscillator that starts at rest at x, Verlet's positions are exactly x cos(n θ), with
     /// cos θ = 1 - (ω dt)² / 2.
     #[test]
     fn an_oscillator_goes_as_its_difference_equation_does() {
@@ -173,7 +173,8 @@ mod tests {
             ..Atoms::default()
         };
         let atoms = at(thermal, 5);
-        // The variance of the kinetic energy is 3/2 N (k T)²: this is four of its square roots.
+        // The variance of the kinetic energy is 3/2 N (k T)²; the bound is four standard
+        // deviations.
         let ratio = atoms.kinetic() / (1.5 * 20_000.0 * thermal);
         assert!(
             (ratio - 1.0).abs() < 4.0 * (2.0 / 60_000.0_f64).sqrt(),
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(atoms.velocities, at(thermal, 5).velocities);
         assert_ne!(atoms.velocities, at(thermal, 6).velocities);
         assert_eq!(at(0.0, 5).kinetic(), 0.0);
-        // Recorded: a seed must give the same with later versions of its crates.
+        // A recorded value: a seed must give the same velocities with later versions of the crates.
         assert_eq!(maxwell_boltzmann(&[1.0], 1.0, 1), [RECORDED]);
     }
     const RECORDED: [f64; 3] = [0.8439986136221761, 0.7155607127305931, -1.9158714436187585];

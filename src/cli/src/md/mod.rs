@@ -28,30 +28,30 @@ Example: forcewire md argon.xyz --steps 1000 --temperature 80 --output run
 Status: 0 when all steps are done, 1 when something fails, 2 when a flag makes no sense."
 )]
 pub struct Arguments {
-    /// Atoms, plain or extended XYZ; - is the standard input
+    /// Atoms, plain or extended XYZ; - is standard input
     file: String,
-    /// Steps in all
+    /// Total number of steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
     /// Time of a step
     #[arg(long, value_name = "FS", default_value = "1", value_parser = positive)]
     timestep: f64,
-    /// Temperature of first velocities, or of the thermostat [default: those of FILE, or 0]
+    /// Temperature of initial velocities, or of the thermostat [default: those of FILE, or 0]
     #[arg(long, value_name = "K", value_parser = not_negative)]
     temperature: Option<f64>,
     /// Langevin's thermostat with this time constant [default: constant energy]
     #[arg(long, value_name = "FS", value_parser = positive, requires = "temperature")]
     langevin: Option<f64>,
-    /// Another seed, other velocities and noise
+    /// Seed of velocities and noise
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Write PREFIX.xyz and so on; otherwise energies are printed
     #[arg(short = 'O', long, value_name = "PREFIX")]
     output: Option<String>,
-    /// Steps from row to row and frame to frame
+    /// Number of steps between rows and between frames
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
     stride: u64,
-    /// Go on with an --output that was begun, bit for bit
+    /// Continue an existing --output, bit for bit
     #[arg(long, requires = "output")]
     restart: bool,
     #[command(flatten)]

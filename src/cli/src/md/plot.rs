@@ -1,4 +1,4 @@
-//! Energies as a curve: in a file, and in a line of text.
+//! Energies as a curve: in a file, and as a line of text.
 
 use std::error::Error;
 use std::fs;
@@ -15,7 +15,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Rows of a table that was written.
+    /// Reads the rows of a finished table.
     pub fn read(path: &str) -> Result<Vec<Self>, String> {
         let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
         let rows = text.lines().filter(|line| !line.starts_with('#'));
@@ -39,10 +39,10 @@ impl Row {
     }
 }
 
-/// An energy of a row.
+/// A function that picks one energy of a row.
 type Energy = fn(&Row) -> f64;
 
-/// Draws how the energies differ from those of the first row, meV an atom.
+/// Draws how the energies differ from those of the first row, in meV per atom.
 pub fn svg(path: &str, rows: &[Row], natoms: usize) -> Result<(), Box<dyn Error>> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Ok(());
@@ -95,10 +95,10 @@ pub fn svg(path: &str, rows: &[Row], natoms: usize) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// The widest sparkline.
+/// The width of the longest sparkline.
 const COLUMNS: usize = 60;
 
-/// A line of blocks, from the lowest number to the highest.
+/// A line of block characters, scaled from the lowest number to the highest.
 pub fn sparkline(numbers: &[f64]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let columns = numbers.len().min(COLUMNS);

@@ -19,8 +19,7 @@ use crate::sent::Sent;
 use crate::units::{ANGSTROM, BOLTZMANN, DALTON, ELECTRONVOLT, FEMTOSECOND, Units, ase_momentum};
 use crate::xyz::{Frame, Frames, Writer};
 
-/// How often the checkpoint is written at most, and for how much of the time. A run that is killed
-/// repeats what came after the last one.
+/// The shortest time between two checkpoints. A killed run repeats the steps after the last one.
 const KEEP: Duration = Duration::from_secs(1);
 const SHARE: u32 = 50;
 
@@ -70,13 +69,13 @@ struct Simulation {
     sent: Sent,
     langevin: Option<Langevin>,
     files: Files,
-    /// The state now. Its forces belong to its positions once the run has begun.
+    /// The current state. Its forces belong to its positions once step 0 has been computed.
     state: Checkpoint,
-    /// The state of the last row, and whether it is in the file.
+    /// The state at the last row, and whether it is in the checkpoint file.
     last: Option<(Checkpoint, bool)>,
-    /// Step 0 has been computed.
+    /// Whether step 0 has been computed.
     begun: bool,
-    /// The last step that was computed.
+    /// The last computed step.
     reached: u64,
     rows: Vec<Row>,
 }
@@ -222,8 +221,9 @@ impl Simulation {
         if !self.begun {
             self.compute(drivers)?;
             let heading = self.heading();
-            // Before the first row, so that no run is stopped with rows and without a checkpoint.
-            // What goes on from it computes this step again, and counts it then.
+            // Write a checkpoint before the first row: otherwise a stopped run could have rows and
+            // no checkpoint. A run that continues from it computes this step again and counts it
+            // then.
             self.files.keep(&self.state)?;
             self.state.drift.add(self.conserved());
             self.row(drivers, &heading)?;
@@ -243,7 +243,7 @@ impl Simulation {
             self.state.drift.add(self.conserved());
             if step.is_multiple_of(stride) {
                 self.row(drivers, "")?;
-                // A run that ends here or later goes on with the same bytes.
+                // A run that stops here or later continues with the same bytes.
                 let keep = kept.elapsed() >= pause || step == steps;
                 self.last = Some((self.state.clone(), keep));
                 if keep {
@@ -252,7 +252,7 @@ impl Simulation {
                     pause = KEEP.max(SHARE * kept.elapsed());
                 }
             } else if step == steps {
-                // The row off the stride does not belong to a run that goes on.
+                // A row off the stride is not part of a run that continues.
                 self.files.keep(&self.state)?;
                 self.last = Some((self.state.clone(), true));
                 self.row(drivers, "")?;
@@ -269,7 +269,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Writes the checkpoint of the last row if that is not in its file; returns its step.
+    /// Writes the checkpoint of the last row if the file does not have it yet; returns its step.
     fn kept(&mut self) -> Result<Option<u64>, String> {
         if self.files.is_stdout() {
             return Ok(None);
@@ -297,7 +297,7 @@ impl Simulation {
         self.state.potential + self.state.atoms.kinetic() - self.state.given
     }
 
-    /// Potential, forces and virial where the atoms are now.
+    /// Computes potential, forces and virial at the current positions.
     fn compute(&mut self, drivers: &mut Drivers) -> Result<(), Failure> {
         let rotation = self.sent.rotation;
         let positions = self
@@ -345,7 +345,7 @@ impl Simulation {
         let time = step as f64 * self.state.plan.timestep;
         let kinetic = self.state.atoms.kinetic();
         let natoms = self.state.atoms.masses.len();
-        // Without a thermostat atoms never move as a whole.
+        // Without a thermostat the total momentum stays zero.
         let held = if natoms > 1 && self.langevin.is_none() {
             3
         } else {
@@ -373,7 +373,7 @@ impl Simulation {
             self.frame(step, time)?
         };
         let result = match self.files.is_stdout() {
-            // The table may be on the same terminal as the progress.
+            // The table may share a terminal with the progress bar.
             true => drivers.suspend(|| self.files.write(text.as_bytes(), &frame)),
             false => self.files.write(text.as_bytes(), &frame),
         };
@@ -382,7 +382,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// The state as ASE reads it: Å, eV, and ASE's unit of momenta.
+    /// The state in ASE's units: Å, eV, and ASE's unit of momentum.
     fn frame(&self, step: u64, time: f64) -> Result<Vec<u8>, Failure> {
         let Atoms {
             masses,
@@ -420,7 +420,7 @@ impl Simulation {
         Ok(out)
     }
 
-    /// Shows how the energy went. A plot that can't be drawn loses nothing.
+    /// Shows the course of the energy. If a plot can't be drawn, the run is still complete.
     fn plot(&self) {
         let energies: Vec<f64> = self.rows.iter().map(|row| row.potential).collect();
         let (low, high) = range(energies.iter().copied());

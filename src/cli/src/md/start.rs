@@ -1,4 +1,4 @@
-//! The atoms as a run begins.
+//! The atoms at the start of a run.
 
 use super::Arguments;
 use super::integrator::{Atoms, maxwell_boltzmann};
@@ -16,7 +16,7 @@ pub fn in_angstrom(mut frame: Frame, units: Units) -> Frame {
     frame
 }
 
-/// The atoms as they begin.
+/// The initial atoms.
 pub fn atoms(frame: &Frame, arguments: &Arguments) -> Result<Atoms, Failure> {
     let daltons = match &frame.masses {
         Some(masses) => masses.clone(),

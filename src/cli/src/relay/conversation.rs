@@ -17,10 +17,10 @@ use crate::pool::Drivers;
 use crate::say::Failure;
 use crate::trouble::explain;
 
-/// Bytes of extras that are passed on, of all structures of a batch together.
+/// The most bytes of extras to pass on, for all structures of a batch together.
 pub const EXTRAS: usize = 64 << 20;
 
-/// How long one side is waited for before the other has its turn.
+/// How long to wait for one side before the other gets its turn.
 const TICK: Duration = Duration::from_millis(20);
 
 /// How a connection ended.
@@ -28,17 +28,17 @@ pub enum End {
     Exit,
     /// The server closed the connection between two messages.
     Closed,
-    /// Something was wrong with the server or the network.
+    /// The server or the network failed.
     Lost(String),
 }
 
-/// Why a conversation can't go on.
+/// Why a conversation stops.
 enum Stop {
-    /// The server, or the network to it.
+    /// The server failed, or the network to it.
     Server(Error<io::Error>),
-    /// It is another server than the one that the file is about.
+    /// The server is not the one that wrote the file.
     Stranger,
-    /// The drivers, or a signal.
+    /// The drivers failed, or a signal arrived.
     Ours(Failure),
 }
 
@@ -67,7 +67,7 @@ pub struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub fn new(drivers: &'a mut Drivers, initialize: Initialize, token: Option<Token>) -> Self {
-        // INIT is where a server presents a token.
+        // A server presents its token in INIT.
         let initialize = match (initialize, &token) {
             (Initialize::Never, Some(_)) => Initialize::Once,
             (initialize, _) => initialize,
@@ -83,12 +83,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Structures that the server has got forces for.
+    /// How many structures the server has received forces for.
     pub const fn evaluations(&self) -> u64 {
         self.evaluations
     }
 
-    /// Until the server has had enough, or is lost.
+    /// Runs until the server ends the conversation or is lost.
     pub fn run(&mut self, stream: &mut Stream) -> Result<End, Failure> {
         let served = self.serve(stream);
         self.structures.cancel(self.drivers);
@@ -96,7 +96,7 @@ impl<'a> Conversation<'a> {
             served,
             Err(Stop::Server(Error::Protocol(_)) | Stop::Ours(_) | Stop::Stranger)
         ) {
-            // i-PI hangs if a connection is closed before what it has sent is read.
+            // i-PI hangs if a connection is closed before its last message has been read.
             let _ = blocking::run(stream, self.driver.drain());
         }
         match served {
@@ -109,7 +109,7 @@ impl<'a> Conversation<'a> {
                 stream.peer()
             ))),
             Ok(end) => Ok(end),
-            // It would be the same again.
+            // Another attempt would fail in the same way.
             Err(Stop::Server(error @ Error::Protocol(ProtocolError::UnannouncedBatch))) => {
                 Err(Failure::Run(explain(&error)))
             }
@@ -138,7 +138,7 @@ impl<'a> Conversation<'a> {
                     let text = passed_on(self.driver.init_text());
                     self.drivers.set_init(text);
                 }
-                // A driver that has asked for INIT takes no positions before.
+                // A driver that has asked for INIT accepts no positions before INIT.
                 Err(Stop::Server(Error::Protocol(ProtocolError::OutOfTurn {
                     command: Header::PosData,
                     ..
@@ -155,7 +155,7 @@ impl<'a> Conversation<'a> {
                 }
                 Ok(Event::Exit) => return Ok(End::Exit),
                 Ok(_) => return Ok(End::Closed),
-                // The exchange goes on once there is room.
+                // The exchange continues once there is room.
                 Err(Stop::Server(Error::Protocol(ProtocolError::TooManyStructures {
                     announced,
                     ..
@@ -167,14 +167,15 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Waits for the drivers' answers and for the server to ask for them; whether it has.
+    /// Waits until the drivers have answered and the server asks for the forces. Returns false if
+    /// the server has gone.
     fn compute(&mut self, stream: &mut Stream) -> Result<bool, Stop> {
         let mut asked = false;
         while !(asked && self.structures.are_complete()) {
             if !asked {
                 match stream.poll(self.driver.await_getforce())? {
                     Poll::Ready(None) => asked = true,
-                    // The next exchange reports how the server left.
+                    // The next exchange reports how the server ended.
                     Poll::Ready(Some(_)) => return Ok(false),
                     Poll::Pending => {}
                 }
@@ -227,7 +228,7 @@ fn carry_on<T: Exchange>(
     }
 }
 
-/// Waits for one of these, and returns what came.
+/// Waits for one of these events and returns those that occurred.
 fn wait(stream: &Stream, flags: PollFlags, limit: Duration) -> Result<PollFlags, Stop> {
     let limit = Timespec::try_from(limit).unwrap_or_default();
     let mut fds = [PollFd::new(stream, flags)];
@@ -239,8 +240,8 @@ fn wait(stream: &Stream, flags: PollFlags, limit: Duration) -> Result<PollFlags,
     Ok(fd.revents())
 }
 
-/// Whether the server has closed its end with nothing left to read. It has asked for forces and
-/// sends nothing until it has them.
+/// Whether the server has closed its side with nothing more to read. It has asked for forces and
+/// sends nothing until it has received them.
 fn has_gone(stream: &Stream) -> Result<bool, Stop> {
     #[cfg(target_os = "linux")]
     let end = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -249,7 +250,7 @@ fn has_gone(stream: &Stream) -> Result<bool, Stop> {
     Ok(wait(stream, end, Duration::ZERO)?.intersects(end))
 }
 
-/// INIT's text without the size of batches and the token, which belong to one connection.
+/// The text of INIT without the batch size and the token, which belong to one connection.
 fn passed_on(text: &[u8]) -> Vec<u8> {
     let is_size = |part: &[u8]| {
         let key = part.split(|byte| *byte == b':').next().unwrap_or_default();

@@ -1,11 +1,12 @@
-//! `forcewire relay`: a single driver to its server, and a server to any number of drivers.
+//! `forcewire relay`: acts as one driver for its server, and as the server for any number of
+//! drivers.
 //!
 //! ```text
 //! i-PI, ASE, ...  <--- one connection --->  relay  <--- a net::Pool --->  drivers, any number
 //! ```
 //!
-//! One thread. `conversation` speaks with the server and serves the drivers while it waits;
-//! `structures` is what goes from one side to the other.
+//! It runs in one thread. `conversation` talks to the server and serves the drivers while it waits;
+//! `structures` holds what is passed between the two sides.
 
 mod conversation;
 mod structures;
@@ -27,7 +28,7 @@ use crate::pool::{Drivers, Treatment, interruptions};
 use crate::say::{Failure, counted, say};
 use conversation::{Conversation, End};
 
-/// Take a server's structures as one driver, and have any number of drivers compute them
+/// Act as one driver of a server, and let any number of drivers compute its structures
 #[derive(Args, Debug)]
 #[command(after_help = "\
 INIT is passed on, without its batch_size, to drivers that ask for it. The structures of a batch
@@ -50,7 +51,7 @@ pub struct Arguments {
     /// Where to listen for drivers: HOST:PORT or unix:NAME
     #[arg(long, value_name = "ADDRESS")]
     listen: Address,
-    /// Write a FILE with host and port, which drivers wait for
+    /// Write host and port to a FILE, for which drivers wait
     #[arg(long, value_name = "FILE")]
     meet: Option<PathBuf>,
     /// Ask the server for INIT: never, once or every
@@ -72,7 +73,7 @@ pub struct Arguments {
     treatment: Treatment,
 }
 
-/// Pauses between connections to the server of which nothing came.
+/// The first pause after a connection to the server without any result.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -93,7 +94,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Until a server has had enough.
+/// Runs until a server ends the conversation.
 struct Relay<'a> {
     arguments: &'a Arguments,
     patience: Duration,
@@ -129,7 +130,7 @@ impl<'a> Relay<'a> {
             Init::Every => Initialize::EveryStep,
         };
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        // Since when nothing has been computed for the server.
+        // The time since which nothing has been computed for the server.
         let mut idle = Instant::now();
         loop {
             let (mut stream, token) = self.connect(&mut backoff, idle)?;
@@ -185,7 +186,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Serves drivers for as long.
+    /// Serves drivers for this long.
     fn pause(&mut self, pause: Duration) -> Result<(), Failure> {
         let start = Instant::now();
         while let left = pause.saturating_sub(start.elapsed())

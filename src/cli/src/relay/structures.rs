@@ -8,21 +8,22 @@ use forcewire::{Cell, Evaluation, Rotation};
 use crate::pool::{Drivers, Outcome};
 use crate::say::{Failure, say};
 
-/// A request, and what is known of it.
+/// A request of the server, and the answers so far.
 #[derive(Default)]
 pub struct Structures {
     /// The index of each job's answer.
     waiting: HashMap<Ticket, usize>,
     answers: Vec<Option<Answered>>,
-    /// The place in `answers` of each structure. One that is the same as the one before it, as i-PI
-    /// fills up its batches with, is not computed again.
+    /// The index into `answers` for each structure. i-PI fills its batches with copies of the last
+    /// structure, which are not computed again.
     places: Vec<usize>,
-    /// What turned each job, if its cell had to be turned: ASE sends any, and LAMMPS misreads some.
+    /// The rotation of each job, if its cell had to be rotated: ASE sends any cell, and LAMMPS
+    /// misreads some.
     rotations: Vec<Option<Rotation>>,
 }
 
 impl Structures {
-    /// Gives all of them to the drivers.
+    /// Submits all structures to the drivers.
     pub fn submit(
         &mut self,
         drivers: &mut Drivers,
@@ -58,7 +59,7 @@ impl Structures {
         Ok(())
     }
 
-    /// Takes an answer, unless it is one that nobody waits for.
+    /// Accepts an answer, unless its job was cancelled.
     pub fn take(&mut self, outcome: Outcome) -> Result<(), Failure> {
         let place = self.waiting.remove(&outcome.ticket);
         if let Some(answer) = place.and_then(|place| self.answers.get_mut(place)) {
@@ -78,7 +79,7 @@ impl Structures {
         self.waiting.is_empty()
     }
 
-    /// Has the extras of each begin with this.
+    /// Puts a prefix before the extras of each structure.
     pub fn put_before_extras(&mut self, before: &[u8]) {
         for answer in self.answers.iter_mut().flatten() {
             answer.extras.splice(..0, before.iter().copied());
@@ -86,7 +87,7 @@ impl Structures {
         }
     }
 
-    /// What the server is sent: energies and virials, forces, and extras.
+    /// The reply to the server: energies and virials, forces, and extras.
     pub fn reply(&self) -> (Vec<Evaluation>, Vec<[f64; 3]>, Vec<&[u8]>) {
         let (mut evaluations, mut forces, mut extras) = (Vec::new(), Vec::new(), Vec::new());
         for place in &self.places {
@@ -98,7 +99,7 @@ impl Structures {
             if answer.extras.len() == answer.extras_sent {
                 extras.push(answer.extras.as_slice());
             } else {
-                // i-PI hangs on JSON that is cut.
+                // i-PI hangs on truncated JSON.
                 say(format_args!(
                     "driver {} sent {} bytes of extras: too long to be passed on",
                     answer.driver, answer.extras_sent
@@ -109,7 +110,7 @@ impl Structures {
         (evaluations, forces, extras)
     }
 
-    /// Takes back what is not computed yet.
+    /// Cancels the jobs that are not computed yet.
     pub fn cancel(&mut self, drivers: &mut Drivers) {
         for ticket in self.waiting.keys() {
             drivers.cancel(*ticket);

@@ -1,13 +1,14 @@
-//! Which column of an atom's line holds which property: `Properties=name:type:columns:…`.
+//! The columns of an atom's line and their properties: `Properties=name:type:columns:…`.
 
 use std::borrow::Cow;
 
 use crate::number::real;
 
-/// Columns without a Properties key.
+/// The columns of a frame without a Properties key.
 const PLAIN: &str = "species:S:1:pos:R:3";
 
-/// What ASE reads as results of a calculator. They belong to the calculation that wrote them.
+/// Properties that ASE reads as results of a calculator. They belong to the calculation that wrote
+/// them.
 const RESULTS: [&str; 9] = [
     "forces",
     "force",
@@ -25,7 +26,7 @@ pub struct Columns {
     text: String,
     properties: Vec<Property>,
     count: usize,
-    /// There is no Properties key: columns after the position may be anything.
+    /// There is no Properties key, so columns after the position may hold anything.
     plain: bool,
     pub species: Option<usize>,
     pub number: Option<usize>,
@@ -40,7 +41,7 @@ struct Property {
     kind: char,
     first: usize,
     columns: usize,
-    /// The reader knows what it is, or it is a result of another calculation.
+    /// The reader uses it, or it is a result of another calculation.
     used: bool,
 }
 
@@ -113,7 +114,7 @@ impl Columns {
         Ok(columns)
     }
 
-    /// The fields of an atom's line, as many as there are columns, of the types that they have.
+    /// Splits an atom's line into its fields and checks their number and types.
     pub fn split<'a>(&self, text: &'a str) -> Result<Vec<Cow<'a, str>>, String> {
         let fields = fields(text)?;
         let indexed = self.plain && fields.len() > self.count && fields[0].parse::<u32>().is_ok();
@@ -175,14 +176,14 @@ impl Columns {
         real(text).ok_or_else(|| format!("column {} is a number, not {text:?}", column + 1))
     }
 
-    /// Properties that the reader has no use for, as they are written.
+    /// Properties that the reader does not use, in their original spelling.
     pub fn others(&self) -> String {
         let others = self.properties.iter().filter(|it| !it.used);
         let others = others.map(|it| format!(":{}:{}:{}", it.name, it.kind, it.columns));
         others.collect()
     }
 
-    /// Their values for one atom.
+    /// The values of these properties for one atom.
     pub fn other_fields(&self, fields: &[Cow<'_, str>]) -> String {
         let others = self.properties.iter().filter(|it| !it.used);
         let fields = others.flat_map(|it| &fields[it.first..][..it.columns]);
@@ -194,7 +195,7 @@ impl Columns {
     }
 }
 
-/// Fields between blanks. One that begins with a quote goes on to the next quote.
+/// Splits a line at blanks. A field that begins with a quote continues to the next quote.
 fn fields(text: &str) -> Result<Vec<Cow<'_, str>>, String> {
     if !text.contains('"') {
         return Ok(text.split_whitespace().map(Cow::Borrowed).collect());

@@ -1,14 +1,14 @@
-//! The comment of a frame: `key=value` pairs, with Lattice and pbc among them.
+//! The comment of a frame: `key=value` pairs, including Lattice and pbc.
 
 use crate::number::real;
 
-/// A key with its value, if it has one. ASE takes a key alone for true.
+/// A key with its value, if it has one. ASE reads a key alone as true.
 pub type Info = (String, Option<String>);
 
 /// The pairs of a comment, split as ASE 3.29 does (`ase/io/extxyz.py`, `key_val_str_to_dict`).
 pub struct Comment {
     pairs: Vec<Info>,
-    /// A cell as i-PI writes it.
+    /// Whether there is a cell in i-PI's format.
     has_ipi_cell: bool,
 }
 
@@ -16,7 +16,8 @@ pub struct Comment {
 /// `cell_re`).
 const IPI_CELLS: [&str; 3] = ["CELL(", "CELL[", "CELL{"];
 
-/// What i-PI names units of: `positions{atomic_unit}` (`ipi/utils/io/io_units.py`).
+/// The quantities for which i-PI writes units: `positions{atomic_unit}`
+/// (`ipi/utils/io/io_units.py`).
 const IPI_QUANTITIES: [&str; 9] = [
     "positions",
     "x_centroid",
@@ -29,7 +30,7 @@ const IPI_QUANTITIES: [&str; 9] = [
     "f_centroid",
 ];
 
-/// Keys that say what the numbers of a frame are.
+/// Keys that determine the meaning of a frame's numbers.
 const READ: [&str; 3] = ["Lattice", "Properties", "pbc"];
 
 impl Comment {
@@ -40,7 +41,7 @@ impl Comment {
             if READ.iter().any(|key| assigns(text, key)) {
                 return Err("a quote or bracket in the comment is not closed".into());
             }
-            // A sentence with an apostrophe.
+            // The comment is a sentence with an apostrophe.
             return Ok(Self {
                 pairs: Vec::new(),
                 has_ipi_cell,
@@ -70,7 +71,7 @@ impl Comment {
         })
     }
 
-    /// The value of a key; of one that stands alone, T.
+    /// The value of a key; `T` for a key without a value.
     fn value(&self, key: &str) -> Option<&str> {
         let pair = self.pairs.iter().find(|(name, _)| name == key);
         pair.map(|(_, value)| value.as_deref().unwrap_or("T"))
@@ -80,7 +81,7 @@ impl Comment {
         self.value("Properties")
     }
 
-    /// The three vectors, if the comment has them.
+    /// The three cell vectors, if the comment has them.
     pub fn lattice(&self) -> Result<Option<[[f64; 3]; 3]>, String> {
         let Some(text) = self.value("Lattice") else {
             if self.has_ipi_cell {
@@ -101,7 +102,7 @@ impl Comment {
         }
     }
 
-    /// Which directions are periodic, if the comment has that.
+    /// The periodic directions, if the comment has them.
     pub fn pbc(&self) -> Result<Option<[bool; 3]>, String> {
         let Some(text) = self.value("pbc") else {
             return Ok(None);
@@ -122,7 +123,7 @@ impl Comment {
         }
     }
 
-    /// The other keys of the comment, each once: as in a dictionary, the last one counts.
+    /// The other keys of the comment, each once. As in a dictionary, the last one wins.
     pub fn into_rest(self) -> Vec<Info> {
         let mut rest: Vec<Info> = Vec::new();
         for (name, value) in self.pairs {
@@ -165,14 +166,14 @@ fn refuse_ipi_units(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether `key =` is anywhere in a text, in quotes or not.
+/// Whether `key =` occurs anywhere in a text, in quotes or not.
 fn assigns(text: &str, key: &str) -> bool {
     let (text, key) = (text.to_ascii_lowercase(), key.to_ascii_lowercase());
     let mut after = text.split(&key).skip(1);
     after.any(|rest| rest.trim_start().starts_with('='))
 }
 
-/// Words between blanks and commas.
+/// Splits a text at blanks and commas.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || c == ',')
         .filter(|word| !word.is_empty())
@@ -180,11 +181,11 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// Keys and values; `None` if a quote is not closed.
 fn split(text: &str) -> Option<Vec<Info>> {
-    // Each pair is a list of texts that were joined by `=`, the last of which grows.
+    // Each pair is a list of texts that were joined by `=`. The last text is still growing.
     let mut pairs = vec![vec![String::new()]];
     let mut closing = None;
     let mut escaped = false;
-    // The last text is an empty one in quotes. ASE does not see it, and takes the next word for it.
+    // The last text is an empty one in quotes. ASE ignores it and takes the next word instead.
     let mut empty = false;
     for c in text.chars() {
         let pair = pairs.last_mut()?;
@@ -208,7 +209,7 @@ fn split(text: &str) -> Option<Vec<Info>> {
                 pairs.push(vec![String::new()]);
             }
         } else if c == '=' {
-            // Blanks before it have begun another pair.
+            // Blanks before the `=` have begun another pair.
             if pairs.len() > 1 && pairs.last()?.iter().eq([""]) {
                 pairs.pop();
             }
@@ -241,8 +242,8 @@ const fn closes(open: char) -> Option<char> {
     }
 }
 
-/// A key or a value as it is written: in quotes where it needs them. Empty ones become a blank,
-/// because ASE would take the next word for them.
+/// Writes a key or a value, in quotes if needed. Empty ones become a blank, because ASE would take
+/// the next word instead.
 pub fn quoted(text: &str) -> String {
     let text = if text.is_empty() { " " } else { text };
     let needs = |c: char| c.is_whitespace() || "\"'{}[]=\\".contains(c);

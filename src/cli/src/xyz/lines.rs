@@ -1,20 +1,20 @@
-//! Lines with their numbers, whatever ends them.
+//! Lines with their numbers and any line ending.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Lines of a source that end with LF, CR LF or CR, as in Python's text mode.
+/// The lines of a source, ended by LF, CR LF or CR, as in Python's text mode.
 pub struct Lines {
     source: BufReader<Box<dyn Read + Send>>,
-    /// Whether reading ahead can't wait for somebody to write.
+    /// Whether the source is a file, in which reading ahead never has to wait.
     is_file: bool,
-    /// The number of the last line, from 1.
+    /// The number of the last line, counted from 1.
     pub number: usize,
-    /// Where the last line ends, in bytes.
+    /// The byte offset of the end of the last line.
     pub offset: u64,
-    /// The last line ends with an end of line, and not with the file.
+    /// Whether the last line has a line ending, instead of ending with the file.
     pub has_end: bool,
-    /// The last line ended with CR, so an LF after it is part of that end.
+    /// Whether the last line ended with CR, so an LF after it is part of that line ending.
     after_cr: bool,
 }
 
@@ -40,7 +40,7 @@ impl Lines {
         }
     }
 
-    /// The next line without its end. A byte order mark at the beginning is dropped.
+    /// The next line without its ending. A byte order mark at the start is dropped.
     pub fn next(&mut self) -> io::Result<Option<String>> {
         let mut line = Vec::new();
         let mut ended = false;
@@ -75,12 +75,13 @@ impl Lines {
         Ok(Some(text))
     }
 
-    /// Whether there is nothing more to read.
+    /// Whether the source has ended.
     pub fn at_end(&mut self) -> bool {
         self.source.fill_buf().is_ok_and(<[u8]>::is_empty)
     }
 
-    /// Whether the next line begins like this, as far as that can be known without waiting.
+    /// Whether the next line begins with this text, as far as the source can be read without
+    /// waiting.
     pub fn next_begins_with(&mut self, start: &[u8]) -> io::Result<bool> {
         let bytes = match self.is_file {
             true => self.source.fill_buf()?,

@@ -10,8 +10,8 @@
 //! write.rs      frames that ASE can read
 //! ```
 //!
-//! What is not understood is refused with its line. Where ASE guesses, drops or misreads, this
-//! reader refuses; `tests/xyz` has the table, and what ASE makes of it.
+//! Errors name the line. Where ASE guesses, drops or misreads, this reader refuses; `tests/xyz`
+//! lists these cases with ASE's results.
 
 mod columns;
 mod comment;

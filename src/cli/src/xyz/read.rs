@@ -12,30 +12,31 @@ use crate::elements;
 /// One structure, in the units of its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// The line that it begins in.
+    /// The number of its first line.
     pub line: usize,
-    /// Symbols of elements and isotopes as they are spelled properly; other labels as they are.
+    /// Symbols of elements and isotopes in their normal spelling; other labels unchanged.
     pub species: Vec<String>,
     pub positions: Vec<[f64; 3]>,
-    /// The vectors of the cell; zeros where the file has none.
+    /// The cell vectors; zeros if the file has none.
     pub lattice: [[f64; 3]; 3],
-    /// Which directions are periodic. Those have vectors.
+    /// Whether each direction is periodic. Periodic directions have vectors.
     pub pbc: [bool; 3],
-    /// In daltons, if the file has them.
+    /// Masses in daltons, if the file has them.
     pub masses: Option<Vec<f64>>,
     pub motion: Option<Motion>,
     /// The other keys of the comment.
     pub info: Vec<Info>,
-    /// Other columns: their properties, `:name:type:columns` each, and the fields of each atom.
+    /// Columns that the reader does not use: their properties, `:name:type:columns` each, and the
+    /// fields of each atom.
     pub others: (String, Vec<String>),
 }
 
-/// How atoms move.
+/// The motion of the atoms.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Motion {
-    /// In √(dalton eV), ASE's unit.
+    /// Momenta in √(dalton eV), ASE's unit.
     Momenta(Vec<[f64; 3]>),
-    /// In Å/fs.
+    /// Velocities in Å/fs.
     Velocities(Vec<[f64; 3]>),
 }
 
@@ -46,7 +47,7 @@ impl Frame {
     }
 }
 
-/// The frames of a file. After the first error there are no more frames.
+/// The frames of a file. The first error ends the iteration.
 pub struct Frames {
     lines: Lines,
     name: String,
@@ -54,7 +55,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Opens a file, or the standard input if that is `-`.
+    /// Opens a file, or standard input for `-`.
     pub fn open(path: &str) -> Result<Self, String> {
         if path == "-" {
             return Ok(Self::new(Lines::stream(Box::new(io::stdin())), "stdin"));
@@ -71,17 +72,17 @@ impl Frames {
         }
     }
 
-    /// Where the last frame ends, in bytes.
+    /// The byte offset of the end of the last frame.
     pub const fn offset(&self) -> u64 {
         self.lines.offset
     }
 
-    /// Whether the last line was written to its end.
+    /// Whether the last line has its line ending.
     pub const fn line_has_end(&self) -> bool {
         self.lines.has_end
     }
 
-    /// Whether there is nothing more to read.
+    /// Whether the file has ended.
     pub fn at_end(&mut self) -> bool {
         self.lines.at_end()
     }
@@ -183,7 +184,7 @@ impl Iterator for Frames {
     }
 }
 
-/// The cell and which directions are periodic; without pbc, those that have a vector.
+/// The cell and its periodic directions. Without pbc, the directions with a vector are periodic.
 fn cell(
     lattice: Option<[[f64; 3]; 3]>,
     pbc: Option<[bool; 3]>,
@@ -218,17 +219,17 @@ fn cell(
     Ok((lattice, pbc))
 }
 
-/// The element or the name of an atom. Its number counts more than its label, as in ASE.
+/// The element or name of an atom. The atomic number takes precedence over the label, as in ASE.
 fn species(columns: &Columns, fields: &[Cow<'_, str>]) -> Result<String, String> {
     let label = columns.species.map(|column| &*fields[column]);
-    if label.is_some_and(|it| it.eq_ignore_ascii_case("Tv")) {
+    if label.is_some_and(|label| label.eq_ignore_ascii_case("Tv")) {
         let why = "Tv is a vector of the cell, as Gaussian has it, and no atom: write it into \
                    Lattice=\"ax ay az bx by bz cx cy cz\", and count atoms only";
         return Err(why.into());
     }
     let number = match (columns.number, label) {
         (Some(column), _) => Some(&*fields[column]),
-        (None, Some(label)) if label.bytes().all(|it| it.is_ascii_digit()) => Some(label),
+        (None, Some(label)) if label.bytes().all(|byte| byte.is_ascii_digit()) => Some(label),
         _ => None,
     };
     let label_symbol = label.and_then(elements::known);

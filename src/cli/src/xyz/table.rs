@@ -1,8 +1,8 @@
-//! Dialects of extended XYZ, and what ASE makes of them.
+//! Dialects of extended XYZ, and how ASE reads them.
 //!
-//! A row is read as ASE reads it, or both refuse it. Where ASE misreads, drops or guesses, this
-//! reader refuses; where ASE refuses what can mean one thing only, this reader may read it. Each of
-//! these is in [`DIFFERENT`] with the reason.
+//! Each row is read as in ASE, or both refuse it. Where ASE misreads, drops or guesses, this reader
+//! refuses. Where ASE refuses something unambiguous, this reader may read it. All exceptions are in
+//! [`DIFFERENT`] with the reason.
 
 use std::io;
 
@@ -31,7 +31,7 @@ enum Ase {
     Frames(Vec<Structure>),
 }
 
-/// A structure as ASE reads it.
+/// A structure as read by ASE.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 struct Structure {
     numbers: Vec<u32>,
@@ -62,9 +62,10 @@ impl From<Frame> for Structure {
 }
 
 enum Ours {
-    /// Refused, with these words.
+    /// Refuses the file with this message.
     Refuses(&'static str),
-    /// Reads, where ASE has an error or other numbers: x of each atom, the cell's diagonal, pbc.
+    /// Reads the file where ASE fails or reads other numbers: x of each atom, the cell's diagonal,
+    /// pbc.
     Reads(&'static [f64], [f64; 3], [bool; 3]),
 }
 use Ours::{Reads, Refuses};
@@ -73,7 +74,7 @@ const MOLECULE: ([f64; 3], [bool; 3]) = ([0.0; 3], [false; 3]);
 const PERIODIC: [bool; 3] = [true; 3];
 
 const DIFFERENT: &[(&str, Ours)] = &[
-    // ASE has an error, and there is one meaning only.
+    // ASE fails, although the meaning is unambiguous.
     (
         "plain, atomic numbers",
         Reads(&[0.0, 3.0], MOLECULE.0, MOLECULE.1),
@@ -92,7 +93,7 @@ const DIFFERENT: &[(&str, Ours)] = &[
         Reads(&[0.0, 3.0], MOLECULE.0, MOLECULE.1),
     ),
     ("isotopes", Reads(&[0.0, 3.0], MOLECULE.0, MOLECULE.1)),
-    // Drivers are not sent labels.
+    // Labels are not sent to drivers.
     ("labels", Reads(&[0.0, 1.0], MOLECULE.0, MOLECULE.1)),
     (
         "numbers, D exponents",
@@ -103,12 +104,12 @@ const DIFFERENT: &[(&str, Ours)] = &[
         Reads(&[0.0, 3.0], [6.0; 3], PERIODIC),
     ),
     ("byte order mark", Reads(&[0.0, 3.0], [6.0; 3], PERIODIC)),
-    // ASE reads no further than the first blank line.
+    // ASE stops reading at the first blank line.
     (
         "blank lines between frames",
         Reads(&[0.0, 3.0, 0.0, 3.0], MOLECULE.0, MOLECULE.1),
     ),
-    // ASE reads something that the file does not say, or that can't be computed.
+    // ASE reads something that the file does not contain, or that can't be computed.
     ("cell, not a number", Refuses("FILE:2: Lattice=")),
     (
         "cell, zeros without pbc",
@@ -194,7 +195,7 @@ const DIFFERENT: &[(&str, Ours)] = &[
     ("no atoms", Refuses("FILE:1: a frame without atoms")),
 ];
 
-/// Reads a row's file. It is one, because only a file may be looked into ahead of time.
+/// Reads a row from a file. Other sources don't allow reading ahead.
 fn read(text: &str) -> Result<Vec<Structure>, String> {
     use std::io::{Seek, Write};
     let mut file = tempfile::tempfile().unwrap();
@@ -250,7 +251,7 @@ fn dialects_are_read_as_ase_reads_them() {
     check(include_str!("../../tests/xyz/dialects.json"));
 }
 
-/// The same against the ASE that is installed in `FORCEWIRE_PEERS` (`tests/peers/install`).
+/// The same table compared with the ASE installed in `FORCEWIRE_PEERS` (`tests/peers/install`).
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]
 fn dialects_are_read_as_the_installed_ase_reads_them() {
@@ -264,8 +265,8 @@ fn dialects_are_read_as_the_installed_ase_reads_them() {
     check(std::str::from_utf8(&output.stdout).unwrap());
 }
 
-/// Bytes of the table's files are changed, dropped and repeated. Some line is refused, or the
-/// numbers are finite and as many as announced.
+/// Bytes of the table's files are changed, dropped and repeated. Either a line is refused, or the
+/// numbers are finite and as many as the file announces.
 #[test]
 fn no_bytes_make_the_reader_panic() {
     let table = include_str!("../../tests/xyz/dialects.json");

@@ -1,4 +1,4 @@
-//! Frames that `ase.io.read` gives back, with their results in a calculator.
+//! Frames with their results, in the form in which `ase.io.read` puts them into a calculator.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,8 +9,8 @@ use super::read::Frame;
 use crate::elements;
 use crate::number::shortest;
 
-/// What a frame's comment has from another calculation, which ASE would take for results of this
-/// one (ASE 3.29, `all_properties`), and the virial that some programs write.
+/// Keys of other calculations in a frame's comment, which ASE would read as results of this one
+/// (ASE 3.29, `all_properties`), and the virial that some programs write.
 const RESULTS: [&str; 9] = [
     "energy",
     "free_energy",
@@ -27,17 +27,17 @@ const RESULTS: [&str; 9] = [
 pub struct Writer<'a> {
     frame: &'a Frame,
     comment: String,
-    /// Vectors an atom, with the names of their columns.
+    /// Vectors for each atom, with the names of their columns.
     columns: Vec<(&'static str, &'a [[f64; 3]])>,
     masses: Option<Cow<'a, [f64]>>,
-    /// Å a unit of the frame.
+    /// The frame's length unit in Å.
     scale: f64,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(frame: &'a Frame, scale: f64) -> Self {
         let mut masses = frame.masses.as_deref().map(Cow::Borrowed);
-        // ASE knows no isotopes: they become their elements, with masses.
+        // ASE has no isotopes: they become their elements, with masses.
         if masses.is_none() && frame.species.iter().any(|it| elements::element(it) != it) {
             let all = frame.species.iter().map(|it| elements::mass(it));
             masses = all.collect::<Option<Vec<_>>>().map(Cow::Owned);
@@ -68,13 +68,13 @@ impl<'a> Writer<'a> {
         self.text(key, &numbers.join(" "))
     }
 
-    /// Adds a vector an atom.
+    /// Adds a column with a vector for each atom.
     pub fn column(mut self, name: &'static str, vectors: &'a [[f64; 3]]) -> Self {
         self.columns.push((name, vectors));
         self
     }
 
-    /// Writes the frame in one go.
+    /// Writes the frame with a single call.
     pub fn write(self, out: &mut impl Write) -> io::Result<()> {
         let Self {
             frame,
@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
         text.push_str(&frame.others.0);
         let _ = write!(text, "{comment}");
         for (key, value) in &frame.info {
-            // This calculation's results replace those of the file.
+            // The results of this calculation replace those of the file.
             let said = comment.contains(&format!(" {key}="));
             if RESULTS.contains(&key.as_str()) || said {
                 continue;
@@ -133,7 +133,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A label as one field.
+/// Writes a label as one field.
 fn field(label: &str) -> String {
     match label.contains(char::is_whitespace) {
         true => format!("\"{label}\""),

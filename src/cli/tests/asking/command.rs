@@ -1,4 +1,4 @@
-//! The command line: help, nonsense, files that can't be read, and drivers that don't come.
+//! The command line: help, nonsense, unreadable files, and drivers that don't come.
 
 use std::fs::File;
 use std::process::{Output, Stdio};
@@ -12,7 +12,7 @@ fn server(arguments: &[&str]) -> Output {
     forcewire().args(arguments).output().unwrap()
 }
 
-/// The line that the server complains with, after what it notes about the file.
+/// The line with the server's complaint, after its notes about the file.
 fn complaint(output: &Output) -> &str {
     assert_eq!(output.stdout, b"", "{output:?}");
     let text = std::str::from_utf8(&output.stderr).unwrap();
@@ -57,7 +57,7 @@ fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
 
-/// A pipe that nobody reads.
+/// A pipe without a reader.
 fn broken() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -187,7 +187,7 @@ fn what_cant_be_read_is_status_1_before_anyone_waits() {
         assert!(line.contains(&says), "{arguments:?}: {line}");
     }
     assert_eq!(place.read("good.out"), "of yesterday");
-    // PREFIX.xyz would be the file itself.
+    // With this prefix, PREFIX.xyz would be the input file.
     assert_eq!(place.read("good.xyz"), ONE);
 }
 

@@ -1,4 +1,4 @@
-//! Molecular dynamics: against closed forms, and against an integrator that is written another way.
+//! Molecular dynamics, compared with closed forms and with a different integrator.
 
 use forcewire::potential::{LennardJones, storage_for};
 use forcewire::{Cell, Potential};
@@ -12,9 +12,9 @@ const DALTON: f64 = 1822.888486283;
 const KELVIN: f64 = 3.1668115634564e-6;
 const BOHR: f64 = 0.529177210544;
 
-/// The rows of a table, without those that begin with #.
+/// The rows of a table, without lines that begin with #.
 fn rows(table: &str) -> Vec<[f64; 6]> {
-    // The last may be half there.
+    // The last row may be incomplete.
     let whole = table.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let rows = whole.lines().filter(|line| !line.starts_with('#'));
     rows.map(|row| {
@@ -42,8 +42,7 @@ fn trajectory(text: &str) -> Vec<Vec<[f64; 3]>> {
     frames
 }
 
-/// Drift and largest deviation of the conserved energy, an atom, as the server's last line has
-/// them.
+/// Drift and largest deviation of the conserved energy per atom, from the server's last line.
 fn conservation(log: &str) -> [f64; 2] {
     let line = log
         .lines()
@@ -55,8 +54,8 @@ fn conservation(log: &str) -> [f64; 2] {
     })
 }
 
-/// Verlet's positions of an oscillator at rest are x cos(n θ) exactly, with cos θ = 1 - (ω dt)² /
-/// 2; its energy is short of that of the start by E (ω dt)² / 4 where it is fastest.
+/// For an oscillator that starts at rest, Verlet's positions are exactly x cos(n θ), with cos θ = 1
+/// - (ω dt)² / 2. Where it moves fastest, its energy is below the initial one by E (ω dt)² / 4.
 #[test]
 fn an_oscillator_is_its_closed_form() {
     let (k, dt, x) = (0.02, 10.0, 1.25);
@@ -94,7 +93,7 @@ fn an_oscillator_is_its_closed_form() {
         close(frame.as_flattened(), &expected, 1e-11);
         assert!((potential - k * at * at).abs() < 1e-12);
         assert_eq!(conserved, potential + kinetic);
-        // Three of six freedoms.
+        // Three of the six degrees of freedom remain.
         assert!((temperature - 2.0 * kinetic / 3.0 / KELVIN).abs() < 1e-5);
     }
     let most = 0.5 * k * x * x * omega_dt * omega_dt / 4.0;
@@ -106,7 +105,7 @@ fn an_oscillator_is_its_closed_form() {
     assert!(drift.abs() < most, "{drift}");
 }
 
-/// An atom of argon and its twelve neighbours, 5 % too far, in Å.
+/// An argon atom and its twelve neighbours, 5 % too far apart, in Å.
 fn cluster() -> Vec<[f64; 3]> {
     let distance = 1.05 * 1.122462 * 6.43452 * BOHR;
     let edge = distance / 2.0_f64.sqrt();
@@ -118,7 +117,7 @@ fn cluster() -> Vec<[f64; 3]> {
             atoms.push(atom);
         }
     }
-    // Not as symmetric as that.
+    // Break the symmetry.
     for (index, atom) in atoms.iter_mut().enumerate() {
         atom[index % 3] += 0.05 * (index as f64).sin();
     }
@@ -133,10 +132,10 @@ fn xyz(lattice: &str, atoms: &[[f64; 3]]) -> String {
     text
 }
 
-/// Smooth for a cluster: the cutoff is beyond it.
+/// The potential is smooth for a cluster: the cutoff is beyond it.
 const ARGON: &[&str] = &["-m", "lj", "-o", "6.43452,0.000379384,60"];
 
-/// Störmer's way to the positions: it has no velocities.
+/// Positions from Störmer's method, which has no velocities.
 fn stoermer(steps: usize, timestep: f64) -> Vec<[f64; 3]> {
     let cell = Cell::orthorhombic([1000.0; 3]);
     let dt = timestep * FEMTOSECOND;
@@ -147,7 +146,7 @@ fn stoermer(steps: usize, timestep: f64) -> Vec<[f64; 3]> {
     let mut forces = vec![[0.0; 3]; now.len()];
     for step in 0..steps {
         potential.evaluate(&cell, &now, &mut forces).unwrap();
-        // At rest, the first step is half of one.
+        // From rest, the first step is half a step.
         let factor = if step == 0 { 0.5 * factor } else { factor };
         let atoms = now.iter_mut().zip(&mut before).zip(&forces);
         for ((now, before), force) in atoms {
@@ -160,7 +159,7 @@ fn stoermer(steps: usize, timestep: f64) -> Vec<[f64; 3]> {
     now.iter().map(|r| r.map(|x| x * BOHR)).collect()
 }
 
-/// Half the time step, a fourth of the error in the energy: it is Verlet's, and nothing else.
+/// Half the time step gives a quarter of the energy error, which is therefore Verlet's alone.
 #[test]
 fn argon_goes_where_another_integrator_takes_it_and_keeps_its_energy() {
     let place = Place::new();
@@ -278,8 +277,8 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     driver.was_dismissed();
 
     let server = place.server(Unix, &arguments("rough"));
-    // A driver that computes as `forcewire driver` does, until it leaves with a structure that it
-    // was given.
+    // A driver that computes as `forcewire driver` does, until it receives this structure and
+    // leaves.
     let cell = Cell::orthorhombic([1000.0; 3]);
     let mut potential = LennardJones::new(6.43452, 0.000379384, 60.0)
         .with_reference_volume(cell.volume())
@@ -303,7 +302,7 @@ fn a_killed_driver_leaves_no_trace_in_the_trajectory() {
     within("a few rows", || {
         (rows(&place.read("rough.out")).len() > 20).then_some(())
     });
-    // So that the run does not end before the other is there.
+    // The other driver must be there before the run ends.
     killed.stop();
     let next = server.driver(ARGON);
     server.says("driver 3 (");

@@ -61,7 +61,7 @@ fn close(ours: &[[f64; 3]], expected: &[[f64; 3]], tolerance: f64) {
     }
 }
 
-/// A line is that of this frame, with springs.
+/// Checks that a line belongs to this frame, computed with springs.
 fn check(line: &Value, frame: usize, positions: &[[f64; 3]], tolerance: f64) {
     assert_eq!(line["frame"], json!(frame));
     let expected = springs(K, positions);
@@ -147,7 +147,7 @@ fn angstroms_are_taken_for_granted() {
     check(&lines(&ended.out)[0], 0, &bohr, 1e-14);
 }
 
-/// LAMMPS and i-PI need cells with h upper triangular. Whose cell is not so gets the same energies,
+/// LAMMPS and i-PI need an upper triangular h. A frame with another cell gets the same energies,
 /// and forces and virial in the axes of the file.
 #[test]
 fn a_cell_may_be_turned_and_left_handed() {
@@ -205,7 +205,7 @@ fn a_cell_may_be_turned_and_left_handed() {
         );
         let expected: Vec<_> = forces.iter().map(|f| transform(*f)).collect();
         close(&vectors(&line["forces"]), &expected, 1e-12 * largest);
-        // Rows, then columns.
+        // Transform the rows, then the columns.
         let rows = virial.iter().map(|row| transform(*row));
         let rows: Vec<_> = rows.collect();
         let columns = [0, 1, 2].map(|i| transform([rows[0][i], rows[1][i], rows[2][i]]));
@@ -240,7 +240,7 @@ fn extras_come_with_their_frame() {
     assert_eq!(extras, expected);
 }
 
-/// A program that writes frames may wait for the result of one before it writes the next.
+/// A program that writes frames may wait for each result before it writes the next frame.
 #[test]
 fn the_standard_input_is_answered_frame_by_frame() {
     let place = Place::new();
@@ -308,7 +308,7 @@ fn a_frame_that_ends_drivers_is_named() {
     assert!(reason.starts_with(expected), "{reason}");
 }
 
-/// Leaves over these frames, and comes again.
+/// A driver that leaves when it receives one of these frames, and connects again.
 fn afraid_of(server: &Server, frames: &'static [usize]) -> thread::JoinHandle<()> {
     let address = server.address.clone();
     let bad: Vec<_> = frames.iter().map(|frame| positions(*frame)).collect();

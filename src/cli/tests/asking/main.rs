@@ -1,4 +1,5 @@
-//! `forcewire evaluate` and `md` with drivers: `forcewire driver`, and some of the tests' own.
+//! `forcewire evaluate` and `md` with drivers: `forcewire driver`, and drivers written for the
+//! tests.
 #![cfg(unix)]
 
 mod command;

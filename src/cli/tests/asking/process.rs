@@ -1,4 +1,4 @@
-//! The server and its drivers: each bounded in time, and gone when its test is over.
+//! The server and its drivers. Each has a time limit and ends with its test.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use forcewire::{Driver, Evaluation, Event, Virial, blocking};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// More than anything here takes.
+/// Longer than anything in these tests takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Running {
     }
 }
 
-/// Asks until there is something.
+/// Repeats a question until there is an answer.
 pub fn within<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -56,7 +56,7 @@ pub fn within<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A directory for a server: its input, its output and its socket.
+/// A directory for a server with its input, output and socket.
 pub struct Place(TempDir);
 
 impl Place {
@@ -68,7 +68,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The path of a file with this text.
+    /// Writes this text to a file and returns its path.
     pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
@@ -79,7 +79,7 @@ impl Place {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Starts a server, which listens for drivers when this returns.
+    /// Starts a server, which listens for drivers when this function returns.
     pub fn server(&self, transport: Transport, arguments: &[&str]) -> Server {
         self.server_with(transport, arguments, Stdio::null())
     }
@@ -127,7 +127,7 @@ impl Place {
     }
 }
 
-/// A server that listens.
+/// A server that is listening.
 pub struct Server {
     process: Running,
     pub address: Address,
@@ -155,7 +155,7 @@ impl Server {
         DriverProcess(Running(command.spawn().unwrap()))
     }
 
-    /// Starts a driver of this test in a thread. It closes the connection where there is no answer.
+    /// Starts a driver of this test in a thread. It closes the connection if it has no answer.
     pub fn thread(
         &self,
         mut answer: impl FnMut(&[[f64; 3]]) -> Option<Reply> + Send + 'static,
@@ -189,17 +189,17 @@ impl Server {
         fs::read_to_string(&self.out).unwrap()
     }
 
-    /// Waits until its output has this.
+    /// Waits until the output contains this text.
     pub fn says(&self, text: &str) {
         within(text, || self.log().contains(text).then_some(()));
     }
 
-    /// What Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.process.signal(Signal::INT);
     }
 
-    /// Waits for its end.
+    /// Waits for the server's end.
     pub fn ends(mut self) -> Ended {
         let code = self.process.wait().code();
         Ended {
@@ -209,19 +209,19 @@ impl Server {
         }
     }
 
-    /// Waits for its end, which is a good one.
+    /// Waits for the server's end, which must be a success.
     pub fn succeeds(self) -> Ended {
         let ended = self.ends();
         assert_eq!(ended.code, Some(0), "{}", ended.log);
         ended
     }
 
-    /// Waits for its end, and gives the reason.
+    /// Waits for the server's end, which must be a failure, and returns the reason.
     pub fn fails(self) -> String {
         let ended = self.ends();
         assert_eq!(ended.code, Some(1), "{}", ended.log);
         let mut lines = ended.log.lines().rev();
-        // The last line shows how far it came.
+        // The last line shows how far the run came.
         assert!(
             lines.next().unwrap().ends_with(" are done"),
             "{}",
@@ -234,12 +234,12 @@ impl Server {
 pub struct DriverProcess(Running);
 
 impl DriverProcess {
-    /// It was sent EXIT.
+    /// Checks that the driver ended because of EXIT.
     pub fn was_dismissed(mut self) {
         assert_eq!(self.0.wait().code(), Some(0));
     }
 
-    /// It holds still from now on.
+    /// Suspends the process.
     pub fn stop(&self) {
         self.0.signal(Signal::STOP);
     }
@@ -247,14 +247,14 @@ impl DriverProcess {
     pub fn kill(self) {}
 }
 
-/// The messages of a test's driver.
+/// The messages of a driver written for the tests.
 pub struct Reply {
     pub evaluation: Evaluation,
     pub forces: Vec<[f64; 3]>,
     pub extras: Vec<u8>,
 }
 
-/// Every atom on a spring.
+/// Every atom is attached to a spring.
 pub fn springs(k: f64, positions: &[[f64; 3]]) -> Reply {
     let forces: Vec<_> = positions.iter().map(|r| r.map(|x| -k * x)).collect();
     let mut virial = Virial::ZERO;

@@ -1,4 +1,4 @@
-//! `check driver`: for each verdict a driver that must get it, and one beside it that must not.
+//! `check driver`: for each verdict, one driver that must get it and a similar one that must not.
 
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn is(row: &Value, verdict: &str, how: &str) {
     );
 }
 
-/// Each of these in a situation in which a message ends early.
+/// Each of these drivers meets a message that ends early.
 #[test]
 fn ends_are_judged_by_status_and_words() {
     for (fault, verdict, how) in [
@@ -60,7 +60,7 @@ fn ends_are_judged_by_status_and_words() {
             how,
         );
     }
-    // Between two messages an end is none of an error.
+    // Between two messages, an end is not an error.
     is(&play("quiet", &["close"])["close"], "handled", "ended");
 }
 
@@ -138,7 +138,7 @@ fn numbers_are_compared_in_every_situation() {
     for row in play("none", &some).values() {
         is(row, "handled", "carried on");
     }
-    // Nothing was sent on this connection before, so another start has the right numbers.
+    // Nothing was sent on this connection before, so the right numbers come from a separate run.
     is(
         &play("comes back wrong", &["http"])["http"],
         "silently wrong",
@@ -196,7 +196,8 @@ fn a_driver_without_right_numbers_is_not_judged() {
     );
 }
 
-/// Of all situations in which it need not refuse, none makes it do so, at any number of jobs.
+/// A correct driver gets no other verdict in any situation that it may handle, at any number of
+/// jobs.
 #[test]
 fn a_driver_that_is_right_is_called_so_at_any_number_of_jobs() {
     let some = [

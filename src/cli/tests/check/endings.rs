@@ -1,4 +1,4 @@
-//! Nothing of a program under test runs on after the kit has ended, in whatever way.
+//! No process of a program under test survives the kit, however the kit ends.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::{FORCEWIRE, check};
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A command that starts another in a new session, and writes down both.
+/// A command that starts another one in a new session and records both process ids.
 fn leaves_something(pids: &Path, then: &str) -> String {
     let pids = pids.display();
     format!(

@@ -1,5 +1,5 @@
-//! `forcewire check`: `forcewire driver` and `forcewire md` handle all of it, and the kit notices
-//! peers that do not.
+//! `forcewire check`: `forcewire driver` and `forcewire md` handle every situation, and the kit
+//! detects peers that do not.
 
 #![cfg(unix)]
 
@@ -23,10 +23,10 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// What there has to be at least, of both roles together.
+/// The fewest situations of both roles together.
 const SITUATIONS: usize = 40;
 
-/// The command itself, which is also the driver and the server under test.
+/// The command, which is also the driver and the server under test.
 const FORCEWIRE: &str = env!("CARGO_BIN_EXE_forcewire");
 
 /// Argon for `forcewire md`.
@@ -60,7 +60,7 @@ fn all_handled(mut check: Command) -> Rows {
     rows
 }
 
-/// The kit with our driver. Its own time limit is shorter than the kit's patience.
+/// Runs the kit with our driver, whose time limit is shorter than the kit's patience.
 fn driver(flags: &[&str], address: &str) -> Command {
     let mut check = crate::check();
     let lj = "-m lj -o 6.43452,0.000379384,8.5 --patience 1";
@@ -70,12 +70,12 @@ fn driver(flags: &[&str], address: &str) -> Command {
     check
 }
 
-/// The kit with our server.
+/// Runs the kit with our server.
 fn server(flags: &[&str], address: &str) -> Command {
     let mut check = crate::check();
     let run = "--steps 5 --temperature 30 --timeout 2 --wait 20 --output {directory}/argon";
     let command = format!("exec '{FORCEWIRE}' md '{FRAMES}' {address} {run}");
-    // It waits 5 s for drivers to close after it has sent EXIT.
+    // After EXIT the server waits 5 s for drivers to close.
     check.args(["server", "--json", "--command", &command, "--jobs", "4"]);
     check.args(["--patience", "8"]).args(flags);
     check
@@ -87,7 +87,7 @@ fn forcewires_driver_and_server_handle_all_of_it() {
     let server = std::thread::spawn(|| all_handled(server(&[], "-a {host} -p {port}")));
     let drivers = all_handled(driver(&[], "-a {host} -p {port}"));
     let servers = server.join().unwrap();
-    // The controls don't count.
+    // The controls are not counted.
     let (drivers, servers) = (drivers.len() - 1, servers.len() - 1);
     assert!(drivers >= SITUATIONS / 2 && servers >= SITUATIONS / 2);
     assert!(drivers + servers >= SITUATIONS);
@@ -183,7 +183,7 @@ fn nonsense_is_said_and_status_2() {
         (&["server", "--command", "s {path}"], "without --unix"),
         (&["server", "--address", "here"], "HOST:PORT"),
         (&["table", "/nowhere"], "/nowhere"),
-        // The control fails, with the reason.
+        // The control fails and gives the reason.
         (
             &["driver", "--command", "echo no license; exit 3"],
             "no license",

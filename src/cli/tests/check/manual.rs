@@ -1,4 +1,4 @@
-//! The manual's tables of clumsy and hostile peers, made of what `--json` wrote in real runs
+//! The manual's tables of clumsy and hostile peers, generated from the `--json` output of real runs
 //! (`peers.rs`).
 
 use crate::{check, page};

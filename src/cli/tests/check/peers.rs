@@ -1,6 +1,6 @@
-//! The conformance kit on forcewire's driver and server, those of i-PI and ASE, and LAMMPS: what
-//! the manual's tables are made of. They are started as their users start them, with a time limit
-//! of two seconds where there is one.
+//! The conformance kit with forcewire's driver and server, those of i-PI and ASE, and LAMMPS. The
+//! manual's tables come from these runs. Each program is started as its users start it, with a time
+//! limit of two seconds if it has one.
 //!
 //! ```text
 //! export FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY
@@ -23,18 +23,18 @@ const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/check/records");
 /// Inputs of the peers' own tests.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers");
 
-/// A program that the kit is pointed at.
+/// A program under test.
 struct Subject {
-    /// Its results are in `records/WHO-ROLE.jsonl`.
+    /// The name of its results: `records/WHO-ROLE.jsonl`.
     who: &'static str,
     role: &'static str,
     title: &'static str,
-    /// The started program: ours, or one of a peer's environment.
+    /// The program to start: ours, or one of a peer's environment.
     program: fn() -> Command,
-    /// How the shell starts it: with `{program}`, `{here}`, the directory of records, `{peers}`,
-    /// and what the kit fills in.
+    /// The shell command that starts it, with `{program}`, `{here}` (the directory of records),
+    /// `{peers}`, and the kit's own placeholders.
     command: &'static str,
-    /// Of the kit.
+    /// Flags for the kit.
     flags: &'static [&'static str],
 }
 
@@ -142,7 +142,7 @@ impl Subject {
         )
     }
 
-    /// Runs the kit, and compares what it finds with what is recorded.
+    /// Runs the kit and compares its findings with the recorded ones.
     fn check(&self) {
         let mut check = check();
         check
@@ -176,7 +176,7 @@ impl Subject {
     }
 }
 
-/// Without what differs from run to run: ports and addresses, and how long it took.
+/// Removes what differs between runs: ports, addresses and times.
 fn portable(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
@@ -215,7 +215,7 @@ fn verdicts(text: &str) -> BTreeMap<String, String> {
     rows.collect()
 }
 
-// What the kit finds is what is recorded.
+// The kit's findings equal the recorded ones.
 
 #[test]
 #[ignore = "needs FORCEWIRE_PEERS"]

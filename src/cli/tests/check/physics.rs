@@ -1,4 +1,4 @@
-//! `check driver --physics`: each planted fault is found and named, and nothing that is right is.
+//! `check driver --physics` finds and names each planted fault, and accepts every correct driver.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{FORCEWIRE, check, planted};
 
-/// The situation's finding for a driver: verdict, name of the fault, sentence.
+/// The finding for a driver: verdict, name of the fault, sentence.
 fn physics(command: &str, flags: &[&str]) -> [String; 3] {
     let mut check = check();
     check.args([
@@ -120,7 +120,7 @@ fn each_wrong_driver_is_found_and_told_what_to_do() {
     }
 }
 
-/// Nothing is judged then, and that is not handled.
+/// Then nothing can be judged, and the situation does not count as handled.
 #[test]
 fn a_driver_that_ends_has_given_up() {
     let [verdict, _, because] = physics(&planted::command("does not converge"), &[]);
@@ -143,7 +143,7 @@ fn a_driver_that_is_right_is_called_so() {
     assert_eq!(verdict, "handled", "{because}");
     let [_, how, _] = physics(&planted::command("ours in f32"), &[]);
     assert_eq!(how, "single precision");
-    // Coarser steps still see what single precision does not explain.
+    // Larger steps still show faults beyond single precision.
     let [verdict, how, _] = physics(&planted::command("energy per atom"), &["--single"]);
     assert_eq!((&*verdict, &*how), ("silently wrong", "energy per atom"));
 }
@@ -166,7 +166,8 @@ fn our_own_models_are_right() {
     }
 }
 
-/// The force is small there, and so is the difference of energies: what the step changes is not.
+/// Near an equilibrium the force and the difference of energies are small, but the change in a step
+/// is not.
 #[test]
 fn structures_near_an_equilibrium_are_judged_right() {
     let directory = tempfile::tempdir().unwrap();
@@ -186,7 +187,7 @@ fn structures_near_an_equilibrium_are_judged_right() {
         let [verdict, _, because] = physics(&command, &flags);
         assert_eq!(verdict, "handled", "{model}, {atoms}: {because}");
     }
-    // A wrong unit shows there all the same.
+    // A wrong unit is still found there.
     std::fs::write(&file, format!("{cell}0 0 0\n0 0 4.6366\n")).unwrap();
     let [verdict, _, because] = physics(&planted::command("none"), &flags);
     assert_eq!(verdict, "handled", "{because}");
@@ -200,7 +201,7 @@ fn structures_near_an_equilibrium_are_judged_right() {
     }
 }
 
-/// An environment's Python with a script of this directory.
+/// Python of a peer's environment, with a script of this directory.
 fn peer(environment: &str, arguments: &str) -> String {
     let peers = std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory");
     format!("cd {{directory}} && exec '{peers}/{environment}/bin/{arguments}")

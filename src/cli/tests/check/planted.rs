@@ -1,6 +1,6 @@
-//! A driver that is right, unless the environment's FAULT names what it does wrong.
+//! A correct driver, unless FAULT in the environment names a fault.
 //!
-//! It is a test of this binary, which the kit starts anew as a program.
+//! The driver is a test of this binary, which the kit starts again as a program.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::layout::{self, ATOM, CELL, INTEGER, integer_at, numbers};
 use crate::planted_numbers::{Matrix, Memory, Vector, compute};
 
-/// The command that starts it with a fault.
+/// The command that starts the driver with a fault.
 pub fn command(fault: &str) -> String {
     program("planted::driver", fault)
 }
@@ -26,13 +26,13 @@ pub fn program(name: &str, fault: &str) -> String {
     )
 }
 
-/// Fault and port, if the kit has started this.
+/// Fault and port, if the kit has started this process.
 pub fn asked_for() -> Option<(String, u16)> {
     let port = env::var("PORT").ok()?.parse().ok()?;
     Some((env::var("FAULT").ok()?, port))
 }
 
-/// Cell and positions of POSDATA.
+/// Reads cell and positions of POSDATA.
 fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Vec<Vector>)> {
     let mut frame = [0; CELL + INTEGER];
     stream.read_exact(&mut frame)?;
@@ -56,7 +56,7 @@ fn structure(fault: &str, stream: &mut TcpStream) -> io::Result<(Matrix, f64, Ve
     Ok((h, cell[9], numbers.as_chunks().0.to_vec()))
 }
 
-/// Python's words where line 7 of a program fails.
+/// Prints what Python prints if line 7 of a program fails.
 fn traceback(place: &str, source: &str, error: &str) {
     eprintln!(
         "Traceback (most recent call last):\n  File \"/home/me/driver.py\", line 7, in <module>\n    main()\n  File \
@@ -64,7 +64,7 @@ fn traceback(place: &str, source: &str, error: &str) {
     );
 }
 
-/// What it does where a message ends early or makes no sense. Returns if it connects again.
+/// Reacts to a message that ends early or makes no sense. Returns if the driver connects again.
 fn fails(fault: &str, stream: &mut Option<TcpStream>, what: &str) {
     let forever = || loop {
         sleep(Duration::from_secs(1));
@@ -169,7 +169,7 @@ fn driver() {
     loop {
         let line = stream.get_or_insert_with(|| {
             (reply, back) = (None, true);
-            // As a driver does that waits for its server's next start.
+            // A driver that waits until its server is restarted.
             loop {
                 match TcpStream::connect(("127.0.0.1", port)) {
                     Ok(stream) => break stream,
@@ -220,8 +220,7 @@ fn driver() {
                     let mut sent = compute(&fault, &mut memory, &h, &positions);
                     match &*fault {
                         "comes back wrong" if back => sent.energy += 1.0,
-                        // It takes the inverse for what it should be, and the first of two
-                        // structures.
+                        // This driver believes the inverse cell, and the first of two structures.
                         "believes" => sent.energy += inverse,
                         "forgets" => sent.energy += f64::from(memory.steps),
                         _ => {}

@@ -1,6 +1,6 @@
-//! What a planted driver computes, right or with a fault.
+//! The numbers of a planted driver, correct or with a fault.
 //!
-//! Pairs at all distances up to the second image, smooth everywhere.
+//! The potential acts on pairs up to the second image and is smooth everywhere.
 
 use forcewire::Cell;
 use forcewire::potential::{LennardJones, Potential};
@@ -8,7 +8,7 @@ use forcewire::potential::{LennardJones, Potential};
 pub type Vector = [f64; 3];
 pub type Matrix = [Vector; 3];
 
-/// What it computes: energy, forces and virial.
+/// The results: energy, forces and virial.
 #[derive(Clone)]
 pub struct Computed {
     pub energy: f64,
@@ -20,7 +20,7 @@ fn times(h: &Matrix, s: Vector) -> Vector {
     h.map(|row| row[0] * s[0] + row[1] * s[1] + row[2] * s[2])
 }
 
-/// All pairs with 27 images of each; the cell's vectors are the columns of `h`.
+/// Sums over all pairs, with 27 images each. The cell's vectors are the columns of `h`.
 fn pairs(h: &Matrix, positions: &[Vector]) -> Computed {
     const SIZE: f64 = 25.0;
     let mut computed = Computed {
@@ -65,7 +65,7 @@ fn volume(h: &Matrix) -> f64 {
         + h[0][2] * (h[1][0] * h[2][1] - h[1][1] * h[2][0])
 }
 
-/// What a driver remembers from step to step.
+/// The driver's memory of earlier steps.
 #[derive(Default)]
 pub struct Memory {
     first_cell: Option<Matrix>,
@@ -202,7 +202,7 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
     sent
 }
 
-/// Springs to the origin, without a virial, as i-PI's own.
+/// Springs to the origin without a virial, like i-PI's own.
 fn field(positions: &[Vector]) -> Computed {
     Computed {
         energy: positions.as_flattened().iter().map(|x| 0.005 * x * x).sum(),
@@ -211,7 +211,7 @@ fn field(positions: &[Vector]) -> Computed {
     }
 }
 
-/// forcewire's own Lennard-Jones in single precision.
+/// forcewire's Lennard-Jones potential in single precision.
 fn ours(h: &Matrix, positions: &[Vector]) -> Computed {
     let mut argon = LennardJones::<f32>::new(6.43452, 0.000379384, 16.0863);
     let rounded: Vec<_> = positions.iter().map(|r| r.map(|x| x as f32)).collect();

@@ -1,7 +1,8 @@
-//! A server that is right, unless the environment's FAULT names what it does wrong.
+//! A correct server, unless FAULT in the environment names a fault.
 //!
-//! It moves two atoms five times along their forces, with one driver after the other: one that is
-//! silent for a while, sends something else or has gone is dropped for the next.
+//! The server moves two atoms along their forces five times, with one driver after another. It
+//! drops a driver that is silent for a while, sends something wrong or has gone, and uses the next
+//! one.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,12 +15,12 @@ use crate::layout::{
 };
 use crate::planted::{asked_for, program};
 
-/// The command that starts it with a fault.
+/// The command that starts the server with a fault.
 pub fn command(fault: &str) -> String {
     program("planted_server::server", fault)
 }
 
-/// Columns are the vectors.
+/// The cell; its columns are the vectors.
 const H: [f64; 9] = [12.0, 3.0, 1.0, 0.0, 11.0, 2.0, 0.0, 0.0, 10.0];
 
 fn inverse() -> [f64; 9] {
@@ -81,7 +82,7 @@ fn posdata(fault: &str, positions: &[f64; 6]) -> Vec<u8> {
     message
 }
 
-/// Has a driver compute the forces on both atoms.
+/// Lets a driver compute the forces on both atoms.
 fn ask(fault: &str, driver: &mut TcpStream, positions: &[f64; 6]) -> io::Result<[f64; 6]> {
     let other = |what: &[u8]| {
         let what = what.escape_ascii().to_string();

@@ -1,4 +1,4 @@
-//! `check server`: for each verdict a server that must get it, and one beside it that must not.
+//! `check server`: for each verdict, one server that must get it and a similar one that must not.
 
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ fn is(row: &Value, verdict: &str, how: &str) {
     );
 }
 
-/// The reason why it can't be judged.
+/// The reason why a server can't be judged.
 fn control_fails(command: &str, flags: &[&str]) -> String {
     let mut check = check();
     check
@@ -48,7 +48,7 @@ fn control_fails(command: &str, flags: &[&str]) -> String {
 
 #[test]
 fn a_server_that_is_right_handles_all_of_it() {
-    // It drops thirty silent drivers one after the other.
+    // The server drops thirty silent drivers one after another.
     let rows = play_with("none", &[], "20");
     for row in rows.values() {
         is(row, "handled", "carried on");
@@ -175,7 +175,7 @@ fn a_server_that_ends_its_run_for_another_driver_gave_up() {
     for row in rows.values() {
         is(row, "gave up", "refused");
     }
-    // A number that is not finite may end a run, if the server gives the reason.
+    // A number that is not finite may end a run if the server gives the reason.
     is(
         &play("aborts", &["nan-forces"])["nan-forces"],
         "handled",

@@ -1,4 +1,4 @@
-//! A server of a driver, byte by byte, and programs that end with their test.
+//! A server written byte by byte, and programs that end with their test.
 
 #![allow(dead_code, unused_imports)] // each test uses its own
 
@@ -23,7 +23,7 @@ pub fn forcewire(arguments: &str) -> Command {
     command
 }
 
-/// A program under way.
+/// A running program.
 pub struct Process(Option<Child>);
 
 impl Process {
@@ -39,7 +39,7 @@ impl Process {
         self.0.as_ref().unwrap().id()
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     pub fn end(mut self) -> Ended {
         let start = Instant::now();
         let child = self.0.as_mut().unwrap();
@@ -120,7 +120,7 @@ impl Server {
         self
     }
 
-    /// A reply to one structure: energy, forces and virial.
+    /// Reads a reply to one structure: energy, forces and virial.
     pub fn hears_forces(&mut self, natoms: usize) -> (f64, Vec<f64>, Vec<f64>) {
         self.hears(FORCEREADY);
         let energy = self.numbers(1)[0];
@@ -150,7 +150,7 @@ impl Server {
     }
 }
 
-/// POSDATA; the inverse cell is not sent right, as nobody should read it.
+/// POSDATA with a wrong inverse cell, because drivers should not read it.
 pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
     layout::posdata(&h, &[0.0; 9], positions.as_flattened())
 }
@@ -161,7 +161,7 @@ pub fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
     layout::posdata_batch(&cells, structures.concat().as_flattened())
 }
 
-/// A directory with a socket in it.
+/// A directory for a socket.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -217,7 +217,7 @@ pub fn kill(process: &Process, signal: &str) {
     assert!(kill.unwrap().success());
 }
 
-/// The environments of peers, of which `tests/peers/install` makes `ase`.
+/// The directory of peers' environments. `tests/peers/install` creates `ase` there.
 pub fn peers() -> String {
     std::env::var("FORCEWIRE_PEERS").expect("FORCEWIRE_PEERS names a directory")
 }

@@ -1,4 +1,4 @@
-//! How conversations with a driver end, and how that is judged.
+//! How conversations with a driver end, and the judgement of each ending.
 
 use std::process::ExitStatus;
 use std::thread::sleep;
@@ -16,7 +16,7 @@ use crate::check::report::Finding;
 use crate::check::wire;
 
 impl Session<'_> {
-    /// Ends a message early, then notes what the driver still sends and how it ends.
+    /// Ends a message early, then records what else the driver sends and how it ends.
     pub fn cut(&mut self, bytes: &[u8]) -> Result<Finding, Stop> {
         self.inside = true;
         self.line.send(bytes)?;
@@ -31,7 +31,7 @@ impl Session<'_> {
         Ok(self.end(closed))
     }
 
-    /// A message that begins and does not end until we lose patience and close.
+    /// Begins a message and never completes it, until our patience runs out and we close.
     pub fn stall(&mut self, bytes: &[u8]) -> Result<Finding, Stop> {
         self.inside = true;
         self.line.send(bytes)?;
@@ -55,26 +55,26 @@ impl Session<'_> {
         }
     }
 
-    /// Leaves the connection without a word.
+    /// Closes the connection between two messages.
     pub fn hangs_up(&mut self) -> Result<Finding, Stop> {
         self.line.say_no_more();
         let (_, closed) = self.line.drain(self.limits.patience);
         Ok(self.end(closed))
     }
 
-    /// Cuts the cable, with a reset where there is one.
+    /// Resets the connection; a unix socket can only close.
     pub fn resets(&mut self) -> Result<Finding, Stop> {
         self.replace()?.reset();
         Ok(self.end(false))
     }
 
-    /// The same where the driver has a part of a message.
+    /// Resets the connection in the middle of a message.
     pub fn resets_inside(&mut self) -> Result<Finding, Stop> {
         self.inside = true;
         self.resets()
     }
 
-    /// The server goes away and comes back.
+    /// Stops listening and starts again.
     pub fn restarts(&mut self) -> Result<Finding, Stop> {
         drop(self.replace()?);
         let again = self
@@ -88,13 +88,13 @@ impl Session<'_> {
         Ok(self.end(false))
     }
 
-    /// The line that we have, with a dead one in its place.
+    /// Takes the line and puts a dead one in its place.
     fn replace(&mut self) -> Result<Line, Stop> {
         let (dead, _) = std::os::unix::net::UnixStream::pair().map_err(|_| Lost::Closed(0))?;
         Ok(std::mem::replace(&mut self.line, Line::Unix(dead)))
     }
 
-    /// After EXIT: the driver ends, and well, or comes back for the next run.
+    /// Sends EXIT: the driver has to end without an error, or connect again for the next run.
     pub fn exits(&mut self) -> Result<Finding, Stop> {
         let (_, closed) = self.line.drain(self.limits.patience);
         let finding = self.end(closed);
@@ -105,7 +105,7 @@ impl Session<'_> {
         })
     }
 
-    /// The finding if the script could not go on.
+    /// The finding if the script could not continue.
     pub(super) fn stopped(&mut self, stop: Stop) -> Finding {
         match stop {
             Stop::Wrong(what) => Finding::wrong(what),
@@ -124,7 +124,7 @@ impl Session<'_> {
         }
     }
 
-    /// The connection is over: does the driver end, or come back?
+    /// Judges a driver whose connection is over: it may end, or connect again.
     fn lost(&mut self, lost: Lost) -> Finding {
         match lost {
             Lost::Closed(_) | Lost::Refused => self.end(true),
@@ -141,7 +141,7 @@ impl Session<'_> {
         }
     }
 
-    /// Judges how it ends. A driver that we have seen closing may go on with something else.
+    /// Judges how the driver ends. A driver that we saw closing may continue with other work.
     fn end(&mut self, closed: bool) -> Finding {
         let (start, before) = (Instant::now(), self.subject.cpu());
         let back = loop {
@@ -180,9 +180,9 @@ impl Session<'_> {
     }
 }
 
-/// A driver whose connection is over, and which does not end.
+/// Judges a driver whose connection is over and which does not end.
 fn runs_on(closed: bool, busy: Duration, time: Duration) -> Finding {
-    // On a busy machine it gets a part of a processor. One that waits takes next to none.
+    // On a busy machine it gets only part of a processor. A waiting program uses almost none.
     if 20 * busy > time {
         return Finding::hung("the connection is over, and it spins: it keeps a processor busy");
     }

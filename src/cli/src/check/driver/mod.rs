@@ -1,5 +1,5 @@
-//! A driver under test, and us as its server: the good conversation that is the control, and how
-//! ends are judged.
+//! Tests a driver, with the kit as its server: the good conversation that is the control, and the
+//! judgement of endings.
 
 mod ends;
 mod session;
@@ -22,38 +22,37 @@ use super::situation::About;
 use super::wire::{Answer, Structure};
 pub use session::Session;
 
-/// What all situations share.
+/// The common data of all situations.
 pub struct Plan {
     pub command: String,
     pub unix: bool,
     /// Two structures with the same number of atoms.
     pub structures: [Structure; 2],
-    /// The one whose derivatives are taken.
+    /// The structure for the derivatives.
     pub physics: Structure,
     pub precision: Precision,
     pub calibration: Calibration,
-    /// The answers of another start of the driver for the two structures, made when first asked
-    /// for.
+    /// Another run's answers for the two structures, computed on first use.
     pub right: OnceLock<Result<Vec<Answer>, String>>,
 }
 
-/// One of the situations.
+/// A situation to play.
 pub struct Situation {
     pub about: About,
     /// Whether it needs a fresh connection.
     pub fresh: bool,
-    /// Whether the server does nothing wrong in it, so that a driver has no reason to end.
+    /// Whether the server keeps to the protocol in it, so that the driver has no reason to end.
     pub legal: bool,
     pub script: fn(&mut Session) -> Result<Finding, Stop>,
 }
 
-/// Why a script does not go on.
+/// Why a script stops.
 #[derive(Debug)]
 pub enum Stop {
     Lost(Lost),
-    /// An answer that is not what the numbers should be.
+    /// An answer with wrong numbers.
     Wrong(String),
-    /// An answer whose energy, forces or virial are infinite or NaN.
+    /// An answer with an infinite or NaN energy, force or virial.
     NotFinite(&'static str),
     /// READY instead of HAVEDATA: the driver has dropped the structure.
     Dropped,
@@ -80,7 +79,7 @@ impl Stop {
 }
 
 impl Plan {
-    /// Plays one situation: starts the driver, holds the control conversation and does the clumsy
+    /// Plays one situation: starts the driver, holds the control conversation, then does the clumsy
     /// thing.
     ///
     /// # Errors
@@ -111,7 +110,7 @@ impl Plan {
         Ok(finding)
     }
 
-    /// The answers of a start of the driver for these structures alone.
+    /// The answers of a separate run of the driver for these structures alone.
     pub fn reference(
         &self,
         structures: &[Structure],
@@ -162,7 +161,7 @@ impl Plan {
     }
 }
 
-/// A path where i-PI's driver and ASE's look, too.
+/// A path at which i-PI's driver and ASE's look as well.
 fn unix_path() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! A driver under test, and the kit as its server: the conversation, and what its numbers should
-//! be.
+//! A session with a driver, in which the kit is the server: the conversation and the expected
+//! numbers.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,16 @@ pub struct Session<'a> {
     pub(super) subject: Subject,
     pub(super) listener: Option<Listener>,
     pub line: Line,
-    /// What the driver found in the control conversation, for each structure.
+    /// The driver's answers in the control conversation, one per structure.
     pub(super) right: Vec<Answer>,
-    /// Bytes of output that it had written by then.
+    /// How many bytes of output the driver had written by then.
     pub(super) said: usize,
-    /// Whether the last message that it was sent has no end.
+    /// Whether the last message sent to the driver is incomplete.
     pub(super) inside: bool,
 }
 
 impl Session<'_> {
-    /// A conversation as it should be: the numbers are finite, come again, and differ between
-    /// structures.
+    /// A correct conversation: the numbers are finite, repeatable, and differ between structures.
     pub(super) fn control(&mut self) -> Result<(), String> {
         let [a, b] = &self.plan.structures;
         let conversation = |session: &mut Self| {
@@ -75,7 +74,7 @@ impl Session<'_> {
         Ok(self.line.send(wire::header(header))?)
     }
 
-    /// The next header that the driver sends.
+    /// The next header from the driver.
     pub fn hears(&mut self) -> Result<String, Stop> {
         let bytes = self.line.receive(12, self.limits.patience)?;
         Ok(bytes.escape_ascii().to_string().trim_end().to_owned())
@@ -93,7 +92,7 @@ impl Session<'_> {
         }
     }
 
-    /// Gives INIT where the driver wants it.
+    /// Sends INIT if the driver needs it.
     pub fn is_ready(&mut self) -> Result<(), Stop> {
         self.send(Header::Status)?;
         let heard = self.hears()?;
@@ -115,7 +114,7 @@ impl Session<'_> {
         }
     }
 
-    /// Has a structure evaluated in the classic way.
+    /// Lets the driver evaluate a structure with the classic exchange.
     pub fn evaluate(&mut self, structure: &Structure) -> Result<Answer, Stop> {
         self.is_ready()?;
         self.line.send(&wire::posdata(structure))?;
@@ -188,14 +187,14 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the first structure gives once more what it gave at first.
+    /// Whether the first structure has the same answer as at first.
     pub fn is_right(&mut self) -> Result<(), Stop> {
         let answer = self.evaluate(&self.plan.structures[0])?;
         self.is(&answer, 0)
     }
 
-    /// Whether this is what the driver found for a structure: in the control conversation or, if
-    /// there was none on this connection, after another start.
+    /// Whether this is the driver's answer for a structure: the one of the control conversation or,
+    /// if this connection had none, of a separate run.
     pub fn is(&self, answer: &Answer, index: usize) -> Result<(), Stop> {
         let plan = self.plan;
         let right = match &self.right[..] {
@@ -215,14 +214,15 @@ impl Session<'_> {
         }
     }
 
-    /// A structure that the driver was not given in the control conversation: the same numbers
-    /// twice, and those of another start that is given only this.
+    /// Evaluates a structure that was not in the control conversation. Its numbers must be the same
+    /// twice, and the same as in a separate run with this structure only.
     pub fn evaluates_another(&mut self, structure: &Structure) -> Result<(), Stop> {
         let first = self.evaluate(structure)?;
         if !same(&first, &self.evaluate(structure)?) {
             return Err(Stop::Wrong("answered twice, with different numbers".into()));
         }
-        // A driver that refuses the structure then has nothing to compare with.
+        // If the driver refuses the structure, the separate run fails too and there is nothing to
+        // compare with.
         let alone = self
             .plan
             .reference(std::slice::from_ref(structure), self.limits);
@@ -235,7 +235,7 @@ impl Session<'_> {
         }
     }
 
-    /// After something legal, or something that the driver seems to have got over.
+    /// Continues after a legal message, or an illegal one that the driver seems to have survived.
     pub fn carries_on(&mut self) -> Result<Finding, Stop> {
         self.is_right()?;
         Ok(Finding::handled(
@@ -244,8 +244,8 @@ impl Session<'_> {
         ))
     }
 
-    /// After a header that may be taken for STATUS: its answer, if there is one, must not count for
-    /// the next STATUS.
+    /// Continues after a header that the driver may take for STATUS: an answer to it must not count
+    /// as the answer to the next STATUS.
     pub fn carries_on_after_an_answer(&mut self) -> Result<Finding, Stop> {
         match self.line.receive(12, self.limits.patience / 2) {
             Ok(heard) => {
@@ -258,8 +258,8 @@ impl Session<'_> {
         self.carries_on()
     }
 
-    /// After a whole POSDATA that no driver can compute: asks for the forces as if nothing were
-    /// wrong. A driver whose potential does not look at the cell may find what it always finds.
+    /// Asks for forces after a complete POSDATA that no driver can compute, as if nothing were
+    /// wrong. A driver whose potential ignores the cell may still find its usual numbers.
     pub fn refuses(&mut self, natoms: usize, cell_only: bool) -> Result<Finding, Stop> {
         self.has_data()?;
         let answer = self.forces(natoms)?;
@@ -276,7 +276,7 @@ impl Session<'_> {
     }
 }
 
-/// Which part of an answer is not finite.
+/// The part of an answer that is not finite.
 fn not_finite(answer: &Answer) -> Option<&'static str> {
     let bad = |numbers: &[f64]| numbers.iter().any(|x| !x.is_finite());
     match answer {
@@ -287,9 +287,9 @@ fn not_finite(answer: &Answer) -> Option<&'static str> {
     }
 }
 
-/// Whether two answers are the same but for what electronic structure codes don't converge.
+/// Whether two answers are equal within the convergence of electronic structure codes.
 fn same(a: &Answer, b: &Answer) -> bool {
-    /// Forces that are zero by symmetry are not exactly so.
+    /// Forces that are zero by symmetry are not exactly zero.
     const FLOOR: f64 = 1e-9;
     let close = |a: &[f64], b: &[f64]| {
         let size = a.iter().fold(0.0f64, |size, x| size.max(x.abs()));

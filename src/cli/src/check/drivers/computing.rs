@@ -1,4 +1,4 @@
-//! What happens while a driver computes.
+//! Events while a driver computes.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub const SITUATIONS: &[Situation] = &[
         BESIDE,
         |s| {
             let driver = s.given()?;
-            // The next bytes stay unread, so the close is a reset.
+            // The next bytes stay unread, so the close sends a reset.
             sleep(50 * PAUSE);
             drop(driver);
             Ok(Vec::new())

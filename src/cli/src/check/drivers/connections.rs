@@ -56,7 +56,7 @@ pub const SITUATIONS: &[Situation] = &[
         BESIDE,
         |s| {
             let mut mutes = vec![s.mute()?];
-            // Some servers accept only a few.
+            // Some servers accept only a few connections.
             let more = || Some(s.connect_within(Duration::ZERO).ok()?.then(Manner::Silent));
             mutes.extend(std::iter::from_fn(more).take(29));
             Ok(mutes)

@@ -1,4 +1,4 @@
-//! Extras, and bytes that nobody asked for.
+//! Extras, and bytes without a request.
 
 use forcewire::Header::ForceReady;
 
@@ -46,7 +46,7 @@ pub const SITUATIONS: &[Situation] = &[
         |s| {
             let mut driver = s.asked()?;
             driver.line.send(&driver.reply_announcing(-5))?;
-            // The numbers are all there, and right.
+            // The numbers are complete and correct.
             driver.is_right();
             Ok(vec![driver])
         },

@@ -1,4 +1,5 @@
-//! The clumsy and hostile drivers that servers are played against. A good one joins each of them.
+//! The clumsy and hostile drivers that the kit plays against a server. A good driver joins each of
+//! them.
 
 mod computing;
 mod connections;
@@ -29,7 +30,8 @@ const fn situation(
 }
 
 impl Situation {
-    /// It spoils a run: a server may go on with another driver, or end with a reason.
+    /// Marks a situation that spoils the run: the server may continue with another driver, or end
+    /// with a reason.
     const fn may_end(self) -> Self {
         Self {
             judged: Judged::MayEnd,
@@ -46,7 +48,7 @@ const EXTRAS: &str =
 const ORDER: &str =
     "STATUS is answered with NEEDINIT, READY or HAVEDATA, and GETFORCE with FORCEREADY";
 
-/// All of them. The first one is the control.
+/// All situations. The first one is the control.
 pub fn all() -> impl Iterator<Item = &'static Situation> {
     const LISTS: [&[Situation]; 7] = [
         CONTROLS,
@@ -95,7 +97,7 @@ const CONTROLS: &[Situation] = &[
 ];
 
 impl Session<'_> {
-    /// A connection that sends nothing, whatever it receives.
+    /// A connection that sends nothing, no matter what it receives.
     fn mute(&mut self) -> Result<Clumsy, Lost> {
         Ok(self.connect()?.then(Manner::Silent))
     }
@@ -106,7 +108,7 @@ impl Session<'_> {
         Ok(vec![driver])
     }
 
-    /// The numbers are right, whatever comes after them.
+    /// The numbers are correct, no matter what follows them.
     fn with_extras(&mut self, extras: &[u8]) -> Outcome {
         let mut driver = self.asked()?;
         let reply = driver.reply_announcing(extras.len() as i32);
@@ -117,7 +119,7 @@ impl Session<'_> {
 }
 
 impl Clumsy {
-    /// A reply that announces this many bytes of extras, and has none.
+    /// A reply that announces this many bytes of extras but contains none.
     fn reply_announcing(&self, extras: i32) -> Vec<u8> {
         let reply = self.reply();
         let at = reply.len() - 4;

@@ -1,4 +1,4 @@
-//! Replies that are not what was asked for.
+//! Wrong replies.
 
 use forcewire::Header::PosData;
 

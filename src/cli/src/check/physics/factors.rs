@@ -1,9 +1,9 @@
-//! Factors by which units, signs and sums go wrong, by their names.
+//! Named factors by which units, signs and sums go wrong.
 
 use super::series::Series;
 use crate::check::report::Fault;
 
-/// Whether two factors are equal within the error of differences.
+/// Whether two factors are equal within the error of finite differences.
 pub fn is(factor: f64, other: f64) -> bool {
     (factor / other - 1.0).abs() < 5e-3
 }
@@ -32,7 +32,8 @@ const FORCES: [(f64, &str); 6] = [
     (2625.4996 / ANGSTROM, "kJ/mol/angstrom"),
 ];
 
-/// Energies that are this many times too small, since forces and virial agree with each other.
+/// Judges energies that are too small by this factor, because forces and virial agree with each
+/// other.
 pub fn energy(scale: f64, series: &Series) -> Fault {
     let factor = 1.0 / scale;
     let natoms = series.natoms() as f64;
@@ -74,7 +75,7 @@ pub fn energy(scale: f64, series: &Series) -> Fault {
     }
 }
 
-/// Forces that are this many times what they should be.
+/// Judges forces that are wrong by this factor.
 pub fn force(factor: f64) -> Fault {
     let size = factor.abs();
     let sign = match factor < 0.0 {
@@ -121,7 +122,7 @@ pub fn force(factor: f64) -> Fault {
     }
 }
 
-/// A virial that is this many times what it should be.
+/// Judges a virial that is wrong by this factor.
 pub fn virial(factor: f64, series: &Series) -> Fault {
     let volume = series.volume();
     let (size, sign) = (factor.abs(), factor < 0.0);

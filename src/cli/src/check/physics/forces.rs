@@ -1,31 +1,31 @@
-//! Forces against differences of the energy.
+//! Compares forces with differences of the energy.
 
 use super::factors;
 use super::series::{Series, distance, lag, largest, scale, sizes};
 use crate::check::report::Fault;
 use crate::check::wire::Answer;
 
-/// The fault of a driver that answers one step late, as a whole.
+/// The name of the fault of a driver whose whole answers are one step late.
 pub const LATE: &str = "earlier step";
 
-/// What forces are.
+/// The verdict on the forces.
 #[derive(Debug, Default)]
 pub struct Judged {
     pub fault: Option<Fault>,
     pub note: Option<String>,
-    /// By what they have to be divided to be the energy's slope.
+    /// The number by which forces have to be divided to equal the energy's slope.
     pub scale: Option<f64>,
-    /// The forces on all atoms as the energy has them, if that is known.
+    /// The forces on all atoms according to the energy, if known.
     pub forces: Option<Vec<f64>>,
 }
 
-/// Below this, in hartree/bohr, slopes can't be told from lack of convergence.
+/// Slopes below this value, in hartree/bohr, can't be distinguished from poor convergence.
 const FLOOR: f64 = 1e-7;
 
 pub fn judge(series: &Series, tolerance: f64) -> Judged {
     let slope = series.differences();
     let (first, sent) = (&series.first().forces, series.forces());
-    // Near an equilibrium forces are small, and as inexact as elsewhere.
+    // Near an equilibrium forces are small, but their error is as large as elsewhere.
     let change = series.change_of_forces();
     let near = |a: &[f64], b: &[f64]| distance(a, b) <= tolerance * largest(a).max(change) + FLOOR;
     let right = |forces: Vec<f64>| Judged {
@@ -114,7 +114,7 @@ pub fn judge(series: &Series, tolerance: f64) -> Judged {
     scattered(series, &slope, &sent, limit)
 }
 
-/// Where x, y and z are in what was sent, and what that is.
+/// The order of x, y and z in the sent array, and its description.
 const AXES: [([usize; 3], &str); 5] = [
     ([0, 2, 1], "x, z, y"),
     ([1, 0, 2], "y, x, z"),
@@ -123,7 +123,7 @@ const AXES: [([usize; 3], &str); 5] = [
     ([1, 2, 0], "z, x, y"),
 ];
 
-/// Forces that are this many times too large.
+/// Judges forces that are too large by this factor.
 fn scaled(first: &[f64], factor: f64) -> Judged {
     Judged {
         fault: Some(factors::force(factor)),
@@ -133,12 +133,12 @@ fn scaled(first: &[f64], factor: f64) -> Judged {
     }
 }
 
-/// Forces of some answers only that are those of the structure times a number, -1 for instance. A
-/// small step does that to none, unless forces are small themselves.
+/// Finds some answers whose forces are the structure's forces times a number, for instance -1. A
+/// small step can't cause that, unless the forces themselves are small.
 fn turned(series: &Series) -> Option<String> {
     let first = &series.first().forces;
     let others = series.answers.get(1..).unwrap_or_default();
-    // What a step does, as energies have it.
+    // The effect of a step according to the energies.
     let (curvature, _) = sizes(&series.curvatures());
     let length = largest(series.structure.h.as_flattened());
     let farthest = series.steps.length.max(series.steps.strain * length);
@@ -147,7 +147,7 @@ fn turned(series: &Series) -> Option<String> {
     let factor = |answer: &Answer| {
         let (factor, rest) = scale(&answer.forces, first);
         let by = (factor - 1.0).abs() * size;
-        // Two atoms that a step takes out of each other's reach lose their forces in proportion.
+        // If a step moves two atoms out of each other's range, their forces shrink in proportion.
         let may_be = factor < 0.0 || series.natoms() > 2;
         (may_be && by > 3.0 * usual && rest <= 0.1 * by).then_some(factor)
     };
@@ -163,7 +163,8 @@ fn turned(series: &Series) -> Option<String> {
     ))
 }
 
-/// By how much forces change too fast, where they are too small to tell. A unit, for instance.
+/// The factor by which forces change too fast, for forces too small to judge. It may be a unit, for
+/// instance.
 fn factor_of_changes(series: &Series, slope: &[f64]) -> Option<f64> {
     if largest(slope) > series.change_of_forces() {
         return None;
@@ -175,7 +176,7 @@ fn factor_of_changes(series: &Series, slope: &[f64]) -> Option<f64> {
     (is_other && rest <= 0.01 * largest(&forces)).then_some(factor)
 }
 
-/// Forces that are right where they are measured, and lag as atoms move.
+/// Finds forces that are right at the structure itself but lag as atoms move.
 fn late_forces(series: &Series) -> Option<String> {
     if !lag(&series.curvatures(), series.first().energy) {
         return None;
@@ -193,7 +194,7 @@ fn late_forces(series: &Series) -> Option<String> {
     })
 }
 
-/// Forces on one atom that another one should have.
+/// Finds forces on one atom that belong to another.
 fn permuted(series: &Series, slope: &[f64], limit: f64) -> Option<(String, Option<Vec<f64>>)> {
     let sent = series.first().forces.as_chunks::<3>().0;
     let mut places = Vec::new();
@@ -211,12 +212,12 @@ fn permuted(series: &Series, slope: &[f64], limit: f64) -> Option<(String, Optio
     Some((sentence, forces))
 }
 
-/// Neither right nor wrong in a way that is known.
+/// Describes forces that are wrong in no known way.
 fn scattered(series: &Series, slope: &[f64], moved: &[f64], limit: f64) -> Judged {
     let curvatures = series.curvatures();
     let step = series.steps.length;
     let off = |at: &usize| (slope[*at] - moved[*at]).abs() > limit;
-    // An energy that jumps or scatters shows in the second difference, too; a wrong slope does not.
+    // A jump or noise in the energy also shows in the second difference; a wrong slope does not.
     let rough = |at: &usize| {
         let [energies, forces] = curvatures[*at];
         (energies - forces).abs() > 0.1 * step * (slope[*at] - moved[*at]).abs()

@@ -1,9 +1,9 @@
-//! Whether forces and virial are the derivatives of the energy: finite differences.
+//! Checks by finite differences whether forces and virial are the derivatives of the energy.
 //!
-//! 43 evaluations of one structure: as it is, with each of 12 coordinates moved to both sides, and
-//! with each of the nine elements of a strain, both ways. A fault is a hypothesis that makes the
-//! numbers agree: "forces times 51.42", "forces of the step before", "the cell transposed". The
-//! first that does is reported.
+//! The check makes 43 evaluations of one structure: unchanged, with each of 12 coordinates
+//! displaced in both directions, and with each of the nine strain elements in both directions. A
+//! fault is a hypothesis that makes the numbers agree: "forces times 51.42", "forces of the step
+//! before", "the cell transposed". The first one that agrees is reported.
 
 mod factors;
 mod forces;
@@ -46,7 +46,7 @@ impl Precision {
         }
     }
 
-    /// How far differences and what was sent may be apart, of the largest.
+    /// The tolerance between differences and sent numbers, relative to the largest.
     const fn tolerance(self) -> f64 {
         match self.single {
             false => 1e-3,
@@ -59,7 +59,7 @@ impl Precision {
 #[derive(Debug, Default)]
 struct Report {
     faults: Vec<Fault>,
-    /// What could not be judged, and why.
+    /// Parts that could not be judged, and why.
     notes: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ fn judge(series: &Series, precision: Precision) -> Report {
     }
     let forces = forces::judge(series, tolerance);
     let virial = match &forces.fault {
-        // Without right energies the virial can't be judged.
+        // Without correct energies the virial can't be judged.
         Some(fault) if fault.name == "noise" || fault.name == forces::LATE => None,
         _ => Some(virial::judge(series, &forces, tolerance)),
     };

@@ -1,8 +1,8 @@
-//! The evaluations, and derivatives of the energy by differences.
+//! The evaluations, and derivatives of the energy from finite differences.
 
 use crate::check::wire::{Answer, Structure};
 
-/// How far atoms and cell are moved.
+/// How far atoms and cell are displaced.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
     /// In bohr.
@@ -10,25 +10,25 @@ pub struct Steps {
     pub strain: f64,
 }
 
-/// Answers in the order in which they came: the structure as it is, then a pair for each coordinate
-/// that is moved, then a pair for each element of the strain.
+/// Answers in order: the unchanged structure, then a pair for each displaced coordinate, then a
+/// pair for each strain element.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub structure: Structure,
     pub steps: Steps,
-    /// Which atoms are moved.
+    /// The displaced atoms.
     pub moved: Vec<usize>,
     pub answers: Vec<Answer>,
 }
 
-/// Most atoms that are moved.
+/// The most atoms to displace.
 const MOVED: usize = 4;
 
-/// Elements of a strain.
+/// The number of strain elements.
 pub const STRAINS: usize = 9;
 
 impl Series {
-    /// Has the structure and its variants evaluated.
+    /// Evaluates the structure and its variants.
     pub fn measure<E>(
         structure: &Structure,
         steps: Steps,
@@ -78,7 +78,7 @@ impl Series {
         (a[0] * cross[0] + a[1] * cross[1] + a[2] * cross[2]).abs()
     }
 
-    /// The force on each moved coordinate, from energies alone.
+    /// The force on each displaced coordinate, from energies alone.
     pub fn differences(&self) -> Vec<f64> {
         let pairs = self.pairs(0..3 * self.moved.len());
         let slope =
@@ -93,14 +93,14 @@ impl Series {
         self.pairs_of_strains().map(slope).collect()
     }
 
-    /// The mean force on each moved coordinate between both ends, by Simpson's rule. It is what the
-    /// energies' difference gives, to the fourth order of the step: near an equilibrium the force
-    /// itself differs from it by more than both are large.
+    /// The mean force on each displaced coordinate between both ends, by Simpson's rule. It equals
+    /// the difference of the energies to fourth order in the step. The force at the middle differs
+    /// from it, near an equilibrium by more than both values.
     pub fn forces(&self) -> Vec<f64> {
         self.forces_by(|forces, at| forces[at])
     }
 
-    /// The same, if the force on a coordinate is to be found so among those that were sent.
+    /// The same mean, with `find` choosing the force on a coordinate from the sent numbers.
     pub fn forces_by(&self, find: impl Fn(&[f64], usize) -> f64) -> Vec<f64> {
         let of = |answer: &Answer, at| find(&answer.forces, at);
         let pairs = self.pairs(0..3 * self.moved.len());
@@ -110,8 +110,8 @@ impl Series {
         pairs.zip(self.coordinates()).map(mean).collect()
     }
 
-    /// The mean virial between both ends of each strain. That of a strained cell is the slope under
-    /// a further strain of it.
+    /// The mean virial between both ends of each strain. The virial of a strained cell is the slope
+    /// under a further strain of that cell.
     pub fn virial(&self) -> Vec<f64> {
         let strains = self.pairs_of_strains().zip(0..);
         let mean = |([plus, minus], at): ([&Answer; 2], usize)| {
@@ -121,8 +121,8 @@ impl Series {
         strains.map(mean).collect()
     }
 
-    /// dU/d(strain) with the other sign at both ends: a diagonal element's strain is of what the
-    /// cell was, and the virial is for one of what it is.
+    /// -dU/d(strain) at both ends. The strain of a diagonal element refers to the original cell,
+    /// but the virial to the strained cell, so they differ by a factor.
     fn by_strain(&self, plus: f64, minus: f64, at: usize) -> [f64; 2] {
         match at % 4 {
             0 => [
@@ -133,22 +133,22 @@ impl Series {
         }
     }
 
-    /// The most that a force on a moved coordinate changes by in one step.
+    /// The largest change of a force on a displaced coordinate in one step.
     pub fn change_of_forces(&self) -> f64 {
         let pairs = self.pairs(0..3 * self.moved.len());
         let changes = pairs.map(|[plus, minus]| 0.5 * distance(&plus.forces, &minus.forces));
         changes.fold(0.0, f64::max)
     }
 
-    /// The same of the virial.
+    /// The largest change of the virial in one step.
     pub fn change_of_virial(&self) -> f64 {
         let pairs = self.pairs_of_strains();
         let changes = pairs.map(|[plus, minus]| 0.5 * distance(&plus.virial, &minus.virial));
         changes.fold(0.0, f64::max)
     }
 
-    /// For each moved coordinate, the second difference of the energy, and the same from forces.
-    /// They agree to the fourth order of the step.
+    /// For each displaced coordinate, the second difference of the energy, and the same quantity
+    /// from forces. They agree to fourth order in the step.
     pub fn curvatures(&self) -> Vec<[f64; 2]> {
         let pairs = self.pairs(0..3 * self.moved.len());
         let both = |([plus, minus], at): ([&Answer; 2], usize)| {
@@ -158,7 +158,7 @@ impl Series {
         pairs.zip(self.coordinates()).map(both).collect()
     }
 
-    /// For each strain, the second difference of the energy, and the same from virials.
+    /// For each strain, the second difference of the energy, and the same quantity from virials.
     pub fn curvatures_of_strains(&self) -> Vec<[f64; 2]> {
         let both = |([plus, minus], at): ([&Answer; 2], usize)| {
             let [above, below] = self.by_strain(plus.virial[at], minus.virial[at], at);
@@ -173,7 +173,7 @@ impl Series {
         (plus.energy - middle) + (minus.energy - middle)
     }
 
-    /// What would have been sent if forces came one answer late: those of the next answer.
+    /// The series if forces had not been one answer late: each answer gets the forces of the next.
     pub fn with_forces_earlier(&self) -> Self {
         let mut series = self.clone();
         for (at, answer) in series.answers.iter_mut().enumerate() {
@@ -183,7 +183,7 @@ impl Series {
         series
     }
 
-    /// The same of energies.
+    /// The same for energies.
     pub fn with_energies_earlier(&self) -> Self {
         let mut series = self.clone();
         for (answer, next) in series.answers.iter_mut().zip(self.answers.iter().skip(1)) {
@@ -192,7 +192,7 @@ impl Series {
         series
     }
 
-    /// The same of virials.
+    /// The same for virials.
     pub fn with_virials_earlier(&self) -> Self {
         let mut series = self.clone();
         for (at, answer) in series.answers.iter_mut().enumerate() {
@@ -202,7 +202,7 @@ impl Series {
         series
     }
 
-    /// What would have been sent if whole answers came one late.
+    /// The series if whole answers had not been one answer late.
     pub fn earlier(&self) -> Self {
         let mut series = self.clone();
         series.answers.rotate_left(1);
@@ -212,7 +212,7 @@ impl Series {
         series
     }
 
-    /// Whether no answer differs from another, or nothing pulls at anything.
+    /// Whether all energies are equal and the first answer's forces and virial are zero.
     pub fn is_constant(&self) -> bool {
         let first = self.first();
         let zero = |numbers: &[f64]| numbers.iter().all(|x| *x == 0.0);
@@ -220,7 +220,7 @@ impl Series {
         energies && zero(&first.forces) && zero(&first.virial)
     }
 
-    /// Whether all forces are float32 numbers, which forces of double precision are once in 2^29.
+    /// Whether all forces are float32 numbers. A double is one with a probability of 2^-29.
     pub fn is_single(&self) -> bool {
         let forces = self.answers.iter().flat_map(|it| &it.forces);
         let mut forces = forces.filter(|x| **x != 0.0).peekable();
@@ -258,35 +258,35 @@ fn strained(structure: &Structure, element: usize, strain: f64) -> Structure {
     other
 }
 
-/// The largest of them without their signs.
+/// The largest absolute value.
 pub fn largest(numbers: &[f64]) -> f64 {
     numbers
         .iter()
         .fold(0.0, |largest, x| f64::max(largest, x.abs()))
 }
 
-/// How far apart they are.
+/// The largest difference.
 pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     apart.fold(0.0, f64::max)
 }
 
-/// Whether the second differences of the energy are there, and not the other ones: what they are of
-/// does not change as the energy says.
+/// Whether the energy has second differences that the other quantity does not follow: it lags
+/// behind the energy.
 pub fn lag(curvatures: &[[f64; 2]], energy: f64) -> bool {
     let (curvature, apart) = sizes(curvatures);
-    // The energy's digits must be enough for a second difference.
+    // The energy must have enough digits for a second difference.
     curvature > 1e-10 * energy.abs() && apart >= 0.2 * curvature
 }
 
-/// The largest second difference of the energy, and how far the others are apart from them.
+/// The largest second difference of the energy, and the largest deviation of the other quantity.
 pub fn sizes(curvatures: &[[f64; 2]]) -> (f64, f64) {
     let energies: Vec<_> = curvatures.iter().map(|it| it[0]).collect();
     let apart: Vec<_> = curvatures.iter().map(|it| it[0] - it[1]).collect();
     (largest(&energies), largest(&apart))
 }
 
-/// The factor by which `a` is nearest to `b`, and how far they are apart then.
+/// The factor that brings `a` closest to `b`, and the distance that remains.
 pub fn scale(a: &[f64], b: &[f64]) -> (f64, f64) {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let factor = dot(a, b) / dot(b, b);

@@ -1,4 +1,4 @@
-//! The virial against differences of the energy under strain.
+//! Compares the virial with differences of the energy under strain.
 
 use forcewire::Cell;
 
@@ -12,14 +12,14 @@ use crate::check::report::Fault;
 pub struct Judged {
     pub fault: Option<Fault>,
     pub note: Option<String>,
-    /// By what it has to be divided to be the energy's slope.
+    /// The number by which the virial has to be divided to equal the energy's slope.
     pub scale: Option<f64>,
 }
 
 pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged {
     let (slope, mean) = (series.strains(), series.virial());
     let sent = &series.first().virial[..];
-    // Pairs cancel in the virial, but not in its error.
+    // Pairs cancel in the virial, but their errors don't.
     let length = largest(series.structure.h.as_flattened());
     let pull = largest(&series.differences()) * length;
     let size = largest(&slope).max(series.change_of_virial());
@@ -123,14 +123,15 @@ pub fn judge(series: &Series, forces: &forces::Judged, tolerance: f64) -> Judged
     )
 }
 
-/// The virial of the structure before. It is right where it hardly changes, and lags under strain.
+/// Finds a virial that belongs to the previous structure. It looks right where it hardly changes,
+/// and lags under strain.
 fn late(series: &Series) -> Option<String> {
     let energy = series.first().energy;
     if !lag(&series.curvatures_of_strains(), energy) || largest(&series.first().virial) == 0.0 {
         return None;
     }
     let curvatures = series.with_virials_earlier().curvatures_of_strains();
-    // The last virial of all never came.
+    // The last virial was never sent.
     let (_, known) = curvatures.split_last()?;
     let (curvature, apart) = sizes(known);
     (apart < 0.05 * curvature).then(|| {
@@ -138,9 +139,9 @@ fn late(series: &Series) -> Option<String> {
     })
 }
 
-/// A pressure that the energy has not, and that is none of its slopes: what is beyond a fixed
-/// cutoff is a function of the volume, and so are the pairs that a strain moves across it, which
-/// the energies of a small strain don't show.
+/// Finds a pressure that is no slope of the energy. A tail correction for a fixed cutoff depends on
+/// the volume, and so does the number of pairs that a strain moves across the cutoff; the energies
+/// of a small strain don't show these pairs.
 fn corrected(mean: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<String> {
     let apart: Vec<_> = mean.iter().zip(slope).map(|(a, b)| a - b).collect();
     let pressure = (apart[0] + apart[4] + apart[8]) / 3.0;
@@ -170,7 +171,7 @@ fn of_positions(series: &Series, forces: &[f64]) -> Vec<f64> {
     atoms
 }
 
-/// A virial of which only a part was sent.
+/// Finds a virial of which only some elements were sent.
 fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<Judged> {
     let only = |wanted: fn(usize, usize) -> bool| {
         let part = slope
@@ -203,7 +204,7 @@ fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> O
     })
 }
 
-/// Energies of another cell than the one that was sent. The virial is right for the cell that the
+/// Finds energies of another cell than the one sent. The virial is right for the cell that the
 /// driver used, so each hypothesis predicts how the energy changes.
 fn cell(
     series: &Series,
@@ -213,7 +214,7 @@ fn cell(
 ) -> Option<Judged> {
     let forces = forces.forces.as_ref()?;
     let (sent, h) = (&series.first().virial, &series.structure.h);
-    // The part of the virial that is due to atoms which move, and the part of cell vectors.
+    // The part of the virial from the displacement of atoms, and the part from the cell vectors.
     let atoms = of_positions(series, forces);
     let vectors: Vec<_> = sent.iter().zip(&atoms).map(|(a, b)| a - b).collect();
     let with = |part: &dyn Fn(usize) -> f64| -> Vec<f64> {
@@ -246,7 +247,8 @@ fn cell(
             "the energy belongs to the cell of the step before: use the cell that came with these positions",
         );
     }
-    // The driver's cell is a = hᵀ; its vectors' part is -dU/da aᵀ, and strain moves a by hᵀεᵀ.
+    // The driver's cell is a = hᵀ. The part from its vectors is -dU/da aᵀ, and a strain changes a
+    // by hᵀεᵀ.
     let a = [0, 1, 2].map(|row| [0, 1, 2].map(|column| h[column][row]));
     let inverse = Cell::from_rows(a).inverse()?;
     let pull = |i: usize, k: usize| {
@@ -266,7 +268,7 @@ fn cell(
              transposed)",
         );
     }
-    // Elements below the diagonal are zero with servers that turn the cell, as i-PI's.
+    // Elements below the diagonal are zero with servers that rotate the cell, as i-PI does.
     let upper = |at: &usize| *at / 3 <= *at % 3;
     let chosen: Vec<_> = (0..9).filter(upper).collect();
     let pick = |numbers: &[f64]| -> Vec<f64> { chosen.iter().map(|at| numbers[*at]).collect() };
@@ -279,7 +281,8 @@ fn cell(
     })
 }
 
-/// An energy that depends on where the atoms are: there is no agreement on the virial of a field.
+/// Finds an energy that depends on absolute positions: there is no agreed virial of an external
+/// field.
 fn external(forces: &forces::Judged) -> Option<String> {
     let forces = forces.forces.as_ref()?;
     let mut net = [0.0; 3];

@@ -1,4 +1,4 @@
-//! What all drivers of a run have received.
+//! A record of what all drivers of a run have received.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,30 +12,30 @@ use crate::check::wire::{self, MATRIX};
 /// A structure by its bytes: cell, count and positions.
 pub type Key = Vec<u8>;
 
-/// Structures of a run in their order.
+/// The structures of a run, in order.
 pub type Asked = Vec<Key>;
 
 #[derive(Default)]
 pub struct Book {
     pub asked: Mutex<Asked>,
-    /// How often a structure has had a right answer.
+    /// How many right answers each structure has had.
     right: Mutex<HashMap<Key, usize>>,
-    /// Of these, answers of the good driver's.
+    /// How many of these the good driver sent.
     pub good: AtomicUsize,
-    /// Right answers of any driver's, after its script.
+    /// How many right answers any driver sent after its script.
     pub later: AtomicUsize,
-    /// When the good driver joined, or the server last sent positions.
+    /// When the good driver joined, or when the server last sent positions.
     pub heard: Mutex<Option<Instant>>,
     /// The longest time between two structures, in microseconds.
     slowest: AtomicU64,
-    /// Faults of what the server sends.
+    /// Faults in the server's messages.
     faults: Mutex<Vec<Fault>>,
-    /// What the drivers received last.
+    /// The last messages that the drivers received.
     seen: Mutex<Vec<String>>,
     pub over: AtomicBool,
 }
 
-/// Lines of what drivers saw that are kept.
+/// How many of these lines to keep.
 const KEPT: usize = 8;
 
 impl Book {
@@ -47,7 +47,7 @@ impl Book {
         seen.push(what.into());
     }
 
-    /// What drivers received last, to be appended to a sentence.
+    /// The messages that drivers received last, as the end of a sentence.
     pub fn seen(&self) -> String {
         match locked(&self.seen).join(", ") {
             seen if seen.is_empty() => String::new(),
@@ -55,7 +55,7 @@ impl Book {
         }
     }
 
-    /// Notes what is wrong, once.
+    /// Records a fault, once.
     pub fn faulty(&self, fault: Fault) {
         let mut faults = locked(&self.faults);
         if faults.iter().all(|it| it.name != fault.name) {
@@ -89,7 +89,7 @@ impl Book {
         }
     }
 
-    /// A structure that the control run did not ask for.
+    /// Finds a structure that the control run did not ask for.
     pub fn strange(&self, control: Option<&Asked>) -> Option<String> {
         let asked = locked(&self.asked);
         asked.iter().find_map(|key| {
@@ -107,7 +107,7 @@ impl Book {
         })
     }
 
-    /// Right answers that the control run has and this one does not. A structure that is asked for
+    /// How many right answers of the control run are missing here. A structure that is requested
     /// five times needs five.
     pub fn missing(&self, control: &Asked) -> usize {
         let right = locked(&self.right);
@@ -121,7 +121,7 @@ impl Book {
         missing.sum()
     }
 
-    /// Looks at a whole POSDATA.
+    /// Checks a complete POSDATA.
     pub fn looks_at(&self, key: &[u8]) {
         heard::structure(key)
             .into_iter()
@@ -129,7 +129,7 @@ impl Book {
     }
 }
 
-/// A thread that panicked leaves nothing half done here.
+/// Locks a mutex. A thread that panicked leaves no partial update here.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

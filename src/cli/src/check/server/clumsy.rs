@@ -1,4 +1,4 @@
-//! A driver of the kit, good until its script makes it clumsy.
+//! A driver of the kit. It behaves well until its script makes it clumsy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,32 +14,32 @@ use crate::check::program::TICK;
 use crate::check::report::Fault;
 use crate::check::wire::{self, ATOM, MATRIX, Structure};
 
-/// STATUS that a server may ask instead of what was asked for.
+/// How often a server may ask STATUS instead of making the expected request.
 const MANY: usize = 1000;
 
 pub struct Clumsy {
     pub line: Line,
     pub(super) patience: Duration,
     pub(super) book: Arc<Book>,
-    /// Whether it is the good driver beside the clumsy one.
+    /// Whether this is the good driver that joins the clumsy one.
     pub(super) good: bool,
-    /// The structure that it was given and has not replied to.
+    /// The structure that it has received and not replied to.
     pub(super) asked: Option<(Key, Structure)>,
-    /// How it goes on after its script.
+    /// How it continues after its script.
     pub(super) manner: Manner,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Manner {
     Good,
-    /// Keeps the connection and does nothing.
+    /// Keeps the connection and sends nothing.
     Silent,
     /// Answers every STATUS with NEEDINIT.
     NeedsInit,
 }
 
 impl Clumsy {
-    /// Hears one message and does what a driver does, but for the forces: those are the caller's.
+    /// Receives one message and does what a driver does. Only the forces are left to the caller.
     pub fn turn(&mut self) -> Result<Header, Lost> {
         let word = self.line.receive(12, self.patience)?;
         self.hears(&word)
@@ -117,11 +117,11 @@ impl Clumsy {
         Ok(())
     }
 
-    /// Asks for INIT and takes it. Notes it if the server sends none.
+    /// Asks for INIT and receives it. Records a fault if the server sends none.
     pub fn asks_for_init(&mut self) -> Result<(), Lost> {
         const STATUS: Result<&[u8], &Lost> = Ok(Header::Status.bytes());
         let mut heard = Ok(Header::Status.bytes().to_vec());
-        // i-PI asks again before it sends INIT.
+        // i-PI asks a second time before it sends INIT.
         let mut asked = 0;
         while heard.as_deref() == STATUS && asked < MANY {
             self.line.send(Header::NeedInit.bytes())?;
@@ -155,7 +155,7 @@ impl Clumsy {
         answer.as_ref().map(wire::forceready).unwrap_or_default()
     }
 
-    /// The right answer is on its way, whatever way that was.
+    /// Records that the right answer has been sent, in whatever form.
     pub fn is_right(&mut self) {
         if let Some((key, _)) = self.asked.take() {
             self.book.is_right(key);
@@ -165,12 +165,12 @@ impl Clumsy {
         }
     }
 
-    /// What it does after its script.
+    /// Sets what to do after the script.
     pub fn then(self, manner: Manner) -> Self {
         Self { manner, ..self }
     }
 
-    /// Goes on in its manner, until the server has had enough.
+    /// Continues in its manner until the server ends the conversation.
     pub(super) fn goes_on(mut self) -> JoinHandle<()> {
         thread::spawn(move || {
             while !self.book.over.load(Ordering::Relaxed) {
@@ -188,7 +188,8 @@ impl Clumsy {
                     Ok(Header::GetForce) | Err(_) => return,
                     Ok(_) => continue,
                 };
-                // Before it is sent: the server may be at its end as soon as it has it.
+                // Record the answer before sending it: the server may end as soon as it has
+                // received it.
                 let right = self.asked.clone();
                 self.is_right();
                 if self.line.send(&reply).is_err() {

@@ -1,15 +1,15 @@
-//! Faults of a server's messages.
+//! Faults in a server's messages.
 
 use forcewire::Cell;
 
 use crate::check::report::Fault;
 use crate::check::wire::{self, MATRIX};
 
-/// More atoms than any server of a test has.
+/// More atoms than any server in a test has.
 const MANY: i32 = 10_000_000;
 
 /// Number formats that make the rest of the message unreadable. `bytes` begins after POSDATA's
-/// header and may be cut: a message of float32 is shorter than its reader expects.
+/// header and may be cut off: a message in float32 is shorter than its reader expects.
 pub fn format(bytes: &[u8]) -> Option<Fault> {
     let count = |at: usize| Some(wire::integer(bytes.get(at..at + 4)?));
     let plausible = |count: Option<i32>| count.is_some_and(|it| (1..MANY).contains(&it));
@@ -54,7 +54,7 @@ pub fn structure(key: &[u8]) -> Vec<Fault> {
     faults.into_iter().flatten().collect()
 }
 
-/// Integers are tiny numbers to those who read them as reals.
+/// Finds integers, which look like tiny numbers when they are read as doubles.
 fn integers(what: &str, numbers: &[f64]) -> Option<Fault> {
     let mut set = numbers.iter().filter(|x| **x != 0.0).peekable();
     let tiny = |x: &f64| x.abs() < 1e-290 || x.to_bits() >= 0xffff_ffff_0000_0000;
@@ -109,7 +109,7 @@ fn inverted(h: &[f64], inverse: &[f64]) -> Option<Fault> {
     ))
 }
 
-/// No two nuclei are as close as this, in bohr, but in angstrom they often are.
+/// No two nuclei are as close as this in bohr, but in angstrom they often are.
 const CLOSEST: f64 = 1.2;
 
 fn angstrom(h: &[f64], positions: &[f64]) -> Option<Fault> {
@@ -141,7 +141,7 @@ fn angstrom(h: &[f64], positions: &[f64]) -> Option<Fault> {
     })
 }
 
-/// How the first structure differs from what it should be, in bohr.
+/// How the first structure differs from the expected one, in bohr.
 pub fn expected(key: &[u8], right: &wire::Structure) -> Option<Fault> {
     let h = wire::numbers(key.get(..MATRIX)?);
     let positions = wire::numbers(key.get(2 * MATRIX + 4..)?);

@@ -1,10 +1,9 @@
-//! A server under test, and us as its drivers: a good one, the clumsy one beside it, and what the
-//! server made of both.
+//! Tests a server, with the kit as its drivers: a good one, and the clumsy one beside it.
 //!
-//! Which numbers a server believes shows in the structure that it asks for next. The kit therefore
-//! wants a run that is the same each time and comes to an end; the control is such a run with a
-//! good driver alone. Beside a clumsy driver, every structure of the control must have had a right
-//! answer at the end, and no other may have been asked for.
+//! The next structure of a server shows which numbers it believed. The kit therefore needs a run
+//! that is the same each time and comes to an end; the control is such a run with only the good
+//! driver. Beside a clumsy driver, every structure of the control must have got a right answer by
+//! the end, and the server must have asked for no other structure.
 
 mod book;
 mod clumsy;
@@ -28,26 +27,26 @@ use book::{Asked, locked};
 pub use clumsy::{Clumsy, Manner};
 pub use session::Session;
 
-/// What all situations share.
+/// The common data of all situations.
 pub struct Plan {
     pub target: Target,
     pub calibration: Calibration,
-    /// The first structure as it should be, if that is known.
+    /// The expected first structure, if it is known.
     pub expected: Option<Structure>,
-    /// What was asked of the good driver in the control runs. `None` if the server can't be started
-    /// again.
+    /// The structures that the good driver received in the control runs. `None` if the server can't
+    /// be restarted.
     pub control: Option<Asked>,
 }
 
-/// The server.
+/// The server under test.
 pub enum Target {
-    /// Started for each situation.
+    /// A command that starts the server for each situation.
     Command { line: String, unix: bool },
-    /// One that is there already.
+    /// A server that is already running.
     Running(Address),
 }
 
-/// One of the situations. The script gives back connections that are still there: the kit goes on
+/// A situation to play. The script returns the connections that are still open. The kit continues
 /// with them as good drivers, to see what the server asks.
 pub struct Situation {
     pub about: About,
@@ -58,25 +57,25 @@ pub struct Situation {
 /// How a server may react to a situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
-    /// It has to go on: with another driver, or with this one, which does nothing wrong.
+    /// It has to continue: with another driver, or with this one, which does nothing wrong.
     GoesOn,
-    /// It may also end with a reason: what the driver sent spoils the run.
+    /// It may also end with a reason, because the driver's messages spoil the run.
     MayEnd,
-    /// It has to go on, and what it sends has to be right.
+    /// It has to continue, and its messages have to be right.
     Messages,
-    /// It has to go on, and give INIT to who asks for it.
+    /// It has to continue, and to send INIT to a driver that asks for it.
     Init,
 }
 
-/// Evaluations that a server has to ask for.
+/// The fewest evaluations that a server has to ask for.
 const ENOUGH: usize = 3;
 
 impl Plan {
-    /// Two runs with a good driver alone, which have to be the same.
+    /// Runs the server twice with only a good driver; both runs have to be the same.
     ///
     /// # Errors
     ///
-    /// They were not, or one did not end well.
+    /// An explanation if the runs differ or one did not end well.
     pub fn control(&mut self) -> Result<(), String> {
         let first = self.alone()?;
         if let Target::Running(_) = self.target {
@@ -118,17 +117,18 @@ impl Plan {
         }
     }
 
-    /// Plays one situation: starts the server, lets the clumsy driver do its thing, then a good one
-    /// join.
+    /// Plays one situation: starts the server, lets the clumsy driver play its part, then lets a
+    /// good one join.
     ///
     /// # Errors
     ///
-    /// The server could not be started, or the clumsy driver never got so far.
+    /// An explanation if the server could not be started or the clumsy driver never reached its
+    /// part.
     pub fn play(&self, situation: &Situation, limits: Limits) -> Result<Finding, String> {
         let mut session = self.begin(limits)?;
         match (situation.script)(&mut session) {
             Ok(left) => Ok(session.finish(left, situation.judged)),
-            // It had enough before we were done.
+            // The server closed before the script ended.
             Err(Lost::Closed(_)) => Ok(session.finish(Vec::new(), situation.judged)),
             Err(Lost::Refused) => Err(session.refused()),
             Err(Lost::Silent(_)) => {
@@ -165,7 +165,7 @@ impl Plan {
     }
 }
 
-/// A place where nobody listens.
+/// An address where nobody listens.
 fn free_address(unix: bool) -> io::Result<Address> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     if unix {

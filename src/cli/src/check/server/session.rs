@@ -1,4 +1,4 @@
-//! A server under test, the drivers that are connected to it, and what it makes of them.
+//! A session with a server under test: the drivers connected to it, and how it reacts to them.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Session<'a> {
     pub(super) subject: Option<Subject>,
     pub(super) address: Address,
     pub(super) book: Arc<Book>,
-    /// Bytes of output that it had written when it accepted us.
+    /// How many bytes of output the server had written when it accepted us.
     pub(super) said: Option<usize>,
 }
 
@@ -66,28 +66,28 @@ impl Session<'_> {
         }
     }
 
-    /// A driver that has been asked STATUS and not answered.
+    /// Connects a driver that has received STATUS and not answered it.
     pub fn probed(&mut self) -> Result<Clumsy, Lost> {
         let mut driver = self.connect()?;
         driver.line.receive(12, self.limits.patience)?;
         Ok(driver)
     }
 
-    /// A driver that has been given positions.
+    /// Connects a driver that has received positions.
     pub fn given(&mut self) -> Result<Clumsy, Lost> {
         let mut driver = self.connect()?;
         while driver.turn()? != Header::PosData {}
         Ok(driver)
     }
 
-    /// A driver that is to send its forces now.
+    /// Connects a driver that has been asked for its forces.
     pub fn asked(&mut self) -> Result<Clumsy, Lost> {
         let mut driver = self.connect()?;
         while driver.turn()? != Header::GetForce {}
         Ok(driver)
     }
 
-    /// A driver that sends something else than its forces, and goes on.
+    /// Connects a driver that sends something other than its forces, then continues.
     pub fn answers(&mut self, reply: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<Vec<Clumsy>, Lost> {
         let mut driver = self.asked()?;
         let bytes = reply(driver.reply());
@@ -96,7 +96,7 @@ impl Session<'_> {
         Ok(vec![driver])
     }
 
-    /// A driver that sends the beginning of its reply and closes.
+    /// Connects a driver that sends the beginning of its reply and closes.
     pub fn cut(&mut self, end: impl FnOnce(usize) -> usize) -> Result<Vec<Clumsy>, Lost> {
         let mut driver = self.asked()?;
         let reply = driver.reply();
@@ -104,7 +104,7 @@ impl Session<'_> {
         Ok(Vec::new())
     }
 
-    /// The finding for a server that no driver can connect to.
+    /// The finding for a server to which no driver can connect.
     pub(super) fn refused(&self) -> String {
         format!(
             "the server refuses connections: nobody listens at {} within {:.0?}{}",
@@ -118,11 +118,11 @@ impl Session<'_> {
         self.subject.as_ref().map(Subject::said).unwrap_or_default()
     }
 
-    /// Lets a good driver join and sees the run to its end.
+    /// Lets a good driver join and waits for the end of the run.
     pub(super) fn finish(mut self, left: Vec<Clumsy>, judged: Judged) -> Finding {
         let mut drivers: Vec<_> = left.into_iter().map(Clumsy::goes_on).collect();
         let mut finding = None;
-        // A server that had someone to talk to listens.
+        // If a driver has already been connected, the server is listening.
         let limit = match drivers.len() {
             0 => self.limits.start,
             _ => self.limits.patience,
@@ -136,7 +136,7 @@ impl Session<'_> {
                 finding = Some(Finding::hung("does not let a good driver connect"))
             }
             Err(Lost::Refused) => finding = Some(Finding::hung(self.refused())),
-            // It has ended.
+            // The server has ended.
             Err(Lost::Closed(_)) => {}
         }
         *locked(&self.book.heard) = Some(Instant::now());
@@ -148,7 +148,7 @@ impl Session<'_> {
         self.judge(finding, judged)
     }
 
-    /// What a finding means in this situation.
+    /// Judges a finding for this situation.
     fn judge(&self, finding: Finding, judged: Judged) -> Finding {
         let handled = finding.verdict == Verdict::Handled;
         if handled && finding.how != "carried on" && judged != Judged::MayEnd {
@@ -174,12 +174,12 @@ impl Session<'_> {
         Finding::faulty(&faults).unwrap_or(finding)
     }
 
-    /// Waits until the server ends, or nothing happens any more.
+    /// Waits until the server ends or shows no more activity.
     fn watch(&mut self) -> Finding {
         let start = Instant::now();
         loop {
             let ended = self.subject.as_mut().and_then(Subject::ended);
-            // In this order: what was asked before the end has been written down by now.
+            // In this order: everything asked before the end has been recorded by now.
             sleep(TICK);
             if let Some(strange) = self.book.strange(self.plan.control.as_ref()) {
                 return Finding::wrong(strange);

@@ -1,4 +1,4 @@
-//! The clumsy and hostile servers that drivers are played against.
+//! The clumsy and hostile servers that the kit plays against a driver.
 
 mod counts;
 mod cuts;
@@ -33,7 +33,7 @@ const fn after_control(
 }
 
 impl Situation {
-    /// The server does nothing wrong: a driver has no reason to end.
+    /// Marks a situation in which the server does nothing wrong: a driver has no reason to end.
     const fn legal(self) -> Self {
         Self {
             legal: true,
@@ -41,7 +41,7 @@ impl Situation {
         }
     }
 
-    /// On a connection on which nothing has been said.
+    /// Marks a situation for a connection on which nothing has been sent.
     const fn at_once(self) -> Self {
         Self {
             fresh: true,
@@ -56,14 +56,15 @@ impl Session<'_> {
         self.ready(&heard)
     }
 
-    /// Reads the forces that were asked for, which have to be those of this structure, and goes on.
+    /// Reads the forces that were asked for, which have to be those of this structure, and
+    /// continues.
     fn is_answered(&mut self, index: usize) -> Outcome {
         let answer = self.answer(self.structure(index).positions.len())?;
         self.is(&answer, index)?;
         self.carries_on()
     }
 
-    /// The same once it has asked.
+    /// Asks for the forces, which have to be those of this structure, and continues.
     fn computes(&mut self, index: usize) -> Outcome {
         self.send(GetForce)?;
         self.is_answered(index)
@@ -91,7 +92,7 @@ const ORDER: &str =
     "STATUS at any time; POSDATA when READY; GETFORCE when HAVEDATA (i-PI's driver.f90)";
 const END: &str = "EXIT at any message's end; ASE's server closes instead (socketio.py, `close`)";
 
-/// All of them. The first one is the control.
+/// All situations. The first one is the control.
 pub fn all() -> impl Iterator<Item = &'static Situation> {
     const LISTS: [&[Situation]; 9] = [
         CONTROLS,
@@ -118,7 +119,7 @@ const CONTROLS: &[Situation] = &[after_control(
 const PHYSICS: &[Situation] = &[Situation {
     about: physics::ABOUT,
     fresh: true,
-    // The structures are right, so an end says nothing of forces.
+    // The structures are valid, so an early end is not due to the numbers.
     legal: true,
     script: physics::play,
 }];

@@ -1,4 +1,4 @@
-//! Numbers that are not finite, and cells that have no inverse.
+//! Numbers that are not finite, and singular cells.
 
 use super::{Outcome, after_control};
 use crate::check::driver::{Session, Situation};

@@ -1,4 +1,4 @@
-//! Bytes that arrive in other pieces than they were sent in.
+//! Bytes that arrive split otherwise than they were sent.
 
 use std::thread::sleep;
 use std::time::Duration;

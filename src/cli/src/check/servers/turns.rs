@@ -23,7 +23,7 @@ pub const SITUATIONS: &[Situation] = &[
                     let heard = heard.escape_ascii();
                     Err(Stop::Wrong(format!("answered \"{heard}\" to GETFORCE")))
                 }
-                // Silence may mean that it took no notice.
+                // A driver that is silent may have ignored the message.
                 Err(crate::check::line::Lost::Silent(_)) => s.carries_on(),
                 Err(lost) => Err(lost.into()),
             }

@@ -61,8 +61,8 @@ pub const SITUATIONS: &[Situation] = &[
     ),
 ];
 
-/// After something that was sent in one write with STATUS, or it would depend on the driver's speed
-/// whether the two are read together.
+/// Continues after bytes that were sent in one write with STATUS. In separate writes, the driver's
+/// speed would decide whether it reads them together.
 fn carries_on_from_status(s: &mut Session) -> Outcome {
     s.hears_ready()?;
     s.carries_on()

@@ -20,7 +20,7 @@ pub trait Real: Scalar {
     /// The absolute value.
     #[must_use]
     fn abs(self) -> Self;
-    /// e to this power.
+    /// e to the power of this number.
     #[must_use]
     fn exp(self) -> Self;
     /// The nearest integer, halves away from zero (as Fortran's `DNINT`).

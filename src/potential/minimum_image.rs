@@ -1,8 +1,7 @@
 //! The separation of two atoms in a periodic cell.
 
-use super::cell::{Cell, widths};
-use super::matrix::dot;
-use super::real::Real;
+use super::Real;
+use crate::geometry::{Cell, dot, widths};
 
 /// Separations by the minimum image convention, up to a cutoff.
 ///
@@ -46,7 +45,7 @@ impl<T: Real> MinimumImage<T> {
         }
     }
 
-    /// `to − from` by the minimum image, in bohr, and its square; None from the cutoff on.
+    /// `to − from` by the minimum image, in bohr, and its square; `None` beyond the cutoff.
     ///
     /// An evaluation spends most of its time here. A far pair returns as early as possible, and a
     /// near pair in the same image needs no rounding.
@@ -93,7 +92,7 @@ impl<T: Real> MinimumImage<T> {
                 }
             }
         };
-        // `>=` and not `!(<)`: a pair at NaN must reach the sum.
+        // `>=` and not `!(<)`: a pair at NaN must contribute to the sum.
         if squared >= self.cutoff_squared {
             None
         } else {
