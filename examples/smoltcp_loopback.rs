@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !computes {
             computes = poll(socket, driver.receive(&mut received))?.is_ready();
         } else {
-            // The arrays don't change between two polls, so an exchange may be made anew.
+            // The arrays don't change between two polls, so an exchange may be recreated.
             let evaluation = Evaluation {
                 energy: 1.5,
                 ..Evaluation::default()

@@ -248,7 +248,7 @@ impl Turn {
 ///
 /// # Errors
 ///
-/// The same as those of [`blocking::run`](crate::blocking::run).
+/// Returns the errors of [`blocking::run`](crate::blocking::run).
 ///
 /// # Cancel safety
 ///

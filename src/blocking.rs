@@ -46,14 +46,14 @@ pub trait Transport {
     ///
     /// # Errors
     ///
-    /// The same as those of [`read`](Self::read).
+    /// Returns the errors of [`read`](Self::read).
     fn write(&mut self, bytes: &[u8], wait: &Wait) -> Result<usize, Error<Self::Error>>;
 
     /// Sends the bytes that were kept.
     ///
     /// # Errors
     ///
-    /// The same as those of [`read`](Self::read).
+    /// Returns the errors of [`read`](Self::read).
     fn flush(&mut self, wait: &Wait) -> Result<(), Error<Self::Error>>;
 
     /// Whether the [`flush_with`](Self::flush_with) at the end of the message will send this array,

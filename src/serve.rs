@@ -31,10 +31,10 @@ use crate::potential::Potential;
 ///
 /// # Errors
 ///
-/// Those of [`blocking::run`], with the kind of the transport's error, and [`Error::Potential`].
-/// Each of them ends the conversation: close the connection. Everything that the server sent with
-/// the positions has been read by then ([`Driver::drain`]), so closing does not reset the
-/// connection. A program that has to survive a time-out keeps its [`Driver`].
+/// Returns the errors of [`blocking::run`], with the kind of the transport's error, and
+/// [`Error::Potential`]. Each of them ends the conversation: close the connection. Everything that
+/// the server sent with the positions has been read by then ([`Driver::drain`]), so closing does
+/// not reset the connection. A program that has to survive a time-out keeps its [`Driver`].
 pub fn blocking<const N: usize>(
     socket: &mut impl blocking::Transport,
     potential: &mut impl Potential,
@@ -83,9 +83,9 @@ fn blocking_loop<const N: usize>(
 ///
 /// # Errors
 ///
-/// Those of [`asynch::run`], with the kind of the transport's error, and [`Error::Potential`].
-/// Everything that the server sent with the positions has been read by then, as in
-/// [`blocking::serve`].
+/// Returns the errors of [`asynch::run`], with the kind of the transport's error, and
+/// [`Error::Potential`]. Everything that the server sent with the positions has been read by then,
+/// as in [`blocking::serve`].
 ///
 /// # Cancel safety
 ///

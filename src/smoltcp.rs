@@ -103,7 +103,7 @@ fn begin(room: &mut [u8], bytes: &[u8]) -> (usize, usize) {
 ///
 /// # Errors
 ///
-/// The same as those of [`poll`], and [`Error::TimedOut`] if no more bytes can move and a deadline
+/// Returns the errors of [`poll`], and [`Error::TimedOut`] if no more bytes can move and a deadline
 /// has passed. Call again with the same exchange to wait for the full time once more.
 pub fn poll_by<T: Exchange>(
     socket: &mut Socket<'_>,

@@ -1,4 +1,4 @@
-//! A driver that listens while it computes.
+//! A driver that listens to its server while it computes.
 
 mod common;
 
@@ -21,8 +21,8 @@ fn computing() -> Driver {
     driver
 }
 
-/// Runs `await_getforce` over these bytes, this many at a time, made anew each time; returns what
-/// it sent and the results.
+/// Runs `await_getforce` over these bytes, in pieces of this size, each with a new exchange.
+/// Returns what it sent and the results.
 fn attends(
     driver: &mut Driver,
     mut bytes: &[u8],
@@ -59,7 +59,7 @@ fn status_is_answered_and_getforce_is_left_to_the_reply() {
         assert_eq!((said, told), ([HAVEDATA, HAVEDATA].concat(), None));
         let (said, told) = attends(&mut driver, GETFORCE, piece);
         assert_eq!((said, told), (vec![], Some(Ok(None))));
-        // As often as it is asked.
+        // The result can be requested any number of times.
         assert_eq!(attends(&mut driver, b"", piece), (vec![], Some(Ok(None))));
         script(&mut driver, Split::Whole)
             .replies(&golden_answer())
@@ -135,7 +135,7 @@ fn connected() -> (Stream, Driver, TcpStream) {
     (stream, driver, server)
 }
 
-/// Looks again and again, as a computation does between two of its parts.
+/// Polls repeatedly, as a computation does between two of its parts.
 fn until_it_is_told(stream: &mut Stream, driver: &mut Driver) -> Option<Event> {
     let start = Instant::now();
     loop {
@@ -171,7 +171,7 @@ fn a_host_looks_without_waiting() {
     let answer = golden_answer();
     let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
     blocking::run(&mut stream, reply).unwrap();
-    // And waits again, if its caller runs it again.
+    // The exchange waits again if its caller runs it again.
     let mut positions = [[0.0; 3]; 1];
     let event = blocking::run(&mut stream, driver.receive(&mut positions)).unwrap();
     assert_eq!(event, Event::Exit);

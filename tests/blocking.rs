@@ -11,7 +11,7 @@ use forcewire::{
     Quantity, Storage, Virial, blocking, serve,
 };
 
-/// A whole classic conversation, and the messages in it.
+/// A complete classic conversation, and its number of messages.
 fn conversation() -> (Vec<u8>, Vec<u8>) {
     let heard = [
         STATUS,
@@ -30,7 +30,7 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     (heard.concat(), said.concat())
 }
 
-/// Runs it to the end; an exchange that fails is made again.
+/// Runs the conversation to its end; a failed exchange is recreated.
 fn drive(fake: &mut Fake) -> (usize, usize) {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = [[0.0; 3]];
@@ -165,7 +165,7 @@ fn each_answer_is_one_write_and_one_flush() {
     assert_eq!(fake.calls, expected.concat());
 }
 
-/// i-PI drops a driver that stalls inside a reply: no call may come between its pieces.
+/// i-PI drops a driver that stalls inside a reply, so no call may come between its pieces.
 #[test]
 fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
     for (natoms, extras, writes) in [
@@ -184,7 +184,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
         (1000, 693, 4),
         (1000, 5000, 4),
     ] {
-        // Arrays whose bytes have to be reversed are sent piece by piece.
+        // Arrays whose bytes have to be reversed are sent in pieces.
         if cfg!(target_endian = "big") && natoms > 27 {
             continue;
         }
@@ -208,7 +208,7 @@ fn a_reply_is_one_write_up_to_27_atoms_and_always_one_flush() {
 
 // ---- serve ----
 
-/// A potential that always gives the same.
+/// A potential that always returns the same numbers.
 struct Fixed {
     answer: Answer,
     evaluations: usize,
@@ -327,8 +327,8 @@ fn a_loop_with_storage_serves_batches() {
     });
 }
 
-/// A connection that takes everything. Its peer reads nothing, so a flush fails from the first
-/// write on.
+/// A connection that accepts everything. Its peer reads nothing, so flushes fail after the first
+/// write.
 struct Stuck<'a> {
     heard: &'a [u8],
     written: bool,
@@ -358,7 +358,7 @@ impl embedded_io::Write for Stuck<'_> {
     }
 }
 
-/// Told of a time-out, the caller would make the same mistake again and again.
+/// If the call returned a time-out instead, the caller would make the same mistake again and again.
 #[test]
 fn a_call_out_of_turn_is_refused_before_the_flush_of_what_was_in_turn() {
     let messages = [&*posdata(&golden()), STATUS, GETFORCE].concat();
@@ -391,7 +391,7 @@ fn a_call_out_of_turn_is_refused_before_the_flush_of_what_was_in_turn() {
     assert_eq!(reply(&mut driver, &mut socket, f64::NAN), Err(not_finite));
     assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
 
-    // GETFORCE comes, and the reply is written; the next flush is stuck as well.
+    // GETFORCE arrives, and the reply is written; the next flush gets stuck as well.
     socket.written = false;
     assert_eq!(reply(&mut driver, &mut socket, 1.0), Err(stuck));
     assert_eq!(reply(&mut driver, &mut socket, 2.0), Err(nothing));

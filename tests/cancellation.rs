@@ -1,4 +1,4 @@
-//! Asynchronous exchanges, dropped at every await and made again.
+//! Asynchronous exchanges that are dropped at every await and recreated.
 
 mod common;
 
@@ -9,8 +9,7 @@ use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError, asynch,
 };
 
-/// Drives a conversation to its end, dropping each future after this many polls; returns the events
-/// in it.
+/// Runs a conversation to its end, dropping each future after this many polls. Returns its events.
 fn drive(slow: &mut Slow, structures: usize, patience: usize) -> Vec<Event> {
     let mut driver = Driver::new().initialize(Initialize::Once);
     let mut positions = vec![[0.0; 3]; 40];
@@ -82,8 +81,7 @@ fn a_future_may_be_dropped_at_every_await() {
     ];
     for (structures, heard, said, last) in conversations {
         at_every_split(|split| {
-            // The first future to be dropped is every one, the second every other, and so on; the
-            // last are never dropped.
+            // First every future is dropped, then every other one, and so on; in the end none.
             let mut patience = 1;
             while patience < 4000 {
                 let mut slow = Slow::new(&heard, split);
@@ -103,7 +101,7 @@ fn a_future_may_be_dropped_at_every_await() {
     }
 }
 
-/// One future is dropped, after each number of polls that it can have.
+/// One future is dropped, after every possible number of polls.
 #[test]
 fn the_positions_that_were_half_there_are_gone_on_with() {
     let structure = atoms(40);
@@ -152,7 +150,7 @@ fn init_is_not_lost_with_a_future_that_is_dropped() {
     }
 }
 
-/// A stream that fails before every call that succeeds.
+/// A stream that fails before every successful call.
 struct Interrupted(Slow, [bool; 3], ErrorKind);
 
 impl Interrupted {
@@ -185,7 +183,7 @@ impl Write for Interrupted {
     }
 }
 
-/// A potential that returns the same a limited number of times.
+/// A potential that returns the same numbers, for a limited number of calls.
 struct Golden(usize);
 
 impl Potential for Golden {

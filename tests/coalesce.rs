@@ -1,4 +1,5 @@
-//! A stream that gathers: pieces in one write, pieces that go past the buffer, and no bytes lost.
+//! A stream that collects pieces: pieces in one write, pieces that bypass the buffer, and no lost
+//! bytes.
 
 mod common;
 
@@ -8,7 +9,7 @@ use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{CoalesceError, Coalesced, Driver, Error, Event, blocking};
 
-/// A stream that keeps each write apart and takes at most this many bytes at once.
+/// A stream that records each write and accepts at most this many bytes at once.
 struct Paper {
     inbox: Vec<u8>,
     writes: Vec<Vec<u8>>,
@@ -51,7 +52,8 @@ impl Write for Paper {
     }
 }
 
-/// Serves one classic evaluation over a stream that gathers `N` bytes; what was written below it.
+/// Serves one classic evaluation over a stream that collects `N` bytes. Returns the writes below
+/// it.
 fn serve<const N: usize>(natoms: usize, most: usize) -> Vec<Vec<u8>> {
     let structure = atoms(natoms);
     let answer = answer(natoms, 1.0, b"{}");
@@ -71,7 +73,7 @@ fn serve<const N: usize>(natoms: usize, most: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_reply_is_one_write_where_the_buffer_holds_it() {
-    // 100 bytes and 24 an atom, and two of extras.
+    // 100 bytes plus 24 per atom, and two bytes of extras.
     for natoms in [0, 1, 27, 28, 31, 32, 33, 64] {
         assert_eq!(serve::<1638>(natoms, usize::MAX).len(), 3, "{natoms} atoms");
     }
@@ -116,7 +118,7 @@ mod asynch {
 
     use super::*;
 
-    /// Is pending once before each call.
+    /// Pending once before each call.
     async fn hesitate() {
         let mut hesitated = false;
         poll_fn(|_| {
@@ -158,8 +160,8 @@ mod asynch {
         })
     }
 
-    /// Each run flushes first and needs a poll for that, for what was kept, and for the bytes that
-    /// it moves.
+    /// Each run flushes first. It needs a poll for that, one for the kept bytes, and one for the
+    /// bytes that it moves.
     #[test]
     fn nothing_is_lost_or_repeated_when_futures_are_dropped() {
         let answer = answer(40, 1.0, b"{}");

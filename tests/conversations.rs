@@ -1,8 +1,8 @@
-//! Whole conversations with every kind of server, at every split of their bytes.
+//! Complete conversations with every kind of server, split at every byte.
 //!
-//! What a server sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
-//! (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`) and of
-//! IPICalculator.jl.
+//! The server's bytes and the expected ones are written by hand (`common`). The order of messages
+//! is that of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`)
+//! and of IPICalculator.jl.
 
 mod common;
 
@@ -39,7 +39,7 @@ fn the_bytes_of_i_pi_are_understood_and_answered() {
 
 // ---- servers ----
 
-/// i-PI before 3.2, and later with `consolidate_messages` off.
+/// i-PI before 3.2, and later versions with `consolidate_messages` off.
 #[test]
 fn classic() {
     at_every_split(|split| {
@@ -253,7 +253,8 @@ fn ases_server() {
     });
 }
 
-/// One STATUS after the connection was made, an inverse of zeros, POSDATA with no STATUS before it.
+/// One STATUS after the connection was made, an inverse of zeros, and POSDATA without STATUS before
+/// it.
 #[test]
 fn ipi_calculator_jls_server() {
     at_every_split(|split| {
@@ -328,7 +329,7 @@ fn init_is_asked_for_once_a_connection() {
 fn init_of_any_length_is_understood_to_its_end() {
     for len in [0, 1, 255, 256, 257, 767, 768, 769, 5000] {
         at_every_split(|split| {
-            // The batch is announced by the last bytes, where i-PI writes it.
+            // The last bytes announce the batch, as in i-PI.
             let end = " , batch_size:2";
             let text = match len {
                 0 => String::new(),
@@ -361,8 +362,8 @@ fn init_of_any_length_is_understood_to_its_end() {
     }
 }
 
-/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>` with a batch after
-/// it.
+/// i-PI's text for `<parameters>{'sigma': '6.43', 'name': 'argon'}</parameters>`, with a batch
+/// after it.
 #[test]
 fn parameters_are_those_of_the_text() {
     let mut driver = Driver::new();
@@ -380,7 +381,7 @@ fn parameters_are_those_of_the_text() {
     assert!(driver.parameters().all(|(key, _)| key != "last"));
 }
 
-/// A number cut short is another number.
+/// A truncated number is another number.
 #[test]
 fn a_parameter_that_was_cut_is_left_out() {
     let text = format!("note : {} , epsilon : 0.0003793", "x".repeat(232));
@@ -397,14 +398,14 @@ fn a_parameter_that_was_cut_is_left_out() {
 fn init_is_taken_in_any_state() {
     at_every_split(|split| {
         script(&mut Driver::new(), split)
-            // In Ready, although nobody asked.
+            // INIT in the state Ready, although the driver did not ask for it.
             .hears(init(1, "a : 1"))
             .tells(Event::Init { replica: 1 })
             .hears(init(2, "a : 2"))
             .tells(Event::Init { replica: 2 })
             .hears(STATUS)
             .says(READY)
-            // Between POSDATA and GETFORCE: it is reported after the reply that it interrupts.
+            // INIT between POSDATA and GETFORCE is reported after the reply that it interrupts.
             .hears([&posdata(&golden()), &*init(3, "a : 3")].concat())
             .tells(golden().event())
             .replies(&golden_answer())
@@ -483,7 +484,7 @@ fn headers_may_be_padded_with_nuls() {
     });
 }
 
-/// The bytes after which EXIT or an end of the stream is tried, and what the driver had sent by
+/// The bytes after which EXIT or an end of the stream is tried, and what the driver has sent by
 /// then.
 #[test]
 fn exit_and_the_end_are_understood_at_each_boundary() {
@@ -515,7 +516,7 @@ fn exit_and_the_end_are_understood_at_each_boundary() {
                     Event::Exit => script.hears(EXIT),
                     _ => script.hears_the_end(),
                 };
-                // Told as often as it is asked for.
+                // The event is returned any number of times.
                 script.tells(last).hears("").tells(last);
             });
         }
@@ -618,7 +619,7 @@ fn a_batch_in_single_precision() {
     });
 }
 
-/// However many they are, they come in one piece, where their bytes need not be turned round.
+/// Any number of positions arrives in one piece, unless their bytes have to be reversed.
 #[test]
 fn positions_come_straight_into_the_callers_array() {
     let mut positions = [[0.0; 3]; 1000];
@@ -674,7 +675,7 @@ fn a_caller_in_single_precision_may_come_back_too() {
     });
 }
 
-/// A caller with too little memory may come back with half of it.
+/// A caller with too little memory may continue with `f32`, which needs half of it.
 #[test]
 fn a_caller_may_come_back_in_single_precision() {
     let mut driver = Driver::new();
@@ -730,7 +731,7 @@ fn a_driver_is_as_new_after_exit_and_reset() {
     at_every_split(|split| {
         let mut driver = Driver::new();
         let mut script = script(&mut driver, split);
-        // Another number of atoms in each connection.
+        // Each connection has another number of atoms.
         for natoms in [1, 33, 2] {
             let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, b"{}"));
             script = script
@@ -746,7 +747,8 @@ fn a_driver_is_as_new_after_exit_and_reset() {
     });
 }
 
-/// Also what a server sees that dropped the driver while it was computing: never HAVEDATA.
+/// The same holds for a server that dropped the driver while it was computing: it never receives
+/// HAVEDATA.
 #[test]
 fn a_driver_is_as_new_after_a_reset_in_the_middle_of_anything() {
     let batch = [golden(), golden()];
@@ -769,7 +771,7 @@ fn a_driver_is_as_new_after_a_reset_in_the_middle_of_anything() {
     for cut in 0..=whole {
         let mut driver = Driver::new().initialize(Initialize::Once);
         let mut stopped = script(&mut driver, Split::Random(cut as u64)).hears(&messages[..cut]);
-        // NEEDINIT, INIT, READY, POSDATA, HAVEDATA, FORCEREADY
+        // NEEDINIT, INIT, READY, POSDATA, HAVEDATA, FORCEREADY, in this order.
         if cut >= 12 {
             stopped = stopped.says(NEEDINIT);
         }
@@ -937,7 +939,7 @@ fn a_reply_that_has_ended_is_not_made_again() {
     });
 }
 
-/// A transport that miscounts does itself no good and the conversation no harm.
+/// A transport that miscounts gains nothing and does no harm to the conversation.
 #[test]
 fn bytes_that_were_not_asked_for_are_not_counted() {
     let mut driver = Driver::new();
@@ -948,7 +950,7 @@ fn bytes_that_were_not_asked_for_are_not_counted() {
         slice.fill_with(|| message.next().unwrap());
         receive.advance(usize::MAX);
     }
-    // The exchange is over.
+    // The exchange is already over.
     receive.advance(7);
     drop(receive);
     assert_eq!(driver.traffic().received, 184);
@@ -968,7 +970,7 @@ fn bytes_that_were_not_asked_for_are_not_counted() {
 
 #[test]
 fn nothing_is_said_before_it_can_be_finished() {
-    // A reply is asked for and was not made: not a byte of it is sent.
+    // A reply is requested and was never made: no byte of it is sent.
     let mut driver = Driver::new();
     script(&mut driver, Split::Whole)
         .hears([&posdata(&golden()), STATUS, GETFORCE].concat())
@@ -983,7 +985,7 @@ fn midway_is_inside_a_message_and_nowhere_else() {
     let mut driver = Driver::new();
     let mut positions = [[0.0; 3]];
     let answer = golden_answer();
-    // (server's bytes, driver's bytes) after which nothing is owed.
+    // Points at which nothing is owed: (the server's bytes, the driver's bytes).
     let inbox = [
         STATUS,
         &init(0, "k"),
@@ -1023,6 +1025,8 @@ fn midway_is_inside_a_message_and_nowhere_else() {
             note(receive.midway(), (heard, said));
             one_byte(&mut receive, &inbox, &mut heard, &mut said);
             note(receive.midway(), (heard, said));
+            // Takes the event of positions that are complete.
+            receive.step().unwrap();
         }
     }
     assert_eq!(seen, boundaries);
@@ -1030,7 +1034,7 @@ fn midway_is_inside_a_message_and_nowhere_else() {
 
 // ---- any order ----
 
-/// Every legal order, drawn at random: the answers are those of the protocol's state diagram.
+/// Random legal orders: the answers follow the protocol's state diagram.
 #[test]
 fn conversations_in_any_legal_order() {
     for seed in 0..300 {
@@ -1093,7 +1097,7 @@ fn conversations_in_any_legal_order() {
 
 // ---- without a script ----
 
-/// Runs a transfer until it is done, or until `room` bytes were sent.
+/// Runs an exchange until it is done, or until it has sent `room` bytes.
 fn carry<T: Exchange>(
     mut transfer: T,
     inbox: &mut Vec<u8>,
@@ -1154,7 +1158,7 @@ fn no_more_moves_than_was_asked_for() {
     assert_eq!(driver.traffic().received, 12);
 }
 
-/// The log text of a driver: its peer, and no arrays.
+/// A driver in a log: its state, and no arrays.
 #[test]
 fn a_driver_in_a_log() {
     let mut driver = Driver::new();

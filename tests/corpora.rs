@@ -1,5 +1,5 @@
-//! What the fuzz targets do with their corpora, without a fuzzer: small files with a name each,
-//! explained in `fuzz/corpus/README.md`. `tests/fuzz/run` goes on from them.
+//! Runs the fuzz targets over their corpora without a fuzzer. The corpora are small named files,
+//! explained in `fuzz/corpus/README.md`; `tests/fuzz/run` continues from them.
 
 #[path = "fuzz/src/lib.rs"]
 mod fuzz;
@@ -53,8 +53,7 @@ fn every_file_is_explained() {
     }
 }
 
-/// A beginning of every file, and every file with one byte changed: no fuzzer, but a first step of
-/// one.
+/// Prefixes of every file, and every file with one byte changed: the first step of a fuzzer.
 #[test]
 fn files_cut_short_and_changed() {
     for (target, run) in fuzz::TARGETS {

@@ -1,4 +1,4 @@
-//! Reading before a driver closes without a reply.
+//! A driver that reads before it closes without a reply.
 
 mod common;
 
@@ -15,8 +15,8 @@ use forcewire::{
 };
 use smoltcp::socket::tcp::RecvError;
 
-/// Lets the server send this, `piece` bytes at a time, to a driver with room for one atom; how far
-/// the driver came.
+/// Sends these bytes, in pieces of this size, to a driver with room for one atom. Returns how far
+/// the driver got.
 fn receives<T: Scalar>(driver: &mut Driver, mut bytes: &[u8], piece: usize) {
     let mut positions = [[T::from_f64(0.0); 3]; 1];
     let mut receive = driver.receive(&mut positions);
@@ -36,8 +36,8 @@ fn receives<T: Scalar>(driver: &mut Driver, mut bytes: &[u8], piece: usize) {
     assert_eq!(bytes, b"");
 }
 
-/// Drains `piece` bytes at a time, with an exchange made anew for each; returns the unread bytes,
-/// and whether it ended.
+/// Drains in pieces of this size, with a new exchange for each. Returns the unread bytes, and
+/// whether it ended.
 fn drains<'b>(driver: &mut Driver, mut bytes: &'b [u8], piece: usize) -> (&'b [u8], bool) {
     let before = (driver.traffic().received, bytes.len());
     let ended = loop {
@@ -65,8 +65,7 @@ fn drains<'b>(driver: &mut Driver, mut bytes: &'b [u8], piece: usize) -> (&'b [u
     (bytes, ended)
 }
 
-/// Whatever part of positions and command the driver has read before, whatever its arrays are made
-/// of.
+/// The driver has read any part of positions and command before, into arrays of any type.
 #[test]
 fn it_ends_with_the_command_that_follows_positions() {
     fn check<T: Scalar>(positions: &[u8]) {
@@ -133,7 +132,7 @@ fn it_ends_with_the_command_that_follows_refused_positions() {
     }
 }
 
-/// Nothing is waited for that need not come.
+/// A drain does not wait for a command that need not come.
 #[test]
 fn it_is_done_where_no_command_is_to_come() {
     let position = posdata(&golden());
@@ -156,12 +155,12 @@ fn it_is_done_where_no_command_is_to_come() {
             "{sent:?}"
         );
     }
-    // The command has come.
+    // The command has arrived.
     let mut driver = Driver::new();
     receives::<f64>(&mut driver, &position, 768);
     let _ = pour(driver.await_getforce(), &mut { GETFORCE });
     assert_eq!(drains(&mut driver, b"more", 1), (&b"more"[..], true));
-    // The reply is leaving.
+    // The reply is being sent.
     let mut driver = Driver::new();
     receives::<f64>(&mut driver, &position, 768);
     let answer = golden_answer();
@@ -185,7 +184,7 @@ fn it_ends_with_the_stream() {
     assert!(fake.calls.is_empty());
 }
 
-/// A stream that has this much to give, and then only time-outs.
+/// A stream that has these bytes and then only time-outs.
 struct Silent(Vec<u8>);
 
 impl ErrorType for Silent {
@@ -212,8 +211,7 @@ impl Write for Silent {
     }
 }
 
-/// The wait for a server that sends half of a command, or dribbles, ends when a message has taken
-/// too long.
+/// If a server sends half of a command, or dribbles, the wait ends at the limit for a message.
 #[test]
 fn it_has_the_time_of_a_message() {
     for dribble in [0, 4, 1_000_000] {
@@ -234,7 +232,7 @@ fn it_has_the_time_of_a_message() {
     }
 }
 
-/// Over smoltcp, through a ring that is smaller than the refused message.
+/// Over smoltcp, through a ring smaller than the refused message.
 #[test]
 fn a_server_sees_a_clean_end_over_smoltcp() {
     let mut hosts = Hosts::new((512, 512), (64, 64), 0);
@@ -268,7 +266,8 @@ fn a_server_sees_a_clean_end_over_smoltcp() {
     assert_eq!(driver.traffic().received, message.len() as u64);
 }
 
-/// STATUS was read while forces were computed, and not answered yet: nothing more will come.
+/// STATUS was read while forces were computed and has not been answered yet, so no more bytes will
+/// come.
 #[test]
 fn a_command_that_was_read_is_not_awaited_again() {
     let mut driver = Driver::new();

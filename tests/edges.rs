@@ -1,5 +1,6 @@
-//! Cases that no conversation reaches: found by the branches that the other tests don't take and
-//! the changes of the source that they don't notice (`tests/coverage`, `tests/mutants`).
+//! Cases that no conversation reaches. They were found through branches that the other tests don't
+//! take, and through changes of the source that they don't detect (`tests/coverage`,
+//! `tests/mutants`).
 
 mod common;
 
@@ -16,7 +17,7 @@ use forcewire::{
 
 // ---- a caller that counts more bytes than moved, or fewer, or at the wrong time ----
 
-/// A transport that claims more than it was given is believed up to the slice.
+/// If a transport reports more bytes than the slice holds, only the slice counts.
 #[test]
 fn more_than_a_slice_holds_has_not_moved() {
     let mut driver = Driver::new();
@@ -110,7 +111,7 @@ fn an_end_behind_an_end_is_none() {
     assert_eq!(pour(server.status(), &mut { READY }).0, Err(error));
 }
 
-/// A transfer that is lent is the same transfer.
+/// An exchange passed by reference is the same exchange.
 #[test]
 fn a_transfer_may_be_lent() {
     fn lent<T: Exchange>(mut transfer: T) -> (bool, bool) {
@@ -146,7 +147,7 @@ fn a_transfer_may_be_lent() {
     );
 }
 
-// ---- what is shown ----
+// ---- formatting ----
 
 #[test]
 fn defaults_are_new_ones() {
@@ -155,7 +156,7 @@ fn defaults_are_new_ones() {
     assert_eq!(shown(&Server::default()), shown(&Server::new()));
 }
 
-/// A log shows the state of a conversation, and none of its numbers.
+/// A log shows the state of a conversation, but none of its numbers.
 #[test]
 fn machines_and_exchanges_say_where_they_are() {
     let mut driver = Driver::new();
@@ -193,7 +194,7 @@ fn a_status_is_named_in_full() {
     }
 }
 
-/// A writer with no room passes that on, instead of writing half a status.
+/// A writer without room returns an error instead of writing half a status.
 #[test]
 fn a_status_that_does_not_fit_is_an_error() {
     struct Room(usize);
@@ -221,7 +222,7 @@ fn failures_in_a_row_are_forgotten_by_a_success() {
     backoff.succeeded();
     assert_eq!(backoff.failures(), 0);
     assert_eq!(backoff.failed(), seconds(1));
-    // However short the first pause is, the longest is reached.
+    // However short the first pause is, the longest one is reached.
     let mut backoff = Backoff::new(std::time::Duration::from_nanos(1), seconds(60));
     let longest = (0..50).map(|_| backoff.failed()).max();
     assert_eq!(longest, Some(seconds(60)));
@@ -229,17 +230,17 @@ fn failures_in_a_row_are_forgotten_by_a_success() {
 
 // ---- streams that fail ----
 
-/// The next act of a stream.
+/// The next action of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
-    /// All that is asked of it.
+    /// Does everything that is requested.
     Works,
     Fails(ErrorKind),
-    /// Takes no byte.
+    /// Accepts no bytes.
     Nothing,
 }
 
-/// A stream that does each of these in turn, and works ever after.
+/// A stream that does each of these in turn, and works afterwards.
 struct Moody<'a> {
     inbox: &'a [u8],
     said: Vec<u8>,
@@ -330,7 +331,7 @@ fn now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Both shims run the same exchange over streams in the same mood.
+/// Both shims run the same exchange over streams that behave the same.
 #[test]
 fn blocking_and_asynchronous_shims_fail_alike() {
     let all = [STATUS, EXIT].concat();
@@ -340,12 +341,12 @@ fn blocking_and_asynchronous_shims_fail_alike() {
     type Moods = [Vec<Does>; 3];
     let cases: [(Moods, Result<Event, Error<ErrorKind>>); 9] = [
         ([vec![], vec![], vec![]], Ok(Event::Exit)),
-        // A signal is never an error, wherever it comes.
+        // A signal is never an error, at any point.
         ([vec![signal; 3], vec![], vec![]], Ok(Event::Exit)),
         ([vec![], vec![signal; 3], vec![]], Ok(Event::Exit)),
         ([vec![], vec![], vec![signal; 3]], Ok(Event::Exit)),
         ([vec![], vec![], vec![Does::Works, signal]], Ok(Event::Exit)),
-        // A stream has ended if it reports that nothing more will come.
+        // A stream that reports zero bytes has ended.
         ([vec![Does::Nothing], vec![], vec![]], Ok(Event::Closed)),
         ([vec![reset], vec![], vec![]], lost),
         ([vec![], vec![reset], vec![]], lost),
@@ -373,8 +374,7 @@ fn blocking_and_asynchronous_shims_fail_alike() {
             }
         }
     }
-    // A flush that fails, before the exchange and in it, is an error too; and nothing is lost by
-    // it.
+    // A flush that fails, before the exchange or in it, is an error too, and nothing is lost.
     for twin in [false, true] {
         for good in 0..2 {
             let mut stream = Moody::new(&all);
@@ -396,7 +396,7 @@ fn blocking_and_asynchronous_shims_fail_alike() {
     }
 }
 
-/// A potential that has no answer.
+/// A potential that always fails.
 struct Refuses;
 
 impl Potential for Refuses {
@@ -432,8 +432,7 @@ fn a_potential_that_fails_ends_the_program_without_a_reply() {
     }
 }
 
-/// Errors on the way, in receiving and in replying, end the asynchronous program as the blocking
-/// one.
+/// Errors while receiving or replying end the async program in the same way as the blocking one.
 #[test]
 fn a_program_ends_with_its_streams_error() {
     let all = [&posdata(&golden())[..], STATUS, GETFORCE].concat();
@@ -457,9 +456,9 @@ fn a_program_ends_with_its_streams_error() {
     }
 }
 
-// ---- a stream that gathers ----
+// ---- a stream that collects pieces ----
 
-/// Runs a reply of 40 atoms over a stream that gathers `N` bytes, in either way.
+/// Sends a reply of 40 atoms over a stream that collects `N` bytes, blocking or async.
 fn gathers<const N: usize>(
     moody: Moody<'_>,
     twin: bool,
@@ -485,7 +484,7 @@ fn gathers<const N: usize>(
 fn gathering_is_the_same_in_both_ways() {
     let reply = forceready(&answer(40, 1.0, b"{}"));
     for twin in [false, true] {
-        // The whole reply; all but the last part of it; an array that goes past the buffer.
+        // The whole reply; all but its last part; an array that bypasses the buffer.
         let (result, said, writes) = gathers::<1062>(Moody::new(GETFORCE), twin);
         assert_eq!((result, &said, writes), (Ok(()), &reply, 1));
         let (result, said, writes) = gathers::<1000>(Moody::new(GETFORCE), twin);
@@ -503,7 +502,7 @@ fn what_a_stream_that_gathers_can_not_send_is_an_error() {
     )));
     let none = Err(Error::Transport(CoalesceError::WriteZero));
     for twin in [false, true] {
-        // At the flush; after the first part, where there is no more room; past the buffer.
+        // At the flush; after the first part, when there is no more room; past the buffer.
         for before in [0, 1] {
             for (does, expected) in [(reset, lost), (Does::Nothing, none)] {
                 let mut moody = Moody::new(GETFORCE);
@@ -574,7 +573,7 @@ fn extras_that_end_anywhere_are_whole() {
     check!(41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64 80 96 112 128 160 192 256);
 }
 
-/// A cell that is upper triangular and points backwards is turned, too.
+/// A cell that is upper triangular but has negative diagonal elements is rotated, too.
 #[test]
 fn a_cell_that_points_backwards_is_turned_round() {
     for (edges, turned) in [
@@ -594,7 +593,7 @@ fn a_cell_that_points_backwards_is_turned_round() {
     }
 }
 
-/// Storage is for what was received into it, whatever was evaluated in it before.
+/// Storage evaluates what was received into it, no matter what it evaluated before.
 #[test]
 fn storage_forgets_what_was_evaluated_before() {
     let (mut driver, mut storage) = (Driver::new(), Storage::<f64, 4>::default());
@@ -604,7 +603,7 @@ fn storage_forgets_what_was_evaluated_before() {
         let mut inbox = message.as_slice();
         let told = pour(storage.receive(&mut driver), &mut inbox).0;
         assert_eq!(told, Ok(atoms(natoms).event()));
-        // Nothing has been computed for these.
+        // Nothing has been computed for these positions.
         let reply = pour(storage.reply(&mut driver), &mut &b""[..]).0;
         assert!(
             matches!(reply, Err(ProtocolError::WrongLength { .. })),
@@ -618,7 +617,7 @@ fn storage_forgets_what_was_evaluated_before() {
     }
 }
 
-/// A structure of as many atoms as there are structures, and none at all.
+/// A structure with as many atoms as there are structures, and one without atoms.
 #[test]
 fn what_a_request_is_made_of() {
     let cells = [Cell::orthorhombic([16.0; 3]); 2];

@@ -11,7 +11,7 @@ use forcewire::{
     Header, PotentialError, ProtocolError, Quantity, Server, Step,
 };
 
-/// A server that waits for an answer to STATUS since time 0, and has waited too long.
+/// The time-out of a server that has waited for an answer to STATUS since time 0.
 fn late() -> forcewire::TimedOut {
     let mut server = Server::new();
     let mut asking = server.status();
@@ -72,7 +72,7 @@ fn debug_says_what_display_says() {
     check(refused, "no structure waits for a reply: receive one first");
 }
 
-/// Each names what is unfinished, and what the caller can do.
+/// Each error names what is unfinished, and what the caller can do.
 #[test]
 fn an_exchange_that_is_refused_says_what_to_do() {
     for (error, words) in [
@@ -120,7 +120,8 @@ fn debug_of_a_pool_says_what_display_says() {
     assert_eq!([error.to_string(), format!("{error:?}")], [text, text]);
 }
 
-/// What the compiler says of a stream that is no transport names the versions that the crate has.
+/// The compiler's message about a stream that is not a transport names the versions of the
+/// manifest.
 #[test]
 fn hints_name_the_versions_of_the_manifest() {
     let manifest = include_str!("../Cargo.toml");

@@ -1,6 +1,6 @@
-//! Sessions of three evaluations that fail at each received byte, over each shim, and then once
-//! without a fault. `cargo test --release --test every_byte -- --nocapture` prints how many cases
-//! that are.
+//! Sessions of three evaluations that fail at each received byte, over each shim, and are then
+//! repeated without a fault. `cargo test --release --test every_byte -- --nocapture` prints the
+//! number of cases.
 
 mod common;
 
@@ -17,7 +17,7 @@ use forcewire::{
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// No fault, but the bytes before and after this one are read separately.
+    /// No fault, but the bytes before this one and after it are read separately.
     Split,
     End,
     Reset,
@@ -43,7 +43,7 @@ enum Shim {
 
 // ---- connections ----
 
-/// The error of an exchange, over any shim.
+/// The error of an exchange over any shim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Failure {
     Protocol(ProtocolError),
@@ -58,7 +58,7 @@ struct Stream {
     cut: usize,
     fault: Fault,
     failed: bool,
-    /// Sizes of pieces, if they are not as large as can be.
+    /// The sizes of pieces, unless they are as large as possible.
     dice: Option<(Dice, usize)>,
     said: Vec<u8>,
 }
@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Runs an exchange; one that has timed out is made again.
+    /// Runs an exchange; after a time-out it is recreated.
     fn run<T: Exchange>(&mut self, transfer: T) -> Result<T::Output, Failure> {
         let result = match self.shim {
             Shim::Smoltcp => return self.polls(transfer),
@@ -170,7 +170,7 @@ impl Connection {
             Shim::Asynch => {
                 let mut future = std::pin::pin!(asynch::run(&mut self.stream, transfer));
                 let mut context = Context::from_waker(Waker::noop());
-                // It never waits, and yields now and then.
+                // It never waits, but yields from time to time.
                 let mut polls = (0..100).map(|_| future.as_mut().poll(&mut context));
                 let ready = polls.find_map(|polled| match polled {
                     Poll::Ready(result) => Some(result),
@@ -216,7 +216,7 @@ impl Connection {
             if !arrived || hosts.driver.socket().recv_queue() > 0 {
                 continue;
             }
-            // All of it has been read, and the exchange waits for more.
+            // Everything has been read, and the exchange waits for more.
             let ended = stream.failed || stream.fault == Fault::WrongByte;
             match stream.fault {
                 Fault::Reset if !ended => hosts.server.socket().abort(),
@@ -240,7 +240,7 @@ enum Role {
     Server,
 }
 
-/// A machine of either role, which lives longer than its connections.
+/// A machine of either role, which outlives its connections.
 enum Machine {
     Driver(Box<Driver>),
     Server(Box<Server>),
@@ -249,16 +249,16 @@ enum Machine {
 struct Session {
     role: Role,
     mode: Mode,
-    /// The received messages, and whether one is the last with an evaluation's numbers.
+    /// The received messages, and whether each completes an evaluation's numbers.
     messages: Vec<(Vec<u8>, bool)>,
     heard: Vec<u8>,
     said: Vec<u8>,
-    /// Structures of each of three evaluations, and what is computed of them.
+    /// The structures of each of three evaluations, and the answers to them.
     structures: Vec<Vec<Structure>>,
     answers: Vec<Vec<Answer>>,
 }
 
-/// The numbers that came, bit by bit.
+/// The received numbers, bit by bit.
 type Numbers = Vec<u64>;
 
 fn bits<'a>(triples: impl IntoIterator<Item = &'a [f64; 3]>) -> impl Iterator<Item = u64> {
@@ -333,7 +333,7 @@ impl Session {
         }
     }
 
-    /// The message that this byte belongs to: where it begins, and evaluations before it.
+    /// The message to which this byte belongs: its start, and the number of evaluations before it.
     fn message(&self, at: usize) -> (usize, usize, &(Vec<u8>, bool)) {
         let (mut start, mut evaluations) = (0, 0);
         for message in &self.messages {
@@ -346,7 +346,7 @@ impl Session {
         panic!("{at} is behind the end")
     }
 
-    /// Numbers that come in an evaluation, from what was written out.
+    /// The expected numbers of each evaluation, from the bytes written by hand.
     fn expected(&self) -> Vec<Numbers> {
         let answers = self.answers.iter().map(|answers| {
             let mut all: Numbers = bits(answers.iter().flat_map(|it| &it.forces)).collect();
@@ -372,7 +372,7 @@ impl Session {
         }
     }
 
-    /// The numbers of each reported evaluation, and how the session ends.
+    /// The numbers of each reported evaluation, and the end of the session.
     fn run(
         &self,
         machine: &mut Machine,
@@ -452,13 +452,13 @@ impl Session {
         again(|| to.run(server.exit()))
     }
 
-    /// The whole session, with nothing that fails.
+    /// The whole session without a fault.
     #[track_caller]
     fn succeeds(&self, machine: &mut Machine, mut to: Connection, at: &str) {
         let (came, result) = self.run(machine, &mut to);
         assert_eq!(result, Ok(()), "{at}");
         assert_eq!(came, self.expected(), "{at}");
-        // The last word may still be on its way to smoltcp's peer.
+        // The last message may still be on its way to smoltcp's peer.
         let said = if to.shim == Shim::Smoltcp {
             &self.said[..to.stream.said.len()]
         } else {
@@ -467,7 +467,7 @@ impl Session {
         assert_eq!(to.stream.said, said, "{at}");
     }
 
-    /// A session that fails at this byte, and another connection.
+    /// A session that fails at this byte, followed by another connection.
     fn fails(&self, shim: Shim, cut: usize, fault: Fault) {
         let at = &format!(
             "{:?} {:?} {shim:?} byte {cut} {fault:?}",
@@ -480,9 +480,9 @@ impl Session {
         } else {
             let (start, evaluations, (_, numbers)) = self.message(cut);
             let (came, result) = self.run(&mut machine, &mut to);
-            // Each reported evaluation arrived whole, and is right.
+            // Each reported evaluation has arrived completely and is right.
             assert_eq!(came[..evaluations], self.expected()[..evaluations], "{at}");
-            // A server has all that it wants after the third reply.
+            // A server is done after the third reply.
             let over = self.role == Role::Server && evaluations == 3;
             match fault {
                 _ if over => {}
@@ -494,7 +494,7 @@ impl Session {
                         "{at}: {result:?}"
                     );
                 }
-                // Between messages a server may leave; a driver may not.
+                // Between messages a server may end the conversation; a driver may not.
                 Fault::End if self.role == Role::Server => {
                     let gone =
                         matches!(result, Err(Failure::Protocol(ProtocolError::Unanswered(_))));
@@ -516,8 +516,8 @@ impl Session {
                     "{at}: an event with a part of a message"
                 );
             } else if *numbers && result == Ok(()) {
-                // It was a digit of a number, or of the inverse that nobody reads; no other number
-                // is another one.
+                // The changed byte was part of a number, or of the inverse, which nothing uses; no
+                // other number has changed.
                 let behind = evaluations + 1;
                 assert_eq!(came[behind..], self.expected()[behind..], "{at}");
             }
@@ -531,7 +531,7 @@ impl Session {
     }
 }
 
-/// Until it has not timed out.
+/// Repeats a call until it does not time out.
 fn again<T>(mut call: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     loop {
         match call() {

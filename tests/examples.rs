@@ -1,4 +1,4 @@
-//! Each program of `examples` does what it says; `tests/peers/tls.rs` runs the one with TLS, and
+//! Each program of `examples` works as described. `tests/peers/tls.rs` runs the one with TLS, and
 //! `tests/c` those in C and Fortran.
 #![cfg(unix)]
 
@@ -35,7 +35,7 @@ impl Running {
         Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Its output until it ends well.
+    /// Its output, once it has ended with success.
     fn succeeds(mut self) -> String {
         let mut said = String::new();
         let mut out = self.0.stdout.take().unwrap();
@@ -56,13 +56,13 @@ fn driver(name: &str) -> (Running, Stream) {
     (driver, Stream::from_tcp(socket, deadlines).unwrap())
 }
 
-/// Atoms whose centre is not the origin.
+/// Atoms whose centre is not at the origin.
 fn positions() -> Vec<[f64; 3]> {
     let at = |i: i32| [f64::from(i), 0.5 * f64::from(i % 7), -1.0];
     (0..60).map(at).collect()
 }
 
-/// Has a driver of springs compute twice, and sends EXIT if asked to.
+/// Lets a driver of springs compute twice, and sends EXIT if requested.
 fn ask(stream: &mut Stream, centre: [f64; 3], tolerance: f64, exit: bool) {
     let (cell, positions) = (Cell::orthorhombic([100.0; 3]), positions());
     let (mut server, mut forces) = (Server::new(), vec![[0.0; 3]; positions.len()]);
@@ -116,7 +116,7 @@ fn windows() {
     assert_eq!(driver.succeeds(), "the server ended it: Exit\n");
 }
 
-/// Starts a server of the examples on a unix socket, and a driver in this process.
+/// Starts a server of the examples on a unix socket, with a driver in this process.
 fn server(name: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ipi_it");
@@ -126,7 +126,7 @@ fn server(name: &str) -> String {
         command
     });
     let address = path.to_str().unwrap().parse().unwrap();
-    // It waits for the server to listen.
+    // The call waits until the server listens.
     let mut stream = connect(&address).unwrap();
     serve(&mut stream, &mut Harmonic::<f64>::new(2.0)).unwrap();
     drop(stream);
@@ -162,7 +162,7 @@ fn uart() {
     assert_eq!(said, expected);
 }
 
-/// Each has a row in the README and a test here, or in the file that the first line names.
+/// Each example has a row in the README and a test here, or in the file that its first line names.
 #[test]
 fn every_example_has_a_row_and_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! The builder of extras: whatever is done with it, it holds what i-PI can read.
+//! The builder of extras: after any calls it holds a text that i-PI can read.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::Dice;
 use forcewire::{Extras, ExtrasError};
 use serde_json::Value;
 
-/// The object as i-PI would read it (`json.loads`, then it looks for `raw`).
+/// Parses the object as i-PI does (`json.loads`, then a search for `raw`).
 #[track_caller]
 fn parse<const N: usize>(extras: &Extras<N>) -> serde_json::Map<String, Value> {
     assert!(extras.as_bytes().len() <= N);
@@ -81,7 +81,7 @@ fn raw_is_i_pis_own_key() {
     assert_eq!(extras.triples("raw", &[]), Err(ExtrasError::Reserved));
     assert_eq!(extras.text("raw", "{}"), Err(ExtrasError::Reserved));
     assert_eq!(extras.as_bytes(), b"{}");
-    // Only as a key, and only this one.
+    // Only this exact key is refused, and only as a key.
     extras.text("Raw", "raw").unwrap();
     extras.text("raw ", "").unwrap();
     extras.text("\"raw\":", "\",\"raw\":1,\"").unwrap();
@@ -109,7 +109,7 @@ fn what_json_has_no_word_for_is_left_out() {
     );
 }
 
-/// Every length of buffer up to the one that is needed, so that it is full at each byte.
+/// Every buffer length up to the required one, so that the buffer gets full at each byte.
 #[test]
 fn a_full_buffer_holds_what_it_held() {
     fn check<const N: usize>() -> bool {
@@ -127,7 +127,7 @@ fn a_full_buffer_holds_what_it_held() {
         assert_eq!(before.is_ok(), N >= r#"{"a":1.0}"#.len());
         before.is_ok() && after.is_ok()
     }
-    // {"a":1.0,"ö":"\u000a\"é"}
+    // The object is {"a":1.0,"ö":"\u000a\"é"}.
     let whole = r#"{"a":1.0,"#.len() + r#""ö":"\u000a\"é"}"#.len();
     assert_eq!(whole, 27);
     let sizes = [

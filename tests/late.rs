@@ -1,5 +1,5 @@
-//! Deadlines of a host's sockets: bytes that are there are never late, a call made again has its
-//! full limit, floods end.
+//! Deadlines of a host's sockets: available bytes are never late, a repeated call has its full
+//! limit, floods end.
 
 #![cfg(unix)]
 
@@ -42,7 +42,7 @@ fn pair(deadlines: Deadlines) -> (Stream, TcpStream) {
     (Stream::from_tcp(ours, deadlines).unwrap(), peer)
 }
 
-/// Which deadline it was.
+/// The time-out of a result.
 fn late<T: std::fmt::Debug>(result: Result<T, Error<std::io::Error>>) -> TimedOut {
     match result {
         Err(Error::TimedOut(late)) => late,
@@ -66,8 +66,7 @@ fn a_message_that_came_while_nobody_looked() {
     assert!(matches!(event, Event::Positions { natoms: 1, .. }));
 }
 
-/// Half of the message is there, the other half on its way: a caller that comes late waits for
-/// that.
+/// Half of the message has arrived and the other half is on its way: a late caller waits for it.
 #[test]
 fn a_message_that_came_in_part_while_nobody_looked() {
     let (mut stream, mut peer) = pair(Deadlines::NONE.message(LIMIT));
@@ -125,7 +124,7 @@ fn limits_of_zero_send_and_take_what_is_there() {
     assert_eq!(known, Status::UP | Status::READY);
 }
 
-/// Sends STATUS and takes the answers until the other end has gone.
+/// Sends STATUS and reads the answers until the other end has gone.
 fn flood(peer: TcpStream) {
     let mut answers = peer.try_clone().unwrap();
     thread::spawn(move || while answers.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
@@ -158,7 +157,7 @@ fn a_poll_ends_under_a_flood() {
     stream.shutdown().unwrap();
 }
 
-/// Nothing else would: every message comes in time.
+/// No other limit would end it: every message arrives in time.
 #[test]
 fn the_limit_of_an_exchange_ends_a_flood() {
     let minute = Duration::from_secs(60);
@@ -169,7 +168,7 @@ fn the_limit_of_an_exchange_ends_a_flood() {
     let start = Instant::now();
     let late = late(blocking::run(&mut stream, driver.receive(&mut positions)));
     assert_eq!((late.deadline, late.limit), (Deadline::Exchange, LIMIT));
-    // As long again, and a second at least, while bytes never stop coming.
+    // The limit runs once more, for at least a second, while bytes never stop arriving.
     let elapsed = start.elapsed();
     assert!(elapsed >= LIMIT && elapsed < Duration::from_secs(30));
     stream.shutdown().unwrap();
@@ -187,7 +186,7 @@ fn a_process_that_was_stopped_goes_on() {
     let driver = command.stderr(Stdio::piped()).spawn().unwrap();
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_nodelay(true).unwrap();
-    // More than the kernel holds: the rest can only come once the driver reads.
+    // More than the kernel holds: the rest can arrive only once the driver reads.
     const ATOMS: usize = 500_000;
     let message = [&posdata(ATOMS), layout::GETFORCE].concat();
     peer.write_all(&message[..100]).unwrap();
@@ -214,8 +213,8 @@ fn a_process_that_was_stopped_goes_on() {
     assert!(reply.starts_with(layout::FORCEREADY));
 }
 
-/// A server sends positions that are refused and then nothing, or bytes that are no command without
-/// a pause.
+/// A server sends positions that are refused, and then either nothing or bytes that are no command,
+/// without a pause.
 #[test]
 fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_ever() {
     for flood in [false, true] {
@@ -236,7 +235,7 @@ fn a_server_that_sends_no_command_after_refused_positions_is_not_awaited_for_eve
 }
 
 /// An exchange that is refused before anything has moved is over: the next one has its full time.
-/// The answer to the STATUS after GETFORCE comes with the forces, in one read.
+/// The answer to the STATUS after GETFORCE arrives with the forces, in one read.
 #[test]
 fn an_evaluation_has_its_limit_from_its_own_positions() {
     let limit = Duration::from_secs(1);
@@ -289,7 +288,7 @@ fn a_refused_exchange_takes_no_time_of_the_next() {
     driver.join().unwrap();
 }
 
-/// As runtimes hand them out.
+/// Async runtimes hand out such sockets.
 #[test]
 fn a_socket_that_does_not_block_is_made_to() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -18,7 +18,7 @@ const COMMAND: &str = "cargo test --test manual";
 const SIZES: &str = "src/manual/sizes.md";
 const SPEED: &str = "src/manual/speed.md";
 
-/// The bytes that i-PI has written, as tests hold both machines to them.
+/// Bytes written by i-PI, with which tests compare both machines.
 #[test]
 fn golden_vectors_are_those_of_the_tests() {
     for (name, digits) in [
@@ -36,7 +36,7 @@ fn golden_vectors_are_those_of_the_tests() {
     }
 }
 
-/// The lengths of messages, of which the golden vectors are three.
+/// The lengths of messages, three of which have golden vectors.
 #[test]
 fn lengths_are_those_of_golden_vectors() {
     let table = page::block("src/manual/protocol.md", "messages");
@@ -56,7 +56,7 @@ fn lengths_are_those_of_golden_vectors() {
     }
 }
 
-/// The sizes of types that are on the heap of a host, or in a `static` of a device.
+/// The sizes of types that a host has on its heap, or a device in a `static`.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn memory_is_that_of_the_types() {
@@ -73,7 +73,7 @@ fn memory_is_that_of_the_types() {
     page::hold(SIZES, "memory", &block, COMMAND);
 }
 
-/// Three numbers each of size and speed, from the tables of the manual.
+/// Three numbers each for size and speed, from the tables of the manual.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn figures_are_those_of_the_manual() {
@@ -134,14 +134,14 @@ fn figures_are_those_of_the_manual() {
     page::hold("README.md", "figures", &block, COMMAND);
 }
 
-/// Numbers in prose that follow from the source: `{}` stands for each.
+/// Numbers in prose that follow from the source: each stands in place of `{}`.
 #[test]
 fn numbers_are_those_of_the_source() {
     let scratch = constant("src/protocol/gather.rs", "SCRATCH");
     let buffer = constant("src/net/socket.rs", "BUFFER");
     let lent = constant("src/net/outbox.rs", "LENT");
     let turns = constant("tests/benches/driver.rs", "TURNS");
-    // Bytes of messages, of their golden vectors with one atom of 24 bytes.
+    // The sizes of messages, from golden vectors with one atom of 24 bytes.
     let header = "POSDATA     ".len();
     let before_positions = common::hex(common::GOLDEN_POSDATA).len() - header - 24;
     let reply = common::hex(common::GOLDEN_FORCEREADY).len() - "{}".len() - 24;
@@ -262,7 +262,7 @@ fn numbers_are_those_of_the_source() {
     assert!(lines < 150, "README has {lines} lines");
 }
 
-/// System calls of an evaluation in the prose, from the table above it.
+/// System calls per evaluation in the prose, from the table above it.
 #[test]
 fn calls_are_those_of_the_table() {
     let table = page::block(SPEED, "calls");
@@ -295,7 +295,7 @@ fn constant(path: &str, name: &str) -> usize {
     numbers.filter_map(|it| it.parse::<usize>().ok()).product()
 }
 
-/// What follows this text in a file, as far as it is a version.
+/// The text after this one in a file, as far as it is a version.
 fn version(path: &str, text: &str) -> String {
     let file = read(path);
     let (_, rest) = file.split_once(text).unwrap();

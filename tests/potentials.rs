@@ -1,5 +1,5 @@
-//! The potentials against numbers recorded from other programs (`tests/reference`), and against
-//! themselves: derivatives, images, linked cells, precision.
+//! The potentials compared with numbers recorded from other programs (`tests/reference`), and
+//! checked for consistency: derivatives, images, linked cells, precision.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use forcewire::potential::*;
 use forcewire::{Cell, Evaluation, Potential, PotentialError, Virial};
 use serde_json::Value;
 
-/// Argon, in bohr and hartree.
+/// Parameters of argon, in bohr and hartree.
 const SIGMA: f64 = 6.43452;
 const EPSILON: f64 = 0.000379384;
 
@@ -179,8 +179,8 @@ fn virial_with_tail_is_the_derivative_when_the_cutoff_follows_the_cell() {
 
 #[test]
 fn tail_is_the_integral_of_what_is_cut_off() {
-    // An ideal crystal far beyond any structure: energies and virials with two cutoffs differ by
-    // their shell.
+    // An ideal crystal that continues far beyond the cutoffs: energies and virials with two cutoffs
+    // differ by the shell between them.
     let cell = Cell::orthorhombic([200.0; 3]);
     let atoms = [[0.0; 3]; 0];
     assert_eq!(
@@ -204,7 +204,7 @@ fn tail_is_the_integral_of_what_is_cut_off() {
     close("virial", &[tail.virial.0[0][0]], &[virial], 1e-5);
     assert_eq!(tail.virial, Virial::isotropic(tail.virial.0[2][2]));
 
-    // It grows with the density and the number of atoms, and both potentials have one.
+    // The correction grows with the density and the number of atoms, in both potentials.
     let (two, _) = evaluate(&mut argon(20.0), &cell, &[[0.0; 3], [100.0; 3]]);
     close("energy", &[two.energy], &[4.0 * tail.energy], 1e-14);
     assert!(
@@ -266,7 +266,8 @@ fn every_image_of_an_atom_is_the_same() {
 
 #[test]
 fn cell_may_be_described_in_any_way() {
-    // The same lattice reflected, left-handed, and with a vector longer than necessary.
+    // The same lattice reflected, with left-handed vectors, and with a vector longer than
+    // necessary.
     let square = Cell::orthorhombic([30.0, 32.0, 34.0]);
     let atoms = lattice(&square, 4, 0.1);
     for vectors in [
@@ -292,7 +293,8 @@ fn cell_may_be_described_in_any_way() {
 
 #[test]
 fn cutoff_longer_than_half_the_cell_counts_one_image_of_each_pair() {
-    // As i-PI's driver: the image by rounding, though (3.2, 0, 0) has another one at 6.8.
+    // The image is chosen by rounding, as in i-PI's driver, although (3.2, 0, 0) has another image
+    // at 6.8.
     let cell = Cell::orthorhombic([10.0; 3]);
     let atoms = [[0.0; 3], [3.2, 0.0, 0.0]];
     let mut near = argon(4.0).with_cutoff(Cutoff::Truncated);
@@ -350,7 +352,7 @@ fn linked_cells_give_what_all_pairs_give() {
             ] {
                 let mut linked = soft(cutoff).with_storage(vec![7; storage]);
                 same(&evaluate(&mut linked, &cell, &atoms), &expected, 1e-12);
-                // The old content of the storage does not matter.
+                // The old contents of the storage do not matter.
                 same(&evaluate(&mut linked, &cell, &atoms), &expected, 1e-12);
             }
             let mut buffer = vec![0; storage_for(natoms)];
@@ -429,7 +431,7 @@ fn single_precision_is_close() {
     );
 }
 
-/// The documented precision of `f32`: forces to 1e-5 of the largest.
+/// Checks the documented precision of `f32`: forces to 1e-5 of the largest.
 fn single(
     single: &mut impl Potential<Real = f32>,
     double: &mut impl Potential<Real = f64>,
@@ -516,7 +518,7 @@ fn argon(cutoff: f64) -> LennardJones<f64> {
     LennardJones::new(SIGMA, EPSILON, cutoff)
 }
 
-/// Small enough atoms that random ones don't overlap.
+/// Atoms so small that random ones don't overlap.
 fn soft(cutoff: f64) -> LennardJones<f64> {
     LennardJones::new(0.4 * SIGMA, EPSILON, cutoff)
 }
@@ -529,8 +531,8 @@ fn big() -> Cell {
     Cell::orthorhombic([60.0; 3])
 }
 
-/// Orthorhombic, one edge negative, upper triangular, left-handed, very skewed, not triangular at
-/// all.
+/// Orthorhombic, with a negative edge, upper triangular, left-handed, very skewed, and not
+/// triangular at all.
 fn cells() -> [Cell; 6] {
     let l = 5.0 * SIGMA;
     [
@@ -555,7 +557,7 @@ fn cells() -> [Cell; 6] {
     ]
 }
 
-/// `sites`³ atoms on a grid of the cell, each moved by up to `rattle` of the spacing.
+/// `sites`³ atoms on a grid of the cell, each displaced by up to `rattle` of the spacing.
 fn lattice(cell: &Cell, sites: u32, rattle: f64) -> Vec<[f64; 3]> {
     let [a, b, c] = cell.vectors();
     let mut random = 12_345_u64;
@@ -582,7 +584,7 @@ fn evaluate<P>(
 where
     P: Potential<Real = f64> + ?Sized,
 {
-    // Not 0, to see that they are overwritten.
+    // Not 0, to check that all are overwritten.
     let mut forces = vec![[9.0; 3]; positions.len()];
     let total = potential.evaluate(cell, positions, &mut forces).unwrap();
     (total, forces)
@@ -618,7 +620,7 @@ fn derivatives(potential: &mut impl Potential<Real = f64>, cell: &Cell, atoms: &
     for i in 0..3 {
         for j in 0..3 {
             let mut energy = |by: f64| {
-                // A strain has no rotation.
+                // The strain has no rotation.
                 let strained = |r: [f64; 3]| {
                     let mut moved = r;
                     moved[i] += 0.5 * by * r[j];
@@ -665,7 +667,7 @@ fn same(
     );
 }
 
-/// Compares relative to the largest expected element; absolutely, if they are all 0.
+/// Compares relative to the largest expected element, or absolutely if all are 0.
 fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected
@@ -681,8 +683,8 @@ fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Compares a reference with a potential made from its parameters: all frames at once, because at
-/// the bottom of a well forces are the difference of large numbers.
+/// Compares a reference with a potential made from its parameters. All frames are compared
+/// together, because at the bottom of a well forces are differences of large numbers.
 fn check<P: Potential<Real = f64>>(name: &str, tolerance: f64, make: impl Fn(&Value) -> P) {
     let text = fs::read_to_string(reference(&format!("{name}.json"))).unwrap();
     let reference: Value = serde_json::from_str(&text).unwrap();

@@ -1,5 +1,5 @@
-//! Ten thousand connections one after the other, to a pool and from a driver: none leaves anything
-//! behind. By itself in a process, since it counts what the process has.
+//! Ten thousand connections, one after another, to a pool and from a driver: none leaves anything
+//! behind. The test runs in a separate process, because it counts the resources of the process.
 
 #![cfg(target_os = "linux")]
 
@@ -19,7 +19,7 @@ use forcewire::{Cell, Driver, Error, Event, ProtocolError, blocking};
 const CONNECTIONS: usize = 10_000;
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Descriptors, and kB of resident memory.
+/// The number of descriptors, and kB of resident memory.
 fn held() -> (usize, usize) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let memory = status
@@ -30,7 +30,8 @@ fn held() -> (usize, usize) {
     (fs::read_dir("/proc/self/fd").unwrap().count(), memory)
 }
 
-/// After a tenth of the connections all buffers have their size: from then on nothing grows.
+/// After a tenth of the connections all buffers have their final size, and nothing grows after
+/// that.
 fn check(early: (usize, usize), late: (usize, usize)) {
     println!(
         "{} connections later: {early:?} descriptors and kB, then {late:?}",
@@ -46,8 +47,8 @@ fn nothing_is_left_behind() {
     servers_that_come_and_go();
 }
 
-/// Every third leaves as soon as it has joined, every third with a job in hand, every third in the
-/// middle of a word.
+/// A third of them close as soon as they have joined, a third with a job, a third in the middle of
+/// a message.
 fn drivers_that_come_and_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pool");
@@ -64,7 +65,7 @@ fn drivers_that_come_and_go() {
         let words = [READY, &READY[..5], b"READY       FORCEREADY"];
         driver.write_all(words[number % 3]).unwrap();
         drop(driver);
-        // Until the pool has seen it come and go.
+        // Wait until the pool has noticed its arrival and its end.
         while !matches!(
             pool.next(Some(LIMIT)).unwrap(),
             Some(PoolEvent::Left { .. })
@@ -73,7 +74,7 @@ fn drivers_that_come_and_go() {
     check(early, held());
 }
 
-/// A driver that is dropped between messages, in the middle of one, or with positions to compute.
+/// Drivers are dropped between messages, in the middle of one, or with positions to compute.
 fn servers_that_come_and_go() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::tcp("127.0.0.1", listener.local_addr().unwrap().port());

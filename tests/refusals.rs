@@ -1,4 +1,4 @@
-//! Refusals of a driver, by their exact error, each of which says what to do.
+//! Refusals of a driver: the exact errors, and that each says what to do.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn computing() -> Driver {
     driver
 }
 
-/// Checks what the user will read.
+/// Checks the text that users read.
 #[track_caller]
 fn says(error: ProtocolError, words: &[&str]) {
     let text = error.to_string();
@@ -63,12 +63,12 @@ fn an_unknown_header() {
     );
 }
 
-/// Each header in each state: what the driver answers, or that it refuses.
+/// Each header in each state: the driver's answer, or its refusal.
 #[test]
 fn a_header_out_of_turn() {
     use Header::*;
-    // Header, then the answers of a driver whose status is NEEDINIT, READY, HAVEDATA: "" where it
-    // listens on, - where it refuses.
+    // A header, then the answers of a driver in the states NEEDINIT, READY and HAVEDATA: "" if it
+    // keeps waiting, - if it refuses.
     let table = [
         (
             STATUS,
@@ -162,7 +162,7 @@ fn too_many_atoms() {
                 .holds(&[]);
         }
     });
-    // The most that can be announced, alone and in a batch.
+    // The largest count that can be announced, for one structure and in a batch.
     let most = i32::MAX as usize;
     let mut bytes = posdata(&golden());
     put_integer(&mut bytes, Posdata::of(1).atoms(), i32::MAX);
@@ -199,7 +199,7 @@ fn too_many_structures() {
             .holds(&[])
             .holds_cells(&[]);
     });
-    // No atoms make no room.
+    // There is no room because the array is empty.
     script(&mut Driver::new(), Split::Whole)
         .hears(init(0, format!("batch_size:{}0", u64::MAX)))
         .tells(Event::Init { replica: 0 })
@@ -255,7 +255,7 @@ fn a_number_of_atoms_that_changes() {
                 .hears(posdata(&atoms(natoms)))
                 .refuses(error)
                 .holds(&water().positions)
-                // Another connection is another system.
+                // Another connection may have another system.
                 .reconnects()
                 .hears(posdata(&atoms(natoms)))
                 .tells(atoms(natoms).event());
@@ -299,9 +299,9 @@ fn a_text_of_negative_length() {
     );
 }
 
-// ---- bytes the other way round ----
+// ---- reversed bytes ----
 
-/// The same numbers as a computer has them whose bytes are the other way round.
+/// The same numbers with their bytes reversed, as on a big-endian CPU.
 fn reversed<const N: usize>(numbers: [f64; N]) -> [f64; N] {
     numbers.map(|x| f64::from_bits(x.to_bits().swap_bytes()))
 }
@@ -322,7 +322,7 @@ fn numbers_of_a_big_endian_server() {
     for atom in &mut swapped_positions.positions {
         *atom = reversed(*atom);
     }
-    // Only the last of the atoms that are judged is not at the origin.
+    // Of the atoms that are judged, only the last is not at the origin.
     let mut told_late = cube(vec![[0.0; 3]; 16]);
     told_late.positions[15] = reversed([4.0 / 3.0, 1.2, 1.1]);
     for (structure, quantity) in [
@@ -353,7 +353,7 @@ fn numbers_of_a_big_endian_server() {
     );
 }
 
-/// NumPy arrays that are sent as they are: `np.array([[1, -2, 3], [0, 5, 0]])`, and one of objects.
+/// NumPy arrays sent without conversion: `np.array([[1, -2, 3], [0, 5, 0]])`, and one of objects.
 #[test]
 fn integers_and_objects_of_a_server() {
     let bits = |numbers: [[u64; 3]; 2]| numbers.map(|atom| atom.map(f64::from_bits)).to_vec();
@@ -384,13 +384,13 @@ fn integers_and_objects_of_a_server() {
     );
 }
 
-/// A damped oscillator passes every size that a number can have.
+/// A damped oscillator passes through every size that a number can have.
 #[test]
 fn one_number_of_any_size_is_no_evidence() {
     let mut x = 1.0;
     for _ in 0..12_000 {
         for position in [[x, 0.0, 0.0], [-x, x, -x]] {
-            // Three numbers are evidence once they are subnormal.
+            // Three subnormal numbers are evidence.
             if position[1] == 0.0 || x >= f64::MIN_POSITIVE {
                 let structure = cube(vec![position]);
                 script(&mut Driver::new(), Split::Whole)
@@ -424,7 +424,7 @@ fn numbers_in_the_right_order_are_never_refused() {
         structure.positions = (0..1 + round % 3)
             .map(|_| std::array::from_fn(|_| number(&mut dice)))
             .collect();
-        // Any but subnormal ones.
+        // Any except subnormal ones.
         structure.h[dice.below(9)] = random(&mut dice, 1022, 2046);
         let positions = structure.positions.as_flattened_mut();
         for _ in 0..2 {
@@ -473,7 +473,8 @@ fn a_lone_structure_is_never_taken_for_a_batch() {
         match kind {
             0 => [0.0; 9],
             1 => [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-            // Any lengths, upper triangular, lower triangular, full; long and short in binary.
+            // Any lengths, upper triangular, lower triangular or full, with few or many binary
+            // digits.
             _ => std::array::from_fn(|i| {
                 let zero = match kind {
                     2 => i % 4 != 0,
@@ -579,7 +580,7 @@ fn a_position_that_is_not_finite() {
         check::<f64>(odd);
         check::<f32>(odd);
     }
-    // Too large for the caller's numbers.
+    // Too large for the caller's type.
     check::<f32>(1e300);
     says(
         ProtocolError::NotFinite(Quantity::Positions),
@@ -633,7 +634,7 @@ fn a_reply_that_is_not_finite() {
                 .refuses(ProtocolError::NotFinite(Quantity::Forces))
                 .replies(&virial)
                 .refuses(ProtocolError::NotFinite(Quantity::Virial))
-                // The driver is as it was.
+                // The driver is unchanged.
                 .replies(&golden_answer())
                 .hears([STATUS, GETFORCE].concat())
                 .says([HAVEDATA, &hex(GOLDEN_FORCEREADY)].concat());
@@ -691,7 +692,7 @@ fn what_is_not_finite_passes_where_it_is_allowed() {
                 .says(forceready(&answer));
         });
     }
-    // A NaN in the cell: the event is not itself then.
+    // The cell contains NaN, so the event differs from itself.
     let mut structure = golden();
     structure.h[4] = f64::NAN;
     let mut driver = Driver::new().allow_not_finite();
@@ -715,7 +716,7 @@ fn a_reply_without_a_structure() {
             .replies(&golden_answer())
             .refuses(ProtocolError::NothingToReplyTo)
             .then(|driver| assert_eq!(driver.status(), Header::Ready));
-        // The driver is as it was.
+        // The driver is unchanged.
         script(&mut driver, split)
             .hears([&posdata(&golden()), GETFORCE].concat())
             .tells(golden().event())
@@ -780,14 +781,14 @@ fn a_reply_of_another_length() {
     );
 }
 
-/// Announced lengths must be kept: what was begun with other arguments is not finished with these.
+/// Announced lengths must be kept: a reply that was begun is not completed with other arguments.
 #[test]
 fn a_reply_that_was_begun_is_not_finished_with_other_lengths() {
     let mut driver = computing();
     let answer = golden_answer();
     let long = vec![b'x'; 1000];
     let mut begun = driver.reply(&answer.evaluation, &answer.forces, &long);
-    // All but the last 10 bytes of the extras.
+    // Everything except the last 10 bytes of the extras.
     assert_eq!(move_at_most(&mut begun, GETFORCE, 1124 - 10), 1124 - 10);
     drop(begun);
     for len in [0, 10, 999, 1000, 1001, 2000] {
@@ -801,7 +802,7 @@ fn a_reply_that_was_begun_is_not_finished_with_other_lengths() {
     assert_eq!(driver.traffic().sent, 1124);
 }
 
-/// Nobody has 2 GiB of extras; a slice of one that is mapped and never touched will do.
+/// 2 GiB of extras would not fit into memory, but a slice that is mapped and never touched works.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn extras_too_long_to_be_announced() {
@@ -812,14 +813,14 @@ fn extras_too_long_to_be_announced() {
     let reply = driver.reply(&answer.evaluation, &answer.forces, &extras);
     let error = ProtocolError::TextTooLong(most + 1);
     assert_eq!(run(reply, b""), Err(error));
-    // In the second structure of a batch, too.
+    // Also in the second structure of a batch.
     let mut two = computing_two();
     let evaluations = [answer.evaluation; 2];
     let forces = [answer.forces[0]; 2];
     let both: [&[u8]; 2] = [b"{}", &extras];
     let reply = two.reply_batch(&evaluations, &forces, &both);
     assert_eq!(run(reply, b""), Err(error));
-    // One byte less fits; the driver is as it was.
+    // One byte less fits, and the driver is unchanged.
     let mut reply = driver.reply(&answer.evaluation, &answer.forces, &extras[..most]);
     assert_eq!(move_at_most(&mut reply, GETFORCE, 124), 124);
     says(error, &["2147483648 bytes", "2147483647"]);
@@ -827,7 +828,7 @@ fn extras_too_long_to_be_announced() {
 
 // ---- ends ----
 
-/// Where the stream ends, the driver has returned what came whole and nothing more.
+/// Wherever the stream ends, the driver has returned exactly the complete messages.
 #[test]
 fn the_stream_ends_at_each_byte_of_each_message() {
     let answer = answer(3, 1.0, b"{}");
@@ -865,7 +866,7 @@ fn the_stream_ends_at_each_byte_of_each_message() {
                 script = script.says(HAVEDATA);
             }
             let script = script.hears_the_end();
-            // The message that the stream ended in, and where in it.
+            // The message in which the stream ended, and the place in it.
             let mut after = end;
             let within = messages.iter().find_map(|(header, bytes)| {
                 if after < bytes.len() {
@@ -923,7 +924,7 @@ fn the_stream_ends_at_each_byte_of_a_batch() {
     }
 }
 
-/// Whatever comes, a driver ends with an event or an error and never with a panic.
+/// For any bytes, a driver ends with an event or an error and never with a panic.
 #[test]
 fn noise_is_refused() {
     let words: [&[u8]; 8] = [
@@ -999,12 +1000,12 @@ fn computing_two() -> Driver {
     driver
 }
 
-/// The result of a transfer that receives everything from the server, then the end.
+/// The result of an exchange that receives everything from the server, then the end.
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }
 
-/// Lets a transfer receive everything and send at most this much; returns how much it sent.
+/// Lets an exchange receive everything and send at most this many bytes. Returns how many it sent.
 fn move_at_most(transfer: &mut impl Exchange, mut inbox: &[u8], most: usize) -> usize {
     let mut said = 0;
     while said < most {

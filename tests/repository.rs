@@ -1,4 +1,4 @@
-//! The repository as strangers find it: links of pages, a row for each test, the content of
+//! The repository as strangers see it: links of pages, a row for each test, the contents of
 //! packages, the width of comments.
 
 #![cfg(unix)]
@@ -20,7 +20,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files below these, without what builds leave.
+/// The files below these paths, without build products.
 fn files(below: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut rest: Vec<_> = below.iter().map(|it| root().join(it)).collect();
@@ -36,7 +36,7 @@ fn files(below: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// What builds, Python and git add to the files of the repository.
+/// Whether builds, Python or git created this file.
 fn is_build(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap();
     ["target", "__pycache__", ".git", "corpus", "artifacts"].contains(&name)
@@ -58,7 +58,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 // ---- pages ----
 
-/// Relative links of every page, with the heading after `#`.
+/// The targets of relative links of every page, including the heading after `#`.
 #[test]
 fn links_lead_to_files_and_headings() {
     let mut checked = 0;
@@ -89,7 +89,7 @@ fn links_lead_to_files_and_headings() {
     assert!(checked > 120, "{checked}");
 }
 
-/// Inline links and definitions, outside of code.
+/// Inline links and definitions outside code.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     prose(text).flat_map(|line| {
         let inline = line.split("](").skip(1);
@@ -100,8 +100,8 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Headings as their links are written: lower case, blanks as hyphens, nothing but letters, digits
-/// and those.
+/// Headings in the form of their links: lower case, hyphens for blanks, and no characters other
+/// than letters, digits and hyphens.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     let titles = prose(text).filter(|line| line.starts_with('#'));
     titles.map(|line| {
@@ -111,7 +111,7 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// Lines that are not in a block of code.
+/// Lines outside code blocks.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut code = false;
     text.lines().filter(move |line| {
@@ -137,8 +137,8 @@ fn the_bytes_of_messages_are_written_down_once() {
     assert_eq!(found, [&root().join("tests/common/layout.rs")]);
 }
 
-/// Every test target and bench of the workspace, in the section of its package; and everything in
-/// `tests`.
+/// Every test target and bench of the workspace has a row in the section of its package, and so has
+/// everything in `tests`.
 #[test]
 fn every_test_has_a_row() {
     let readme = read("tests/README.md");
@@ -183,7 +183,7 @@ fn every_step_of_run_has_a_row() {
     let functions = functions.filter(|it| !["say", "features"].contains(it));
     let functions: BTreeSet<_> = functions.collect();
     assert_eq!(functions, rows.intersection(&functions).copied().collect());
-    // Each can be asked for, and the help has it.
+    // Each step can be requested and is in the help.
     let (help, program) = run.split_once("set -euo pipefail").unwrap();
     let (_, dispatch) = program.split_once("case $step in").unwrap();
     for step in functions {
@@ -206,7 +206,7 @@ fn rows<'a>(page: &'a str, section: &str) -> impl Iterator<Item = &'a str> {
 
 // ---- packages ----
 
-/// The files that `cargo publish` would send.
+/// The files that `cargo publish` would upload.
 #[test]
 fn packages_hold_what_programs_need() {
     let list = |package| {
@@ -256,8 +256,8 @@ fn packages_hold_what_programs_need() {
     assert!(!command.contains("\ntests/"), "{command}");
 }
 
-/// No dependency of the crate or the command asks for a newer compiler than `rust-version`. Clippy
-/// does the same for functions of the standard library (`incompatible_msrv`).
+/// No dependency of the crate or the command requires a newer compiler than `rust-version`. Clippy
+/// checks the same for functions of the standard library (`incompatible_msrv`).
 #[test]
 fn dependencies_keep_the_minimum_rust_version() {
     let host = Command::new("rustc").arg("-vV").output().unwrap().stdout;
@@ -314,7 +314,7 @@ fn version(package: &Value) -> Option<[u32; 3]> {
 
 // ---- layers ----
 
-/// The modules of the crate from the ground up: each uses only what is in an earlier row.
+/// The modules of the crate from bottom to top: each uses only modules in earlier rows.
 const LAYERS: [&[&str]; 8] = [
     &["fmt", "geometry", "backoff"],
     &["protocol"],
@@ -326,7 +326,7 @@ const LAYERS: [&[&str]; 8] = [
     &["net"],
 ];
 
-/// The same of C's library.
+/// The modules of the C library from bottom to top.
 const LAYERS_OF_C: [&[&str]; 6] = [
     &["guard", "memory"],
     &["status", "potential"],
@@ -337,7 +337,7 @@ const LAYERS_OF_C: [&[&str]; 6] = [
 ];
 
 /// Drivers and servers, for instance, do not know each other, and neither knows a transport. A name
-/// imported through the crate's root would hide where it comes from.
+/// imported through the crate's root would hide its origin.
 #[test]
 fn modules_use_only_what_is_below_them() {
     let crates = [
@@ -374,7 +374,7 @@ fn modules_use_only_what_is_below_them() {
 
 // ---- comments ----
 
-/// In every language; what is in quotes or code may be longer.
+/// In every language. Text in quotes or code may be longer.
 #[test]
 fn comments_end_at_column_100() {
     let mut long = Vec::new();
@@ -399,7 +399,7 @@ fn comments_end_at_column_100() {
     assert!(long.is_empty(), "{} comments: {long:#?}", long.len());
 }
 
-/// Sections of the specification that the source and the tests cite are there.
+/// The sections of the specification that source and tests cite exist.
 #[test]
 fn sections_of_the_protocol_exist() {
     let page = read("src/manual/protocol.md");

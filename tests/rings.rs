@@ -1,5 +1,5 @@
-//! The smoltcp shim: two interfaces joined in one process, rings smaller than a message and of odd
-//! sizes.
+//! The smoltcp shim: two interfaces connected in one process, with rings smaller than a message and
+//! of odd sizes.
 
 mod common;
 
@@ -16,7 +16,7 @@ use forcewire::{
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 
-/// A server played by hand and a driver.
+/// A server played by hand, and a driver.
 struct Pair {
     hosts: Hosts,
     /// The bytes that the server received.
@@ -38,7 +38,7 @@ impl DerefMut for Pair {
 }
 
 impl Pair {
-    /// Rings are the driver's: for receiving and for sending.
+    /// The rings are the driver's, for receiving and for sending.
     fn new(receive: usize, transmit: usize, loses: usize) -> Self {
         Self {
             hosts: Hosts::new((65_535, 65_535), (receive, transmit), loses),
@@ -56,10 +56,10 @@ impl Pair {
     }
 }
 
-/// The server's script: bytes that it sends, and how many in all it then waits to receive.
+/// The server's script: bytes to send, and the total number of bytes to wait for afterwards.
 type Play<'a> = &'a [(&'a [u8], usize)];
 
-/// Runs a driver through a script; the transfer is made anew for every poll. The events, and the
+/// Runs a driver through a script, with a new exchange for every poll. Returns the events and the
 /// driver.
 fn perform<const N: usize, const B: usize>(
     pair: &mut Pair,
@@ -154,7 +154,8 @@ fn conversations_over_rings_of_every_size() {
             assert!(pair.said == said, "{receive}, {transmit}");
             assert_eq!(driver.traffic().sent as usize, said.len());
             if loses == 0 {
-                // No timer was waited for: neither a delayed acknowledgement nor a window probe.
+                // The clock has not advanced: there was neither a delayed acknowledgement nor a
+                // window probe.
                 assert_eq!(pair.now, Instant::ZERO, "{receive}, {transmit}");
             }
             assert_answers_are_whole(&pair, reply.len());
@@ -162,7 +163,7 @@ fn conversations_over_rings_of_every_size() {
     }
 }
 
-/// No answer to STATUS, and no beginning of a reply, is cut: i-PI reads them with one `recv(12)`.
+/// No answer to STATUS, and no header of a reply, is split: i-PI reads them with one `recv(12)`.
 #[track_caller]
 fn assert_answers_are_whole(pair: &Pair, reply: usize) {
     let first = pair.driver.end.segments[0].0;
@@ -180,12 +181,12 @@ fn assert_answers_are_whole(pair: &Pair, reply: usize) {
     }
 }
 
-/// The rings' ends are where a ring full of answers would be cut.
+/// The places at which the end of the ring could split an answer, in a ring full of answers.
 #[test]
 fn an_answer_to_status_is_one_segment_wherever_the_ring_ends() {
     for transmit in 12..=40 {
         let mut pair = Pair::new(333, transmit, 0);
-        // Part of a reply, which moves the ring on, then questions one by one and all at once.
+        // First a part of a reply, which advances the ring, then STATUS one by one and all at once.
         let answers = [answer(1, 1.0, &vec![b'x'; transmit])];
         let reply = forceready(&answers[0]);
         let ask = [&posdata(&golden()), GETFORCE].concat();
@@ -231,7 +232,7 @@ fn batches_over_rings_of_every_size() {
     }
 }
 
-/// Room in the server's ring, ours larger than a message: nothing makes it wait.
+/// There is room in the server's ring, and ours is larger than a message, so nothing has to wait.
 #[test]
 fn a_reply_leaves_in_full_segments() {
     let mut pair = Pair::new(8192, 8192, 0);
@@ -263,7 +264,7 @@ fn a_server_that_resets_the_connection() {
             .contains("connect again")
     );
 
-    // Another connection, the same driver.
+    // The same driver on another connection.
     driver.reset();
     pair.server.socket().listen(31415).unwrap();
     pair.connect();
@@ -282,7 +283,7 @@ fn a_connection_that_is_reset_with_an_answer_in_the_ring() {
     pair.server.socket().send_slice(&STATUS.repeat(2)).unwrap();
     pair.turn();
     pair.turn();
-    // READY is in the ring, and a second one is to follow it.
+    // READY is in the ring, and a second one will follow it.
     let pending = poll(pair.driver.socket(), driver.receive(&mut positions));
     assert_eq!(pending, Ok(Poll::Pending));
     assert_eq!(pair.driver.socket().send_queue(), 12);
@@ -307,7 +308,8 @@ fn a_socket_that_was_never_connected() {
     assert_eq!(lost, Err(Error::Transport(SocketError::ConnectionLost)));
 }
 
-/// A ring of 30 bytes has room for two answers before its end, and for none that would cross it.
+/// A ring of 30 bytes has room for two answers before its end, but not for one that would cross the
+/// end.
 #[test]
 fn an_answer_that_would_cross_the_rings_end_waits() {
     for (ring, queued, sizes) in [
@@ -321,7 +323,7 @@ fn an_answer_that_would_cross_the_rings_end_waits() {
         let mut positions = [[0.0; 3]; 1];
         pair.server.socket().send_slice(&STATUS.repeat(3)).unwrap();
         pair.turn();
-        // As often as one likes, without a turn of the interface.
+        // Any number of polls without a turn of the interface.
         for _ in 0..5 {
             let pending = poll(pair.driver.socket(), &mut driver.receive(&mut positions));
             assert_eq!(pending, Ok(Poll::Pending));
@@ -337,7 +339,7 @@ fn an_answer_that_would_cross_the_rings_end_waits() {
     }
 }
 
-/// The peer acknowledges late, as Linux does: by up to 40 ms. READY does not wait for that.
+/// The peer delays acknowledgements by up to 40 ms, as Linux does. READY does not wait for them.
 #[test]
 fn ready_does_not_wait_until_the_reply_is_acknowledged() {
     let mut pair = Pair::new(1500, 1500, 0);
@@ -371,7 +373,7 @@ fn ready_does_not_wait_until_the_reply_is_acknowledged() {
     assert_eq!(said, [&reply, READY].concat());
 }
 
-/// A connection that is being made is not a lost one.
+/// A connection that is being established does not count as lost.
 #[test]
 fn a_connection_that_is_being_made_is_waited_for() {
     let mut pair = Pair::new(100, 100, 0);
@@ -425,11 +427,11 @@ fn a_ring_that_holds_no_header_is_refused() {
     assert!(text.contains("larger buffer"), "{text}");
 }
 
-/// Queued bytes count as sent only when the peer has taken them.
+/// Queued bytes count as sent only once the peer has acknowledged them.
 #[test]
 fn a_peer_that_takes_nothing_is_late() {
     let mut pair = Pair::new(100, 100, 0);
-    // Its window is 8 bytes, and nobody reads.
+    // The peer's window is 8 bytes, and nothing reads from it.
     pair.hosts = Hosts::new((8, 100), (100, 100), 0);
     let limit = Duration::from_secs(10);
     let mut timer = DeadlineTimer::new(Deadlines::NONE.message(limit));
@@ -460,7 +462,7 @@ fn a_peer_that_takes_nothing_is_late() {
     );
 }
 
-/// One call reads at most what the ring holds, however much comes.
+/// One call reads at most the contents of the ring, however much arrives.
 #[test]
 fn a_flood_ends_with_the_ring() {
     let mut pair = Pair::new(1200, 4096, 0);

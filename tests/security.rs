@@ -1,4 +1,4 @@
-//! SECURITY.md names the test that holds each of its promises: the tests have to be there.
+//! SECURITY.md names the tests that check each of its guarantees. The named tests have to exist.
 
 use std::fs;
 use std::path::Path;
@@ -15,13 +15,13 @@ fn tests_that_are_named_exist() {
         let (path, test) = path
             .split_once(": ")
             .map_or((path, None), |(path, test)| (path, Some(test)));
-        // Behind a command come its arguments.
+        // Arguments follow a command.
         let file = path.split(' ').next().unwrap();
         let path = root.join("tests").join(file);
         assert!(path.exists(), "{quoted}");
         let Some(test) = test else { continue };
         let source = fs::read_to_string(&path).unwrap();
-        // Or what a macro makes of a name.
+        // A macro may make the function from a name.
         let found = source.contains(&format!("fn {test}(")) || source.contains(&format!("{test}:"));
         assert!(found, "{quoted}");
         named += 1;
@@ -29,7 +29,7 @@ fn tests_that_are_named_exist() {
     assert!(named > 25, "{named}");
 }
 
-/// Numbered one after the other, each with what holds it.
+/// Invariants are numbered consecutively, and each names its tests.
 #[test]
 fn every_invariant_is_held_by_something() {
     let text =

@@ -1,4 +1,4 @@
-//! Drivers that give up, over the system's TCP sockets: what their server sees of it.
+//! Drivers that give up, over the system's TCP sockets, as seen by their server.
 
 mod common;
 
@@ -22,9 +22,9 @@ use forcewire::{
 /// The potential's result for each structure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
-    /// Forces of zero.
+    /// It returns forces of zero.
     Zero,
-    /// Forces that are not numbers.
+    /// It returns NaN forces.
     Nan,
     /// It fails.
     Fails,
@@ -55,15 +55,15 @@ impl Potential for Does {
 /// How the driver is connected.
 #[derive(Clone, Copy, Debug)]
 enum Over {
-    /// A plain socket, through an adapter.
+    /// Over a plain socket with an adapter.
     Bare,
-    /// The host's stream, which reads ahead.
+    /// Over the host's stream, which reads ahead.
     Stream,
-    /// A bare socket in a future.
+    /// Over a plain socket in a future.
     Async,
 }
 
-/// A socket that blocks inside a future.
+/// A blocking socket inside a future.
 struct Awaited(TcpStream);
 
 impl embedded_io::ErrorType for Awaited {
@@ -97,7 +97,7 @@ fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error
         Over::Async => {
             let mut socket = Awaited(socket);
             let mut future = pin!(asynch::serve::<64>(&mut socket, &mut potential));
-            // The socket blocks: pending is a turn that it leaves to other tasks.
+            // The socket blocks, so pending only means that other tasks have a turn.
             loop {
                 let polled = future
                     .as_mut()
@@ -110,8 +110,8 @@ fn drive(socket: TcpStream, over: Over, mut potential: Does) -> Result<(), Error
     }
 }
 
-/// Sends these pieces to a driver, over each kind of connection. The driver sends nothing and its
-/// server gets a clean end; returns why the driver gave up.
+/// Sends these pieces to a driver over each kind of connection. The driver sends nothing, and its
+/// server gets a clean end. Returns why the driver gave up.
 fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
     let mut error = None;
     for over in [Over::Bare, Over::Stream, Over::Async] {
@@ -135,7 +135,7 @@ fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
                 .unwrap_or_else(|error| panic!("{over:?}: {error}"));
         }
         let mut said = Vec::new();
-        // A reset would be an error here, after which i-PI hangs.
+        // A reset would be an error here; i-PI hangs after one.
         server
             .read_to_end(&mut said)
             .unwrap_or_else(|error| panic!("{over:?}: {error}"));
@@ -145,10 +145,11 @@ fn gives_up(pieces: &[&[u8]], potential: Does) -> Error<ErrorKind> {
     error.unwrap()
 }
 
-/// The potential fails or gives NaN, or the positions are refused. With them comes what each kind
-/// of server sends.
+/// The potential fails or returns NaN, or the positions are refused. With the positions, each kind
+/// of server sends its usual command.
 ///
-/// Closed with that unread the socket is reset: `read_to_end` fails with `ECONNRESET`.
+/// If that command were unread on close, the socket would be reset, and `read_to_end` would fail
+/// with `ECONNRESET`.
 #[test]
 fn a_server_sees_a_clean_end() {
     let failed = PotentialError::Failed("the accelerator is too hot");
@@ -174,7 +175,7 @@ fn a_server_sees_a_clean_end() {
             }
             .into(),
         ),
-        // More than all buffers of the system hold.
+        // More than all of the system's buffers hold.
         (
             posdata(&atoms(400_000)),
             Does::Zero,
@@ -207,8 +208,8 @@ fn a_server_sees_a_clean_end() {
     ];
     for (positions, does, expected) in cases {
         let whole = |after: &[&[u8]]| [&positions, &*after.concat()].concat();
-        // i-PI's consolidated messages, the classic ones, our own server's, and one that pads with
-        // NULs.
+        // i-PI's consolidated messages, the classic ones, our own server's, and those of a server
+        // that pads with NULs.
         let consolidated = whole(&[GETFORCE]);
         let error = gives_up(&[&consolidated], does);
         assert_eq!(error, expected);
@@ -222,7 +223,7 @@ fn a_server_sees_a_clean_end() {
         ] {
             assert_eq!(gives_up(&[&message], does), expected);
         }
-        // The command comes later than the positions, and in two pieces.
+        // The command arrives later than the positions, and in two pieces.
         let (first, second) = consolidated.split_at(consolidated.len() - 5);
         assert_eq!(gives_up(&[first, second], does), expected);
         let (first, second) = consolidated.split_at(consolidated.len() - 12);
@@ -230,7 +231,7 @@ fn a_server_sees_a_clean_end() {
     }
 }
 
-/// What was logged.
+/// The log messages.
 struct Journal(Mutex<Vec<String>>);
 
 impl log::Log for Journal {

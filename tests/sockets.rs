@@ -1,5 +1,5 @@
-//! Drivers over the operating system's sockets, TCP and unix: peers that dribble, stall, close at
-//! every byte.
+//! Drivers over the operating system's sockets, TCP and unix, with peers that dribble, stall, or
+//! close at any byte.
 
 #[path = "common/layout.rs"]
 mod layout;
@@ -16,7 +16,7 @@ use forcewire::{
 };
 use layout::{EXIT, GETFORCE, HAVEDATA, READY, STATUS};
 
-/// Long where nothing should fail, short where a test waits for it.
+/// The limits are long where nothing should fail, and short where a test waits for them.
 const QUICK: ConnectOptions = ConnectOptions::new()
     .connect(Duration::from_secs(5))
     .deadlines(
@@ -35,13 +35,13 @@ fn eighths(natoms: usize) -> Vec<f64> {
     (0..3 * natoms).map(|i| i as f64 / 8.0).collect()
 }
 
-/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no
-/// extras.
+/// FORCEREADY with energy 1.5, the positions of [`posdata`] as forces, virial 0 and no extras.
 fn forceready(natoms: usize) -> Vec<u8> {
     layout::forceready(&[1.5], &eighths(natoms), &[0.0; 9], &[b""])
 }
 
-/// Serves positions as forces until the server has had enough; how many evaluations that were.
+/// Serves positions as forces until the server ends the conversation. Returns the number of
+/// evaluations.
 fn serve(stream: &mut Stream, natoms: usize) -> Result<usize, Error<std::io::Error>> {
     let mut driver = Driver::new();
     let mut positions = vec![[0.0_f64; 3]; natoms];
@@ -64,7 +64,7 @@ fn serve(stream: &mut Stream, natoms: usize) -> Result<usize, Error<std::io::Err
 trait Peer: Read + Write + Send {}
 impl<T: Read + Write + Send> Peer for T {}
 
-/// Runs a server and a driver against each other, over TCP (IPv4 and IPv6) and over a unix socket.
+/// Runs a server and a driver with each other, over TCP (IPv4 and IPv6) and over a unix socket.
 fn over_each_transport(
     options: ConnectOptions,
     server: impl Fn(&mut dyn Peer) + Sync,
@@ -105,7 +105,7 @@ fn hear(peer: &mut dyn Peer, expected: &[u8]) {
 
 #[test]
 fn classic_and_consolidated_evaluations_of_any_size() {
-    // Below, at and above what one recv and one send take.
+    // Sizes below, at and above what one recv and one send can move.
     for natoms in [1, 64, 2723, 2730, 2731, 20_000] {
         over_each_transport(
             ConnectOptions::new(),
@@ -151,7 +151,7 @@ fn a_peer_that_stalls_inside_a_message_runs_out_of_patience() {
         QUICK,
         |peer| {
             peer.write_all(&posdata(2)[..100]).unwrap();
-            // Until the driver gives up.
+            // Wait until the driver gives up.
             assert_eq!(peer.read(&mut [0]).unwrap(), 0);
         },
         |stream| {
@@ -191,13 +191,13 @@ fn a_message_that_dribbles_has_one_deadline() {
     );
 }
 
-/// The only deadline: nothing else would end the wait for the first message.
+/// This is the only deadline: nothing else would end the wait for the first message.
 #[test]
 fn a_server_that_never_says_a_word_is_given_up() {
     let options = QUICK.deadlines(Deadlines::NONE.handshake(MESSAGE));
     over_each_transport(
         options,
-        // Until the driver has gone.
+        // Wait until the driver has gone.
         |peer| assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0),
         |stream| {
             let start = Instant::now();
@@ -280,7 +280,7 @@ fn an_exchange_that_timed_out_can_be_made_again() {
 #[test]
 fn a_stream_that_ends_at_any_byte_is_an_end_or_an_error_and_never_an_event() {
     let conversation = [STATUS, &posdata(2), STATUS, GETFORCE].concat();
-    // Where one message ends and the next begins.
+    // The boundaries between messages.
     let boundaries = [0, 12, 12 + 208, 24 + 208, 36 + 208];
     for end in 0..=conversation.len() {
         over_each_transport(
@@ -291,7 +291,7 @@ fn a_stream_that_ends_at_any_byte_is_an_end_or_an_error_and_never_an_event() {
                 Err(Error::Protocol(ProtocolError::EndOfStream { .. })) => {
                     assert!(!boundaries.contains(&end), "byte {end}");
                 }
-                // The answer found no one at the other end.
+                // The peer had gone before the answer was sent.
                 Err(Error::Transport(error)) => {
                     assert!(end >= 12, "byte {end}: {error}");
                     let lost = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
@@ -358,7 +358,7 @@ fn a_unix_path_that_is_too_long_is_refused_at_once() {
     );
 }
 
-/// Sends its pieces one by one with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
+/// The peer sends its pieces separately with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
 #[test]
 fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -382,18 +382,18 @@ fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
         });
         let mut stream = connect_with(&address, QUICK, |_, _| {}).unwrap();
         assert_eq!(serve(&mut stream, 64).unwrap(), STEPS);
-        // Delayed acknowledgements cost 40 ms in every step after a connection's first few; without
-        // them even a busy machine manages one step in less.
+        // Delayed acknowledgements cost 40 ms in every step after a connection's first few. Without
+        // them, even a busy machine needs less for at least one step.
         let steps = server.join().unwrap();
         let fastest = steps[STEPS / 2..].iter().min().unwrap();
         assert!(*fastest < Duration::from_millis(20), "{steps:?}");
     });
 }
 
-/// Structures large enough to be read straight into the array in which they are expected.
+/// Structures large enough to be read directly into the array in which they are expected.
 const LARGE: usize = 3000;
 
-/// Serves like [`serve`], with an array that is as good as new for each structure.
+/// Serves like [`serve`], with a cleared array for each structure.
 fn serve_anew(stream: &mut Stream, driver: &mut Driver) -> usize {
     let evaluation = Evaluation {
         energy: 1.5,
@@ -424,8 +424,8 @@ fn a_driver_hears_other_messages_than_it_expects() {
             let whole = |natoms| [&posdata(natoms)[..], GETFORCE].concat();
             peer.write_all(&whole(LARGE)).unwrap();
             hear(peer, &forceready(LARGE));
-            // As expected, with fewer atoms, with none, and after messages that nobody waits for
-            // the answers to.
+            // With the expected number of atoms, with fewer, with none, and after messages whose
+            // answers nothing waits for.
             for natoms in [LARGE, LARGE - 1, 7, 0, LARGE] {
                 peer.write_all(&whole(natoms)).unwrap();
                 hear(peer, &forceready(natoms));
@@ -433,7 +433,7 @@ fn a_driver_hears_other_messages_than_it_expects() {
                 peer.write_all(&asked.concat()).unwrap();
                 hear(peer, &[READY, READY, HAVEDATA].concat());
                 hear(peer, &forceready(natoms));
-                // It ends before and in what is read into the array.
+                // The stream ends before the part that is read into the array, and inside it.
                 for len in [4, 200] {
                     let init = layout::init(3, "x".repeat(len));
                     peer.write_all(&[init, whole(natoms)].concat()).unwrap();
@@ -502,7 +502,7 @@ fn a_server_hears_other_answers_than_it_expects() {
                 for natoms in [LARGE, natoms] {
                     peer.read_exact(&mut request).unwrap();
                     let answer = [&forceready(natoms)[..], READY].concat();
-                    // The server may have refused it and left.
+                    // The server may have refused it and closed.
                     let _ = peer.write_all(&answer);
                 }
             },

@@ -1,4 +1,4 @@
-//! Ready-made arrays: one structure, batches, and what a potential can do wrong.
+//! Ready-made arrays: single structures, batches, and errors of a potential.
 
 mod common;
 
@@ -8,11 +8,11 @@ use forcewire::{
     ProtocolError, Quantity, Scalar, Storage, Virial, potential::Real,
 };
 
-/// Pulls every atom towards the origin, with the cell's first number as energy; remembers what it
-/// was given.
+/// A potential that pulls every atom towards the origin and has the cell's first number as its
+/// energy. It records its calls.
 struct Pull<T> {
     given: Vec<(Cell, Vec<[T; 3]>)>,
-    /// Fails at this evaluation.
+    /// It fails at this evaluation.
     fails_at: usize,
 }
 
@@ -63,7 +63,7 @@ fn pulled<T: Scalar>(structure: &Structure) -> Answer {
     }
 }
 
-/// Runs a transfer with all bytes of the server; returns its result and the driver's bytes.
+/// Runs an exchange with all bytes of the server. Returns its result and the driver's bytes.
 #[track_caller]
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> (Result<T::Output, ProtocolError>, Vec<u8>) {
     let (result, said) = pour(transfer, &mut inbox);
@@ -77,7 +77,7 @@ fn a_structure_is_evaluated_and_replied_to() {
         let mut driver = Driver::new().allow_changing_atoms();
         let mut storage = Storage::<T, 40>::new();
         let mut pull = Pull::new();
-        // Less than the arrays hold, all of it, nothing, less again.
+        // Fewer atoms than the arrays hold, as many, none, and fewer again.
         for structure in [water(), atoms(40), atoms(0), golden()] {
             let (event, _) = run(storage.receive(&mut driver), &posdata(&structure));
             assert_eq!(event, Ok(structure.event()));
@@ -169,7 +169,7 @@ fn what_the_potential_refuses_is_not_replied_to() {
             })
         );
         assert_eq!(said, b"");
-        // Another potential may know better.
+        // Another potential may succeed.
         pull.fails_at = usize::MAX;
         storage
             .evaluate(driver.natoms(), driver.structures(), &mut pull)
@@ -194,7 +194,7 @@ fn storage_that_is_too_small_is_refused() {
     };
     assert_eq!(event, Err(error));
 
-    // A larger storage goes on, with the cell that came before.
+    // A larger storage continues, with the cell that was received before.
     let mut large = Storage::<f64, 4>::new();
     let (event, _) = run(
         large.receive(&mut driver),
@@ -224,7 +224,7 @@ fn a_batch_needs_storage_for_its_structures() {
     assert_eq!(event, Err(error));
 }
 
-/// The forces of the step before are not those of this one.
+/// The forces of the previous step do not belong to this one.
 #[test]
 fn a_structure_that_was_not_evaluated_is_not_replied_to() {
     let mut driver = Driver::new();
@@ -262,7 +262,7 @@ fn more_than_the_storage_holds_is_not_evaluated() {
     }
 }
 
-/// Nor is it sent when less was evaluated than came.
+/// Nothing is sent either if fewer structures were evaluated than received.
 #[test]
 fn less_than_came_is_not_replied_with() {
     let mut driver = Driver::new();
@@ -284,7 +284,7 @@ fn less_than_came_is_not_replied_with() {
     assert_eq!(said, forceready(&pulled::<f64>(&water())));
 }
 
-/// Two threads here; an interrupt, a task or another core on a device.
+/// There are two threads here; on a device, an interrupt, a task or another core.
 #[test]
 fn the_driver_awaits_getforce_while_the_potential_computes() {
     let mut driver = Driver::new();
@@ -300,7 +300,7 @@ fn the_driver_awaits_getforce_while_the_potential_computes() {
     std::thread::scope(|scope| {
         let storage = &mut storage;
         let computing = scope.spawn(move || {
-            // Goes on only when the server has asked.
+            // Continue only after the server has asked.
             wait.recv().unwrap();
             storage.evaluate(natoms, structures, &mut Pull::new())
         });
@@ -317,7 +317,7 @@ fn the_driver_awaits_getforce_while_the_potential_computes() {
 #[test]
 fn storage_can_be_static() {
     static EMPTY: Storage<f32, 1000, 4> = Storage::new();
-    // Positions and forces, and the cells and evaluations with what counts them.
+    // Positions and forces, and cells and evaluations with their counters.
     assert!(size_of_val(&EMPTY) <= 1000 * 24 + 4 * 152 + 32);
 }
 
@@ -326,7 +326,7 @@ fn a_driver_is_at_most_1272_bytes() {
     assert!(size_of::<Driver>() <= 1272);
 }
 
-/// Positions that went elsewhere are not answered with what was evaluated here before.
+/// Positions that were received elsewhere get no reply from earlier evaluations here.
 #[test]
 fn a_reply_is_for_the_structure_that_was_evaluated() {
     let mut driver = Driver::new().allow_changing_atoms();

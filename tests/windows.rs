@@ -1,4 +1,4 @@
-//! Positions into a sink and forces out of a source: the bytes and the numbers are those of arrays.
+//! Positions into a sink and forces out of a source: bytes and numbers are the same as with arrays.
 
 mod common;
 
@@ -15,8 +15,8 @@ use forcewire::{
 };
 use smoltcp::socket::tcp::Socket;
 
-/// Structures of a message, and atoms of each: none, fewer than a chunk, one chunk, one more,
-/// several.
+/// The number of structures in a message, and of atoms in each: none, less than a chunk, one chunk,
+/// one more, several.
 const SIZES: [(usize, usize); 9] = [
     (1, 0),
     (1, 1),
@@ -29,7 +29,7 @@ const SIZES: [(usize, usize); 9] = [
     (3, 50),
 ];
 
-/// How many bytes move at once.
+/// How many bytes move at a time.
 #[derive(Clone, Copy, Debug)]
 enum Pieces {
     Of(usize),
@@ -46,7 +46,7 @@ const PIECES: [Pieces; 7] = [
     Pieces::Of(usize::MAX),
 ];
 
-/// Runs an exchange with what the server has sent; what it ended with, and what was sent.
+/// Runs an exchange with the server's bytes. Returns its result and the bytes sent.
 fn run<X: Exchange>(
     mut exchange: X,
     inbox: &mut &[u8],
@@ -83,7 +83,7 @@ fn run<X: Exchange>(
     }
 }
 
-/// Keeps the numbers, and checks how they come.
+/// Keeps the numbers, and checks the order of the calls.
 #[derive(Debug, Default)]
 struct Taken<T> {
     room: usize,
@@ -117,7 +117,7 @@ impl<T: Scalar> Sink for Taken<T> {
     }
 }
 
-/// Returns its numbers, and checks how it is asked for them.
+/// Provides its numbers, and checks the order of the calls.
 #[derive(Debug)]
 struct Given<T> {
     forces: Vec<[T; 3]>,
@@ -185,7 +185,7 @@ fn all_forces<T: Scalar>(answers: &[Answer]) -> Vec<[T; 3]> {
     in_order(answers.iter().flat_map(|each| each.forces.clone()))
 }
 
-/// The same with forces that a type can hold.
+/// The same answers with forces rounded to this type.
 fn rounded<T: Scalar>(mut answers: Vec<Answer>) -> Vec<Answer> {
     for x in answers
         .iter_mut()
@@ -196,7 +196,7 @@ fn rounded<T: Scalar>(mut answers: Vec<Answer>) -> Vec<Answer> {
     answers
 }
 
-/// A driver that takes this many structures at once.
+/// A driver that accepts this many structures at once.
 fn driver(structures: usize) -> Driver {
     if structures == 1 {
         return Driver::new();
@@ -216,7 +216,7 @@ fn event(structures: &[Structure]) -> Event {
     }
 }
 
-/// Bits, because a zero may have a sign.
+/// The bits of numbers, because a zero may have a sign.
 fn bits<T: Scalar>(atoms: &[[T; 3]]) -> Vec<u64> {
     let numbers = atoms.as_flattened().iter();
     numbers.map(|x| x.to_f64().to_bits()).collect()
@@ -316,7 +316,7 @@ fn a_source_of_another_length_is_refused_before_it_is_asked() {
     }
 }
 
-/// Not a byte of the positions has been read by then.
+/// No byte of the positions has been read by then.
 #[test]
 fn a_sink_without_room_refuses_and_another_one_may_take_them() {
     for size in [(1, 33), (2, 33)] {
@@ -335,7 +335,7 @@ fn a_sink_without_room_refuses_and_another_one_may_take_them() {
             assert_eq!(result, Err(error));
             assert!(small.atoms.is_empty());
         }
-        // The exchange that was refused may be run again when there is room.
+        // The exchange that was refused may be run again once there is room.
         let mut receive = driver.receive_into(&mut cells, &mut small);
         for _ in 0..2 {
             let (result, _) = run(&mut receive, &mut inbox, Pieces::Of(7));
@@ -350,7 +350,7 @@ fn a_sink_without_room_refuses_and_another_one_may_take_them() {
     }
 }
 
-/// A sink learns of a structure without atoms, and may refuse that as well.
+/// A sink is also told about a structure without atoms, and may refuse it.
 #[test]
 fn a_sink_begins_without_atoms() {
     struct Refuses(bool);
@@ -383,6 +383,14 @@ fn a_sink_begins_without_atoms() {
                 Ok(event(&structures))
             };
             assert_eq!(result, expected, "{size:?}");
+            if refuses {
+                // No structure has been reported, so there is none to reply to.
+                let nothing = Some(ProtocolError::NothingToReplyTo);
+                let zero = vec![Evaluation::default(); size.0];
+                let forces: &[[f64; 3]] = &[];
+                assert_eq!(driver.await_getforce().step().err(), nothing);
+                assert_eq!(driver.reply_batch(&zero, forces, &[]).step().err(), nothing);
+            }
         }
     }
 }
@@ -401,11 +409,11 @@ fn nan_in_a_late_chunk_of_positions_is_refused_and_the_sink_had_finite_ones_only
                     let (result, _) = run(receive, &mut message.as_slice(), pieces);
                     let error = ProtocolError::NotFinite(Quantity::Positions);
                     assert_eq!(result, Err(error), "{wrong}");
-                    // The chunks before.
+                    // The chunks before the wrong number.
                     assert_eq!(sink.atoms.len(), wrong / 32 * 32);
                     let numbers = sink.atoms.as_flattened().iter();
                     assert!(numbers.copied().all(|x| x.to_f64().is_finite()));
-                    // It is final.
+                    // The error is final.
                     let receive = driver.receive_into(&mut [], &mut sink);
                     assert_eq!(run(receive, &mut { STATUS }, pieces), (Err(error), vec![]));
                 }
@@ -416,7 +424,7 @@ fn nan_in_a_late_chunk_of_positions_is_refused_and_the_sink_had_finite_ones_only
     check::<f32>();
 }
 
-/// A number that is finite on the wire and too large for the memory.
+/// A number that is finite on the wire but too large for the type in memory.
 #[test]
 fn positions_beyond_single_precision_are_not_finite_in_a_sink_of_it() {
     let mut structure = atoms(40);
@@ -447,7 +455,7 @@ fn nan_passes_in_both_directions_where_it_is_allowed() {
     assert_eq!((result, sent), (Ok(()), forceready(&answer)));
 }
 
-/// The server sees a reply that breaks off, and no number that is not finite.
+/// The server receives a part of a reply, without any number that is not finite.
 #[test]
 fn nan_from_a_source_breaks_the_reply_off() {
     fn check<T: Scalar>() {
@@ -466,7 +474,7 @@ fn nan_from_a_source_breaks_the_reply_off() {
                 assert_eq!(result, Err(error), "{wrong}");
                 assert!(sent.len() <= 24 + 24 * wrong, "{wrong}: {}", sent.len());
                 assert!(whole.starts_with(&sent), "{wrong}");
-                // It is final, with any numbers.
+                // The error is final, whatever the numbers are.
                 let mut right = Given::new(vec![[T::ZERO; 3]; 100]);
                 let reply = driver.reply_from(evaluations, &mut right, &extras);
                 assert_eq!(run(reply, &mut { GETFORCE }, pieces), (Err(error), vec![]));
@@ -477,7 +485,7 @@ fn nan_from_a_source_breaks_the_reply_off() {
     check::<f32>();
 }
 
-/// An energy or a virial is checked before the first byte is sent, as for an array.
+/// An energy or a virial is checked before the first byte is sent, as with an array.
 #[test]
 fn nan_beside_a_source_is_refused_before_a_byte_leaves() {
     let mut driver = computing((1, 33));
@@ -506,7 +514,7 @@ fn nan_beside_a_source_is_refused_before_a_byte_leaves() {
     assert_eq!(sent, (Ok(()), forceready(&right)));
 }
 
-/// Nobody knows what a sink has done with atoms that it took.
+/// The driver can't know what a sink has done with its atoms.
 #[test]
 fn a_sink_that_took_atoms_is_not_gone_on_with_by_another_exchange() {
     fn check<T: Scalar>() {
@@ -535,7 +543,7 @@ fn a_sink_that_took_atoms_is_not_gone_on_with_by_another_exchange() {
                 let error = ProtocolError::Unfinished(Header::PosData);
                 assert_eq!((result, inbox.len()), (Err(error), before), "{cut}");
                 assert_eq!(sink.atoms.len(), taken);
-                // Nor by an array.
+                // An array can't continue it either.
                 let mut array = sink.atoms.clone();
                 array.resize(total, [T::ZERO; 3]);
                 let again = driver.receive_batch(&mut cells, &mut array);
@@ -580,7 +588,7 @@ fn a_source_that_gave_forces_is_not_gone_on_with_by_another_exchange() {
             let mut reply = driver.reply_from(evaluations, &mut source, &extras);
             let mut sent = pour_at_most(&mut reply, &mut inbox, moved);
             if moved % 2 == 0 {
-                // The exchange that is kept goes on.
+                // The kept exchange continues.
                 sent.extend(run(&mut reply, &mut inbox, PIECES[6]).1);
                 assert!(sent == message, "{moved}");
                 continue;
@@ -600,7 +608,7 @@ fn a_source_that_gave_forces_is_not_gone_on_with_by_another_exchange() {
             };
             assert_eq!((result, rest), (Err(error), vec![]), "{moved}");
             assert_eq!(source.next, 0, "{moved}");
-            // Nor with the same forces in an array.
+            // The same forces in an array can't continue it either.
             let again = driver.reply_batch(evaluations, &forces, &extras);
             assert_eq!(run(again, &mut inbox, PIECES[6]), (Err(error), vec![]));
         }
@@ -651,7 +659,7 @@ fn the_stream_ends_at_each_byte_of_positions_for_a_sink() {
     }
 }
 
-/// A server that leaves in the middle of its question gets no reply.
+/// A server that closes in the middle of GETFORCE gets no reply.
 #[test]
 fn the_stream_ends_before_a_source_is_asked() {
     let evaluations = [Evaluation::default()];
@@ -671,7 +679,7 @@ fn the_stream_ends_before_a_source_is_asked() {
 
 const SIZE: (usize, usize) = (2, 33);
 
-/// Two evaluations of a batch, the driver's part of a conversation as it is on the wire.
+/// Two evaluations of a batch: the messages of a driver and its server.
 fn conversation() -> (Vec<u8>, Vec<u8>) {
     let (structures, answers) = (structures(SIZE), rounded::<f32>(answers(SIZE)));
     let init = init(0, "batch_size:2");
@@ -699,7 +707,7 @@ impl Windows {
         }
     }
 
-    /// After positions have come.
+    /// Prepares the reply to received positions.
     fn next(&mut self) {
         assert_eq!(bits(&self.sink.atoms), bits(&all::<f64>(&structures(SIZE))));
         self.sink = Taken::with_room(100);
@@ -739,7 +747,7 @@ fn windows_over_a_stream_that_blocks() {
     });
 }
 
-/// Each future is dropped after some polls, and its exchange kept.
+/// Each future is dropped after some polls, and its exchange is kept.
 #[test]
 fn windows_over_an_asynchronous_stream() {
     let (heard, sent) = conversation();
@@ -774,7 +782,7 @@ fn windows_over_an_asynchronous_stream() {
     }
 }
 
-/// The bytes that came over this socket.
+/// The bytes received over this socket.
 fn received(socket: &mut Socket<'_>) -> Vec<u8> {
     let mut bytes = vec![];
     while socket.can_recv() {
@@ -787,7 +795,7 @@ fn received(socket: &mut Socket<'_>) -> Vec<u8> {
 #[test]
 fn windows_over_smoltcp() {
     let (heard, sent) = conversation();
-    // Rings that hold all of it, that hold less than a message, and a cable that loses frames.
+    // Rings that hold everything, rings smaller than a message, and a cable that loses frames.
     for (receive, transmit, loses) in [(9000, 9000, 0), (100, 50, 0), (700, 300, 7)] {
         let mut hosts = Hosts::new((65_535, 65_535), (receive, transmit), loses);
         let mut heard = heard.as_slice();
@@ -833,8 +841,8 @@ fn windows_over_smoltcp() {
 
 // ---- more atoms than memory ----
 
-/// A million atoms, 24 MB in each direction, through a driver with less than 64 KiB. Positions go
-/// to another device as they come, and its forces are sent as they arrive.
+/// A million atoms, 24 MB in each direction, through a driver with less than 64 KiB. Positions are
+/// passed to another device as they arrive, and its forces are sent as they arrive.
 #[cfg(unix)]
 mod a_million_atoms {
     use std::io;
@@ -848,12 +856,12 @@ mod a_million_atoms {
     use super::*;
 
     const NATOMS: usize = 1_000_000;
-    /// Chunks on their way to the device, and from it.
+    /// How many chunks may be in transit to the device, and from it.
     const CHUNKS: usize = 16;
 
     type Chunk<T> = ([[T; 3]; 32], usize);
 
-    /// The driver's end of the lines to the device.
+    /// The driver's end of the queues to the device.
     struct ToDevice<T> {
         line: SyncSender<Chunk<T>>,
         chunk: [[T; 3]; 32],
@@ -905,7 +913,7 @@ mod a_million_atoms {
         atom.map(|x| T::from_f64(-0.25 * x.to_f64()))
     }
 
-    /// All that the driver's side holds.
+    /// All memory of the driver's side.
     struct Side<T> {
         driver: Driver,
         sink: ToDevice<T>,
@@ -954,7 +962,7 @@ mod a_million_atoms {
         assert_eq!(steps, 2);
     }
 
-    /// Keeps the positions in its own memory until all are there.
+    /// The device stores the positions in its own memory until all have arrived.
     fn compute<T: Scalar>(from: &Receiver<Chunk<T>>, to: &SyncSender<Chunk<T>>) {
         loop {
             let mut memory = Vec::with_capacity(NATOMS);
@@ -1006,7 +1014,7 @@ mod a_million_atoms {
                 let answer = blocking::run(&mut socket, evaluate).unwrap();
                 assert_eq!(answer.evaluation.energy, f64::from(step));
                 assert_eq!(answer.extras(&extras), b"{}");
-                // In the precision of the driver, which -0.25 changes nothing of.
+                // In the driver's precision, in which -0.25 is exact.
                 let truth = |atom: &[f64; 3]| force(atom.map(|x| T::from_f64(x).to_f64()));
                 let mut pairs = forces.iter().zip(&positions);
                 assert!(pairs.all(|(got, atom)| *got == truth(atom)), "{step}");

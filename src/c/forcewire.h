@@ -27,7 +27,7 @@
 // GETFORCE are sent together, as i-PI does today.
 #define FORCEWIRE_CLASSIC 1
 
-// The same, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
+// Like FORCEWIRE_CLASSIC, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
 #define FORCEWIRE_STRICT 2
 
 // Wrap atoms into the cell by whole lattice vectors before they are sent. LAMMPS needs this.
@@ -48,7 +48,7 @@
 // The driver owes an answer: it is computing, or has not answered STATUS yet.
 #define FORCEWIRE_BUSY 16
 
-// For forcewire_on_error(): print one line that says what happened and end the program; with the
+// For forcewire_on_error(): print one line that says what happened and end the program, with the
 // forcewire_status_t as its exit status. This is the default.
 #define FORCEWIRE_EXIT 0
 
@@ -357,8 +357,8 @@ forcewire_status_t forcewire_server_close(forcewire_server_t *server);
 // `capacity` atoms each, in different memory. On a host both may be NULL: the library then
 // allocates arrays of the right size itself, and accepts batches.
 //
-// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it goes
-// on where it stopped and computes no structure twice. With other arrays it is refused
+// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it
+// continues where it stopped and computes no structure twice. With other arrays it is refused
 // (FORCEWIRE_OUT_OF_TURN).
 //
 // After FORCEWIRE_NO_ROOM repeat the call with longer arrays. With the library's arrays it means

@@ -42,7 +42,7 @@ fn is_array<T>(array: *const T, len: usize) -> bool {
     !array.is_null() && array.is_aligned() && fits
 }
 
-/// The addresses of an array. None of what is no array.
+/// The addresses of an array; empty for memory that is not an array.
 pub fn span<T>(array: *const T, len: usize) -> Range<usize> {
     let (begin, bytes) = (array.addr(), len.wrapping_mul(size_of::<T>()));
     if bytes > 0 && is_array(array, len) {
@@ -52,8 +52,8 @@ pub fn span<T>(array: *const T, len: usize) -> Range<usize> {
     }
 }
 
-/// Whether arrays share memory. One that is read while another is written must not: its numbers
-/// would change before they are used.
+/// Whether arrays share memory. An array must not be read while an overlapping one is written: its
+/// numbers would change before they are used.
 pub fn overlap<const N: usize>(spans: [Range<usize>; N]) -> bool {
     let mut rest = spans.iter();
     while let Some(one) = rest.next() {

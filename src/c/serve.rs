@@ -25,8 +25,8 @@ use crate::unfinished::{Task, digest};
 /// `capacity` atoms each, in different memory. On a host both may be NULL: the library then
 /// allocates arrays of the right size itself, and accepts batches.
 ///
-/// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it goes
-/// on where it stopped and computes no structure twice. With other arrays it is refused
+/// After FORCEWIRE_TIMED_OUT repeat the call with the same arrays and unchanged contents: it
+/// continues where it stopped and computes no structure twice. With other arrays it is refused
 /// (FORCEWIRE_OUT_OF_TURN).
 ///
 /// After FORCEWIRE_NO_ROOM repeat the call with longer arrays. With the library's arrays it means

@@ -15,7 +15,7 @@ use crate::status::forcewire_status_t::{self, *};
 /// Send STATUS, POSDATA, STATUS, GETFORCE, as i-PI before 3.2 and ASE do. By default POSDATA and
 /// GETFORCE are sent together, as i-PI does today.
 pub const FORCEWIRE_CLASSIC: u32 = 1;
-/// The same, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
+/// Like FORCEWIRE_CLASSIC, without any other STATUS: ABINIT 9.6 and pysisyphus need that.
 pub const FORCEWIRE_STRICT: u32 = 2;
 /// Wrap atoms into the cell by whole lattice vectors before they are sent. LAMMPS needs this.
 pub const FORCEWIRE_FOLD: u32 = 16;

@@ -29,7 +29,7 @@ use crate::memory::{array, array_mut, print};
 use crate::status::INTERNAL;
 use crate::status::forcewire_status_t::{self, *};
 
-/// For forcewire_on_error(): print one line that says what happened and end the program; with the
+/// For forcewire_on_error(): print one line that says what happened and end the program, with the
 /// forcewire_status_t as its exit status. This is the default.
 pub const FORCEWIRE_EXIT: c_int = 0;
 /// For forcewire_on_error(): let the call return, with forcewire_error() no longer FORCEWIRE_OK. If
@@ -515,8 +515,8 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Fa
 /// Reads some bytes; 0 if the peer has closed its side.
 ///
 /// A peer without `TCP_NODELAY` holds the rest of a message back until its beginning is
-/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set anew each time. That
-/// call pays only if this one would wait.
+/// acknowledged, which the kernel delays by 40 ms unless `TCP_QUICKACK` is set again each time.
+/// That call pays only if this one would wait.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],

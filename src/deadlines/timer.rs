@@ -201,7 +201,7 @@ impl DeadlineTimer {
     ///
     /// # Errors
     ///
-    /// The same as those of [`check`](Self::check), if bytes still move without a pause after the
+    /// Returns the errors of [`check`](Self::check), if bytes still move without a pause after the
     /// limit, or a second if that is longer, has passed once more.
     pub fn check_moving(&mut self, now: Duration) -> Result<(), TimedOut> {
         let Some((deadline, limit, at)) = self.first().filter(|(.., at)| now >= *at) else {

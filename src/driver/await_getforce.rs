@@ -24,7 +24,7 @@ impl Exchange for AwaitGetForce<'_> {
     type Output = Option<Event>;
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        if self.driver.phase != Phase::HaveData && self.driver.is_open() {
+        if !self.driver.owes_reply() && !self.driver.is_over() {
             return Err(ProtocolError::NothingToReplyTo);
         }
         Ok(())
@@ -36,13 +36,7 @@ impl Exchange for AwaitGetForce<'_> {
             State::Failed | State::Draining(_) | State::Drained => return Err(driver.error),
             State::Exited => Some(Event::Exit),
             State::Closed => Some(Event::Closed),
-            _ if driver.phase != Phase::HaveData => {
-                return Err(ProtocolError::NothingToReplyTo);
-            }
-            State::Received => {
-                driver.expect_message();
-                return Ok(driver.step());
-            }
+            _ if !driver.owes_reply() => return Err(ProtocolError::NothingToReplyTo),
             State::Idle | State::Receiving { .. } | State::Answering => return Ok(driver.step()),
             _ => None,
         }))

@@ -64,7 +64,7 @@ use state::{Phase, State};
 /// [`receive`](Self::receive), [`reply`](Self::reply) and [`await_getforce`](Self::await_getforce)
 /// return an [`Exchange`](crate::Exchange) that may stop half-way, because of a time-out, a dropped
 /// future, or a poll that returns `Pending`. Keep it and run it again. An exchange that was dropped
-/// can be made anew: between two messages without a condition, in the middle of POSDATA or
+/// can be recreated: between two messages without a condition, in the middle of POSDATA or
 /// FORCEREADY only with arrays that still hold what has moved. Otherwise it fails with
 /// [`ProtocolError::Unfinished`], and nothing has changed.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -182,7 +182,7 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again. It may also be dropped and made anew with the same
+    /// The exchange may be kept and run again. It may also be dropped and recreated with the same
     /// array, even if that was moved, as long as its contents are unchanged.
     pub const fn receive<'a, T: Scalar>(
         &'a mut self,
@@ -199,8 +199,8 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`] before
-    /// anything was written to either array.
+    /// Returns the errors of [`receive`](Self::receive), and [`ProtocolError::TooManyStructures`]
+    /// before anything was written to either array.
     pub const fn receive_batch<'a, T: Scalar>(
         &'a mut self,
         cells: &'a mut [Cell],
@@ -215,7 +215,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_batch`](Self::receive_batch). After
+    /// Returns the errors of [`receive_batch`](Self::receive_batch). After
     /// [`NotFinite`](ProtocolError::NotFinite) the sink has received the chunks before the wrong
     /// number and must not use them.
     ///
@@ -251,7 +251,7 @@ impl Driver {
     ///
     /// # Cancel safety
     ///
-    /// The exchange may be kept and run again, or dropped and made anew. Until its first byte is
+    /// The exchange may be kept and run again, or dropped and recreated. Until its first byte is
     /// sent, the new one may have other numbers, which are checked again; after that it needs the
     /// same numbers.
     pub const fn reply<'a, T: Scalar>(
@@ -281,9 +281,9 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`reply_batch`](Self::reply_batch). Forces are checked as they are sent: if one is
-    /// not finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server receives only
-    /// part of a reply.
+    /// Returns the errors of [`reply_batch`](Self::reply_batch). Forces are checked as they are
+    /// sent: if one is not finite, [`NotFinite`](ProtocolError::NotFinite) is final, and the server
+    /// receives only part of a reply.
     ///
     /// # Cancel safety
     ///
@@ -309,7 +309,7 @@ impl Driver {
     /// same afterwards.
     ///
     /// Poll it from time to time with a transport that never waits (`smoltcp::poll`, a host's
-    /// `net::Stream::poll`), or run it in an interrupt, a task or a second core beside the
+    /// `net::Stream::poll`), or run it in an interrupt, a task or a second core during the
     /// computation.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl<'a, P: Destination> Receive<'a, P> {
             self.resume()?;
         }
         let driver = &mut *self.driver;
-        if driver.phase == Phase::HaveData && driver.is_open() && !driver.init_unreported {
+        if driver.owes_reply() && !driver.is_over() && !driver.init_unreported {
             return driver.refuse(ProtocolError::ReplyDue);
         }
         self.stage = Stage::Entered;

@@ -76,14 +76,13 @@ impl<'a, F: Origin> Reply<'a, F> {
             self.driver.seal = None;
             return Ok(());
         }
-        if self.driver.phase != Phase::HaveData {
+        if !self.driver.owes_reply() {
             return self.driver.refuse(ProtocolError::NothingToReplyTo);
         }
         self.check()?;
         match self.driver.state {
             // An exchange that was dropped collected these bytes and sent none of them.
             State::Gathered(_) | State::Direct(_) => self.driver.state = State::Asked,
-            State::Received => self.driver.expect_message(),
             _ => {}
         }
         Ok(())

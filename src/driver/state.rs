@@ -142,16 +142,16 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// Whether the conversation continues and no positions wait to be reported.
-    pub(super) const fn is_open(&self) -> bool {
-        !matches!(
+    /// Whether positions have been reported that have had no reply.
+    pub(super) fn owes_reply(&self) -> bool {
+        self.phase == Phase::HaveData && !matches!(self.state, State::Received)
+    }
+
+    /// Whether the conversation has ended.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(
             self.state,
-            State::Received
-                | State::Draining(_)
-                | State::Drained
-                | State::Exited
-                | State::Closed
-                | State::Failed
+            State::Draining(_) | State::Drained | State::Exited | State::Closed | State::Failed
         )
     }
 

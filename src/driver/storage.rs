@@ -69,7 +69,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.receive_batch(&mut self.cells, &mut self.positions)
     }
 
-    /// The same as [`receive`](Self::receive), for a program that never makes an exchange anew.
+    /// The same as [`receive`](Self::receive), for a program that never recreates an exchange.
     pub(crate) fn receive_once<'a>(
         &'a mut self,
         driver: &'a mut Driver,
@@ -126,7 +126,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         driver.reply_batch(evaluations, &self.forces, &[])
     }
 
-    /// The same as [`reply`](Self::reply), for a program that never makes an exchange anew.
+    /// The same as [`reply`](Self::reply), for a program that never recreates an exchange.
     pub(crate) fn reply_once<'a>(
         &'a self,
         driver: &'a mut Driver,

@@ -129,7 +129,7 @@ pub trait Destination: Sealed {
     #[doc(hidden)]
     const REAL: usize;
 
-    /// Whether an exchange that was dropped may be made anew.
+    /// Whether an exchange that was dropped may be recreated.
     #[doc(hidden)]
     const RESUMES: bool = true;
 }
@@ -168,7 +168,7 @@ pub trait Origin: Sealed {
     const RESUMES: bool = true;
 }
 
-/// An array of a program that never makes an exchange anew. Fingerprints would be a sixth of that
+/// An array of a program that never recreates an exchange. Fingerprints would be a sixth of that
 /// program's flash.
 #[derive(Debug)]
 pub struct Kept<A>(pub(super) A);

@@ -35,7 +35,7 @@ pub enum Step<'a, T> {
 /// An exchange may stop at any byte, because of a time-out, a temporary error of the transport, or
 /// a poll that returns `Pending`. Keep it, and run it again to continue. All progress is in the
 /// machine ([`Driver`](crate::Driver), [`Server`](crate::Server)), so the exchange may also be
-/// dropped and made anew. In the middle of a message the new one needs arrays with the same
+/// dropped and recreated. In the middle of a message the new one needs arrays with the same
 /// numbers, because the rest of the message belongs to the part that has moved. The machine checks
 /// that and otherwise returns [`ProtocolError::Unfinished`].
 ///

@@ -21,7 +21,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`open`](Self::open).
+    /// Returns the errors of [`open`](Self::open).
     ///
     /// # Cancel safety
     ///
@@ -37,11 +37,11 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`accept`](Self::accept).
+    /// Returns the errors of [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped; call again to go on waiting.
+    /// The future may be dropped; call again to continue waiting.
     pub async fn accept_async(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();
         self.wait_async(patience, Framing::may_accept).await?;
@@ -53,7 +53,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`close`](Self::close).
+    /// Returns the errors of [`close`](Self::close).
     ///
     /// # Cancel safety
     ///

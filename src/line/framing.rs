@@ -14,7 +14,7 @@ const FRAME: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(1);
 /// The longest time for which a host sends nothing to a waiting board.
 const SILENCE: Duration = Duration::from_secs(10);
-/// A longer time between two looks at the clock was a pause of the program.
+/// A longer time between two readings of the clock was a pause of the program.
 const STEP: Duration = Duration::from_secs(1);
 
 /// One end of a line.

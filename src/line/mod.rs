@@ -106,9 +106,9 @@
 //! The clock is the caller's. A blocking stream must time out at least once a second, every 100 ms
 //! for instance, with an error of the kind [`TimedOut`](embedded_io::ErrorKind). The time limits
 //! are checked at these errors, after each read of the line, and when a signal has interrupted a
-//! read. More than a second between two looks at the clock counts as one: the program was busy, and
-//! the peer need not have been silent. [`WithDeadlines`](crate::blocking::WithDeadlines) around a
-//! `Line` works as around other streams.
+//! read. More than a second between two readings of the clock counts as one: the program was busy,
+//! and the peer need not have been silent. [`WithDeadlines`](crate::blocking::WithDeadlines) around
+//! a `Line` works as around other streams.
 //!
 //! Every call ends even if the stream is always ready. Opening and accepting then take a second
 //! longer than requested. A read that receives bytes but no data for a second ends with
@@ -276,7 +276,7 @@ impl<S: Read + Write, C: FnMut() -> Duration> Line<S, C> {
     ///
     /// # Errors
     ///
-    /// The same as those of [`open`](Self::open), if the board has not opened a connection within
+    /// Returns the errors of [`open`](Self::open), if the board has not opened a connection within
     /// `patience`.
     pub fn accept(&mut self, patience: Duration) -> Result<(), LineError<S::Error>> {
         self.framing.leave();

@@ -1,7 +1,7 @@
 //! The manual. Each page is a file in `src/manual` that can be read as it is.
 //!
-//! Tables of sizes, times, peers and findings are written by the commands that stand beside them,
-//! and compared by tests.
+//! Tables of sizes, times, peers and findings are written by the commands next to them, and
+//! compared by tests.
 
 /// Declares a page: its line in the list, and the text of its file.
 ///

@@ -42,7 +42,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// What i-PI puts before a unix socket's name (3.3.1, `ipi/interfaces/sockets.py`,
+    /// i-PI's prefix for the name of a unix socket (3.3.1, `ipi/interfaces/sockets.py`,
     /// `sockets_prefix`).
     pub const PREFIX: &'static str = "/tmp/ipi_";
 

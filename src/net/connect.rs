@@ -46,7 +46,7 @@ pub struct ConnectOptions {
     /// Time limits for the peer once it is connected.
     pub deadlines: Deadlines,
     /// How long the peer's host may be unreachable before a TCP connection counts as lost
-    /// ([`Stream::keep_alive`]). `None` leaves that to the deadlines.
+    /// ([`Stream::keep_alive`]). `None` leaves this to the deadlines.
     pub keep_alive: Option<Duration>,
 }
 
@@ -115,7 +115,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 ///
-/// The same as those of [`connect_with`].
+/// Returns the errors of [`connect_with`].
 pub fn connect(address: &Address) -> io::Result<Stream> {
     connect_with(address, ConnectOptions::new(), |_, _| {})
 }

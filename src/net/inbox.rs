@@ -73,9 +73,9 @@ impl Inbox {
         n
     }
 
-    /// Reads when no bytes are available: into `buffer` if it is too large for a copy, and what
-    /// follows into this inbox. `receive` fills its slices in order and returns 0 at the end of the
-    /// stream, as this method does.
+    /// Reads when no bytes are available: into `buffer` if it is too large for a copy, and the
+    /// bytes after it into this inbox. `receive` fills its slices in order and returns 0 at the end
+    /// of the stream, as this method does.
     pub(super) fn fill(
         &mut self,
         buffer: &mut [u8],

@@ -348,7 +348,7 @@ fn remove(path: &Path, expected: (u64, u64)) {
     }
 }
 
-/// The right to listen at a path: a locked file beside it. The lock is held from the first look at
+/// The right to listen at a path: a locked file next to it. The lock is held from the first look at
 /// the path until the socket file has been removed.
 ///
 /// Without the lock, a server that starts at the same time would take a socket that is bound but

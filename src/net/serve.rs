@@ -72,7 +72,7 @@ pub trait Calculator {
     ///
     /// # Errors
     ///
-    /// The same as those of [`Potential::evaluate`].
+    /// Returns the errors of [`Potential::evaluate`].
     fn evaluate(
         &mut self,
         cell: &Cell,
@@ -118,10 +118,10 @@ where
 ///
 /// # Errors
 ///
-/// Those of [`blocking::run`](run), and [`Error::Potential`]. Close the connection after an error:
-/// everything that the server sent with the positions has been read ([`Driver::drain`]), so closing
-/// does not reset it. After [`Error::TimedOut`] or a temporary error of the transport,
-/// [`serve_with`] can continue.
+/// Returns the errors of [`blocking::run`](run), and [`Error::Potential`]. Close the connection
+/// after an error: everything that the server sent with the positions has been read
+/// ([`Driver::drain`]), so closing does not reset it. After [`Error::TimedOut`] or a temporary
+/// error of the transport, [`serve_with`] can continue.
 pub fn serve<C: Calculator + ?Sized>(
     stream: &mut Stream,
     calculator: &mut C,
@@ -132,11 +132,11 @@ pub fn serve<C: Calculator + ?Sized>(
 }
 
 /// [`serve`] for a [`Driver`] with options. It can also continue after a time-out: a call with the
-/// same driver and arrays goes on where the last one stopped and computes no structure twice.
+/// same driver and arrays continues where the last one stopped and computes no structure twice.
 ///
 /// # Errors
 ///
-/// The same as those of [`serve`].
+/// Returns the errors of [`serve`].
 pub fn serve_with<C: Calculator + ?Sized>(
     stream: &mut Stream,
     driver: &mut Driver,

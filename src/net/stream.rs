@@ -157,7 +157,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The same as those of [`blocking::run`](crate::blocking::run). Deadlines are checked when no
+    /// Returns the errors of [`blocking::run`](crate::blocking::run). Deadlines are checked when no
     /// more bytes can move.
     pub fn poll<T: Exchange>(&mut self, exchange: T) -> Result<Poll<T::Output>, Error<io::Error>> {
         self.budget = BUDGET;
@@ -433,7 +433,7 @@ impl Transport for Stream {
     }
 }
 
-/// What to wait for: bytes to read, or room to write.
+/// The event to wait for: bytes to read, or room to write.
 #[cfg(unix)]
 type Direction = nix::poll::PollFlags;
 #[cfg(unix)]
@@ -441,7 +441,7 @@ const READING: Direction = Direction::POLLIN;
 #[cfg(unix)]
 const WRITING: Direction = Direction::POLLOUT;
 
-/// What to wait for; unused on this system.
+/// The event to wait for; unused on this system.
 #[cfg(not(unix))]
 #[derive(Clone, Copy)]
 struct Direction;

@@ -173,7 +173,7 @@ fn are_reversed(numbers: &[[u8; REAL]], equal_count: bool) -> bool {
 /// The most numbers that [`Format::of`] uses: 16 atoms.
 ///
 /// The limit is the same for positions converted in small pieces and for a whole array, so that
-/// both get the same verdict.
+/// both are judged alike.
 pub(crate) const JUDGED: usize = 16 * 3;
 
 /// A number with a larger high half has the bits of a negative integer, down to about -2^51.

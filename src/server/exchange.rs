@@ -11,6 +11,9 @@ use crate::protocol::header::HEADER;
 use crate::protocol::layout::{ATOM, Field, INTEGER, Place, REAL};
 use crate::protocol::{Header, ProtocolError, Quantity, Scalar};
 
+/// The most structures that INIT can announce.
+const MOST_STRUCTURES: usize = i32::MAX as usize;
+
 /// The purpose of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
@@ -39,8 +42,10 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) forces: &'a mut [[T; 3]],
     pub(super) extras: &'a mut [u8],
     pub(super) stage: Stage,
-    /// Whether the caller that makes this exchange anew owns its arrays and has not changed them.
+    /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
+    /// Whether the request has been checked, as far as that does not depend on the driver.
+    checked: bool,
     /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
@@ -79,6 +84,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
+                checked: false,
                 #[cfg(feature = "std")]
                 growing: 0,
                 #[cfg(feature = "std")]
@@ -103,8 +109,8 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         self
     }
 
-    /// For a caller that owns the arrays, changes them only between two exchanges, and makes the
-    /// same exchange anew for each piece that moves: no fingerprint is computed. The request has
+    /// For a caller that owns the arrays, changes them only between two exchanges, and recreates
+    /// the same exchange for each piece that moves: no fingerprint is computed. The request has
     /// been [checked](Request::check).
     ///
     /// Up to `extras` bytes of extras are kept. If the buffer is too short for the announced
@@ -138,8 +144,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
 
 impl<T: Scalar> Course<'_, T> {
     /// Continues until a byte has to move.
-    // All computations are called from here, where almost nothing is on the stack: software
-    // floating point takes most of what a call may use.
     #[inline(never)]
     fn prepare(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
@@ -147,7 +151,6 @@ impl<T: Scalar> Course<'_, T> {
             return Ok(());
         }
         self.enter()?;
-        self.check_cells()?;
         self.begin()?;
         #[cfg(feature = "std")]
         {
@@ -177,7 +180,8 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Handles moved bytes.
-    // Computations are called from here, as in `prepare`.
+    // The virial is computed here, where almost nothing is on the stack: software floating point
+    // takes most of what a call may use.
     #[inline(never)]
     fn advance(&mut self, n: usize) {
         if self.stage != Stage::Entered {
@@ -224,22 +228,29 @@ impl<T: Scalar> Course<'_, T> {
     #[inline(never)] // here and below, so that only one of them is on the stack
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
+            // Before anything changes.
+            if self.will_send() {
+                self.check_request(false)?;
+                self.check_cells()?;
+            }
             self.take_over()?;
         }
         if self.sends_next() {
-            self.check_request()?;
+            self.check_request(true)?;
+            self.check_cells()?;
         }
         Ok(())
     }
 
     /// Checks the cells to be sent.
-    #[inline(always)]
+    #[inline(never)]
     fn check_cells(&mut self) -> Result<(), Refused> {
-        if self.sends_next() && !self.owned {
-            for cell in self.request.cells {
-                let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
-                check_cell(&mut self.server.error, cell, inverted)?;
-            }
+        if self.owned {
+            return Ok(());
+        }
+        for cell in self.request.cells {
+            let inverted = cell.invert_upper(&mut self.server.inverse) && cell.is_thick();
+            check_cell(&mut self.server.error, cell, inverted)?;
         }
         Ok(())
     }
@@ -280,6 +291,9 @@ impl<T: Scalar> Course<'_, T> {
             Turn::Sends(first) => {
                 if first == Header::Init {
                     let batch_size = self.server.mode.batch_size();
+                    let most = batch_size.min(MOST_STRUCTURES);
+                    let error = &mut self.server.error;
+                    check_length(error, Quantity::Structures, batch_size, most)?;
                     let len = self.request.announcement(batch_size).len();
                     if i32::try_from(len).is_err() {
                         return self.server.refuse(ProtocolError::TextTooLong(len));
@@ -305,13 +319,28 @@ impl<T: Scalar> Course<'_, T> {
         between && sends && self.server.phase == Phase::Ready
     }
 
+    /// Whether positions are sent once the driver has said that it is ready.
+    #[inline(never)]
+    fn will_send(&self) -> bool {
+        self.goal == Goal::Evaluate
+            && self.stage != Stage::Ended
+            && !self.server.has_failed()
+            && !self.server.owes_forces()
+    }
+
     /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
-    /// answers have the right lengths.
-    fn check_request(&mut self) -> Result<(), Refused> {
+    /// answers have the right lengths. How many structures a driver takes is known when it is
+    /// ready.
+    fn check_request(&mut self, ready: bool) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
-        let most = structures.min(server.carried);
-        check_length(&mut server.error, Quantity::Structures, structures, most)?;
+        if ready {
+            let most = structures.min(server.carried);
+            check_length(&mut server.error, Quantity::Structures, structures, most)?;
+        }
+        if self.checked {
+            return Ok(());
+        }
         // The pool checked the numbers when it accepted the job.
         request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
@@ -327,6 +356,7 @@ impl<T: Scalar> Course<'_, T> {
         if self.goal == Goal::Evaluate {
             self.check_room(natoms, structures)?;
         }
+        self.checked = true;
         Ok(())
     }
 

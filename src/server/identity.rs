@@ -43,15 +43,12 @@ impl<T: Scalar> Course<'_, T> {
             };
             return self.server.refuse(error);
         }
-        if !takes {
-            return Ok(());
-        }
         // INIT names the replica of the positions that follow it.
-        let announced = self.server.init.filter(|_| self.goal == Evaluate);
+        let announced = (self.server.init).filter(|_| matches!(self.goal, Evaluate | Send));
         if announced.is_some_and(|init| init != self.of_init()) {
             return self.server.refuse(ProtocolError::Unfinished(Header::Init));
         }
-        if !self.answer_has_begun() {
+        if !takes || !self.answer_has_begun() {
             return Ok(());
         }
         self.check_room(self.server.natoms(), self.server.structures)?;

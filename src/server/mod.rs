@@ -77,7 +77,7 @@ use state::{Phase, State};
 /// # Interrupted exchanges
 ///
 /// An exchange may stop half-way, because of a time-out, a dropped future, or a poll that returns
-/// `Pending`. Keep it and run it again. An exchange that was dropped can be made anew:
+/// `Pending`. Keep it and run it again. An exchange that was dropped can be recreated:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
 /// - In the middle of a message, only the same exchange with the same numbers may follow: those of
@@ -87,8 +87,10 @@ use state::{Phase, State};
 ///   [`get_forces`](Self::get_forces), may follow. `evaluate` with other positions fails with
 ///   [`AnswerDue`](ProtocolError::AnswerDue), because the next forces do not belong to its request.
 ///   [`discard`](Self::discard) drops them.
-/// - Between INIT and the positions, `evaluate` with the same replica and text may follow, because
-///   INIT has named the replica of these positions.
+/// - Between the INIT of an `evaluate` and its positions, `evaluate` or
+///   [`send_positions`](Self::send_positions) with the same replica and text may follow, because
+///   INIT has named the replica of these positions. After [`initialize`](Self::initialize) the
+///   replica is the caller's business: the request's own is not compared.
 ///
 /// After such an error the server is unchanged.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -241,7 +243,9 @@ impl Server {
     /// # Errors
     ///
     /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless the driver [needs
-    /// INIT](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong).
+    /// INIT](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong),
+    /// [`WrongLength`](ProtocolError::WrongLength) if [batches](Mode::Batched) have more structures
+    /// than INIT can announce, 2^31 - 1.
     pub const fn initialize<'a>(
         &'a mut self,
         replica: i32,
@@ -331,8 +335,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of the exchanges of which it consists. Also [`ProtocolError::AnswerDue`], without a
-    /// change of the server, if another exchange has sent positions.
+    /// Returns the errors of the exchanges that it consists of. Also [`ProtocolError::AnswerDue`],
+    /// without a change of the server, if another exchange has sent positions.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -360,7 +364,8 @@ impl Server {
     }
 
     /// Sends EXIT, and waits until the driver has closed the connection. The rest of an answer is
-    /// dropped.
+    /// dropped: if one has come in part, the first step of this exchange is final, and only another
+    /// `exit` can follow it.
     ///
     /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error
     /// of the transport after EXIT was sent is ignored.

@@ -59,7 +59,8 @@ impl<'a, T> Request<'a, T> {
     /// Sets the text of INIT for a driver that asks for it. The default is one blank, because
     /// Quantum ESPRESSO 6.7 takes the length for a set of flags, and an empty text ends every
     /// driver built on i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check.
-    /// `batch_size` is added if batches are announced.
+    /// `batch_size` is added if batches are announced ([`Mode::Batched`](crate::Mode::Batched)). The
+    /// text must not have it: nobody looks, and a driver would expect batches that don't come.
     #[must_use]
     pub const fn init(self, text: &'a [u8]) -> Self {
         Self { text, ..self }
@@ -144,7 +145,7 @@ impl<'a, T> Request<'a, T> {
         numbers.get(from..).unwrap_or_default()
     }
 
-    /// The same, up to the end of their structure.
+    /// Like [`numbers`](Self::numbers), up to the end of their structure.
     pub(super) fn numbers_of_structure(&self, first: usize) -> &'a [T] {
         let each = self.natoms() * 3;
         let rest = each - first.checked_rem(each).unwrap_or(0);

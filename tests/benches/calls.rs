@@ -1,4 +1,5 @@
-//! System calls of `forcewire driver` and `forcewire evaluate` an evaluation, counted by strace.
+//! Counts the system calls per evaluation of `forcewire driver` and `forcewire evaluate` with
+//! strace.
 //!
 //! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
@@ -21,7 +22,7 @@ use layout::*;
 use page::Table;
 
 const EVALUATIONS: usize = 1000;
-/// Atoms of the driver's structures, and of the server's the first of these.
+/// The sizes of the driver's structures; the server's have the first size only.
 const ATOMS: [usize; 3] = [64, 4096, 100_000];
 
 trait Peer: Read + Write {}
@@ -74,12 +75,12 @@ fn main() {
 type Calls = BTreeMap<String, usize>;
 type Count = fn(&str, &str, usize) -> Calls;
 
-/// Few enough to take seconds.
+/// The number of evaluations, small enough for a run of seconds.
 fn evaluations(natoms: usize) -> usize {
     EVALUATIONS.min(100_000_000 / natoms / 10)
 }
 
-/// strace in front of a program. Counts calls on connected sockets only, not those that start a
+/// Runs a program under strace. Counts only calls on connected sockets, not those that start a
 /// process.
 fn strace(summary: &Path, program: &Command) -> Command {
     let mut command = Command::new("strace");
@@ -94,7 +95,7 @@ fn strace(summary: &Path, program: &Command) -> Command {
     command
 }
 
-/// The counts of strace.
+/// Reads the counts that strace has written.
 fn counted(summary: &Path) -> Calls {
     let summary = std::fs::read_to_string(summary).expect("strace's summary");
     let rows = summary.lines().filter_map(row);

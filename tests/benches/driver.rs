@@ -1,9 +1,9 @@
 //! The cost of an evaluation through forcewire, as a ratio to plain sockets that move the same
 //! bytes.
 //!
-//! `taskset -c 0 cargo bench --bench driver` puts both ends on one CPU, which leaves out the time
-//! that one CPU takes to wake another. Both are measured in turn in one run, and by the CPU time of
-//! both ends, because machines are noisy: the ratio is the median over the turns.
+//! `taskset -c 0 cargo bench --bench driver` runs both ends on one CPU, which excludes the time
+//! that one CPU takes to wake another. Both programs are measured alternately in one run, by the
+//! CPU time of both ends, because machines are noisy: the ratio is the median over the turns.
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
@@ -73,7 +73,7 @@ fn row(natoms: usize, transport: &str, mode: Mode) -> String {
     )
 }
 
-/// Microseconds an evaluation, asked by plain sockets and answered by `driver`.
+/// Microseconds per evaluation requested by plain sockets and answered by `driver`.
 fn measure(
     natoms: usize,
     transport: &str,
@@ -106,7 +106,8 @@ fn measure(
     })
 }
 
-/// The least that any driver must do: read each message, write each message, and know their sizes.
+/// The least work that any driver must do: read each message, write each message, and know their
+/// sizes.
 fn answer(mut socket: Socket, natoms: usize, mode: Mode) {
     let mut header = [0; 12];
     // POSDATA and the header after it.
@@ -123,7 +124,7 @@ fn answer(mut socket: Socket, natoms: usize, mode: Mode) {
             socket.write_all(HAVEDATA).expect("peer");
             socket.read_exact(&mut header).expect("peer");
         } else {
-            // The whole message, or an EXIT.
+            // Read the whole message, or an EXIT.
             let have = socket.read(&mut message).expect("peer");
             if message.starts_with(b"EXIT") {
                 return;

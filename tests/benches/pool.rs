@@ -1,7 +1,7 @@
-//! The cost of an evaluation by a [`Pool`], beside plain sockets that move the same bytes.
+//! The cost of an evaluation with a [`Pool`], relative to plain sockets that move the same bytes.
 //!
-//! The drivers cost nothing: they know how many bytes come and answer with bytes that they have.
-//! `taskset -c 0 cargo bench --bench pool` puts both ends on one CPU; the ratio is the median over
+//! The drivers cost nothing: they know how many bytes arrive and send prepared answers.
+//! `taskset -c 0 cargo bench --bench pool` runs both ends on one CPU; the ratio is the median over
 //! the turns. `-- 8` measures only 8 drivers, `-- 16` batches of 16. FORCEWIRE_OVERWRITE=1 writes
 //! the table into the manual.
 
@@ -103,7 +103,8 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
             }
             let positions: Vec<_> = (0..ATOMS).map(|i| [i as f64; 3]).collect();
             let job = Job::new(Cell::orthorhombic([10.0; 3]), positions);
-            // Half as many jobs more wait for the first free driver.
+            // 1.5 times as many jobs as drivers, so that some always wait for the first free
+            // driver.
             for _ in 0..drivers * batch * 3 / 2 {
                 pool.submit(job.clone()).expect("a good job");
             }

@@ -1,9 +1,8 @@
-//! The cost of an evaluation to the [`Server`] that asks for it, beside plain sockets that move the
-//! same bytes.
+//! The cost of an evaluation for a [`Server`], relative to plain sockets that move the same bytes.
 //!
-//! The driver at the other end costs nothing: it knows how many bytes come and answers with bytes
-//! that it has. `taskset -c 0 cargo bench --bench server` puts both ends on one CPU; the ratio is
-//! the median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
+//! The driver at the other end costs nothing: it knows how many bytes arrive and sends prepared
+//! answers. `taskset -c 0 cargo bench --bench server` runs both ends on one CPU; the ratio is the
+//! median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -102,7 +101,7 @@ fn one(natoms: usize, transport: &str, mode: Mode) -> String {
     )
 }
 
-/// Runs the asking side against such a driver.
+/// Runs the server's side against such a driver.
 fn against(natoms: usize, transport: &str, mode: Mode, ask: impl FnOnce(Socket) -> f64) -> f64 {
     let (near, far) = pair(transport);
     thread::scope(|scope| {

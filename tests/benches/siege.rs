@@ -1,9 +1,9 @@
-//! 64 bad drivers and one good one: what of its throughput the good one keeps among them, and what
-//! they cost in memory.
+//! One good driver among 64 bad ones: the share of its throughput that remains, and the memory that
+//! they cost.
 //!
-//! `cargo bench --bench siege` takes half a minute; `-- 600` goes on for as many seconds, with a
-//! row each half minute. It fails if the good one keeps less than 90 %. FORCEWIRE_OVERWRITE=1
-//! writes the table into the manual.
+//! `cargo bench --bench siege` takes half a minute; `-- 600` runs for 600 seconds, with a row every
+//! half minute. It fails if the good driver keeps less than 90 %. FORCEWIRE_OVERWRITE=1 writes the
+//! table into the manual.
 
 #[path = "../common/page.rs"]
 mod page;
@@ -27,18 +27,19 @@ use plain::{clear, median, no_forces, progress};
 
 const ATOMS: usize = 64;
 const BAD: usize = 64;
-/// A turn without them, then one with them; this many turns in a row.
+/// Turns without and with the bad drivers alternate; this is the length of a turn, and their number
+/// in a row of the table.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: u32 = 15;
-/// Before a bad driver comes back. They run on the same CPUs, where coming and going costs more
-/// than being bad.
+/// The pause before a bad driver comes back. They run on the same CPUs, where connecting costs more
+/// than their bad behaviour.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a bad driver does with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Bad {
     Idle,
-    /// Says READY, takes positions and never answers.
+    /// Sends READY, accepts positions and never answers.
     HalfOpen,
     Garbage,
     /// Answers, much later.
@@ -46,17 +47,17 @@ enum Bad {
     Http,
     /// Answers a byte at a time.
     Dribbling,
-    /// Has another number of atoms.
+    /// Announces another number of atoms.
     Lying,
-    /// Leaves within its answer.
+    /// Closes in the middle of its answer.
     Leaving,
     /// Asks for INIT again and again.
     NeverInitialized,
-    /// Takes a job and leaves.
+    /// Receives a job and closes.
     Flapping,
-    /// Connects and leaves.
+    /// Connects and closes.
     Knocking,
-    /// Announces more extras than anybody has, and sends them.
+    /// Announces more extras than any driver has, and sends them.
     Flooding,
 }
 
@@ -76,7 +77,7 @@ const KINDS: [Bad; 12] = [
 ];
 
 impl Bad {
-    /// One connection, until either side has had enough.
+    /// Runs one connection until either side ends it.
     fn connect(self, path: &Path) -> std::io::Result<()> {
         let mut stream = UnixStream::connect(path)?;
         let mut message = vec![0; 12];
@@ -120,7 +121,7 @@ impl Bad {
                         Self::Flooding => {
                             put_integer(&mut answer, ForceReady::of(ATOMS).extras(), i32::MAX);
                             stream.write_all(&answer)?;
-                            // As fast as a slow network, for as long as it is let.
+                            // Sends at the speed of a slow network until the server closes.
                             let extras = [b' '; 10_000];
                             loop {
                                 stream.write_all(&extras)?;
@@ -142,7 +143,7 @@ impl Bad {
     }
 }
 
-/// The good one: costs nothing, and is always ready.
+/// The good driver costs nothing and is always ready.
 fn good(path: &Path, answered: &AtomicU64) {
     let mut stream = UnixStream::connect(path).expect("the pool");
     let mut message = vec![0; Posdata::of(ATOMS).end() + 2 * HEADER];
@@ -275,14 +276,14 @@ fn main() {
     table.end();
 }
 
-/// A reason without its numbers.
+/// The reason without its numbers.
 fn kind(why: &LeftReason) -> String {
     let text = why.to_string();
     let end = text.find([':', '"', ',']).unwrap_or(text.len());
     text[..end].to_owned()
 }
 
-/// The memory of this process, with its 65 drivers.
+/// The memory of this process, including its 65 drivers.
 fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! Programs on the library's own calls, both roles: against peers that end in mid-message, against
-//! each other's machines, and in i-PI's simulations.
+//! Programs that use the library's own calls, in both roles: against peers that end in the middle
+//! of a message, against each other's machines, and in i-PI's simulations.
 
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -37,7 +37,7 @@ fn server(watch: Watch, how: &str, port: u16, times: usize) -> Command {
 #[test]
 fn a_driver_never_computes_on_what_has_not_come() {
     let (conversation, boundaries) = conversation();
-    // All offsets in each way, and each watch in one of them.
+    // All offsets in each way, and each kind of watch in one of them.
     let runs = HOWS.map(|how| (how, Watch::None)).into_iter();
     for (how, watch) in runs.chain([("serve", WATCHES[2]), ("functions", WATCHES[1])]) {
         let (listener, port) = listen();
@@ -75,7 +75,7 @@ fn a_driver_that_is_reset_never_computes_on_what_has_not_come() {
     for how in HOWS {
         let (listener, port) = listen();
         let directory = tempdir().unwrap();
-        // Until it has answered it may be connecting still, which it would do again.
+        // Before its first answer the program may still be connecting, and would then try again.
         let offsets = boundaries[1]..conversation.len();
         let mut command = driver(Watch::None, how, port, "0", offsets.len());
         let mut driver = Process::start(&mut command, "driver", directory.path());
@@ -96,7 +96,7 @@ fn a_driver_that_is_reset_never_computes_on_what_has_not_come() {
     }
 }
 
-/// A driver's messages to a server that asks twice, and where each ends.
+/// A driver's messages to a server that evaluates twice, and the end of each.
 fn replies() -> (Vec<u8>, Vec<usize>) {
     let replies = [
         READY,
@@ -142,7 +142,7 @@ fn a_server_never_returns_forces_that_have_not_come() {
             if case % 2 == 0 {
                 assert_eq!(evaluations, complete, "byte {end}: {text}");
                 let expected = match end {
-                    // It needs no more, so its last question may be answered or not.
+                    // The server needs no more answers, so its last STATUS may be answered or not.
                     _ if complete == 2 => OK,
                     _ if boundaries.contains(&end) || end == 0 => CLOSED,
                     _ => BROKEN,
@@ -160,7 +160,7 @@ fn a_server_never_returns_forces_that_have_not_come() {
     }
 }
 
-/// Energy, forces, virial and extras, as a driver has written them out.
+/// Energy, forces, virial and extras, as written byte by byte for a driver.
 #[test]
 fn all_of_an_answer_arrives() {
     let numbers = |natoms: usize, start: f64| {
@@ -182,7 +182,7 @@ fn all_of_an_answer_arrives() {
         say(&mut peer, &replies[..12]);
         let mut heard = Vec::new();
         if how == "classic" {
-            // One question more for each structure, before the forces are asked for.
+            // One more STATUS for each structure, before the forces are requested.
             for start in [0.0, 50.0] {
                 say(&mut peer, HAVEDATA);
                 say(&mut peer, &forceready(2, start));
@@ -208,7 +208,7 @@ fn all_of_an_answer_arrives() {
     }
 }
 
-/// Servers and drivers of this library, in C and in Rust, ask each other: one set of numbers.
+/// Servers and drivers of this library, in C and in Rust, compute the same numbers with each other.
 #[test]
 fn both_languages_compute_the_same_bits() {
     let ask = |how: &str, start: &dyn Fn(u16) -> Command| {
@@ -231,7 +231,7 @@ fn both_languages_compute_the_same_bits() {
     for how in HOWS {
         for asks in ["evaluate", "classic", "steps"] {
             let said = ask(asks, &|port| driver(Watch::None, how, port, SPRING, 1));
-            // All but the extras, of which the Rust driver has none.
+            // All but the extras, which the Rust driver does not send.
             for (line, expected) in said.lines().zip(&lines).take(2) {
                 let numbers: Vec<_> = line.split(' ').take(16).collect();
                 let expected: Vec<_> = expected.split(' ').take(16).collect();
@@ -276,8 +276,8 @@ fn a_driver_runs_simulations() {
     });
 }
 
-/// A driver without forces reads the request for them before it closes: i-PI's server hangs if the
-/// connection is reset.
+/// A driver without forces reads GETFORCE before it closes: i-PI's server hangs if the connection
+/// is reset.
 #[test]
 fn a_potential_that_fails_does_not_reset_the_connection() {
     let ends_with = |how: &str, k: &str, peer: &dyn Fn(&mut TcpStream)| {
@@ -291,7 +291,7 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
         server.read_to_end(&mut heard).unwrap();
         assert!(heard.is_empty(), "{how}, {k}: {}", heard.escape_ascii());
         let (evaluations, status, text) = ends(&driver.success()).remove(0);
-        // A loop of the caller's own has no potential: the infinite forces are refused.
+        // The program's own loop has no potential: the infinite forces are refused.
         let expected = if k == "inf" && how != "steps" {
             POTENTIAL
         } else {
@@ -307,18 +307,18 @@ fn a_potential_that_fails_does_not_reset_the_connection() {
                 thread::sleep(Duration::from_millis(50));
                 say(server, GETFORCE);
             });
-            // After it has failed.
+            // After the potential has failed.
             ends_with(how, k, &|server| {
                 say(server, &posdata(2, 1.0));
                 thread::sleep(Duration::from_millis(300));
-                // It is not answered, because a classic i-PI would then ask for forces forever.
+                // STATUS is not answered, because a classic i-PI would then ask for forces forever.
                 say(server, STATUS);
             });
         }
     }
 }
 
-/// The server has sent the atoms and GETFORCE. It sees the connection end, and no reset.
+/// The server has sent the atoms and GETFORCE. It receives the end of the connection, and no reset.
 #[test]
 fn more_atoms_than_there_is_room_for_are_refused() {
     let refused = |how: &str, sent: &[u8], natoms: usize, room: &str| {
@@ -340,7 +340,8 @@ fn more_atoms_than_there_is_room_for_are_refused() {
         let sent = [&posdata(natoms, 0.0), GETFORCE].concat();
         refused("arrays", &sent, natoms, "1000");
     }
-    // One more than the library allocates. A megabyte of positions is enough to leave some unread.
+    // One atom more than the library allocates. A megabyte of positions is enough to leave some
+    // unread.
     let mut sent = [&posdata(50_000, 0.0), GETFORCE].concat();
     layout::put_integer(&mut sent, layout::Posdata::of(0).atoms(), 10_000_001);
     refused("serve", &sent, 10_000_001, "");
@@ -380,7 +381,7 @@ fn program_succeeds(watch: Watch, source: &str) {
     .success();
 }
 
-/// Forwards bytes between two peers that both connected to us, until both have closed.
+/// Forwards bytes between two peers that have both connected to us, until both have closed.
 fn join(one: TcpStream, other: TcpStream) {
     let hand_on = |mut from: TcpStream, mut to: TcpStream| {
         thread::spawn(move || {

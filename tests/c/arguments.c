@@ -1,5 +1,5 @@
-/* Arguments of the drop-in functions that i-PI's sockets.c takes as they come. Its argument is the
-   port of a server that sends eight bytes. */
+/* Arguments that i-PI's sockets.c accepts without a check, passed to the replacement functions. The
+   program's argument is the port of a server that sends eight bytes. */
 
 #include <assert.h>
 #include <forcewire.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The status of what has failed just now. */
+/* The status of the last failure, whose text must contain these words. */
 static forcewire_status_t failed(const char *words)
 {
     char text[1024];
@@ -29,7 +29,7 @@ int main(int argc, char **argv)
     forcewire_on_error(FORCEWIRE_CONTINUE);
     assert(forcewire_error() == FORCEWIRE_OK);
 
-    /* Ports and names that there are not, and paths that are too long for a socket. */
+    /* Invalid ports and names, and paths that are too long for a socket. */
     int ports[] = {-1, 65536};
     for (int i = 0; i < 2; i++) {
         open_socket(&sock, &inet, &ports[i], "localhost", NULL);
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     open_socket(&sock, &inet, &port, NULL, NULL);
     assert(failed("needs psockfd") == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* No connection: nothing is read, and nothing of before is left. */
+    /* Without a connection nothing is read, and the old contents are overwritten. */
     readbuffer(&no, data, &eight);
     assert(failed("descriptor -1 is no connection") == FORCEWIRE_INVALID_ARGUMENT);
     int closed = dup(0);
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
     readbuffer(NULL, data, &eight);
     assert(failed("no descriptor") == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* The first failure stays until it is forgotten. */
+    /* The first failure is kept until it is cleared. */
     readbuffer(&sock, data, &no);
     readbuffer(&no, data, &eight);
     assert(failed("a buffer of -1 bytes") == FORCEWIRE_INVALID_ARGUMENT);
@@ -82,7 +82,7 @@ int main(int argc, char **argv)
     assert(failed("all is well") == FORCEWIRE_OK && !memcmp(data, "12345678", 8));
     writebuffer(&sock, "abc", &three);
 
-    /* The text fits the room that there is. */
+    /* The text is cut to fit into the room. */
     char text[8];
     readbuffer(&sock, data, &no);
     assert(!strcmp(forcewire_error_text(text, sizeof text), "a buffe"));
@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     for (int status = -1; status < 20; status++)
         assert(strlen(forcewire_strerror(status)) > 5);
 
-    /* sockets.c has these too. */
+    /* sockets.c has these functions too. */
     c_sleep(0.001);
     c_sleep(-1);
     assert(!shm_map("forcewire_no_such_segment", 8));

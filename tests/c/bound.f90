@@ -1,5 +1,5 @@
-! A driver as codes have it whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer and
-! writebuffer, with NULs after texts.
+! A driver in the style of codes whose fsockets.f90 binds sockets.c by name: open_socket, readbuffer
+! and writebuffer, with a NUL after each text.
 !
 ! bound INET PORT HOST K PREFIX: springs of K hartree/bohr^2 on all atoms. WITHOUT_PREFIX passes
 ! four arguments.
@@ -107,7 +107,7 @@ program bound
 
 contains
 
-   ! In the order of operations of `forcewire driver`, so that not a bit differs.
+   ! The order of operations is that of `forcewire driver`, so that all bits agree.
    subroutine springs
       integer :: a, b
       real(c_double) :: x(3), f(3)

@@ -1,5 +1,5 @@
-//! The C and Fortran side: programs in both languages, compiled here, against peers that misbehave,
-//! our own machines and i-PI.
+//! C and Fortran programs, compiled by these tests, against misbehaving peers, our own machines and
+//! i-PI.
 //!
 //! ```text
 //! tests/run c

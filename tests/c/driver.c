@@ -1,4 +1,4 @@
-/* A driver on the library's own calls, connection after connection.
+/* A driver that uses the library's own calls, for one connection after another.
 
    driver HOW ADDRESS K [TIMES]: springs of K hartree/bohr^2 on all atoms; with a K of 0, forces
    that are the positions and an energy of 1.5; with a K of inf, a potential that fails. TIMES
@@ -34,7 +34,7 @@ static int springs(void *context, const forcewire_cell_t *cell, const double (*p
     for (size_t i = 0; i < natoms; i++) {
         const double *x = positions[i];
         double *f = forces[i];
-        /* In the order of operations of the Rust driver, so that not a bit differs. */
+        /* The order of operations is that of the Rust driver, so that all bits agree. */
         energy += 0.5 * k * x[0] * x[0] + 0.5 * k * x[1] * x[1] + 0.5 * k * x[2] * x[2];
         for (int a = 0; a < 3; a++)
             f[a] = k ? -k * x[a] : x[a];
@@ -53,8 +53,8 @@ static int springs(void *context, const forcewire_cell_t *cell, const double (*p
     return isinf(k) ? 17 : 0;
 }
 
-/* Some bytes at a time, never as many as are wanted; every third call has a signal in it, as it
-   were. */
+/* Moves a few bytes at a time, never all that were requested. Every third call fails as if a signal
+   had arrived. */
 struct wire {
     int socket, calls;
     char kept[4096];
@@ -92,7 +92,7 @@ static ptrdiff_t wire_send(void *context, const void *bytes, size_t size)
     return n;
 }
 
-/* Serves step by step. A call that timed out is made again, and goes on where it stopped; so does
+/* Serves step by step. A call that timed out is repeated and continues where it stopped; so does
    one for which there was no room. */
 static forcewire_status_t steps(forcewire_driver_t *driver, struct springs *potential)
 {

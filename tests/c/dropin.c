@@ -1,5 +1,5 @@
-/* A driver that calls open_socket, readbuffer and writebuffer as i-PI's own does, connection after
-   connection.
+/* A driver that calls open_socket, readbuffer and writebuffer as i-PI's own driver does, for one
+   connection after another.
 
    dropin INET PORT HOST PREFIX TIMES: with forcewire_on_error(FORCEWIRE_CONTINUE), it serves
    positions as forces, TIMES times, and says for each how many evaluations there were and how it
@@ -22,7 +22,7 @@ static const int header_size = 12;
 static void get(int *sock, void *data, int size) { readbuffer(sock, data, &size); }
 static void put(int *sock, const void *data, int size) { writebuffer(sock, data, &size); }
 
-/* Serves until EXIT, or until something failed; how many replies were made. */
+/* Serves until EXIT or a failure. Returns the number of replies. */
 static int serve(int sock)
 {
     int evaluations = 0, computed = 0, nat = 0;
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
         return 2;
     int inet = atoi(argv[1]), port = atoi(argv[2]), times = atoi(argv[5]);
 
-    /* Without SA_RESTART: a call that waits comes back with EINTR. */
+    /* Without SA_RESTART, so that a waiting call returns with EINTR. */
     struct sigaction action = {.sa_handler = interrupt};
     struct itimerval timer = {{0, 2000}, {0, 2000}};
     sigaction(SIGALRM, &action, NULL);

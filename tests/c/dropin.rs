@@ -1,4 +1,4 @@
-//! Programs that call `open_socket`, `readbuffer` and `writebuffer` against peers that misbehave.
+//! Programs that call `open_socket`, `readbuffer` and `writebuffer`, against misbehaving peers.
 
 use std::path::Path;
 use std::thread;
@@ -75,7 +75,8 @@ fn a_stream_that_is_reset_at_any_byte_never_succeeds() {
         for end in 0..conversation.len() {
             let mut peer = accept(&listener);
             say(&mut peer, &conversation[..end]);
-            // Once all of it was answered, or the program has read it in part, or not at all.
+            // The connection ends after everything was answered, when the program has read a part,
+            // or when it has read nothing.
             if end % 3 > 0 {
                 hear(&mut peer, &answers(end));
             }
@@ -83,13 +84,13 @@ fn a_stream_that_is_reset_at_any_byte_never_succeeds() {
         }
         for (end, (evaluations, status, text)) in ends(&driver.success()).into_iter().enumerate() {
             assert!(evaluations <= 2, "byte {end}: {text}");
-            // On a busy machine the reset comes before the program reads its socket.
+            // On a busy machine the reset arrives before the program reads its socket.
             if status == CLOSED && end % 3 == 0 {
                 continue;
             }
             assert_eq!(status, CONNECTION, "byte {end}: {text}");
             let lost = text.starts_with(&format!("connection to localhost:{port} lost after "));
-            // On a busy machine the reset comes before the program's `connect` has returned.
+            // On a busy machine the reset arrives before the program's `connect` has returned.
             let connecting =
                 end % 3 == 0 && text.starts_with(&format!("no connection to localhost:{port}: "));
             assert!(lost || connecting, "{text}");
@@ -123,7 +124,7 @@ fn more_than_the_socket_holds_arrives_whole() {
     let natoms = 100_000;
     for _ in 0..5 {
         say(&mut peer, &[&posdata(natoms, 0.0), GETFORCE].concat());
-        // Until its send finds no room.
+        // Wait until the program's send finds no room.
         thread::sleep(Duration::from_millis(20));
         hear(&mut peer, &forceready(natoms, 0.0));
     }
@@ -135,7 +136,7 @@ fn more_than_the_socket_holds_arrives_whole() {
 fn without_a_word_from_the_program_an_error_is_a_line_and_a_status() {
     let (listener, port) = listen();
     let directory = tempdir().unwrap();
-    // The bytes that the server sends before it closes, the status, and the message.
+    // The bytes that the server sends before it closes, the expected status, and the message.
     let broken = [STATUS, &posdata(2, 0.0)[..100]].concat();
     let cases: [(&[u8], i32, &str); 3] = [
         (
@@ -204,11 +205,11 @@ fn ipv6_and_unix_sockets_are_connected_to() {
     let prefix = format!("{}/ipi_", directory.path().display());
     let listener = std::os::unix::net::UnixListener::bind(format!("{prefix}argon")).unwrap();
     let mut command = program(Watch::None, &["tests/c/dropin.c"], &[]);
-    // Blanks as Fortran leaves them.
+    // The blanks are Fortran's padding.
     command.args(["0", "0", "argon    ", &prefix, "2"]);
     let mut driver = Process::start(&mut command, "unix", directory.path());
     let (mut peer, _) = listener.accept().unwrap();
-    // Before the program connects again.
+    // The listener goes before the program connects again.
     drop(listener);
     std::io::Write::write_all(&mut peer, EXIT).unwrap();
     drop(peer);
@@ -220,7 +221,7 @@ fn ipv6_and_unix_sockets_are_connected_to() {
     assert!(ends[1].2.starts_with(&words), "{said}");
 }
 
-/// Sends its pieces one by one with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
+/// The peer sends its pieces separately with Nagle's algorithm on, as ASE and LAMMPS 2021 do.
 #[test]
 fn a_peer_without_nodelay_does_not_wait_for_acknowledgements() {
     const STEPS: usize = 40;

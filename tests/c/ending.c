@@ -1,5 +1,5 @@
-/* Calls at the end of a thread, in a destructor that runs after all of the library's own would
-   have. */
+/* Calls at the end of a thread, in a destructor that runs after any destructors of the library's
+   would have run. */
 
 #include <forcewire.h>
 #include <pthread.h>

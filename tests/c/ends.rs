@@ -1,7 +1,7 @@
-//! How each connection of a program ended: it prints a line with its evaluations, the status and
-//! the text.
+//! The end of each connection of a program: it prints a line with the number of evaluations, the
+//! status and the text.
 
-/// Statuses of `forcewire_status_t`.
+/// The values of `forcewire_status_t`.
 pub const OK: i32 = 0;
 pub const CLOSED: i32 = 3;
 pub const BROKEN: i32 = 4;

@@ -1,4 +1,5 @@
-//! The programs of `examples/c`, built by the commands of their README, and checked against it.
+//! The programs of `examples/c`, built with the commands of their README and compared with its
+//! text.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,8 +15,8 @@ use crate::process::{Process, peer};
 use crate::tools::{call, library, root};
 use crate::wire::listen;
 
-/// Runs the README's commands in a copy of the repository's layout, and says where the programs
-/// are.
+/// Runs the README's commands in a copy of the repository's layout. Returns the directory of the
+/// programs.
 fn made() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -117,7 +118,7 @@ fn a_program_in_c_asks_any_driver() {
     }
 }
 
-/// `arrays.py` prints what the README shows, and the manual's table is made of it.
+/// `arrays.py` prints the README's table, from which the manual's is made.
 #[test]
 fn arrays_arrive_or_are_refused() {
     let readme = fs::read_to_string(root().join("examples/c/README.md")).unwrap();
@@ -137,7 +138,7 @@ fn arrays_arrive_or_are_refused() {
         let came = outcomes(&said);
         for ((case, came), (promise, promised)) in came.iter().zip(&promised) {
             assert_eq!(case, promise);
-            // The port is another each time, and each language has its own words.
+            // The port differs each time, and each language has its own words.
             assert_eq!(kind(came), kind(promised), "{case}");
             if kind(came) == "OTHERS" {
                 assert_eq!(came, promised);
@@ -153,7 +154,7 @@ fn arrays_arrive_or_are_refused() {
     }
 }
 
-/// A line for each array: its name, and its outcome.
+/// A line for each array: its name and its outcome.
 fn outcomes(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter(|line| line.len() > 37 && line.is_char_boundary(37))
@@ -166,7 +167,7 @@ fn kind(outcome: &str) -> &str {
     outcome.split([':', ' ']).next().unwrap()
 }
 
-/// The same as Markdown, a column for the array itself and one for its `tobytes()`.
+/// The outcomes as Markdown, with a column for the array itself and one for its `tobytes()`.
 fn both_ways(outcomes: &[(String, String)]) -> String {
     let cell = |outcome: &str| match kind(outcome) {
         "OTHERS" => format!("**{}**", outcome.split(['[', ']']).nth(1).unwrap()),

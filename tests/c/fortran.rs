@@ -1,5 +1,4 @@
-//! Fortran programs, as they are written today against `sockets.c` and as they can be against the
-//! module.
+//! Fortran programs: in today's style with `sockets.c`, and with the module.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +11,8 @@ use crate::process::Process;
 use crate::tools::{Watch, program};
 use crate::wire::EXIT;
 
-/// Old codes are full of what compilers warn of: one name for arguments of many types.
+/// Old codes contain much that compilers warn about: for instance one name with arguments of many
+/// types.
 const PLAIN: (&[&str], &[&str]) = (&["tests/c/plain.f90"], &["-std=legacy", "-Wno-error"]);
 const BOUND: (&[&str], &[&str]) = (&["tests/c/bound.f90"], &["-cpp"]);
 const WITHOUT_PREFIX: (&[&str], &[&str]) = (
@@ -24,7 +24,7 @@ const WITHOUT_PREFIX: (&[&str], &[&str]) = (
     ],
 );
 
-/// i-PI's simulation with a driver that was linked to sockets.c before.
+/// i-PI's simulation with a driver that used to be linked with sockets.c.
 fn agrees(watch: Watch, (sources, flags): (&[&str], &[&str]), simulation: Simulation) {
     simulation.agrees(|port, prefix| {
         let mut command = program(watch, sources, flags);
@@ -51,7 +51,7 @@ fn bound_names_drive_a_simulation() {
     agrees(Watch::Sanitizers, WITHOUT_PREFIX, Simulation::CONSOLIDATED);
 }
 
-/// Where unix sockets are when no prefix is passed.
+/// The place of unix sockets if no prefix is passed.
 #[test]
 fn four_arguments_mean_the_usual_prefix() {
     let path = format!("/tmp/ipi_forcewire_{}", std::process::id());

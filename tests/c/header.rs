@@ -1,5 +1,5 @@
-//! The header is what cbindgen makes of the library's source, and the library has what the header
-//! declares.
+//! The header equals cbindgen's output for the library's source, and the library defines everything
+//! that the header declares.
 
 use std::env;
 use std::fs;
@@ -73,7 +73,7 @@ fn the_header_is_that_of_the_source() {
     );
 }
 
-/// In each language of C's family that users compile with, and with nothing else included.
+/// In each C-family language that users compile with, and without any other include.
 #[test]
 fn the_header_stands_by_itself() {
     for language in [
@@ -116,7 +116,7 @@ pub fn declared() -> Vec<String> {
     names
 }
 
-/// A program that needs every function of the header links against both libraries.
+/// A program that uses every function of the header links with both libraries.
 #[test]
 fn the_libraries_have_what_the_header_declares() {
     let names = declared();

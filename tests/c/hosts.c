@@ -1,4 +1,4 @@
-/* Connecting and listening from C: the same rules as Rust's, and options that were
+/* Connecting and listening from C, which follow the same rules as in Rust, and options that were
    not set. */
 
 #include <assert.h>
@@ -54,14 +54,14 @@ int main(int argc, char **argv)
     struct stat file;
     assert(forcewire_driver_init(&driver, 0) == FORCEWIRE_OK && forcewire_server_init(&server, 0) == FORCEWIRE_OK);
 
-    /* A socket that a killed server left is no server; its place is empty afterwards. */
+    /* The socket of a killed server is no server; its file is gone afterwards. */
     named(directory, "stale");
     close(listening(1));
     assert(forcewire_server_accept(&server, address, &soon) == FORCEWIRE_TIMED_OUT);
     says(true, "was it started?");
     assert(stat(path, &file) == -1);
 
-    /* One that is there stays, and so does a file that is no socket. */
+    /* A running server's socket is kept, and so is a file that is not a socket. */
     named(directory, "server");
     int theirs = listening(0);
     assert(forcewire_server_accept(&server, address, &soon) == FORCEWIRE_CONNECTION);
@@ -75,7 +75,7 @@ int main(int argc, char **argv)
     says(true, "no socket");
     assert(stat(kept, &file) == 0);
 
-    /* A server that accepts nobody: its queue is full with the first or second of these. */
+    /* A server that accepts no connection: its queue is full after the first or second of these. */
     named(directory, "server");
     int queue[8], n = 0;
     struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     assert(socket_ == -1 && forcewire_error() == FORCEWIRE_CONNECTION);
     close(theirs);
 
-    /* Options of which none was set are the default ones, and those without limits have none. */
+    /* Options of zeros are the defaults, and unlimited options have no limits. */
     for (int i = 0; i < 2; i++) {
         const forcewire_options_t *options = i == 0 ? &zeros : &never;
         int pair[2];

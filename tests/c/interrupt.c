@@ -1,5 +1,5 @@
-/* recv, recvmsg, send and sendmsg, which time out once: at a given byte of all that is received and
-   sent. The library in this program calls these instead of libc's. */
+/* recv, recvmsg, send and sendmsg that time out once, at a given byte of all received and sent. In
+   this program the library calls these instead of libc's. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -28,8 +28,8 @@ int interrupted(void)
     return done;
 }
 
-/* Bytes that may move by now; 0 is the time-out, which takes longer than the library's limits in
-   these tests. */
+/* The number of bytes that may move now. 0 means the time-out, which takes longer than the
+   library's limits in these tests. */
 static size_t room(size_t size)
 {
     if (done)

@@ -1,5 +1,5 @@
-//! Whole simulations: an unmodified i-PI 3.3.1, whose output must be the same to the last of 17
-//! digits whether forces come from our Rust driver or from a program in C or Fortran.
+//! Complete simulations: an unmodified i-PI 3.3.1, whose output must agree to the last of 17 digits
+//! between our Rust driver and a program in C or Fortran.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::wire::listen;
 
 /// Hartree/bohr²: an atom swings once in 100 steps.
 pub const SPRING: &str = "0.04";
-/// Of the unix socket.
+/// The name of the unix socket.
 pub const NAME: &str = "argon";
 
 const STEPS: usize = 20;
@@ -72,7 +72,7 @@ impl Simulation {
         ..Self::CONSOLIDATED
     };
 
-    /// i-PI's output with this driver, which gets the port and the prefix of the unix socket.
+    /// i-PI's output with this driver, which receives the port and the prefix of the unix socket.
     pub fn run(self, driver: impl FnOnce(u16, &str) -> Command) -> String {
         let directory = tempdir().unwrap();
         let here = directory.path();
@@ -122,10 +122,10 @@ impl Simulation {
         written
     }
 
-    /// The driver's simulation is that of the Rust driver.
+    /// The driver's simulation equals that of the Rust driver.
     pub fn agrees(self, driver: impl FnOnce(u16, &str) -> Command) {
         static REFERENCES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
-        // How i-PI asks changes nothing but the order of beads in a batch.
+        // i-PI's way of asking changes only the order of beads in a batch.
         let reference = match self.beads {
             1 => REFERENCES[0].get_or_init(|| Self::CONSOLIDATED.run(rust)),
             8 => REFERENCES[1].get_or_init(|| {
@@ -175,7 +175,7 @@ pub fn rust(port: u16, _: &str) -> Command {
     command
 }
 
-/// Asked of the kernel: connecting would be taken for a driver.
+/// Asks the kernel, because a connection would count as a driver.
 fn is_listening(unix: bool, port: u16, prefix: &str) -> bool {
     let (file, words) = if unix {
         (
@@ -194,7 +194,7 @@ fn is_listening(unix: bool, port: u16, prefix: &str) -> bool {
         .any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// Atoms of argon here and there.
+/// Argon atoms at irregular places.
 fn atoms() -> String {
     let mut text = format!("{ATOMS}\n\n");
     for i in 0..ATOMS {

@@ -1,10 +1,10 @@
-//! The files of the library are layers: none uses a file above it, so that there is no circle.
+//! The files of the library form layers: none uses a file above it, so there are no cycles.
 
 use std::fs;
 
 use crate::tools::root;
 
-/// From the ground up. `sockets.rs` stands apart: nothing uses it.
+/// The layers from bottom to top. `sockets.rs` is separate: nothing uses it.
 const LAYERS: [&str; 11] = [
     "guard",
     "memory",

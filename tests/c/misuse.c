@@ -1,5 +1,5 @@
 /* Calls that make no sense, and potentials and peers that fail: each is refused with a status and a
-   text, and the handle is as good as before. */
+   text, and the handle stays usable. */
 
 #include <assert.h>
 #include <fcntl.h>
@@ -125,14 +125,14 @@ static void addresses(void)
     driver_says("recv and send");
     assert(forcewire_driver_attach(&driver, NULL) == FORCEWIRE_INVALID_ARGUMENT);
 
-    /* Descriptors that are not connections; an open one is closed. */
+    /* Descriptors that are not connections; an open one gets closed. */
     int file = open("/dev/null", O_RDWR), closed = dup(file);
     close(closed);
     assert(forcewire_driver_adopt(&driver, -1, NULL) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_driver_adopt(&driver, file, NULL) == FORCEWIRE_CONNECTION);
     assert(fcntl(file, F_GETFD) == -1);
 
-    /* Nor does one stay open that was refused for another reason. */
+    /* A descriptor refused for another reason gets closed too. */
     for (int i = 0; i < 2; i++) {
         file = open("/dev/null", O_RDWR);
         assert(forcewire_driver_adopt(i ? &driver : NULL, file, i ? &nan : NULL) == FORCEWIRE_INVALID_ARGUMENT);
@@ -152,7 +152,7 @@ static int fails(void *context, const forcewire_cell_t *cell, const double (*x)[
     return isinf(*(double *)context) ? 17 : 0;
 }
 
-/* The status with which serving ended. */
+/* The final status of serving. */
 static forcewire_status_t ended;
 static char why[512];
 
@@ -197,7 +197,8 @@ static void server_ends(void)
     forcewire_server_close(&server);
 }
 
-/* Asks for two atoms, of which a force is this; what serving has ended with. */
+/* Asks for the forces of two atoms, one of which is `force`. Returns the final status of serving.
+   */
 static forcewire_status_t ask(double force, forcewire_status_t expected)
 {
     double found[2][3] = {{0}};
@@ -220,13 +221,13 @@ static void failures(void)
     connect_both(0, 0);
     assert(ask(0.5, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* The potential's own status is in the text; the server sees an end and nothing else. */
+    /* The potential's own status is in the text; the server receives only the end of the stream. */
     connect_both(0, 0);
     assert(ask(INFINITY, FORCEWIRE_CLOSED) == FORCEWIRE_POTENTIAL);
     says(why, "returned 17");
 
-    /* A server that does not ask for the forces is waited for as long as for a message, and no
-       longer. */
+    /* The driver waits for a server that does not ask for the forces as long as for a message, and
+       no longer. */
     const forcewire_options_t short_message = {.message = 0.05};
     const double cell[18] = {10, 0, 0, 0, 10, 0, 0, 0, 10, 0.1, 0, 0, 0, 0.1, 0, 0, 0, 0.1};
     const int one = 1;
@@ -246,14 +247,14 @@ static void failures(void)
         close(pair[1]);
     }
 
-    /* A force that is NaN is not sent, unless that was allowed. */
+    /* A NaN force is not sent, unless the program allows it. */
     connect_both(0, 0);
     assert(ask(NAN, FORCEWIRE_CLOSED) == FORCEWIRE_NOT_FINITE);
     connect_both(FORCEWIRE_NOT_FINITE_TOO, 0);
     assert(ask(NAN, FORCEWIRE_NOT_FINITE) != FORCEWIRE_OK);
     says(heard, "forces");
 
-    /* Calls out of turn. */
+    /* Calls that are out of turn. */
     connect_both(0, 0);
     assert(forcewire_server_send_positions(&server, NULL, positions, 2) == FORCEWIRE_INVALID_ARGUMENT);
     assert(forcewire_server_send_positions(&server, &cube, positions, 2) == FORCEWIRE_OUT_OF_TURN);
@@ -262,8 +263,8 @@ static void failures(void)
     driver_says("receive one first");
     assert(ask(0.25, FORCEWIRE_OK) == FORCEWIRE_OK);
 
-    /* What is not sent; the driver serves all the while, and is asked for what makes sense at the
-       end. */
+    /* Structures that are not sent. Meanwhile the driver serves, and is asked for a valid structure
+       at the end. */
     pthread_t thread;
     double force = 1, found[2][3];
     connect_both(0, 0);
@@ -347,7 +348,7 @@ static void connect_wire(uint32_t flags)
     asks(1);
 }
 
-/* A reply that serve could not send in time is for its structure, not for one that the program
+/* A reply that serve could not send in time belongs to its structure, not to one that the program
    received afterwards. */
 static void stale(void)
 {
@@ -368,7 +369,7 @@ static void stale(void)
     assert(!memcmp(told, "FORCEREADY  ", 12) && sent == -2);
 }
 
-/* Forces that have changed, or were freed and allocated again, are not those of the energy. */
+/* Forces that have changed, or were freed and allocated again, do not belong to the energy. */
 static void changed(void)
 {
     double at[1][3], force[1][3];
@@ -386,8 +387,8 @@ static void changed(void)
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
 }
 
-/* Positions that wait for a reply are not received again, into the same array, a shorter one or
-   another. */
+/* Positions that wait for a reply are not received again, neither into the same array nor into a
+   shorter one or another one. */
 static void twice(void)
 {
     const double force[1][3] = {{-1, 0, 0}};
@@ -406,7 +407,8 @@ static void twice(void)
     assert(forcewire_driver_reply(&driver, &evaluation, force, 1, NULL, 0) == FORCEWIRE_OK);
 }
 
-/* What the server has sent with the positions is read before the end, if the connection is good. */
+/* The library reads what the server has sent with the positions before it ends a good connection.
+   */
 static void leaves(void)
 {
     double at[1][3], force[1][3];
@@ -418,20 +420,21 @@ static void leaves(void)
     assert(forcewire_driver_receive(&driver, at, 0, &event) == FORCEWIRE_NO_ROOM && event.natoms == 1);
     assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && asked_at == asked_len);
 
-    /* Not by serving, which can go on with longer arrays. */
+    /* Serving does not do that if it can continue with longer arrays. */
     connect_wire(0);
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 0) == FORCEWIRE_NO_ROOM);
     assert(forcewire_driver_serve(&driver, minus, NULL, at, force, 1) == FORCEWIRE_TIMED_OUT);
     assert(!memcmp(told, "FORCEREADY  ", 12) && asked_at == asked_len);
 
-    /* A server that was late is not waited for again. */
+    /* The library does not wait again for a server that was late. */
     connect_wire(0);
     asked_len -= 20;
     assert(forcewire_driver_receive(&driver, at, 1, &event) == FORCEWIRE_TIMED_OUT);
     const int before = calls;
     assert(forcewire_driver_close(&driver) == FORCEWIRE_OK && calls == before);
 
-    /* The next socket closes the one before it, whose server sees the end and no reset. */
+    /* The next socket closes the previous one, whose server receives the end of the stream and no
+       reset. */
     int ends[2], next[2];
     assert(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends) && !socketpair(AF_UNIX, SOCK_STREAM, 0, next));
     assert(forcewire_driver_adopt(&driver, ends[0], NULL) == FORCEWIRE_OK);
@@ -446,7 +449,7 @@ static void leaves(void)
     close(next[1]);
 }
 
-/* Integers that are sent as if they were doubles are refused, unless the program knows better. */
+/* Integers sent in place of doubles are refused, unless the program allows them. */
 static void formats(void)
 {
     const int64_t integers[3] = {1, 2, 3};

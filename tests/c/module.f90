@@ -1,4 +1,4 @@
-! The Fortran module, call by call. By the first argument:
+! All calls of the Fortran module. The first argument is one of:
 !
 !   serve PORT    a driver whose potential tells indices apart, until EXIT
 !   steps PORT    the same step by step, with INIT, extras, and arrays that change
@@ -103,7 +103,7 @@ contains
       integer :: event
       call driver%connect("127.0.0.1:"//port)
       call driver%receive(event, cell, r)
-      ! The server asks for the forces meanwhile.
+      ! Meanwhile the server asks for the forces.
       call c_sleep(0.2d0)
       allocate (f, mold=r)
       f = ieee_value(1d0, ieee_quiet_nan)
@@ -131,9 +131,9 @@ contains
       call server%send_positions(cell, r)
       call server%get_forces(energy, f, virial, extras)
       if (energy /= 1.5d0 .or. any(f /= r) .or. extras /= "{""dipole"": 1}") stop 13
-      ! Symmetric, as i-PI makes it.
+      ! The virial is symmetric, as i-PI makes it.
       if (any(virial /= reshape([22, 33, 44, 33, 44, 55, 44, 55, 66], [3, 3])/2d0)) stop 14
-      ! An array that is not contiguous is copied into order.
+      ! An array that is not contiguous is copied.
       f = 0
       call server%evaluate(cell, every(:, ::2), energy, f, virial)
       if (any(f /= r)) stop 15
@@ -168,7 +168,7 @@ contains
       call server%evaluate(cell, reshape(flat, [3, 2]), energy, f, virial, stat=stat)
       call expect(FORCEWIRE_NOT_CONNECTED, server%error(), "connect")
       if (energy == energy) stop 23
-      ! Without stat it is the end of the program.
+      ! Without stat this failure ends the program.
       call server%exit
       stop 21
    end subroutine

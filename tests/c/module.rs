@@ -1,4 +1,4 @@
-//! The Fortran module: every call of it, which index is which, and that it is the header's.
+//! The Fortran module: every call, the order of indices, and its agreement with the header.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,20 +15,20 @@ use crate::wire::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, accept, hear, listen,
 
 fn start(watch: Watch, arguments: &[&str], directory: &std::path::Path) -> Process {
     let sources = &["src/c/forcewire.f90", "tests/c/module.f90"];
-    // Numbers that are moved and not computed are the same or not.
+    // The numbers are copied and not computed, so they can be compared for equality.
     let flags = &["-std=f2008", "-pedantic", "-Wno-compare-reals"];
     let mut command = program(watch, sources, flags);
     Process::start(command.args(arguments), "module", directory)
 }
 
-/// A cell whose vectors are (10, 0, 0), (2, 20, 0) and (3, 4, 30): on the wire they are columns,
-/// row after row.
+/// A cell with the vectors (10, 0, 0), (2, 20, 0) and (3, 4, 30). On the wire they are columns, row
+/// after row.
 fn posdata(natoms: usize, first: f64) -> Vec<u8> {
     let h = [10.0, 2.0, 3.0, 0.0, 20.0, 4.0, 0.0, 0.0, 30.0];
     layout::posdata(&h, &INVERSE, &eighths(natoms, first))
 }
 
-/// Rows of 1/h, worked out by hand.
+/// The rows of 1/h, computed by hand.
 #[rustfmt::skip]
 const INVERSE: [f64; 9] = [
     0.1, -0.01, -26.0 / 3000.0,
@@ -40,7 +40,7 @@ fn eighths(natoms: usize, first: f64) -> Vec<f64> {
     (0..3 * natoms).map(|i| first + i as f64 / 8.0).collect()
 }
 
-/// The programs' replies: virial(i, j) is 10 i + j.
+/// The replies of the programs: virial(i, j) is 10 i + j.
 fn forceready(natoms: usize, first: f64, extras: &str) -> Vec<u8> {
     let virial = [11, 12, 13, 21, 22, 23, 31, 32, 33].map(f64::from);
     layout::forceready(&[1.5], &eighths(natoms, first), &virial, &[extras])
@@ -77,8 +77,8 @@ fn a_potential_may_fail() {
     assert!(said.starts_with("1 11 the potential returned 17"), "{said}");
 }
 
-/// GETFORCE is read before the connection is closed, also where the failure ends the program:
-/// i-PI's server hangs if the connection is reset.
+/// GETFORCE is read before the connection is closed, even if the failure ends the program: i-PI's
+/// server hangs if the connection is reset.
 #[test]
 fn forces_that_are_refused_do_not_reset_the_connection() {
     for (how, status) in [("nan", 0), ("stop", 1)] {
@@ -172,7 +172,7 @@ fn structure(driver: &mut TcpStream) {
     hear(driver, &expected[atoms..]);
 }
 
-/// To a server that is about to listen.
+/// Connects to a server that will listen soon.
 fn connect(port: u16) -> TcpStream {
     let start = Instant::now();
     loop {
@@ -189,15 +189,15 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
-/// Two drivers in two threads, 300 000 evaluations. With `-fno-automatic`, as old codes are
-/// compiled, each local variable of a procedure that is not recursive is one for all threads.
+/// Two drivers in two threads, 300 000 evaluations. With `-fno-automatic`, which old codes use, all
+/// threads share each local variable of a procedure that is not recursive.
 #[test]
 fn drivers_in_threads_have_nothing_in_common() {
     let strict: &[&str] = &["-std=f2008", "-pedantic", "-Wno-compare-reals"];
     let runs: [(Watch, &[&str], u32); 3] = [
         (Watch::None, strict, 150_000),
         (Watch::None, &["-fno-automatic", "-w"], 150_000),
-        // Not under valgrind, which takes the pool of threads that libgomp keeps for a leak.
+        // Not under valgrind, which reports libgomp's thread pool as a leak.
         (Watch::Sanitizers, strict, 1000),
     ];
     for (watch, flags, times) in runs {
@@ -221,7 +221,7 @@ fn what_makes_no_sense_is_refused() {
     }
 }
 
-/// Constants, and the size of a handle: the compiler does not compare them.
+/// Constants, and the size of a handle, which the compiler does not compare.
 #[test]
 fn the_module_has_the_numbers_of_the_header() {
     let number = |text: &str| text.trim_end_matches([',', ';']).parse::<i32>().ok();
@@ -245,10 +245,10 @@ fn the_module_has_the_numbers_of_the_header() {
             module.insert("FORCEWIRE_HANDLE".to_owned(), number(value).unwrap());
         }
     }
-    // Fortran does not distinguish this name from the type.
+    // Fortran does not distinguish this name from that of the type.
     let failed = module.remove("FORCEWIRE_POTENTIAL_FAILED").unwrap();
     module.insert("FORCEWIRE_POTENTIAL".to_owned(), failed);
-    // The functions for programs that have i-PI's sockets.c.
+    // Functions for programs that use i-PI's sockets.c.
     for name in ["FORCEWIRE_EXIT", "FORCEWIRE_CONTINUE"] {
         assert!(header.remove(name).is_some());
     }

@@ -1,4 +1,4 @@
-//! No panic of the library crosses the border to C: it would end the program.
+//! No panic of the library reaches C, where it would end the program.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::tempdir;
 use crate::header::declared;
 use crate::tools::{Watch, call, library_with, program, root};
 
-/// Each function of the header panics, in a library that was made for that, and returns.
+/// In a library built for this test, each function of the header panics and still returns.
 #[test]
 fn every_function_catches_a_panic() {
     let library = library_with("panics", "--cfg forcewire_panics");
@@ -20,7 +20,7 @@ fn every_function_catches_a_panic() {
         .iter()
         .map(|name| format!("    CALL({name});\n"))
         .collect();
-    // Nothing of a caller's is looked at before the panic.
+    // The panic comes before any argument is used.
     let text = format!(
         "#include <forcewire.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
          typedef long function(long, long, long, long, long, long, long, long);\n\
@@ -69,7 +69,7 @@ fn every_function_catches_a_panic() {
     assert_eq!(rest[1], rest[2], "{said}");
 }
 
-/// What a thread remembers of its errors, in the destructors at its end.
+/// The recorded errors of a thread, in the destructors at its end.
 #[test]
 fn errors_are_remembered_to_the_end_of_a_thread() {
     let mut command = program(Watch::None, &["tests/c/ending.c"], &[]);
@@ -79,7 +79,7 @@ fn errors_are_remembered_to_the_end_of_a_thread() {
     );
 }
 
-/// What std and what it is made of are called in the library.
+/// Name parts of std and its dependencies in the library.
 const STD: [&str; 15] = [
     "std",
     "core",
@@ -98,9 +98,8 @@ const STD: [&str; 15] = [
     "libc",
 ];
 
-/// Functions of the standard library that panic, or end the program when there is no memory, to
-/// which these functions of the header refer, with all that they call outside of the standard
-/// library.
+/// Functions of the standard library that panic, or end the program without memory, and that these
+/// functions of the header reach without a detour through the standard library.
 fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     let linked = objects.join("linked");
     let mut linker = Command::new("ld");
@@ -118,8 +117,8 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
         }
     }
     call(&mut linker);
-    // Undefined symbols of functions that were thrown out are still in the table, but no relocation
-    // is.
+    // The table still has undefined symbols of discarded functions, but there are no relocations
+    // for them.
     let said = call(
         Command::new("readelf")
             .args(["-rW", "--demangle"])
@@ -143,7 +142,7 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
                 .iter()
                 .any(|it| name.contains(it))
         })
-        // Asks whether the thread is panicking, for a Mutex.
+        // A Mutex only asks whether the thread is panicking.
         .filter(|name| words.iter().any(|it| name.contains(it)) && !name.contains("panic_count"))
         .map(str::to_owned)
         .collect();
@@ -152,10 +151,10 @@ fn panics(objects: &Path, roots: &[String]) -> Vec<String> {
     found
 }
 
-/// The library for a host links without a panic, as firmware does, with two exceptions. The
-/// standard library has panics of its own and is left out. So are the functions that connect,
-/// accept or adopt: the standard library and rustix assert things about names, addresses and
-/// descriptors there. In the rest only memory can run out.
+/// The host's library links without a panic, as firmware does, with two exceptions. The standard
+/// library's own panics are excluded. So are the functions that connect, accept or adopt, because
+/// the standard library and rustix assert properties of names, addresses and descriptors there. In
+/// the rest only memory can run out.
 #[test]
 fn nothing_but_memory_fails_once_there_is_a_connection() {
     let library = library_with("abort", "-C panic=abort -C codegen-units=1");
@@ -179,7 +178,7 @@ fn nothing_but_memory_fails_once_there_is_a_connection() {
             .all(|it| it.ends_with("::handle_alloc_error") || it.ends_with("::handle_error")),
         "{found:?}"
     );
-    // Or this test would see nothing.
+    // Otherwise this test would detect nothing.
     assert!(!found.is_empty());
     assert!(panics(directory.path(), &connecting).len() > found.len());
 }

@@ -1,6 +1,6 @@
-! A driver as codes have it that call sockets.c without an interface: gfortran looks for
-! open_socket_, readbuffer_ and writebuffer_, counts are in bytes, lengths of texts come after the
-! arguments.
+! A driver in the style of codes that call sockets.c without an interface: gfortran looks for
+! open_socket_, readbuffer_ and writebuffer_, counts are in bytes, and the lengths of texts come
+! after the arguments.
 !
 ! plain INET PORT HOST K [PREFIX]: springs of K hartree/bohr^2 on all atoms.
 
@@ -77,7 +77,7 @@ program plain
 
 contains
 
-   ! In the order of operations of `forcewire driver`, so that not a bit differs.
+   ! The order of operations is that of `forcewire driver`, so that all bits agree.
    subroutine springs
       integer :: a, b
       energy = 0

@@ -1,4 +1,4 @@
-/* A server on the library's own calls, that goes to its drivers: connection after connection.
+/* A server that uses the library's own calls and connects to its drivers, one after another.
 
    server HOW PORT TIMES: asks for two structures of two atoms a connection, of which coordinate i
    is 0 + i/8 and 50 + i/8 in a cube of 10 bohr, then ends it. Each evaluation is a line of all its

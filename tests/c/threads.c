@@ -1,5 +1,4 @@
-/* Handles have nothing in common: pairs of driver and server, each in a thread of its own, all at
-   once. */
+/* Handles share nothing: pairs of driver and server, each in its own thread, all at once. */
 
 #include <assert.h>
 #include <forcewire.h>

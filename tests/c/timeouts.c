@@ -1,5 +1,4 @@
-/* Both roles over functions that time out once, at a given byte, after which the call is made
-   again.
+/* Both roles over functions that time out once, at a given byte. The call is then repeated.
 
    timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of
    the conversation, received or sent; with flush instead of byte as the last part of HOW, at the
@@ -32,7 +31,7 @@ struct wire {
     size_t before, moved, flushes;
 };
 
-/* Bytes that may move by now; 0 is the time-out. */
+/* The number of bytes that may move now; 0 means the time-out. */
 static size_t room(struct wire *wire, size_t size)
 {
     if (wire->at_flush || wire->timed_out)
@@ -77,7 +76,7 @@ static int wire_flush(void *context)
 static bool other, discards;
 static int evaluations;
 
-/* Forces are the positions. */
+/* A potential whose forces are the positions. */
 static int same(void *context, const forcewire_cell_t *cell, const double (*positions)[3], double (*forces)[3],
                 size_t natoms, forcewire_evaluation_t *evaluation)
 {
@@ -90,7 +89,7 @@ static int same(void *context, const forcewire_cell_t *cell, const double (*posi
 
 static double positions[2][ATOMS][3], forces[2][ATOMS][3];
 
-/* What a call must not leave in place. */
+/* Changes the arrays that a repeated call must not rely on. */
 static void spoil(int which)
 {
     for (int i = 0; i < 3 * ATOMS; i++)
@@ -176,7 +175,7 @@ static forcewire_status_t ask(forcewire_server_t *server, const char *how)
                 continue;
             while ((status = forcewire_server_discard(server)) == FORCEWIRE_TIMED_OUT)
                 ;
-            /* A structure that has been sent in part is the one to go on with. */
+            /* If a structure was sent in part, continue with the same one. */
             if (status != FORCEWIRE_OK && status != FORCEWIRE_OUT_OF_TURN)
                 return status;
             which = status == FORCEWIRE_OK;

@@ -1,8 +1,9 @@
-! Both roles over a socket that times out once, at a given byte, after which the call is made again:
-! see interrupt.c.
+! Both roles over a socket that times out once, at a given byte. The call is then repeated: see
+! interrupt.c.
 !
 !   timeouts ROLE HOW PORT TIMES: TIMES connections to PORT. Connection n times out before byte n of
-!   what is received and sent. Each connection is a line: right evaluations, status, text.
+!   what is received and sent. The program prints a line for each connection: the number of right
+!   evaluations, the status, the text.
 !
 !   ROLE HOW: driver serve    %serve; asks for INIT
 !             driver steps    %receive and %reply
@@ -18,7 +19,7 @@ module echoes
    implicit none
    integer, parameter :: dp = c_double
 
-   !> Forces are the positions.
+   !> A potential whose forces are the positions.
    type, extends(forcewire_potential) :: echo
       integer :: evaluations = 0
    contains
@@ -60,7 +61,7 @@ program timeouts
    implicit none
    type(forcewire_driver) :: driver
    type(forcewire_server) :: server
-   ! Less than a time-out of interrupt.c takes.
+   ! Shorter than a time-out of interrupt.c.
    type(forcewire_options), parameter :: options = forcewire_options(message=1d-3, evaluation=1d-3)
    character(len=16) :: role, how, text
    character(len=:), allocatable :: why
@@ -177,7 +178,7 @@ contains
             call server%discard(stat)
             if (stat /= FORCEWIRE_TIMED_OUT) exit
          end do
-         ! Otherwise the structure has been sent in part, and is the one to go on with.
+         ! Otherwise the structure was sent in part, so continue with the same one.
          if (stat == FORCEWIRE_OK) positions = positions + 1000
       end do
    end subroutine

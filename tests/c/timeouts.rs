@@ -1,5 +1,5 @@
-//! A time-out at every byte of every message, and the call made again: it goes on with the right
-//! numbers, or is refused with a typed error.
+//! A time-out at every byte of every message, after which the call is repeated: it continues with
+//! the right numbers, or is refused with a typed error.
 
 use std::cell::Cell;
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use crate::wire::{
     posdata, say,
 };
 
-/// What a server sends, and what a driver answers.
+/// The server's messages, and the driver's answers.
 struct Conversation {
     says: Vec<u8>,
     hears: Vec<u8>,
@@ -89,7 +89,7 @@ impl Conversation {
     }
 }
 
-/// Which program times out.
+/// The language of the program that times out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Language {
     C,
@@ -112,7 +112,7 @@ impl Language {
     }
 }
 
-/// How each connection ended.
+/// The ends of all connections.
 fn start(
     language: Language,
     role: &str,
@@ -124,7 +124,7 @@ fn start(
     let directory = tempdir().unwrap();
     let mut command = language.program();
     command.args([role, how, &port.to_string(), &times.to_string()]);
-    // Freed memory is not found again by luck.
+    // Freed memory must not keep its contents by luck.
     command.env("MALLOC_PERTURB_", "85");
     let mut process = Process::start(&mut command, "program", directory.path());
     for n in 0..times {
@@ -135,8 +135,8 @@ fn start(
     ends
 }
 
-/// What a driver has answered before byte `n` is one of many things; at the end it is all, and
-/// right.
+/// Before byte `n` the driver may have sent one of several beginnings. At the end it has sent
+/// everything, correctly.
 fn drives(language: Language, how: &str, conversation: &Conversation, structures: usize) {
     let times = conversation.len() + 1;
     let ends = start(language, "driver", how, times, |n, mut server| {
@@ -182,14 +182,14 @@ fn a_driver_in_fortran_goes_on_at_every_byte() {
     drives(Fortran, "steps", &Conversation::consolidated(READY), 2);
 }
 
-/// A message that is whole, and still in the caller's functions.
+/// The message is complete, and still buffered by the caller's functions.
 #[test]
 fn a_driver_goes_on_at_every_flush() {
     for how in ["serve", "arrays", "steps"] {
         let first = if how == "serve" { NEEDINIT } else { READY };
         let conversation = Conversation::classic(first);
         let how = format!("{how}-flush");
-        // More than there are flushes, the last few of which are never reached.
+        // More than the number of flushes; the last few are never reached.
         let ends = start(C, "driver", &how, 40, |n, mut server| {
             say(&mut server, &conversation.says);
             let heard = close(server);
@@ -206,7 +206,7 @@ fn a_driver_goes_on_at_every_flush() {
     }
 }
 
-/// What `timeouts.c` replies with other arrays: an energy of -1, and forces of -1, -2 and so on.
+/// The reply of `timeouts.c` with other arrays: an energy of -1, and forces of -1, -2 and so on.
 fn other_reply() -> Vec<u8> {
     let forces = [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0];
     layout::forceready(&[-1.0], &forces, &[0.0; 9], &[b""])
@@ -217,7 +217,7 @@ fn replace(bytes: &[u8], part: &[u8], by: &[u8]) -> Vec<u8> {
     [&bytes[..at], by, &bytes[at + part.len()..]].concat()
 }
 
-/// With other arrays: nothing is ever answered that is not right.
+/// With other arrays, no wrong answer is ever sent.
 #[test]
 fn a_driver_does_not_take_other_arrays_for_the_same() {
     for how in ["serve", "arrays", "steps"] {
@@ -228,8 +228,8 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
         ] {
             let how = format!("{how}-other");
             let times = conversation.len() + 1;
-            // A reply of which nothing has left is another reply if the call that is made again has
-            // other numbers.
+            // If no byte of a reply was sent, a repeated call with other numbers makes another
+            // reply.
             let mut allowed = vec![conversation.hears.clone()];
             if how.starts_with("steps") {
                 let replies = [1.0, 50.0].map(|start| forceready(2, start));
@@ -253,7 +253,7 @@ fn a_driver_does_not_take_other_arrays_for_the_same() {
     }
 }
 
-/// A driver by hand: its forces are the positions.
+/// A driver written by hand, whose forces are the positions.
 fn answer(mut peer: TcpStream, needs_init: bool) {
     use std::io::{Read, Write};
 
@@ -306,9 +306,9 @@ fn answer(mut peer: TcpStream, needs_init: bool) {
     }
 }
 
-/// All that moves in two evaluations, in the longest way.
+/// More than all bytes of two evaluations in the longest way.
 const BYTES: usize = 1300;
-/// More than there are flushes in that.
+/// More than the number of flushes in them.
 const FLUSHES: usize = 40;
 
 fn asks(language: Language, how: &str, times: usize, check: impl Fn(usize, usize, i32, &str)) {
@@ -346,13 +346,13 @@ fn a_server_goes_on_at_every_flush() {
     for how in ["evaluate-flush", "classic-flush", "steps-flush"] {
         asks(C, how, FLUSHES, |n, evaluations, status, text| {
             assert_eq!((evaluations, status), (2, OK), "{how}, flush {n}: {text}");
-            // At the least STATUS, positions and GETFORCE of two structures.
+            // At least the flushes after STATUS, positions and GETFORCE of two structures.
             assert!(n >= 4 || text != "no time-out", "{how}, flush {n}");
         });
     }
 }
 
-/// The answer to a structure is dropped after a time-out: that to the next one is its own.
+/// After a time-out the answer to a structure is dropped, and the next structure gets its own.
 #[test]
 fn a_server_discards_an_answer() {
     let all_is_well = |n, evaluations, status, text: &str| {
@@ -363,7 +363,7 @@ fn a_server_discards_an_answer() {
     asks(Fortran, "discard", BYTES, all_is_well);
 }
 
-/// Another structure after a time-out: the answer belongs to it, or there is none.
+/// Another structure after a time-out gets its own answer, or none.
 #[test]
 fn a_server_does_not_take_an_answer_for_that_of_another_structure() {
     let runs = [

@@ -1,7 +1,7 @@
-! Two drivers and two servers, each in a thread of its own, all at once: no driver may see a number
-! of the other's.
+! Two drivers and two servers, each in its own thread, all at once. No driver may receive a number
+! of the other pair.
 !
-!   together N    N evaluations a pair, half of them step by step, half through %serve
+!   together N: N evaluations per pair, half of them step by step, half through %serve.
 
 module apart
    use, intrinsic :: iso_c_binding
@@ -10,7 +10,7 @@ module apart
 
    integer, parameter :: dp = c_double
 
-   !> Replies with what `reply` makes of a structure, after it has been checked.
+   !> Checks a structure, then replies with the numbers that `reply` computes from it.
    type, extends(forcewire_potential) :: checks
       integer :: pair = 0, n = 0
    contains
@@ -27,7 +27,7 @@ module apart
 
 contains
 
-   !> Structure n of a pair: every number of it belongs to this pair and to no other.
+   !> Structure n of a pair. All of its numbers are unique to this pair.
    recursive subroutine structure(pair, n, cell, positions)
       integer, intent(in) :: pair, n
       real(dp), intent(out) :: cell(3, 3)
@@ -77,7 +77,7 @@ contains
       stat = 0
    end subroutine
 
-   !> The first half of the evaluations step by step, the others by %serve.
+   !> The first half of the evaluations goes step by step, the rest through %serve.
    recursive subroutine drive(pair, socket, times)
       integer, intent(in) :: pair, socket, times
       type(forcewire_driver) :: driver

@@ -1,24 +1,24 @@
-//! Compilers, and what watches over the programs that they make.
+//! Compilers, and the tools that watch the compiled programs.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-/// How a program is watched.
+/// How to watch a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// Not at all, as users run it.
+    /// Without a tool, as users run it.
     None,
-    /// By the address and the undefined-behaviour sanitizer, of which any word ends it.
+    /// With the address and undefined-behaviour sanitizers; any report ends the program.
     Sanitizers,
-    /// By valgrind: an error or a leak ends it with 99.
+    /// With valgrind: an error or a leak ends the program with status 99.
     Valgrind,
 }
 
 pub const WATCHES: [Watch; 3] = [Watch::None, Watch::Sanitizers, Watch::Valgrind];
 
-/// What C code of this project must not get a word about.
+/// Warnings that C code of this project must not cause.
 const C: &[&str] = &[
     "-std=c11",
     "-D_GNU_SOURCE",
@@ -56,7 +56,7 @@ pub fn library() -> &'static Path {
     MADE.get_or_init(|| build(target(), None))
 }
 
-/// The same of a library that was made with these flags of the compiler, in a place of its own.
+/// The directory of a library built separately with these compiler flags.
 pub fn library_with(name: &str, flags: &str) -> PathBuf {
     build(&target().join("c").join(name), Some(flags))
 }
@@ -76,11 +76,11 @@ fn build(target: &Path, flags: Option<&str>) -> PathBuf {
     target.join("release")
 }
 
-/// Programs that have been made: their sources, relative to the repository, and flags.
+/// Programs already built: their sources, relative to the repository, and their flags.
 static PROGRAMS: Mutex<Vec<(Vec<String>, PathBuf)>> = Mutex::new(Vec::new());
 
-/// Compiles a program, once, and says how to start it. Fortran's compiler is for sources of both
-/// languages.
+/// Compiles a program once, and returns a command that starts it. For Fortran sources the Fortran
+/// compiler is used, also for C sources compiled with them.
 pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     let library = library();
     let fortran = sources.iter().any(|source| source.ends_with(".f90"));
@@ -90,7 +90,7 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
         .into_iter()
         .map(String::from)
         .collect();
-    // Held while it is made: another test may want the same.
+    // Held during compilation, because another test may need the same program.
     let mut programs = PROGRAMS
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -115,7 +115,7 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
         }
         let paths = sources.iter().map(|source| source.trim_start_matches("./"));
         compiler.arg("-Isrc/c").args(paths).args(flags);
-        // Not -L and -l: the dynamic library stands beside it.
+        // Not with -L and -l, because the dynamic library is in the same directory.
         compiler
             .arg(library.join("libforcewire.a"))
             .arg("-lm")
@@ -127,7 +127,7 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     });
     if watch == Watch::Valgrind {
         let mut valgrind = Command::new("valgrind");
-        // What is still reachable is no leak: names of peers, gfortran's units.
+        // Reachable memory is no leak: names of peers, gfortran's units.
         valgrind.args([
             "--quiet",
             "--error-exitcode=99",
@@ -140,7 +140,7 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
     Command::new(path)
 }
 
-/// Runs a command to a good end.
+/// Runs a command that must succeed.
 pub fn call(command: &mut Command) -> String {
     let output = command
         .output()

@@ -1,4 +1,4 @@
-//! Messages, written out byte by byte, and peers that send them badly.
+//! Messages written byte by byte, and peers that send them badly.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::layout;
 pub use crate::layout::{EXIT, GETFORCE, HAVEDATA, READY, STATUS};
 
-/// No message takes longer, however slow what reads it is.
+/// No message takes longer, even if its reader is slow.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// INIT of replica 7 with a text of 3 bytes.
@@ -21,8 +21,7 @@ pub fn posdata(natoms: usize, start: f64) -> Vec<u8> {
     layout::posdata(&layout::cube(10.0), &layout::cube(0.1), &positions)
 }
 
-/// FORCEREADY with energy 1.5, forces that are the positions of [`posdata`], virial 0 and no
-/// extras.
+/// FORCEREADY with energy 1.5, the positions of [`posdata`] as forces, virial 0 and no extras.
 pub fn forceready(natoms: usize, start: f64) -> Vec<u8> {
     layout::forceready(&[1.5], &coordinates(natoms, start), &[0.0; 9], &[b""])
 }
@@ -45,9 +44,9 @@ pub fn listen_at(host: IpAddr) -> (TcpListener, u16) {
 
 pub const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// The next connection, which is bounded in time.
+/// The next connection, with time limits.
 pub fn accept(listener: &TcpListener) -> TcpStream {
-    // Without a limit the test would wait forever for a program that failed to start.
+    // Without a limit the test would wait forever if a program fails to start.
     listener.set_nonblocking(true).unwrap();
     let mut waited = Duration::ZERO;
     let socket = loop {
@@ -77,8 +76,7 @@ pub fn hear(peer: &mut TcpStream, expected: &[u8]) {
     assert!(heard == expected, "{}", heard.escape_ascii());
 }
 
-/// Closes our side only, and reads what comes until the other side is closed: what was sent is read
-/// to its end.
+/// Closes our side only, and reads until the other side closes, so that everything sent is read.
 pub fn close(mut peer: TcpStream) -> Vec<u8> {
     let _ = peer.shutdown(std::net::Shutdown::Write); // fails if the other side has refused it and is gone
     let mut heard = Vec::new();
@@ -86,13 +84,13 @@ pub fn close(mut peer: TcpStream) -> Vec<u8> {
     heard
 }
 
-/// Closes with a reset.
+/// Closes the connection with a reset.
 pub fn reset(peer: TcpStream) {
     rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
 }
 
-/// A classic conversation of two evaluations with INIT before them, as the server says it, and
-/// where its messages begin.
+/// A classic conversation of two evaluations with INIT before them, as the server sends it, and the
+/// start of each message.
 pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     let messages = [
         STATUS,
@@ -113,7 +111,7 @@ pub fn conversation() -> (Vec<u8>, Vec<usize>) {
     (messages.concat(), boundaries)
 }
 
-/// A driver's answer to the first `len` bytes of that.
+/// A driver's answers to the first `len` bytes of the conversation.
 pub fn answers(len: usize) -> Vec<u8> {
     let (_, boundaries) = conversation();
     let said = [

@@ -1,4 +1,4 @@
-//! Structures and answers, and the messages that carry them.
+//! Structures and answers, and their messages.
 
 use forcewire::{Cell, Evaluation, Event, Virial};
 
@@ -39,7 +39,7 @@ pub const GOLDEN_BATCH: &str = "504f53444154412020202020\
     000000000000f83f00000000000000000000000000000000\
     000000000000000000000000000002c00000000000000000";
 
-/// Bytes from their hexadecimal digits.
+/// Converts hexadecimal digits to bytes.
 pub fn hex(digits: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
@@ -51,10 +51,10 @@ pub fn hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A structure, as a server sends it.
+/// A structure in the form in which a server sends it.
 #[derive(Clone, Debug)]
 pub struct Structure {
-    /// Row by row: `ax bx cx ay by cy az bz cz`.
+    /// The cell row by row: `ax bx cx ay by cy az bz cz`.
     pub h: [f64; 9],
     pub inverse: [f64; 9],
     pub positions: Vec<[f64; 3]>,
@@ -66,7 +66,7 @@ impl Structure {
         Cell::from_rows([[ax, bx, cx], [ay, by, cy], [az, bz, cz]])
     }
 
-    /// The event for this structure alone.
+    /// The event for a single structure.
     pub fn event(&self) -> Event {
         Event::Positions {
             natoms: self.positions.len(),
@@ -76,7 +76,7 @@ impl Structure {
     }
 }
 
-/// One atom in a triclinic cell, with the inverse that i-PI computed.
+/// One atom in a triclinic cell, with the inverse computed by i-PI.
 pub fn golden() -> Structure {
     Structure {
         h: [10.0, 1.0, 2.0, 0.0, 9.0, 3.0, 0.0, 0.0, 8.0],
@@ -104,7 +104,7 @@ pub fn water() -> Structure {
     cube(vec![[0.0, 0.0, 0.2], [0.0, 1.43, -0.9], [0.1, -1.43, -0.9]])
 }
 
-/// Any number of atoms in a cube; no number occurs twice, and none is short in binary.
+/// Any number of atoms in a cube. No number occurs twice, and each has many binary digits.
 pub fn atoms(natoms: usize) -> Structure {
     let number = |i: usize| (i as f64 - 7.0) / 7.0;
     cube(
@@ -157,7 +157,7 @@ pub fn golden_answer() -> Answer {
     }
 }
 
-/// An answer for any number of atoms; `salt` makes it another one.
+/// An answer for any number of atoms; a different `salt` gives a different answer.
 pub fn answer(natoms: usize, salt: f64, extras: &[u8]) -> Answer {
     let number = |i: usize| salt - i as f64 / 3.0;
     Answer {

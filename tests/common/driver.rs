@@ -1,4 +1,4 @@
-//! A driver's side of a conversation as a script.
+//! A conversation of a driver as a script.
 
 use forcewire::{Cell, Driver, Event, ProtocolError, Scalar};
 
@@ -27,18 +27,18 @@ pub fn script_with_room<T: Scalar>(
     }
 }
 
-/// The content of arrays before anything has arrived.
+/// The contents of arrays before anything has arrived.
 pub const UNTOUCHED: f64 = -777.0;
 pub const UNTOUCHED_CELL: Cell = Cell::from_rows([[UNTOUCHED; 3]; 3]);
 
-/// A conversation, line by line; whatever the driver sends or returns must be expected by the next
-/// line.
+/// A conversation, line by line. Everything that the driver sends or returns must be expected by
+/// the next line.
 pub struct Script<'d, T: Scalar> {
     pub driver: &'d mut Driver,
     wire: Wire,
     cells: Vec<Cell>,
     positions: Vec<[T; 3]>,
-    /// The reply, for each structure.
+    /// The reply for each structure.
     replying: Option<Vec<Answer>>,
     outcome: Option<Result<Event, ProtocolError>>,
 }
@@ -58,14 +58,14 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The driver has sent exactly these bytes since the last such line.
+    /// Expects that the driver has sent exactly these bytes since the last such line.
     #[track_caller]
     pub fn says(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.wire.has_said(bytes.as_ref());
         self
     }
 
-    /// The exchange ends with this event.
+    /// Expects that the exchange ends with this event.
     #[track_caller]
     pub fn tells(mut self, event: Event) -> Self {
         assert_eq!(
@@ -80,10 +80,10 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The exchange ends with this error, again and again.
+    /// Expects that the exchange ends with this error, each time that it is stepped.
     #[track_caller]
     pub fn refuses(mut self, error: ProtocolError) -> Self {
-        // NaN is not itself, but no error holds a number.
+        // NaN differs from itself, but no error contains a number.
         assert_eq!(
             self.outcome.take(),
             Some(Err(error)),
@@ -100,8 +100,8 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The caller's array begins with these positions, rounded as it must be, and goes on
-    /// untouched.
+    /// Expects that the caller's array begins with these positions, rounded to its type, and is
+    /// untouched after them.
     #[track_caller]
     pub fn holds(self, positions: &[[f64; 3]]) -> Self {
         let bits = |triples: &[[T; 3]]| -> Vec<u64> {
@@ -121,7 +121,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The caller's cells begin with these and go on untouched.
+    /// Expects that the caller's cells begin with these and are untouched after them.
     #[track_caller]
     pub fn holds_cells(self, cells: &[Cell]) -> Self {
         let mut expected = vec![UNTOUCHED_CELL; self.cells.len()];
@@ -130,7 +130,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The caller comes back with arrays of this size.
+    /// The caller continues with arrays of this size.
     pub fn with_room(mut self, natoms: usize, structures: usize) -> Self {
         self.positions = vec![[T::from_f64(UNTOUCHED); 3]; natoms];
         self.cells = vec![UNTOUCHED_CELL; structures];
@@ -138,12 +138,12 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The caller hands back what it computed.
+    /// The caller replies with this answer.
     pub fn replies(self, answer: &Answer) -> Self {
         self.replies_batch(std::slice::from_ref(answer))
     }
 
-    /// The caller hands back what it computed for a batch.
+    /// The caller replies with these answers to a batch.
     pub fn replies_batch(mut self, answers: &[Answer]) -> Self {
         self.replying = Some(answers.to_vec());
         self.go_on();
@@ -159,13 +159,13 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// Looks at the driver.
+    /// Inspects the driver.
     pub fn then(self, look: impl FnOnce(&Driver)) -> Self {
         look(self.driver);
         self
     }
 
-    /// Moves bytes until the driver waits for more or returns an event.
+    /// Moves bytes until the driver waits for more, or returns an event.
     fn go_on(&mut self) {
         while self.outcome.is_none() {
             match self.replying.take() {
@@ -184,7 +184,7 @@ impl<T: Scalar> Script<'_, T> {
         }
     }
 
-    /// Whether there is an outcome.
+    /// Advances a receive; returns whether it has ended.
     fn receive(&mut self) -> bool {
         self.outcome = loop {
             let transfer = self
@@ -199,7 +199,7 @@ impl<T: Scalar> Script<'_, T> {
         self.outcome.is_some()
     }
 
-    /// Whether all of the reply has been sent.
+    /// Advances a reply; returns whether all of it has been sent.
     fn reply(&mut self, answers: &[Answer]) -> bool {
         let evaluations: Vec<_> = answers.iter().map(|it| it.evaluation).collect();
         let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();

@@ -53,7 +53,8 @@ fn forcewire(command: &str) -> Command {
     forcewire
 }
 
-/// Builds a program from the source as it is now, in the profile and the place of the tests.
+/// Builds a program from the current source, with the profile and the target directory of the
+/// tests.
 fn built(target: &[&str], path: &str) -> PathBuf {
     let profile = if cfg!(debug_assertions) {
         "dev"

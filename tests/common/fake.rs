@@ -7,7 +7,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
 use super::wire::{Dice, Split};
 
-/// Calls that our side made on the stream.
+/// A call that our side made on the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     Wrote(Vec<u8>),
@@ -31,17 +31,17 @@ impl embedded_io::Error for Failure {
     }
 }
 
-/// A stream whose peer has already sent all that it is going to send.
+/// A stream whose peer has already sent everything.
 pub struct Fake {
     pub inbox: VecDeque<u8>,
     pub calls: Vec<Call>,
     split: Split,
     dice: Dice,
-    /// Before every read, write and flush that succeeds, one fails so.
+    /// If set, a call fails with this error before every read, write and flush that succeeds.
     pub before_each: Option<ErrorKind>,
     pub failed: [bool; 3],
     pub takes_nothing: bool,
-    /// Calls that moved nothing; too many of them are an endless loop.
+    /// The number of calls that moved nothing; too many of them mean an endless loop.
     idle: usize,
 }
 
@@ -86,7 +86,7 @@ impl Fake {
         }
     }
 
-    /// All that was written.
+    /// All bytes that were written.
     pub fn said(&self) -> Vec<u8> {
         let written = self.calls.iter().filter_map(|call| match call {
             Call::Wrote(bytes) => Some(bytes.as_slice()),
@@ -95,7 +95,7 @@ impl Fake {
         written.collect::<Vec<_>>().concat()
     }
 
-    /// Writes that were not flushed at the end.
+    /// Whether some written bytes were not flushed.
     pub fn owes(&self) -> bool {
         matches!(self.calls.last(), Some(Call::Wrote(_)))
     }

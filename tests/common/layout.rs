@@ -1,7 +1,7 @@
-//! The bytes of every message, written out: the only place in the tests that knows them.
+//! The bytes of every message, written by hand: the only place in the tests that knows them.
 //!
-//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), compared in
-//! `conversations.rs` with what its own code wrote. Nothing here uses the library.
+//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`); `conversations.rs` compares
+//! them with bytes written by i-PI itself. Nothing here uses the library.
 //!
 //! A test that falsifies a message takes a right one and changes it at a place of [`Posdata`] or
 //! [`ForceReady`].
@@ -143,12 +143,12 @@ pub const fn cube(edge: f64) -> [f64; 9] {
     [edge, 0.0, 0.0, 0.0, edge, 0.0, 0.0, 0.0, edge]
 }
 
-/// Numbers as a little-endian peer sends them.
+/// The bytes of reals from a little-endian peer.
 pub fn reals(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// An integer as a little-endian peer sends it.
+/// The bytes of an integer from a little-endian peer.
 pub fn integer(value: i32) -> [u8; 4] {
     value.to_le_bytes()
 }
@@ -190,7 +190,7 @@ pub fn init(replica: i32, text: impl AsRef<[u8]>) -> Vec<u8> {
     [INIT, &integer(replica)[..], &length(text.len()), text].concat()
 }
 
-/// POSDATA of one structure: h and its inverse row by row, and x, y, z of each atom.
+/// POSDATA of one structure: h and its inverse row by row, then x, y, z of each atom.
 pub fn posdata(h: &[f64; 9], inverse: &[f64; 9], positions: &[f64]) -> Vec<u8> {
     [
         POSDATA,
@@ -214,7 +214,8 @@ pub fn posdata_batch(cells: &[[[f64; 9]; 2]], positions: &[f64]) -> Vec<u8> {
     .concat()
 }
 
-/// FORCEREADY: an energy, a virial (nine numbers) and extras for each structure, and all forces.
+/// FORCEREADY: for each structure an energy, a virial (nine numbers) and extras, and the forces of
+/// all.
 pub fn forceready(
     energies: &[f64],
     forces: &[f64],

@@ -1,6 +1,7 @@
-//! What the protocol's tests share: a conversation as a script, and the peer's bytes written out.
+//! The common part of the protocol's tests: conversations as scripts, and the peers' bytes written
+//! by hand.
 //!
-//! Nothing here uses the code under test to make bytes.
+//! Nothing here uses the code under test to produce bytes.
 
 #![allow(dead_code, unused_imports)] // each test file uses its part
 

@@ -1,4 +1,4 @@
-//! Two smoltcp interfaces joined in one process, and a clock that needs no time.
+//! Two smoltcp interfaces connected in one process, with a virtual clock.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket};
 
-/// Frames on their way in one direction.
+/// The frames in transit in one direction.
 #[derive(Clone, Default)]
 pub struct Line(Rc<RefCell<VecDeque<Vec<u8>>>>);
 
@@ -18,10 +18,10 @@ pub struct Line(Rc<RefCell<VecDeque<Vec<u8>>>>);
 pub struct End {
     hears: Line,
     says: Line,
-    /// One frame in this many is lost; none if 0.
+    /// One in this many frames is lost; none if 0.
     loses: usize,
     sent: usize,
-    /// Segments that were sent: sequence number and bytes of payload.
+    /// The sent segments: sequence number and bytes of payload.
     pub segments: Vec<(i32, usize)>,
 }
 
@@ -134,8 +134,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// With rings of these sizes for receiving and sending. One frame in this many is lost, none if
-    /// 0.
+    /// The rings have these sizes for receiving and sending. One in this many frames is lost; none
+    /// if 0.
     pub fn new(server: (usize, usize), driver: (usize, usize), loses: usize) -> Self {
         let (there, back) = (Line::default(), Line::default());
         let end = |hears: &Line, says: &Line| End {
@@ -163,12 +163,12 @@ impl Hosts {
         }
     }
 
-    /// Lets time pass until an interface has something to do, then both do it.
+    /// Advances the clock to the next work of an interface, then polls both.
     pub fn turn(&mut self) {
         self.turn_until(None);
     }
 
-    /// The same, but no farther than to this moment if there is one.
+    /// Like [`turn`](Self::turn), but at most up to this time if there is one.
     pub fn turn_until(&mut self, latest: Option<Instant>) {
         let Self { server, driver, .. } = self;
         let in_flight = |host: &Host| !host.end.hears.0.borrow().is_empty();

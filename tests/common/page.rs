@@ -1,5 +1,5 @@
-//! Blocks of the manual and of README that commands write: from `<!-- name -->` to `<!-- /name
-//! -->`.
+//! Blocks of the manual and of README that commands write: from `<!-- name -->` to
+//! `<!-- /name -->`.
 
 #![allow(dead_code)] // each user has its part
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Tests of one program write and read the same pages.
+/// The tests of one program write and read the same pages.
 static PAGES: Mutex<()> = Mutex::new(());
 
 fn path(page: &str) -> PathBuf {
@@ -28,7 +28,7 @@ fn split(page: &str, name: &str) -> [String; 3] {
     parts.unwrap_or_else(|| panic!("{page} has no block `{name}`"))
 }
 
-/// The block of this name.
+/// The block with this name.
 pub fn block(page: &str, name: &str) -> String {
     let _pages = PAGES.lock();
     let [_, block, _] = split(page, name);
@@ -40,14 +40,14 @@ pub fn overwrites() -> bool {
     env::var_os("FORCEWIRE_OVERWRITE").is_some()
 }
 
-/// Writes the block anew.
+/// Rewrites the block.
 pub fn write(page: &str, name: &str, new: &str) {
     let _pages = PAGES.lock();
     let [before, _, after] = split(page, name);
     fs::write(path(page), before + new + &after).unwrap();
 }
 
-/// Compares the block with what it should be, or writes it.
+/// Compares the block with its expected text, or writes it.
 #[track_caller]
 pub fn hold(page: &str, name: &str, new: &str, command: &str) {
     if overwrites() {
@@ -61,7 +61,7 @@ pub fn hold(page: &str, name: &str, new: &str, command: &str) {
     }
 }
 
-/// A table that is printed line by line as it is measured, and written into a block at the end.
+/// A table that is printed while it is measured, and written into a block at the end.
 pub struct Table {
     page: &'static str,
     name: &'static str,
@@ -84,7 +84,7 @@ impl Table {
         self.lines += "\n";
     }
 
-    /// Adds what it was measured with.
+    /// Adds the machine on which the measurements ran.
     pub fn end(mut self) {
         self.line("");
         self.line(machine());

@@ -1,4 +1,4 @@
-//! A server's side of a conversation as a script.
+//! A conversation of a server as a script.
 
 use forcewire::{Cell, ProtocolError, Request, Scalar, Server, Status, Traffic, Virial};
 
@@ -34,7 +34,7 @@ pub fn script_with_room<T: Scalar>(
     }
 }
 
-/// The content of the buffer for extras before anything has arrived.
+/// The contents of the buffer for extras before anything has arrived.
 pub const UNTOUCHED_BYTE: u8 = b'#';
 
 /// The caller's call.
@@ -48,7 +48,7 @@ pub enum Call {
     Exit,
 }
 
-/// The result of a call; the numbers are in the caller's arrays.
+/// The result of a call; its numbers are in the caller's arrays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
     Status(Status),
@@ -56,14 +56,14 @@ enum Outcome {
     Answered(forcewire::Answer),
 }
 
-/// A conversation, line by line; whatever the server sends or a call returns must be expected by
-/// the next line.
+/// A conversation, line by line. Everything that the server sends or a call returns must be
+/// expected by the next line.
 ///
-/// The caller's arrays have the length of the request; `evaluates` and `sends` make them anew.
+/// The caller's arrays have the length of the request; `evaluates` and `sends` renew them.
 pub struct Script<'s, T: Scalar> {
     server: &'s mut Server,
     wire: Wire,
-    /// Traffic before the script, and in it by our own count.
+    /// The server's traffic before the script, and our own count since.
     before: Traffic,
     moved: Traffic,
     replica: i32,
@@ -78,19 +78,19 @@ pub struct Script<'s, T: Scalar> {
 }
 
 impl<T: Scalar> Script<'_, T> {
-    /// INIT will be for this replica.
+    /// Sets the replica of INIT.
     pub fn for_replica(mut self, replica: i32) -> Self {
         self.replica = replica;
         self
     }
 
-    /// INIT will have this text.
+    /// Sets the text of INIT.
     pub fn with_text(mut self, text: impl AsRef<[u8]>) -> Self {
         self.text = text.as_ref().to_vec();
         self
     }
 
-    // ---- what the caller does ----
+    // ---- the caller's calls ----
 
     /// The caller asks for the driver's status.
     #[track_caller]
@@ -98,7 +98,7 @@ impl<T: Scalar> Script<'_, T> {
         self.calls(Call::Status)
     }
 
-    /// The caller initializes the driver, with the text and replica given before.
+    /// The caller initializes the driver with the replica and text set before.
     #[track_caller]
     pub fn initializes(self) -> Self {
         self.calls(Call::Initialize)
@@ -117,38 +117,38 @@ impl<T: Scalar> Script<'_, T> {
         self.calls(Call::Send)
     }
 
-    /// The caller has arrays for this structure, which has been sent before the script began.
+    /// The caller has arrays for this structure, which was sent before the script began.
     pub fn has_sent(mut self, structure: &Structure) -> Self {
         self.give(std::slice::from_ref(structure));
         self
     }
 
-    /// The caller takes the forces for what was sent.
+    /// The caller receives the forces for what was sent.
     #[track_caller]
     pub fn takes(self) -> Self {
         self.calls(Call::Forces)
     }
 
-    /// The caller has the driver compute a structure.
+    /// The caller lets the driver compute a structure.
     #[track_caller]
     pub fn evaluates(self, structure: &Structure) -> Self {
         self.evaluates_batch(std::slice::from_ref(structure))
     }
 
-    /// The caller has the driver compute several structures at once.
+    /// The caller lets the driver compute several structures at once.
     #[track_caller]
     pub fn evaluates_batch(mut self, structures: &[Structure]) -> Self {
         self.give(structures);
         self.calls(Call::Evaluate)
     }
 
-    /// The caller needs the driver no longer.
+    /// The caller no longer needs the driver.
     #[track_caller]
     pub fn exits(self) -> Self {
         self.calls(Call::Exit)
     }
 
-    /// The caller calls this, with the arrays that it has. The earlier call is dropped.
+    /// The caller makes this call with its present arrays. The earlier call is dropped.
     #[track_caller]
     pub fn calls(mut self, call: Call) -> Self {
         assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
@@ -157,7 +157,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    // ---- what the driver does ----
+    // ---- the driver's messages ----
 
     /// The driver sends these bytes.
     pub fn hears(mut self, bytes: impl AsRef<[u8]>) -> Self {
@@ -173,22 +173,22 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    // ---- what is expected ----
+    // ---- expectations ----
 
-    /// The server has sent exactly these bytes since the last such line.
+    /// Expects that the server has sent exactly these bytes since the last such line.
     #[track_caller]
     pub fn says(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.wire.has_said(bytes.as_ref());
         self
     }
 
-    /// The server has sent nothing.
+    /// Expects that the server has sent nothing.
     #[track_caller]
     pub fn says_nothing(self) -> Self {
         self.says(b"")
     }
 
-    /// The call waits for the driver.
+    /// Expects that the call waits for the driver.
     #[track_caller]
     pub fn waits(self) -> Self {
         assert_eq!(self.outcome, None, "{:?}: not expected", self.wire.split);
@@ -204,7 +204,7 @@ impl<T: Scalar> Script<'_, T> {
         script
     }
 
-    /// The call has not ended with an error.
+    /// Expects that the call has not ended with an error.
     #[track_caller]
     pub fn goes_on(mut self) -> Self {
         let outcome = self.end();
@@ -213,7 +213,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The call ends with this status.
+    /// Expects that the call ends with this status.
     #[track_caller]
     pub fn learns(mut self, status: Status) -> Self {
         let (outcome, expected) = (self.end(), Some(Ok(Outcome::Status(status))));
@@ -221,7 +221,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The call ends without a result.
+    /// Expects that the call ends without a result.
     #[track_caller]
     pub fn ends(mut self) -> Self {
         let (outcome, expected) = (self.end(), Some(Ok(Outcome::Done)));
@@ -229,13 +229,14 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The call ends with this answer, of whose extras there is as much as there was room for.
+    /// Expects that the call ends with this answer, and with as much of its extras as there was
+    /// room for.
     #[track_caller]
     pub fn gets(self, answer: &Answer) -> Self {
         self.gets_batch(std::slice::from_ref(answer))
     }
 
-    /// The call ends with these answers.
+    /// Expects that the call ends with these answers.
     #[track_caller]
     pub fn gets_batch(mut self, answers: &[Answer]) -> Self {
         let split = self.wire.split;
@@ -283,7 +284,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// The call ends with this error, again and again.
+    /// Expects that the call ends with this error, each time that it is stepped.
     #[track_caller]
     pub fn refuses(mut self, error: ProtocolError) -> Self {
         let expected = Some(Err(error));
@@ -293,8 +294,8 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// With arrays of this many forces, answers and bytes of extras the call returns this error and
-    /// sends nothing.
+    /// Expects that a call with arrays for this many forces, answers and bytes of extras returns
+    /// this error and sends nothing.
     #[track_caller]
     pub fn refuses_with(
         mut self,
@@ -319,7 +320,7 @@ impl<T: Scalar> Script<'_, T> {
         script
     }
 
-    /// The server knows this of the driver, without asking.
+    /// Expects that the server knows this status of the driver without asking.
     #[track_caller]
     pub fn knows(self, status: Status) -> Self {
         assert_eq!(self.server.last_status(), status, "{:?}", self.wire.split);
@@ -335,7 +336,7 @@ impl<T: Scalar> Script<'_, T> {
         self
     }
 
-    /// Looks at the server.
+    /// Inspects the server.
     pub fn then(self, look: impl FnOnce(&mut Server)) -> Self {
         look(self.server);
         self
@@ -353,13 +354,13 @@ impl<T: Scalar> Script<'_, T> {
         };
     }
 
-    /// The result of the call. There is no call then.
+    /// Takes the result of the call, which is over then.
     fn end(&mut self) -> Option<Result<Outcome, ProtocolError>> {
         self.call = None;
         self.outcome.take()
     }
 
-    /// Moves bytes until the server waits for more or the call is over.
+    /// Moves bytes until the server waits for more, or the call is over.
     fn go_on(&mut self) {
         let Some(call) = self.call.filter(|_| self.outcome.is_none()) else {
             return;

@@ -10,17 +10,17 @@ use embedded_io_async::{ErrorType, Read, Write};
 
 use super::wire::{Dice, Split};
 
-/// A stream that is never ready when it is first asked; nothing moves before it is.
+/// A stream whose first poll is always pending; no bytes move before it is ready.
 pub struct Slow {
     pub inbox: VecDeque<u8>,
     pub outbox: Vec<u8>,
-    /// Bytes that were written and not flushed.
+    /// The number of bytes that were written and not flushed.
     pub kept: usize,
     split: Split,
     dice: Dice,
-    /// Whether it has been asked before to read, to write, to flush.
+    /// Whether it has been polled before: for a read, a write, a flush.
     asked: [bool; 3],
-    /// Reads after the end; too many of them are an endless loop.
+    /// The number of reads after the end; too many of them mean an endless loop.
     idle: usize,
 }
 
@@ -93,7 +93,7 @@ impl Write for Slow {
     }
 }
 
-/// Polls a future this often; None if that was not enough, and the future is dropped.
+/// Polls a future this many times. Returns None if that was not enough; the future is dropped.
 pub fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

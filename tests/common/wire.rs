@@ -1,20 +1,19 @@
-//! How the bytes of a conversation travel: at every split, to and from whatever transfer takes
-//! them.
+//! How the bytes of a conversation move: split in every way, to and from any exchange.
 
 use std::collections::VecDeque;
 
 use forcewire::{Exchange, ProtocolError, Step};
 
-/// How the bytes of a conversation are cut on their way.
+/// How the bytes of a conversation are split on their way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Split {
-    /// As much as there is.
+    /// All available bytes at once.
     Whole,
     /// One byte at a time.
     Bytes,
     /// Pieces of any size, from this seed.
     Random(u64),
-    /// Such pieces, and the transfer is dropped and made again after each.
+    /// Pieces of any size; the exchange is dropped and recreated after each.
     Anew(u64),
 }
 
@@ -28,7 +27,7 @@ pub fn at_every_split(conversation: impl Fn(Split)) {
     }
 }
 
-/// Numbers that are the same in every run (xorshift64).
+/// Random numbers that are the same in every run (xorshift64).
 #[derive(Clone, Copy, Debug)]
 pub struct Dice(u64);
 
@@ -44,14 +43,14 @@ impl Dice {
         self.0
     }
 
-    /// Below `n`.
+    /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
 
-/// Moves at most this many bytes of a transfer, in both directions together, polls it and drops it;
-/// returns what it sent.
+/// Moves at most this many bytes of an exchange, in both directions together, polls it and drops
+/// it. Returns what it sent.
 pub fn pour_some<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let said = pour_at_most(&mut transfer, inbox, most);
     match transfer.step() {
@@ -60,7 +59,7 @@ pub fn pour_some<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -
     }
 }
 
-/// The same without the last look, and of a transfer that may refuse to go on.
+/// Like [`pour_some`] without the last poll, for an exchange that may refuse to continue.
 pub fn pour_at_most<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize) -> Vec<u8> {
     let mut said = Vec::new();
     let mut left = most;
@@ -86,7 +85,7 @@ pub fn pour_at_most<X: Exchange>(mut transfer: X, inbox: &mut &[u8], most: usize
     said
 }
 
-/// Runs one transfer with the rest of its peer's bytes, and then the end; returns its result and
+/// Runs one exchange with the rest of its peer's bytes and then the end. Returns its result and
 /// what it sent.
 pub fn pour<X: Exchange>(
     mut transfer: X,
@@ -114,21 +113,21 @@ pub fn pour<X: Exchange>(
     }
 }
 
-/// A peer's bytes on their way to a transfer, and what the transfer has sent.
+/// A peer's bytes on their way to an exchange, and the bytes that the exchange has sent.
 pub struct Wire {
     pub split: Split,
     dice: Dice,
     pub inbox: VecDeque<u8>,
     pub outbox: Vec<u8>,
-    /// Behind the inbox comes the end of the stream.
+    /// Whether the stream ends after the inbox.
     pub ended: bool,
 }
 
-/// How far a transfer has come.
+/// Why an exchange pauses.
 pub enum Pause<O> {
-    /// It waits for its peer.
+    /// The exchange waits for its peer.
     Waiting,
-    /// It has moved something and has to be made again.
+    /// The exchange has moved bytes and has to be recreated.
     Anew,
     Over(Result<O, ProtocolError>),
 }
@@ -158,14 +157,14 @@ impl Wire {
         }
     }
 
-    /// Another connection.
+    /// Starts another connection.
     pub fn reconnect(&mut self) {
         self.inbox.clear();
         self.outbox.clear();
         self.ended = false;
     }
 
-    /// Exactly these bytes were sent since the last check.
+    /// Checks that exactly these bytes were sent since the last check.
     #[track_caller]
     pub fn has_said(&mut self, expected: &[u8]) {
         let said = std::mem::take(&mut self.outbox);
@@ -189,8 +188,8 @@ impl Wire {
         );
     }
 
-    /// Moves bytes until the transfer waits, or is over, or after each piece if it has to be made
-    /// anew.
+    /// Moves bytes until the exchange waits or is over, or after each piece if it has to be
+    /// recreated.
     pub fn carry<X: Exchange>(&mut self, mut transfer: X) -> Pause<X::Output> {
         loop {
             let (looked, again) = (look(&mut transfer), look(&mut transfer));
@@ -217,7 +216,7 @@ impl Wire {
                 }
             }
             if let Split::Anew(_) = self.split {
-                // A transport that moved nothing may report zero bytes.
+                // A transport may report zero bytes.
                 transfer.advance(0);
                 return Pause::Anew;
             }
@@ -233,7 +232,7 @@ impl Wire {
     }
 }
 
-/// The content of a step: whether to read, to write or neither, from where and how many bytes.
+/// A step: whether it reads, writes or neither, the address of its slice, and the number of bytes.
 fn look<X: Exchange>(transfer: &mut X) -> (u8, usize, usize) {
     match transfer.step() {
         Ok(Step::Read(slice)) => (0, slice.as_ptr().addr(), slice.len()),

@@ -1,4 +1,4 @@
-//! A driver's deadlines.
+//! Deadlines of a driver.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
 use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
 
-/// A driver, its arrays, and what it answers.
+/// A driver, its arrays, and its answers.
 struct Fixture<S> {
     shim: S,
     driver: Driver,
@@ -41,7 +41,7 @@ impl<S: Shim> Fixture<S> {
         self.shim.run(self.driver.reply(evaluation, forces, extras))
     }
 
-    /// One evaluation and EXIT follow, with the right numbers.
+    /// One more evaluation and EXIT follow, with the right numbers.
     #[track_caller]
     fn ends_well(mut self, said_before: &[&[u8]]) {
         assert_eq!(self.receive(), Ok(water().event()));
@@ -80,7 +80,7 @@ fn the_first_status_dribbles<S: Shim>() {
     let peer = Peer::default().dribbles(3, STATUS).sends(30, evaluation());
     let mut it = fixture::<S>(Initialize::Never, peer);
     let result = it.receive();
-    // The byte that comes in that very second is received, or is not.
+    // The byte that arrives in the same second is either received or not.
     let late = late(&it.shim, HANDSHAKE, result);
     let moved = late.0.moved;
     assert!((7..=8).contains(&moved), "{moved}");
@@ -93,7 +93,7 @@ fn init_stops_and_dribbles<S: Shim>() {
     let whole = init(4, text);
     for cut in [1, 12, 15, 20, 30] {
         let peer = Peer::default().sends(1, STATUS).sends(7, &whole[..cut]);
-        // The text of INIT is announced by then, or only its header.
+        // Either the text of INIT has been announced by then, or only its header.
         let (within, announced) = match cut {
             ..12 => (None, 12),
             12..20 => (Some(Header::Init), 20),
@@ -116,7 +116,7 @@ fn init_stops_and_dribbles<S: Shim>() {
             "{moved}"
         );
         late.says_rest(Deadline::Message, within, moved, announced);
-        // As long again for what is left, so that it may have to be waited for once more.
+        // The rest takes as long again, so it may need another wait.
         let event = loop {
             if let Ok(event) = it.receive() {
                 break event;
@@ -128,7 +128,7 @@ fn init_stops_and_dribbles<S: Shim>() {
     }
 }
 
-/// A text that comes in several pieces.
+/// A text that arrives in several pieces.
 fn a_long_init_stops<S: Shim>() {
     let whole = init(4, [b'x'; 2000]);
     for cut in [21, 20 + 767, 20 + 768, 20 + 1999] {
@@ -178,7 +178,7 @@ fn a_batch_stops<S: Shim>() {
     }
 }
 
-/// A sink keeps nothing that could prove what has come: its exchange is kept.
+/// A sink keeps nothing that could prove what has arrived, so its exchange is kept.
 fn positions_for_a_sink_stop<S: Shim>() {
     #[derive(Default)]
     struct Atoms(Vec<[f64; 3]>);
@@ -226,7 +226,7 @@ fn positions_for_a_sink_stop<S: Shim>() {
     }
 }
 
-/// Positions that are converted come in several pieces.
+/// Positions that have to be converted arrive in several pieces.
 fn positions_of_single_precision_stop<S: Shim>() {
     let whole = posdata(&atoms(40));
     for cut in [161, 500, 160 + 767, 160 + 768, 1100] {
@@ -265,7 +265,7 @@ fn positions_stop<S: Shim>() {
     }
 }
 
-/// A byte now and then is not enough, however long that goes on.
+/// Single bytes from time to time are not enough, however long that continues.
 fn positions_dribble<S: Shim>() {
     let whole = posdata(&water());
     let peer = Peer::default().sends(1, STATUS).sends(30, &whole[..170]);
@@ -274,7 +274,7 @@ fn positions_dribble<S: Shim>() {
         Initialize::Never,
         peer.sends(200, [GETFORCE, EXIT].concat()),
     );
-    // 62 seconds for the rest: 13 times longer than it may take.
+    // The rest takes 62 seconds, 13 times longer than allowed.
     let mut given_up = 0;
     let mut began = Duration::from_secs(30);
     let event = loop {
@@ -298,7 +298,7 @@ fn positions_dribble<S: Shim>() {
     it.leaves_well(&[READY]);
 }
 
-/// A server's pause between two messages, each as long as it likes up to the deadline.
+/// A server may pause between two messages for any time up to the deadline.
 fn the_next_message_does_not_come<S: Shim>() {
     let peer = Peer::default().sends(1, STATUS).sends(50, STATUS);
     let peer = peer.sends(105, STATUS).sends(170, evaluation());
@@ -312,7 +312,7 @@ fn the_next_message_does_not_come<S: Shim>() {
     it.ends_well(&[READY; 3]);
 }
 
-/// What the driver computes is not the server's time.
+/// The driver's own computation does not count as the server's time.
 fn forces_are_not_asked_for<S: Shim>() {
     let peer = Peer::default().sends(1, STATUS).sends(2, posdata(&water()));
     let peer = peer
@@ -343,7 +343,7 @@ fn forces_are_not_taken<S: Shim>() {
     it.leaves_well(&[READY]);
 }
 
-/// An exchange that has nothing to wait for is never late, whatever exchange comes before or after.
+/// An exchange without anything to wait for is never late, whatever exchange comes before or after.
 #[test]
 fn nothing_is_awaited_when_it_is_our_turn() {
     let mut driver = Driver::new();
@@ -361,7 +361,7 @@ fn nothing_is_awaited_when_it_is_our_turn() {
     assert_eq!(receive.waits_for().awaited, Awaited::Nothing);
 }
 
-/// Every message comes in time, and never the one that matters.
+/// Every message arrives in time, but never the required one.
 fn a_server_that_only_asks<S: Shim>() {
     const EXCHANGE: Duration = Duration::from_millis(100_250);
     let mut peer = Peer::default();

@@ -1,5 +1,5 @@
-//! Deadlines in virtual time, of both roles and over each shim: each runs out when it should and
-//! not before, names what was waited for, and the conversation can still be completed.
+//! Deadlines in virtual time, for both roles and over each shim. Each deadline passes when it
+//! should and not before, reports what was waited for, and the conversation can still be completed.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,7 +16,7 @@ use forcewire::{Awaited, Deadline, Deadlines, Header, TimedOut};
 
 use shims::{Asynch, Blocking, Rings, Shim};
 
-/// Seconds for each.
+/// The limit of each in seconds.
 const HANDSHAKE: u64 = 10;
 const MESSAGE: u64 = 5;
 const EVALUATION: u64 = 60;
@@ -26,14 +26,14 @@ const DEADLINES: Deadlines = Deadlines::NONE
     .message(Duration::from_secs(MESSAGE))
     .evaluation(Duration::from_secs(EVALUATION));
 
-/// The exchange was given up at this second, or a moment later if the shim only looks from time to
-/// time: the second time in a row, two moments.
+/// Checks that the exchange was given up at this second, or a moment later if the shim checks only
+/// from time to time; the second time in a row, two moments later.
 #[track_caller]
 fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> Late {
     late_after(shim, Duration::from_secs(at), 0, result)
 }
 
-/// The same, this many seconds after a moment.
+/// Like [`late`], this many seconds after a given time.
 #[track_caller]
 fn late_after<S: Shim, T: Debug>(
     shim: &S,
@@ -58,7 +58,7 @@ fn late_after<S: Shim, T: Debug>(
 struct Late(TimedOut);
 
 impl Late {
-    /// Between two messages.
+    /// Expects a time-out between two messages.
     #[track_caller]
     fn says(self, deadline: Deadline, awaited: Awaited, text: &str) {
         assert_eq!((self.0.deadline, self.0.awaited), (deadline, awaited));
@@ -68,7 +68,7 @@ impl Late {
         assert!(said.contains("connection is still good"), "{said}");
     }
 
-    /// Inside a message that comes, of which so much is here.
+    /// Expects a time-out inside an incoming message, of which this many bytes have arrived.
     #[track_caller]
     fn says_rest(self, deadline: Deadline, of: Option<Header>, moved: usize, announced: usize) {
         let it = self.0;
@@ -93,7 +93,7 @@ impl Late {
         );
     }
 
-    /// Inside a message whose length is not known yet.
+    /// Expects a time-out inside an incoming message whose length is not known yet.
     #[track_caller]
     fn says_open(self, of: Header, moved: usize) {
         let it = self.0;
@@ -106,7 +106,7 @@ impl Late {
         assert!(it.to_string().contains(&text), "{it}");
     }
 
-    /// Inside a message that is being sent.
+    /// Expects a time-out inside a message that is being sent.
     #[track_caller]
     fn says_taken(self, of: Header) {
         let it = self.0;
@@ -120,7 +120,7 @@ impl Late {
     }
 }
 
-/// A test over each shim.
+/// Runs a test over each shim.
 macro_rules! over_each {
     ($($name:ident)*) => {
         mod blocking { $(#[test] fn $name() { super::$name::<crate::Blocking>() })* }

@@ -1,4 +1,4 @@
-//! A server's deadlines.
+//! Deadlines of a server.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
 use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
 
-/// A server, its arrays, and the numbers that it should get.
+/// A server, its arrays, and the numbers that it should receive.
 struct Fixture<S> {
     shim: S,
     server: Server,
@@ -50,7 +50,7 @@ impl<S: Shim> Fixture<S> {
         self.shim.run(evaluate)
     }
 
-    /// The evaluation ends, with these numbers.
+    /// The evaluation ends with these numbers.
     #[track_caller]
     fn gets(&mut self, salt: f64) {
         let (got, expected) = (self.evaluate().unwrap(), answer(3, salt, b"{}"));
@@ -59,7 +59,7 @@ impl<S: Shim> Fixture<S> {
         assert_eq!(self.forces, expected.forces.as_slice());
     }
 
-    /// EXIT is sent and the driver closes; the server has sent this in all.
+    /// EXIT is sent and the driver closes. In total the server has sent these bytes.
     #[track_caller]
     fn ends_well(mut self, said: &[&[u8]]) {
         assert_eq!(self.shim.run(self.server.exit()), Ok(()));
@@ -112,7 +112,7 @@ fn init_is_not_taken<S: Shim>() {
     it.ends_well(&[STATUS, &init(0, " "), STATUS, &request()]);
 }
 
-/// The driver needs longer than it may, twice; and the next time has its time from the beginning.
+/// The driver takes longer than allowed, twice. Each time the limit starts from the beginning.
 fn forces_do_not_come<S: Shim>() {
     let ready = [reply(1.0).as_slice(), READY].concat();
     let peer = Peer::default().sends(1, READY).sends(130, ready);
@@ -134,7 +134,8 @@ fn forces_do_not_come<S: Shim>() {
     it.ends_well(&[STATUS, &request(), &request()]);
 }
 
-/// From positions to the last byte of the forces, whatever is sent in between.
+/// The time runs from the positions to the last byte of the forces, no matter what is sent in
+/// between.
 fn forces_do_not_come_after_havedata<S: Shim>() {
     for (mode, ahead) in [(Mode::Classic, STATUS), (Mode::Strict, &b""[..])] {
         let peer = Peer::default().sends(1, READY).sends(40, HAVEDATA);
@@ -151,8 +152,8 @@ fn forces_do_not_come_after_havedata<S: Shim>() {
     }
 }
 
-/// The forces have their time from the positions on, even if they are asked for by another call and
-/// much later.
+/// The time for the forces starts with the positions, even if another call asks for them much
+/// later.
 fn forces_do_not_come_after_positions<S: Shim>() {
     for mode in [Mode::Classic, Mode::Consolidated] {
         let peer = Peer::default().sends(1, READY);
@@ -172,7 +173,7 @@ fn forces_do_not_come_after_positions<S: Shim>() {
     }
 }
 
-/// A driver that is given up is sent EXIT.
+/// A server that gives up a driver sends EXIT to it.
 fn forces_never_come<S: Shim>() {
     let peer = Peer::default().sends(1, READY).closes(64);
     let mut it = fixture::<S>(Mode::Consolidated, peer);
@@ -185,7 +186,7 @@ fn forces_never_come<S: Shim>() {
 
 fn forces_stop<S: Shim>() {
     let whole = reply(1.0);
-    // Header, energy and count; forces; virial and length; extras, of which there are two bytes.
+    // Header, energy and count; forces; virial and length; extras of two bytes.
     for (cut, announced) in [
         (3, 12),
         (12, 172),
@@ -209,7 +210,7 @@ fn forces_stop<S: Shim>() {
     }
 }
 
-/// A driver that is given up in the middle of its answer can still be sent EXIT.
+/// A server that gives up a driver in the middle of its answer can still send EXIT.
 fn forces_stop_for_ever<S: Shim>() {
     let peer = Peer::default()
         .sends(1, READY)
@@ -225,7 +226,7 @@ fn forces_stop_for_ever<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
-/// Its later bytes are not a message that anyone waits for.
+/// The driver's later bytes are not a message for which anything waits.
 fn it_goes_on_and_does_not_close<S: Shim>() {
     let whole = reply(1.0);
     let peer = Peer::default().sends(1, READY).sends(30, &whole[..100]);
@@ -238,11 +239,11 @@ fn it_goes_on_and_does_not_close<S: Shim>() {
     assert_eq!(it.shim.run(it.server.exit()), Ok(()));
 }
 
-/// Extras of a batch report their own lengths only, also those that don't fit.
+/// Extras of a batch report only their own lengths, including those that don't fit.
 fn extras_of_a_batch_stop<S: Shim>() {
     let answers = [answer(3, 1.0, b"0123456789"), answer(3, 2.0, b"abcdef")];
     let whole = forceready_batch(&answers);
-    // After the virials come 4 + 10 and 4 + 6 bytes; the first length is read with them.
+    // 4 + 10 and 4 + 6 bytes follow the virials; the first length is read with the virials.
     let first = whole.len() - 24;
     for cut in [
         first - 30,
@@ -277,7 +278,7 @@ fn extras_of_a_batch_stop<S: Shim>() {
     }
 }
 
-/// A byte now and then is not enough for the message, and none is too late for the evaluation.
+/// Single bytes from time to time are too slow for the message, but not for the evaluation.
 fn forces_dribble<S: Shim>() {
     let whole = reply(1.0);
     for (from, at, deadline) in [
@@ -304,7 +305,7 @@ fn forces_dribble<S: Shim>() {
     }
 }
 
-/// The answer to the STATUS after GETFORCE, an hour after the last call.
+/// The answer to the STATUS after GETFORCE is missing, an hour after the last call.
 fn it_is_not_ready_again<S: Shim>() {
     let peer = Peer::default().sends(1, READY).sends(2, reply(1.0));
     let peer = peer.sends(3608, READY).sends(3611, reply(2.0));
@@ -334,7 +335,7 @@ fn it_does_not_close<S: Shim>() {
         Awaited::Close,
         "waited 5s for the driver to close the connection after EXIT",
     );
-    // EXIT is not sent again.
+    // EXIT is not sent a second time.
     it.ends_well(&[STATUS]);
 }
 
@@ -350,7 +351,7 @@ fn positions_are_not_taken<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
-/// A driver is not waited for any longer if it computes nothing because it does not read.
+/// The limit is the usual one for a driver that computes nothing because it does not read.
 fn positions_are_never_taken<S: Shim>() {
     let mut deadlines = DEADLINES;
     deadlines.message = None;
@@ -364,7 +365,7 @@ fn positions_are_never_taken<S: Shim>() {
     );
 }
 
-/// Bytes that have arrived are never late, however long nobody read.
+/// Bytes that have arrived are never late, no matter how long nothing read them.
 fn forces_that_came_while_nobody_looked<S: Shim>() {
     let peer = Peer::default().sends(1, READY).sends(500, reply(1.0));
     let peer = peer.sends(500, READY).closes(2100);
@@ -383,7 +384,7 @@ fn forces_that_came_while_nobody_looked<S: Shim>() {
     assert_eq!(it.shim.now().as_secs(), 1001);
 }
 
-/// A call made again has its full limit, at any later time.
+/// A repeated call has its full limit, at any later time.
 fn forces_are_waited_for_again_much_later<S: Shim>() {
     let peer = Peer::default().sends(1, READY);
     let peer = peer.sends(1100, reply(1.0)).sends(1100, READY).closes(1102);
@@ -402,7 +403,7 @@ fn forces_are_waited_for_again_much_later<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
-/// A request that is given up: its forces are awaited as long as if they were wanted.
+/// After a request is given up, its forces have the same limit as if they were wanted.
 fn forces_that_are_discarded_do_not_come<S: Shim>() {
     for mode in [Mode::Classic, Mode::Consolidated] {
         let peer = Peer::default().sends(1, READY);
@@ -443,7 +444,7 @@ fn forces_that_are_discarded_do_not_come<S: Shim>() {
     }
 }
 
-/// Limits of zero take what is there, and send.
+/// Limits of zero receive what is there, and send.
 fn limits_of_zero_take_what_is_there<S: Shim>() {
     let zero = Duration::ZERO;
     let deadlines = Deadlines::NONE

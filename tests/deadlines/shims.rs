@@ -1,5 +1,5 @@
-//! A peer with a timetable, at the other end of each shim, on a clock that moves only when someone
-//! waits.
+//! A peer with a timetable at the other end of each shim, and a clock that moves only while
+//! something waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,11 +21,11 @@ use crate::common::network::{Host, Hosts};
 /// The peer's acts and their times, in seconds.
 #[derive(Clone, Default)]
 pub struct Peer {
-    /// Sends this.
+    /// Sends these bytes.
     pub sends: VecDeque<(u64, Vec<u8>)>,
     /// Closes its side.
     pub closes: Option<u64>,
-    /// Until then, takes at most what its buffers hold.
+    /// Until then, accepts at most what its buffers hold.
     pub deaf: u64,
 }
 
@@ -57,7 +57,7 @@ impl Peer {
         Self { deaf, ..self }
     }
 
-    /// When it does something next.
+    /// The time of its next action.
     fn next(&self, now: Duration) -> Option<Duration> {
         let sends = self.sends.iter().map(|(at, _)| *at);
         let times = sends.chain(self.closes).chain([self.deaf]);
@@ -65,7 +65,7 @@ impl Peer {
         times.filter(|at| *at > now).min()
     }
 
-    /// The bytes that have come by now and were not taken yet, and whether the end follows them.
+    /// The bytes that have arrived by now and were not read yet, and whether the end follows them.
     fn read(&mut self, now: Duration, buffer: &mut [u8]) -> Option<usize> {
         let by_now = |at: u64| Duration::from_secs(at) <= now;
         match self.sends.front_mut() {
@@ -82,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// How much it takes now, after it has taken this much.
+    /// How many bytes it accepts now, after accepting this many.
     fn room(&self, now: Duration, taken: usize) -> usize {
         if now < Duration::from_secs(self.deaf) {
             BUFFERS.saturating_sub(taken)
@@ -100,7 +100,7 @@ pub enum Role {
 
 /// Our end of a connection.
 pub trait Shim {
-    /// How much later than it passes a deadline is noticed.
+    /// How late a passed deadline is noticed.
     const LATE: Duration;
 
     /// The connection is made at second 0.
@@ -108,13 +108,13 @@ pub trait Shim {
 
     fn now(&self) -> Duration;
 
-    /// Our side does something else for this many seconds.
+    /// Our side does other work for this many seconds.
     fn pass(&mut self, seconds: u64);
 
     /// Runs an exchange to its end.
     fn run<X: Exchange>(&mut self, exchange: X) -> Result<X::Output, TimedOut>;
 
-    /// All that the peer has received.
+    /// All bytes that the peer has received.
     fn said(&mut self) -> Vec<u8>;
 }
 
@@ -127,7 +127,7 @@ fn only_late<T, E: fmt::Display>(result: Result<T, Error<E>>) -> Result<T, Timed
 
 type Clock = Rc<Cell<Duration>>;
 
-/// A stream of either kind.
+/// A stream, blocking or async.
 struct Stream {
     clock: Clock,
     peer: Rc<RefCell<Peer>>,
@@ -147,7 +147,7 @@ impl Stream {
         (n > 0).then_some(n)
     }
 
-    /// Waits for the peer, but not for long.
+    /// Waits for the peer, but only briefly.
     fn tick(&mut self) -> Result<(), Failure> {
         let now = self.clock.get();
         match self.peer.borrow().next(now) {
@@ -163,7 +163,7 @@ impl Stream {
     }
 }
 
-/// When a blocking call gives up.
+/// The time-out of a blocking call.
 const TICK: Duration = Duration::from_millis(70);
 
 impl embedded_io::ErrorType for Stream {
@@ -214,7 +214,7 @@ impl Shim for Blocking {
             said: Rc::clone(&said),
         };
         let time = Rc::clone(&clock);
-        // Any moment will do.
+        // The clock may start at any time.
         let now = Box::new(move || Duration::from_secs(1_000_000) + time.get());
         let timed = blocking::WithDeadlines::new(stream, deadlines, now as Box<_>);
         Self { clock, said, timed }
@@ -237,7 +237,7 @@ impl Shim for Blocking {
     }
 }
 
-/// The same stream for futures; they are dropped after each wait and made again.
+/// The same stream for futures, which are dropped after each wait and recreated.
 struct Slow(Stream);
 
 impl embedded_io_async::ErrorType for Slow {
@@ -268,7 +268,7 @@ impl embedded_io_async::Write for Slow {
     }
 }
 
-/// Says to the executor when it wants to be woken.
+/// Tells the executor when to wake it.
 struct Timer {
     clock: Clock,
     alarm: Rc<Cell<Option<Duration>>>,
@@ -337,7 +337,7 @@ impl Shim for Asynch {
         let mut context = Context::from_waker(Waker::noop());
         loop {
             self.alarm.set(None);
-            // The future goes after each look: what it has waited is not forgotten.
+            // The future is dropped after each poll, but the time of its wait still counts.
             let polled = pin!(asynch::run(&mut self.timed, &mut exchange)).poll(&mut context);
             if let Poll::Ready(result) = polled {
                 return only_late(result);
@@ -354,7 +354,7 @@ impl Shim for Asynch {
     }
 }
 
-/// A smoltcp socket at each end, that of the peer with small rings.
+/// A smoltcp socket at each end; the peer's has small rings.
 pub struct Rings {
     hosts: Hosts,
     role: Role,
@@ -371,7 +371,7 @@ impl Rings {
         }
     }
 
-    /// The peer does what it is time for.
+    /// The peer does what is due.
     fn play(&mut self) {
         let (now, mut peer) = (self.now(), std::mem::take(&mut self.peer));
         let (_, host) = self.ends();
@@ -418,7 +418,7 @@ impl Shim for Rings {
     }
 
     fn pass(&mut self, seconds: u64) {
-        // The interface is looked after.
+        // Poll the interface.
         self.said();
         self.hosts.now += smoltcp::time::Duration::from_secs(seconds);
     }
@@ -426,7 +426,7 @@ impl Shim for Rings {
     fn run<X: Exchange>(&mut self, mut exchange: X) -> Result<X::Output, TimedOut> {
         loop {
             self.play();
-            // Frames first: a call later than the deadline may find that all has come.
+            // Move frames first: at a call after the deadline everything may have arrived.
             for _ in 0..2 {
                 self.hosts.turn_until(Some(self.hosts.now));
             }

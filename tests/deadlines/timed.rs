@@ -1,5 +1,5 @@
-//! Connections that are watched over: their errors pass, and what they keep for themselves runs
-//! into a deadline too; and the watch by hand.
+//! Streams with deadlines: temporary errors, deadlines for buffered bytes, and the timer used by
+//! hand.
 
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -28,7 +28,7 @@ enum Call {
     Flush,
 }
 
-/// A connection of which one call fails each time.
+/// A connection on which one kind of call always fails.
 struct Failing(Call, ErrorKind);
 
 impl Failing {
@@ -61,7 +61,7 @@ impl embedded_io::Write for Failing {
     }
 }
 
-/// The result of the first STATUS over it, with a clock that advances a second at each reading.
+/// The error of the first STATUS over it, with a clock that advances a second at each reading.
 fn status(call: Call, kind: ErrorKind) -> Error<Failure> {
     let seconds = Cell::new(0);
     let clock = || {
@@ -104,7 +104,7 @@ fn a_time_out_is_waited_through_until_the_deadline() {
     }
 }
 
-/// A stream for futures that never lets go of what it was given.
+/// A stream for futures that never sends its buffered bytes.
 struct Kept(Fake);
 
 impl embedded_io_async::ErrorType for Kept {
@@ -131,7 +131,7 @@ impl embedded_io_async::Write for Kept {
     }
 }
 
-/// A stream that always has more, on a clock that goes on by a millisecond with each call.
+/// A stream that always has more bytes, and a clock that advances by a millisecond with each call.
 struct Flood<'a> {
     clock: Rc<Cell<Duration>>,
     bytes: std::iter::Cycle<std::slice::Iter<'a, u8>>,
@@ -184,7 +184,7 @@ impl embedded_io_async::Write for Flood<'_> {
     }
 }
 
-/// Bytes that never stop coming are taken for as long again after the limit, and no longer.
+/// If bytes never stop arriving, the limit runs once more and no longer.
 #[test]
 fn a_flood_ends() {
     let limit = Duration::from_secs(5);
@@ -226,7 +226,7 @@ fn a_flood_ends() {
     }
 }
 
-/// Other tasks of the executor have their turn beside a stream that is always ready.
+/// Other tasks of the executor have their turn next to a stream that is always ready.
 #[test]
 fn a_flood_does_not_hold_up_the_executor() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -246,7 +246,7 @@ fn a_flood_does_not_hold_up_the_executor() {
     }
 }
 
-/// So they have while a driver that refuses its positions reads the rest of what it was sent.
+/// The same holds while a driver that refuses its positions reads the rest of what it was sent.
 #[test]
 fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -262,7 +262,7 @@ fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
     for poll in 1..=100 {
         let polled = serve.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending());
-        // The first one holds the calls of two exchanges.
+        // The first turn includes the calls of two exchanges.
         assert!(clock.get() <= (poll + 1) * Duration::from_millis(64));
     }
 }
@@ -276,7 +276,7 @@ impl Wake for Wakes {
     }
 }
 
-/// A clock that stands still until someone waits for it.
+/// A clock that moves only while something waits for it.
 struct Timer(Rc<Cell<Duration>>);
 
 impl asynch::Timer for Timer {
@@ -309,8 +309,8 @@ fn what_a_stream_keeps_runs_into_a_deadline() {
     assert_eq!(clock.get(), Duration::from_secs(HANDSHAKE));
 }
 
-/// The first flush of a run has the deadline of a message too: READY of the run before is still
-/// kept.
+/// The first flush of a run also has the deadline of a message: READY of the previous run is still
+/// buffered.
 #[test]
 fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     let clock = Rc::new(Cell::new(Duration::ZERO));
@@ -336,7 +336,8 @@ fn what_a_stream_keeps_of_an_earlier_run_runs_into_a_deadline() {
     }
 }
 
-/// Of two deadlines that pass at the same moment the message's is reported: it is the nearer cause.
+/// If two deadlines pass at the same time, the message's is reported, because it is the closer
+/// cause.
 #[test]
 fn two_deadlines_at_once() {
     let limit = Duration::from_secs(7);
@@ -357,7 +358,7 @@ fn two_deadlines_at_once() {
     );
 }
 
-/// An exchange that follows one which did not end has its deadline from its first read on.
+/// An exchange that follows an unfinished one has its deadline from its first read on.
 #[test]
 fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
     let time = Cell::new(Duration::ZERO);
@@ -373,7 +374,7 @@ fn what_follows_an_exchange_that_did_not_end_is_not_awaited_for_ever() {
         Err(Error::TimedOut(late)) => late.awaited,
         other => panic!("{other:?}"),
     };
-    // The last flush of a reply has failed, and the caller goes on.
+    // The last flush of a reply has failed, and the caller continues.
     let mut driver = Driver::new();
     let (mut positions, answer) = ([[0.0; 3]; 1], golden_answer());
     let mut heard = [&posdata(&golden()), GETFORCE].concat();

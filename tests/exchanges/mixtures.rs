@@ -1,8 +1,8 @@
-//! Numbers of two requests never meet in one message, and forces never answer other positions than
-//! those they came from.
+//! Numbers of two requests never mix in one message, and forces never answer positions other than
+//! those from which they were computed.
 //!
-//! Each test is a mixture that an earlier version made. They use nothing but the machines and
-//! arrays, so that they can be run against that version.
+//! Each test is a mixture that an earlier version produced. The tests use only machines and arrays,
+//! so that they can be run with that version.
 
 use forcewire::{Cell, Driver, Header, Initialize, Mode, ProtocolError, Quantity, Request, Server};
 
@@ -24,7 +24,8 @@ fn needs_init() -> Server {
     server
 }
 
-/// A driver that has received these structures, of three atoms each, and is asked for forces.
+/// A driver that has received these structures, of three atoms each, and has been asked for their
+/// forces.
 fn asked(structures: &[Structure]) -> Driver {
     let (init, posdata, initialize) = match structures {
         [structure] => (vec![], posdata(structure), Initialize::Never),
@@ -49,11 +50,11 @@ fn other() -> Structure {
     cube(vec![[5.5, 6.5, 7.5], [8.5, 9.5, 10.5], [11.5, 12.5, 13.5]])
 }
 
-// ---- a driver's ----
+// ---- a driver's mixtures ----
 
 #[test]
 fn half_of_the_positions_in_each_of_two_arrays() {
-    // None of their bytes are those of the untouched array.
+    // None of these numbers shares a byte with the untouched array.
     let number = |i: usize| (i as f64 + 0.5) / 7.0;
     let structure = cube((0..3).map(|i| [i, i + 3, i + 6].map(number)).collect());
     let message = posdata(&structure);
@@ -64,7 +65,7 @@ fn half_of_the_positions_in_each_of_two_arrays() {
         pour_at_most(driver.receive(&mut first), &mut inbox, half);
         let (result, _) = pour(driver.receive(&mut second), &mut inbox);
         if first == [[UNTOUCHED; 3]; 3] {
-            // A big-endian machine converts the first numbers when all three atoms are there.
+            // A big-endian machine converts the first numbers once all three atoms have arrived.
             assert_eq!(result, Ok(structure.event()), "{half}");
             assert_eq!(second, *structure.positions, "{half}");
             continue;
@@ -82,7 +83,7 @@ fn half_of_the_positions_in_each_of_two_arrays() {
 fn a_batch_cut_inside_its_cells() {
     let batch = [water(), golden_cell(other())];
     let message = posdata_batch(&batch);
-    // Inside of the second cell, and after it.
+    // Inside the second cell, and after it.
     for cut in [160, 161, 300, 304] {
         let mut driver = Driver::new().initialize(Initialize::Once);
         let init = init(0, "batch_size:2");
@@ -189,8 +190,8 @@ fn nan_in_a_reply_that_is_made_anew_after_its_first_byte() {
 
 #[test]
 fn a_reply_begun_with_some_forces_is_not_continued_with_others() {
-    // With 3 atoms all is in the machine when the first byte is sent; 100 are sent from their
-    // array.
+    // With 3 atoms everything is in the machine when the first byte is sent; 100 atoms are sent
+    // from their array.
     for natoms in [3, 100] {
         let (a, b) = (answer(natoms, 1.0, b"{}"), answer(natoms, 2.0, b"{}"));
         let message = forceready(&a);
@@ -214,7 +215,7 @@ fn a_reply_begun_with_some_forces_is_not_continued_with_others() {
     }
 }
 
-// ---- a server's ----
+// ---- a server's mixtures ----
 
 /// The messages of a ready driver for an evaluation, and the bytes of both sides together.
 fn evaluation(mode: Mode, answer: &Answer) -> (Vec<u8>, usize) {
@@ -258,7 +259,7 @@ fn evaluate_b_after_a(mode: Mode, in_the_same_array: bool) {
         assert_eq!(result, Err(ProtocolError::AnswerDue), "{moved}");
         assert_eq!((sent.len(), inbox.len()), (0, before), "{moved}");
         assert_eq!(forces_of_b, [[UNTOUCHED; 3]; 3], "{moved}");
-        // The answer to A, for whom it is of use.
+        // The answer to A, for a caller that still wants it.
         let (result, _) = pour(server.get_forces(&mut forces, &mut extras), &mut inbox);
         assert_eq!(
             result.map(|got| got.evaluation.energy),
@@ -309,7 +310,7 @@ fn two_send_positions() {
             let (result, rest) = pour(send, &mut &b""[..]);
             sent.extend(rest);
             assert_eq!((result, &sent), (Ok(()), &all), "{left}");
-            // That has ended: the next one would be another message.
+            // The exchange has ended, so another one would need another message.
             for positions in [&a, &b] {
                 let send = server.send_positions(Request::new(&cell, positions));
                 let error = ProtocolError::InvalidStatus {
@@ -343,7 +344,7 @@ fn initialize_with_another_replica_or_text() {
     }
 }
 
-/// The replica that INIT names is the request's, in the middle of INIT as well.
+/// INIT names the replica of the request, even in the middle of INIT.
 #[test]
 fn evaluate_for_another_replica_in_the_middle_of_init() {
     let all = [&init(7, "k : 7"), STATUS].concat();
@@ -363,7 +364,7 @@ fn evaluate_for_another_replica_in_the_middle_of_init() {
     }
 }
 
-/// A longer buffer would claim to hold extras that were dropped earlier.
+/// A longer buffer would seem to hold extras that were dropped before.
 #[test]
 fn extras_in_a_buffer_that_grows() {
     let answer = answer(3, 1.0, br#"{"dipole":[1.0,2.0,3.0]}"#);
@@ -387,7 +388,7 @@ fn extras_in_a_buffer_that_grows() {
     }
 }
 
-/// The content of INIT belongs to the positions that come after it.
+/// The content of INIT belongs to the positions that follow.
 #[test]
 fn positions_after_the_init_of_another_replica() {
     let text = b"model A";
@@ -425,7 +426,77 @@ fn positions_after_the_init_of_another_replica() {
     }
 }
 
-/// The messages of an evaluation are those of the mode in which it began.
+/// The caller's other way to send them, after an evaluation that stopped between INIT and POSDATA.
+#[test]
+fn send_positions_after_the_init_of_another_replica() {
+    let (cell, positions) = (water().cell(), water().positions);
+    let request = Request::new(&cell, &positions).init(b"model A");
+    let asked = init(3, "model A").len() + STATUS.len();
+    let mut server = needs_init();
+    let mut forces = [[0.0; 3]; 3];
+    let evaluate = server.evaluate(request.replica(3), &mut forces, &mut []);
+    pour_at_most(evaluate, &mut &b""[..], asked);
+    pour(server.status(), &mut &*READY).0.unwrap();
+    let (result, said) = pour(server.send_positions(request.replica(5)), &mut &b""[..]);
+    assert_eq!(
+        (result, said.len()),
+        (Err(ProtocolError::Unfinished(Header::Init)), 0)
+    );
+    let (result, said) = pour(server.send_positions(request.replica(3)), &mut &b""[..]);
+    assert_eq!(result, Ok(()));
+    assert!(said.starts_with(&posdata(&water())));
+}
+
+/// A mistake in its arguments ends an evaluation before it has asked the driver for anything.
+#[test]
+fn a_wrong_request_is_refused_before_status_and_init() {
+    let (cell, positions) = (water().cell(), water().positions);
+    let nan = [[f64::NAN; 3]; 3];
+    let flat = Cell::orthorhombic([20.0, 20.0, 0.0]);
+    let length = |quantity, given, expected| ProtocolError::WrongLength {
+        quantity,
+        given,
+        expected,
+    };
+    let wrong = [
+        (
+            Request::new(&cell, &positions),
+            2,
+            length(Quantity::Forces, 2, 3),
+        ),
+        (
+            Request::new(&cell, &nan),
+            3,
+            ProtocolError::NotFinite(Quantity::Positions),
+        ),
+        (
+            Request::new(&flat, &positions),
+            3,
+            ProtocolError::SingularCell,
+        ),
+    ];
+    for mode in [
+        Mode::Classic,
+        Mode::Consolidated,
+        Mode::Strict,
+        Mode::Batched(2),
+    ] {
+        for (request, room, error) in &wrong {
+            let mut forces = [[0.0; 3]; 3];
+            for mut server in [Server::new(), needs_init()] {
+                server = server.mode(mode);
+                let evaluate = server.evaluate(*request, &mut forces[..*room], &mut []);
+                assert_eq!(
+                    pour(evaluate, &mut &*READY),
+                    (Err(*error), vec![]),
+                    "{mode:?}"
+                );
+            }
+        }
+    }
+}
+
+/// An evaluation keeps the messages of the mode in which it began.
 #[test]
 fn a_mode_that_changes_in_the_middle() {
     let answer = answer(3, 1.0, b"");

@@ -1,15 +1,15 @@
-//! Numbers of either type, and what arrays hold before anything has come.
+//! Numbers of either type, and the contents of arrays before anything has arrived.
 
 use forcewire::Scalar;
 
 /// A type of numbers in arrays.
 pub trait Number: Scalar {
-    /// The other one.
+    /// The other type.
     type Other: Number;
-    /// No number of a test has a byte of this one.
+    /// No number in a test shares a byte with this one.
     const BLANK: Self;
 
-    /// The bytes that it has in memory.
+    /// The number's bytes in memory.
     fn memory(self) -> Vec<u8>;
 }
 
@@ -31,31 +31,31 @@ impl Number for f32 {
     }
 }
 
-/// The bytes that an array has in memory.
+/// An array's bytes in memory.
 pub fn memory<T: Number>(values: &[[T; 3]]) -> Vec<u8> {
     let numbers = values.as_flattened().iter();
     numbers.flat_map(|number| number.memory()).collect()
 }
 
-/// An array that nothing has come into.
+/// An array into which nothing has been received.
 pub fn blank<T: Number>(natoms: usize) -> Vec<[T; 3]> {
     vec![[T::BLANK; 3]; natoms]
 }
 
-/// Numbers from number `first` on; none occurs twice, and none is short in binary.
+/// Numbers starting with `first`. None occurs twice, and each has many binary digits.
 pub fn numbers<T: Number>(first: usize, natoms: usize) -> Vec<[T; 3]> {
     let number = |i: usize| T::from_f64(((first + i) as f64 + 0.5) / 7.0);
     let atom = |i: usize| [number(3 * i), number(3 * i + 1), number(3 * i + 2)];
     (0..natoms).map(atom).collect()
 }
 
-/// The same as numbers of another type.
+/// Converts numbers to the other type.
 pub fn converted<T: Number, U: Number>(values: &[[T; 3]]) -> Vec<[U; 3]> {
     let convert = |atom: &[T; 3]| atom.map(|x| U::from_f64(x.to_f64()));
     values.iter().map(convert).collect()
 }
 
-/// Checks something for numbers of both types.
+/// Runs a check for both types of numbers.
 macro_rules! for_both_types {
     ($check:ident) => {
         $check::<f64>();

@@ -1,4 +1,4 @@
-//! A driver played by hand, whose answer follows from every number that it was sent.
+//! A driver written by hand, whose answer depends on every number that it received.
 
 use forcewire::{Exchange, ProtocolError, Step, Virial};
 
@@ -8,24 +8,24 @@ use crate::common::*;
 /// A driver on the other side of a server.
 pub struct Peer {
     initialize: bool,
-    /// Structures of each batch that INIT has announced.
+    /// The number of structures per batch, if INIT has announced one.
     structures: usize,
     status: &'static [u8],
     replica: i32,
     inbox: Vec<u8>,
     computed: Vec<Answer>,
-    /// All bytes for the server, how many it has read, and where in them the last answer begins.
+    /// All bytes for the server, how many of them it has read, and the start of the last answer.
     outbox: Vec<u8>,
     taken: usize,
     answer_from: usize,
     answer_len: usize,
-    /// The last whole message.
+    /// The last complete message.
     last: [u8; 12],
     pub posdata: usize,
     pub exited: bool,
 }
 
-/// This driver's answer to a structure that is sent after INIT of this replica.
+/// This driver's answer to a structure that follows an INIT of this replica.
 pub fn computes(replica: i32, h: &[f64; 9], positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -62,17 +62,17 @@ impl Peer {
         }
     }
 
-    /// Whether INIT, or another message of the same write, has come in part.
+    /// Whether INIT, or another message of the same write, has been received in part.
     pub fn is_in_init(&self) -> bool {
         self.inbox.starts_with(b"I") || self.last.starts_with(b"INIT")
     }
 
-    /// Whether positions have begun to come.
+    /// Whether positions have begun to arrive.
     pub fn has_positions(&self) -> bool {
         self.posdata > 0 || self.inbox.starts_with(b"P")
     }
 
-    /// Bytes of the last answer that the server has read.
+    /// How many bytes of the last answer the server has read.
     pub fn read(&self) -> usize {
         let read = self.taken.saturating_sub(self.answer_from);
         read.min(self.answer_len)
@@ -119,7 +119,7 @@ impl Peer {
         }
     }
 
-    /// The length of the message at the front, if it is whole.
+    /// The length of the first message, if it is complete.
     fn message(&self) -> Option<usize> {
         let integer = |at: usize| {
             let bytes = self.inbox.get(at..at + INTEGER)?;
@@ -153,8 +153,8 @@ impl Peer {
         self.outbox.extend(bytes);
     }
 
-    /// Moves at most this many bytes, in both directions together; None if the exchange has not
-    /// ended by then.
+    /// Moves at most this many bytes, in both directions together. Returns None if the exchange has
+    /// not ended by then.
     pub fn serves<X: Exchange>(
         &mut self,
         exchange: &mut X,

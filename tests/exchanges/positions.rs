@@ -1,11 +1,11 @@
-//! A driver's `receive` that stopped at every byte of POSDATA.
+//! A driver's `receive`, stopped at every byte of POSDATA.
 
 use forcewire::{Cell, Driver, Evaluation, Event, Header, Initialize, ProtocolError};
 
 use crate::common::*;
 use crate::number::{Number, blank, converted, for_both_types, memory, numbers};
 
-/// Structures of a message, and atoms of each.
+/// The number of structures in a message, and of atoms in each.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
 /// The offset of the positions in POSDATA of one structure, and of the second cell in that of a
@@ -19,13 +19,13 @@ struct Arrays<T> {
     positions: Vec<[T; 3]>,
 }
 
-/// A driver whose exchange was dropped, and what it left.
+/// A driver whose exchange was dropped, and its arrays.
 struct Stopped<T> {
     driver: Driver,
     structures: usize,
     natoms: usize,
     message: Vec<u8>,
-    /// Bytes that have come.
+    /// The number of bytes received.
     cut: usize,
     arrays: Arrays<T>,
 }
@@ -49,7 +49,7 @@ fn driver(structures: usize) -> Driver {
     driver
 }
 
-/// The server's first message, if there is one.
+/// Sends the server's first message, if there is one.
 fn connect(driver: &mut Driver, structures: usize) {
     if structures > 1 {
         let init = init(0, format!("batch_size:{structures}"));
@@ -91,12 +91,12 @@ impl<T: Number> Stopped<T> {
         self.structures * self.natoms
     }
 
-    /// Everything has come, and the exchange has not returned it.
+    /// Whether everything has arrived, although the exchange has not returned it.
     fn complete(&self) -> bool {
         self.cut == self.message.len()
     }
 
-    /// Whether something is in the arrays, or on its way to them.
+    /// Whether part of the message is in the arrays, or on its way to them.
     fn begun(&self) -> bool {
         let first = if self.structures == 1 {
             POSITIONS + 1
@@ -106,7 +106,7 @@ impl<T: Number> Stopped<T> {
         self.cut >= first || self.complete()
     }
 
-    /// Cells that are in their array, and bytes of positions.
+    /// The number of cells and of bytes of positions that are in the arrays.
     fn delivered(&self) -> (usize, usize) {
         let cells = self.arrays.cells.iter();
         let cells = cells.take_while(|cell| **cell != UNTOUCHED_CELL).count();
@@ -117,14 +117,14 @@ impl<T: Number> Stopped<T> {
         (cells, last.map_or(0, |last| last + 1))
     }
 
-    /// Whether these arrays hold all that has come.
+    /// Whether these arrays hold everything that has arrived.
     fn is_held_by(&self, arrays: &Arrays<T>) -> bool {
         let (cells, bytes) = self.delivered();
         self.arrays.cells.get(..cells) == arrays.cells.get(..cells)
             && memory(&self.arrays.positions).get(..bytes) == memory(&arrays.positions).get(..bytes)
     }
 
-    /// Receives into these arrays what is still to come.
+    /// Receives the rest into these arrays.
     fn receives<U: Number>(&mut self, arrays: &mut Arrays<U>) -> Result<Event, ProtocolError> {
         let mut inbox = &self.message[self.cut..];
         let receive = self
@@ -160,8 +160,8 @@ impl<T: Number> Stopped<T> {
         self.completes_in(&mut arrays);
     }
 
-    /// Made anew with these arrays, the exchange completes if they hold what has come, and changes
-    /// nothing if not.
+    /// An exchange recreated with these arrays completes if they hold what has arrived; otherwise
+    /// it changes nothing.
     #[track_caller]
     fn meets(&mut self, mut arrays: Arrays<T>) {
         if self.is_held_by(&arrays) {
@@ -218,7 +218,7 @@ fn positions_go_on_in_an_array_that_was_moved() {
     for_both_types!(check);
 }
 
-/// An array that is freed and allocated again is often at the same address.
+/// Freed memory is often allocated again at the same address.
 #[test]
 fn positions_do_not_go_on_in_a_new_array_at_the_same_address() {
     fn check<T: Number>() {
@@ -241,7 +241,7 @@ fn positions_do_not_go_on_in_a_new_array_at_the_same_address() {
     for_both_types!(check);
 }
 
-/// Surely the same address.
+/// The address is certainly the same.
 #[test]
 fn positions_do_not_go_on_in_their_array_after_it_was_cleared() {
     fn check<T: Number>() {
@@ -361,7 +361,7 @@ fn positions_do_not_go_on_after_one_number_was_changed() {
             let (cells, bytes) = stopped.delivered();
             let (last, numbers) = (bytes.div_ceil(size_of::<T>()), 3 * stopped.total());
             let (size, cut) = ((stopped.structures, stopped.natoms), stopped.cut);
-            // The first one, the last one that has come, and the one after it, which may be
+            // The first number, the last that has arrived, and the one after it, which may be
             // changed.
             for number in [Some(0), last.checked_sub(1), Some(last)] {
                 let Some(number) = number.filter(|number| *number < numbers) else {
@@ -382,7 +382,7 @@ fn positions_do_not_go_on_after_one_number_was_changed() {
     for_both_types!(check);
 }
 
-/// Before all positions are there, nothing can be replied to.
+/// Before all positions have arrived, nothing can be replied to.
 #[test]
 fn another_kind_of_exchange_changes_nothing_in_the_middle_of_positions() {
     fn check<T: Number>() {
@@ -405,7 +405,7 @@ fn another_kind_of_exchange_changes_nothing_in_the_middle_of_positions() {
     for_both_types!(check);
 }
 
-/// Nobody knows which array a forgotten exchange had.
+/// The arrays of a forgotten exchange are unknown.
 #[test]
 fn positions_of_a_forgotten_exchange_do_not_go_on() {
     fn check<T: Number>() {
@@ -444,7 +444,7 @@ fn a_reset_forgets_positions_that_had_begun() {
     for_both_types!(check);
 }
 
-/// An error that left the driver as it was does not hide an end of the stream.
+/// An error that leaves the driver unchanged does not hide an end of the stream.
 #[test]
 fn the_stream_ends_after_an_exchange_was_refused() {
     at_each_byte::<f64>(|mut stopped| {
@@ -465,7 +465,7 @@ fn the_stream_ends_after_an_exchange_was_refused() {
     });
 }
 
-/// Each exchange is dropped after one byte, and its array copied to another place.
+/// Each exchange is dropped after one byte, and its array moves to another place.
 #[test]
 fn positions_go_on_after_every_byte_in_an_array_that_moves_each_time() {
     fn check<T: Number>() {

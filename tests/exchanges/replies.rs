@@ -1,15 +1,15 @@
-//! A driver's `reply` that stopped at every byte, of GETFORCE and of FORCEREADY.
+//! A driver's `reply`, stopped at every byte of GETFORCE and of FORCEREADY.
 
 use forcewire::{Driver, Evaluation, Event, Header, Initialize, ProtocolError, Quantity, Virial};
 
 use crate::common::*;
 use crate::number::{Number, converted, for_both_types, numbers};
 
-/// Structures of a reply, and atoms of each. A reply with few atoms is in the machine when its
-/// first byte is sent; of one with many, some are in the caller's array.
+/// The number of structures in a reply, and of atoms in each. With few atoms the reply is in the
+/// machine when its first byte is sent; with many, some are in the caller's array.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];
 
-/// What is replied.
+/// The contents of a reply.
 #[derive(Clone, Debug, PartialEq)]
 struct Values<T> {
     evaluations: Vec<Evaluation>,
@@ -43,7 +43,7 @@ impl<T: Number> Values<T> {
         forceready_batch(&answers)
     }
 
-    /// The same with something changed.
+    /// The same contents with one change.
     fn but(&self, change: impl FnOnce(&mut Self)) -> Self {
         let mut changed = self.clone();
         change(&mut changed);
@@ -54,17 +54,17 @@ impl<T: Number> Values<T> {
 /// The server's messages before a reply is sent.
 #[derive(Clone, Copy, PartialEq)]
 enum Asks {
-    /// STATUS and GETFORCE.
+    /// First STATUS, then GETFORCE.
     Classic,
     Consolidated,
 }
 
-/// A driver whose reply was dropped, and what has moved.
+/// A driver whose reply was dropped, and the bytes that have moved.
 struct Stopped<T> {
     driver: Driver,
     size: (usize, usize),
     values: Values<T>,
-    /// The messages that the server has not sent yet.
+    /// The server's messages that are still to be sent.
     inbox: Vec<u8>,
     sent: Vec<u8>,
     /// The answer to STATUS.
@@ -115,12 +115,12 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// Bytes of FORCEREADY that were sent.
+    /// The number of bytes of FORCEREADY that were sent.
     fn left(&self) -> usize {
         self.sent.len().saturating_sub(self.before.len())
     }
 
-    /// All of it was sent, and the exchange has not ended.
+    /// Whether everything was sent, although the exchange has not ended.
     fn complete(&self) -> bool {
         self.left() == self.values.message().len()
     }
@@ -148,14 +148,14 @@ impl<T: Number> Stopped<T> {
         assert_eq!((event, sent.as_slice()), (Ok(Event::Exit), READY));
     }
 
-    /// The exchange that began the reply completes new.
+    /// The exchange that began the reply, recreated, completes it.
     #[track_caller]
     fn completes(&mut self) {
         let values = self.values.clone();
         self.completes_with(&values);
     }
 
-    /// The error of a reply that can't go on from here; `None` if it can.
+    /// The error of a reply that can't continue from here; `None` if it can.
     fn unfinished(&self) -> Option<ProtocolError> {
         match self.left() {
             0 => None,
@@ -164,8 +164,8 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// Made anew with these values, the reply completes if none of it was sent, and changes nothing
-    /// otherwise.
+    /// A reply recreated with these values completes if nothing was sent; otherwise it changes
+    /// nothing.
     #[track_caller]
     fn meets<U: Number>(&mut self, values: &Values<U>) {
         let Some(error) = self.unfinished() else {
@@ -261,7 +261,7 @@ fn a_reply_does_not_go_on_with_a_new_array_at_the_same_address() {
             let error = ProtocolError::Unfinished(Header::ForceReady);
             assert_eq!(stopped.replies(&zeros), Err(error));
             assert_eq!(stopped.sent.len(), before);
-            // Nothing has changed for one that holds the right numbers.
+            // A reply with the right numbers still continues.
             stopped.values = Values::new(1, 34);
             stopped.completes();
         }
@@ -318,7 +318,7 @@ fn a_reply_does_not_go_on_with_numbers_of_another_type() {
     for_both_types!(check);
 }
 
-/// Numbers that were not sent can be corrected, and those that are sent are checked again.
+/// Numbers that were not sent can be corrected, and the corrected ones are checked again.
 #[test]
 fn nan_in_a_reply_that_is_made_anew_never_leaves() {
     fn check<T: Number>() {
@@ -370,7 +370,7 @@ fn nothing_is_received_in_the_middle_of_a_reply() {
     for_both_types!(check);
 }
 
-/// It ends at GETFORCE, and sends nothing of the reply.
+/// The exchange ends at GETFORCE and sends nothing of the reply.
 #[test]
 fn await_getforce_may_stand_between_two_halves_of_a_reply() {
     fn check<T: Number>() {
@@ -392,7 +392,7 @@ fn await_getforce_may_stand_between_two_halves_of_a_reply() {
     for_both_types!(check);
 }
 
-/// Nobody knows which numbers a forgotten reply had.
+/// The numbers of a forgotten reply are unknown.
 #[test]
 fn a_forgotten_reply_does_not_go_on() {
     fn check<T: Number>() {
@@ -444,9 +444,9 @@ fn a_reset_forgets_a_reply_that_had_begun() {
     for_both_types!(check);
 }
 
-/// The positions' event was lost with its exchange, and the caller knows what came.
+/// Their event was lost with the exchange: a receive with the same array returns it again.
 #[test]
-fn positions_that_were_not_returned_may_be_replied_to() {
+fn positions_that_were_not_reported_are_not_replied_to() {
     let (mut driver, mut positions) = (Driver::new(), [[UNTOUCHED; 3]; 3]);
     let message = posdata(&water());
     pour_at_most(
@@ -455,6 +455,14 @@ fn positions_that_were_not_returned_may_be_replied_to() {
         message.len(),
     );
     let answer = answer(3, 1.0, b"{}");
+    let nothing = ProtocolError::NothingToReplyTo;
+    let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
+    assert_eq!(pour(reply, &mut &*GETFORCE), (Err(nothing), vec![]));
+    let (result, sent) = pour(driver.await_getforce(), &mut &*EXIT);
+    assert_eq!((result, sent), (Err(nothing), vec![]));
+
+    let (event, _) = pour(driver.receive(&mut positions), &mut &b""[..]);
+    assert_eq!(event, Ok(water().event()));
     let reply = driver.reply(&answer.evaluation, &answer.forces, &answer.extras);
     let (result, sent) = pour(reply, &mut &*GETFORCE);
     assert_eq!((result, sent), (Ok(()), forceready(&answer)));

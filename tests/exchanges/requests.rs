@@ -1,7 +1,7 @@
-//! A server's exchanges that stopped at every byte of a conversation.
+//! A server's exchanges, stopped at every byte of a conversation.
 //!
-//! The driver's answer follows from every number that it is sent, so whatever is right came from
-//! one request.
+//! The driver's answer depends on every number that it received, so a right answer comes from a
+//! single request.
 
 use forcewire::{
     Awaited, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status,
@@ -11,8 +11,8 @@ use crate::common::Answer;
 use crate::number::{Number, blank, converted, for_both_types, numbers};
 use crate::peer::{Peer, computes};
 
-/// A conversation: how the server speaks, whether the driver asks for INIT, structures, atoms,
-/// bytes of INIT's text.
+/// A conversation: the server's mode, whether the driver asks for INIT, the number of structures
+/// and atoms, the length of INIT's text.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     mode: Mode,
@@ -32,15 +32,14 @@ const fn case(mode: Mode, initialize: bool, natoms: usize) -> Case {
     }
 }
 
-/// Few atoms are sent in one piece, more than 25 from where they are, and more than 32 come in two
-/// pieces.
+/// Few atoms are sent in one piece, more than 25 from their array, and more than 32 in two pieces.
 const CASES: [Case; 8] = [
     case(Mode::Classic, false, 3),
     case(Mode::Classic, true, 26),
     case(Mode::Consolidated, false, 34),
     case(Mode::Strict, false, 26),
     case(Mode::Strict, true, 3),
-    // A text that is sent in more than one piece.
+    // A text that does not fit into one piece.
     Case {
         text: 770,
         ..case(Mode::Consolidated, true, 3)
@@ -63,7 +62,7 @@ struct Asked<T> {
 }
 
 impl<T: Number> Asked<T> {
-    /// Request number `which`: none of its numbers are those of another.
+    /// Request number `which`: it shares no number with another.
     fn new(case: Case, which: usize) -> Self {
         let cell = |i: usize| {
             let x = (100 * which + 10 * i) as f64;
@@ -118,7 +117,7 @@ impl<T: Number> Arrays<T> {
         }
     }
 
-    /// Whether this is the answer to a request.
+    /// Whether this is the answer to the request.
     #[track_caller]
     fn is_answer_to(&self, first: forcewire::Answer, truth: &[Answer], at: (Case, usize)) {
         let got = match self.answers.as_slice() {
@@ -146,30 +145,30 @@ struct Stopped<T> {
     peer: Peer,
     asked: Asked<T>,
     arrays: Arrays<T>,
-    /// The message that is being sent, if the rest of it is still in the caller's arrays.
+    /// The message being sent, if its rest is still in the caller's arrays.
     needed: Option<Header>,
 }
 
-/// Which exchange stopped.
+/// The kind of exchange that stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Begun {
     Evaluate,
-    /// Of a driver that is ready.
+    /// To a driver that is ready.
     Send,
-    /// Of a driver that needs INIT.
+    /// To a driver that needs INIT.
     Initialize,
 }
 
 const ALL: usize = usize::MAX;
 
 impl<T: Number> Stopped<T> {
-    /// None if the exchange needs fewer bytes than these.
+    /// Returns None if the exchange needs fewer bytes than these.
     fn new(case: Case, begun: Begun, moved: usize, forget: bool) -> Option<Self> {
         let mut stopped = Self::begin(case, begun, moved, forget)?;
         if stopped.server.status().waits_for().awaited != Awaited::Taken {
             return Some(stopped);
         }
-        // Another server is asked, because a question moves this one.
+        // The check uses another server, because it advances the server.
         let mut probe = Self::begin(case, begun, moved, false)?;
         stopped.needed = match probe.peer.serves(&mut probe.server.status(), ALL) {
             Some(Err(ProtocolError::Unfinished(header))) => Some(header),
@@ -237,7 +236,7 @@ impl<T: Number> Stopped<T> {
         Asked::new(self.case, 2)
     }
 
-    /// Whether forces, or what comes after them, have begun to come into the caller's arrays.
+    /// Whether forces, or the fields after them, have begun to arrive in the caller's arrays.
     fn answer_has_begun(&self) -> bool {
         let carried = match self.case.mode {
             Mode::Batched(size) => size,
@@ -284,7 +283,7 @@ impl<T: Number> Stopped<T> {
         self.peer.serves(&mut send, ALL).expect("an end")
     }
 
-    /// This request is evaluated, in arrays of its own.
+    /// Evaluates this request in separate arrays.
     #[track_caller]
     fn computes(&mut self, asked: &Asked<T>) {
         let (mut arrays, at) = (Arrays::new(self.case), self.at());
@@ -294,7 +293,7 @@ impl<T: Number> Stopped<T> {
         arrays.is_answer_to(answer, &asked.truth(self.case), at);
     }
 
-    /// The exchange that began completes, and the next one is for another request.
+    /// The begun exchange completes, and the next one is for another request.
     #[track_caller]
     fn completes(&mut self) {
         let (asked, mut arrays, at) = (self.asked.clone(), self.arrays.clone(), self.at());
@@ -306,7 +305,7 @@ impl<T: Number> Stopped<T> {
         self.computes(&self.other());
     }
 
-    /// Nothing moves, and there is this error each time.
+    /// No byte moves, and each attempt returns this error.
     #[track_caller]
     fn refuses<R: PartialEq + std::fmt::Debug>(
         &mut self,
@@ -322,7 +321,7 @@ impl<T: Number> Stopped<T> {
         }
     }
 
-    /// The request can't be another one: why, or None if it can.
+    /// The error for another request; None if another request is allowed.
     fn request_is_fixed(&self) -> Option<ProtocolError> {
         if let Some(header) = self.needed.filter(|_| self.peer.has_positions()) {
             return Some(ProtocolError::Unfinished(header));
@@ -366,7 +365,7 @@ fn an_evaluation_goes_on_with_the_same_numbers_wherever_they_are() {
     for_both_types!(check);
 }
 
-/// Another request, in arrays of its own, never gets the forces of the one before.
+/// Another request, in its own arrays, never gets the forces of the previous one.
 #[test]
 fn an_evaluation_does_not_go_on_with_another_request() {
     fn check<T: Number>() {
@@ -405,7 +404,7 @@ fn an_evaluation_does_not_go_on_after_one_number_was_changed() {
                 let mut arrays = stopped.arrays.clone();
                 stopped.evaluates(&changed, &mut arrays)
             });
-            // The answer belongs to the other request, and can still be taken.
+            // The answer belongs to the other request and can still be received.
             if stopped.needed.is_none() {
                 let answer = stopped.takes(&mut arrays).unwrap();
                 let truth = stopped.asked.truth(stopped.case);
@@ -470,13 +469,13 @@ fn an_evaluation_does_not_go_on_with_numbers_of_another_type() {
     for_both_types!(check);
 }
 
-/// Numbers that were not sent can be corrected, and those that are sent are checked again.
+/// Numbers that were not sent can be corrected, and the corrected ones are checked again.
 #[test]
 fn nan_in_a_request_that_is_made_anew_never_leaves() {
     fn check<T: Number>() {
         at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
             if stopped.moved > 0 && stopped.needed.is_none() && stopped.peer.is_in_init() {
-                // INIT goes on, and positions are checked after it.
+                // INIT continues, and positions are checked after it.
                 return stopped.completes();
             }
             let mut wrong = stopped.asked.clone();
@@ -493,7 +492,7 @@ fn nan_in_a_request_that_is_made_anew_never_leaves() {
     for_both_types!(check);
 }
 
-/// The driver closes the connection inside of an answer that nobody wants.
+/// The driver closes the connection inside an answer that is no longer wanted.
 #[test]
 fn a_discard_never_ends_well_inside_of_an_answer() {
     for case in CASES {
@@ -525,7 +524,7 @@ fn a_discard_never_ends_well_inside_of_an_answer() {
     }
 }
 
-/// Part of the answer is in the arrays of the exchange before.
+/// Part of the answer is in the earlier exchange's arrays.
 #[test]
 fn an_answer_does_not_go_on_in_other_arrays() {
     fn check<T: Number>() {
@@ -571,7 +570,7 @@ fn an_answer_does_not_go_on_in_other_arrays() {
     for_both_types!(check);
 }
 
-/// All of the answer has come, and no exchange has returned it.
+/// The whole answer has arrived, and no exchange has returned it.
 #[test]
 fn an_answer_that_was_not_returned_is_asked_for_again_if_its_arrays_are_gone() {
     fn check<T: Number>() {
@@ -611,14 +610,14 @@ fn get_forces_takes_what_evaluate_has_begun() {
     for_both_types!(check);
 }
 
-/// Whatever was begun, `discard` makes room for another request, unless the rest of it is in an
-/// array.
+/// Whatever was begun, `discard` makes room for another request, unless the rest of the request is
+/// in an array.
 #[test]
 fn discard_drops_what_evaluate_has_begun() {
     fn check<T: Number>() {
         at_each_byte::<T>(Begun::Evaluate, |mut stopped| {
-            // The rest of the positions is in the caller's array. INIT goes on as if nothing had
-            // been called.
+            // The rest of the positions is in the caller's array. INIT continues as if there had
+            // been no call.
             if stopped.needed == Some(Header::PosData) {
                 let unfinished = ProtocolError::Unfinished(Header::PosData);
                 stopped.refuses(unfinished, Stopped::discards);
@@ -632,7 +631,7 @@ fn discard_drops_what_evaluate_has_begun() {
     for_both_types!(check);
 }
 
-/// A driver that was sent EXIT owes nothing, whether it has closed the connection or not.
+/// A driver that was sent EXIT owes nothing, whether or not it has closed the connection.
 #[test]
 fn discard_does_nothing_after_exit() {
     for case in CASES {
@@ -654,7 +653,7 @@ fn discard_does_nothing_after_exit() {
     }
 }
 
-/// A discard may stop at any byte as well.
+/// A discard may also stop at any byte.
 #[test]
 fn discard_goes_on_where_it_stopped() {
     fn check<T: Number>() {
@@ -730,7 +729,7 @@ fn exit_does_not_come_between_two_halves_of_a_message() {
     for_both_types!(check);
 }
 
-/// Nobody knows which request a forgotten exchange had.
+/// The request of a forgotten exchange is unknown.
 #[test]
 fn an_evaluation_that_was_forgotten_does_not_go_on() {
     fn check<T: Number>() {
@@ -778,7 +777,7 @@ fn a_reset_forgets_an_evaluation_that_had_begun() {
     for_both_types!(check);
 }
 
-/// The array of the request was freed, and that of another is often at the same address.
+/// The array of the request was freed, and another request's array is often at the same address.
 #[test]
 fn positions_that_were_half_sent_do_not_go_on_from_a_new_array_at_the_same_address() {
     fn check<T: Number>() {
@@ -822,7 +821,8 @@ fn send_positions_goes_on_with_the_same_positions_only() {
             assert_eq!(stopped.sends(&sent), Ok(()));
             let error = stopped.out_of_turn(Header::PosData);
             stopped.refuses(error, |stopped| stopped.sends(&sent));
-            // It has ended: evaluate does not know whose answer is due.
+            // The exchange has ended: evaluate does not know to which request the due answer
+            // belongs.
             let case = stopped.case;
             stopped.refuses(ProtocolError::AnswerDue, |stopped| {
                 stopped.evaluates(&sent, &mut Arrays::new(case))

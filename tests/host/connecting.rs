@@ -1,4 +1,4 @@
-//! Drivers that look for their server.
+//! Drivers that search for their server.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use crate::name_space::{add_host, inside};
 const LONG: ConnectOptions = ConnectOptions::new().connect(Duration::from_secs(20));
 const SHORT: ConnectOptions = ConnectOptions::new().connect(Duration::from_millis(300));
 
-/// A server that starts when the driver has failed twice is found.
+/// The driver finds a server that starts after two failed attempts.
 fn is_found_when_it_starts(address: &Address, listener: impl Into<SocketAddr>) {
     let at = listener.into();
     let (mut failures, mut server) = (0, None);
@@ -31,7 +31,7 @@ fn is_found_when_it_starts(address: &Address, listener: impl Into<SocketAddr>) {
     assert!(failures >= 2, "{failures}");
 }
 
-/// Docker's hosts file, and a kernel whose IPv6 is switched off: `::1` can't be had, ever.
+/// Docker's hosts file with a kernel whose IPv6 is switched off: `::1` never becomes available.
 #[test]
 fn waits_for_its_server_when_only_ipv4_is_there() {
     let setup = "sysctl -q -w net.ipv6.conf.all.disable_ipv6=1; \
@@ -44,7 +44,7 @@ fn waits_for_its_server_when_only_ipv4_is_there() {
     }
 }
 
-/// An address that this host gets later, from a DHCP server for instance.
+/// An address that this host gets later, for instance from a DHCP server.
 #[test]
 fn waits_for_an_address_that_cannot_be_had_yet() {
     let setup = "sysctl -q -w net.ipv6.conf.all.disable_ipv6=1";
@@ -61,7 +61,7 @@ fn waits_for_an_address_that_cannot_be_had_yet() {
     }
 }
 
-/// There is a network, but its name server is not reached: `EAI_AGAIN`.
+/// There is a network, but its name server can't be reached: `EAI_AGAIN`.
 #[test]
 fn waits_for_a_name_server() {
     let setup = "echo 'nameserver 127.0.0.1' > /mnt/resolv; \
@@ -81,8 +81,8 @@ fn waits_for_a_name_server() {
     }
 }
 
-/// The system gives a socket that connects a port from this range; here there is only one, which is
-/// also the server's.
+/// The system picks the port of a connecting socket from this range. Here the range has one port,
+/// which is also the server's.
 #[test]
 fn never_connects_to_itself() {
     let setup = "echo 31415 31415 > /proc/sys/net/ipv4/ip_local_port_range";
@@ -103,7 +103,7 @@ fn a_link_local_address_keeps_its_scope() {
             let server = scope.spawn(|| forcewire::net::accept(&address, LONG).unwrap());
             let driver = connect_with(&address, LONG, |_, _| {}).unwrap();
             assert_eq!(driver.peer(), &address);
-            // By its number.
+            // The interface is given by its number.
             let peer = server.join().unwrap().peer().to_string();
             assert!(peer.starts_with("[fe80::7%1]:"), "{peer}");
         });
@@ -132,7 +132,7 @@ fn a_full_queue_is_waited_for_as_long_as_was_said() {
     let late = start.elapsed() - SHORT.connect;
     assert!(late < Duration::from_millis(500), "{late:?} too late");
 
-    // One that accepts again has room.
+    // There is room once the server accepts again.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| connect_with(&address, LONG, |_, _| {}));
         thread::sleep(Duration::from_millis(50));
@@ -153,8 +153,8 @@ fn mio_connect(address: &Address) -> std::io::Result<rustix::fd::OwnedFd> {
     Ok(socket)
 }
 
-/// Reset as soon as it was made, as by a server that has enough drivers: the first message reports
-/// it.
+/// The connection is reset as soon as it was made, as by a server with enough drivers. The first
+/// message reports it.
 #[test]
 fn a_server_that_drops_its_driver_at_once_is_there() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -172,7 +172,7 @@ fn a_server_that_drops_its_driver_at_once_is_there() {
         let mut stream = connect_with(&address, once, |_, _| {}).unwrap();
         match blocking::run(&mut stream, Driver::new().receive(&mut [[0.0; 3]; 1])) {
             Err(Error::Transport(error)) if error.kind() == ErrorKind::ConnectionReset => {}
-            // It came before the socket was read.
+            // The reset arrived before the socket was read.
             Ok(Event::Closed) => {}
             result => panic!("{result:?}"),
         }
@@ -200,8 +200,8 @@ fn a_symbolic_link_is_not_followed() {
     assert!(fs::symlink_metadata(&path).is_ok());
 }
 
-/// A server whose host is switched off: nothing comes from it any more, and nobody has closed the
-/// connection. Only its silence shows that, and a server that computes is silent too.
+/// A server whose host is switched off sends nothing more, but never closes the connection. Only
+/// its silence shows this, and a server that computes is silent too.
 #[test]
 fn a_server_whose_host_is_gone_is_given_up() {
     if inside("connecting::a_server_whose_host_is_gone_is_given_up", "") {

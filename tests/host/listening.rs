@@ -1,4 +1,5 @@
-//! Servers on hosts whose names have addresses that they have not, or have twice.
+//! Servers on hosts whose names resolve to addresses that they don't have, or to the same address
+//! twice.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ fn pool() -> Pool {
     Pool::new(PoolOptions::default()).unwrap()
 }
 
-/// Listens there, and is reached there.
+/// Listens at this address, and is reached there.
 fn is_reached(address: &str) -> Address {
     let mut pool = pool();
     let bound = pool.listen(&address.parse().unwrap()).unwrap();
@@ -57,7 +58,7 @@ fn a_name_that_is_every_address() {
     }
 }
 
-/// Drivers would reach the other server at one address, and this one at the other.
+/// Otherwise drivers would reach the other server at one address and this one at the other.
 #[test]
 fn a_name_of_which_another_server_has_an_address() {
     let setup = "printf '127.0.0.1 localhost\\n::1 localhost\\n' > $HOSTS";
@@ -79,12 +80,12 @@ fn a_link_local_address() {
     if inside("listening::a_link_local_address", setup) {
         let bound = is_reached("[fe80::7%lo]:31415");
         assert_eq!(bound.to_string(), "[fe80::7%1]:31415");
-        // A server prints an address that a driver accepts.
+        // A driver accepts the address that a server prints.
         is_reached(&bound.to_string());
     }
 }
 
-/// `::` accepts IPv4 too; such drivers are seen with their address mapped into IPv6.
+/// `::` accepts IPv4 too, and such drivers have an IPv4-mapped address.
 #[test]
 fn a_mapped_driver_is_in_its_subnet() {
     if inside("listening::a_mapped_driver_is_in_its_subnet", "") {

@@ -1,5 +1,5 @@
-//! Reaching a server and being one, on hosts that are set up in every way: name spaces of the
-//! kernel have the hosts files, addresses and ports that this machine has not.
+//! Connecting to a server and being one, on hosts set up in various ways. Kernel name spaces
+//! provide hosts files, addresses and ports that this machine does not have.
 
 #![cfg(unix)]
 

@@ -1,13 +1,13 @@
-//! A host of its own for a test, with its own network and files: a name space of the kernel.
+//! A separate host for a test, with its own network and files: a kernel name space.
 
 use std::env;
 use std::process::Command;
 
-/// Whether this is the host that `setup` makes, as root of it, or rather a second run of the same
-/// test there, for which this one waits. `test` is the test's name, modules included. The hosts
-/// file is a copy at `$HOSTS`, which starts empty.
+/// Returns true inside the host that `setup` prepares, as its root. Outside it runs the same test
+/// again there, waits for it, and returns false. `test` is the test's name, including modules. The
+/// hosts file is a copy at `$HOSTS`, initially empty.
 ///
-/// Says so and returns false where name spaces are not permitted.
+/// Where name spaces are not permitted, prints that and returns false.
 pub fn inside(test: &str, setup: &str) -> bool {
     const INSIDE: &str = "FORCEWIRE_INSIDE";
     if env::var(INSIDE).is_ok_and(|inside| inside == test) {

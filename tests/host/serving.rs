@@ -1,4 +1,4 @@
-//! Whole drivers on a host: arrays that grow, batches, INIT, extras, and time-outs in between.
+//! Complete drivers on a host: growing arrays, batches, INIT, extras, and time-outs in between.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,8 @@ use forcewire::{
 
 use crate::layout::{self, EXIT, GETFORCE, NEEDINIT, STATUS};
 
-/// Positions as forces, the number of this evaluation as energy and as extras.
+/// A potential whose forces are the positions, and whose energy and extras are the number of the
+/// evaluation.
 #[derive(Default)]
 struct Echo {
     text: Vec<u8>,
@@ -120,14 +121,14 @@ fn batches() {
             let extras: [&[u8]; 3] = [b"x", b"xx", b"xxx"];
             let expected = layout::forceready(&[1.0, 2.0, 3.0], &forces, &[0.0; 27], &extras);
             hear(&mut peer, &expected);
-            // Without a word.
+            // The server closes without EXIT.
         });
         let end = serve(&mut stream, &mut echo).unwrap();
         assert_eq!((end, echo.count), (Event::Closed, 3));
     });
 }
 
-/// A count from a server that is out of step must not take all memory.
+/// A server that is out of step can announce any count, which must not take all memory.
 #[test]
 fn more_atoms_than_were_allowed() {
     let (mut stream, mut peer) = pair(Deadlines::NONE);
@@ -144,8 +145,8 @@ fn more_atoms_than_were_allowed() {
     );
 }
 
-/// What the server sent with the positions has been read: otherwise closing would reset the
-/// connection, and i-PI hangs.
+/// Everything that the server sent with the positions has been read. Otherwise closing would reset
+/// the connection, and i-PI would hang.
 #[test]
 fn a_calculator_that_fails_ends_the_loop() {
     let (mut stream, mut peer) = pair(Deadlines::NONE);
@@ -164,8 +165,8 @@ fn a_calculator_that_fails_ends_the_loop() {
     assert!(heard == NEEDINIT, "{}", heard.escape_ascii());
 }
 
-/// The same call goes on where a time-out stopped it, also in the middle of a reply, and computes
-/// nothing twice.
+/// After a time-out the same call continues where it stopped, even in the middle of a reply, and
+/// computes nothing twice.
 #[test]
 fn a_time_out_anywhere_costs_no_evaluation() {
     const ATOMS: usize = 50_000;
@@ -181,7 +182,7 @@ fn a_time_out_anywhere_costs_no_evaluation() {
                 peer.write_all(one).unwrap();
                 thread::sleep(3 * limit);
                 peer.write_all(other).unwrap();
-                // The kernel does not hold all of the reply.
+                // The whole reply does not fit into the kernel's buffers.
                 thread::sleep(10 * limit);
                 let extras = "x".repeat(count + 1);
                 let forces = eighths(ATOMS, 0.0);

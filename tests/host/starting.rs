@@ -1,4 +1,4 @@
-//! Servers that start at the same moment at one unix socket.
+//! Servers that start at the same time at one unix socket.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,20 +12,20 @@ use forcewire::net::{Address, Pool, PoolOptions};
 
 const SERVERS: usize = 4;
 
-/// Starts in all; `FORCEWIRE_STARTS=10000` for a long look.
+/// The total number of starts; `FORCEWIRE_STARTS=10000` for a long run.
 fn starts() -> usize {
     let starts = std::env::var("FORCEWIRE_STARTS").ok();
     starts.map_or(1000, |text| text.parse().expect("a number"))
 }
 
-/// Each is reached under its name if it listens, and never two listen.
+/// A server that listens can be reached under its name, and two never listen at once.
 #[test]
 fn of_servers_that_start_at_once_one_listens() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ipi_race");
     let address = Address::Unix(path.clone());
     for round in 0..starts() / SERVERS {
-        // The file of a killed server, in some rounds.
+        // Some rounds start with the file of a killed server.
         if round % 8 == 0 {
             drop(UnixListener::bind(&path).unwrap());
         }
@@ -52,7 +52,7 @@ fn of_servers_that_start_at_once_one_listens() {
     }
 }
 
-/// One that ends while others start takes no file with it that is not its own.
+/// A server that ends while others start removes no file other than its own.
 #[test]
 fn a_server_that_ends_leaves_the_next_one_alone() {
     let directory = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ fn is_empty(directory: &Path) -> bool {
     fs::read_dir(directory).unwrap().next().is_none()
 }
 
-/// The lock file of a killed server does not lock.
+/// The lock file of a killed server is not locked.
 #[test]
 fn a_lock_file_without_a_server_is_taken_over() {
     let directory = tempfile::tempdir().unwrap();
@@ -91,7 +91,7 @@ fn a_lock_file_without_a_server_is_taken_over() {
     assert!(is_empty(directory.path()));
 }
 
-/// Another user may have put one into /tmp.
+/// Another user may have put a link into /tmp.
 #[test]
 fn a_lock_file_that_is_a_link_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Streams whose peer takes or sends little, and sockets that are not as the stream made them.
+//! Streams whose peer reads or sends little, and sockets that have been changed behind the stream.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use forcewire::{Deadlines, Driver, Error, Evaluation, Event, Virial, blocking};
 use crate::layout;
 
 const LIMIT: Duration = Duration::from_millis(100);
-/// More than a socket of the kernel holds.
+/// More than the kernel's socket buffers hold.
 const ATOMS: usize = 100_000;
 
 fn pair(deadlines: Deadlines) -> (Stream, UnixStream) {
@@ -56,8 +56,8 @@ const EVALUATION: Evaluation = Evaluation {
     virial: Virial([[0.0; 3]; 3]),
 };
 
-/// A stream owns what it has taken of an array: a caller that changes it after a time-out does not
-/// change the reply.
+/// A stream owns a copy of the unsent part of an array: a caller that changes the array after a
+/// time-out does not change the reply.
 #[test]
 fn a_reply_that_is_stuck_keeps_its_numbers() {
     for polls in [false, true] {
@@ -94,8 +94,8 @@ fn a_reply_that_is_stuck_keeps_its_numbers() {
     }
 }
 
-/// Another owner of the socket has made it one that does not block: it is waited for, and not asked
-/// again and again.
+/// Another owner of the socket has made it non-blocking: the stream waits for it instead of polling
+/// it all the time.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_socket_that_does_not_block_is_waited_for() {

@@ -1,4 +1,4 @@
-//! No C runtime and no vector table: an image is an entry point and what it reaches.
+//! Links without a C runtime and a vector table: an image is an entry point and what it reaches.
 
 fn main() {
     for argument in ["--gc-sections", "--entry=image"] {

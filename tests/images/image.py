@@ -14,8 +14,8 @@ from elftools.common.utils import struct_parse
 from elftools.construct import ULInt32
 from elftools.elf.elffile import ELFFile
 
-# Relocations of branches, which take no address; and of what does not belong to the program (or is
-# paired with another).
+# Relocations of branches, which take no address, and of sections that do not belong to the program
+# (or is paired with another).
 BRANCH = re.compile(r"R_ARM_THM_(CALL|JUMP\d+)|R_RISCV_(CALL|CALL_PLT|JAL|BRANCH|RVC_\w+)")
 OTHER = re.compile(r"R_RISCV_(RELAX|ALIGN|PCREL_LO12_[IS])|R_ARM_NONE")
 
@@ -34,8 +34,8 @@ class Function:
         self.name, self.address = name, address
         self.names = {name}
         self.size = self.last = 0
-        # By the compiler's word, and what the code lowers the stack pointer by; None if that has no
-        # bound.
+        # The stack use reported by the compiler, and the amount by which the code lowers the stack
+        # pointer; None if unbounded.
         self.stack = None
         self.lowered = 0
         self.calls = set()
@@ -137,10 +137,9 @@ class Image:
         """Where direct calls go, and which functions' addresses are taken."""
         self.taken = set()
         self.branches = {}
-        # Addresses that are used, by where; the places in functions that tables of jumps name, by
-        # where.
+        # Used addresses, by the place of use; and places in functions to which jump tables refer.
         self.uses, self.tables = {}, {}
-        # auipc and jalr: one call, of which the first has the relocation.
+        # auipc and jalr form one call; the first has the relocation.
         self.pairs = set()
         kinds = elf_relocation_names(self.arm)
         for table in self.elf.iter_sections():
@@ -205,8 +204,8 @@ class Image:
                 read(function, name, operands)
             function.last = address
         for function in self.functions.values():
-            # Assembly, and crates that came compiled, have no size: what it lowers the stack
-            # pointer by, on whichever path.
+            # Assembly and precompiled crates report no size: use the amount by which any path
+            # lowers the stack pointer.
             if function.stack is None:
                 if function.lowered is None:
                     raise Unsound(f"{self.path}: nothing bounds the stack of {short(function)}")
@@ -230,7 +229,7 @@ class Image:
             if target:
                 self._call(function, int(target[1], 16), name == "bl")
             elif not (name.startswith("bx") and operands == "lr"):
-                # Jump tables don't use bx: the compiler makes them of tbb, tbh and moves to pc.
+                # Jump tables don't use bx: the compiler uses tbb, tbh and moves to pc.
                 function.indirect = True
         elif name.startswith("push") or name.startswith("stmdb") and operands.startswith("sp!"):
             self._lower(function, 4 * registers(operands))
@@ -238,7 +237,7 @@ class Image:
             by = re.search(r"#(\d+)$", operands)
             self._lower(function, int(by[1]) if by else None)
         elif re.match(r"(mov|add)\w*\s+sp, r\d|msr", f"{name} {operands}") or "[sp, #-" in operands and "]!" in operands:
-            # Restoring from a frame pointer is fine if the compiler has given the size.
+            # Restoring from a frame pointer is fine if the compiler has reported the size.
             self._lower(function, None)
 
     def table(self, address):
@@ -276,7 +275,7 @@ def elf_relocation_names(arm):
     return {number: name for name, number in table.items() if isinstance(number, int)}
 
 
-# RISC-V ELF psABI 1.0, table 3; pyelftools 0.29 has none.
+# RISC-V ELF psABI 1.0, table 3, which pyelftools 0.29 lacks.
 RISCV = {
     "R_RISCV_32": 1,
     "R_RISCV_BRANCH": 16,

@@ -14,8 +14,8 @@ from image import Unsound
 
 KINDS = ["protocol", "memory", "arithmetic", "Storage", "demo"]
 
-# The compiler's routines, with whatever was inlined into them. Arithmetic is floating point, and
-# what else a CPU does not have, in software.
+# The compiler's routines, with everything inlined into them. "Arithmetic" is floating point, and
+# any other operation that the CPU lacks, in software.
 ROUTINES = [
     ("memory", re.compile(r"(__aeabi_)?(mem(cpy|move|set|clr|cmp)\d?|bcmp)|compiler_builtins::mem::.*")),
     ("arithmetic", re.compile(r"__\w+|f(max|min)imum_num|<?(compiler_builtins|libm)::.*")),
@@ -35,7 +35,7 @@ def split(image):
     return sizes, image.section(".rodata")
 
 
-# Every instruction is a multiple of this many bytes long.
+# The size of every instruction is a multiple of this many bytes.
 STEP = 2
 
 
@@ -44,12 +44,12 @@ def read_functions(image, addresses):
     addresses = [f"{it:#x}" for it in addresses]
     ask = ["llvm-symbolizer", f"--obj={image.path}", "--functions=linkage", "--inlining", "--output-style=LLVM"]
     answers = run(ask, addresses).strip("\n").split("\n\n")
-    # The outermost is a label on RISC-V.
+    # On RISC-V the outermost name is a label.
     outermost = [image.containing(int(it, 16)) for it in addresses]
     outermost = run(["llvm-cxxfilt"], [it.name if it else "" for it in outermost]).splitlines()
     if not len(answers) == len(outermost) == len(addresses):
         raise Unsound(f"{image.path}: {len(answers)} answers, {len(outermost)} names for {len(addresses)} addresses")
-    # A line with the name, then one with the place in the source.
+    # Each answer has a line with the name, then one with the place in the source.
     inlined = (it.strip("\n").split("\n")[:-2:2] for it in answers)
     return [[*inner, outer] for inner, outer in zip(inlined, outermost)]
 

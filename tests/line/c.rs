@@ -1,4 +1,4 @@
-//! The line of the C firmware against that of the library.
+//! The C firmware's line against the library's.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use crate::world::Damage;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `line.h`.
+/// The values of `line.h`.
 const DAMAGED: i32 = -102;
 const LOST: i32 = -103;
 const CUT: i32 = -104;
@@ -235,7 +235,7 @@ fn damage_ends_the_connection_on_both_sides_and_the_board_opens_another() {
     for (is_to_host, range) in [false, true].into_iter().zip(frames) {
         let end = range.end;
         for at in range {
-            // The end of the last frame is noticed by time.
+            // The end of the last frame is noticed by a time limit.
             let is_slow = at + 1 == end;
             let damages = [Damage::Flip(at as u8 % 8), Damage::Lost, Damage::Doubled];
             for damage in damages {
@@ -256,7 +256,8 @@ fn damage_ends_the_connection_on_both_sides_and_the_board_opens_another() {
                     assert!(found.contains(&fault), "{place}: {fault}");
                     assert_eq!(code, REPORTED, "{place}");
                 } else {
-                    // The board opens again at once, and both may come together.
+                    // The board opens a new connection at once, so CLOSE and OPEN may arrive
+                    // together.
                     let found = [Fault::Reported, Fault::Restarted].map(LineError::Fault);
                     assert!(found.contains(&fault), "{place}: {fault}");
                     assert!([DAMAGED, LOST, CUT].contains(&code), "{place}: {code}");

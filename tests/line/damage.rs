@@ -1,4 +1,4 @@
-//! One byte or some, damaged at every place.
+//! One byte or several, damaged at every place.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use forcewire::line::{Fault, Role, State};
 
 use crate::world::*;
 
-/// Both ends are to know by then. The limit of a frame or a probe is a second, and a lost OPEN is
-/// sent again after one.
+/// Both ends must notice by then. The limit of a frame or a probe is a second, and a lost OPEN is
+/// repeated after a second.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The conversation without damage: what was sent to the board and to the host.
+/// The conversation without damage: the bytes sent to the board and to the host.
 fn recorded() -> [(Role, Vec<u8>); 2] {
     let mut world = World::new(conversation());
     world.run(LIMIT);
@@ -27,7 +27,7 @@ fn recorded() -> [(Role, Vec<u8>); 2] {
 /// Damage to data must be an error at the end that reads it.
 fn damaged_everywhere(damages: &[Damage]) {
     for (to, sent) in recorded() {
-        // OPEN or OPENED, data, CLOSE from the board; to the board the host's CLOSE comes first.
+        // OPEN or OPENED, data, CLOSE from the board; the host sends CLOSE first.
         let frames = frames(&sent);
         let data = match to {
             Role::Board => frames[2].start..sent.len(),
@@ -36,7 +36,7 @@ fn damaged_everywhere(damages: &[Damage]) {
         for at in 0..sent.len() {
             for &damage in damages {
                 let mut world = World::with_damage(conversation(), to, at, damage);
-                // A burst may take many probes, or OPEN, which is ten bytes a second.
+                // A burst may swallow many probes, or OPEN, which is only ten bytes a second.
                 let is_long = matches!(damage, Damage::Burst(_)) || !data.contains(&at);
                 world.host.set_silence(Some(8 * LIMIT));
                 world.run(if is_long { 20 * LIMIT } else { LIMIT });

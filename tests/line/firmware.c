@@ -1,6 +1,7 @@
-// The line of boards/mps2-an385-c with a host's file descriptors as its UART: answers each message
-// with its bytes inverted. A message is a length (32 bits, little-endian) and that many bytes; a
-// length of zero ends the program. Says on stderr how each connection ended: recv's result.
+// The line of boards/mps2-an385-c with a host's file descriptors as its UART. It answers each
+// message with the inverted bytes. A message is a length (32 bits, little-endian) and that many
+// bytes; a length of zero ends the program. The end of each connection, recv's result, is printed
+// to stderr.
 
 #include <poll.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-//! Streams that never let the line wait: they have ended, bring bytes without a pause, or are
-//! interrupted again and again. Each call ends nevertheless, and says what is wrong.
+//! Streams that never let the line wait: they have ended, deliver bytes without a pause, or are
+//! interrupted all the time. Each call still ends and reports the cause.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use forcewire::{Deadline, Deadlines, Error, asynch, blocking, serve};
 use crate::common::fake::Failure;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What a call may take at most.
+/// The longest duration of a call.
 const LIMIT: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Default)]
@@ -44,11 +44,11 @@ impl Timer for Clock {
     }
 }
 
-/// What comes in a read, and with what it ends.
+/// The bytes and the result of a read.
 type Reading = Box<dyn FnMut(&mut [u8]) -> Result<usize, ErrorKind>>;
 
-/// A stream that is always ready. Each read takes ten milliseconds, and at most so many of them may
-/// be made.
+/// A stream that is always ready. Each read takes ten milliseconds, and the number of reads is
+/// limited.
 struct Stub {
     clock: Clock,
     reading: Reading,
@@ -123,7 +123,7 @@ impl embedded_io_async::Write for Stub {
     }
 }
 
-/// Lets a future run, which must yield to its executor again and again. Returns how often it did.
+/// Runs a future, which must yield to its executor repeatedly. Returns how often it did.
 fn carry<T>(future: impl Future<Output = T>, turns: &mut usize) -> T {
     let mut context = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
@@ -136,7 +136,7 @@ fn carry<T>(future: impl Future<Output = T>, turns: &mut usize) -> T {
     }
 }
 
-/// What opening and accepting end with, blocking and as futures, all within the limit.
+/// The results of opening and accepting, blocking and as futures, all within the limit.
 fn opened_and_accepted(
     reading: impl FnMut(&mut [u8]) -> Result<usize, ErrorKind> + Clone + 'static,
 ) -> [(LineError<Failure>, State); 4] {
@@ -201,7 +201,7 @@ fn interruptions_without_end_end_opening_and_accepting() {
     }
 }
 
-/// Futures do not hold up their executor, although the stream is always ready.
+/// Futures do not block their executor, although the stream is always ready.
 #[test]
 fn garbage_without_a_pause_leaves_other_tasks_their_turn() {
     let clock = Clock::default();
@@ -216,7 +216,8 @@ fn garbage_without_a_pause_leaves_other_tasks_their_turn() {
     assert!(turns > 1);
 }
 
-/// What a host sends to a board that opens for the first time: OPENED, and a second later a probe.
+/// The bytes from a host to a board that opens for the first time: OPENED, and a second later a
+/// probe.
 fn opened_and_probe() -> [Vec<u8>; 2] {
     let mut board = Framing::new(Role::Board);
     board.open(Duration::ZERO);
@@ -234,7 +235,7 @@ fn opened_and_probe() -> [Vec<u8>; 2] {
     })
 }
 
-/// OPENED, then what `reading` brings.
+/// OPENED, then the bytes of `reading`.
 fn after_opened(
     mut reading: impl FnMut(&mut [u8]) -> Result<usize, ErrorKind>,
 ) -> impl FnMut(&mut [u8]) -> Result<usize, ErrorKind> {
@@ -299,7 +300,7 @@ fn deadlines_hold_under_a_flood_of_probes_in_a_future() {
     }
 }
 
-/// A program with a timer whose signal comes more often than the stream times out.
+/// A program with a timer whose signal arrives more often than the stream times out.
 #[test]
 fn interruptions_do_not_stop_the_clock() {
     let clock = Clock::default();
@@ -314,8 +315,8 @@ fn interruptions_do_not_stop_the_clock() {
     assert_eq!(ended, Err(Fault::Silent.into()));
 }
 
-/// Half a frame, a long pause of the program that a signal ends, and the other half, which had come
-/// meanwhile.
+/// Half a frame, a long pause of the program that ends with a signal, and the other half, which has
+/// arrived meanwhile.
 #[test]
 fn an_interruption_after_a_pause_cuts_no_frame() {
     let clock = Clock::default();
@@ -344,7 +345,7 @@ fn an_interruption_after_a_pause_cuts_no_frame() {
     }
 }
 
-/// A write and a flush that fail end the connection as a read does, and are not called damage.
+/// A write or a flush that fails ends the connection as a read does, and is not reported as damage.
 #[test]
 fn errors_of_writing_and_flushing_say_what_they_are() {
     for (kind, fault) in [
@@ -369,7 +370,7 @@ fn errors_of_writing_and_flushing_say_what_they_are() {
     }
 }
 
-/// Of unread data there may be several frames; all of them make room for the next connection.
+/// Unread data may be several frames; all of them make room for the next connection.
 #[test]
 fn data_that_were_not_read_leave_room() {
     let mut host = Framing::new(Role::Host);
@@ -410,7 +411,7 @@ fn data_that_were_not_read_leave_room() {
     line.accept(PATIENCE).unwrap();
 }
 
-/// A stream that passes bytes on when it is flushed, as a USB serial device does.
+/// A stream that sends its bytes only when it is flushed, as a USB serial device does.
 struct Buffered {
     kept: Vec<u8>,
     peer: Framing,
@@ -476,7 +477,7 @@ fn a_stream_that_keeps_bytes_is_flushed() {
     assert_eq!(line.get_mut().peer.state(), State::Failed(Fault::Reported));
 }
 
-/// Calls of the other role wait in vain, and change nothing.
+/// Calls meant for the other role wait until their limit and change nothing.
 #[test]
 fn the_wrong_role_gets_no_connection() {
     let clock = Clock::default();

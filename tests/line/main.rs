@@ -1,4 +1,5 @@
-//! The protocol over a serial line that damages bytes: what was sent is read, or an error, in time.
+//! The protocol over a serial line that damages bytes: what was sent is read, or there is an error
+//! in time.
 
 #[path = "../common/mod.rs"]
 mod common;

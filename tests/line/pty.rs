@@ -72,7 +72,7 @@ fn board() -> Board<impl FnMut() -> Duration> {
         rustix::fs::Mode::empty(),
     )
     .unwrap();
-    // Until the bridge is there nothing may be echoed.
+    // The terminal must not echo before the bridge is there.
     let mut settings = termios::tcgetattr(&end).unwrap();
     settings.make_raw();
     termios::tcsetattr(&end, termios::OptionalActions::Now, &settings).unwrap();
@@ -113,7 +113,7 @@ fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-/// Asks the first driver that connects once, and leaves.
+/// Asks the first driver that connects for one evaluation, and closes.
 fn ask(peer: TcpStream, force: f64) {
     let mut socket = Stream::from_tcp(peer, Deadlines::default()).unwrap();
     let mut server = Server::new();
@@ -180,7 +180,7 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
         let mut peer = opened;
         io::Write::write_all(&mut peer, STATUS).unwrap();
         assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
-        // A message in two writes is sent in one piece.
+        // A message written in two parts is sent in one piece.
         board.line.write(&READY[..5]).unwrap();
         board.line.write(&READY[5..]).unwrap();
         board.line.flush().unwrap();
@@ -193,7 +193,7 @@ fn a_server_that_closes_is_connected_again_when_the_board_asks() {
     }
 }
 
-/// Servers that follow each other on ports that the system chooses.
+/// Servers that follow one another on ports chosen by the system.
 #[test]
 fn a_server_is_found_where_its_file_says() {
     let directory = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ fn a_server_is_found_where_its_file_says() {
     }
 }
 
-/// The lines that a bridge writes to its standard error.
+/// The lines that a bridge writes to standard error.
 fn said(bridge: &mut Bridge) -> impl Iterator<Item = String> {
     let said = BufReader::new(bridge.0.stderr.take().unwrap());
     said.lines().map(Result::unwrap)
@@ -239,7 +239,7 @@ fn a_device_is_of_one_bridge() {
     let mut second = Bridge(second.stderr(Stdio::piped()).spawn().unwrap());
     let refused = said(&mut second).next().unwrap();
     assert!(refused.contains("another program uses it"), "{refused}");
-    // The first one goes on.
+    // The first bridge continues.
     io::Write::write_all(&mut peer, STATUS).unwrap();
     let mut buffer = [0; 12];
     assert_eq!(read(&mut board.line, &mut buffer).unwrap(), 12);
@@ -337,7 +337,7 @@ fn a_unix_server_is_connected_and_a_link_to_one_is_not() {
     listener.accept().unwrap();
 }
 
-/// A name that can't become a line is no reason to wait.
+/// There is no reason to wait for a name that can't become a line.
 #[test]
 fn what_is_no_serial_line_ends_a_bridge() {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! Silent lines: idle ones, computing boards, ends that have gone.
+//! Silent lines: idle ones, computing boards, lost ends.
 
 use std::time::Duration;
 

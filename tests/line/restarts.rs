@@ -1,4 +1,4 @@
-//! An end that starts again at any byte of a conversation.
+//! An end that restarts at any byte of a conversation.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use forcewire::line::{Fault, Role, State};
 
 use crate::world::*;
 
-/// Runs the conversation until one end has sent `bytes`, then `restarts`; then runs it to its end
-/// over connections that the board opens, as firmware does.
+/// Runs the conversation until one end has sent `bytes`, then restarts it. The rest runs over
+/// connections that the board opens, as firmware does.
 fn restarted(from: Role, bytes: usize, restart: impl Fn(&mut World)) {
     let mut world = World::new(conversation());
     world.most = 1;
@@ -65,8 +65,8 @@ fn a_board_that_restarts_drops_what_it_was_sent_before() {
     assert!(world.is_done());
 }
 
-/// A board that restarts may take the answer to its first opening for that to its second, and
-/// answer to data of then.
+/// A restarted board may take the answer to its first request for the answer to its second, and
+/// reply to data of the first connection.
 #[test]
 fn an_answer_to_an_earlier_connection_is_not_data_of_this_one() {
     let mut world = World::new(vec![]);

@@ -1,4 +1,4 @@
-//! A `Line` as a stream: whole drivers and servers over it, and its errors.
+//! A `Line` as a stream: complete drivers and servers over it, and its errors.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -17,7 +17,7 @@ const SECONDS: Duration = Duration::from_secs(20);
 pub struct End {
     out: Sender<u8>,
     inbox: Receiver<u8>,
-    /// This byte of the sent ones is changed.
+    /// The sent byte with this number is changed.
     pub flips: Option<usize>,
     sent: usize,
 }
@@ -88,7 +88,7 @@ impl Write for Overrun {
     }
 }
 
-/// The cable is not to blame.
+/// The cable is not the cause.
 #[test]
 fn an_error_of_the_stream_is_not_called_damage() {
     let mut line = Line::board(Overrun, clock());
@@ -97,7 +97,7 @@ fn an_error_of_the_stream_is_not_called_damage() {
     assert_eq!(line.framing().state(), State::Failed(Fault::Stream));
 }
 
-/// An end of which this write times out, before anything has left.
+/// An end whose write with this number times out before anything was sent.
 struct Stalls(End, usize);
 
 impl ErrorType for Stalls {
@@ -127,7 +127,7 @@ impl Write for Stalls {
     }
 }
 
-/// The first bytes of a host say that an earlier connection is over, the next ones accept.
+/// The first bytes from a host end an earlier connection; the next ones accept.
 #[test]
 fn accepting_is_made_again_after_any_write_that_timed_out() {
     for write in 0..3 {
@@ -161,7 +161,7 @@ fn accepting_is_made_again_after_any_write_that_timed_out() {
     }
 }
 
-/// A stream that always has this to read: nothing at its end, or noise.
+/// A stream that always delivers the same: the end of the stream, or noise.
 struct Endless(&'static [u8]);
 
 impl ErrorType for Endless {
@@ -186,7 +186,7 @@ impl Write for Endless {
     }
 }
 
-/// There is no time-out on such a stream, and there must be an end.
+/// Such a stream has no time-outs, but the call must end.
 #[test]
 fn a_call_ends_on_a_stream_that_has_ended_or_never_pauses() {
     let patience = Duration::from_millis(100);
@@ -217,7 +217,7 @@ fn lines() -> (
     (board, host)
 }
 
-/// Reads until a time-out is not the answer.
+/// Reads until the result is not a time-out.
 fn read<S: Read>(line: &mut S, buffer: &mut [u8]) -> Result<usize, S::Error> {
     loop {
         match line.read(buffer) {
@@ -367,7 +367,7 @@ mod asynch {
     use crate::world::{Message, conversation};
     use forcewire::line::Role;
 
-    /// A stream that is ready every other time, and moves up to seven bytes.
+    /// A stream that is ready every other time, and moves at most seven bytes.
     struct End {
         out: Rc<RefCell<VecDeque<u8>>>,
         inbox: Rc<RefCell<VecDeque<u8>>>,
@@ -455,7 +455,7 @@ mod asynch {
         (board, host, clock)
     }
 
-    /// The result of a future, if it is ready; it is dropped either way.
+    /// The result of a future, if it is ready at once; it is dropped in any case.
     fn once<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
         match pin!(future).as_mut().poll(&mut context) {
@@ -509,7 +509,7 @@ mod asynch {
         }
     }
 
-    /// Both ends open, with futures that are kept.
+    /// Opens a connection with futures that are kept at both ends.
     fn open(board: &mut AsyncLine, host: &mut AsyncLine) {
         let patience = Duration::from_secs(5);
         let (mut opens, mut accepts) = (
@@ -548,7 +548,7 @@ mod asynch {
         assert!(opened && accepted);
     }
 
-    /// Whose data are dropped meanwhile, although the future is dropped too.
+    /// Its data are dropped meanwhile, even if the future is dropped too.
     #[test]
     fn accepting_another_connection_ends_the_open_one() {
         let (mut board, mut host, _) = pair();
@@ -567,7 +567,7 @@ mod asynch {
         }
         say(&mut board, b"after a gap");
         assert_eq!(read(&mut host), Some(Ok(0)));
-        // CLOSE is what the board finds.
+        // The board finds CLOSE.
         let ended = (0..100).find_map(|_| once(board.read(&mut [0; 9])));
         assert_eq!(ended, Some(Ok(0)));
     }

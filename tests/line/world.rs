@@ -1,4 +1,4 @@
-//! Two ends of a line, a program at each, the bytes between them, and a clock turned by hand.
+//! Two ends of a line, a program at each, the bytes between them, and a virtual clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use forcewire::line::{Framing, Role, State};
 
 use crate::common::*;
 
-/// The fault of a byte at one place of a direction.
+/// A fault in one byte of one direction.
 #[derive(Clone, Copy, Debug)]
 pub enum Damage {
-    /// This bit of it is flipped.
+    /// This bit of the byte is flipped.
     Flip(u8),
     Lost,
     Doubled,
-    /// This byte comes before it.
+    /// This byte is inserted before it.
     Inserted(u8),
-    /// It is lost, with this many after it.
+    /// The byte is lost, together with this many after it.
     Burst(usize),
 }
 
@@ -24,7 +24,7 @@ pub enum Damage {
 #[derive(Default)]
 pub struct Wire {
     bytes: VecDeque<u8>,
-    /// All that was sent.
+    /// All bytes that were sent.
     pub sent: Vec<u8>,
     pub damage: Option<(usize, Damage)>,
 }
@@ -70,7 +70,7 @@ pub fn conversation() -> Vec<Message> {
     ]
 }
 
-/// A program at an end: it sends its messages and expects the others.
+/// The program at one end: it sends its own messages and expects the others.
 pub struct Program {
     role: Role,
     turn: usize,
@@ -86,7 +86,7 @@ impl Program {
         }
     }
 
-    /// Goes on as far as it can. All that it reads must be right.
+    /// Advances as far as possible. Everything that it reads must be right.
     fn run(&mut self, framing: &mut Framing, messages: &[Message]) {
         while let Some((sender, message)) = messages.get(self.turn) {
             let rest = &message[self.moved..];
@@ -125,7 +125,7 @@ pub struct World {
     pub now: Duration,
     /// The most bytes that arrive at once.
     pub most: usize,
-    /// Whether the board reads, and whether the programs go on.
+    /// Whether the board reads, and whether the programs continue.
     pub reads: bool,
     pub speaks: bool,
     session: u8,
@@ -161,7 +161,7 @@ impl World {
         world
     }
 
-    /// Another board, with other programs on both sides.
+    /// Starts another board, with new programs on both sides.
     pub fn restart_board(&mut self) {
         self.board = Framing::new(Role::Board);
         self.reopen();
@@ -178,7 +178,7 @@ impl World {
         self.board_program = Program::new(Role::Board);
     }
 
-    /// Moves what can move without waiting. Returns whether something moved.
+    /// Moves as much as possible without waiting. Returns whether any bytes moved.
     pub fn turn(&mut self) -> bool {
         if self.host.state() == State::Opening {
             self.host.accept(self.now);
@@ -221,7 +221,7 @@ impl World {
         self.to_board.bytes.len()
     }
 
-    /// Until both ends have no connection any more, which must be within a limit.
+    /// Runs until neither end has a connection any more, which must be within a limit.
     pub fn run(&mut self, limit: Duration) {
         let end = self.now + limit;
         loop {
@@ -241,7 +241,7 @@ impl World {
     }
 }
 
-/// Whether something was sent.
+/// Returns whether any bytes were sent.
 fn send(from: &mut Framing, wire: &mut Wire, most: usize) -> bool {
     let bytes = from.outgoing();
     let n = bytes.len().min(most);
@@ -250,7 +250,7 @@ fn send(from: &mut Framing, wire: &mut Wire, most: usize) -> bool {
     n > 0
 }
 
-/// Whether something was received.
+/// Returns whether any bytes were received.
 fn receive(to: &mut Framing, wire: &mut Wire, most: usize, now: Duration) -> bool {
     let space = to.space();
     let n = space.len().min(wire.bytes.len()).min(most);
@@ -261,7 +261,7 @@ fn receive(to: &mut Framing, wire: &mut Wire, most: usize, now: Duration) -> boo
     n > 0
 }
 
-/// Where in these bytes the frames are, with their ends.
+/// The ranges of the frames in these bytes, including their ends.
 pub fn frames(sent: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut start = 0;
     sent.split_inclusive(|byte| *byte == 0)

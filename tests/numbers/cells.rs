@@ -1,6 +1,6 @@
-//! Cells without a volume and left-handed ones. A cell that a driver could not use is not sent; one
-//! that comes is reported as it is, because a system without a cell is sent with one of zeros or of
-//! anything, and only the potential knows whether it needs a volume.
+//! Cells without a volume, and left-handed ones. A server does not send a cell that drivers could
+//! not use. A driver reports a received cell unchanged, because systems without a cell are sent
+//! with zeros or any numbers, and only the potential knows whether it needs a volume.
 
 use forcewire::potential::{Harmonic, IdealGas, LennardJones};
 use forcewire::{
@@ -9,7 +9,7 @@ use forcewire::{
 
 use crate::common::*;
 
-/// Vectors in one plane, or on one line, or none.
+/// Vectors in one plane, on one line, or zero.
 const FLAT: [[f64; 9]; 6] = [
     [0.0; 9],
     [1.0; 9],
@@ -19,7 +19,7 @@ const FLAT: [[f64; 9]; 6] = [
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
 ];
 
-/// The result of a driver with this potential for two atoms in this cell.
+/// The result of a driver with this potential, for two atoms in this cell.
 fn computes(
     h: [f64; 9],
     potential: &mut impl Potential<Real = f64>,
@@ -43,7 +43,7 @@ fn a_flat_cell_is_the_potentials_business() {
     for h in FLAT {
         let mut argon = LennardJones::new(6.43, 0.000379, 16.0);
         assert_eq!(computes(h, &mut argon), Err(PotentialError::SingularCell));
-        // These two need none: the answer is that in any cell.
+        // These two potentials need no volume: the answer is the same in any cell.
         let gas = computes(h, &mut IdealGas::new());
         assert_eq!(gas, computes(golden().h, &mut IdealGas::new()));
         let springs = computes(h, &mut Harmonic::new(0.5));
@@ -54,10 +54,11 @@ fn a_flat_cell_is_the_potentials_business() {
     }
 }
 
-/// Left-handed vectors span the same lattice: a and b exchanged, or one of them turned round.
+/// Left-handed vectors span the same lattice: a and b exchanged, or one of them reversed.
 #[test]
 fn a_left_handed_cell_is_the_same_lattice() {
-    // Forces and energies agree to rounding, not to the bit: images are added in another order.
+    // Forces and energies agree to rounding but not to the bit, because images are added in another
+    // order.
     fn parse(reply: &[u8]) -> Vec<f64> {
         let places = ForceReady::of(2);
         let energy = real_at(reply, places.energy(0));
@@ -86,7 +87,7 @@ fn a_left_handed_cell_is_the_same_lattice() {
     }
 }
 
-/// A server's result for a cell that it is asked to send, and the bytes.
+/// The result of a server that is asked to send a cell, and the bytes.
 fn sends(cell: Cell) -> (Result<(), ProtocolError>, Vec<u8>) {
     let mut server = Server::new();
     assert!(pour(server.status(), &mut { READY }).0.is_ok());
@@ -118,7 +119,7 @@ fn a_flat_cell_is_not_sent() {
     }
 }
 
-/// Each number below the diagonal, however small; a zero of either sign does not count.
+/// Every number below the diagonal counts, however small, except a zero of either sign.
 #[test]
 fn a_cell_with_anything_below_its_diagonal_is_not_sent() {
     for at in [3, 6, 7] {
@@ -127,7 +128,7 @@ fn a_cell_with_anything_below_its_diagonal_is_not_sent() {
             h.as_flattened_mut()[at] = below;
             let told = sends(Cell::from_rows(h)).0;
             assert_eq!(told, Err(ProtocolError::NotUpperTriangular), "{below}");
-            // As the error advises: rotate it.
+            // Rotate the cell, as the error advises.
             if below.abs() == 1.0 {
                 let (upper, _) = Cell::from_rows(h).to_upper_triangular().expect("a volume");
                 assert_eq!(sends(upper).0, Ok(()));

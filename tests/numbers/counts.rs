@@ -1,7 +1,7 @@
-//! All 2^32 values of each integer of the protocol but INIT's replica, which may be any.
+//! All 2^32 values of each integer of the protocol except INIT's replica, which may have any.
 //!
-//! A machine is led to the last four bytes before the check, and each value is given to a copy of
-//! it.
+//! A machine is brought to the last four bytes before the check, and each value is passed to a copy
+//! of it.
 
 use forcewire::{Cell, Driver, Event, Exchange, ProtocolError, Request, Server, Step};
 
@@ -9,14 +9,14 @@ use crate::common::*;
 use crate::copy::copy;
 use crate::in_parts;
 
-/// Room for atoms in the caller's array, and for bytes of extras.
+/// Room for this many atoms in the caller's array, and for this many bytes of extras.
 const ROOM: usize = 8;
-/// Bytes that the machines take at once of fields that don't go to the caller's memory.
+/// How many bytes the machines read at once for fields that don't go to the caller's memory.
 const CHUNK: usize = 768;
 
 const STRATA: u32 = 1_000_000 / 6;
 
-/// Bytes of an array that come at once: all, or by the chunk where they have to be converted.
+/// How many bytes of an array arrive at once: all, or a chunk if they have to be converted.
 fn at_once(bytes: usize) -> usize {
     if cfg!(target_endian = "little") {
         bytes
@@ -25,7 +25,7 @@ fn at_once(bytes: usize) -> usize {
     }
 }
 
-/// Values on both sides of everything that could be an edge.
+/// Values on both sides of every possible edge.
 fn edges() -> Vec<i32> {
     let mut edges: Vec<i32> = (-200..=1000).collect();
     for power in 0..32 {
@@ -40,7 +40,7 @@ fn edges() -> Vec<i32> {
     edges
 }
 
-/// One value from each of this many equal strata: over all counts and lengths, a million.
+/// One value from each of this many equal strata; over all counts and lengths, a million.
 fn strata(seed: u64) -> impl Iterator<Item = i32> {
     let (mut dice, width) = (Dice::new(seed), (1_u64 << 32) as f64 / f64::from(STRATA));
     (0..STRATA).map(move |stratum| {
@@ -49,7 +49,7 @@ fn strata(seed: u64) -> impl Iterator<Item = i32> {
     })
 }
 
-/// Edges and strata, in a plain run of the tests.
+/// Edges and strata, in an ordinary run of the tests.
 fn some(check: impl Fn(i32)) {
     edges().into_iter().for_each(&check);
     strata(7).for_each(check);
@@ -68,7 +68,7 @@ fn all(name: &str, check: impl Fn(i32) + Sync) {
     assert_eq!(count, 1 << 32);
 }
 
-/// Gives a transfer these bytes, which must be all that it waits for, and nothing more.
+/// Passes these bytes to an exchange, which must wait for exactly these.
 fn give<T: Exchange>(transfer: &mut T, mut bytes: &[u8]) {
     while let (Ok(Step::Read(slice)), false) = (transfer.step(), bytes.is_empty()) {
         let (came, rest) = bytes.split_at(slice.len().min(bytes.len()));
@@ -81,7 +81,7 @@ fn give<T: Exchange>(transfer: &mut T, mut bytes: &[u8]) {
 
 // ---- the driver ----
 
-/// A driver that has received all of this.
+/// A driver that has received all of these bytes.
 fn heard(mut driver: Driver, bytes: &[u8]) -> Driver {
     let mut positions = [[UNTOUCHED; 3]; ROOM];
     let mut cells = [UNTOUCHED_CELL; 2];
@@ -118,7 +118,7 @@ fn atoms_are_checked(driver: &Driver, announced: i32) {
     assert_eq!(positions[0], [UNTOUCHED; 3]);
 }
 
-/// One that has computed three atoms before.
+/// A driver that has computed three atoms before.
 fn changed_atoms_are_refused(driver: &Driver, announced: i32) {
     let mut driver = copy(driver);
     let mut positions = [[UNTOUCHED; 3]; ROOM];
@@ -139,7 +139,7 @@ fn changed_atoms_are_refused(driver: &Driver, announced: i32) {
     assert!(right, "{announced} atoms after 3");
 }
 
-/// One that waits for the number of atoms of a batch of two.
+/// A driver that waits for the number of atoms of a batch of two.
 fn atoms_of_a_batch_are_checked(driver: &Driver, announced: i32) {
     let mut driver = copy(driver);
     let mut positions = [[UNTOUCHED; 3]; ROOM];
@@ -152,7 +152,7 @@ fn atoms_of_a_batch_are_checked(driver: &Driver, announced: i32) {
     let came = receive.step();
     let right = match usize::try_from(announced) {
         Err(_) => matches!(came, Err(ProtocolError::NegativeAtoms(n)) if n == announced),
-        // The first cell is next, however many atoms.
+        // The first cell comes next, for any number of atoms.
         Ok(n) if 2 * n <= ROOM => matches!(came, Ok(Step::Read(slice)) if slice.len() == CELL),
         Ok(n) => matches!(
             came,
@@ -162,7 +162,7 @@ fn atoms_of_a_batch_are_checked(driver: &Driver, announced: i32) {
     assert!(right, "{announced} atoms a structure");
 }
 
-/// One that waits for the length of INIT's text.
+/// A driver that waits for the length of INIT's text.
 fn length_of_init_is_checked(driver: &Driver, announced: i32) {
     let mut driver = copy(driver);
     let mut positions = [[UNTOUCHED; 3]; 0];
@@ -213,7 +213,7 @@ fn before_length_of_init() -> Driver {
 
 // ---- the server ----
 
-/// A server that has asked for the forces on this many atoms and received all of this.
+/// A server that has asked for the forces on this many atoms and received all of these bytes.
 fn asked(natoms: usize, bytes: &[u8]) -> Server {
     let cell = Cell::orthorhombic([20.0; 3]);
     let positions = vec![[0.5; 3]; natoms];

@@ -1,4 +1,4 @@
-//! How often a driver is wrong about the format of numbers: the tables in `src/protocol/detect.rs`.
+//! How often a driver misjudges the format of numbers: the tables in `src/protocol/detect.rs`.
 //!
 //! ```text
 //! cargo test --test numbers format
@@ -12,17 +12,17 @@ use forcewire::{Driver, Event, ProtocolError, Quantity, Scalar};
 
 use crate::common::*;
 
-/// Structures of each kind and size.
+/// The number of structures of each kind and size.
 const STRUCTURES: usize = 6000;
-/// Atoms of a structure: one, two, half of those that are judged, and more than are judged.
+/// The numbers of atoms: one, two, half as many as are judged, and more than are judged.
 const NATOMS: [usize; 4] = [1, 2, 8, 64];
 
-/// The bits of the positions of structures of this many atoms, without end.
+/// An endless sequence of positions, as bits, of structures with this many atoms.
 type Positions = fn(natoms: usize, Dice) -> Box<dyn Iterator<Item = Vec<u64>>>;
 /// The nine numbers of a cell.
 type Cell = fn(&mut Dice) -> [f64; 9];
 
-/// Right positions, and how many of the structures may be refused at most.
+/// Valid positions, and the most structures that may be refused.
 const RIGHT: &[(&str, Positions, [usize; 4])] = &[
     (
         "damped oscillators along x, steps 0 to 5999",
@@ -34,7 +34,7 @@ const RIGHT: &[(&str, Positions, [usize; 4])] = &[
         in_space,
         [1, 0, 0, 0],
     ),
-    // Below 2.2e-308 from step 6730 or so, and not below 2e-323, where 0.9 x is rounded to x.
+    // Below 2.2e-308 from about step 6730 on, but not below 2e-323, where 0.9 x is rounded to x.
     (
         "the same along x, steps 6000 to 11999",
         along_x_later,
@@ -53,7 +53,7 @@ const RIGHT: &[(&str, Positions, [usize; 4])] = &[
     ("the origin, and the last atom near it", origin, [0; 4]),
 ];
 
-/// Wrong positions, and how many of the structures may be accepted at most.
+/// Wrong positions, and the most structures that may be accepted.
 const WRONG: &[(&str, Positions, [usize; 4])] = &[
     ("`int64`, 0 to 9", digits, [400, 5, 0, 0]),
     ("`int64`, -9 to 9", signed_digits, [600, 100, 0, 0]),
@@ -64,8 +64,7 @@ const WRONG: &[(&str, Positions, [usize; 4])] = &[
     ("pairs of any `uint32`", any_pairs, [6000; 4]),
 ];
 
-/// Right positions with their bytes reversed, and how many of the structures may be accepted at
-/// most.
+/// Valid positions with their bytes reversed, and the most structures that may be accepted.
 const REVERSED: &[(&str, Positions, [usize; 4])] = &[
     (
         "damped oscillators along x, steps 0 to 5999",
@@ -102,7 +101,7 @@ const REVERSED: &[(&str, Positions, [usize; 4])] = &[
     ("pairs of any `uint32`", any_pairs, [6000; 4]),
 ];
 
-/// Cells, and how many may be accepted at most with their bytes reversed, and as `int64`.
+/// Cells, and the most that may be accepted with their bytes reversed, and as `int64`.
 const CELLS: &[(&str, Cell, usize)] = &[
     ("cubic, 1 to 100 bohr", cubic, 300),
     ("orthorhombic", orthorhombic, 60),
@@ -161,9 +160,10 @@ fn the_tables_of_false_alarms_and_misses_are_right() {
 }
 
 /// The heading of the tables.
-const HEADING: &str = "//! Of 6000 structures each (`cargo test --test numbers format`):\n";
+const HEADING: &str = "//! Out of 6000 structures each (`cargo test --test numbers format`):\n";
 
-/// A table of how many structures `counts`, each in a cubic cell; checks the limits.
+/// A table of the number of structures that `counts` selects, each in a cubic cell. Checks the
+/// limits.
 fn table(
     title: &str,
     rows: &[(&str, Positions, [usize; 4])],
@@ -195,7 +195,7 @@ fn table(
     table
 }
 
-/// The table of cells; checks the limits.
+/// The table of cells. Checks the limits.
 fn cells() -> String {
     let mut table = String::new();
     writeln!(
@@ -232,9 +232,9 @@ fn reversed(bits: &[u64]) -> Vec<u64> {
     bits.iter().map(|bits| bits.swap_bytes()).collect()
 }
 
-/// The error, if any, for a structure of these numbers.
+/// The error, if any, for a structure with these numbers.
 ///
-/// A driver that converts positions judges their format like one that doesn't.
+/// A driver that converts positions judges their format in the same way as one that does not.
 fn refused(h: &[f64; 9], positions: &[u64]) -> Option<ProtocolError> {
     let natoms = positions.len() / 3;
     // Of NaN too, all bits are sent.
@@ -242,7 +242,7 @@ fn refused(h: &[f64; 9], positions: &[u64]) -> Option<ProtocolError> {
     let message = layout::posdata(h, &[0.0; 9], &positions);
     let error = received::<f64>(&message, Driver::new());
     if natoms < 8 {
-        // Numbers too large for `f32` are infinite there.
+        // Numbers too large for `f32` become infinite there.
         let infinite = Some(ProtocolError::NotFinite(Quantity::Positions));
         let single = received::<f32>(&message, Driver::new());
         assert!(single == error || single == infinite && error.is_none());
@@ -302,7 +302,7 @@ fn numbers_of_any_format_pass_only_if_they_are_trusted() {
         let driver = Driver::new().trust_number_format();
         assert_eq!(received::<f64>(&message, driver), None);
     }
-    // The switch allows no infinite numbers.
+    // The switch does not allow infinite numbers.
     let message = posdata(&with(&|x| x, &|x| x / 0.0));
     let driver = Driver::new().trust_number_format();
     let infinite = Some(ProtocolError::NotFinite(Quantity::Positions));
@@ -311,12 +311,12 @@ fn numbers_of_any_format_pass_only_if_they_are_trusted() {
 
 // ---- right positions ----
 
-/// From 0 to 1.
+/// A random number from 0 to 1.
 fn part(dice: &mut Dice) -> f64 {
     (dice.next() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Structures in which each coordinate is made independently.
+/// Structures whose coordinates are independent.
 fn coordinates(
     natoms: usize,
     mut dice: Dice,
@@ -327,7 +327,7 @@ fn coordinates(
     }))
 }
 
-/// Oscillators from 1 to 2 bohr on either side that lose a tenth at each step.
+/// Oscillators that start 1 to 2 bohr to either side and lose a tenth at each step.
 fn oscillators(natoms: usize, along: usize, mut dice: Dice) -> impl Iterator<Item = Vec<u64>> {
     let start = iter::repeat_with(move || (1.0 + part(&mut dice)) * [1.0, -1.0][dice.below(2)]);
     let zeros = move |(i, x)| if i % 3 < along { x } else { 0.0 };
@@ -373,7 +373,7 @@ fn eighths(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     })
 }
 
-/// A cube of atoms around the origin, at least 2 a side.
+/// A cube of atoms around the origin, at least 2 along each side.
 fn lattice(natoms: usize, mut dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     let side = (natoms as f64).cbrt().round().max(2.0) as usize;
     Box::new(iter::from_fn(move || {
@@ -387,7 +387,7 @@ fn lattice(natoms: usize, mut dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> 
     }))
 }
 
-/// Residues of a rotation in place of z.
+/// Residues of a rotation as z.
 fn planar(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     let mut axes = [false, false, true].into_iter().cycle();
     coordinates(natoms, dice, move |dice| {
@@ -397,7 +397,7 @@ fn planar(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     })
 }
 
-/// Zeros but for the last atom, which has one subnormal number, one below 1e-100, and a zero.
+/// Zeros, except for the last atom, which has a subnormal number, one below 1e-100, and a zero.
 fn origin(natoms: usize, mut dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     Box::new(iter::from_fn(move || {
         let mut positions = vec![0; 3 * natoms];
@@ -423,14 +423,14 @@ fn large_integers(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>
     coordinates(natoms, dice, |dice| dice.next() >> 14)
 }
 
-/// Objects that malloc put into an arena of a thread or into a mapping.
+/// Addresses of objects that malloc put into a thread's arena or into a mapping.
 fn heap(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     coordinates(natoms, dice, |dice| {
         0x7f00_0000_0000 | dice.next() >> 24 & !15
     })
 }
 
-/// Objects on the heap of a program, or in the program.
+/// Addresses of objects on a program's heap, or in the program itself.
 fn program(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     coordinates(natoms, dice, |dice| {
         0x5500_0000_0000 | dice.next() >> 24 & !15

@@ -1,5 +1,6 @@
-//! Headers of which one or two bytes are others: refused, unless only the padding has changed, or
-//! it is another header then, of which there are two: EXIT and INIT differ in two letters.
+//! Headers with one or two changed bytes. They are refused unless only the padding has changed, or
+//! the result is another header. There are two such cases, because EXIT and INIT differ in two
+//! letters.
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
@@ -12,7 +13,7 @@ fn word(number: usize) -> [u8; 12] {
     WORDS[number].try_into().expect("twelve bytes")
 }
 
-/// The header that these bytes are (`src/manual/protocol.md`, section 1): blanks and NULs after the
+/// The header of these bytes (`src/manual/protocol.md`, section 1): blanks and NULs follow the
 /// word.
 fn header(bytes: &[u8; 12]) -> Option<usize> {
     WORDS.iter().position(|header| {
@@ -23,7 +24,7 @@ fn header(bytes: &[u8; 12]) -> Option<usize> {
     })
 }
 
-/// Passes the server's bytes to a driver that is ready; returns what it takes them for.
+/// Passes the server's bytes to a driver that is ready. Returns the header that it recognizes.
 fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::Header::{ForceReady, GetForce, HaveData, NeedInit, PosData, Ready};
 
@@ -51,8 +52,8 @@ fn driver_takes(driver: &Driver, bytes: &[u8; 12]) -> Option<usize> {
     at.map(|at| numbers[at])
 }
 
-/// Passes the driver's bytes to a server that has asked for the status; returns what it takes them
-/// for.
+/// Passes the driver's bytes to a server that has asked for the status. Returns the header that it
+/// recognizes.
 fn server_takes(server: &Server, bytes: &[u8; 12]) -> Option<usize> {
     use forcewire::{Header, Status};
 
@@ -85,7 +86,7 @@ fn machines() -> (Driver, Server) {
     (Driver::new(), server)
 }
 
-/// Corrupted headers, and how many of them were one all the same.
+/// The number of corrupted headers, and how many of them were still accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Taken {
     all: u64,
@@ -93,7 +94,8 @@ struct Taken {
     other: u64,
 }
 
-/// Looks at what both machines take these bytes for, which were this header once.
+/// Records the headers that both machines recognize in these bytes, which are a corrupted form of
+/// header `was`.
 fn look(machines: &(Driver, Server), was: usize, bytes: &[u8; 12], taken: &mut Taken) {
     let expected = header(bytes);
     assert_eq!(
@@ -138,7 +140,7 @@ fn every_byte_of_every_header_with_every_other_value() {
             }
         }
     }
-    // Of the 108 bytes 48 are padding: 6 + 8 + 5 + 4 + 8 + 4 + 7 + 4 + 2.
+    // 48 of the 108 bytes are padding: 6 + 8 + 5 + 4 + 8 + 4 + 7 + 4 + 2.
     let expected = Taken {
         all: 9 * 12 * 255,
         padding: 48,
@@ -148,12 +150,12 @@ fn every_byte_of_every_header_with_every_other_value() {
 }
 
 /// Every pair of bytes of a header, the first with every other value, the second with a sample of
-/// them.
+/// values.
 fn pairs(machines: &(Driver, Server), was: usize, first: usize, every: u8) -> Taken {
     let mut taken = Taken::default();
     for second in first + 1..12 {
         for flip in 1..=255 {
-            // Not the same for each value of the first.
+            // The sample differs for each value of the first.
             let from = 1 + flip % every;
             for other in (from..=255).step_by(every.into()) {
                 let mut bytes = word(was);
@@ -176,7 +178,7 @@ fn one_in_250_of_all_pairs() {
         }
     }
     assert!(all > 9 * 66 * 255, "{all}");
-    // EXIT is INIT with two others, and both ways.
+    // EXIT becomes INIT with two changed bytes, and vice versa.
     let mut taken = Taken::default();
     look(&machines, 1, &word(4), &mut taken);
     look(&machines, 4, &word(1), &mut taken);

@@ -1,5 +1,5 @@
-//! Every number that a peer can send where a number decides: counts, lengths, headers, numbers that
-//! are not finite, and numbers of another format.
+//! All numbers from a peer on which a decision depends: counts, lengths, headers, numbers that are
+//! not finite, and numbers in another format.
 //!
 //! ```text
 //! cargo test --test numbers        edges, and a million between them
@@ -20,7 +20,7 @@ mod reals;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Work that is done in parts, by all CPUs.
+/// Does work in parts on all CPUs.
 fn in_parts(parts: usize, part: impl Fn(usize) -> u64 + Sync) -> u64 {
     let next = AtomicUsize::new(0);
     let work = || {

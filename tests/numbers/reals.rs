@@ -1,5 +1,5 @@
-//! Numbers that are infinite or NaN, at every place where a number is sent: refused before anyone
-//! computes with them, or passed on to the last bit where the caller allows it.
+//! Infinite numbers and NaN at every place of a message: refused before they are used, or passed on
+//! to the last bit if the caller allows them.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ const ODD: [f64; 8] = [
     f64::from_bits(0xffff_ffff_ffff_ffff),
 ];
 
-/// As far as a number can go and be one.
+/// Extreme numbers that are still finite.
 const EXTREME: [f64; 6] = [
     f64::MAX,
     f64::MIN,
@@ -36,10 +36,10 @@ const EXTREME: [f64; 6] = [
     -0.0,
 ];
 
-/// Systems on both sides of what the scratch holds: 32 atoms.
+/// Structures smaller and larger than the scratch, which holds 32 atoms.
 const NATOMS: [usize; 5] = [1, 2, 32, 33, 65];
 
-/// A connection on which all bytes of the peer have arrived already.
+/// A connection on which all bytes of the peer have already arrived.
 struct Recorded<'a> {
     heard: &'a [u8],
     said: Vec<u8>,
@@ -66,7 +66,7 @@ impl Transport for Recorded<'_> {
     }
 }
 
-/// A potential that counts how often it is asked.
+/// A potential that counts its calls.
 #[derive(Default)]
 struct Counts<T> {
     asked: usize,
@@ -87,15 +87,15 @@ impl<T: Real> Potential for Counts<T> {
     }
 }
 
-/// One number of a message, by its place.
+/// A message with one number replaced, by its place.
 fn with_real(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
     let mut message = message.to_vec();
     put_real(&mut message, at, odd);
     message
 }
 
-/// A whole program receives this; returns what ended it, and how often its potential was called
-/// before.
+/// A complete driver receives these bytes. Returns how it ended, and how often its potential was
+/// called before.
 fn serves<T: Real>(heard: &[u8]) -> (Result<(), Error<Infallible>>, usize) {
     let mut socket = Recorded {
         heard,
@@ -138,15 +138,15 @@ fn refused_before_anyone_computes<T: Real>(odd: f64) {
             );
             assert_eq!(serves::<T>(&heard), (error(Quantity::Positions), 0));
         }
-        // The inverse is not checked, because of what peers send there.
+        // The inverse is not checked, because peers do not agree on it.
         for real in 9..18 {
             let heard = with_real(&message, Posdata::of(natoms).cell(0) + REAL * real, odd);
             let heard = [&heard, GETFORCE, EXIT].concat();
             assert_eq!(serves::<T>(&heard), (Ok(()), 1));
         }
     }
-    // In either structure of a batch: the number of atoms, two cells with their inverses, two atoms
-    // each.
+    // In either structure of a batch, which has the number of atoms, two cells with their inverses,
+    // and two atoms each.
     let announced = init(0, "batch_size:2");
     let message = posdata_batch(&[atoms(2), atoms(2)]);
     let batch = Posdata::batch(2, 2);
@@ -174,7 +174,8 @@ fn what_a_server_sends_is_refused_before_anyone_computes_with_it() {
     }
 }
 
-/// A cell is refused when it is here: no position is read, or written into the caller's array.
+/// A cell is refused as soon as it has arrived: no position is read or written into the caller's
+/// array.
 #[test]
 fn a_cell_is_refused_before_positions_are_read() {
     let message = posdata(&atoms(3));
@@ -200,8 +201,8 @@ fn extreme_numbers_are_numbers() {
             assert_eq!(serves::<f64>(&heard), (Ok(()), 1), "{extreme}");
         }
     }
-    // In single precision a position has to fit: the largest that rounds down to `f32::MAX`, and
-    // the next one.
+    // In single precision a position has to be in range: the largest number that rounds down to
+    // `f32::MAX`, and the next one.
     let most = f64::from(f32::MAX) + 2_f64.powi(103);
     for (position, told) in [(most.next_down(), 1), (most, 0), (f64::MAX, 0)] {
         for position in [position, -position] {
@@ -214,10 +215,10 @@ fn extreme_numbers_are_numbers() {
     }
 }
 
-// ---- what a driver is asked to send ----
+// ---- numbers that a driver is asked to send ----
 
-/// The answers in which one number is this one: energy, forces, virial of structures of two atoms,
-/// and what it is.
+/// Answers with this number in one place (energy, forces or virial of structures of two atoms), and
+/// the place.
 fn odd_answers(structures: usize, odd: f64) -> Vec<(Quantity, Vec<Answer>)> {
     let mut all = Vec::new();
     for structure in 0..structures {
@@ -244,7 +245,7 @@ fn odd_answers(structures: usize, odd: f64) -> Vec<(Quantity, Vec<Answer>)> {
     all
 }
 
-/// A driver that was asked for forces on two atoms, or for those of a batch.
+/// A driver that was asked for the forces on two atoms, or for those of a batch.
 fn asked(mut driver: Driver, structures: usize) -> Driver {
     let batch = vec![atoms(2); structures];
     let heard = match structures {
@@ -280,7 +281,7 @@ fn what_a_driver_computes_is_refused_before_a_byte_of_it_leaves() {
             let mut driver = asked(Driver::new(), structures);
             let error = Err(ProtocolError::NotFinite(quantity));
             assert_eq!(replies::<T>(&mut driver, &answers), (error, vec![]));
-            // The driver is as it was.
+            // The driver is unchanged.
             assert_eq!(replies::<T>(&mut driver, &right).0, Ok(()));
         }
     }
@@ -292,7 +293,7 @@ fn what_a_driver_computes_is_refused_before_a_byte_of_it_leaves() {
     }
 }
 
-// ---- what a server is asked to send, and receives ----
+// ---- numbers that a server is asked to send, and receives ----
 
 const BOX: Cell = Cell::orthorhombic([20.0; 3]);
 
@@ -365,9 +366,9 @@ fn what_a_driver_answers_is_refused() {
     }
 }
 
-// ---- where they are allowed ----
+// ---- numbers that are allowed ----
 
-/// NaN carries a payload, in which some programs note where it comes from: it is not changed.
+/// A NaN carries a payload, in which some programs record its origin: it is not changed.
 #[test]
 fn what_is_allowed_passes_to_the_last_bit() {
     let bits = |reals: &[f64]| reals.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -414,7 +415,7 @@ fn what_is_allowed_passes_to_the_last_bit() {
                 bits(forces.as_flattened()),
                 bits(answers[0].forces.as_flattened())
             );
-            // A virial is made symmetric, which is arithmetic: what was not finite in it is not so
+            // Making a virial symmetric is arithmetic: what was not finite in it is not finite
             // afterwards.
             let finite = |virial: &Virial| virial.is_finite();
             assert_eq!(finite(&told.evaluation.virial), finite(&evaluation.virial));

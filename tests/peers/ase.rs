@@ -1,4 +1,4 @@
-//! ASE's `SocketIOCalculator` as the server. `ase_server.py` does the comparing.
+//! ASE's `SocketIOCalculator` as the server. `ase_server.py` makes the comparisons.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ const ARGON: [&str; 6] = [
     "shifted",
 ];
 
-/// Starts the script, and the driver that `address` makes from its output.
+/// Starts the script, and the driver whose address `address` reads from its output.
 fn serve(argument: &str, init: &str, address: impl Fn(&mut Command, &str)) {
     let directory = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/ase_server.py");
@@ -44,7 +44,7 @@ fn serve(argument: &str, init: &str, address: impl Fn(&mut Command, &str)) {
     let &["agrees", comparisons, error, evaluations, seconds] = last.as_slice() else {
         panic!("ASE said:\n{log}");
     };
-    // One at first, 21 of the simulation, one relaxed, five strained.
+    // One comparison at first, 21 in the simulation, one relaxed, five strained.
     assert_eq!(comparisons, "28");
     assert!(error.parse::<f64>().unwrap() < 1e-8, "{error}");
 
@@ -91,7 +91,7 @@ fn ase_gives_init_before_every_structure() {
 #[test]
 #[ignore = "needs ASE 3.29: tests/peers/README.md"]
 fn ase_agrees_over_a_unix_socket_and_closes_without_exit() {
-    // ASE insists on /tmp/ipi_, and removes the socket at its end.
+    // ASE requires /tmp/ipi_, and removes the socket at its end.
     let name = format!("forcewire_{}", std::process::id());
     let left = Left(format!("/tmp/ipi_{name}"));
     serve(&format!("unix:{name}"), "once", |command, at| {
@@ -101,7 +101,7 @@ fn ase_agrees_over_a_unix_socket_and_closes_without_exit() {
     assert!(!Path::new(&left.0).exists(), "ASE left {} behind", left.0);
 }
 
-/// A file that is there only if something went wrong.
+/// A file that exists only if something went wrong.
 struct Left(String);
 
 impl Drop for Left {

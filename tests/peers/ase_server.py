@@ -21,7 +21,8 @@ from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
-# Argon, in atomic units as for the driver: -m lj -o 6.43452,0.000379384,8.7 --cutoff shifted
+# Argon, with the driver's parameters in atomic units: -m lj -o 6.43452,0.000379384,8.7 --cutoff
+# shifted
 SIGMA, EPSILON, CUTOFF = 6.43452 * units.Bohr, 0.000379384 * units.Hartree, 8.7 * units.Bohr
 TOLERANCE = 1e-8
 errors = []
@@ -64,7 +65,7 @@ def main(where):
     socketio.bind_inetsocket = bind_loopback
     address = {"port": 0} if where == "tcp" else {"unixsocket": where.removeprefix("unix:")}
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(2)
-    # Neither upper nor lower triangular, so that a transposed cell can't go unnoticed.
+    # Neither upper nor lower triangular, so that a transposed cell is detected.
     skew = np.eye(3) + [[0, 0.02, -0.03], [0.05, 0.01, 0], [0, -0.02, 0.03]]
     atoms.set_cell(atoms.cell.array @ skew, scale_atoms=True)
     atoms.rattle(0.05, seed=3)

@@ -1,7 +1,7 @@
-//! Real drivers, asked by the pool. `table.rs` has what each is and needs.
+//! Real drivers of the pool. `table.rs` describes each and its requirements.
 //!
-//! Their energies, forces and virials must be those that the same program gave i-PI
-//! (`drivers/reference.json`), and forces and virials must be differences of the energies.
+//! Their energies, forces and virials must equal those that the same program returned to i-PI
+//! (`drivers/reference.json`), and forces and virials must agree with differences of the energies.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::reference::{Recorded, recorded, strained};
 use crate::simulation::Transport::{self, Tcp, Unix};
 use crate::table::{Driver, HERE, System, Version};
 
-/// The tests of drivers, two each.
+/// Defines two tests for each driver.
 macro_rules! drivers {
     ($($key:ident)*) => {
         pub const TESTED: &[&str] = &[$(stringify!($key)),*];
@@ -44,7 +44,7 @@ macro_rules! drivers {
 
 drivers! { harmonic lennard_jones xtb ase lammps }
 
-/// Those of `tests/run drivers`.
+/// The drivers of `tests/run drivers`.
 pub mod codes {
     drivers! { debian_lammps quantum_espresso cp2k nwchem abinit gpaw }
 
@@ -64,7 +64,7 @@ fn ase_takes_less_than_a_millisecond_over_tcp() {
     });
 }
 
-/// A driver gives us what it gives i-PI, and that is right.
+/// The driver returns the same to us as to i-PI, and its results are consistent.
 fn agrees(key: &str, transport: Transport) {
     let driver = Driver::named(key);
     let reference = recorded(&driver);
@@ -78,8 +78,8 @@ fn agrees(key: &str, transport: Transport) {
     }
 }
 
-/// Both write in pieces and leave Nagle's algorithm on: 40 ms, if a piece is not acknowledged at
-/// once.
+/// Both programs write in pieces with Nagle's algorithm on, which costs 40 ms if a piece is not
+/// acknowledged at once.
 fn takes_less_than_a_millisecond(driver: Driver) {
     let start = &recorded(&driver)[0].job;
     for mode in [Mode::Classic, Mode::Consolidated] {
@@ -88,8 +88,8 @@ fn takes_less_than_a_millisecond(driver: Driver) {
         let answers = session.evaluate(jobs.collect());
         let mut times: Vec<_> = answers.iter().map(|answer| answer.took).collect();
         times.sort();
-        // Other tests run at the same time and lengthen most of them; a delayed acknowledgement,
-        // all.
+        // Other tests run at the same time and slow down most evaluations; a delayed
+        // acknowledgement slows down all.
         let time = times[times.len() / 10];
         report(&session.what, 1, time);
         assert!(
@@ -101,12 +101,12 @@ fn takes_less_than_a_millisecond(driver: Driver) {
     }
 }
 
-/// A driver that the pool asks.
+/// A driver and the pool that uses it.
 struct Session {
     driver: Driver,
     what: String,
     pool: Pool,
-    // Ends before the directory is removed.
+    // Dropped before the directory is removed.
     process: Process,
     _directory: TempDir,
 }
@@ -169,7 +169,7 @@ impl Session {
                 ours.as_flattened(),
                 theirs.as_flattened(),
             );
-            // LAMMPS sends one triangle, and i-PI takes that.
+            // LAMMPS sends one triangle, which i-PI reads.
             let theirs = UPPER.map(|(i, j)| recorded.virial[i][j]);
             let ours = answer.evaluation.virial.0;
             self.close(
@@ -187,7 +187,7 @@ impl Session {
         }
     }
 
-    /// Forces and virial are differences of the energy.
+    /// Forces and virial agree with differences of the energy.
     fn gives_derivatives(&mut self, job: &Job) {
         let natoms = job.positions.len();
         let shifts = [(0, 0), (1, 1), (natoms - 1, 2)];
@@ -229,7 +229,7 @@ impl Session {
         );
     }
 
-    /// It receives EXIT, and ends.
+    /// The driver receives EXIT and ends.
     fn ends(mut self) {
         let still_there = self.pool.close(LIMIT).unwrap();
         let (status, log) = self.process.end();
@@ -247,7 +247,7 @@ impl Session {
 }
 
 impl Driver {
-    /// Starts it in a directory, where its files are. It will connect to this address.
+    /// Starts the driver in a directory with its files. It will connect to this address.
     pub fn launch(&self, address: &Address, first: &Job, directory: &Path) -> Process {
         let address = match address {
             Address::Tcp { port, .. } => self.tcp.replace("{port}", &port.to_string()),
@@ -288,7 +288,7 @@ impl System {
         }
     }
 
-    /// Fills a structure into an input.
+    /// Fills a structure into an input file.
     pub fn describe(self, text: &str, job: &Job) -> String {
         let [a, b, c] = job.cell.vectors().map(numbers);
         let positions: Vec<_> = job.positions.iter().map(|&r| numbers(r)).collect();
@@ -302,7 +302,7 @@ impl System {
     }
 }
 
-/// As inputs have them.
+/// Three numbers in the format of input files.
 fn numbers(numbers: [f64; 3]) -> String {
     numbers.map(|x| x.to_string()).join(" ")
 }
@@ -311,7 +311,7 @@ fn largest(numbers: &[f64]) -> f64 {
     numbers.iter().fold(0.0, |largest, x| x.abs().max(largest))
 }
 
-/// −dE/dx, from energies at +step and -step in turn.
+/// −dE/dx, from energies at +step and -step in alternation.
 fn slopes(pairs: &[Answered], step: f64) -> Vec<f64> {
     let slope =
         |pair: &[Answered]| (pair[1].evaluation.energy - pair[0].evaluation.energy) / (2.0 * step);
@@ -327,14 +327,15 @@ fn moved(job: &Job, atom: usize, axis: usize, by: f64) -> Job {
 /// The elements of a symmetric matrix.
 const UPPER: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
 
-/// Half of what energies are apart of which a difference is taken: bohr, and of the cell.
+/// Half the distance between two energies whose difference is taken: in bohr, and as a strain of
+/// the cell.
 const SHIFT: f64 = 0.003;
 const STRAIN: f64 = 0.0005;
 
 /// The longest that a test waits for forces.
 const LIMIT: Duration = Duration::from_secs(100);
 
-/// Of a socket that no one else has.
+/// A unique name for a socket.
 fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

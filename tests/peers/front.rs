@@ -1,4 +1,4 @@
-//! The first program in README, made as a user makes it, and i-PI with the input beside it.
+//! README's first program, built as a user would, and i-PI with the input below it.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::simulation::free_port;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// README's text after this line, up to the end of the block.
+/// The part of README after this line, up to the end of the block.
 fn block(begin: &str) -> String {
     let readme = fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
     let (_, rest) = readme.split_once(&format!("```{begin}\n")).unwrap();
@@ -37,7 +37,7 @@ fn the_first_program_answers_the_input_beside_it() {
     let frame = format!("2\n{cell}\nAr 0.1 0.2 0.3\nAr 1.0 2.0 3.0\n");
     fs::write(at("start.xyz"), frame).unwrap();
 
-    // The versions of this repository, which are there.
+    // The versions of this repository, which are already downloaded.
     fs::copy(format!("{ROOT}/Cargo.lock"), at("Cargo.lock")).unwrap();
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--offline"]);

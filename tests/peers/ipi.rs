@@ -1,6 +1,6 @@
 //! i-PI as the server: an unmodified `i-pi input.xml`.
 //!
-//! Its trajectories must be those that i-PI makes with forces from elsewhere: its built-in
+//! Its trajectories must equal those that i-PI makes with forces from another source: its built-in
 //! Lennard-Jones (`fflj`), or its own Python driver.
 
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn batches_over_a_unix_socket() {
     one_bead_and_eight(Batches(4), Unix);
 }
 
-/// In batches, i-PI sends one bead four times.
+/// In batches, i-PI sends a single bead four times.
 fn one_bead_and_eight(messages: Messages, transport: Transport) {
     for beads in [1, 8] {
         Simulation::new(Cluster, beads, 50)
@@ -144,15 +144,15 @@ fn batches_that_were_not_announced_are_refused() {
         let (status, said) = server.driver(&["--init", "never"]).end();
         assert_eq!(status, Some(1), "{said}");
         assert!(said.contains("the server sends batches"), "{said}");
-        // i-PI goes on with a driver that asks.
+        // i-PI continues with a driver that asks for INIT.
         let mut good = server.driver(&[]);
         server.ends_like(&simulation.reference());
         good.success();
     }
 }
 
-/// i-PI does not survive a connection that is reset, as one is that is closed with GETFORCE unread.
-/// The messages are larger than what a driver's stream reads ahead.
+/// i-PI does not survive a reset, which a connection closed with GETFORCE unread causes. The
+/// messages are larger than what a driver's stream reads ahead.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn driver_takes_over_from_one_whose_potential_failed() {
@@ -173,7 +173,7 @@ fn driver_takes_over_from_one_whose_potential_failed() {
     }
 }
 
-/// The same of `serve` over a bare socket, which reads nothing ahead.
+/// The same test for `serve` over a plain socket, which reads nothing ahead.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn driver_takes_over_from_firmware_that_gave_up() {
@@ -185,7 +185,7 @@ fn driver_takes_over_from_firmware_that_gave_up() {
         mut potential: impl Potential,
     ) -> Error<embedded_io::ErrorKind> {
         let socket = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-        // An i-PI that hangs accepts, and sends nothing.
+        // An i-PI that hangs accepts connections and sends nothing.
         socket
             .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
@@ -195,7 +195,7 @@ fn driver_takes_over_from_firmware_that_gave_up() {
         let simulation = Simulation::new(Trap(atoms), 8, 20).speaking(messages);
         let mut server = simulation.start();
         let errors = [
-            // The potential fails, there is no room, and forces are not numbers.
+            // The potential fails, there is no room, and forces are NaN.
             one::<64>(&server, Morse::<f64>::default()),
             one::<4>(&server, IdealGas::<f64>::new()),
             one::<64>(&server, Nan),
@@ -214,7 +214,7 @@ fn driver_takes_over_from_firmware_that_gave_up() {
             ProtocolError::NotFinite(Quantity::Forces).into(),
         ];
         if let Batches(_) = messages {
-            // It asks for no INIT.
+            // The driver does not ask for INIT.
             expected = [ProtocolError::UnannouncedBatch.into(); 3];
         }
         assert_eq!(errors, expected, "{messages:?}");
@@ -224,7 +224,7 @@ fn driver_takes_over_from_firmware_that_gave_up() {
     }
 }
 
-/// Forces that are not numbers.
+/// A potential whose forces are NaN.
 struct Nan;
 
 impl Potential for Nan {
@@ -249,7 +249,8 @@ fn two_drivers_share_the_beads() {
         let mut server = simulation.start();
         let mut first = server.driver(&["-v"]);
         server.reaches(20);
-        // The second one joins late. i-PI has to wait for it, or it might be done before.
+        // The second driver joins late. i-PI has to be stopped meanwhile, or it might finish
+        // before.
         server.process().signal("STOP");
         let mut second = server.driver(&["-v"]);
         second.says("connected");
@@ -299,8 +300,8 @@ fn driver_takes_over_from_one_that_was_killed() {
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn driver_that_ipi_dropped_ends_and_another_goes_on() {
-    // Not classic: there one of i-PI's threads waits for the slow driver forever, whatever
-    // `timeout` is.
+    // Not in classic conversations: there one of i-PI's threads waits for the slow driver forever,
+    // whatever `timeout` is.
     for transport in [Tcp, Unix] {
         let simulation = Simulation::new(Trap(5), 8, 50)
             .over(transport)
@@ -310,8 +311,8 @@ fn driver_that_ipi_dropped_ends_and_another_goes_on() {
         let mut good = server.driver(&[]);
         server.ends_like(&simulation.reference());
         good.success();
-        // i-PI sends EXIT to those that it drops. Whether the slow one receives it, or can't send
-        // its reply before, depends on the transport.
+        // i-PI sends EXIT to drivers that it drops. The transport decides whether the slow one
+        // receives it, or fails to send its reply first.
         let (status, said) = slow.end();
         let refused = status == Some(1) && said.contains("lost:");
         assert!(status == Some(0) || refused, "{status:?} {said}");
@@ -345,7 +346,7 @@ fn driver_says_that_ipi_is_gone() {
             server.reaches(20);
             server.process().kill();
             let (status, said) = driver.end();
-            // Between two messages, inside one, or with a reply that nobody had read.
+            // Between two messages, inside one, or with an unread reply.
             let between = said.contains("closed the connection without EXIT");
             assert_eq!(status, Some(i32::from(!between)), "{said}");
             let inside = said.contains("closed the connection inside");

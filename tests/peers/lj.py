@@ -16,12 +16,12 @@ class LennardJones(Dummy_driver):
         super().__init__(*args, **kwargs)
 
     def compute_structure(self, cell, pos):
-        # The cutoff follows the volume from that of the first structure.
+        # The cutoff scales with the volume from that of the first structure.
         volume = abs(np.linalg.det(cell))
         self.volume = self.volume or volume
         cutoff = self.cutoff * np.cbrt(volume / self.volume)
 
-        # The cell's vectors are the columns of `cell`; fractional coordinates are taken to the
+        # The cell's vectors are the columns of `cell`. Fractional coordinates are rounded to the
         # nearest image.
         separation = pos[:, None, :] - pos[None, :, :]
         fraction = separation @ np.linalg.inv(cell).T

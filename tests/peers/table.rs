@@ -1,5 +1,5 @@
-//! The tested peers: the manual's table is made from this, and the drivers' tests take what they
-//! need from it.
+//! The tested peers. The manual's table is generated from this file, and the tests of drivers use
+//! it.
 
 use std::fs;
 
@@ -12,12 +12,12 @@ use Mode::{Batched, Classic, Consolidated, Strict};
 use System::{Argon, Copper, Hydrogen, Silicon, Water};
 use Version::{Listed, Said};
 
-/// A real server. Its requirements are in a separate file.
+/// A real server. Its test is in a separate file.
 struct Server {
-    /// With `{}` for the version.
+    /// The name, with `{}` for the version.
     name: &'static str,
     version: &'static str,
-    /// Its environment, called as its package.
+    /// Its environment, which has the name of its package.
     environment: &'static str,
     conversations: &'static str,
     /// The checks, and the tests that make them.
@@ -29,51 +29,52 @@ struct Server {
 /// A real driver.
 #[derive(Clone, Copy)]
 pub struct Driver {
-    /// Its tests are called so, and what is recorded of it.
+    /// The name of its tests and of its records.
     pub key: &'static str,
-    /// With `{}` for the version.
+    /// The name, with `{}` for the version.
     pub name: &'static str,
     pub version: &'static str,
     pub seen: Version,
-    /// The virtual environment that has it; Debian, if none does.
+    /// The virtual environment that contains it; None means Debian.
     pub environment: Option<&'static str>,
-    /// Words, with `{address}` and `{here}`, the directory of this file.
+    /// The words of the command, with `{address}` and `{here}`, the directory of this file.
     pub command: &'static str,
-    /// The address as it writes it: over TCP with `{port}`, of a unix socket with `{name}`.
+    /// The address in the program's format: over TCP with `{port}`, for a unix socket with
+    /// `{name}`.
     pub tcp: &'static str,
     pub unix: &'static str,
-    /// The name and the text of a file that it reads, with `{address}` and the structure: `{a}`,
-    /// `{b}`, `{c}`, and `{atoms}` or `{positions}`.
+    /// The name and the text of its input file, with `{address}` and the structure: `{a}`, `{b}`,
+    /// `{c}`, and `{atoms}` or `{positions}`.
     pub input: Option<(&'static str, &'static str)>,
     pub system: System,
-    /// The conversations that it takes part in.
+    /// The conversations that it supports.
     pub modes: &'static [Mode],
-    /// Atoms have to be inside the cell. LAMMPS of 2021 folds them by one box length, and loses
-    /// those that are farther without a word.
+    /// Whether atoms have to be inside the cell. LAMMPS of 2021 folds them by one box length, and
+    /// silently loses those that are farther out.
     pub fold: bool,
-    /// How far energies, forces and virials may be from those that it gave to i-PI, relative to the
-    /// largest. The results of electronic structure codes depend on their starting point, within
-    /// the convergence that the input asks for.
+    /// How far energies, forces and virials may differ from those that it returned to i-PI,
+    /// relative to the largest. Results of electronic structure codes depend on their starting
+    /// point, within the convergence that the input requests.
     pub again: f64,
-    /// How far forces may be from differences of energies, relative to the largest: what the
-    /// differences neglect, and energies that have not converged.
+    /// How far forces may differ from differences of energies, relative to the largest: because of
+    /// higher orders, and of energies that are not fully converged.
     pub forces: f64,
-    /// The same for the virial, if it gives one.
+    /// How far the virial may differ, if the driver returns one.
     pub virial: Option<f64>,
-    /// Its status after EXIT.
+    /// Its exit status after EXIT.
     pub status: i32,
 }
 
 /// Where to find a driver's version.
 #[derive(Clone, Copy)]
 pub enum Version {
-    /// In its output, with `{}`.
+    /// In its output, with `{}` for the version.
     Said(&'static str),
-    /// In the list that its environment was made from: the name of the package.
+    /// In the list from which its environment was made, under this package name.
     Listed(&'static str),
 }
 
-/// What drivers compute.
+/// The systems that drivers compute.
 #[derive(Clone, Copy)]
 pub enum System {
     Argon,
@@ -123,8 +124,8 @@ const SERVERS: &[Server] = &[
     },
 ];
 
-/// The values for most drivers: a program from Debian with self-consistent energies, which ends
-/// well on EXIT.
+/// The values for most drivers: a Debian program with self-consistent energies, which ends with
+/// success on EXIT.
 const DRIVER: Driver = Driver {
     key: "",
     name: "",
@@ -198,7 +199,7 @@ pub const DRIVERS: &[Driver] = &[
         command: "i-pi-py_driver -m xtb -o template=water.xyz,method=GFN2-xTB {address}",
         input: Some(("water.xyz", include_str!("drivers/water.xyz"))),
         system: Water,
-        // It begins anew each time.
+        // Each calculation starts from scratch.
         again: 1e-9,
         // Converged to 1e-6 hartree.
         forces: 1e-4,
@@ -273,7 +274,7 @@ pub const DRIVERS: &[Driver] = &[
         input: Some(("h2.abi", include_str!("drivers/h2.abi"))),
         modes: &[Strict],
         again: 1e-8,
-        // Plane waves come and go, if smoothly, while the cell changes.
+        // Plane waves enter and leave smoothly while the cell changes.
         virial: Some(2e-3),
         status: 14,
         ..DRIVER
@@ -327,7 +328,7 @@ impl Driver {
     }
 }
 
-/// The lines of the manual.
+/// The lines of the manual's table.
 fn table() -> String {
     let row = |cells: [&str; 5]| format!("| {} |\n", cells.join(" | "));
     let header = row(["peer", "role", "conversations", "what is checked", "by"]);

@@ -13,7 +13,8 @@ use crate::simulation::{SPRING, Simulation, free_port};
 const KEY: &str = "5f0c1b7e2a9d4c3381f6e0a7b5d29c48";
 const SIMULATION: Simulation = Simulation::new(Trap(40), 1, 20);
 
-/// stunnel in front of a port, and where it is. It knows one driver, `water`, by its key.
+/// Starts stunnel in front of a port, and returns its own port. It knows one driver, `water`, and
+/// its key.
 fn stunnel(directory: &Path, port: u16) -> (Process, u16) {
     let accept = free_port();
     let keys = directory.join("keys");
@@ -31,7 +32,7 @@ fn stunnel(directory: &Path, port: u16) -> (Process, u16) {
     (stunnel, accept)
 }
 
-/// The driver, with a key of its own.
+/// The driver with its own key.
 fn driver(directory: &Path, port: u16, identity: &str, key: &str) -> Process {
     let path = directory.join("key");
     fs::write(&path, key).unwrap();
@@ -61,7 +62,7 @@ fn a_simulation_behind_tls_is_that_without_to_the_last_bit() {
     assert_eq!(server.trajectory().len(), 21);
 }
 
-/// i-PI receives nothing from drivers without the key, and goes on with one that has it.
+/// i-PI receives nothing from drivers without the key, and continues with one that has it.
 #[test]
 #[ignore = "needs i-PI 3.3.1 and stunnel: tests/peers/README.md"]
 fn who_has_not_the_key_is_kept_out() {
@@ -87,8 +88,8 @@ fn who_has_not_the_key_is_kept_out() {
     );
 }
 
-/// i-PI waits for a driver's TLS handshake without a limit, as for its messages; the driver has a
-/// limit.
+/// i-PI waits for a driver's TLS handshake without a limit, as it does for messages; the driver has
+/// a limit.
 #[test]
 #[ignore = "needs i-PI 3.3.1: tests/peers/README.md"]
 fn a_server_without_tls_is_told_apart() {

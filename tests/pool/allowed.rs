@@ -1,4 +1,4 @@
-//! Who may connect, on both sides.
+//! Which peers may connect, on both sides.
 
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
@@ -40,7 +40,7 @@ fn addresses_that_are_not_allowed_hear_nothing() {
                     "{why}"
                 );
                 assert_eq!(peer, stream.local_addr().unwrap().to_string());
-                // Its READY was not read: that makes the end a reset.
+                // Its READY was not read, so the end of the connection is a reset.
                 let mut heard = Vec::new();
                 let _ = std::io::Read::read_to_end(&mut stream, &mut heard);
                 assert_eq!(heard, b"");
@@ -73,7 +73,7 @@ fn a_peer_is_called_by_its_process() {
     driver.hears(STATUS);
 }
 
-/// A process of another user, `nobody`: a script in Perl, which every Debian has. Only root can
+/// A process of another user, `nobody`: a Perl script, because every Debian has Perl. Only root can
 /// start one.
 fn stranger(script: &str, socket: &Path) -> Option<Child> {
     let possible = rustix::process::geteuid().is_root() && Path::new("/usr/bin/perl").exists();
@@ -97,7 +97,7 @@ fn stranger(script: &str, socket: &Path) -> Option<Child> {
 #[test]
 fn another_user_is_not_let_in() {
     let script = "my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 3; sysread($s, my $b, 12) ? exit 0 : exit 4;";
-    // Kept out by the file's mode, and where that fails by who he is.
+    // The file's mode keeps the process out, or else the check of its user.
     for (mode, any_user, status) in [(0o600, false, 3), (0o666, false, 4), (0o666, true, 0)] {
         let mut server = Server::new(PoolOptions::default().any_user(any_user));
         fs::set_permissions(server.path(), Permissions::from_mode(mode)).unwrap();

@@ -1,4 +1,4 @@
-//! Time in which the pool polled no socket, and bytes that came during it.
+//! Time in which the pool polled no sockets, and bytes that arrived during it.
 
 use std::io::Read;
 use std::process::Command;
@@ -22,7 +22,8 @@ fn options() -> PoolOptions {
     PoolOptions::default().deadlines(deadlines)
 }
 
-/// An answer that a socket does not hold: its driver can send the rest only when the pool reads.
+/// An answer larger than a socket's buffers: its driver can send the rest only while the pool
+/// reads.
 fn large() -> Vec<u8> {
     let mut answer = truth(&positions(2, 3));
     answer.extras = vec![b' '; 4 << 20];
@@ -64,12 +65,12 @@ fn a_process_that_was_stopped_has_its_answers_all_the_same() {
         assert!(status.success());
         return;
     }
-    // The driver has most of this for itself, on however busy a machine.
+    // Most of this time is for the driver, even on a busy machine.
     let limit = Duration::from_secs(3);
     let deadlines = Deadlines::NONE.message(limit).evaluation(limit);
     let options = PoolOptions::default().deadlines(deadlines);
     let mut server = Server::new(options.extras(8 << 20));
-    // The driver is stopped with the pool, before it has read the answer's end.
+    // The driver is stopped together with the pool, before it has read the end of the answer.
     let script = format!(
         "sleep 0.2; kill -STOP {0}; sleep 4; kill -CONT {0}",
         std::process::id()
@@ -93,7 +94,7 @@ fn what_comes_while_a_send_is_blocked_is_not_lost() {
     let mut driver = server.play();
     let player = thread::spawn(move || {
         driver.hears(STATUS);
-        // Before it has seen a position.
+        // Before it has received a position.
         driver.says([READY, HAVEDATA].concat());
         thread::sleep(SHORT / 3);
         let mut message = vec![0; Posdata::of(natoms).end()];

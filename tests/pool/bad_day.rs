@@ -1,4 +1,4 @@
-//! Eight drivers and a bad day: killed, stalled, closed at any byte, replaced, and full of garbage.
+//! Eight drivers on a bad day: killed, stalled, closed at any byte, replaced, and sending garbage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::common::{
 };
 use crate::peers::{CELL, LIMIT, Server, truth};
 
-/// Recorded, so that a day can be had again: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
+/// Fixed seeds, so that a day can be repeated: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
 const SEEDS: [u64; 5] = [1, 2, 3, 5, 8];
 const REQUESTS: usize = 20_000;
 const DRIVERS: usize = 8;
@@ -45,8 +45,8 @@ struct Count {
     connections: AtomicUsize,
 }
 
-/// A driver that keeps to the protocol until the dice decide otherwise. Hand-written, because
-/// `Driver` can't err so.
+/// A driver that keeps to the protocol until the dice decide otherwise. It is written by hand,
+/// because `Driver` can't make such errors.
 struct Bad<'a> {
     stream: UnixStream,
     dice: &'a mut Dice,
@@ -72,10 +72,10 @@ impl Bad<'_> {
         Ok(usize::try_from(integer_at(&bytes, 0)).unwrap())
     }
 
-    /// Until it receives EXIT, or something has gone wrong.
+    /// Serves until it receives EXIT, or something has gone wrong.
     fn serve(&mut self) -> Result<(), Over> {
         let mut answers: Vec<Answer> = Vec::new();
-        // Asks for INIT, or never does.
+        // It asks for INIT, or never does.
         let mut initialized = self.dice.below(2) == 0;
         let mut header = [0; HEADER];
         loop {
@@ -123,7 +123,7 @@ impl Bad<'_> {
         }
     }
 
-    /// Something goes wrong.
+    /// Commits one of the faults.
     fn fail(&mut self, answers: &[Answer]) -> Result<(), Over> {
         let mut bytes = self.bytes(answers);
         let fault = self.dice.below(FAULTS.len());
@@ -159,13 +159,13 @@ impl Bad<'_> {
         Err(Over)
     }
 
-    /// Waits until the server has lost patience.
+    /// Stalls until the server closes the connection.
     fn stall(&mut self) {
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
 }
 
-/// Drivers, one after the other, until the server has gone.
+/// Runs one driver after another, until the server has gone.
 fn replace(path: &Path, seed: u64, count: &Count, over: &AtomicBool) {
     let mut dice = Dice::new(seed);
     while !over.load(Ordering::Relaxed) {
@@ -213,7 +213,7 @@ fn day(seed: u64, mode: Mode) {
     let mut lost = 0;
     let (mut submitted, mut answered) = (0, 0);
     while answered < REQUESTS {
-        // Beads of a ring: always a few more than there are drivers.
+        // Beads of a ring polymer: there are always a few more than drivers.
         while submitted < REQUESTS && asked.len() < 32 {
             let job = Job::new(CELL, positions(submitted)).replica((submitted % 32) as i32);
             asked.insert(server.pool.submit(job).unwrap(), submitted);
@@ -244,7 +244,7 @@ fn day(seed: u64, mode: Mode) {
     for driver in drivers {
         driver.join().unwrap();
     }
-    // Nothing was lost without reason, and the day was bad.
+    // Nothing was lost without a reason, and there were enough faults.
     let faults: Vec<_> = count
         .faults
         .iter()
@@ -255,7 +255,7 @@ fn day(seed: u64, mode: Mode) {
     assert!(count.connections.load(Ordering::Relaxed) >= DRIVERS);
 }
 
-/// Descriptors that this process has open.
+/// The number of open descriptors of this process.
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -264,7 +264,7 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// In a separate process, where no other test opens anything.
+/// In a separate process, in which no other test opens descriptors.
 #[test]
 #[cfg_attr(
     target_endian = "big",

@@ -1,4 +1,4 @@
-//! The memory that a pool keeps, and for how long.
+//! How much memory a pool keeps, and for how long.
 
 use std::io::Read;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::common::layout::{HEADER, Posdata, real_at};
 use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{Played, Server, check, computing, good, idle, job, positions, truth};
 
-/// Kilobytes that this process has in memory.
+/// The resident memory of this process in kilobytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -41,7 +41,7 @@ fn drivers_without_a_job_keep_no_buffers() {
         }
         drivers
     });
-    // Each driver but the newest stays with its replica.
+    // Each driver except the newest stays with its replica.
     for replica in 0..count {
         server.joined(replica + 1);
         server
@@ -92,7 +92,7 @@ fn a_locked_drivers_batch_is_of_its_replica() {
         let mut message = vec![0; places.end() + 2 * HEADER];
         driver.0.read_exact(&mut message).unwrap();
         let x = |structure| real_at(&message, places.positions(structure));
-        // The last is repeated.
+        // The last structure is repeated.
         let salts: Vec<_> = (0..4).map(|structure| x(structure) * 16.0).collect();
         salts
     });
@@ -111,7 +111,7 @@ fn a_job_that_is_gone_does_not_settle_the_number_of_atoms() {
     let ticket = server.pool.submit(job(3, 1)).unwrap();
     assert!(server.pool.cancel(ticket));
 
-    // A driver that has computed settles it, for as long as it is there.
+    // A driver that has computed fixes the number of atoms as long as it is connected.
     let mut driver = server.play();
     let player = std::thread::spawn(move || {
         driver.hears(STATUS);
@@ -131,18 +131,18 @@ fn a_job_that_is_gone_does_not_settle_the_number_of_atoms() {
     check(&server.answer(), 3, 1);
 }
 
-/// Nanoseconds that this thread has run.
+/// The CPU time of this thread in nanoseconds.
 fn busy() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// It came back after losing its first job and has to wait for another, but there is none any more.
+/// The driver came back after losing its first job and has to wait for another, but none remains.
 #[test]
 fn a_driver_that_is_held_back_costs_nothing() {
     let mut server = Server::new(PoolOptions::default());
     let ticket = server.pool.submit(job(2, 1)).unwrap();
-    // The last one waits for 200 ms.
+    // The last driver waits for 200 ms.
     for _ in 0..3 {
         computing(&server, 2, drop);
         server.left();

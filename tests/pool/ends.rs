@@ -1,4 +1,4 @@
-//! Drivers that are dismissed, pools that end by and by, and jobs that are given twice.
+//! Drivers that are dismissed, pools that end gradually, and jobs that are given to two drivers.
 
 use std::io::Read;
 use std::sync::mpsc::channel;
@@ -16,7 +16,7 @@ fn answer(salt: usize) -> Vec<u8> {
     [&forceready(&truth(&positions(2, salt)))[..], READY].concat()
 }
 
-/// A driver that answers one job when allowed to, then expects EXIT.
+/// A driver that answers one job when it is told to, then expects EXIT.
 fn one_job(server: &Server) -> std::sync::mpsc::Sender<()> {
     let (go, wait) = channel::<()>();
     computing(server, 2, move |mut driver| {
@@ -50,7 +50,7 @@ fn a_driver_that_is_dismissed_leaves_at_once_or_with_its_answer() {
 
     assert!(server.pool.dismiss(busy));
     assert_eq!(server.pool.running(), 1);
-    // It gets no other.
+    // It gets no other job.
     server.pool.submit(job(2, 2)).unwrap();
     go.send(()).unwrap();
     check(&server.answer(), 2, 1);
@@ -95,7 +95,7 @@ fn a_pool_that_is_drained_answers_what_runs() {
     let idle = server.good();
     server.joined(2);
     server.pool.submit(job(2, 2)).unwrap();
-    // It may have been answered by now.
+    // The job may have been answered by now.
     let event = server.pool.next(Some(Duration::ZERO)).unwrap();
     server.pool.submit(job(2, 3)).unwrap();
 
@@ -134,7 +134,7 @@ fn a_straggler_is_overtaken_and_its_answer_dropped() {
         slow
     });
     server.joined(2);
-    // The newcomer gets the first one and keeps it.
+    // The newcomer gets the first job and keeps it.
     for salt in 1..=3 {
         server.pool.submit(job(2, salt)).unwrap();
     }
@@ -145,7 +145,7 @@ fn a_straggler_is_overtaken_and_its_answer_dropped() {
     assert_eq!((server.pool.queued(), server.pool.running()), (0, 1));
     go.send(()).unwrap();
     let _slow: Played = player.join().unwrap();
-    // Its answer is counted, and nobody gets it.
+    // Its answer is counted but not delivered.
     crate::peers::idle(&mut server.pool, Duration::from_millis(100));
     let counters = server.pool.counters();
     assert_eq!((counters.evaluations, server.pool.running()), (5, 0));
@@ -167,7 +167,7 @@ fn a_straggler_that_is_lost_costs_nothing() {
     server.pool.submit(job(2, 1)).unwrap();
     server.pool.submit(job(2, 7)).unwrap();
     check(&server.answer(), 2, 7);
-    // Job 1 is given to the second driver too, which leaves with it.
+    // Job 1 is also given to the second driver, which leaves with it.
     while server.pool.running() < 2 {
         assert!(
             server
@@ -208,7 +208,7 @@ fn one_that_comes_back_without_an_answer_waits_longer_each_time() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::from_millis(200)));
     server.pool.submit(job(2, 1)).unwrap();
     let mut waits = Vec::new();
-    // When the one before had its positions, over which it was lost a moment later.
+    // The time when the previous driver had its positions, over which it was lost a moment later.
     let mut last = Instant::now();
     for _ in 0..5 {
         let (tell, told) = channel();

@@ -1,4 +1,4 @@
-//! Peers that come, talk and go without end keep neither the drivers nor the caller waiting.
+//! Peers that connect, send and leave without end delay neither the drivers nor the caller.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use forcewire::net::{Address, PoolEvent, PoolOptions};
 use crate::common::{NEEDINIT, STATUS};
 use crate::peers::{LIMIT, Played, Server, job};
 
-/// Runs this while others do theirs, again and again.
+/// Runs this while other threads repeat their action.
 fn while_others<T>(
     path: &Path,
     others: &[fn(&Path) -> std::io::Result<()>],
@@ -33,7 +33,7 @@ fn while_others<T>(
     })
 }
 
-/// Answers everything with NEEDINIT, and reads what comes.
+/// Answers everything with NEEDINIT, and reads all bytes.
 fn asks_for_init(path: &Path) -> std::io::Result<()> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -44,7 +44,7 @@ fn asks_for_init(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Says NEEDINIT without being asked.
+/// Sends NEEDINIT without being asked.
 fn floods(path: &Path) -> std::io::Result<()> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(Duration::from_secs(1)))?;
@@ -81,7 +81,7 @@ fn one_that_asks_for_init_again_and_again_costs_others_little() {
     let path = server.path();
     let (besieged, longest) =
         while_others(&path, &[asks_for_init, floods], || rate(&mut server, time));
-    // They take CPUs from the good one, and not its turns.
+    // The peers take CPU time from the good driver, but no turns.
     assert!(besieged > alone / 20, "{besieged} of {alone}");
     assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
@@ -109,7 +109,7 @@ fn each_listener_has_its_turn() {
     let mut server = Server::new(PoolOptions::default());
     let other = server.path().with_file_name("other");
     server.pool.listen(&Address::Unix(other.clone())).unwrap();
-    // More than are accepted in one round.
+    // More connections than are accepted in one round.
     let _knock: Vec<_> = (0..100)
         .map(|_| UnixStream::connect(server.path()).unwrap())
         .collect();

@@ -1,4 +1,4 @@
-//! Where a pool listens, how it ends, and what it leaves behind.
+//! The addresses at which a pool listens, how it ends, and what it leaves behind.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use crate::peers::{LIMIT, Server, computing, good, job};
 fn a_file_that_a_killed_server_left_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("driver");
-    // Closed, and its file stays, as after a crash.
+    // The listener is closed and its file stays, as after a crash.
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let mut pool = Pool::new(PoolOptions::default()).unwrap();
@@ -47,7 +47,7 @@ fn a_socket_in_use_is_refused_and_left_alone() {
     drop(pool);
     assert!(UnixStream::connect(&path).is_ok());
 
-    // Even one that has no time for us.
+    // Even a server that is too busy to accept.
     theirs.set_nonblocking(true).unwrap();
     let mut waiting = Vec::new();
     while let Ok(stream) = mio_connect(&path) {
@@ -61,7 +61,7 @@ fn a_socket_in_use_is_refused_and_left_alone() {
     assert!(path.exists());
 }
 
-/// Connects without waiting: fails once the server's queue is full.
+/// Connects without waiting; fails once the server's queue is full.
 fn mio_connect(path: &std::path::Path) -> std::io::Result<rustix::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let socket = rustix::net::socket_with(
@@ -125,7 +125,7 @@ fn a_file_that_is_no_longer_ours_stays() {
 fn closing_says_exit_and_waits_for_the_end() {
     let mut server = Server::new(PoolOptions::default());
     let path = server.path();
-    // A driver that computes: its answer comes too late to wait for it.
+    // A driver that computes: its answer comes too late to be waited for.
     computing(&server, 1, |mut driver| {
         driver.hears(EXIT);
         driver.says(crate::peers::plausible(1));

@@ -1,5 +1,4 @@
-//! Drivers that are silent, slow, wrong or gone: dropped for what they did, and their job goes to
-//! another.
+//! Drivers that are silent, slow, wrong or gone: each is dropped, and its job goes to another.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -16,10 +15,10 @@ use crate::peers::{ODD, Server, check, computing, good, job, plausible, position
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A deadline before which everything else here is done, on a busy machine too.
+/// A deadline before which everything else in these tests is done, even on a busy machine.
 const LONG: Duration = Duration::from_secs(3);
 
-/// Drivers that come after one that was lost don't wait.
+/// Drivers that connect after a lost one don't have to wait.
 fn options() -> PoolOptions {
     let deadlines = Deadlines::NONE
         .handshake(SHORT)
@@ -30,7 +29,7 @@ fn options() -> PoolOptions {
         .hold_back(Duration::ZERO)
 }
 
-/// While something is wrong with one driver, a good one goes on: before the deadline of the other.
+/// While something is wrong with one driver, a good one continues, before the other's deadline.
 fn unharmed(server: &mut Server, natoms: usize) {
     server.told.clear();
     for salt in 1..=20 {
@@ -66,7 +65,7 @@ fn a_connection_that_says_nothing() {
     assert_eq!(good.join().unwrap(), 20);
 }
 
-/// A driver is given a job and does this with it; then one that is good takes over.
+/// A driver receives a job and does this with it; then a good one takes over.
 fn replaced(natoms: usize, bad: impl FnOnce(crate::peers::Played) + Send + 'static) -> LeftReason {
     let mut server = Server::new(options());
     computing(&server, natoms, bad);
@@ -93,7 +92,7 @@ fn one_that_computes_for_ever() {
     is_late(&why, Deadline::Evaluation, 2 * SHORT);
 }
 
-/// It answers all the time, and computes nothing.
+/// The driver answers all the time but computes nothing.
 #[test]
 fn one_that_wants_init_again_and_again() {
     let mut server = Server::new(options());
@@ -152,7 +151,7 @@ fn one_that_dribbles_does_not_get_more_time_for_each_byte() {
 
 #[test]
 fn one_that_is_done_and_says_nothing_more() {
-    // Its forces count, and it is waited for with its next answer.
+    // Its forces count, and the pool waits for its next answer.
     let mut server = Server::new(options());
     computing(&server, 2, |mut driver| {
         driver.says(forceready(&truth(&positions(2, 3))));
@@ -205,7 +204,7 @@ fn one_that_leaves_at_any_byte_of_its_answer() {
         };
         match why {
             LeftReason::Protocol(error) => assert_eq!(error, expected),
-            // Its end came with a reset: not all that it was sent had been read.
+            // The end was a reset, because not everything sent to it had been read.
             why => panic!("{why:?}"),
         }
     }
@@ -215,7 +214,7 @@ fn one_that_leaves_at_any_byte_of_its_answer() {
         let answer = server.answer();
         let salt = usize::try_from(answer.job.replica).unwrap();
         check(&answer, 1, salt);
-        // Each was given to others before it, in its turn.
+        // Each job was given to other drivers before, in its turn.
         assert!(answer.attempts >= 1);
     }
 }
@@ -284,7 +283,7 @@ fn one_that_speaks_without_being_asked() {
         assert!(matches!(why, LeftReason::OutOfTurn), "{why:?}");
         player.join().unwrap();
 
-        // And one that never was a driver.
+        // A peer that never was a driver.
         let mut driver = server.play();
         let player = thread::spawn(move || {
             driver.says(odd);
@@ -299,7 +298,7 @@ fn one_that_speaks_without_being_asked() {
 
 #[test]
 fn one_that_says_more_than_it_was_asked_for() {
-    // Behind READY comes another READY, in the same piece.
+    // READY is followed by another READY in the same piece.
     let mut server = Server::new(options());
     let mut driver = server.play();
     let player = thread::spawn(move || {
@@ -338,7 +337,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
                 check(&server.answer(), 2, 3);
                 break;
             }
-            // A machine that reads two gigabytes in time has its answer.
+            // A machine that reads two gigabytes in time gets its answer.
             PoolEvent::Answered(answer) => {
                 assert_eq!(answer.extras_sent, i32::MAX as usize);
                 break;
@@ -350,7 +349,7 @@ fn one_that_floods_us_keeps_no_one_waiting() {
     assert!(good.join().unwrap() >= 20);
 }
 
-/// A driver that takes batches and can't compute one of these structures: it leaves.
+/// A driver that accepts batches and can't compute one of these structures: it closes.
 fn can_not_compute(server: &Server, salts: &'static [usize], over: &Arc<AtomicBool>) {
     let (path, over) = (server.path(), over.clone());
     thread::spawn(move || {
@@ -416,7 +415,7 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
     assert_eq!((requeued, server.pool.queued()), (4, 6));
     let _good = good(&server.address, Initialize::Once);
-    // First those that nobody was lost over, then the others one by one.
+    // First the jobs over which no driver was lost, then the others one by one.
     for salt in [4, 5, 0, 1, 2, 3] {
         let answer = server.answer();
         check(&answer, 1, salt);
@@ -480,7 +479,7 @@ fn a_cancelled_job_of_a_lost_driver_goes_to_no_other() {
 #[test]
 fn a_job_that_costs_too_many_drivers_is_given_up() {
     let mut server = Server::new(options().attempts(Some(3)));
-    // Each has answered, and was there before the first was lost.
+    // Each driver has answered, and was connected before the first was lost.
     for _ in 0..3 {
         computing(&server, 2, |mut driver| {
             driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
@@ -547,7 +546,7 @@ fn a_reset_connection_is_a_lost_driver() {
         let mut heard = [0; 12];
         std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
         driver.write_all(READY).unwrap();
-        // Positions arrive and are not read: closing resets the connection.
+        // Positions arrive and are not read, so closing resets the connection.
         std::io::Read::read_exact(&mut driver, &mut heard).unwrap();
     });
     server.joined(1);

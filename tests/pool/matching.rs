@@ -1,4 +1,4 @@
-//! Which driver gets which job: i-PI's `auto`, `any` and `lock`.
+//! Which driver gets which job: `auto` as in i-PI, `any` and `lock`.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,12 +9,12 @@ use crate::common::layout::{Posdata, real_at};
 use crate::common::{READY, forceready};
 use crate::peers::{LIMIT, Played, Server, job, positions, truth};
 
-/// Drivers that answer when they are let.
+/// Drivers that answer when they are allowed to.
 struct Drivers {
     server: Server,
-    /// Lets the driver of this connection answer.
+    /// Allows the driver of this connection to answer.
     let_go: Vec<Sender<()>>,
-    /// Which replica a connection was given.
+    /// The replica that each connection received.
     given: Receiver<(usize, i32)>,
     tell: Sender<(usize, i32)>,
 }
@@ -31,7 +31,7 @@ impl Drivers {
         }
     }
 
-    /// One more driver joins.
+    /// Lets one more driver join.
     fn join(&mut self) {
         let (let_go, wait) = channel();
         let (tell, index) = (self.tell.clone(), self.let_go.len());
@@ -60,7 +60,7 @@ impl Drivers {
         }
     }
 
-    /// The replicas that drivers have now.
+    /// The replicas that drivers have received since the last call.
     fn given(&mut self) -> Vec<(usize, i32)> {
         assert!(
             self.server
@@ -77,13 +77,13 @@ impl Drivers {
         given
     }
 
-    /// Lets all of them answer.
+    /// Allows all of them to answer.
     fn answer(&mut self, given: &[(usize, i32)]) {
         for &(driver, _) in given {
             self.let_go[driver].send(()).unwrap();
             self.server.answer();
         }
-        // Their READY, too.
+        // Also handles their READY.
         crate::peers::idle(&mut self.server.pool, std::time::Duration::from_millis(100));
     }
 }
@@ -119,7 +119,7 @@ fn a_new_replica_goes_to_a_fresh_driver_rather_than_to_one_that_has_stayed_with_
     assert_eq!(given, [(1, 2)]);
     drivers.answer(&given);
 
-    // Driver 0 has had replica 1 twice, driver 1 replica 2 once.
+    // Driver 0 has had replica 1 twice, and driver 1 has had replica 2 once.
     drivers.submit([1]);
     let given = drivers.given();
     assert_eq!(given, [(0, 1)]);
@@ -129,12 +129,12 @@ fn a_new_replica_goes_to_a_fresh_driver_rather_than_to_one_that_has_stayed_with_
     assert_eq!(given, [(1, 3)]);
     drivers.answer(&given);
 
-    // And nobody is idle while something waits.
+    // No driver is idle while a job waits.
     drivers.submit([8, 9]);
     assert_eq!(drivers.given().len(), 2);
 }
 
-/// A driver has answered and not sent READY yet; another one that is free must not get its replica.
+/// A driver has answered and not sent READY yet. Another free driver must not get its replica.
 #[test]
 fn a_replica_waits_a_moment_for_its_driver() {
     for (is_stalled, expected) in [(false, 0), (true, 1)] {
@@ -201,7 +201,7 @@ fn locked_drivers_have_one_replica_for_good() {
     let given = drivers.given();
     assert_eq!(given, [(0, 1), (1, 2)]);
     drivers.answer(&given);
-    // The second job of replica 1 has waited for its driver, though another was free.
+    // The second job of replica 1 has waited for its driver, although another one was free.
     let given = drivers.given();
     assert_eq!(given, [(0, 1)]);
     drivers.answer(&given);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::common::layout::{HEADER, Posdata};
 use crate::common::{Answer, FORCEREADY, HAVEDATA, READY, STATUS, forceready};
 
-/// Longer than anything here takes on a machine that is busy with something else.
+/// Longer than anything in these tests takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub const CELL: Cell = Cell::orthorhombic([20.0, 21.0, 22.0]);
@@ -22,7 +22,7 @@ pub const CELL: Cell = Cell::orthorhombic([20.0, 21.0, 22.0]);
 pub struct Server {
     pub pool: Pool,
     pub address: Address,
-    /// Events other than answers, in words.
+    /// Descriptions of events other than answers.
     pub told: Vec<String>,
     directory: TempDir,
 }
@@ -45,7 +45,7 @@ impl Server {
         self.directory.path().join("pool")
     }
 
-    /// The next event. There has to be one.
+    /// The next event; fails if there is none.
     pub fn next(&mut self) -> PoolEvent {
         let event = self.pool.next(Some(LIMIT)).unwrap();
         event.unwrap_or_else(|| panic!("nothing happens; until now:\n{}", self.told.join("\n")))
@@ -61,7 +61,7 @@ impl Server {
         }
     }
 
-    /// Waits for an answer; others leave and join.
+    /// Waits for an answer; meanwhile other drivers may leave and join.
     pub fn answer(&mut self) -> Answered {
         loop {
             match self.next() {
@@ -75,7 +75,7 @@ impl Server {
         }
     }
 
-    /// Waits until a driver leaves: why, and how many jobs it had.
+    /// Waits until a driver leaves. Returns the reason and how many jobs it had.
     pub fn left(&mut self) -> (LeftReason, usize) {
         loop {
             match self.next() {
@@ -97,7 +97,7 @@ impl Server {
     }
 }
 
-/// Sees to the pool while something else goes on; nothing may happen but what is nobody's fault.
+/// Polls the pool while something else happens. Only harmless events are allowed.
 pub fn idle(pool: &mut Pool, time: Duration) {
     let start = Instant::now();
     while let Some(left) = time.checked_sub(start.elapsed()) {
@@ -108,7 +108,7 @@ pub fn idle(pool: &mut Pool, time: Duration) {
     }
 }
 
-/// Positions that no other job has.
+/// Positions that are unique to a job.
 pub fn positions(natoms: usize, salt: usize) -> Vec<[f64; 3]> {
     (0..natoms)
         .map(|i| [salt as f64 / 16.0, i as f64 / 3.0, (salt % 7) as f64 - 3.0])
@@ -119,7 +119,7 @@ pub fn job(natoms: usize, salt: usize) -> Job {
     Job::new(CELL, positions(natoms, salt)).replica(i32::try_from(salt).unwrap())
 }
 
-/// The answer of a correct driver to these positions.
+/// A correct driver's answer for these positions.
 pub fn truth(positions: &[[f64; 3]]) -> Answer {
     let forces: Vec<_> = positions
         .iter()
@@ -137,7 +137,7 @@ pub fn truth(positions: &[[f64; 3]]) -> Answer {
     }
 }
 
-/// An answer is that of its job, every number of it.
+/// Checks that an answer belongs to its job, in every number.
 pub fn check(answer: &Answered, natoms: usize, salt: usize) {
     let positions = positions(natoms, salt);
     let truth = truth(&positions);
@@ -223,7 +223,7 @@ impl Played {
 }
 
 /// Plays a driver that sends READY, receives positions of this many atoms in consolidated messages,
-/// and goes on as given.
+/// and continues with `go_on`.
 pub fn computing(server: &Server, natoms: usize, go_on: impl FnOnce(Played) + Send + 'static) {
     let mut driver = server.play();
     thread::spawn(move || {
@@ -234,12 +234,12 @@ pub fn computing(server: &Server, natoms: usize, go_on: impl FnOnce(Played) + Se
     });
 }
 
-/// FORCEREADY of an answer that could be one.
+/// FORCEREADY of a plausible answer.
 pub fn plausible(natoms: usize) -> Vec<u8> {
     forceready(&truth(&positions(natoms, 0)))
 }
 
-/// Messages of drivers that were not asked.
+/// Messages from drivers that were not asked.
 pub const ODD: &[&[u8]] = &[
     HAVEDATA,
     FORCEREADY,

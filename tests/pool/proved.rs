@@ -1,4 +1,4 @@
-//! Drivers that have answered, drivers that are new, and drivers that come back without an answer.
+//! Drivers that have answered, new drivers, and drivers that return without an answer.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ use crate::common::layout::{HEADER, Posdata, numbers};
 use crate::common::{READY, STATUS, forceready};
 use crate::peers::{Played, Server, check, computing, job, positions, truth};
 
-/// Sends READY, takes a job and closes; connects again at once, until it is dropped.
+/// Sends READY, accepts a job and closes; connects again at once, until this is dropped.
 struct Flapping {
     over: Arc<AtomicBool>,
     jobs: Arc<AtomicUsize>,
@@ -113,7 +113,7 @@ fn one_flapping_driver_does_not_end_a_run() {
 #[test]
 fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::ZERO));
-    // It has answered, and computes the next one forever.
+    // It has answered before, and computes the next job forever.
     server.pool.submit(job(2, 1)).unwrap();
     computing(&server, 2, |mut driver| {
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
@@ -138,14 +138,14 @@ fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     assert_eq!(answer.attempts, 2);
 }
 
-/// A driver's answers to positions of two atoms and the STATUS after them.
+/// A driver's messages after positions of two atoms and the STATUS after them.
 fn answer_to(job: &[u8]) -> Vec<u8> {
     let places = Posdata::of(2);
     let positions = numbers(&job[places.positions(0)..places.end()]);
     [&forceready(&truth(positions.as_chunks().0))[..], READY].concat()
 }
 
-/// Answers a job, takes the next and closes; connects again at once, until the server has gone.
+/// Answers one job, accepts the next and closes; connects again at once, until the server has gone.
 fn answers_one_and_loses_the_next(path: PathBuf) {
     let serves = move || {
         let mut driver = Played(UnixStream::connect(&path)?);
@@ -158,7 +158,7 @@ fn answers_one_and_loses_the_next(path: PathBuf) {
     thread::spawn(move || while serves().is_ok() {});
 }
 
-/// All that it loses goes to the driver that is slow and does not leave.
+/// All jobs that it loses go to a driver that is slow but stays.
 #[test]
 fn one_that_answers_a_job_and_loses_the_next_does_not_end_a_run() {
     let mut server = Server::new(PoolOptions::default().attempts(Some(3)));

@@ -18,7 +18,7 @@ const MODES: [Mode; 5] = [
     Mode::Batched(1),
 ];
 
-/// Hands in jobs of two atoms and checks their answers.
+/// Submits jobs of two atoms and checks their answers.
 fn answers(server: &mut Server, jobs: usize) {
     let mut asked = HashMap::new();
     for salt in 0..jobs {
@@ -121,7 +121,7 @@ fn a_strict_driver_hears_four_commands_and_nothing_else() {
         driver.hears(EXIT);
         drop(driver);
     });
-    // Nothing is sent to a driver for which there is no work.
+    // A driver receives nothing while there is no work for it.
     idle(&mut server.pool, Duration::from_millis(50));
     answers(&mut server, 3);
     idle(&mut server.pool, Duration::from_millis(50));
@@ -130,7 +130,7 @@ fn a_strict_driver_hears_four_commands_and_nothing_else() {
     assert!(!path.exists());
 }
 
-/// The structure of a job, as the peer's own code would send it.
+/// The structure of a job, as the peer's code would send it.
 fn structure(salt: usize) -> crate::common::Structure {
     let [x, y, z] = [20.0, 21.0, 22.0];
     crate::common::Structure {
@@ -140,7 +140,7 @@ fn structure(salt: usize) -> crate::common::Structure {
     }
 }
 
-/// As in a relay, whose server sends INIT after drivers have joined.
+/// This happens in a relay, whose server sends INIT after drivers have joined.
 #[test]
 fn the_text_of_init_may_come_after_the_drivers() {
     let mut server = Server::new(PoolOptions::default());
@@ -226,7 +226,7 @@ fn what_no_driver_can_compute_comes_back_at_once() {
     server.pool.submit(job(2, 0)).unwrap();
     let nan = Job::new(CELL, vec![[f64::NAN; 3]; 2]);
     let flat = Job::new(Cell::orthorhombic([1.0, 1.0, 0.0]), positions(2, 1));
-    // Its inverse is finite, and all rounding.
+    // Its inverse is finite, but consists of rounding errors.
     let thin = Cell::from_rows([[9.0, 9.0, 0.0], [0.0, 1e-16, 0.0], [0.0, 0.0, 9.0]]);
     let thin = Job::new(thin, positions(2, 1));
     let lower = Cell::from_rows([[9.0, 0.0, 0.0], [1.0, 9.0, 0.0], [0.0, 0.0, 9.0]]);
@@ -282,7 +282,7 @@ fn waiting_ends_in_time_when_nothing_happens() {
     assert!(start.elapsed() >= short);
 }
 
-/// Allows as many descriptors as this process may have.
+/// Raises the limit on descriptors to the highest that this process may set.
 fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -316,7 +316,7 @@ fn drivers_that_answer_once(path: &std::path::Path, count: usize) {
 
 #[test]
 fn more_drivers_than_a_set_of_descriptors_holds() {
-    // select(2) ends at 1024; each driver here takes two.
+    // select(2) ends at 1024 descriptors; each driver here takes two.
     raise_descriptors();
     let count = 1100;
     let mut server = Server::new(PoolOptions::default());
@@ -389,7 +389,7 @@ fn answers_come_in_the_order_of_the_jobs() {
     let mut server = Server::new(PoolOptions::default());
     let drivers: Vec<_> = (0..3).map(|_| server.good()).collect();
     server.joined(3);
-    // One that was asked for before, and is not among them.
+    // A job that was submitted before and is not one of these.
     let other = server.pool.submit(job(2, 1000)).unwrap();
     let mut told = Vec::new();
     let jobs = (0..100).rev().map(|salt| job(2, salt));
@@ -444,7 +444,7 @@ fn late_evaluations_give_back_answers_and_jobs() {
     let mut server = Server::new(PoolOptions::default());
     crate::peers::computing(&server, 2, |mut driver| {
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());
-        // The second one takes too long.
+        // The second driver takes too long.
         let _ = std::io::Read::read_to_end(&mut driver.0, &mut Vec::new());
     });
     server.joined(1);

@@ -6,7 +6,7 @@ use super::{at_ready, computes, ready, rounded, run, server, told};
 use crate::common::server::{Script, script, script_with_room};
 use crate::common::*;
 
-/// Structures of as many atoms, no two alike.
+/// This many structures of this size, all different.
 fn structures(natoms: usize, count: usize) -> Vec<Structure> {
     let structure = |i| {
         let mut it = atoms(natoms);
@@ -18,7 +18,7 @@ fn structures(natoms: usize, count: usize) -> Vec<Structure> {
     (0..count as u32).map(structure).collect()
 }
 
-/// Answers for them, of whose extras no two are alike in length.
+/// Answers for them, with extras of different lengths.
 fn answers(natoms: usize, count: usize) -> Vec<Answer> {
     let extras = |i| vec![b'0' + (i % 10) as u8; 2 * i];
     (0..count)
@@ -26,14 +26,14 @@ fn answers(natoms: usize, count: usize) -> Vec<Answer> {
         .collect()
 }
 
-/// The batch that is sent: the structures, filled up with copies of the last.
+/// The batch on the wire: the structures, padded with copies of the last.
 fn batch(structures: &[Structure], size: usize) -> Vec<u8> {
     let mut all = structures.to_vec();
     all.resize(size, structures[structures.len() - 1].clone());
     [&posdata_batch(&all), GETFORCE, STATUS].concat()
 }
 
-/// One evaluation of these structures by a driver that computes all of its batch.
+/// One evaluation of these structures by a driver that computes its whole batch.
 #[track_caller]
 fn computes_batch<'s, T: Scalar>(
     script: Script<'s, T>,
@@ -106,7 +106,7 @@ fn a_batch_written_out() {
     });
 }
 
-/// Extras of all structures share one buffer; beyond its end nothing is kept, but every length is
+/// The extras of all structures share one buffer. What does not fit is dropped, but every length is
 /// reported.
 #[test]
 fn extras_that_the_buffer_has_no_room_for() {
@@ -114,7 +114,7 @@ fn extras_that_the_buffer_has_no_room_for() {
         at_every_split(|split| {
             let mut server = told(4);
             let script = script_with_room::<f64>(&mut server, split, room);
-            // 0 + 2 + 4 + 6 bytes.
+            // The lengths are 0, 2, 4 and 6 bytes.
             computes_batch(script, 4, &structures(1, 4), &answers(1, 4));
         });
     }
@@ -135,7 +135,7 @@ fn what_is_computed_of_a_copy_is_dropped() {
     });
 }
 
-/// LAMMPS sends READY first: it gets single structures.
+/// LAMMPS sends READY first, so it gets single structures.
 #[test]
 fn a_driver_that_never_asked_for_init_gets_one_structure_at_a_time() {
     at_every_split(|split| {
@@ -159,7 +159,7 @@ fn a_driver_that_never_asked_for_init_gets_one_structure_at_a_time() {
     });
 }
 
-/// The whole of it in one call, INIT included, with a driver that asks for INIT each time.
+/// A whole evaluation in one call, INIT included, with a driver that asks for INIT each time.
 #[test]
 fn a_batch_from_the_beginning() {
     at_every_split(|split| {
@@ -183,7 +183,7 @@ fn a_batch_from_the_beginning() {
     });
 }
 
-/// An answer for one structure needs no array, and fills one that is offered.
+/// An answer for one structure needs no array, but fills one that is passed.
 #[test]
 fn one_structure_in_a_batch_may_have_a_place_for_its_answer() {
     let heard = [&forceready_batch(&answers(1, 3)), READY].concat();

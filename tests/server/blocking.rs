@@ -11,7 +11,7 @@ use super::{MODES, at_ready, positions, request, server};
 use crate::common::fake::{Call, Failure, Fake};
 use crate::common::*;
 
-/// A driver's messages in a conversation of two evaluations with INIT, and its server's.
+/// The messages of a driver and its server in a conversation of two evaluations with INIT.
 fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
     let reply = hex(GOLDEN_FORCEREADY);
     let (have_data, get_force) = match mode {
@@ -39,7 +39,7 @@ fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-/// Runs an exchange to its end, made anew as often as needed; returns how often it failed.
+/// Runs an exchange to its end, recreated as often as needed. Returns how often it failed.
 fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) {
     for failures in 0..10_000 {
         match run() {
@@ -51,7 +51,7 @@ fn persist<T>(mut run: impl FnMut() -> Result<T, Error<Failure>>) -> (T, usize) 
     panic!("this goes on for ever");
 }
 
-/// Evaluates twice and leaves; how many runs failed.
+/// Evaluates twice and sends EXIT. Returns how many runs failed.
 fn evaluate_twice(fake: &mut Fake, mode: Mode) -> usize {
     let (cell, positions) = (golden().cell(), golden().positions);
     let request = Request::new(&cell, &positions)
@@ -84,8 +84,8 @@ fn a_conversation_over_a_stream_that_moves_a_little_at_a_time() {
             assert_eq!(fake.said(), said);
             assert!(!fake.owes());
 
-            // An interruption is not reported, a time-out is: the exchange goes on where it
-            // stopped.
+            // An interruption is not reported, but a time-out is; then the exchange continues where
+            // it stopped.
             let mut fake = Fake::new(&heard)
                 .split(split)
                 .fails_before_each(ErrorKind::Interrupted);
@@ -133,7 +133,7 @@ fn call_by_call_over_a_stream_that_fails() {
     });
 }
 
-/// All is written and the flush fails: making the exchange again flushes, and writes nothing twice.
+/// Everything is written and the flush fails. A new exchange flushes, and writes nothing twice.
 #[test]
 fn a_flush_that_fails_is_made_again_and_nothing_else() {
     let (cell, atoms) = (golden().cell(), golden().positions);
@@ -206,7 +206,7 @@ fn what_stands_together_is_one_write_and_one_flush() {
     }
 }
 
-/// Writes of the positions of this many atoms, before the one flush.
+/// The number of writes for the positions of this many atoms, before the only flush.
 fn writes<T: Scalar>(mut server: Server, natoms: usize, structures: usize) -> usize {
     let mut fake = Fake::new(&[NEEDINIT, READY].concat());
     blocking::run(&mut fake, server.status()).unwrap();
@@ -221,10 +221,10 @@ fn writes<T: Scalar>(mut server: Server, natoms: usize, structures: usize) -> us
     fake.calls.len() - 1
 }
 
-/// Up to 24 atoms, with what follows them, are one write.
+/// Up to 24 atoms are one write, together with the fields after them.
 #[test]
 fn many_atoms_leave_straight_from_the_callers_array() {
-    // Converted numbers are sent from the scratch: 608 bytes after the header, then 768 each.
+    // Converted numbers are sent from the scratch: 608 bytes after the header, then 768 at a time.
     for (natoms, expected) in [(0, 1), (24, 1), (25, 2), (56, 2), (57, 3), (1000, 32)] {
         let (plain, folding) = (Server::new(), Server::new().fold_positions());
         assert_eq!(writes::<f32>(plain, natoms, 1), expected, "{natoms}");
@@ -241,7 +241,7 @@ fn many_atoms_leave_straight_from_the_callers_array() {
         (32, 1, 3),
         (33, 1, 3),
         (1000, 1, 3),
-        // Positions of a batch stand together.
+        // The positions of a batch are contiguous.
         (1, 2, 1),
         (1, 4, 1),
         (1, 5, 2),
@@ -254,7 +254,7 @@ fn many_atoms_leave_straight_from_the_callers_array() {
     }
 }
 
-/// However many they are, they come in one piece, where their bytes need not be turned round.
+/// Any number of forces is read in one piece, unless their bytes have to be reversed.
 #[test]
 fn forces_come_straight_into_the_callers_array() {
     let structure = atoms(1000);
@@ -281,7 +281,7 @@ fn forces_come_straight_into_the_callers_array() {
     assert_eq!(straight, cfg!(target_endian = "little"));
 }
 
-/// A stream that gathers sends all of it at once.
+/// A stream that collects pieces sends everything at once.
 #[test]
 fn a_gathering_stream_makes_one_write_of_it() {
     let structure = atoms(100);
@@ -302,7 +302,7 @@ fn a_write_of_zero_bytes_is_an_error() {
     let mut server = Server::new();
     let result = blocking::run(&mut fake, server.status());
     assert_eq!(result, Err(Error::WriteZero));
-    // The question is still to be asked.
+    // The STATUS is still to be sent.
     fake.takes_nothing = false;
     let result = blocking::run(&mut fake, server.status());
     assert_eq!(result, Ok(Status::UP | Status::READY));
@@ -365,7 +365,7 @@ fn a_batch_over_a_stream_that_fails() {
     });
 }
 
-/// A connection that receives READY, and whose flush fails while positions wait in it.
+/// A connection that receives READY, and whose flush fails while it keeps positions.
 struct Full {
     heard: &'static [u8],
     said: Vec<u8>,
@@ -395,7 +395,7 @@ impl embedded_io::Write for Full {
     }
 }
 
-/// Told of a time-out, the caller would take the answer to A for that to B.
+/// If the call returned a time-out instead, the caller would take the answer to A for that to B.
 #[test]
 fn another_request_is_refused_before_the_flush_of_the_first() {
     let mut socket = Full {

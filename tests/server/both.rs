@@ -1,5 +1,4 @@
-//! Server and driver in one process, in every way that they can speak to each other: what comes
-//! back is what the potential gives when it is asked directly.
+//! Server and driver in one process, in every mode. The answers equal the potential's own results.
 
 use std::collections::VecDeque;
 
@@ -18,14 +17,14 @@ const MODES: [Mode; 4] = [
     Mode::Batched(3),
 ];
 
-/// Moves what can be moved, a few bytes at a time; the result, if the transfer has ended.
+/// Moves as much as possible, a few bytes at a time. Returns the result if the exchange has ended.
 fn carry<X: Exchange>(
     mut transfer: X,
     inbox: &mut VecDeque<u8>,
     outbox: &mut VecDeque<u8>,
     dice: &mut Dice,
 ) -> Option<Result<X::Output, ProtocolError>> {
-    // As soon as it waits, and now and then without a reason.
+    // Stops when it waits, and sometimes without a reason.
     while dice.below(8) > 0 {
         let n = match transfer.step() {
             Err(error) => return Some(Err(error)),
@@ -93,7 +92,7 @@ impl<T: Real> Peer<T> {
     }
 }
 
-/// Atoms a bit off a lattice, in another cell for each structure.
+/// Atoms near the points of a lattice, in another cell for each structure.
 fn structures<T: Scalar>(natoms: usize, count: usize) -> (Vec<Cell>, Vec<[T; 3]>) {
     let cell = |i: usize| {
         let x = 24.0 + i as f64;
@@ -137,7 +136,7 @@ fn evaluate<T: Scalar, D: Real>(mode: Mode, when: Initialize, natoms: usize, see
         };
         assert_eq!(answers[0], first);
         for (i, (cell, answer)) in cells.iter().zip(&answers).enumerate() {
-            // The driver's numbers, computed directly.
+            // The potential's own results.
             let own = &positions[i * natoms..][..natoms];
             let own: Vec<_> = own
                 .iter()
@@ -197,7 +196,7 @@ fn what_comes_back_is_what_the_potential_gives() {
     }
 }
 
-/// Whoever has another cell rotates it with its atoms, and what comes back is rotated back.
+/// A caller with any other cell rotates it with its atoms, and rotates the answer back.
 #[test]
 fn a_rotated_system_is_the_same() {
     let cell = Cell::from_vectors([[3.0, 20.0, -4.0], [25.0, 1.0, 2.0], [-2.0, 3.0, 26.0]]);

@@ -1,4 +1,4 @@
-//! The server's exchanges as futures, dropped at every await and made again.
+//! The server's exchanges as futures, dropped at every await and recreated.
 
 use forcewire::{Answer, Cell, Mode, Request, Server, Status, asynch};
 
@@ -8,20 +8,20 @@ use crate::common::*;
 
 const SPLITS: [Split; 3] = [Split::Whole, Split::Bytes, Split::Random(1)];
 
-/// Polls before a future is dropped: each one, each second one and so on, and at last none.
+/// How many polls before a future is dropped: one, two and so on, and in the end no limit.
 fn patience() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(1), |n| Some(if *n < 12 { n + 1 } else { 2 * n }))
         .take_while(|n| *n < 5000)
 }
 
-/// Makes a future again until one has the patience that it takes.
+/// Makes a future anew until one completes.
 fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     (0..20_000)
         .find_map(|_| attempt())
         .expect("this goes on for ever")
 }
 
-/// A driver's messages in two evaluations with INIT, and its server's.
+/// The messages of a driver and its server in two evaluations with INIT.
 fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (Vec<u8>, Vec<u8>) {
     let (text, sent) = match (mode, structures) {
         (Mode::Batched(_), _) => (
@@ -118,7 +118,7 @@ fn a_future_may_be_dropped_at_every_await() {
     }
 }
 
-/// Every call of a classic conversation, each with futures that are dropped.
+/// Every call of a classic conversation, with dropped futures.
 #[test]
 fn each_calls_future_may_be_dropped() {
     let (structure, expected) = (atoms(20), [answer(20, 1.0, b"{}")]);
@@ -165,7 +165,7 @@ fn each_calls_future_may_be_dropped() {
     }
 }
 
-/// One future is dropped, after each number of polls that it can have.
+/// One future is dropped, after every possible number of polls.
 #[test]
 fn the_answer_that_was_half_there_is_gone_on_with() {
     let (structure, expected) = (atoms(33), answer(33, 1.0, b"{}"));

@@ -1,4 +1,4 @@
-//! Whole conversations with every kind of driver.
+//! Complete conversations with every kind of driver.
 
 use forcewire::{Exchange, Mode, Request, Scalar, Server, Status, Step, Traffic};
 
@@ -38,14 +38,14 @@ fn a_classic_conversation() {
                 .says([GETFORCE, STATUS].concat())
                 .hears(forceready(&answer))
                 .gets(&answer)
-                // STATUS was sent after GETFORCE.
+                // STATUS was already sent after GETFORCE.
                 .evaluates(&water())
                 .says_nothing();
         }
         script
             .exits()
             .says(EXIT)
-            // The answer to the last STATUS comes before the end.
+            // The answer to the last STATUS arrives before the end.
             .hears(READY)
             .waits()
             .hears_the_end()
@@ -101,8 +101,7 @@ fn a_strict_conversation() {
     });
 }
 
-/// A driver's answers may all wait in our receive buffer; each is taken after its question was
-/// sent.
+/// All answers of a driver may wait in our receive buffer; each is read after its request was sent.
 #[test]
 fn what_comes_together_is_taken_one_by_one() {
     at_every_split(|split| {
@@ -146,7 +145,7 @@ fn headers_may_be_padded_with_nuls() {
 
 // ---- systems ----
 
-/// Up to 32 atoms fit into the scratch; longer arrays are sent straight from the caller's memory.
+/// Up to 32 atoms fit into the scratch; longer arrays are sent directly from the caller's memory.
 #[test]
 fn systems_of_every_size_around_that_of_the_scratch() {
     fn check<T: Scalar>() {
@@ -175,7 +174,7 @@ fn another_driver_after_a_reset() {
         for mode in MODES {
             let mut server = server(mode);
             let mut script = script(&mut server, split);
-            // Another system each time: the number of atoms is fixed within a connection only.
+            // Another number of atoms each time: it is fixed only within a connection.
             for natoms in 1..4 {
                 let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, b""));
                 script = script
@@ -195,7 +194,7 @@ fn another_driver_after_a_reset() {
     });
 }
 
-/// Nothing remains of a conversation that is broken off, wherever that is.
+/// No state of an interrupted conversation remains, wherever it was interrupted.
 #[test]
 fn another_driver_after_a_reset_at_each_byte() {
     let (cells, positions) = ([golden().cell(); 2], [golden().positions[0]; 2]);
@@ -252,7 +251,7 @@ fn no_more_moves_than_was_asked_for() {
     assert_eq!(server.traffic(), Traffic { received, sent });
 }
 
-/// The log text of a server and of an exchange: their peer, and no arrays.
+/// A server and an exchange in a log: their state, and no arrays.
 #[test]
 fn a_server_in_a_log() {
     let mut server = Server::new();

@@ -1,4 +1,4 @@
-//! The driver closes the connection: wherever that is, no answer is taken for whole that is not.
+//! The driver closes the connection: at no place is an incomplete answer accepted.
 
 use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status};
 
@@ -6,7 +6,8 @@ use super::{MODES, at_ready, at_work, positions, reads, request, run, server};
 use crate::common::server::{Call, script};
 use crate::common::*;
 
-/// The end after this many bytes of a conversation: inside an answer, or in place of one to this.
+/// The error for an end after this many bytes of a conversation: inside an answer, or in place of
+/// an answer to this request.
 fn expected(answers: &[(Header, usize)], end: usize) -> ProtocolError {
     let mut after = end;
     for (asked, len) in answers {
@@ -115,7 +116,7 @@ fn the_stream_ends_at_each_byte_of_a_batch() {
     }
 }
 
-/// An answer that is whole counts: the end after it belongs to the next exchange.
+/// A complete answer counts; the end after it belongs to the next exchange.
 #[test]
 fn the_end_behind_an_answer() {
     for mode in MODES {
@@ -167,8 +168,7 @@ fn each_call_to_a_driver_that_has_gone() {
     });
 }
 
-/// A peer that closes while we still write is found out by the transport, or by the answer that
-/// does not come.
+/// If a peer closes while we still write, the transport notices it, or the answer is missing.
 #[test]
 fn the_end_in_the_middle_of_a_message() {
     let structure = atoms(40);
@@ -182,7 +182,7 @@ fn the_end_in_the_middle_of_a_message() {
     assert_eq!(run(server.send_positions(request), b""), Err(error));
     assert_eq!(run(server.status(), b""), Ok(Status::DISCONNECTED));
     assert_eq!(run(server.exit(), b""), Ok(()));
-    // Bytes that a transport counts after the end are ignored.
+    // Bytes that a transport reports after the end are ignored.
     let sent = server.traffic();
     server.status().advance(5);
     server.exit().advance(5);

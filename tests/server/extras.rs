@@ -1,4 +1,4 @@
-//! Extras: as many of them as there is room for, and how many there were.
+//! Extras: as many bytes as there is room for, and how many were sent.
 
 use forcewire::{Mode, Request, Scalar};
 
@@ -11,7 +11,7 @@ fn check<T: Scalar>(extras: &[u8], room: usize) {
         at_every_split(|split| {
             let mut server = at_ready(server(mode));
             let mut script = script_with_room::<T>(&mut server, split, room);
-            // Twice: the bytes after the extras are where they should be.
+            // Twice, to check that the bytes after the extras are read correctly.
             for turn in 0..2 {
                 script = match (turn, mode) {
                     (0, _) => script.evaluates(&golden()),
@@ -25,7 +25,7 @@ fn check<T: Scalar>(extras: &[u8], room: usize) {
     }
 }
 
-/// Extras of drivers that have none: no bytes, a blank, a NUL, 0x01 (NWChem), "nothing" (DeePMD).
+/// Extras of drivers without any: no bytes, a blank, a NUL, 0x01 (NWChem), "nothing" (DeePMD).
 #[test]
 fn extras_of_every_driver() {
     for extras in [
@@ -41,7 +41,7 @@ fn extras_of_every_driver() {
     }
 }
 
-/// Up to the room and beyond, where it is dropped by the scratch's 768 bytes.
+/// Up to the available room, and beyond it, where bytes are dropped 768 at a time.
 #[test]
 fn extras_that_there_is_no_room_for_are_dropped_and_counted() {
     for (len, room) in [
@@ -72,7 +72,7 @@ fn the_answer_knows_where_its_extras_are() {
         (&b"{}"[..], 2)
     );
     assert_eq!(extras, *b"{}######");
-    // An empty buffer does no harm.
+    // An empty buffer is allowed.
     assert_eq!(answer.extras(&[]), b"");
     assert_eq!(forcewire::Answer::default().extras(&extras), b"");
 }

@@ -1,6 +1,6 @@
 //! INIT, for drivers that ask for it: never, once, for every structure.
 
-use forcewire::{Exchange, Header, Mode, ProtocolError, Scalar, Server, Step};
+use forcewire::{Exchange, Header, Mode, ProtocolError, Quantity, Scalar, Server, Step};
 
 use super::{MODES, busy, computes, needs_init, positions, server};
 use crate::common::server::{Script, script};
@@ -50,8 +50,8 @@ fn a_driver_that_asks_once() {
     });
 }
 
-/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and learn each time which replica
-/// comes.
+/// Quantum ESPRESSO, NWChem and GPAW ask after every evaluation, and receive the number of the
+/// replica each time.
 #[test]
 fn a_driver_that_asks_for_every_structure() {
     at_every_split(|split| {
@@ -72,8 +72,8 @@ fn a_driver_that_asks_for_every_structure() {
     });
 }
 
-/// QE 6.7 takes the length for a set of flags, and one of 0 ends every driver built on i-PI's C
-/// `readbuffer`.
+/// QE 6.7 takes the length for a set of flags, and a length of 0 ends every driver built on i-PI's
+/// C `readbuffer`.
 #[test]
 fn the_text_is_one_blank_unless_there_is_one() {
     at_every_split(|split| {
@@ -111,7 +111,8 @@ fn a_text_of_any_length() {
 
 // ---- batches ----
 
-/// As i-PI's `DriverSocket.initialize` does: after the text, with a comma unless that is blank.
+/// The format is that of i-PI's `DriverSocket.initialize`: after the text, with a comma unless the
+/// text is blank.
 #[test]
 fn batches_are_announced_behind_the_text() {
     at_every_split(|split| {
@@ -173,7 +174,25 @@ fn a_batch_of_one_is_not_announced() {
     });
 }
 
-/// Batches are for drivers to which INIT announced them: asking again announces nothing.
+/// INIT says it in 32 bits, with a sign.
+#[test]
+fn more_structures_than_can_be_announced_are_refused() {
+    let most = i32::MAX as usize;
+    for (size, refused) in [(most, false), (most + 1, true), (usize::MAX, true)] {
+        let mut server = server(Mode::Batched(size));
+        pour(server.status(), &mut &*NEEDINIT).0.unwrap();
+        let (result, said) = pour(server.initialize(0, b" "), &mut &b""[..]);
+        let error = ProtocolError::WrongLength {
+            quantity: Quantity::Structures,
+            given: size,
+            expected: most,
+        };
+        assert_eq!(result, if refused { Err(error) } else { Ok(()) });
+        assert_eq!(said.is_empty(), refused);
+    }
+}
+
+/// Batches need an INIT that announced them: asking for INIT again announces nothing.
 #[test]
 fn a_driver_that_is_asked_twice_was_told_nothing_yet() {
     at_every_split(|split| {
@@ -197,7 +216,7 @@ fn a_driver_that_is_asked_twice_was_told_nothing_yet() {
     });
 }
 
-/// INIT is not taken for sent because a STATUS was.
+/// INIT does not count as sent because a STATUS was sent.
 #[test]
 fn init_is_still_to_be_sent_after_another_question() {
     let mut server = Server::new();

@@ -1,7 +1,7 @@
-//! The machine that asks, at every split of a conversation's bytes.
+//! The server machine, with a conversation's bytes split in every way.
 //!
-//! What a driver sends and expects is written out (`common`); the orders are those of i-PI 3.3.1
-//! (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
+//! The driver's bytes and the expected ones are written by hand (`common`). The order of messages
+//! is that of i-PI 3.3.1 (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
 //! `dispatch_send_batch`) and of its drivers.
 
 #[path = "../common/mod.rs"]
@@ -26,7 +26,7 @@ use common::server::{Script, script};
 use common::*;
 use forcewire::{Exchange, Mode, ProtocolError, Scalar, Server, Status};
 
-/// Every way to speak to a driver that asks for no INIT, or for INIT without batches.
+/// Every mode for a driver that does not ask for INIT, or asks for INIT without batches.
 const MODES: [Mode; 3] = [Mode::Classic, Mode::Consolidated, Mode::Strict];
 
 fn busy() -> Status {
@@ -59,7 +59,7 @@ fn at_ready(mut server: Server) -> Server {
     server
 }
 
-/// A server whose driver knows of batches of this size and is ready.
+/// A server whose driver knows a batch of this size and is ready.
 fn told(size: usize) -> Server {
     let mut server = server(Mode::Batched(size));
     script(&mut server, Split::Whole)
@@ -76,7 +76,7 @@ fn told(size: usize) -> Server {
     server
 }
 
-/// A server whose driver computes [`one`], or if `asked` has been asked for its forces.
+/// A server whose driver computes [`one`], or has been asked for its forces if `asked` is true.
 fn at_work(mode: Mode, asked: bool) -> Server {
     let mut server = at_ready(server(mode));
     let mut script = script(&mut server, Split::Whole)
@@ -95,7 +95,7 @@ fn at_work(mode: Mode, asked: bool) -> Server {
     server
 }
 
-/// A structure as it is sent from an array of such numbers.
+/// A structure as it is sent from an array of this type.
 fn rounded<T: Scalar>(mut structure: Structure) -> Structure {
     for x in structure.positions.as_flattened_mut() {
         *x = T::from_f64(*x).to_f64();
@@ -112,12 +112,12 @@ fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
     [posdata(structure), behind].concat()
 }
 
-/// Bytes of POSDATA of more than 32 atoms after which the rest is in the machine, given those after
-/// the positions.
+/// How many bytes of POSDATA with more than 32 atoms have been sent when the rest is in the
+/// machine, given the bytes after the positions.
 fn out_of_the_array(all: &[u8], behind: usize) -> usize {
     if cfg!(target_endian = "big") {
-        // Numbers that have to be reversed go through the scratch, in whole atoms: 160 bytes and 25
-        // atoms, then 32 at a time.
+        // Numbers that have to be reversed go through the scratch in whole atoms: 160 bytes and 25
+        // atoms, then 32 atoms at a time.
         all.len() - (all.len() - 760) % 768
     } else {
         all.len() - behind
@@ -148,12 +148,12 @@ fn computes<'s, T: Scalar>(
     script.hears(forceready(answer)).gets(answer)
 }
 
-/// The result of a transfer that receives this and then the end.
+/// The result of an exchange that receives these bytes and then the end.
 fn run<T: Exchange>(transfer: T, mut inbox: &[u8]) -> Result<T::Output, ProtocolError> {
     pour(transfer, &mut inbox).0
 }
 
-/// Checks what the user will read.
+/// Checks the text that users read.
 #[track_caller]
 fn reads(error: ProtocolError, words: &[&str]) {
     let text = error.to_string();
@@ -162,7 +162,7 @@ fn reads(error: ProtocolError, words: &[&str]) {
     }
 }
 
-/// A board has 64 KiB, or less.
+/// A board has at most 64 KiB.
 #[test]
 fn a_server_is_no_larger_than_a_driver_may_be() {
     let size = size_of::<Server>();

@@ -1,4 +1,4 @@
-//! Made-up conversations: in any order that is legal, and in none.
+//! Random conversations, in any legal order and in no order.
 
 use forcewire::{Answer, Mode, Request, Server};
 
@@ -13,17 +13,17 @@ const MODES: [Mode; 4] = [
     Mode::Batched(3),
 ];
 
-/// An evaluation of which some steps are made one by one; `evaluate` makes the others.
+/// An evaluation some of whose steps are made by separate calls; `evaluate` makes the others.
 struct Evaluation<'s> {
     script: Script<'s, f64>,
     structures: Vec<Structure>,
-    /// Steps before `evaluate` is called, and whether it has been.
+    /// The number of steps before `evaluate` is called, and whether it has been called.
     single: usize,
     whole: bool,
 }
 
 impl<'s> Evaluation<'s> {
-    /// A step: the single call for it, what happens, and the result of that call.
+    /// A step: the separate call for it, what happens, and the result of that call.
     fn step(
         mut self,
         call: impl FnOnce(Script<'s, f64>) -> Script<'s, f64>,
@@ -56,7 +56,7 @@ fn conversations_in_any_legal_order() {
         };
         let mut server = Server::new().mode(mode).allow_changing_atoms();
         let mut script = script(&mut server, Split::Anew(seed));
-        // A STATUS that was not answered, and structures of a batch.
+        // The number of unanswered STATUS, and of structures in a batch.
         let (mut open, mut size) = (false, 1);
         for _ in 0..6 {
             let asks_for_init = dice.below(3) == 0;
@@ -114,7 +114,7 @@ fn conversations_in_any_legal_order() {
                 |it| it.ends(),
             );
             if !evaluation.whole {
-                // The forces of positions that were sent by themselves are taken by themselves.
+                // The forces for separately sent positions are received separately.
                 evaluation.single = usize::MAX;
             }
             if !in_one_go {
@@ -141,7 +141,7 @@ fn conversations_in_any_legal_order() {
     }
 }
 
-/// Whatever comes, an exchange ends with what it is for or with an error, and never with a panic.
+/// For any bytes, an exchange ends with its result or with an error, and never with a panic.
 #[test]
 fn noise_is_refused() {
     let words: [&[u8]; 9] = [
@@ -191,7 +191,7 @@ fn noise_is_refused() {
                     pour(take, &mut inbox).0.map(drop)
                 }
                 4 => {
-                    // Some of it, and then something else.
+                    // Moves a part, and then something else.
                     let moved = dice.below(300);
                     let take = server.evaluate_batch(request, answers, forces, &mut extras);
                     pour_at_most(take, &mut inbox, moved);

@@ -1,4 +1,4 @@
-//! Numbers on their way: precision, virials, atoms outside their cell.
+//! Numbers in messages: precision, virials, atoms outside their cell.
 
 use forcewire::{Cell, Mode, Request, Scalar, Server, Virial};
 
@@ -22,7 +22,7 @@ fn single_precision_sends_what_it_holds_and_holds_rounded_numbers() {
     });
 }
 
-/// Energy and virial are not the caller's arrays' and keep all their digits.
+/// Energy and virial are not in the caller's arrays and keep all their digits.
 #[test]
 fn energy_and_virial_are_doubles_whatever_the_atoms_are() {
     let third = 1.0 / 3.0;
@@ -47,7 +47,7 @@ fn energy_and_virial_are_doubles_whatever_the_atoms_are() {
 
 // ---- virials ----
 
-/// LAMMPS sends the upper triangle only; ASE's are symmetric but for their rounding.
+/// LAMMPS sends only the upper triangle; ASE's virials are symmetric except for rounding.
 #[test]
 fn virials_are_symmetric() {
     let upper = [[1.0, 2.0, 3.0], [0.0, 4.0, 5.0], [0.0, 0.0, 6.0]];
@@ -77,7 +77,7 @@ fn virials_are_symmetric() {
 
 // ---- atoms outside their cell ----
 
-/// The positions that a server sends of these, folded.
+/// These positions as a server sends them, folded.
 fn folded<T: Scalar>(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
     let structure = Structure {
         h,
@@ -102,10 +102,10 @@ fn folded<T: Scalar>(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
 
 const CUBE: [f64; 9] = [20.0, 0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 0.0, 20.0];
 
-/// A cell whose vectors lean far over: b over half of a, c over more than a and b.
+/// A very skewed cell: b leans over half of a, c over more than a and b.
 const LEANING: [f64; 9] = [8.0, 4.0, 11.0, 0.0, 16.0, -20.0, 0.0, 0.0, 4.0];
 
-/// LAMMPS folds atoms by one box length at most: farther ones give wrong energies there.
+/// LAMMPS folds atoms by at most one box length; atoms farther out give wrong energies there.
 #[test]
 fn atoms_several_boxes_out_are_moved_into_the_cell() {
     fn check<T: Scalar>() {
@@ -124,7 +124,7 @@ fn atoms_several_boxes_out_are_moved_into_the_cell() {
 
 #[test]
 fn atoms_are_moved_by_whole_vectors_of_the_cell() {
-    // 0.25 a + 0.5 b + 0.75 c, and the same two a, minus three b and five c away.
+    // 0.25 a + 0.5 b + 0.75 c, and the same point displaced by two a, minus three b and five c.
     let inside = [
         0.25 * 8.0 + 0.5 * 4.0 + 0.75 * 11.0,
         0.5 * 16.0 - 0.75 * 20.0,
@@ -136,7 +136,7 @@ fn atoms_are_moved_by_whole_vectors_of_the_cell() {
     assert_eq!(folded::<f32>(LEANING, &[inside, out]), [inside, inside]);
 }
 
-/// As many atoms as the scratch takes in three goes; none is passed over where one ends.
+/// As many atoms as the scratch takes in three parts; none is skipped at the end of one.
 #[test]
 fn every_atom_is_folded_however_they_are_cut() {
     at_every_split(|split| {
@@ -149,7 +149,7 @@ fn every_atom_is_folded_however_they_are_cut() {
             let mut server = at_ready(Server::new().fold_positions());
             let script = script(&mut server, split).evaluates(&structure);
             for [x, _, z] in &mut structure.positions {
-                // 50 is two boxes and a half.
+                // 50 is two and a half boxes.
                 *x = if (*x - 0.5) % 100.0 == 0.0 { 0.5 } else { 10.5 };
                 *z = 19.0;
             }
@@ -191,7 +191,7 @@ fn an_atom_inside_stays_where_it_is_to_the_last_bit() {
         .map(|it| it.map(f64::abs))
         .collect();
     assert_eq!(folded::<f64>(CUBE, &positions), positions);
-    // As near to the upper face as can be; on a face it is on the lower one.
+    // As close to the upper face as possible; on a face, the atom moves to the lower one.
     let edge = 20.0_f64.next_down();
     assert_eq!(
         folded::<f64>(CUBE, &[[edge, 20.0, 0.0]]),
@@ -199,8 +199,8 @@ fn an_atom_inside_stays_where_it_is_to_the_last_bit() {
     );
 }
 
-/// An atom below a face by less than a number's last digit can't be moved into the cell, and is not
-/// lost.
+/// An atom below a face by less than the last digit of a number can't be moved into the cell, but
+/// is not lost.
 #[test]
 fn an_atom_a_breath_outside_ends_on_a_face() {
     let [[x, y, z]] = folded::<f64>(CUBE, &[[-1e-30, -0.0, 20.0_f64.next_up()]])[..] else {
@@ -210,7 +210,7 @@ fn an_atom_a_breath_outside_ends_on_a_face() {
     assert!((0.0..1e-14).contains(&z));
 }
 
-/// No number is the place of an atom that is 1e300 cells away: it is sent as it is, and not as NaN.
+/// An atom that is 1e300 cells away has no finite place: it is sent unchanged, and not as NaN.
 #[test]
 fn an_atom_beyond_all_numbers_stays_finite() {
     let cells = [

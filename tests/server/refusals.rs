@@ -1,5 +1,5 @@
-//! Refusals of a server, of its driver and its caller, by their exact error, each of which says
-//! what to do.
+//! Refusals by a server, of its driver and its caller: the exact errors, and that each says what to
+//! do.
 
 use forcewire::{Cell, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status};
 
@@ -20,7 +20,7 @@ fn wrong(quantity: Quantity, given: usize, expected: usize) -> ProtocolError {
     }
 }
 
-/// The driver's reply to [`one`], in every mode, is refused for this reason.
+/// The driver's reply to [`one`] is refused for this reason in every mode.
 fn refuses_reply(reply: &[u8], error: ProtocolError) {
     for mode in MODES {
         at_every_split(|split| {
@@ -35,7 +35,7 @@ fn refuses_reply(reply: &[u8], error: ProtocolError) {
     }
 }
 
-// ---- of the driver ----
+// ---- faults of the driver ----
 
 #[test]
 fn forces_for_another_number_of_atoms() {
@@ -48,7 +48,7 @@ fn forces_for_another_number_of_atoms() {
         };
         refuses_reply(&reply, error);
     }
-    // Nothing of the array has been written.
+    // Nothing has been written to the array.
     let mut server = at_work(Mode::Consolidated, true);
     let mut forces = [[UNTOUCHED; 3]];
     let reply = forceready(&answer(2, 1.0, b""));
@@ -94,7 +94,7 @@ fn extras_of_negative_length() {
         reply[end - 4..].copy_from_slice(&integer(len));
         refuses_reply(&reply, ProtocolError::NegativeLength(len));
     }
-    // In a batch, those of a copy as well: it would be unknown where the next ones begin.
+    // In a batch, those of a copy too: otherwise the start of the next ones would be unknown.
     at_every_split(|split| {
         let answers = [answer(1, 1.0, b"{}"), answer(1, 2.0, b"")];
         let mut reply = forceready_batch(&answers);
@@ -185,7 +185,7 @@ fn a_force_that_is_not_finite_among_many() {
         check::<f64>(odd);
         check::<f32>(odd);
     }
-    // Too large for the caller's numbers.
+    // Too large for the caller's type.
     check::<f32>(1e300);
 }
 
@@ -208,7 +208,7 @@ fn what_is_not_finite_passes_where_it_is_allowed() {
     }
 }
 
-// ---- of the caller ----
+// ---- mistakes of the caller ----
 
 /// Each call refuses before a byte was sent; then `good` can be sent.
 fn refuses_structures(
@@ -254,7 +254,7 @@ fn a_cell_that_is_not_upper_triangular() {
             refuses_structures(|| at_ready(Server::new()), &[structure], error, &golden());
         }
     }
-    // A zero has a sign.
+    // A zero may have a sign.
     at_every_split(|split| {
         let mut structure = cube(vec![[0.0; 3]]);
         structure.h[6] = -0.0;
@@ -278,7 +278,7 @@ fn a_cell_that_is_flat() {
     reads(ProtocolError::SingularCell, &["in one plane", "give a box"]);
 }
 
-/// Cells must have an inverse, allowed to be infinite or not.
+/// Cells must have an inverse, whether or not infinite numbers are allowed.
 #[test]
 fn a_cell_that_is_not_finite() {
     for odd in ODD {
@@ -315,7 +315,7 @@ fn a_number_of_atoms_that_changes() {
             expected: 3,
         };
         refuses_structures(at_ready_again, &[atoms(natoms)], error, &water());
-        // It may if the caller allows it.
+        // It may change if the caller allows that.
         at_every_split(|split| {
             let mut server = at_ready_again().allow_changing_atoms();
             let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, b""));
@@ -360,7 +360,7 @@ fn too_many_structures() {
 fn no_structures_and_uneven_ones() {
     let none = wrong(Quantity::Structures, 0, 1);
     refuses_structures(|| at_ready(Server::new()), &[], none, &golden());
-    // Five atoms are not two structures' atoms, nor is one the atoms of two.
+    // Five atoms are not the atoms of two structures, and one is not either.
     for (natoms, expected) in [(5, 4), (1, 0)] {
         let mut server = told(2);
         let cells = [golden().cell(); 2];
@@ -372,11 +372,12 @@ fn no_structures_and_uneven_ones() {
     }
 }
 
-/// Whichever step they come in, and with the server as it was: with the right ones it goes on.
+/// The server is unchanged, at whatever step the arrays are passed: with the right ones it
+/// continues.
 #[test]
 fn arrays_of_other_lengths() {
     let reply = forceready(&answer(3, 1.0, b"{}"));
-    // Behind a piece of the energy, of the forces, of the virial, of the extras.
+    // After a part of the energy, of the forces, of the virial, of the extras.
     let pieces = [0, 13, 30, 96, 120, 173, reply.len() - 1];
     for (lengths, error) in [
         ([0, 0, 64], wrong(Quantity::Forces, 0, 3)),
@@ -451,7 +452,7 @@ fn answers_of_a_batch_have_a_place_each() {
     }
 }
 
-/// Bytes that were announced to fit into the buffer are not waited for with a shorter one.
+/// A shorter buffer is refused while bytes are still to come that were announced to fit.
 #[test]
 fn a_buffer_that_has_become_shorter() {
     at_every_split(|split| {
@@ -470,7 +471,7 @@ fn a_buffer_that_has_become_shorter() {
     });
 }
 
-/// A structure's positions as an array of such numbers.
+/// A structure's positions as an array of this type.
 fn held<T: Scalar>(structure: &Structure) -> Vec<[T; 3]> {
     structure
         .positions
@@ -555,7 +556,8 @@ fn positions_of_another_kind_than_those_half_sent() {
     }
 }
 
-/// The forces' first half is in one array: the second is not put into one of other numbers.
+/// The first half of the forces is in one array: the second half is not written to one of another
+/// type.
 #[test]
 fn forces_of_another_kind_than_those_half_here() {
     let answer = answer(3, 1.0, b"");
@@ -586,7 +588,7 @@ fn forces_of_another_kind_than_those_half_here() {
     }
 }
 
-/// Nobody has 2 GiB of INIT; a slice of them that is mapped and never touched will do.
+/// 2 GiB of INIT would not fit into memory, but a slice that is mapped and never touched works.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn a_text_too_long_to_be_announced() {
@@ -610,7 +612,7 @@ fn a_text_too_long_to_be_announced() {
                 let (result, said) = pour(server.initialize(0, &text[..len]), &mut &b""[..]);
                 let error = ProtocolError::TextTooLong(len_with_batch);
                 assert_eq!((result, said), (Err(error), vec![]), "{mode:?}");
-                // The server is as it was.
+                // The server is unchanged.
                 script(&mut server, Split::Whole).initializes().goes_on();
             }
             None => {

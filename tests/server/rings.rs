@@ -1,4 +1,4 @@
-//! Server and driver on a smoltcp socket each, with rings smaller than a message and of odd sizes.
+//! Server and driver, each on a smoltcp socket, with rings smaller than a message and of odd sizes.
 
 use std::task::Poll;
 
@@ -12,7 +12,7 @@ use super::{MODES, at_ready};
 use crate::common::network::Hosts;
 use crate::common::*;
 
-/// The server's rings and the driver's, for receiving and for sending.
+/// The rings of server and driver, for receiving and for sending.
 const RINGS: [[(usize, usize); 2]; 8] = [
     [(13, 13), (13, 13)],
     [(1, 12), (1, 12)],
@@ -24,7 +24,7 @@ const RINGS: [[(usize, usize); 2]; 8] = [
     [(65_535, 65_535), (65_535, 65_535)],
 ];
 
-/// The request of one evaluation, and the driver's answer.
+/// The request of an evaluation, and the driver's answer.
 struct Work {
     structures: Vec<Structure>,
     answers: Vec<crate::common::Answer>,
@@ -43,7 +43,7 @@ fn work(natoms: usize, count: usize) -> Work {
     }
 }
 
-/// Evaluates this often and leaves; each exchange is made anew for every poll.
+/// Evaluates this many times and sends EXIT, with a new exchange for every poll.
 fn perform(hosts: &mut Hosts, server: &mut Server, driver: &mut Driver, work: &Work, times: usize) {
     let cells: Vec<Cell> = work.structures.iter().map(Structure::cell).collect();
     let positions = work.structures.iter().flat_map(|it| it.positions.clone());
@@ -107,7 +107,7 @@ fn conversations_over_rings_of_every_size() {
     for [near, far] in RINGS {
         for mode in MODES.into_iter().chain([Mode::Batched(2)]) {
             for (when, loses) in [(Initialize::Once, 7), (Initialize::EveryStep, 0)] {
-                // Where a byte is a turn, few of them.
+                // If each turn moves one byte, use few atoms.
                 let natoms = if near.0 < 20 { 2 } else { 33 };
                 let work = work(natoms, if mode == Mode::Batched(2) { 2 } else { 1 });
                 let mut hosts = Hosts::new(near, far, loses);
@@ -116,8 +116,8 @@ fn conversations_over_rings_of_every_size() {
                 perform(&mut hosts, &mut server, &mut driver, &work, 2);
                 assert_eq!(server.traffic().sent, driver.traffic().received);
                 if loses == 0 {
-                    // No timer was waited for: neither a delayed acknowledgement nor a window
-                    // probe.
+                    // The clock has not advanced: there was neither a delayed acknowledgement nor a
+                    // window probe.
                     assert_eq!(hosts.now, Instant::ZERO, "{near:?}, {far:?}, {mode:?}");
                 }
             }
@@ -125,8 +125,8 @@ fn conversations_over_rings_of_every_size() {
     }
 }
 
-/// i-PI's Python driver needs headers unsplit: the first bytes of a message are one segment,
-/// wherever the ring ends.
+/// i-PI's Python driver needs whole headers: the first bytes of a message are one segment, wherever
+/// the ring ends.
 #[test]
 fn a_header_is_never_cut() {
     for transmit in 12..=40 {
@@ -228,7 +228,7 @@ fn a_message_that_would_cross_the_rings_end_waits() {
     let asking = poll(hosts.server.socket(), server.status());
     assert_eq!(asking, Ok(Poll::Pending));
     assert_eq!(hosts.server.socket().send_queue(), 12);
-    // EXIT could follow at once, and does not join it.
+    // EXIT could follow at once, but does not join it.
     for _ in 0..3 {
         let exiting = poll(hosts.server.socket(), server.exit());
         assert_eq!(exiting, Ok(Poll::Pending));

@@ -1,5 +1,5 @@
-//! Call by call, as i-PI's `DriverSocket` is used: what is known of the driver, and when it is
-//! late.
+//! Separate calls in the order of i-PI's `DriverSocket`: what is known about the driver, and when
+//! it is late.
 
 use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
@@ -40,7 +40,7 @@ fn every_step_of_a_classic_conversation() {
                 .says([&posdata(&golden()), STATUS].concat())
                 .ends()
                 .knows(busy())
-                // It computes: this waits.
+                // The driver computes, so this call waits.
                 .asks()
                 .waits()
                 .hears(HAVEDATA)
@@ -63,7 +63,7 @@ fn every_step_of_a_classic_conversation() {
     });
 }
 
-/// `dispatch_send` and what collects the forces later.
+/// i-PI's `dispatch_send`, and the code that collects the forces later.
 #[test]
 fn every_step_of_a_consolidated_conversation() {
     at_every_split(|split| {
@@ -83,7 +83,7 @@ fn every_step_of_a_consolidated_conversation() {
                 .says([&posdata(&golden()), GETFORCE, STATUS].concat())
                 .ends()
                 .knows(busy())
-                // It would answer no question before the forces.
+                // The driver would not answer STATUS before the forces.
                 .asks()
                 .learns(busy())
                 .takes()
@@ -140,8 +140,8 @@ fn every_step_of_a_strict_conversation() {
     });
 }
 
-/// `evaluate` does not repeat single steps that came before it. Positions that were sent by another
-/// exchange are not its own, though: their forces are for `get_forces`.
+/// `evaluate` does not repeat separate steps that came before it. But positions that another
+/// exchange sent are not its own: their forces are for `get_forces`.
 #[test]
 fn evaluate_continues_after_every_step() {
     for (mode, steps) in MODES
@@ -184,7 +184,7 @@ fn evaluate_continues_after_every_step() {
     }
 }
 
-/// A driver that is asked again may have changed its mind.
+/// The status of a driver that is asked again may have changed.
 #[test]
 fn a_driver_may_be_asked_as_often_as_one_likes() {
     at_every_split(|split| {
@@ -243,7 +243,7 @@ fn exit_in_every_phase() {
     }
 }
 
-/// Bytes of an answer that come before EXIT is sent are dropped with it.
+/// Bytes of an answer that arrive before EXIT is sent are dropped with it.
 #[test]
 fn exit_inside_of_an_answer() {
     for came in 1..hex(GOLDEN_FORCEREADY).len() {
@@ -263,7 +263,7 @@ fn exit_inside_of_an_answer() {
     }
 }
 
-/// Once half of an answer is given up there is no way back.
+/// After half of an answer is given up, only EXIT is possible.
 #[test]
 fn nothing_but_exit_follows_half_an_answer() {
     let mut server = at_work(Mode::Consolidated, true);
@@ -291,8 +291,8 @@ fn nothing_but_exit_follows_half_an_answer() {
         .ends();
 }
 
-/// A message whose rest is in the machine is finished first; one whose rest the caller has can't
-/// be.
+/// A message whose rest is in the machine is completed first; that is impossible if the caller has
+/// the rest.
 #[test]
 fn exit_behind_half_a_message() {
     let structure = atoms(40);
@@ -309,7 +309,7 @@ fn exit_behind_half_a_message() {
             n if n >= out_of_the_array(&all, 24) => script.says([&all[moved..], EXIT].concat()),
             _ => {
                 let script = script.refuses(ProtocolError::Unfinished(Header::PosData));
-                // The server is as it was.
+                // The server is unchanged.
                 drop(script);
                 let said = pour_some(server.send_positions(request), &mut &b""[..], 10_000);
                 assert_eq!(said, all[moved..]);
@@ -361,7 +361,7 @@ fn a_deadline_that_has_passed_is_known_until_something_is_heard() {
     });
 }
 
-/// A transport that moved nothing has received nothing.
+/// A transport that moved no bytes has received none.
 #[test]
 fn a_deadline_is_not_met_by_nothing() {
     let mut server = Server::new();
@@ -374,8 +374,8 @@ fn a_deadline_is_not_met_by_nothing() {
     assert_eq!(server.last_status(), busy() | Status::TIMEOUT);
 }
 
-/// Forces are not owed, because they take time to compute; answers without computing are owed, and
-/// the rest of a message.
+/// Forces are not owed, because they take time to compute. Answers without a computation are owed,
+/// and so is the rest of a message.
 #[test]
 fn what_is_owed_and_what_is_midway() {
     for mode in MODES {
@@ -398,7 +398,7 @@ fn what_is_owed_and_what_is_midway() {
                 let wait = look.waits_for();
                 assert_eq!(wait.owed(), within || owed, "{mode:?}, {n}");
                 if within {
-                    // Of one that comes it is known when its header is here.
+                    // The name of an incoming message is known once its header has arrived.
                     let name = message[..12].trim_ascii_end();
                     let known = Some(name).filter(|_| !heard || n + 1 >= 12);
                     let said = wait.within.map(|it| it.name().as_bytes());
@@ -423,7 +423,7 @@ fn what_is_owed_and_what_is_midway() {
             moves(&hex(GOLDEN_FORCEREADY), true, behind);
         }
     }
-    // EXIT is answered at once, by closing.
+    // EXIT is answered at once by closing.
     let mut server = Server::new();
     let look = server.exit();
     assert!(!look.midway() && !look.waits_for().owed());

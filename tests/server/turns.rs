@@ -1,4 +1,4 @@
-//! Calls and answers out of turn: each state with each call, each question with each answer.
+//! Calls and answers out of turn: each state with each call, each request with each answer.
 
 use forcewire::{Answer, Exchange, Header, Mode, ProtocolError, Request, Server, Status, Step};
 
@@ -29,7 +29,7 @@ fn at_needs_init(mode: Mode) -> Server {
     server
 }
 
-/// A server that has asked and not been answered.
+/// A server that has asked and has no answer yet.
 fn at_asked(mode: Mode) -> Server {
     let mut server = server(mode);
     script(&mut server, Split::Whole)
@@ -49,7 +49,7 @@ fn at_has_data(mode: Mode) -> Server {
     server
 }
 
-/// A server that has sent EXIT, whose driver has closed the connection or not yet.
+/// A server that has sent EXIT; its driver has or has not closed the connection.
 fn at_the_end(mode: Mode, closed: bool) -> Server {
     let mut server = at_ready(server(mode));
     let script = script(&mut server, Split::Whole).exits().says(EXIT);
@@ -61,14 +61,14 @@ fn at_the_end(mode: Mode, closed: bool) -> Server {
     server
 }
 
-/// The effect of a call: it sends this and waits, ends at once (`learns` for a status), or is
-/// refused.
+/// The effect of a call: it sends these bytes and waits, ends at once (`learns` for a status), or
+/// is refused.
 #[derive(Clone, PartialEq)]
 enum Does {
     Says(Vec<u8>),
     Ends(Status),
     Refuses,
-    /// Is refused because the driver owes forces of a request that this call has not sent.
+    /// It is refused because the driver owes forces for a request that this call has not sent.
     Due,
 }
 
@@ -84,12 +84,12 @@ fn each_call_in_each_state() {
         let sends = || Says(positions(mode, &golden()));
         let requests = || Says(request(mode));
         let gone = Status::DISCONNECTED;
-        // Strict: STATUS would have to be followed by something else.
+        // In strict mode something else would have to follow the STATUS.
         let again = |status| match mode {
             Mode::Strict => Ends(status),
             _ => asks(),
         };
-        // A server, its status, and the effect of asking, initializing, sending, taking forces,
+        // A server, its status, and the effects of asking, initializing, sending, receiving forces,
         // evaluating, and exiting.
         type Row = (fn(Mode) -> Server, Status, [Does; 6]);
         let mut table: Vec<Row> = vec![
@@ -156,7 +156,7 @@ fn each_call_in_each_state() {
                     .has_sent(&golden());
                 let (mut call, mut does) = (call, does);
                 if matches!(does, Refuses | Due) {
-                    // The server is as it was: EXIT can be sent as ever.
+                    // The server is unchanged: EXIT can still be sent.
                     script = script
                         .calls(call)
                         .refuses(match does {
@@ -196,7 +196,7 @@ fn each_call_in_each_state() {
     );
 }
 
-/// A refused call does not prevent the right one, nor one that uses what is there already.
+/// A refused call prevents neither the right one nor one that uses what has already arrived.
 #[test]
 fn the_right_call_after_each_wrong_one() {
     for mode in MODES {
@@ -215,7 +215,7 @@ fn the_right_call_after_each_wrong_one() {
                 .initializes()
                 .refuses(refused(Header::Init, busy()))
                 .hears(READY)
-                // An answer that waits in the receive buffer is not known.
+                // An answer that waits in the receive buffer is not known yet.
                 .sends(&golden())
                 .refuses(refused(Header::PosData, busy()))
                 .asks()
@@ -228,16 +228,16 @@ fn the_right_call_after_each_wrong_one() {
     }
 }
 
-// ---- what another exchange has begun ----
+// ---- after another exchange has begun ----
 
-/// While half of a message was sent, only its own exchange can send the rest.
+/// After half of a message was sent, only its own exchange can send the rest.
 #[test]
 fn half_a_message_is_finished_by_its_own_exchange() {
     let structure = atoms(40);
     let (cell, mode) = (structure.cell(), Mode::Classic);
     let all = positions(mode, &structure);
     let text = [b'x'; 1000];
-    // Of POSDATA and of INIT: inside of the first gathering, of the array or the text, and of its
+    // For POSDATA and INIT: inside the first collected piece, in the array or the text, and at the
     // end.
     for moved in [
         1,
@@ -257,9 +257,9 @@ fn half_a_message_is_finished_by_its_own_exchange() {
             let script = script(&mut server, Split::Anew(1)).has_sent(&structure);
             match call {
                 Call::Send => script.calls(call).says(&all[moved..]).ends(),
-                // Its positions are the same, so its forces will be.
+                // The positions are the same, so the forces will be the same.
                 Call::Evaluate => script.calls(call).says(&all[moved..]).drops(),
-                // The rest is in the machine and is sent first by an exchange that may follow.
+                // The rest is in the machine and is sent first by any exchange that may follow.
                 Call::Status | Call::Forces if in_scratch => {
                     script.calls(call).says(&all[moved..]).drops()
                 }
@@ -352,7 +352,7 @@ fn half_of_exit_is_followed_by_the_rest() {
     }
 }
 
-/// Another call does not take what `evaluate` has sent for its own.
+/// Another call does not treat what `evaluate` has sent as its own.
 #[test]
 fn what_evaluate_has_done_is_not_done_by_another_call() {
     for mode in MODES {
@@ -375,7 +375,7 @@ fn what_evaluate_has_done_is_not_done_by_another_call() {
     }
 }
 
-/// The rest of a half-received answer is waited for by any call that may ask for it.
+/// Any call that may request an answer can receive the rest of a half-received one.
 #[test]
 fn half_an_answer_is_waited_for_by_its_own_exchange() {
     let reply = hex(GOLDEN_FORCEREADY);
@@ -406,8 +406,7 @@ fn half_an_answer_is_waited_for_by_its_own_exchange() {
     }
 }
 
-/// An exchange that has moved nothing has not begun, and what it would have sent is not sent by
-/// another.
+/// An exchange that has moved nothing has not begun, and no other exchange sends its bytes.
 #[test]
 fn an_exchange_that_moved_nothing_leaves_no_trace() {
     for mode in MODES {
@@ -419,15 +418,15 @@ fn an_exchange_that_moved_nothing_leaves_no_trace() {
         looked.advance(0);
         drop(looked);
         assert_eq!((server.last_status(), server.natoms()), (ready(), 0));
-        // Another system, of another size.
+        // Another system with another number of atoms.
         let answer = answer(3, 1.0, b"");
         let script = script(&mut server, Split::Whole).evaluates(&water());
         computes(script, mode, &water(), &answer);
     }
 }
 
-/// `send_positions` reports positions that were sent, even if forces were asked for since, in an
-/// array of another length.
+/// `send_positions` reports positions that were sent, even if forces have been requested since,
+/// into an array of another length.
 #[test]
 fn a_refusal_does_not_forget_what_has_been_sent() {
     for mode in MODES {
@@ -451,8 +450,8 @@ fn a_refusal_does_not_forget_what_has_been_sent() {
     }
 }
 
-/// Where nothing is owed, there is nothing to drop: in the middle of STATUS, of INIT and of their
-/// answers as well.
+/// If nothing is owed, there is nothing to drop, even in the middle of STATUS, of INIT and of their
+/// answers.
 #[test]
 fn discard_does_nothing_if_nothing_is_owed() {
     for mode in MODES {
@@ -488,7 +487,7 @@ fn discard_does_nothing_if_nothing_is_owed() {
     }
 }
 
-/// Nor does it go on with INIT, whose text it does not have.
+/// It does not continue INIT either, because it does not have the text.
 #[test]
 fn discard_leaves_the_text_of_init_to_the_exchange_that_has_it() {
     for mode in MODES {
@@ -513,7 +512,7 @@ fn discard_leaves_the_text_of_init_to_the_exchange_that_has_it() {
     }
 }
 
-/// Takes a byte of a write that is not complete.
+/// Advances a write that is not complete by one byte.
 fn server_writes(exchange: &mut impl Exchange) -> bool {
     let writes = matches!(exchange.step(), Ok(Step::Write(_)));
     exchange.advance(usize::from(writes));
@@ -534,7 +533,7 @@ const HEADERS: [(Header, &[u8]); 9] = [
     (Header::ForceReady, FORCEREADY),
 ];
 
-/// A question that is open, what may be called then and what may be answered.
+/// An open request, the allowed calls and the allowed answers.
 type Question = (
     fn(Mode) -> Server,
     Header,
@@ -582,7 +581,7 @@ fn each_answer_to_each_question() {
                             script
                                 .refuses(error)
                                 .knows(Status::DISCONNECTED)
-                                // For good, for every call.
+                                // The error is final for every call.
                                 .asks()
                                 .refuses(error)
                                 .evaluates(&golden())
@@ -642,7 +641,7 @@ fn an_unknown_answer() {
     );
 }
 
-/// A driver that sends HAVEDATA before it was given anything has data of another conversation.
+/// A driver that sends HAVEDATA before it has received anything has data of another conversation.
 #[test]
 fn data_of_another_conversation() {
     let mut server = Server::new();

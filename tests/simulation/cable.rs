@@ -1,4 +1,4 @@
-//! A cable that fails at random, repeatably.
+//! A cable with random, repeatable faults.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -10,7 +10,7 @@ use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber};
 
-/// Chance (splitmix64).
+/// Random numbers (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
@@ -35,12 +35,12 @@ impl Dice {
         from + self.below(to - from + 1)
     }
 
-    /// Percent.
+    /// True with this probability in percent.
     pub fn hits(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// From a range of sizes, small ones as often as large ones.
+    /// A size in this range, on a logarithmic scale.
     pub fn size(&mut self, from: u64, to: u64) -> usize {
         let octaves = (to / from).ilog2() as u64;
         let from = from << self.below(octaves + 1);
@@ -48,7 +48,7 @@ impl Dice {
     }
 }
 
-/// The faults of the cable, in percent of frames, until it is mended.
+/// The faults of the cable in percent of frames, until they stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Faults {
     pub loss: u64,
@@ -58,7 +58,7 @@ pub struct Faults {
     pub overtaken: u64,
 }
 
-/// How many frames met which fate.
+/// How many frames met each fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Fates {
     pub sent: u64,
@@ -68,16 +68,17 @@ pub struct Fates {
     pub overtaken: u64,
 }
 
-/// A driver's side of a conversation.
+/// The driver's bytes in one conversation.
 #[derive(Debug, Default)]
 pub struct Said {
     first: TcpSeqNumber,
     pub bytes: Vec<u8>,
-    /// Where segments begin and end.
+    /// The boundaries of segments.
     pub cuts: BTreeSet<usize>,
 }
 
-/// A frame on its way: when it arrives, where, and a number that orders those of the same moment.
+/// A frame in transit: its arrival time, its destination, and a number that orders frames with the
+/// same time.
 type Flying = Reverse<(i64, u64, usize, Vec<u8>)>;
 
 /// Both directions of the cable.
@@ -85,7 +86,7 @@ type Flying = Reverse<(i64, u64, usize, Vec<u8>)>;
 pub struct Cable {
     dice: Dice,
     faults: Faults,
-    /// In microseconds.
+    /// The latency in microseconds.
     latency: u64,
     pub mended: bool,
     pub cut: bool,
@@ -93,9 +94,9 @@ pub struct Cable {
     number: u64,
     arrived: [VecDeque<Vec<u8>>; 2],
     pub fates: Fates,
-    /// The driver's bytes, by the port that it connected from.
+    /// The driver's bytes, by the port from which it connected.
     pub said: BTreeMap<u16, Said>,
-    /// Of every frame that was sent, and when.
+    /// A digest of all frames that were sent, with their times.
     pub digest: DefaultHasher,
 }
 
@@ -170,7 +171,7 @@ impl Cable {
             return;
         }
         let (at, len) = (tcp.seq_number() - said.first, tcp.payload().len());
-        // To see whether anyone is there, smoltcp repeats the last byte, as another one.
+        // To check whether the peer is there, smoltcp repeats the last byte with another value.
         if len == 1 && at < said.bytes.len() {
             return;
         }
@@ -180,7 +181,7 @@ impl Cable {
         said.cuts.extend([at, at + len]);
     }
 
-    /// Lets arrive what is due; when the next frame is.
+    /// Delivers the frames that are due. Returns when the next one is.
     pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
         while let Some(Reverse((at, ..))) = self.flying.peek() {
             if *at > now.total_micros() {
@@ -202,7 +203,7 @@ impl Cable {
     }
 }
 
-/// One end of it.
+/// One end of the cable.
 pub struct Plug {
     pub cable: Rc<RefCell<Cable>>,
     pub end: usize,

@@ -12,7 +12,7 @@ use crate::cable::{Cable, Plug};
 
 pub const PORT: u16 = 31415;
 
-/// What differs between computers.
+/// The properties that differ between computers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hardware {
     pub mtu: usize,
@@ -28,7 +28,7 @@ pub struct Host {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     hardware: Hardware,
-    /// Asleep until then.
+    /// The time until which it sleeps.
     pub wakes: Instant,
     port: u16,
 }
@@ -88,7 +88,7 @@ impl Host {
         self.socket().listen(PORT).unwrap();
     }
 
-    /// Connects to the other end, from a port that it did not use lately.
+    /// Connects to the other end, from a port that it has not used recently.
     pub fn connect(&mut self) {
         self.port = if self.port > 65_000 {
             49152
@@ -103,14 +103,14 @@ impl Host {
             .unwrap();
     }
 
-    /// Looks at the network, if it is awake; sleeps again afterwards.
+    /// Polls the network if it is awake, and sleeps afterwards.
     pub fn poll(&mut self, now: Instant) {
         self.plug.now = now;
         self.interface.poll(now, &mut self.plug, &mut self.sockets);
         self.wakes = now + Duration::from_micros(self.hardware.nap);
     }
 
-    /// The next time at which it acts without being asked.
+    /// The next time at which it acts by itself.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(now, &self.sockets)?;
         Some(at.max(self.wakes))

@@ -1,9 +1,9 @@
 //! Driver and server on smoltcp at both ends of a cable that fails, in virtual time: one seed is
 //! one run.
 //!
-//! Frames are lost, doubled, overtaken and flipped; the cable is cut for a while; either side
-//! restarts at any byte; rings are small, the MTU too, peers are slow. After a while all of that
-//! stops. Then every request must have been answered once, with forces that are right to the last
+//! Frames are lost, doubled, reordered and flipped; the cable is cut for a while; either side
+//! restarts at any byte; rings and MTU are small, and peers are slow. After a while all faults
+//! stop. Then every request must have been answered once, with forces that are right to the last
 //! bit.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! One run: a server that has requests, a driver that has forces, and what happens to both.
+//! One run: a server with requests, a driver with forces, and the events of both.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,22 +19,22 @@ use crate::layout::{FORCEREADY, ForceReady, HAVEDATA, HEADER, NEEDINIT, READY};
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The fault, if there was one.
+    /// The fault that was found, if any.
     pub fault: Option<String>,
     pub mode: Mode,
     pub initialize: Initialize,
     pub answered: usize,
-    /// Connections after the first.
+    /// The number of connections after the first.
     pub reconnects: usize,
     pub restarts: usize,
     pub fates: Fates,
-    /// Virtual.
+    /// The virtual duration.
     pub seconds: f64,
-    /// Of every frame and its time.
+    /// A digest of all frames and their times.
     pub digest: u64,
 }
 
-/// Over many runs.
+/// Sums over many runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
     runs: u64,
@@ -70,7 +70,7 @@ impl Totals {
         self.fates.overtaken += other.fates.overtaken;
     }
 
-    /// A simulation in which nothing goes wrong checks nothing.
+    /// A simulation without faults would check nothing.
     pub fn check(&self, seeds: u64) {
         assert_eq!(self.runs, seeds);
         let Fates {
@@ -113,7 +113,7 @@ impl fmt::Display for Totals {
     }
 }
 
-/// The server's request: structures of one batch, with numbers that occur nowhere else.
+/// The server's request: the structures of one batch, with unique numbers.
 struct Work {
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
@@ -133,7 +133,7 @@ impl Work {
     }
 }
 
-/// The forces on these atoms, in this cell.
+/// The forces on these atoms in this cell.
 fn truth(cell: &Cell, positions: &[[f64; 3]]) -> (Evaluation, Vec<[f64; 3]>) {
     let edge = cell.h()[0][0];
     let forces: Vec<_> = positions
@@ -145,34 +145,34 @@ fn truth(cell: &Cell, positions: &[[f64; 3]]) -> (Evaluation, Vec<[f64; 3]>) {
     (Evaluation { energy, virial }, forces)
 }
 
-/// When faults end; after that a run must come to its end within `GRACE`.
+/// When the faults stop. After that a run must end within `GRACE`.
 const FAULTS_END: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(600);
 
-/// The asking side.
+/// The server's side.
 struct Asking {
     host: Host,
     machine: Server,
     work: Vec<Work>,
-    /// Next in `work`; after the last, EXIT.
+    /// The index of the next request in `work`; after the last, EXIT follows.
     at: usize,
     answers: Vec<Answer>,
     forces: Vec<[f64; 3]>,
     over: bool,
-    /// Bytes after which it restarts.
+    /// The number of bytes after which it restarts.
     restart: Option<u64>,
 }
 
-/// The computing side.
+/// The driver's side.
 struct Computing {
     host: Host,
     machine: Driver,
     cells: Vec<Cell>,
     positions: Vec<[f64; 3]>,
     reply: Option<(Vec<Evaluation>, Vec<[f64; 3]>)>,
-    /// Computes until then.
+    /// The time until which it computes.
     busy: Instant,
-    /// Microseconds that a structure takes, at most.
+    /// The most microseconds that a structure takes.
     pace: u64,
     over: bool,
     restart: Option<u64>,
@@ -180,7 +180,7 @@ struct Computing {
 
 pub fn run(seed: u64, verbose: bool) -> Outcome {
     let mut dice = Dice::new(seed);
-    // A third of the runs have one kind of fault, a third all, a third hardly any.
+    // A third of the runs have one kind of fault, a third all kinds, and a third almost none.
     let kinds = dice.below(3);
     let mut percent = |most: u64| match kinds {
         0 => dice.below(2) * dice.below(most + 1),
@@ -300,7 +300,7 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
                 computing.host.socket().state(),
             ));
         }
-        // Nothing is missed by sleeping until the next thing that can happen.
+        // Sleeping until the next possible event misses nothing.
         let arrived = |end: usize| cable.borrow().has_arrived(end);
         let mut next = [next_frame, asking.host.due(now), computing.host.due(now)]
             .into_iter()
@@ -317,9 +317,10 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
     }
     let cable = cable.borrow();
     let [server, _] = hardware;
-    // Where the window is smaller than an answer, this can't be avoided. A server that asks before
-    // it has read takes answers in pieces: the end of a full segment may cut one that joins what is
-    // on its way. i-PI and ASE, like a strict server, ask only then.
+    // If the window is smaller than an answer, this can't be avoided. If a server sends a request
+    // before it has read the answer to the previous one, it gets the answer in pieces: the end of a
+    // full segment may split an answer that joins the bytes in transit. i-PI and ASE, like a strict
+    // server, send requests only after they have read everything.
     if server.receive >= 4096 && mode == Mode::Strict && outcome.fault.is_none() {
         outcome.fault = cable
             .said
@@ -332,8 +333,8 @@ pub fn run(seed: u64, verbose: bool) -> Outcome {
     outcome
 }
 
-/// An answer to STATUS that was sent in two segments, if there is one: i-PI drops a driver for
-/// that. `reply` is the length of FORCEREADY.
+/// Finds an answer to STATUS that was sent in two segments; i-PI drops a driver for that. `reply`
+/// is the length of FORCEREADY.
 fn split_status(said: &Said, reply: usize) -> Option<String> {
     let mut at = 0;
     while let Some(header) = said.bytes.get(at..at + HEADER) {
@@ -369,7 +370,7 @@ impl Asking {
             if verbose {
                 println!("{now}: the server restarts");
             }
-            // Without a word to its peer, as a power failure has it.
+            // The peer is not notified, as in a power failure.
             self.machine.reset();
             self.host.socket().abort();
         }
@@ -419,7 +420,7 @@ impl Asking {
                     if verbose {
                         println!("{now}: request {} is answered", self.at);
                     }
-                    // Its rest must not be taken for the next answer.
+                    // The rest of this answer must not be taken for the next one.
                     self.forces.fill([f64::NAN; 3]);
                     self.answers.fill(Answer::default());
                     outcome.answered += 1;
@@ -494,7 +495,7 @@ impl Computing {
                     };
                     let (evaluations, forces): (Vec<_>, Vec<_>) = (0..structures).map(each).unzip();
                     self.reply = Some((evaluations, forces.concat()));
-                    // Nothing of this structure may be in the next one.
+                    // No number of this structure may appear in the next one.
                     self.positions.fill([f64::NAN; 3]);
                     self.busy = now + Duration::from_micros(dice.below(self.pace + 1));
                     return;

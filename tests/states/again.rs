@@ -1,36 +1,36 @@
-//! A caller who drops an exchange and makes it again, in another way.
+//! A caller that drops an exchange and recreates it in another way.
 
 use forcewire::{Cell, Header, ProtocolError};
 
 use crate::numbers::{FIRST, NOT_FINITE, OTHER_CELL, OTHER_POSITION, SECOND, Untouched};
 use crate::state::{Array, Asker, How, Outcome, ReplyChange, Scene, State, Worker};
 
-/// The difference from the exchange before. Each is tried in every state where it means something.
+/// The difference from the earlier exchange. Each is tried in every state in which it has a
+/// meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     /// The same arrays at another address.
     ServerMoved,
     DriverMoved,
-    /// An array in which nothing is of what the message has put there, at the same address or
-    /// another one.
+    /// An array without anything that the message has written, at the same address or another one.
     Other(Array),
     OtherMoved(Array),
     OtherAllOfServer,
     OtherAllOfDriver,
-    /// The same array in which one number has changed, of those that the message has put there.
+    /// The same array with one changed number, among those that the message has written.
     FirstChanged(Array),
     LastChanged(Array),
-    /// An array that is shorter by one.
+    /// An array that is too short by one.
     Short(Array),
     /// Arrays of single precision, and a sink or a source.
     ServerSingle,
     DriverSingle,
     Window,
-    /// Another request, in the arrays in which the answer to the first one may be.
+    /// Another request, into the arrays that may hold the answer to the first one.
     OtherRequest,
-    /// The same request with a number that is another one.
+    /// The same request with one changed number.
     ChangedRequest(usize),
-    /// The request as it was, but with NaN in it.
+    /// The same request with a NaN in it.
     NanRequest,
     /// Another kind of exchange.
     Asker(Asker),
@@ -100,13 +100,14 @@ pub const AGAIN: [Again; 55] = [
     Again::Reply(ReplyChange::OneEvaluationTooFew),
 ];
 
-/// The outcome of a move of this kind.
+/// The outcome of such a move.
 pub enum Came {
-    /// It makes no sense in this state.
+    /// The move has no meaning in this state.
     Nothing,
-    /// It was refused, and the machine is as it was.
+    /// The exchange was refused, and the machine is unchanged.
     Refused,
-    /// It was accepted, with this possible outcome; and whether that completes an evaluation.
+    /// The exchange was accepted, with this possible outcome; and whether that completes an
+    /// evaluation.
     Accepted(Box<State>, bool),
 }
 
@@ -129,7 +130,7 @@ impl Again {
         }
     }
 
-    /// Whether it changes what is in an array.
+    /// Whether it changes the contents of an array.
     fn alters(self) -> bool {
         matches!(
             self,
@@ -165,7 +166,7 @@ impl Again {
 }
 
 impl State {
-    /// The outcome of a caller's move. Whatever is refused has changed nothing.
+    /// The outcome of a caller's move. A refused move has changed nothing.
     pub fn made_again(&self, scene: &Scene, again: Again) -> Came {
         let came = if again.is_servers() {
             self.server_again(scene, again)
@@ -191,7 +192,7 @@ impl State {
             Outcome::Complete => Came::Accepted(Box::new(next), true),
             Outcome::Refused(error) => {
                 self.check_refusal(again, error);
-                // The caller has its arrays again, and does what it did before.
+                // The caller has its own arrays again, and continues as before.
                 (next.asker, next.worker, next.wanted) = (self.asker, self.worker, self.wanted);
                 next.taken.clone_from(&self.taken);
                 next.received.clone_from(&self.received);
@@ -208,7 +209,7 @@ impl State {
         }
     }
 
-    /// Whether a message has put something into this array.
+    /// Whether a message has written to this array.
     fn is_touched(&self, scene: &Scene, array: Array) -> bool {
         let (received, taken) = &scene.usual;
         match array {
@@ -220,7 +221,7 @@ impl State {
         }
     }
 
-    /// Whether a move is of use here.
+    /// Whether a move has a meaning here.
     fn means_something(&self, scene: &Scene, again: Again) -> bool {
         match again {
             Again::Other(array)
@@ -248,7 +249,7 @@ impl State {
         let (other, usual) = (&scene.other.1, &scene.usual.1);
         let mut next = self.copy();
         let mut how = How::default();
-        // A move that was made only to see its outcome.
+        // True for a move that was made only to see its outcome.
         let mut undo = false;
         let mut touched = false;
         match again {
@@ -301,8 +302,8 @@ impl State {
                 };
             }
             Again::Short(array) if has_arrays => {
-                // Extras that have no room are dropped, and a single answer needs no array: that is
-                // right, but not what the walk looks for.
+                // Extras without room are dropped, and a single answer needs no array. Both are
+                // right, but not what the walk tests.
                 how.looks = array != Forces;
                 how.short = Some(array);
                 (undo, touched) = (true, true);
@@ -320,12 +321,12 @@ impl State {
                 let outcome = next.server_moves(scene, how);
                 let both = next.asker != Asker::Away && next.worker != Worker::Away;
                 if both && next.begun.is_some() && !matches!(outcome, Outcome::Refused(_)) {
-                    // The begun message belongs to this request, or nothing of it is taken for an
+                    // The begun message belongs to this request, or no part of it is used as an
                     // answer.
                     next.copy().runs_out(scene);
                 }
                 if next.begun == Some(which) {
-                    // That was all of the walk with these numbers.
+                    // The walk does not continue with these numbers.
                     return Some((self.copy(), Outcome::Blocked));
                 }
                 next.wanted = self.wanted;
@@ -339,10 +340,10 @@ impl State {
             Again::Asker(asker) if asker != self.asker => {
                 next.asker = asker;
                 if asker == Asker::Discards {
-                    // For another evaluation than the one that is owed.
+                    // For an evaluation other than the owed one.
                     let not = self.begun.unwrap_or(self.wanted);
                     let other = if not == FIRST { SECOND } else { FIRST };
-                    // The rest of INIT is that of the evaluation that has begun it.
+                    // The rest of INIT belongs to the evaluation that began it.
                     let mut evaluates = self.copy();
                     (evaluates.asker, evaluates.wanted) = (Asker::Evaluates, other);
                     let looks = How {
@@ -365,8 +366,7 @@ impl State {
         let outcome = next.server_moves(scene, how);
         assert_ne!(next.begun, Some(NOT_FINITE), "NaN has left");
         if matches!(outcome, Outcome::Blocked | Outcome::Moved) && !next.is_midway() {
-            // Nothing of an answer is in the arrays that were accepted. Nothing is owed to another
-            // request.
+            // The accepted arrays hold no part of an answer. Nothing is owed to another request.
             if has_arrays && next.asker == self.asker {
                 next.taken.clone_from(usual);
             }
@@ -452,8 +452,8 @@ impl State {
                 touched = true;
             }
             Again::Awaits if !matches!(self.worker, Worker::Computes(_)) => {
-                // A caller who has not been given the event may see that positions are there; the
-                // cell of a single structure is not.
+                // A caller that has not received the event may see that positions are there, but
+                // not the cell of a single structure.
                 let which = match self.worker {
                     Worker::Replies(which) => Some(which),
                     _ => [FIRST, SECOND].into_iter().find(|&which| {
@@ -481,7 +481,7 @@ impl State {
         }
         let outcome = next.driver_moves(scene, how);
         if let (Again::Reply(_), Outcome::Moved) = (again, &outcome) {
-            // It has ended because the server has left.
+            // The exchange has ended because the server has ended the conversation.
             return None;
         }
         if let (Again::Reply(change), Outcome::Blocked) = (again, &outcome) {
@@ -490,7 +490,7 @@ impl State {
         Some((next, outcome))
     }
 
-    /// Goes on until an evaluation is complete.
+    /// Continues until an evaluation is complete.
     fn runs_out(&mut self, scene: &Scene) {
         for _ in 0..20_000 {
             let outcomes = [
@@ -509,7 +509,7 @@ impl State {
         panic!("no end");
     }
 
-    /// Whether this is a reason for which such an exchange may be refused.
+    /// Checks that such an exchange may be refused for this reason.
     fn check_refusal(&self, again: Again, error: ProtocolError) {
         use ProtocolError::{
             AnswerDue, InvalidStatus, NotFinite, NothingToReplyTo, ReplyDue, TooManyAtoms,
@@ -548,9 +548,8 @@ impl State {
             }
         };
         assert!(expected, "{error:?}");
-        // Between two messages, when nothing is owed, any exchange may follow. But INIT that
-        // `evaluate` has sent is not taken for that of `initialize`, nor for that of another
-        // request.
+        // Between two messages, if nothing is owed, any exchange may follow. But INIT sent by
+        // `evaluate` does not count as that of `initialize`, nor as that of another request.
         let init = error == Unfinished(Header::Init);
         if again.is_servers() && request && !init {
             let begun = self.begun.is_some() || self.is_midway();
@@ -559,7 +558,7 @@ impl State {
     }
 }
 
-/// Puts other things into an array; whether there was something in it.
+/// Replaces the contents of an array. Returns whether a message had written to it.
 fn replace<T: PartialEq + Clone>(array: &mut Vec<T>, other: &[T], untouched: &[T]) -> bool {
     let touched = array.as_slice() != untouched;
     if touched {
@@ -568,8 +567,8 @@ fn replace<T: PartialEq + Clone>(array: &mut Vec<T>, other: &[T], untouched: &[T
     touched
 }
 
-/// Changes the first or the last number that a message has touched, in its lowest bit; returns
-/// whether there is one.
+/// Changes the lowest bit of the first or last number that a message has written. Returns whether
+/// there is one.
 fn change<'a>(numbers: impl DoubleEndedIterator<Item = &'a mut f64>, last: bool) -> bool {
     let untouched = Untouched::Usual.number();
     let mut touched = numbers.filter(|it| **it != untouched && **it != 0.0);

@@ -1,16 +1,16 @@
-//! A driver's states and the messages that it receives.
+//! A driver's states and its reaction to each message.
 
 use forcewire::{Driver, Event, Header, Initialize, ProtocolError};
 
 use crate::common::*;
 use crate::{MALFORMED, hears, table};
 
-/// By hand from `src/manual/protocol.md`, sections 2 and 3. The driver's bytes; after `:`, its
-/// result; after `>`, its new status, if that has changed.
+/// Written by hand from `src/manual/protocol.md`, sections 2 and 3. A cell has the driver's bytes;
+/// after `:`, its result; after `>`, its new status, if that has changed.
 ///
-/// In `replies`, `batch` and `again` the caller has replied, in `attends` it computes and listens.
-/// `again` wants INIT for every structure. A driver whose caller computes and does not read
-/// receives nothing, nor does one that is about to send FORCEREADY.
+/// In `replies`, `batch` and `again` the caller has replied; in `attends` it computes and listens.
+/// `again` needs INIT for every structure. A driver whose caller computes and does not read
+/// receives nothing, and neither does one that is about to send FORCEREADY.
 const TABLE: &str = "
              uninit      ready       batches     attends     replies            batch              again
 STATUS       NEEDINIT    READY       READY       HAVEDATA    HAVEDATA           HAVEDATA           HAVEDATA
@@ -35,16 +35,16 @@ http         unknown     unknown     unknown     unknown     unknown            
 enum Caller {
     Receives,
     Attends,
-    /// With this many structures.
+    /// It replies to this many structures.
     Replies(usize),
 }
 
-/// Its outcome.
+/// The result of the driver's exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
-    /// It waits for more.
+    /// It waits for more bytes.
     Nothing,
-    /// Forces are asked for.
+    /// The server has asked for the forces.
     Asked,
     Replied,
     Event(Event),
@@ -210,7 +210,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
                 _ => Told::Event(event),
             };
             assert_eq!((said, told), (vec![], Ok(first)), "{at}");
-            // It is returned each time, and nothing is read.
+            // The result is returned each time, and nothing is read.
             for caller in [Caller::Receives, Caller::Attends] {
                 let mut more = STATUS;
                 let (said, told) = goes_on(&mut driver, caller, &mut more, true, piece);
@@ -243,7 +243,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
     assert_eq!(driver.status(), after, "{at}");
     if driver.status() == Header::HaveData {
         if does != "-" {
-            // Nothing is received until the reply was sent.
+            // Nothing is received until the reply has been sent.
             let mut more = STATUS;
             let (said, told) = goes_on(&mut driver, Caller::Receives, &mut more, false, piece);
             assert_eq!(told, Err(ProtocolError::ReplyDue), "{at}");
@@ -257,7 +257,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
         assert_eq!((said, told), reply, "{at}");
     }
     if cell == "-" {
-        // An INIT that came while GETFORCE was awaited is reported after the reply.
+        // An INIT that arrived while the driver waited for GETFORCE is reported after the reply.
         let (said, told) = goes_on(&mut driver, Caller::Receives, &mut &b""[..], false, piece);
         let told_late = Told::Event(Event::Init { replica: -7 });
         assert_eq!((said, told), (vec![], Ok(told_late)), "{at}");
@@ -265,7 +265,7 @@ fn meets(name: &str, state_name: &str, cell: &str, piece: usize) {
     works_after_a_reset(driver, &at);
 }
 
-/// After a reset the driver is as new: an evaluation goes through.
+/// After a reset the driver is like a new one: an evaluation succeeds.
 fn works_after_a_reset(mut driver: Driver, at: &str) {
     driver.reset();
     let first = driver.status();

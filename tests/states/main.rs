@@ -1,5 +1,5 @@
-//! Every state with every message and every call, against tables written by hand from the protocol;
-//! and every state that the two machines can be in together.
+//! Every state with every message and every call, compared with tables written by hand from the
+//! protocol; and every combined state of the two machines.
 //!
 //! ```text
 //! cargo test --test states                                           as many bytes as have room
@@ -33,7 +33,7 @@ const MODES: [Mode; 4] = [
 
 const INITIALIZE: [Initialize; 3] = [Initialize::Never, Initialize::Once, Initialize::EveryStep];
 
-/// Twelve bytes that are not a header: another case, out of step by a byte, zeros, blanks, another
+/// Twelve bytes that are not a header: in lower case, out of step by a byte, zeros, blanks, another
 /// protocol.
 const MALFORMED: [(&str, &[u8; 12]); 5] = [
     ("lower-case", b"status      "),
@@ -43,7 +43,7 @@ const MALFORMED: [(&str, &[u8; 12]); 5] = [
     ("http", b"GET / HTTP/1"),
 ];
 
-/// A table: its columns' names, and for each row its name and its cells.
+/// A table: the names of its columns, and for each row its name and its cells.
 fn table(text: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
     let mut rows = text.trim().lines().map(str::split_whitespace);
     let columns: Vec<_> = rows.next().expect("a first line").collect();
@@ -57,8 +57,8 @@ fn table(text: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
     (columns, rows)
 }
 
-/// Runs a transfer on these bytes, this many at once, until it ends or waits; the end may follow
-/// the bytes.
+/// Runs an exchange on these bytes, this many at a time, until it ends or waits. The end of the
+/// stream may follow the bytes.
 fn hears<T: Exchange>(
     mut transfer: T,
     inbox: &mut &[u8],
@@ -87,9 +87,9 @@ fn hears<T: Exchange>(
     }
 }
 
-// ---- both together ----
+// ---- both machines together ----
 
-/// Walks through several plans at once; prints and adds up what was found.
+/// Walks through several plans in parallel, and prints the sum of the findings.
 fn walk_all(plans: &[Plan], check: usize) -> Found {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -136,12 +136,12 @@ fn plan(mode: Mode, initialize: Initialize) -> Plan {
     }
 }
 
-/// From every state that can be reached, whatever fails on the way there, an evaluation is complete
-/// after a limited number of moves, if nothing more fails; and no answer is another one's.
+/// From every reachable state, whatever failed on the way there, an evaluation completes after a
+/// limited number of moves if nothing more fails; and no answer belongs to another request.
 #[test]
 fn every_state_leads_to_a_complete_evaluation() {
     // A driver that asks for INIT before every structure passes through all states of one that asks
-    // less often, but those after FORCEREADY.
+    // less often, except for those after FORCEREADY.
     let mut plans = MODES.map(|mode| plan(mode, Initialize::EveryStep)).to_vec();
     // Positions and forces that do not fit into a machine's scratch are sent from the caller's
     // arrays.
@@ -157,11 +157,11 @@ fn every_state_leads_to_a_complete_evaluation() {
     });
     plans.push(plan(Mode::Strict, Initialize::Once));
     for plan in &mut plans {
-        // EXIT from all states of a batch would be half of them.
+        // EXIT from all states of a batch would be half of the states.
         plan.exits = !plan.batches();
     }
     if cfg!(debug_assertions) {
-        // Each state takes ten times as long: fewer of them, and larger pieces.
+        // Each state takes ten times as long, so there are fewer plans and larger pieces.
         plans.truncate(5);
         for plan in &mut plans {
             plan.room = (400, 400);
@@ -178,8 +178,8 @@ fn every_state_leads_to_a_complete_evaluation() {
     assert!(enough, "{found:?}");
 }
 
-/// The same between any two bytes: callers make exchanges again in all ways in one plan of each
-/// mode.
+/// Walks between any two bytes, not only between messages. In one plan of each mode, callers
+/// recreate exchanges in every way.
 #[test]
 #[ignore = "ten minutes, in release: tests/run states"]
 fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {
@@ -198,9 +198,9 @@ fn every_state_byte_by_byte_leads_to_a_complete_evaluation() {
     walk_all(&plans, 16);
 }
 
-/// The bytes that a connection must hold while the driver replies and does not read. STATUS follows
-/// GETFORCE, and EXIT may follow that. (TCP takes some 10^5 bytes, the smallest ring that anyone
-/// gives smoltcp a few hundred.)
+/// The number of bytes that a connection must hold while the driver replies and does not read.
+/// STATUS follows GETFORCE, and EXIT may follow STATUS. (TCP holds about 10^5 bytes, the smallest
+/// common ring of smoltcp a few hundred.)
 #[test]
 fn a_connection_that_holds_two_headers_is_enough_and_less_is_not() {
     for (mode, exits, enough) in [

@@ -1,14 +1,14 @@
-//! The evaluations of a walk. No number occurs twice in all of them, so any mixture is seen.
+//! The evaluations of a walk. No number occurs twice in all of them, so any mixture is detected.
 
 use forcewire::{Answer, Cell, Evaluation, Virial};
 
 use crate::walk::Plan;
 
-/// Structures of the largest request.
+/// The number of structures in the largest request.
 pub const STRUCTURES: usize = 2;
 
-/// Two requests that have nothing in common; the first one with another last position, with another
-/// last number of its last cell, and with NaN as its last position.
+/// Two requests without a common number; and the first one with another last position, with another
+/// last number in its last cell, and with NaN as its last position.
 pub const FIRST: usize = 0;
 pub const SECOND: usize = 1;
 pub const OTHER_POSITION: usize = 2;
@@ -25,7 +25,7 @@ pub struct Question {
     pub positions: Vec<[f64; 3]>,
 }
 
-/// A driver's reply: for as many structures as a message may have, copies included.
+/// A driver's reply, for as many structures as a message may have, including copies.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub evaluations: Vec<Evaluation>,
@@ -47,14 +47,14 @@ impl Book {
         }
     }
 
-    /// The evaluation that these structures belong to.
+    /// The evaluation to which these structures belong.
     pub fn which(&self, cells: &[Cell], positions: &[[f64; 3]]) -> Option<usize> {
         let is = |question: &Question| {
             let natoms = question.positions.len() / question.cells.len();
             let last = (question.cells.len() - 1) * natoms;
             let (own, copies) = cells.split_at(question.cells.len().min(cells.len()));
             let atoms = positions.split_at(question.positions.len().min(positions.len()));
-            // After the structures of the request come copies of the last.
+            // Copies of the last structure follow those of the request.
             own == question.cells
                 && copies.iter().all(|it| Some(it) == own.last())
                 && atoms.0 == question.positions
@@ -68,10 +68,10 @@ impl Book {
     }
 }
 
-/// A number of these indices and no others.
+/// A number that is unique to these indices.
 fn number(kind: usize, which: usize, structure: usize, atom: usize, axis: usize) -> f64 {
     let index = (((kind * QUESTIONS + which) * STRUCTURES + structure) * 64 + atom) * 9 + axis;
-    // All eight bytes are in use, so a number that is cut is seen as well.
+    // All eight bytes are used, so a truncated number is detected as well.
     ((2 + index) as f64 * 0.739_085_133_215_160_7).sqrt()
 }
 
@@ -115,7 +115,7 @@ fn question(plan: &Plan, which: usize) -> Question {
         }
         return question;
     }
-    // The second one leaves a structure of a batch free.
+    // The second request leaves a structure of a batch free.
     let structures = if plan.batches() && which == FIRST {
         2
     } else {
@@ -151,14 +151,14 @@ fn truth(plan: &Plan, which: usize) -> Truth {
     }
 }
 
-/// The content of a driver's arrays.
+/// The contents of a driver's arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Received {
     pub cells: Vec<Cell>,
     pub positions: Vec<[f64; 3]>,
 }
 
-/// The content of a server's arrays.
+/// The contents of a server's arrays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taken {
     pub answers: Vec<Answer>,
@@ -166,7 +166,7 @@ pub struct Taken {
     pub extras: Vec<u8>,
 }
 
-/// Which of two sets of arrays that no message has touched.
+/// Selects one of two sets of arrays that no message has written to.
 #[derive(Clone, Copy, Debug)]
 pub enum Untouched {
     Usual,

@@ -1,14 +1,15 @@
-//! A server's phases, the calls in them, and the messages that it receives.
+//! A server's phases, the calls in them, and its reaction to each message.
 
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status};
 
 use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
 
-/// The effect of each call in each phase: what the server sends; `waits` if it sends nothing and
-/// reads, `done` if it does nothing at all, `turn` if it is refused, `due` if it is refused because
-/// forces are owed that it has not asked for. By hand from `src/manual/protocol.md`, section 2; the
-/// STATUS after GETFORCE is i-PI's probe. Classic: GETFORCE after the driver has answered HAVEDATA.
+/// The effect of each call in each phase: the bytes that the server sends; `waits` if it sends
+/// nothing and reads; `done` if it does nothing at all; `turn` if it is refused; `due` if it is
+/// refused because forces for another request are owed. Written by hand from
+/// `src/manual/protocol.md`, section 2; the STATUS after GETFORCE is i-PI's probe. Classic:
+/// GETFORCE after the driver has answered HAVEDATA.
 const CLASSIC: &str = "
            status   initialize   send            forces           evaluate         exit
 unknown    STATUS   turn         turn            turn             STATUS           EXIT
@@ -23,7 +24,7 @@ leaving    done     turn         turn            turn             turn          
 gone       done     turn         turn            turn             turn             done
 ";
 
-/// Consolidated: POSDATA and GETFORCE at once, and no HAVEDATA.
+/// Consolidated: POSDATA and GETFORCE at once, without HAVEDATA.
 const CONSOLIDATED: &str = "
            status   initialize   send                     forces   evaluate                 exit
 unknown    STATUS   turn         turn                     turn     STATUS                   EXIT
@@ -54,7 +55,7 @@ gone       done     turn         turn            turn      turn            done
 
 /// The effect of each answer on a server that waits for one: its new status, or the refusal. A
 /// server that has sent EXIT drops all bytes. In the other phases nothing is read, so nothing can
-/// come.
+/// arrive.
 const ANSWERS: &str = "
              asked       init-sent   computing   awaiting    leaving
 STATUS       answer      answer      answer      answer      dropped
@@ -74,7 +75,7 @@ http         unknown     unknown     unknown     unknown     dropped
 (the-end)    gone        gone        gone        gone        done
 ";
 
-/// The effect of a call: the bytes sent, and the result, if it ended.
+/// The effect of a call: the bytes sent, and the result if it ended.
 type Came = (Vec<u8>, Option<Result<(), ProtocolError>>);
 
 fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece: usize) -> Came {
@@ -85,7 +86,7 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
         "status" => {
             let (said, told) = hears(server.status(), inbox, ended, piece);
             let known = server.last_status();
-            // Told is what is known.
+            // The returned status equals the known one.
             let told = told.map(|told| told.map(|status| assert_eq!(status, known)));
             (said, told)
         }
@@ -121,7 +122,7 @@ fn calls(server: &mut Server, call: &str, inbox: &mut &[u8], ended: bool, piece:
 /// A server in this phase.
 fn phase(name: &str, mode: Mode, piece: usize) -> Server {
     let mut server = Server::new().mode(mode);
-    // The calls and messages that lead here.
+    // The calls and messages that lead to this phase.
     let consolidated = matches!(mode, Mode::Consolidated | Mode::Batched(_));
     let steps: &[(&str, &[u8])] = match name {
         "unknown" => &[],
@@ -206,7 +207,7 @@ fn each_call_in_each_phase() {
             Mode::Classic => CLASSIC,
             Mode::Consolidated => CONSOLIDATED,
             Mode::Strict => STRICT,
-            // INIT of a server that batches announces that; without INIT it does not batch.
+            // INIT of a server in this mode announces batches; without INIT there are none.
             Mode::Batched(_) => CONSOLIDATED,
         });
         for (name, cells) in rows {
@@ -321,7 +322,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
             answer: header(answer),
             to,
         },
-        // A driver that asks again straight after it was told would do so for ever.
+        // A driver that asks again right after INIT would do so forever.
         "init-again" => ProtocolError::UnexpectedAnswer {
             answer: Header::NeedInit,
             to: Header::Init,
@@ -346,7 +347,7 @@ fn answered(mode: Mode, name: &str, answer: &str, does: &str, piece: usize, at: 
     works_after_a_reset(server, mode, at);
 }
 
-/// After a reset the server is as new: an evaluation goes through.
+/// After a reset the server is like a new one: an evaluation succeeds.
 fn works_after_a_reset(mut server: Server, mode: Mode, at: &str) {
     server.reset();
     assert_eq!(server.last_status(), Status::UP, "{at}");

@@ -1,4 +1,4 @@
-//! The state of a server and its driver, and its next states when nothing fails.
+//! The state of a server and its driver, and the next states if nothing fails.
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::DefaultHasher;
@@ -14,14 +14,14 @@ use crate::copy::copy;
 use crate::numbers::{Book, FIRST, Question, Received, SECOND, Taken, Truth, Untouched};
 use crate::walk::Plan;
 
-/// The constants of a walk.
+/// The constant data of a walk.
 pub struct Scene {
     pub plan: Plan,
     pub book: Book,
-    /// Arrays that no message has touched: those that exchanges begin with, and others.
+    /// Arrays that no message has written to: the initial ones of exchanges, and others.
     pub usual: (Received, Taken),
     pub other: (Received, Taken),
-    /// Two sets of arrays that exchanges are made with, at two addresses that never change.
+    /// Two sets of arrays for exchanges, at two fixed addresses.
     desks: RefCell<[Desk; 2]>,
 }
 
@@ -51,7 +51,7 @@ impl Scene {
     }
 }
 
-/// Everything that a state consists of.
+/// The complete state.
 pub struct State {
     pub server: Server,
     pub driver: Driver,
@@ -59,50 +59,50 @@ pub struct State {
     pub up: Vec<u8>,
     pub asker: Asker,
     pub worker: Worker,
-    /// The evaluation that the asker wants. Changes with each that is complete.
+    /// The evaluation that the asker requests. It changes after each complete one.
     pub wanted: usize,
-    /// The evaluation whose positions are being sent or were, until its answer has been returned or
-    /// discarded.
+    /// The evaluation whose positions are being sent or were sent, until its answer has been
+    /// returned or discarded.
     pub begun: Option<usize>,
-    /// The incomplete message of each side, and the content of its arrays.
+    /// The incomplete message of each side, and the contents of its arrays.
     pub server_has: Partial,
     pub driver_has: Partial,
     pub taken: Taken,
     pub received: Received,
-    /// The arrays don't hold what the accepted message has put there. Then they are not changed
-    /// again.
+    /// Whether the arrays no longer hold what the accepted message has written. They are not
+    /// changed a second time.
     pub altered: (bool, bool),
-    /// The two halves of its identity, if they are known.
+    /// The two halves of the state's identity, if they are known.
     server_side: Cell<Option<u128>>,
     driver_side: Cell<Option<u128>>,
 }
 
-/// The exchange that the server's side runs.
+/// The exchange of the server's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     Evaluates,
-    /// The parts of an evaluation, each alone.
+    /// The steps of an evaluation, as separate exchanges.
     Asks,
     Initializes,
     Sends,
     Takes,
     Discards,
     Exits,
-    /// Has left the connection and waits for the next one.
+    /// It has closed the connection and waits for the next one.
     Away,
 }
 
-/// The activity of the driver's side, for this evaluation.
+/// The activity of the driver's side for this evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worker {
     Receives,
-    /// Answers STATUS meanwhile.
+    /// It answers STATUS meanwhile.
     Computes(usize),
     Replies(usize),
     Away,
 }
 
-/// How much of a message has moved that is not whole, and a digest of that.
+/// How much of an incomplete message has moved, and a digest of that part.
 #[derive(Clone, Copy, Default)]
 pub struct Partial {
     moved: usize,
@@ -113,15 +113,15 @@ pub struct Partial {
 /// How an exchange is made.
 #[derive(Clone, Copy, Default)]
 pub struct How {
-    /// At which of the two addresses its arrays are.
+    /// Which of the two addresses its arrays have.
     pub desk: usize,
-    /// Which of its arrays is too short, by one.
+    /// Which of its arrays is too short by one.
     pub short: Option<Array>,
-    /// With numbers in single precision; stepped only.
+    /// With numbers in single precision; the exchange is only stepped.
     pub single: bool,
-    /// With a sink or a source instead of an array; stepped only.
+    /// With a sink or a source instead of an array; the exchange is only stepped.
     pub windows: bool,
-    /// Looked at only: nothing moves.
+    /// The exchange is only stepped, and no bytes move.
     pub looks: bool,
     /// A change of the reply.
     pub reply: Option<ReplyChange>,
@@ -197,9 +197,9 @@ impl ReplyChange {
 /// The outcome of an exchange.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It waits for the other side, or looked only.
+    /// It waits for the other side, or was only stepped.
     Blocked,
-    /// Bytes have moved, or one side has gone on.
+    /// Bytes have moved, or one side has advanced.
     Moved,
     /// An evaluation is complete.
     Complete,
@@ -225,12 +225,12 @@ impl<T> Carried<T> {
     }
 }
 
-/// Where the bytes of an exchange come from and go to.
+/// The source and the destination of an exchange's bytes.
 struct Link<'a> {
     piece: usize,
     looks: bool,
     inbox: &'a mut Vec<u8>,
-    /// None if nobody reads what is sent, and no more comes than what is in the inbox.
+    /// None if nothing reads what is sent, and no bytes will arrive after those in the inbox.
     outbox: Option<(&'a mut Vec<u8>, usize)>,
     has: &'a mut Partial,
 }
@@ -291,7 +291,7 @@ impl Partial {
     }
 }
 
-/// A sink and a source that move nothing: exchanges with them are stepped only.
+/// A sink and a source that move nothing: exchanges with them are only stepped.
 struct Window(usize);
 
 impl Sink for Window {
@@ -318,7 +318,7 @@ impl Source for Window {
     }
 }
 
-/// Adds what an exchange would do next.
+/// Adds the next step of an exchange to the text.
 fn look<T: Exchange>(mut exchange: T, text: &mut Vec<u8>) {
     match exchange.step() {
         Ok(Step::Read(slice)) => text.extend([0, slice.len() as u8]),
@@ -332,7 +332,7 @@ fn look<T: Exchange>(mut exchange: T, text: &mut Vec<u8>) {
     ]);
 }
 
-/// Two halves, so that chance makes no two states one.
+/// A digest with two halves, so that two states do not coincide by chance.
 fn identity(text: &[u8]) -> u128 {
     let half = |salt: u64| {
         let mut hasher = DefaultHasher::new();
@@ -380,8 +380,8 @@ impl State {
         }
     }
 
-    /// The identity of this state. That it is enough is checked: whenever a state is met again, it
-    /// must go on as the first time.
+    /// The identity of this state. A check shows that it is sufficient: whenever a state is reached
+    /// again, it must continue as it did the first time.
     pub fn identity(&self, scene: &Scene) -> u128 {
         let mut text = Vec::with_capacity(4096);
         let sides = [self.server_side(scene), self.driver_side(scene)];
@@ -393,7 +393,7 @@ impl State {
         identity(&text)
     }
 
-    /// The same of the server and its caller.
+    /// The identity of the server's side, including its caller.
     pub fn server_side(&self, scene: &Scene) -> u128 {
         let side = self.server_side.get();
         let side = side.unwrap_or_else(|| self.describe_server(scene));
@@ -401,7 +401,7 @@ impl State {
         side
     }
 
-    /// The same of the driver and its caller.
+    /// The identity of the driver's side, including its caller.
     pub fn driver_side(&self, scene: &Scene) -> u128 {
         let side = self.driver_side.get();
         let side = side.unwrap_or_else(|| self.describe_driver(scene));
@@ -409,7 +409,7 @@ impl State {
         side
     }
 
-    /// To be called after a change that no move has made.
+    /// Call this after a change that no move has made.
     pub fn forget_identity(&self) {
         self.server_side.set(None);
         self.driver_side.set(None);
@@ -436,7 +436,7 @@ impl State {
         }
         add_reals(self.taken.forces.as_flattened(), &mut text);
         text.extend(&self.taken.extras);
-        // Hidden parts of the state, by their effect.
+        // Parts of the state that are hidden, by their effect.
         let request = |which: usize| {
             let question: &Question = &scene.book.questions[which];
             Request::batch(&question.cells, &question.positions)
@@ -505,7 +505,7 @@ impl State {
         identity(&text)
     }
 
-    /// Whether the server's arrays, or the driver's, hold what no message has put there.
+    /// Whether the arrays of the server or the driver hold data that no message has written.
     pub fn is_altered(&self, scene: &Scene, servers: bool) -> bool {
         let (received, taken) = &scene.usual;
         if servers {
@@ -520,7 +520,7 @@ impl State {
         copy(&self.server).status().midway()
     }
 
-    /// The server closes the connection or restarts; what it has sent may still arrive.
+    /// The server closes the connection or restarts; the bytes that it has sent may still arrive.
     pub fn server_leaves(&mut self, scene: &Scene) {
         self.forget_identity();
         self.server.reset();
@@ -609,12 +609,12 @@ impl State {
         if self.server_has.moved > 0 {
             match self.server_has.first {
                 b'P' if begins => self.begun = Some(self.wanted),
-                // STATUS and INIT are sent, and READY and NEEDINIT come, only if nothing is owed.
+                // STATUS and INIT are sent, and READY and NEEDINIT arrive, only if nothing is owed.
                 b'S' | b'I' | b'R' | b'N' => self.begun = None,
                 _ => {}
             }
             if self.server_has.first != b'F' {
-                // Nothing of an answer is there: what is in the arrays does not matter.
+                // No part of an answer has arrived, so the contents of the arrays do not matter.
                 self.taken.clone_from(&scene.usual.1);
             }
         }
@@ -630,7 +630,7 @@ impl State {
                     error,
                     ProtocolError::Unanswered(_) | ProtocolError::EndOfStream { .. }
                 );
-                // Nothing can be sent after half a message: only closing the connection remains.
+                // Nothing can be sent after half a message: the connection can only be closed.
                 let exits =
                     self.asker == Asker::Exits && matches!(error, ProtocolError::Unfinished(_));
                 if (alone && gone) || exits {
@@ -667,8 +667,8 @@ impl State {
         Outcome::Moved
     }
 
-    /// The move of a caller that knows only what the server knows: evaluates if that is possible,
-    /// or takes what is owed, or discards it.
+    /// The move of a caller that knows only what the server knows: it evaluates if that is
+    /// possible, or receives what is owed, or discards it.
     fn chooses(&mut self, scene: &Scene) {
         let looks = How {
             looks: true,
@@ -683,7 +683,7 @@ impl State {
         }
     }
 
-    /// Whether what is in the server's arrays is the answer to these positions.
+    /// Checks that the server's arrays hold the answer to these positions.
     fn check_answers(&self, scene: &Scene, which: usize, first: Answer) {
         let (question, truth) = (&scene.book.questions[which], &scene.book.truths[which]);
         let (natoms, taken) = (scene.plan.natoms, &self.taken);
@@ -725,7 +725,7 @@ impl State {
         let structures = self.driver.structures();
         self.driver_side.set(None);
         let driver = &mut self.driver;
-        // None: the caller asked for nothing more than to go on.
+        // None means that the caller only wanted to continue.
         let carried = match self.worker {
             Worker::Away => return Outcome::Blocked,
             Worker::Computes(_) => link.carry(driver.await_getforce()),
@@ -757,7 +757,8 @@ impl State {
                     link.carry(driver.reply_batch(evaluations, &truth.forces, extras))
                 };
                 if let Carried::Done(()) = carried {
-                    // It also ends, and sends nothing, when the server has left.
+                    // The exchange also ends, without sending anything, if the server has ended the
+                    // conversation.
                     let left = alone || self.asker == Asker::Exits;
                     assert!(how.reply.is_none() || left, "another reply has left");
                     self.worker = Worker::Receives;
@@ -793,7 +794,7 @@ impl State {
         let event = match carried {
             Carried::Blocked => return Outcome::Blocked,
             Carried::Moved => return Outcome::Moved,
-            // GETFORCE has come: the forces are sent when they are there.
+            // GETFORCE has arrived: the forces are sent once they are ready.
             Carried::Done(None) => return Outcome::Blocked,
             Carried::Done(Some(event)) => event,
             Carried::Refused(ProtocolError::EndOfStream { .. }) if alone => {
@@ -811,7 +812,8 @@ impl State {
                 assert_eq!(natoms, plan.natoms);
                 let which = self.received_question(scene, structures);
                 let which = which.expect("positions of one of the evaluations");
-                // Nothing of a connection before, and nothing that was computed already.
+                // The positions belong neither to an earlier connection nor to a completed
+                // evaluation.
                 assert!(
                     alone || self.begun == Some(which),
                     "positions that nobody sent"
@@ -829,7 +831,7 @@ impl State {
         Outcome::Moved
     }
 
-    /// Which evaluation's positions are in the driver's arrays.
+    /// The evaluation whose positions are in the driver's arrays.
     pub fn received_question(&self, scene: &Scene, structures: usize) -> Option<usize> {
         let atoms = structures * scene.plan.natoms;
         let (cells, positions) = (&self.received.cells, &self.received.positions);
@@ -838,7 +840,7 @@ impl State {
             .which(cells.get(..structures)?, positions.get(..atoms)?)
     }
 
-    /// The forces are there.
+    /// The computation ends.
     pub fn computed(&mut self) -> Outcome {
         match self.worker {
             Worker::Computes(which) => {
@@ -851,7 +853,7 @@ impl State {
     }
 }
 
-/// If a reply may be sent now, it is this one, and all of it.
+/// If a reply may be sent now, it is this one, complete.
 fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
     let mut driver = copy(driver);
     let (extras, forces) = (&truth.extras, &truth.forces);
@@ -881,14 +883,14 @@ fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
 fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
     text.extend(has.moved.to_le_bytes());
     text.extend(has.digest.to_le_bytes());
-    // Bytes moved over all connections are not part of the state, and come last.
+    // The count of bytes over all connections is not part of the state, and comes last.
     let from = text.len();
     write!(text, "{machine:?}").expect("a Vec takes everything");
     let traffic = text[from..].windows(9).rposition(|it| it == b", traffic");
     text.truncate(from + traffic.expect("the machine's traffic"));
 }
 
-/// A message of which nothing has moved is as good as none: the next exchange begins another one.
+/// A message of which no byte has moved counts as none: the next exchange begins another one.
 fn forget_looks(text: &mut Vec<u8>, begun: usize) {
     let shown = String::from_utf8_lossy(&text[begun..]).into_owned();
     let (before, state) = shown.split_once(", state: ").expect("the state");

@@ -1,36 +1,36 @@
-//! Every state that a server and its driver can be in together.
+//! Walks through every combined state of a server and its driver.
 //!
-//! The real machines, a queue of a few bytes in each direction, and between any two bytes anything
-//! that can happen to a connection: either side leaves, its last bytes arrive or not, everything in
-//! flight is lost, EXIT. The side that remains notices the end, or reads what was still on its way;
-//! then both connect anew, for the same evaluation or another one.
+//! The walk uses the real machines, a queue of a few bytes in each direction, and between any two
+//! bytes anything that can happen to a connection: either side closes it and its last bytes arrive
+//! or not, all bytes in transit are lost, EXIT. The remaining side notices the end, or reads the
+//! bytes that were still on their way. Then both connect again, for the same evaluation or another
+//! one.
 //!
-//! No exchange is ever kept: each moves one piece, is dropped, and is made anew. And in every state
-//! its caller makes it in another way ([`Again`]):
+//! No exchange is ever kept: each moves one piece, is dropped, and is recreated. In every state its
+//! caller also recreates it in other ways ([`Again`]):
 //!
 //! - with another array, at the same address or another one, with a shorter one, one of another
-//!   type, a sink or a source; with the same array in which a number has changed; with the same one
-//!   at another address
-//! - with another request, or the same request in which one number has changed or is NaN
-//! - with another reply, or the same one in which one number has changed or is NaN, or of another
-//!   length
+//!   type, a sink or a source; with the same array after a number has changed; with the same
+//!   contents at another address
+//! - with another request, or the same request with one number changed or NaN
+//! - with another reply, or the same one with one number changed or NaN, or of another length
 //! - as another kind of exchange: `status`, `initialize`, `send_positions`, `get_forces`,
 //!   `evaluate`, `discard`, `exit`; `receive` instead of a reply, `await_getforce` instead of
 //!   either
 //! - after a reset of both sides
 //!
-//! Such a move is either refused, with an error that is expected there, and then both machines and
-//! both queues are as they were; or it leads to a state that is walked through as any other. No
-//! number occurs twice in all evaluations, so an answer, or positions, with a single number of
-//! anything else are found when they arrive.
+//! Such a move may be refused with an error that is expected there; then both machines and both
+//! queues are unchanged. Otherwise it leads to a state that is walked through like any other. No
+//! number occurs twice in all evaluations, so an answer or positions with a single foreign number
+//! are detected when they arrive.
 //!
-//! The walk is breadth-first and ends when nothing new is found. Then it has found all states, and
-//! each is asked for its way out.
+//! The walk is breadth-first and ends when no new states are found. Then it has found all states,
+//! and checks that each has a way out.
 //!
-//! What it does not do: run an exchange with a sink or a source (`tests/fuzz` does, and
-//! `tests/cancellation.rs`), or one with arrays of single precision, to its end; drain a driver
-//! (`tests/drain.rs`); change configuration, folding or the number of atoms; call anything while an
-//! exchange is alive.
+//! The walk does not run exchanges with a sink, a source (`tests/fuzz` and `tests/cancellation.rs`
+//! do) or arrays of single precision to their end. It does not drain a driver (`tests/drain.rs`),
+//! change the configuration, fold, change the number of atoms, or make a call while an exchange is
+//! alive.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -46,15 +46,15 @@ use forcewire::{Initialize, Mode};
 pub struct Plan {
     pub mode: Mode,
     pub initialize: Initialize,
-    /// Atoms of each structure.
+    /// The number of atoms in each structure.
     pub natoms: usize,
-    /// The server may send EXIT at any time, not only close the connection.
+    /// Whether the server may send EXIT at any time, instead of only closing the connection.
     pub exits: bool,
-    /// Callers make exchanges again in other ways.
+    /// Whether callers recreate exchanges in other ways.
     pub again: bool,
-    /// Bytes that can be on their way to the driver, and to the server.
+    /// How many bytes can be in transit to the driver, and to the server.
     pub room: (usize, usize),
-    /// Bytes that move at once, at most.
+    /// The most bytes that move at once.
     pub piece: usize,
 }
 
@@ -65,16 +65,16 @@ impl Plan {
     }
 }
 
-/// What was found.
+/// The findings of a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     pub states: usize,
     pub moves: usize,
-    /// Ways to a state that was known already, all of which went on as the first had.
+    /// How many ways led to a known state, all of which continued as the first had.
     pub met_again: usize,
-    /// Moves until an evaluation is complete once nothing fails any more, at most.
+    /// The most moves until an evaluation is complete once nothing fails any more.
     pub longest: usize,
-    /// Exchanges that were made again, by kind: accepted, and refused.
+    /// Exchanges that were recreated, by kind: accepted, and refused.
     pub again: BTreeMap<&'static str, (usize, usize)>,
 }
 
@@ -90,12 +90,12 @@ impl Found {
         }
     }
 
-    /// Exchanges that were made again, in all.
+    /// The total number of exchanges that were recreated.
     pub fn made_again(&self) -> usize {
         self.again.values().map(|it| it.0 + it.1).sum()
     }
 
-    /// A table of the kinds of exchanges that were made again.
+    /// A table of the kinds of exchanges that were recreated.
     pub fn kinds(&self) -> String {
         let mut table = format!("{:>10} {:>10}  made again with\n", "accepted", "refused");
         for (kind, (accepted, refused)) in &self.again {
@@ -121,12 +121,11 @@ impl fmt::Display for Found {
 /// Why a state should not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody can move.
+    /// Neither side can move.
     Deadlock(String),
-    /// Moves that lead nowhere.
+    /// Moves that never lead to an evaluation.
     Livelock,
-    /// Something was wrong in this move, after this many states: what led to it, and what was
-    /// wrong.
+    /// An error in this move, after this many states: the way to it, and the error.
     Wrong {
         states: usize,
         path: Vec<Move>,
@@ -140,7 +139,7 @@ impl fmt::Display for Fault {
             Self::Deadlock(state) => write!(f, "nobody can move: {state}"),
             Self::Livelock => write!(f, "moves that lead nowhere"),
             Self::Wrong { states, path, what } => {
-                // The moves that every program makes are counted only.
+                // The moves that every program makes are only counted.
                 write!(f, "fault after {states} states")?;
                 let mut usual = 0;
                 for &which in path {
@@ -160,7 +159,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The next move. The first three do, sooner or later; the others may.
+/// A move. The first three happen sooner or later; the others may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     Server,
@@ -169,7 +168,7 @@ pub enum Move {
     Exit,
     ServerLeaves,
     DriverLeaves,
-    /// The connection is lost and everything in flight with it.
+    /// The connection is lost with all bytes in transit.
     Cut,
     Again(Again),
 }
@@ -192,11 +191,11 @@ fn moves(plan: &Plan) -> impl Iterator<Item = Move> {
 
 /// The outcome of a move.
 enum After {
-    /// It can't be made.
+    /// The move is impossible.
     Nothing,
-    /// It was refused and has changed nothing.
+    /// The move was refused and has changed nothing.
     Refused,
-    /// The states that it may lead to, and whether that completes an evaluation.
+    /// The states to which it may lead, and whether that completes an evaluation.
     States(Vec<State>, bool),
 }
 
@@ -220,7 +219,7 @@ impl State {
                 }
             }
             Move::Exit if scene.plan.exits && !matches!(self.asker, Asker::Exits | Asker::Away) => {
-                // The old request does not matter any more.
+                // The old request no longer matters.
                 (next.asker, next.wanted) = (Asker::Exits, FIRST);
                 next.taken.clone_from(&scene.usual.1);
                 next.forget_identity();
@@ -242,8 +241,8 @@ impl State {
         if next.asker != Asker::Away || next.worker != Worker::Away {
             return After::States(vec![next], complete);
         }
-        // Both have left. A machine that was reset is as a new one, and whatever is wanted then is
-        // a new question.
+        // Both have closed the connection. A machine that was reset is like a new one, and its next
+        // request is a new one.
         next.down.clear();
         next.up.clear();
         (next.asker, next.worker) = (Asker::Evaluates, Worker::Receives);
@@ -259,7 +258,8 @@ impl State {
         After::States(anew.into(), complete)
     }
 
-    /// Whether machines that were reset begin anew with the arrays in which half a message is.
+    /// Checks that machines that were reset start again, with the arrays that contain half a
+    /// message.
     fn begins_anew(&self, reset: &Self, scene: &Scene) {
         let here = (self.received.clone(), self.taken.clone());
         for (received, taken) in [&here, &scene.other] {
@@ -279,10 +279,10 @@ impl State {
     }
 }
 
-/// One state's ways out: those that are sure to be taken, and those that may be.
+/// The ways out of a state: those that are certain to be taken, and those that may be.
 #[derive(Default)]
 struct Ways {
-    /// Where to, and whether that completes an evaluation.
+    /// The target, and whether the way completes an evaluation.
     sure: Vec<(usize, bool)>,
     perhaps: Vec<usize>,
 }
@@ -292,7 +292,7 @@ struct Walk {
     scene: Scene,
     known: HashMap<u128, usize>,
     ways: Vec<Ways>,
-    /// From which state and by which move each was found.
+    /// The state and the move from which each state was found.
     came: Vec<Option<(usize, Move)>>,
 }
 
@@ -318,7 +318,7 @@ impl Walk {
         })
     }
 
-    /// Whether a state that was met again leads where it did the first time.
+    /// Whether a state that was reached again continues as it did the first time.
     fn goes_on_alike(&self, first: usize, again: &State) -> Result<bool, Fault> {
         let ways = &self.ways[first];
         let (mut sure, mut perhaps) = (ways.sure.iter(), ways.perhaps.iter());
@@ -343,8 +343,8 @@ impl Walk {
     }
 }
 
-/// Walks through every state. Of those that are met again, one in `check` must go on as the first
-/// time.
+/// Walks through every state. Of the states that are reached again, one in `check` must continue as
+/// it did the first time.
 pub fn walk(plan: Plan, check: usize) -> Result<Found, Fault> {
     let mut walk = Walk {
         scene: Scene::new(plan),
@@ -402,7 +402,7 @@ pub fn walk(plan: Plan, check: usize) -> Result<Found, Fault> {
                 state.asker, state.worker, state.server, state.driver
             )));
         }
-        // Once the ways of those states are known.
+        // Check them once the ways of those states are known.
         if met.len() > 1000 || front.is_empty() {
             let mut later = Vec::new();
             for (first, again) in met.drain(..) {
@@ -424,11 +424,11 @@ pub fn walk(plan: Plan, check: usize) -> Result<Found, Fault> {
     Ok(found)
 }
 
-/// The longest way to a complete evaluation on which nothing fails. None if some way goes round in
-/// circles: then it may never be complete. Each state has a next one, so without a circle every way
-/// ends with an evaluation.
+/// The longest way without a fault to a complete evaluation. None if some way is a cycle: then it
+/// may never complete. Each state has a next one, so without a cycle every way ends with an
+/// evaluation.
 fn longest(ways: &[Ways]) -> Option<usize> {
-    /// Moves from here, at most; not known yet; being looked for.
+    /// The most moves from here, if known; unknown; or being computed.
     #[derive(Clone, Copy, PartialEq)]
     enum Length {
         Unknown,

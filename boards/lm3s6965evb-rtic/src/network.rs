@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The time limit for an attempt to connect, and for closing.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The time between two looks at the network if no frame arrives. QEMU's user network notices only
+/// The time between two polls of the network if no frame arrives. QEMU's user network notices only
 /// when something else wakes QEMU that the host has accepted a connection, or that a full window
 /// has room again (7.2, `net/slirp.c`).
 const SHORTEST_NAP: Duration = Duration::from_millis(1);

@@ -33,10 +33,10 @@ const PARTING: Duration = Duration::from_secs(5);
 /// How to evaluate structures with drivers.
 #[derive(Args, Debug)]
 pub struct Asking {
-    /// Drivers to wait for before the first evaluation; others may come and go later
+    /// Drivers to wait for before the first evaluation; others may come and go
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
     drivers: u64,
-    /// Seconds to wait for them, and for another one when none is there
+    /// Seconds to wait for them, and for another if none is there
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     wait: Duration,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub struct Treatment {
     /// Seconds after which a structure also goes to an idle driver [default: never]
     #[arg(long, value_name = "S", value_parser = seconds)]
     stragglers: Option<Duration>,
-    /// Drivers that may be lost over one structure before it fails
+    /// Drivers that may be lost over one structure
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
     /// consolidated, classic, or strict (ABINIT)
@@ -81,7 +81,7 @@ pub struct Treatment {
     /// Count only answers of drivers that have read the FILE of --meet
     #[arg(long, requires = "meet")]
     meet_only: bool,
-    /// Accept TCP drivers only from this network, for instance 10.1.0.0/16; repeatable
+    /// Accept TCP drivers only from there, as 10.1.0.0/16; repeatable
     #[arg(long, value_name = "SUBNET")]
     allow: Vec<Subnet>,
 }

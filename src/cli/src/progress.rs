@@ -53,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// Sets how many are done, and the text beside the bar.
+    /// Sets how many are done, and the text next to the bar.
     pub fn show(&mut self, done: u64, state: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(state());

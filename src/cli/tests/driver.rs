@@ -71,14 +71,8 @@ fn nonsense_is_status_2_and_named_by_its_flag() {
         ("-m gas --patience -1", "it must not be negative"),
         ("-m gas --idle -0.5", "it must not be negative"),
         ("-m gas -p -1", "-1 is not in 0..=65535"),
-        (
-            "-m gas --meet meet -a node17",
-            "-a can't be given with it",
-        ),
-        (
-            "-m gas --meet meet -h node17",
-            "-a can't be given with it",
-        ),
+        ("-m gas --meet meet -a node17", "-a can't be given with it"),
+        ("-m gas --meet meet -h node17", "-a can't be given with it"),
         ("-m gas --meet meet -p 5", "-p can't be given with it"),
         ("-m gas --meet meet -u", "-u can't be given with it"),
         ("-m gas --meet meet -S /run/", "-S can't be given with it"),

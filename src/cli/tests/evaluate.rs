@@ -376,7 +376,7 @@ fn results_of_another_input_are_not_gone_on_with() {
     }
 }
 
-/// Results and errors that wait beside the output are tied to the input too.
+/// Results and errors that wait next to the output are tied to the input too.
 #[test]
 fn waiting_results_of_another_input_are_not_gone_on_with() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Accepting connections, and how long newcomers wait for a job.
+//! Accepts connections, and decides how long newcomers wait for a job.
 
 use core::time::Duration;
 use std::collections::HashMap;
@@ -13,19 +13,19 @@ use super::reactor::{Reactor, listener_token};
 use crate::net::Address;
 use crate::net::listener::{self, Accepted, Listener};
 
-/// Connections that are accepted in one round, of all listeners together.
+/// The most connections to accept in one round, from all listeners together.
 const ACCEPTS: usize = 64;
 
-/// The first time that a peer waits which has come back without an answer.
+/// The first waiting time of a peer that was lost and connects again without having answered a job.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// After this time without another loss a peer is forgiven.
+/// After this time without another loss, the earlier losses of a peer no longer count.
 const FORGIVEN: Duration = Duration::from_secs(60);
 
-/// Peers that are remembered.
+/// The number of peers to remember.
 const REMEMBERED: usize = 4096;
 
-/// The origin of a connection, as far as it is known: an address, or a user.
+/// The known origin of a connection: an address, or a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
     Address(IpAddr),
@@ -35,18 +35,18 @@ pub(super) enum Origin {
 /// The record of an origin.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
-    /// Drivers that were lost over a job and had never answered one.
+    /// How many drivers were lost over a job without ever having answered one.
     strikes: u32,
-    /// Until when the next one gets no job.
+    /// The time until which the next driver gets no job.
     until: Duration,
-    /// A driver from there has answered a job.
+    /// Whether a driver from this origin has answered a job.
     has_answered: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     listeners: Vec<Door>,
-    /// The index of the one that is asked first.
+    /// The index of the listener to ask first.
     first: usize,
     records: HashMap<Origin, Record>,
 }
@@ -54,11 +54,11 @@ pub(super) struct Admission {
 #[derive(Debug)]
 struct Door {
     listener: Listener,
-    /// A connection may be waiting to be accepted, and the poll will not report it again.
+    /// Whether a connection may be waiting that the poll will not report again.
     knocking: bool,
 }
 
-/// A connection that may be one of the pool's.
+/// An accepted connection that may become one of the pool's.
 pub(super) struct Arrival {
     pub(super) accepted: Accepted,
     pub(super) origin: Origin,
@@ -87,7 +87,7 @@ impl Admission {
         Ok(bound)
     }
 
-    /// Listens no more.
+    /// Stops listening.
     pub(super) fn close(&mut self, reactor: &Reactor) {
         for door in self.listeners.drain(..) {
             reactor.deregister(&door.listener);
@@ -104,8 +104,9 @@ impl Admission {
         self.listeners.iter().any(|door| door.knocking)
     }
 
-    /// Accepts those that wait, as long as there is `room`; each listener its share, and another
-    /// one first in each round. Returns them, and whether more may be waiting for the next round.
+    /// Accepts waiting connections as long as there is `room`. Each listener has its share, and
+    /// each round begins with another one. Returns the connections, and whether more may be waiting
+    /// for the next round.
     pub(super) fn accept(&mut self, room: usize, options: &PoolOptions) -> (Vec<Arrival>, bool) {
         let knocking = self.listeners.iter().filter(|door| door.knocking).count();
         if knocking == 0 || room == 0 {
@@ -119,7 +120,7 @@ impl Admission {
             let Some(door) = self.listeners.get_mut((self.first + index) % count) else {
                 continue;
             };
-            // Also counts those that closed before they were accepted.
+            // Connections that closed before they were accepted count too.
             for _ in 0..share {
                 if !door.knocking || arrivals.len() >= room {
                     break;
@@ -129,7 +130,7 @@ impl Admission {
                     Err(error) => match error.kind() {
                         ErrorKind::WouldBlock => door.knocking = false,
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                        // No descriptor is left: another driver's end, or time, may help.
+                        // No descriptor is free. The end of another driver, or time, may help.
                         _ => return (arrivals, false),
                     },
                 }
@@ -139,14 +140,14 @@ impl Admission {
         (arrivals, more)
     }
 
-    /// Until when a driver that connects now gets no job.
+    /// The time until which a driver that connects now gets no job.
     pub(super) fn held_until(&self, origin: Origin) -> Duration {
         let record = self.records.get(&origin);
         record.map_or(Duration::ZERO, |record| record.until)
     }
 
-    /// Notes that a driver was lost over a job before it had answered any. The next from there
-    /// waits, for twice as long each time, up to `most`.
+    /// Records that a driver was lost over a job before it had answered any. The next driver from
+    /// this origin has to wait, for twice as long each time, up to `most`.
     pub(super) fn strike(&mut self, origin: Origin, now: Duration, most: Duration) {
         let Some(record) = self.record(origin, now) else {
             return;
@@ -159,14 +160,14 @@ impl Admission {
         record.until = now + wait.min(most);
     }
 
-    /// Notes that a driver from there has answered.
+    /// Records that a driver from this origin has answered.
     pub(super) fn has_answered(&mut self, origin: Origin, now: Duration) {
         if let Some(record) = self.record(origin, now) {
             record.has_answered = true;
         }
     }
 
-    /// Whether a driver from there has ever answered.
+    /// Whether a driver from this origin has ever answered.
     pub(super) fn is_known(&self, origin: Origin) -> bool {
         let record = self.records.get(&origin);
         record.is_some_and(|record| record.has_answered)

@@ -7,13 +7,13 @@ use super::Task;
 use crate::geometry::Cell;
 use crate::server::Answer;
 
-/// Extras of a batch that are kept in a buffer for the next one.
+/// The most bytes of extras for which a batch's buffer is kept.
 const SMALL: usize = 64 * 1024;
 
-/// Arrays of batches that are kept for others to come.
+/// How many unused batches to keep.
 const SPARE: usize = 64;
 
-/// The structures of a batch with their arrays one after the other.
+/// The structures of a batch in contiguous arrays.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) cells: Vec<Cell>,
@@ -35,7 +35,7 @@ impl Batch {
         self.answers.resize(tasks.len(), Answer::default());
     }
 
-    /// Keeps the arrays for another batch, if there are not many of them already.
+    /// Keeps the arrays for another batch, unless enough are kept already.
     pub(super) fn keep(mut self, spare: &mut Vec<Self>) {
         if spare.len() >= SPARE {
             return;

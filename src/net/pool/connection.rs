@@ -1,4 +1,4 @@
-//! One driver of the pool: its connection, its conversation and what it computes.
+//! A driver of the pool: its connection, its conversation and its work.
 
 use core::time::Duration;
 use std::boxed::Box;
@@ -23,7 +23,7 @@ use crate::net::socket::{Socket, copy};
 use crate::protocol::{ProtocolError, Quantity, Status};
 use crate::server::{Answer, Mode, Request, Server};
 
-/// How long a replica waits for its driver to be free again before another one gets it.
+/// How long a replica waits for its busy driver before another driver gets it.
 const SOON: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -33,60 +33,60 @@ pub(super) struct Connection {
     pub(super) origin: Origin,
     pub(super) stage: Stage,
     pub(super) joined: bool,
-    /// The replica that it had last, and whether it had that one before as well.
+    /// The driver's last replica, and whether the one before was the same.
     pub(super) last: Option<i32>,
     settled: bool,
     /// Whether it has answered a job.
     pub(super) proved: bool,
-    /// Until when it gets no job, on the pool's clock.
+    /// The time until which it gets no job, on the pool's clock.
     pub(super) held_until: Duration,
-    /// EXIT follows when it has nothing to compute.
+    /// Whether it receives EXIT once it has nothing to compute.
     dismissed: bool,
-    /// It has a place in the queue for turns.
+    /// Whether it is in the queue for turns.
     pub(super) scheduled: bool,
-    /// Atoms of the structures that it was given.
+    /// The number of atoms of the structures that it has received.
     pub(super) natoms: Option<usize>,
-    /// The events that it is polled for.
+    /// The events for which it is polled.
     pub(super) interest: Interest,
 
     socket: Socket,
     outbox: Outbox,
-    /// Bytes that have come and that nothing has asked for yet.
+    /// Bytes that were read and not served yet.
     held: Vec<u8>,
     server: Server,
     mode: Mode,
-    /// What it computes: nothing, a task, or the tasks of a batch.
+    /// Its work: nothing, a task, or the tasks of a batch.
     #[allow(clippy::vec_box)] // the queue's boxes
     work: Vec<Box<Task>>,
     batch: Option<Batch>,
     extras: Vec<u8>,
     most_extras: usize,
 
-    /// The kernel has no more bytes until the next event.
+    /// Whether the kernel has no more bytes until the next event.
     drained: bool,
-    /// The driver has closed its side; the kernel reports that once.
+    /// Whether the driver has closed its side, which the kernel reports only once.
     closing: bool,
-    /// There was more to do than a turn allows.
+    /// Whether work remains that did not fit into a turn.
     unfinished: bool,
-    /// It has not taken all that is to be sent.
+    /// Whether bytes remain that the driver has not accepted.
     blocked: bool,
-    /// Since when it computes, or has computed.
+    /// When its current or last computation began.
     since: Instant,
     timer: DeadlineTimer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It has been sent STATUS.
+    /// The driver has been sent STATUS.
     Asking,
-    /// It has nothing to do.
+    /// The driver has nothing to do.
     Free,
     Computing,
-    /// It is sent EXIT.
+    /// The driver is being sent EXIT.
     Leaving,
 }
 
-/// Makes an extras buffer as long as the driver's announcement needs.
+/// Lengthens the buffer for extras to the length that the driver has announced.
 fn grow(extras: &mut Vec<u8>, len: usize) -> Result<(), LeftReason> {
     let missing = len.saturating_sub(extras.len());
     if extras.try_reserve_exact(missing).is_err() {
@@ -120,7 +120,7 @@ impl Connection {
             id,
             peer,
             origin,
-            // A strict driver is asked when there is something to compute.
+            // A strict driver is asked only when there is a job.
             stage: if is_strict {
                 Stage::Free
             } else {
@@ -157,26 +157,26 @@ impl Connection {
         &self.socket
     }
 
-    /// The kernel has something for us, or takes more, or reports the end.
+    /// Records that the kernel has bytes, has room for more, or reports the end.
     pub(super) const fn woken(&mut self, closing: bool) {
         self.drained = false;
         self.closing |= closing;
     }
 
-    /// There is more to do in another turn.
+    /// Whether work remains for another turn.
     pub(super) const fn is_unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// It has not taken all that is to be sent: polls until it can.
+    /// Whether bytes remain to be sent once the socket can accept them.
     pub(super) const fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// Structures that it takes at once.
+    /// How many structures the driver accepts at once.
     pub(super) fn capacity(&self) -> usize {
         match self.mode {
-            // INIT will announce the batches.
+            // INIT will announce the batch.
             Mode::Batched(size) if self.server.last_status().contains(Status::NEEDS_INIT) => {
                 size.max(1)
             }
@@ -192,14 +192,14 @@ impl Connection {
         }
     }
 
-    /// The replica that it has just computed, if it only has to answer STATUS before it takes
-    /// another: worth waiting for, but not for long.
+    /// The replica that it has just computed, if it only has to answer STATUS before the next job.
+    /// That is worth a short wait.
     pub(super) fn soon_free(&self) -> Option<i32> {
         let asked = self.stage == Stage::Asking && self.since.elapsed() < SOON;
         self.last.filter(|_| asked)
     }
 
-    /// Gives it something to compute, and returns how many tasks that are. It is sent in its
+    /// Gives tasks to the driver, and returns how many. They are sent in its
     /// [turn](Self::take_turn).
     pub(super) fn assign(
         &mut self,
@@ -225,29 +225,29 @@ impl Connection {
         self.work.len()
     }
 
-    /// The tasks that it has.
+    /// The driver's tasks.
     pub(super) fn work(&self) -> &[Box<Task>] {
         &self.work
     }
 
-    /// How long it has computed, if it does.
+    /// How long it has been computing, if it is.
     pub(super) fn computes_for(&self) -> Option<Duration> {
         (self.stage == Stage::Computing).then(|| self.since.elapsed())
     }
 
-    /// What it was to compute and has not.
+    /// Takes back the tasks that it has not computed.
     #[allow(clippy::vec_box)] // the queue's boxes
     pub(super) fn take_back(&mut self) -> Vec<Box<Task>> {
         core::mem::take(&mut self.work)
     }
 
-    /// Whether it computes this, for nobody from now on.
+    /// Marks a task as cancelled, so that its answer is dropped. Returns whether the driver has it.
     pub(super) fn cancel(&mut self, ticket: Ticket) -> bool {
         let task = self.work.iter_mut().find(|task| task.ticket == ticket);
         task.is_some_and(|task| !core::mem::replace(&mut task.cancelled, true))
     }
 
-    /// EXIT follows: now, whatever it does, or when it has answered.
+    /// Lets the driver receive EXIT: now, or once it has answered.
     pub(super) fn dismiss(&mut self, at_once: bool) {
         self.dismissed = true;
         if at_once || self.stage != Stage::Computing {
@@ -255,12 +255,12 @@ impl Connection {
         }
     }
 
-    /// Takes its turn: goes on as far as driver, kernel and the turn allow. What has been computed
-    /// goes to `done`. `now` is the pool's clock.
+    /// Takes a turn: advances as far as driver, kernel and the turn's budget allow. Finished tasks
+    /// are added to `done`. `now` is the pool's clock.
     ///
     /// # Errors
     ///
-    /// Why the driver is to be dropped.
+    /// The reason to drop the driver.
     pub(super) fn take_turn(
         &mut self,
         now: Duration,
@@ -300,13 +300,13 @@ impl Connection {
         if self.blocked {
             wait = wait.taken();
         }
-        // One that wants INIT again and again does not compute either.
+        // A driver that asks for INIT again and again counts as one that computes.
         wait.evaluating |= self.stage == Stage::Computing;
         self.timer.note(now, &wait);
         result
     }
 
-    /// One exchange; whether it is done and another may follow.
+    /// Advances one exchange. Returns whether it is done and another may follow.
     fn advance(
         &mut self,
         init: &[u8],
@@ -376,7 +376,7 @@ impl Connection {
                 };
             }
             Stage::Free => {
-                // It owes nothing: what comes is its end, or a mistake.
+                // The driver owes nothing, so these bytes are its end or a mistake.
                 return match line.receive(&mut [0], false) {
                     Ok(0) => Err(LeftReason::Closed),
                     Ok(_) => Err(LeftReason::OutOfTurn),
@@ -393,7 +393,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// The next exchange when it has nothing to do.
+    /// The next exchange of a driver without work.
     const fn free(&self) -> Stage {
         match self.dismissed {
             true => Stage::Leaving,
@@ -401,7 +401,7 @@ impl Connection {
         }
     }
 
-    /// Hands over what has been computed.
+    /// Delivers what has been computed.
     fn finish(
         &mut self,
         single: Answer,
@@ -416,7 +416,7 @@ impl Connection {
         for (index, mut task) in self.work.drain(..).enumerate() {
             let (answer, extras) = match &mut batch {
                 None => {
-                    // All that came is this answer's.
+                    // All extras received belong to this answer.
                     let mut extras = core::mem::take(&mut self.extras);
                     extras.truncate(single.extras(&extras).len());
                     (single, extras)
@@ -448,14 +448,15 @@ impl Connection {
         }
     }
 
-    /// Why it is to be dropped now, if a deadline has passed: after a turn that began at `now`.
+    /// The reason to drop the driver now, if a deadline has passed. Call this after a turn that
+    /// began at `now`.
     pub(super) fn overdue(&mut self, now: Duration) -> Option<LeftReason> {
         let late = self.timer.check(now).err()?;
         self.server.mark_timed_out();
         Some(LeftReason::Late(late))
     }
 
-    /// Whether a deadline would have passed if no turn followed.
+    /// Whether a deadline has passed, unless a turn shows otherwise.
     pub(super) fn is_due(&self, now: Duration) -> bool {
         self.timer.due().is_some_and(|due| due <= now)
     }

@@ -5,7 +5,7 @@ use std::string::String;
 
 use super::DriverId;
 
-/// Counters of a pool's work since it was made.
+/// Counters of a pool's work since it was created.
 ///
 /// ```
 /// use forcewire::net::{Pool, PoolOptions};
@@ -18,26 +18,27 @@ use super::DriverId;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Connections that were accepted, those of peers that are not allowed included.
+    /// Accepted connections, including those of peers that are not allowed.
     pub connections: u64,
     /// Drivers that have joined.
     pub joined: u64,
-    /// Answers, those to cancelled jobs and second answers included.
+    /// Answers, including those to cancelled jobs and second answers.
     pub evaluations: u64,
-    /// Jobs that were lost with a driver and went back into the queue, each time counted.
+    /// How often a job was lost with its driver and went back into the queue.
     pub requeued: u64,
-    /// Jobs that were given up.
+    /// Jobs that failed because too many drivers were lost over them.
     pub given_up: u64,
     /// Jobs that were given to a second driver while the first still computed
     /// ([`PoolOptions::stragglers`](crate::net::PoolOptions::stragglers)).
     pub given_twice: u64,
-    /// Times from the first byte of positions to the last of forces; a batch counts once.
+    /// Times from the first byte of the positions to the last byte of the forces; a batch counts
+    /// once.
     pub latencies: Latencies,
-    /// The last driver that was lost or dropped over a job, or broke the protocol.
+    /// The last driver that was lost or dropped over a job, or violated the protocol.
     pub last_loss: Option<Loss>,
 }
 
-/// A driver that was lost.
+/// A lost driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loss {
@@ -47,19 +48,19 @@ pub struct Loss {
     pub peer: String,
     /// The text of its [`LeftReason`](crate::net::LeftReason).
     pub why: String,
-    /// Jobs that it had.
+    /// The number of jobs that it had.
     pub jobs: usize,
 }
 
-/// Times, counted by their powers of two.
+/// A histogram of times by powers of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies {
-    /// Those below 1, 2, 4, ... microseconds.
+    /// How many times are below 1, 2, 4, ... microseconds.
     counts: [u64; BUCKETS],
     longest: Duration,
 }
 
-/// Up to 2^39 microseconds, which are six days.
+/// The buckets go up to 2^39 microseconds, which is six days.
 const BUCKETS: usize = 40;
 
 impl Default for Latencies {
@@ -81,20 +82,20 @@ impl Latencies {
         self.longest = self.longest.max(time);
     }
 
-    /// How many times were counted.
+    /// The number of times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The longest of them; zero if there are none.
+    /// The longest time; zero if there are none.
     #[must_use]
     pub const fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// A time that this part of them does not reach: 0.5 for the median, up to twice as long as
-    /// that is. `None` if there are none.
+    /// An upper bound for this fraction of the times: 0.5 for the median. It is at most twice the
+    /// exact value. `None` if there are none.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // of 2^53 evaluations
     pub fn quantile(&self, part: f64) -> Option<Duration> {

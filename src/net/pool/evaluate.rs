@@ -1,4 +1,4 @@
-//! Many jobs at once, within a time.
+//! Evaluates many jobs at once, within a time limit.
 
 use core::time::Duration;
 use std::vec::Vec;
@@ -8,8 +8,8 @@ use super::reactor::Limit;
 use super::{Answered, EvaluateError, EvaluateFailure, Job, Pool, PoolEvent, Ticket};
 
 impl Pool {
-    /// Has all of these computed, and returns the answers in the order of the jobs. Other events
-    /// are passed to `tell`, above all those of drivers that come and go.
+    /// Evaluates all of these jobs, and returns the answers in the order of the jobs. Other events
+    /// are passed to `tell`, in particular those of drivers that join and leave.
     ///
     /// ```no_run
     /// use forcewire::net::{Job, Pool, PoolEvent};
@@ -28,8 +28,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`EvaluateError`], with the answers that there are and the jobs that have none. These are
-    /// [cancelled](Self::cancel). It comes within `patience`, if there is one, whatever happens.
+    /// [`EvaluateError`], with the answers so far and the jobs that have none. These jobs are
+    /// [cancelled](Self::cancel). The error is returned within `patience`, if there is a limit,
+    /// whatever happens.
     pub fn evaluate(
         &mut self,
         jobs: impl IntoIterator<Item = Job>,
@@ -56,7 +57,7 @@ impl Pool {
         let place = |ticket: Ticket| usize::try_from(ticket.0.checked_sub(first)?).ok();
         let (mut missing, mut is_last) = (answers.len(), false);
         while missing > 0 {
-            // When the time is over only events that have happened already count.
+            // After the time limit, only events that have already happened count.
             let event = if is_last {
                 Ok(self.events.pop_front())
             } else {
@@ -102,7 +103,7 @@ impl Pool {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// Takes back the jobs that have no answer.
+    /// Cancels and returns the jobs without an answer.
     fn withdraw(
         &mut self,
         first: u64,

@@ -12,11 +12,11 @@ use crate::deadlines::TimedOut;
 use crate::fmt::debug_as_display;
 use crate::protocol::ProtocolError;
 
-/// Something that happened in a pool.
+/// An event in a pool.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
-    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has
+    /// A driver has connected and answered; in [`Mode::Strict`](crate::Mode::Strict), it has only
     /// connected.
     Joined {
         /// Its number.
@@ -24,27 +24,28 @@ pub enum PoolEvent {
         /// Its address, or its process and the unix socket.
         peer: String,
     },
-    /// A driver has gone, or was dropped. One that never answered may leave without having joined.
+    /// A driver has gone, or was dropped. A driver that never answered may leave without having
+    /// joined.
     Left {
         /// Its number.
         driver: DriverId,
         /// Its address, or its process and the unix socket.
         peer: String,
-        /// What it did.
+        /// The reason.
         why: LeftReason,
-        /// Jobs that it had, which go to others.
+        /// How many jobs it had. They go to other drivers.
         requeued: usize,
     },
     /// A job has been computed.
     Answered(Answered),
-    /// A job has cost as many drivers as
+    /// A job has failed after the loss of as many drivers as
     /// [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
     GivenUp {
         /// The ticket from [`Pool::submit`](crate::net::Pool::submit).
         ticket: Ticket,
         /// The job.
         job: Job,
-        /// Drivers that had it.
+        /// How many drivers had it.
         attempts: u32,
     },
 }
@@ -52,20 +53,20 @@ pub enum PoolEvent {
 /// Why a driver is no longer in a pool.
 #[non_exhaustive]
 pub enum LeftReason {
-    /// It closed the connection while it had nothing to do.
+    /// It closed the connection while it had no job.
     Closed,
-    /// It was sent EXIT and has closed the connection.
+    /// It was sent EXIT and closed the connection.
     Dismissed,
-    /// Its address is not in [`PoolOptions::allow`](crate::net::PoolOptions::allow), or its user is
-    /// another one.
+    /// Its address is not in [`PoolOptions::allow`](crate::net::PoolOptions::allow), or it belongs
+    /// to another user.
     NotAllowed,
     /// It sent something without being asked.
     OutOfTurn,
-    /// It broke the protocol, or left in the middle of a conversation.
+    /// It violated the protocol, or closed in the middle of a conversation.
     Protocol(ProtocolError),
     /// The connection was lost.
     Lost(io::Error),
-    /// It let a deadline pass.
+    /// It exceeded a deadline.
     Late(TimedOut),
 }
 
@@ -86,7 +87,7 @@ impl fmt::Display for LeftReason {
 }
 
 impl LeftReason {
-    /// Whether it did something wrong, or was lost.
+    /// Whether the driver did something wrong, or was lost.
     pub(super) const fn is_a_fault(&self) -> bool {
         !matches!(self, Self::Closed | Self::Dismissed | Self::NotAllowed)
     }
@@ -105,13 +106,13 @@ impl core::error::Error for LeftReason {
     }
 }
 
-/// A job that can't be sent to any driver, given back.
+/// A job that can't be sent to any driver. It is returned to the caller.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Refused {
     /// The job.
     pub job: Box<Job>,
-    /// What is wrong with it.
+    /// The reason.
     pub why: ProtocolError,
 }
 
@@ -125,25 +126,25 @@ debug_as_display!(Refused);
 
 impl core::error::Error for Refused {}
 
-/// [`Pool::evaluate`](crate::net::Pool::evaluate) does not have all answers: what it has, and the
-/// jobs without an answer, to be submitted again.
+/// [`Pool::evaluate`](crate::net::Pool::evaluate) could not get all answers. The error has the
+/// answers so far, and the jobs without an answer, which can be submitted again.
 #[non_exhaustive]
 pub struct EvaluateError {
-    /// Why.
+    /// The reason.
     pub why: EvaluateFailure,
     /// The answers so far, in the order of their jobs.
     pub answered: Vec<Answered>,
-    /// The jobs that have none, in their order; one that was [refused](EvaluateFailure::Refused) is
-    /// not among them.
+    /// The jobs without an answer, in their order, except for one that was
+    /// [refused](EvaluateFailure::Refused).
     pub jobs: Vec<Job>,
 }
 
-/// Why [`Pool::evaluate`](crate::net::Pool::evaluate) does not have all answers.
+/// Why [`Pool::evaluate`](crate::net::Pool::evaluate) could not get all answers.
 #[non_exhaustive]
 pub enum EvaluateFailure {
-    /// No driver could be sent one of the jobs.
+    /// One of the jobs can't be sent to any driver.
     Refused(Refused),
-    /// A job has cost as many drivers as
+    /// A job has failed after the loss of as many drivers as
     /// [`PoolOptions::attempts`](crate::net::PoolOptions::attempts) allows.
     GivenUp {
         /// Its ticket.
@@ -151,18 +152,18 @@ pub enum EvaluateFailure {
         /// How many drivers had it.
         attempts: u32,
     },
-    /// Patience is over.
+    /// The time limit has passed.
     Late {
-        /// Jobs without an answer.
+        /// The number of jobs without an answer.
         missing: usize,
         /// The number of drivers.
         drivers: usize,
-        /// How long that was.
+        /// The limit.
         limit: Duration,
     },
-    /// The pool is [drained](crate::net::Pool::drain): it gives jobs to nobody.
+    /// The pool is [drained](crate::net::Pool::drain) and no longer hands out jobs.
     Draining,
-    /// The system can't wait for sockets.
+    /// Waiting for sockets failed.
     Waiting(io::Error),
 }
 

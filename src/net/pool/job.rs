@@ -12,24 +12,23 @@ use mio::Token;
 use crate::geometry::Cell;
 use crate::potential::Evaluation;
 
-/// One structure to be computed. Comes back with its answer, and its memory can be used again.
+/// One structure to compute. The job is returned with its answer, and its memory can be reused.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Job {
-    /// The replica (bead), for drivers that want to know and for
-    /// [`Matching`](crate::net::Matching).
+    /// The replica (bead), for drivers that use it and for [`Matching`](crate::net::Matching).
     pub replica: i32,
     /// The cell, bohr, upper triangular ([`Cell::to_upper_triangular`]).
     pub cell: Cell,
-    /// Bohr, one triple an atom.
+    /// Positions in bohr, one triple per atom.
     pub positions: Vec<[f64; 3]>,
-    /// Hartree/bohr, as many as positions once the job is answered. Its old content does not
-    /// matter.
+    /// Forces in hartree/bohr, as many as positions once the job is answered. Earlier contents do
+    /// not matter.
     pub forces: Vec<[f64; 3]>,
 }
 
 impl Job {
-    /// A job for replica 0.
+    /// Makes a job for replica 0.
     #[must_use]
     pub const fn new(cell: Cell, positions: Vec<[f64; 3]>) -> Self {
         Self {
@@ -40,7 +39,7 @@ impl Job {
         }
     }
 
-    /// The same for another replica.
+    /// Sets the replica.
     #[must_use]
     pub fn replica(mut self, replica: i32) -> Self {
         self.replica = replica;
@@ -52,12 +51,12 @@ impl Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
-/// The number of a driver in its pool, never given twice.
+/// The number of a driver in its pool. It is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DriverId(pub(super) u64);
 
 impl DriverId {
-    /// Its number in the poll.
+    /// The driver's token in the poll.
     #[allow(clippy::cast_possible_truncation)] // 2^32 connections, on a machine of 32 bits
     pub(super) const fn token(self) -> Token {
         Token(self.0 as usize)
@@ -70,7 +69,7 @@ impl fmt::Display for DriverId {
     }
 }
 
-/// A map whose keys are numbers of the pool or its caller, so no stranger chooses them.
+/// A map whose keys are numbers chosen by the pool or its caller, so no stranger can choose them.
 pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 
 /// Spreads a number over the whole word; SipHash took a tenth of the pool's time.
@@ -99,22 +98,22 @@ impl Hasher for NumberHasher {
     }
 }
 
-/// A job in the pool's hands.
+/// A job inside the pool.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
-    /// Drivers that were lost over it, alone or in a batch.
+    /// How many drivers were lost over it, alone or in a batch.
     pub(super) attempts: u32,
-    /// Those that had nothing else to compute.
+    /// How many of them had nothing else to compute.
     pub(super) losses: u32,
-    /// Their weight against the job.
+    /// The sum of their weights against the job.
     pub(super) blame: u32,
-    /// When the last one was lost, on the pool's clock.
+    /// When the last driver was lost over it, on the pool's clock.
     pub(super) lost_at: Duration,
-    /// The driver that had connected last when the first one was lost.
+    /// The newest driver at the time when the first one was lost.
     newest: DriverId,
-    /// Nobody waits for it any more.
+    /// Whether the job was cancelled.
     pub(super) cancelled: bool,
 }
 
@@ -132,7 +131,7 @@ impl Task {
         })
     }
 
-    /// The same for another driver.
+    /// A copy of the task for another driver.
     pub(super) fn twin(&self) -> Box<Self> {
         Box::new(Self {
             job: self.job.clone(),
@@ -140,12 +139,13 @@ impl Task {
         })
     }
 
-    /// Whether this driver has connected after one was lost over it.
+    /// Whether this driver has connected since the first one was lost over the task.
     pub(super) const fn is_younger(&self, driver: DriverId) -> bool {
         self.attempts > 0 && driver.0 > self.newest.0
     }
 
-    /// Counts the loss of a driver that had it, and its weight if the driver had nothing else.
+    /// Counts the loss of a driver that had this task, and the weight of the loss if the driver had
+    /// no other task.
     pub(super) const fn lost(&mut self, now: Duration, blame: Option<u32>, newest: DriverId) {
         if self.attempts == 0 {
             self.newest = newest;
@@ -159,7 +159,7 @@ impl Task {
     }
 }
 
-/// A job and what a driver found.
+/// A job and its results.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Answered {
@@ -170,16 +170,16 @@ pub struct Answered {
     /// Energy and virial, hartree; the virial is made symmetric
     /// ([`Virial::symmetric`](crate::Virial::symmetric)).
     pub evaluation: Evaluation,
-    /// What else the driver sent, as far as
-    /// [`PoolOptions::extras`](crate::net::PoolOptions::extras) lets it be kept.
+    /// The extras that the driver sent, as far as
+    /// [`PoolOptions::extras`](crate::net::PoolOptions::extras) allows them to be kept.
     pub extras: Vec<u8>,
-    /// Bytes of extras that it sent.
+    /// How many bytes of extras the driver sent.
     pub extras_sent: usize,
-    /// Who computed it.
+    /// The driver that computed it.
     pub driver: DriverId,
-    /// From the first byte of the positions to the last of the forces; of the whole batch, if it
-    /// was in one.
+    /// The time from the first byte of the positions to the last byte of the forces; for a job in a
+    /// batch, that of the whole batch.
     pub took: Duration,
-    /// Drivers that had it, this one included: 1 unless some were lost.
+    /// How many drivers had the job, including this one: 1 unless some were lost.
     pub attempts: u32,
 }

@@ -1,4 +1,4 @@
-//! A connection as an exchange sees it, and what one turn of it may do.
+//! A connection as an exchange uses it, and the budget of one turn.
 
 use std::io::{self, ErrorKind};
 use std::vec::Vec;
@@ -11,15 +11,15 @@ use crate::exchange::Wait;
 use crate::net::outbox::Outbox;
 use crate::net::socket::{BUFFER, Socket, copy};
 
-/// The budget of a driver in its turn. A turn ends when one of these is used up, so that no driver
-/// keeps the others waiting.
+/// The budget of a driver's turn. A turn ends when one of these is used up, so that no driver keeps
+/// the others waiting.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Exchanges.
+    /// The remaining exchanges.
     pub(super) messages: usize,
-    /// Calls of the kernel, in both directions.
+    /// The remaining system calls, in both directions.
     calls: usize,
-    /// Bytes, in both directions.
+    /// The remaining bytes, in both directions.
     bytes: usize,
 }
 
@@ -42,25 +42,25 @@ impl Turn {
     }
 }
 
-/// Memory that the driver whose turn it is uses, so that those who wait need none.
+/// Memory for the driver whose turn it is, so that waiting drivers need none.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Bytes that came from the kernel, and what of them is there and has been served.
+    /// Bytes from the kernel: how many there are, and how many have been served.
     input: Vec<u8>,
     filled: usize,
     served: usize,
     pub(super) output: Outbox,
-    /// Arrays of batches that are computed.
+    /// Arrays for batches.
     pub(super) spare: Vec<Batch>,
 }
 
 impl Shared {
-    /// Bytes that have come and were not served.
+    /// Bytes that were read and not served.
     pub(super) fn rest(&self) -> &[u8] {
         self.input.get(self.served..self.filled).unwrap_or_default()
     }
 
-    /// Serves what has come, as much as `buffer` holds.
+    /// Serves available bytes, as many as `buffer` holds.
     fn serve(&mut self, buffer: &mut [u8]) -> usize {
         let n = copy(self.rest(), buffer);
         self.served += n;
@@ -80,13 +80,13 @@ impl Shared {
         Ok(self.filled)
     }
 
-    /// Everything that has come has been served, or is kept elsewhere.
+    /// Clears the buffer once everything has been served or stored elsewhere.
     pub(super) const fn clear(&mut self) {
         self.served = self.filled;
     }
 }
 
-/// The connection as an exchange sees it: one that never waits.
+/// The connection as an exchange uses it: a transport that never waits.
 pub(super) struct Line<'a> {
     pub(super) socket: &'a Socket,
     pub(super) outbox: &'a mut Outbox,
@@ -98,11 +98,11 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Reads what has come, if anything has.
+    /// Reads available bytes, if there are any.
     pub(super) fn receive(&mut self, buffer: &mut [u8], owed: bool) -> io::Result<usize> {
         if self.shared.rest().is_empty() {
             if *self.drained && owed {
-                // A peer without TCP_NODELAY waits for it, see `Stream`.
+                // A peer without TCP_NODELAY waits for the acknowledgement, see `Stream`.
                 self.socket.acknowledge_at_once();
             }
             if buffer.len() >= BUFFER {
@@ -120,7 +120,8 @@ impl Line<'_> {
         })
     }
 
-    /// Reads, unless the turn is over or there is nothing, with a call that has so much `room`.
+    /// Reads with a call that has this much `room`, unless the turn is over or no bytes are
+    /// available.
     fn try_read(
         &mut self,
         room: usize,
@@ -130,7 +131,8 @@ impl Line<'_> {
             return Err(ErrorKind::WouldBlock.into());
         }
         let result = call(self);
-        // Less than there was room for is all that there is, unless the end comes after it.
+        // If the call returned less than there was room for, no more bytes are available, except
+        // perhaps the end of the stream.
         *self.drained = match &result {
             Ok(n) => *n < room && !self.closing,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
@@ -139,7 +141,7 @@ impl Line<'_> {
         result
     }
 
-    /// Sends, unless the turn is over. The call returns how many bytes that were.
+    /// Sends, unless the turn is over. `call` returns how many bytes it sent.
     fn send(
         &mut self,
         call: impl FnOnce(&mut Self) -> io::Result<usize>,

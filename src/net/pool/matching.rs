@@ -9,22 +9,22 @@ use std::vec::Vec;
 use super::job::Map;
 use super::{DriverId, Matching, Task, Ticket};
 
-/// Tasks that wait. Those that no driver was lost over are apart from those that one was.
+/// Waiting tasks. Those over which a driver was lost are kept apart.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     fresh: Lane,
     lost: Lane,
 }
 
-/// Tasks in the order of their losses, then in the order in which they were submitted.
+/// Tasks in the order of their losses, then in the order of submission.
 #[derive(Debug, Default)]
 struct Lane {
     tasks: Row<Place, Box<Task>>,
     by_replica: Map<i32, Row<Place, ()>>,
 }
 
-/// Entries in the order of their keys. The last comes and the first goes at almost no cost, which
-/// is what most tasks do; others move their neighbours.
+/// Entries in the order of their keys. Adding the last and removing the first costs almost nothing,
+/// and most operations are of that kind; others move their neighbours.
 #[derive(Debug)]
 struct Row<K, V>(VecDeque<(K, V)>);
 
@@ -67,10 +67,10 @@ impl<K: Copy + Ord, V> Row<K, V> {
     }
 }
 
-/// The drivers that a task was lost by, computing nothing else, and the task's ticket.
+/// How many drivers were lost over a task while they computed nothing else, and the task's ticket.
 type Place = (u32, Ticket);
 
-/// A driver, and before when a task must have been lost so that every driver may have it.
+/// A driver, and the time before which a task must have been lost so that every driver may get it.
 type Taker = (DriverId, Duration);
 
 impl Lane {
@@ -98,7 +98,7 @@ impl Lane {
         if !claimed.contains(&task.job.replica) {
             return Some(*place);
         }
-        // There are fewer replicas than tasks, as a rule.
+        // Usually there are fewer replicas than tasks.
         let others = self.by_replica.iter();
         let others = others.filter(|(replica, _)| !claimed.contains(replica));
         others.filter_map(|(_, places)| places.first()).min()
@@ -135,14 +135,14 @@ impl Queue {
         self.lost.remove(place)
     }
 
-    /// Atoms of a task that waits.
+    /// The number of atoms of a waiting task.
     pub(super) fn natoms(&self) -> Option<usize> {
         let mut tasks = self.fresh.tasks.0.iter().chain(&self.lost.tasks.0);
         tasks.next().map(|(_, task)| task.job.positions.len())
     }
 
-    /// A task that can go into a batch with one of this many atoms: of this replica, if there is
-    /// one. A task that was lost is tried alone.
+    /// A task for the same batch as one with this many atoms, of this replica if possible. A task
+    /// over which a driver was lost is tried alone.
     pub(super) fn take_companion(
         &mut self,
         natoms: usize,
@@ -170,15 +170,15 @@ impl Queue {
         self.take_older(fresh, lost.filter(|place| self.may_take(place, for_whom)))
     }
 
-    /// Whether a task that was lost may go to a driver that has answered: it is kept a while for
-    /// those that were there before, of which this one can't be the one that was lost.
+    /// Whether a lost task may go to a driver that has answered. It is reserved for a while for
+    /// drivers that were connected before the loss, because they can't be the lost one.
     fn may_take(&self, lost: &Place, (driver, lost_before): Taker) -> bool {
         let task = self.lost.tasks.get(*lost);
         task.is_some_and(|task| !task.is_younger(driver) || task.lost_at <= lost_before)
     }
 
-    /// The next task for a driver that has not answered yet. It gets the chance to answer one that
-    /// nobody was lost over before it gets one of the others.
+    /// The next task for a driver that has not answered yet. It gets a chance with a task without
+    /// losses before it gets one of the others.
     fn take_first(&mut self, claimed: &BTreeSet<i32>, lost_before: Duration) -> Option<Box<Task>> {
         if let Some(place) = self.fresh.first_but(claimed) {
             return self.fresh.remove(place);
@@ -203,17 +203,17 @@ impl Queue {
     }
 }
 
-/// A driver as the matching sees it.
+/// A driver's properties for the matching.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) id: DriverId,
-    /// The replica that it had last, if it has computed at all.
+    /// Its last replica, if it has computed at all.
     pub(super) last: Option<i32>,
-    /// Whether it had that one before as well.
+    /// Whether the replica before that was the same.
     pub(super) settled: bool,
 }
 
-/// The drivers that have nothing to do.
+/// Drivers without work.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
     new: BTreeSet<DriverId>,
@@ -227,12 +227,12 @@ impl Idle {
         self.new.len() + self.proved()
     }
 
-    /// Those that have answered.
+    /// The number of idle drivers that have answered.
     pub(super) fn proved(&self) -> usize {
         self.loose.len() + self.settled.len()
     }
 
-    /// Whether one of them has not answered yet.
+    /// Whether an idle driver has not answered yet.
     pub(super) fn has_new(&self) -> bool {
         !self.new.is_empty()
     }
@@ -266,8 +266,8 @@ impl Idle {
         }
     }
 
-    /// The next of those that have answered: one that has not stayed with its replica, if
-    /// `loose_first`.
+    /// The next idle driver that has answered; with `loose_first`, one that has not stayed with its
+    /// replica.
     fn next_proved(&self, loose_first: bool) -> Option<DriverId> {
         let (loose, settled) = (
             self.loose.keys().next().copied(),
@@ -281,22 +281,24 @@ impl Idle {
     }
 }
 
-/// What the matching has to know besides the queue and the idle drivers.
+/// The state that the matching needs besides the queue and the idle drivers.
 #[derive(Debug)]
 pub(super) struct Situation {
     pub(super) matching: Matching,
-    /// Replicas that wait for the driver that had them last.
+    /// Replicas that are reserved for the driver that had them last.
     pub(super) claimed: BTreeSet<i32>,
-    /// Drivers that have not answered yet and compute.
+    /// How many drivers compute that have not answered before.
     pub(super) trials: usize,
-    /// Tasks that were lost after this are for drivers that have answered and were there before.
+    /// Tasks that were lost after this time are reserved for drivers that have answered and were
+    /// connected before.
     pub(super) lost_before: Duration,
 }
 
 /// Matches tasks to drivers as i-PI does (3.3.1 `InterfaceSocket.pool_distribute`), with two
-/// exceptions for drivers that have not answered yet: a task that was lost is kept a while for one
-/// that has and was there before, and while one that has is idle, they are tried one at a time.
-/// Otherwise drivers that come, take a task and leave would be given every task.
+/// exceptions for drivers that have not answered yet. A lost task is reserved for a while for
+/// drivers that have answered and were connected before the loss. And while such a driver is idle,
+/// new drivers are tried one at a time. Otherwise drivers that connect, accept a task and close
+/// would be given every task.
 pub(super) fn distribute(
     queue: &mut Queue,
     idle: &mut Idle,
@@ -340,7 +342,7 @@ impl Matched<'_> {
         self.pairs.push((id, task));
     }
 
-    /// Gives drivers the replica that they had last.
+    /// Gives drivers the same replica as last time.
     fn same_replica(&mut self, now: &Situation) {
         let (idle, queue) = (&self.idle.by_replica, &self.queue);
         let waits = |replica: &i32| {
@@ -366,8 +368,8 @@ impl Matched<'_> {
         }
     }
 
-    /// Gives drivers that have not answered yet a task; one driver at a time, if `on_trial` and
-    /// another could take it.
+    /// Gives tasks to drivers that have not answered yet; only to one driver if `on_trial` is true
+    /// and another driver could take the task.
     fn newcomers(&mut self, now: &mut Situation, on_trial: bool) {
         while let Some(&id) = self.idle.new.first() {
             if on_trial && self.idle.proved() > 0 && now.trials > 0 {

@@ -8,12 +8,12 @@
 //!                          driver lost, late, or wrong
 //! ```
 //!
-//! One thread, the caller's, inside [`Pool::next`]. `reactor` waits for whichever socket has
-//! something (epoll, kqueue) and hands out turns. In its turn a `connection` moves what driver and
+//! There is one thread, the caller's, inside [`Pool::next`]. `reactor` waits for events on all
+//! sockets (epoll, kqueue) and hands out turns. In its turn a `connection` moves what driver and
 //! kernel allow, up to a number of messages, calls and bytes, so that no driver keeps another or
-//! the caller waiting. `admission` accepts, each listener its share. `matching` decides who gets
-//! what. A job that was lost with its driver goes to another one. It is answered once, because
-//! only a whole answer counts.
+//! the caller waiting. `admission` accepts connections, with a share for each listener. `matching`
+//! decides which driver gets which job. If a driver is lost, its job goes to another one. Each job
+//! is answered once, because only complete answers count.
 
 mod admission;
 mod batch;
@@ -50,7 +50,7 @@ use crate::server::Request;
 
 /// Evaluations by any number of drivers, which may come and go at any time.
 ///
-/// Results come in the order in which they are computed; each has the [`Ticket`] of its job.
+/// Results are returned in the order of their computation; each has the [`Ticket`] of its job.
 ///
 /// ```no_run
 /// use forcewire::Cell;
@@ -79,15 +79,15 @@ pub struct Pool {
     options: PoolOptions,
     reactor: Reactor,
     admission: Admission,
-    /// Others wait to be accepted in the next round.
+    /// Whether more connections wait to be accepted in the next round.
     crowded: bool,
     connections: Map<DriverId, Box<Connection>>,
     idle: Idle,
-    /// Drivers that get no job before this time.
+    /// Drivers that get no job before the given time.
     held: BTreeSet<(Duration, DriverId)>,
-    /// Drivers that have answered and not sent READY yet.
+    /// Drivers that have answered a job and not sent READY yet.
     asked: BTreeSet<DriverId>,
-    /// Which driver has which replica, for [`Matching::Locked`].
+    /// The driver of each replica, for [`Matching::Locked`].
     owners: Map<i32, DriverId>,
     queue: Queue,
     /// Jobs that have been given to two drivers.
@@ -95,10 +95,10 @@ pub struct Pool {
     events: VecDeque<PoolEvent>,
     shared: Shared,
     counters: Counters,
-    /// Answers in a row that came without waiting.
+    /// How many answers in a row arrived without waiting.
     ahead: usize,
-    /// Drivers that have joined, those of them that have answered, and those that compute and have
-    /// not answered before.
+    /// The number of drivers that have joined, of those that have answered, and of those that
+    /// compute and have not answered before.
     joined: usize,
     proved: usize,
     trials: usize,
@@ -110,11 +110,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool without drivers, that listens nowhere yet.
+    /// Makes a pool without drivers or listeners.
     ///
     /// # Errors
     ///
-    /// The system's, when it has no more descriptors.
+    /// The system's error if no descriptor is free.
     pub fn new(options: PoolOptions) -> io::Result<Self> {
         Ok(Self {
             options,
@@ -143,15 +143,15 @@ impl Pool {
         })
     }
 
-    /// Listens, and returns where: with the port that the system chose, if the address had 0. A
-    /// pool may listen in several places.
+    /// Listens, and returns the address, with the port that the system chose if the address had
+    /// port 0. A pool may listen at several addresses.
     ///
-    /// A name is listened to on all of its addresses. The socket file that a killed server has left
-    /// is replaced; ours is removed when the pool ends.
+    /// A name is bound at all of its addresses. A stale socket file of a killed server is replaced;
+    /// ours is removed when the pool ends.
     ///
     /// # Errors
     ///
-    /// The system's, with the address in its text. [`AddrInUse`](io::ErrorKind::AddrInUse) if
+    /// The system's error, with the address in its text. [`AddrInUse`](io::ErrorKind::AddrInUse) if
     /// another server listens there, [`InvalidInput`](io::ErrorKind::InvalidInput) if the pool is
     /// [drained](Self::drain).
     pub fn listen(&mut self, address: &Address) -> io::Result<Address> {
@@ -162,20 +162,20 @@ impl Pool {
         self.admission.listen(address, &self.options, &self.reactor)
     }
 
-    /// Sets the text of INIT ([`PoolOptions::init`]) for drivers that ask for it from now on. One
-    /// that is being sent the text before is dropped, so do this while no job is given out.
+    /// Sets the text of INIT ([`PoolOptions::init`]) for later requests of drivers. A driver that
+    /// is being sent the old text is dropped, so call this while no job is running.
     pub fn set_init(&mut self, text: Vec<u8>) {
         self.options.init = text;
     }
 
-    /// Takes a job into the queue.
+    /// Adds a job to the queue.
     ///
     /// # Errors
     ///
-    /// The job comes back if no driver could be sent it, as
-    /// [`Server::send_positions`](crate::Server::send_positions) describes. The number of atoms is
-    /// that of the jobs in the pool and of what its drivers have computed, unless it
-    /// [may change](PoolOptions::allow_changing_atoms).
+    /// Returns the job if it can't be sent to any driver, as documented for
+    /// [`Server::send_positions`](crate::Server::send_positions). The number of atoms must equal
+    /// that of the jobs in the pool and of its drivers' earlier jobs, unless it [may
+    /// change](PoolOptions::allow_changing_atoms).
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Refused> {
         if let Err(why) = self.check(&job) {
             let job = Box::new(job);
@@ -194,7 +194,7 @@ impl Pool {
         if self.natoms == Some(announced) || self.options.allow_changing_atoms {
             return Ok(());
         }
-        // Lost drivers and cancelled jobs settle nothing.
+        // Lost drivers and cancelled jobs do not fix the number of atoms.
         let computed = || self.connections.values().find_map(|it| it.natoms);
         match self.queue.natoms().or_else(computed) {
             Some(expected) if expected != announced => Err(ProtocolError::AtomsChanged {
@@ -205,13 +205,13 @@ impl Pool {
         }
     }
 
-    /// Returns the next event; `None` if there is none within `timeout` (`None`: waits without a
-    /// limit). Drivers are served in here and nowhere else. Time that the caller spends elsewhere
-    /// does not count against them.
+    /// Returns the next event; `None` if there is none within `timeout` (without a timeout, waits
+    /// without a limit). Drivers are served only inside this method. Time that the caller spends
+    /// elsewhere does not count against them.
     ///
     /// # Errors
     ///
-    /// The system's, of waiting. Those of a driver are [events](PoolEvent::Left).
+    /// The system's errors of waiting. Errors of a driver are [events](PoolEvent::Left).
     pub fn next(&mut self, timeout: Option<Duration>) -> io::Result<Option<PoolEvent>> {
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
@@ -234,8 +234,8 @@ impl Pool {
         }
     }
 
-    /// Takes a job back, if it has no answer yet: from the queue, or its answer will be dropped.
-    /// The driver that computes it continues; the protocol has no way to stop it.
+    /// Cancels a job that has no answer yet. It is removed from the queue, or its answer will be
+    /// dropped: the driver that computes it continues, because the protocol has no way to stop it.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
         self.take(ticket).is_some()
     }
@@ -260,7 +260,7 @@ impl Pool {
         }
     }
 
-    /// Drops the answer to a job that drivers compute; returns a copy of the job.
+    /// Cancels a job that drivers are computing; returns a copy of the job.
     fn cancel_running(&mut self, ticket: Ticket) -> Option<Job> {
         let mut job = None;
         for connection in self.connections.values_mut() {
@@ -272,25 +272,25 @@ impl Pool {
         job
     }
 
-    /// Drivers that have joined.
+    /// The number of drivers that have joined.
     #[must_use]
     pub const fn drivers(&self) -> usize {
         self.joined
     }
 
-    /// Connections: drivers that have joined, and peers that have not answered yet.
+    /// The number of connections: drivers that have joined, and peers that have not answered yet.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
     }
 
-    /// Jobs that no driver has.
+    /// The number of jobs that no driver has.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Jobs that drivers have; one that was given to two of them counts twice.
+    /// The number of jobs that drivers have; a job that two drivers have counts twice.
     #[must_use]
     pub const fn running(&self) -> usize {
         self.running
@@ -302,8 +302,8 @@ impl Pool {
         &self.counters
     }
 
-    /// Sends EXIT to a driver: now if it is idle, otherwise when it has answered. It gets no other
-    /// job. Returns whether there is such a driver; [`PoolEvent::Left`] follows when it has closed.
+    /// Sends EXIT to a driver: now if it is idle, otherwise once it has answered. It gets no other
+    /// job. Returns whether there is such a driver; [`PoolEvent::Left`] follows once it has closed.
     pub fn dismiss(&mut self, driver: DriverId) -> bool {
         self.dismiss_one(driver, false)
     }
@@ -319,24 +319,24 @@ impl Pool {
         true
     }
 
-    /// Begins to end the pool: listens no more, and [dismisses](Self::dismiss) all drivers. What
-    /// they compute is still answered by [`next`](Self::next) until nothing is
-    /// [running](Self::running); jobs in the queue stay there. Then [`close`](Self::close) it; it
-    /// can't be used for anything else.
+    /// Begins to end the pool: stops listening, and [dismisses](Self::dismiss) all drivers.
+    /// [`next`](Self::next) still returns their answers until no job is [running](Self::running).
+    /// Jobs in the queue stay there. Then [`close`](Self::close) the pool; it can't be used for
+    /// anything else.
     pub fn drain(&mut self) {
         self.draining = true;
         self.dismiss_all(false);
     }
 
-    /// Ends the pool: listens no more, sends EXIT to every driver and waits until it has closed, at
-    /// most for `patience`. Jobs that are not answered are dropped. Returns how many drivers had
-    /// not closed by then.
+    /// Ends the pool: stops listening, sends EXIT to every driver and waits until it has closed, at
+    /// most for `patience`. Jobs without an answer are dropped. Returns how many drivers had not
+    /// closed by then.
     ///
-    /// Dropping a pool sends EXIT too, and does not wait.
+    /// Dropping a pool also sends EXIT, but does not wait.
     ///
     /// # Errors
     ///
-    /// The system's, of waiting.
+    /// The system's errors of waiting.
     pub fn close(mut self, patience: Duration) -> io::Result<usize> {
         self.draining = true;
         self.dismiss_all(true);
@@ -361,7 +361,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // i-PI's Python driver spins forever when a server closes without EXIT.
+        // i-PI's Python driver spins forever if a server closes without EXIT.
         self.dismiss_all(true);
     }
 }

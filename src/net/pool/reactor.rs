@@ -1,4 +1,4 @@
-//! Waiting for sockets, the order of turns, and the pool's clock.
+//! The wait for sockets, the order of turns, and the pool's clock.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -12,18 +12,17 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::DriverId;
 
-/// How often deadlines are judged.
+/// How often deadlines are checked.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// The most that one step of the pool's clock counts.
+/// The most that a single step of the pool's clock counts.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Turns that are taken even if the caller's time is over, so that a caller with no time gets
-/// something done.
+/// How many turns to take even if the caller's time is over, so that a caller with a limit of zero
+/// makes progress.
 const LEAST_TURNS: usize = 64;
 
-/// The time that a caller gives, and when it began; without an end, if `None`. No clock is read
-/// then.
+/// The caller's time limit and its start; `None` means no limit, and then the clock is not read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit(Option<(Instant, Duration)>);
 
@@ -32,7 +31,7 @@ impl Limit {
         Self(timeout.map(|timeout| (Instant::now(), timeout)))
     }
 
-    /// What remains of it.
+    /// The remaining time.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let (start, timeout) = self.0?;
         Some(timeout.saturating_sub(start.elapsed()))
@@ -45,8 +44,8 @@ impl Limit {
 
 /// Counts the time in which the pool polled its sockets.
 ///
-/// A caller that stays away and a process that is stopped make one step of it, however long that
-/// takes: the drivers could do nothing about it, and what they have sent lies in the kernel.
+/// If the caller stays away or the process is stopped, the clock advances by a single step, however
+/// long that takes: the drivers can't do anything about it, and their bytes wait in the kernel.
 #[derive(Debug)]
 struct Clock {
     now: Duration,
@@ -62,12 +61,12 @@ impl Clock {
     }
 }
 
-/// The poll, the queue for turns and the clock.
+/// The poll, the queue for turns, and the clock.
 #[derive(Debug)]
 pub(super) struct Reactor {
     poll: Poll,
     ready: Events,
-    /// Drivers that have something to do. None of them is in here twice.
+    /// Drivers with something to do, each at most once.
     turns: VecDeque<DriverId>,
     clock: Clock,
     judged: Duration,
@@ -75,9 +74,9 @@ pub(super) struct Reactor {
 
 /// The recipient of an event.
 pub(super) enum Woken {
-    /// A driver, and whether nothing more comes from it.
+    /// A driver, and whether it will send no more bytes.
     Driver(DriverId, bool),
-    /// Somebody knocks at the listener of this number.
+    /// A connection waits at the listener with this number.
     Listener(usize),
 }
 
@@ -95,19 +94,19 @@ impl Reactor {
         })
     }
 
-    /// The pool's clock when it looked last.
+    /// The time of the last reading of the pool's clock.
     pub(super) const fn now(&self) -> Duration {
         self.clock.now
     }
 
-    /// The pool's clock, looked at now.
+    /// Reads the pool's clock.
     pub(super) fn look(&mut self) -> Duration {
         self.clock.look();
         self.clock.now
     }
 
-    /// Waits until a socket has something, at most for `most` and for what the caller has left. It
-    /// does not wait if a turn is due.
+    /// Waits until a socket is ready, at most for `most` and for the caller's remaining time. Does
+    /// not wait if a turn is due.
     pub(super) fn wait(&mut self, most: Option<Duration>, limit: &Limit) -> io::Result<()> {
         let timeout = match (self.turns.is_empty(), most, limit.remaining()) {
             (false, ..) => Some(Duration::ZERO),
@@ -122,7 +121,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Hands each event to `wake`, which returns whether the driver gets a turn.
+    /// Passes each event to `wake`, which returns whether the driver gets a turn.
     pub(super) fn wake(&mut self, mut wake: impl FnMut(Woken) -> bool) {
         for event in &self.ready {
             let woken = woken(event);
@@ -137,18 +136,18 @@ impl Reactor {
         self.ready.clear();
     }
 
-    /// A driver's turn comes after the turns that are already due.
+    /// Puts a driver at the end of the queue for turns.
     pub(super) fn schedule(&mut self, id: DriverId) {
         self.turns.push_back(id);
     }
 
-    /// The turns of this round.
+    /// The number of turns in this round.
     pub(super) fn round(&self) -> usize {
         self.turns.len()
     }
 
-    /// The driver whose turn it is; `None` if the caller's time is over. `taken` turns have been
-    /// taken in this round.
+    /// The next driver in the queue; `None` if the caller's time is over. `taken` is the number of
+    /// turns already taken in this round.
     pub(super) fn next_turn(&mut self, taken: usize, limit: &Limit) -> Option<DriverId> {
         if taken >= LEAST_TURNS && limit.is_over() {
             return None;
@@ -156,7 +155,7 @@ impl Reactor {
         self.turns.pop_front()
     }
 
-    /// Whether deadlines are to be judged now.
+    /// Whether it is time to check deadlines.
     pub(super) fn is_time_to_judge(&mut self) -> bool {
         let is_time = self.clock.now >= self.judged + TICK;
         if is_time {
@@ -193,12 +192,12 @@ impl Reactor {
     }
 }
 
-/// The poll's number of a listener: larger than any driver's.
+/// The poll's token for a listener: larger than any driver's.
 pub(super) const fn listener_token(index: usize) -> Token {
     Token(usize::MAX - 1 - index)
 }
 
-/// More listeners than a process has descriptors.
+/// More listeners than a process can have descriptors.
 const LISTENERS: usize = 1 << 20;
 
 fn woken(event: &Event) -> Woken {

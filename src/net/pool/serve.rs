@@ -1,4 +1,4 @@
-//! The pool's work: rounds of turns, drivers that come and go, and the choice of jobs.
+//! The pool's work: rounds of turns, drivers that join and leave, and the choice of jobs.
 
 use core::time::Duration;
 use std::boxed::Box;
@@ -17,22 +17,22 @@ use super::{DriverId, LeftReason, Loss, Matching, Pool, PoolEvent};
 use crate::fmt::debug;
 use crate::net::listener::Accepted;
 
-/// Drivers that are given a job even if the caller's time is over.
+/// How many drivers get a job even if the caller's time is over.
 const LEAST_GIVEN: usize = 64;
 
-/// Answers that are taken before the kernel is asked again.
+/// How many answers to accept before the kernel is asked again.
 const MOST_AHEAD: usize = 16;
 
-/// How long a job that was lost waits for a driver that has answered, if there is one, before any
-/// other may have it.
+/// How long a lost job is reserved for a driver that has answered, if there is one, before another
+/// driver may get it.
 const RESERVED: Duration = Duration::from_secs(1);
 
-/// The weight of a loss by a driver that had answered; a loss by another one weighs 1.
+/// The weight of a loss of a driver that had answered; other losses weigh 1.
 const BLAME: u32 = 4;
 
 impl Pool {
-    /// Waits until a socket has something, at most for what the caller has left, and takes a round
-    /// of turns.
+    /// Waits until a socket is ready, at most for the caller's remaining time, and takes a round of
+    /// turns.
     pub(super) fn wait(&mut self, limit: &Limit) -> io::Result<()> {
         self.ahead = 0;
         self.reactor.wait(self.longest_wait(), limit)?;
@@ -64,9 +64,10 @@ impl Pool {
         Ok(())
     }
 
-    /// Looks whether the only driver has answered, without asking the kernel which driver has; true
-    /// if something has happened. One that shares our CPU often has, as soon as it was given its
-    /// job. Not for long: others may be at the door.
+    /// Checks whether the only driver has answered, without asking the kernel which driver has.
+    /// Returns true if something has happened. A driver that shares our CPU often has answered as
+    /// soon as its job was sent. The number of checks in a row is limited, because other drivers
+    /// may be waiting to connect.
     pub(super) fn look_ahead(&mut self) -> bool {
         if self.running == 0 || self.connections.len() > 1 || self.ahead >= MOST_AHEAD {
             return false;
@@ -83,16 +84,16 @@ impl Pool {
         !self.events.is_empty()
     }
 
-    /// After what time there is something to do although no socket has anything.
+    /// The time until there is work even if no socket is ready.
     fn longest_wait(&self) -> Option<Duration> {
         if self.crowded {
             return Some(Duration::ZERO);
         }
-        // While nothing waits for them, they need no attention.
+        // Held drivers need attention only while jobs wait.
         let is_wanted = !self.queue.is_empty() && !self.draining;
         let held = self.held.first().filter(|_| is_wanted);
         let held = held.map(|(until, _)| until.saturating_sub(self.reactor.now()).min(TICK));
-        // A driver that is not idle may be late.
+        // A driver that is not idle may exceed a deadline.
         let is_timed = self.admission.is_knocking()
             || self.idle.len() < self.connections.len()
             || self.options.stragglers.is_some()
@@ -100,7 +101,7 @@ impl Pool {
         held.or(is_timed.then_some(TICK))
     }
 
-    /// A driver takes its turn.
+    /// Takes a turn of a driver.
     pub(super) fn turn(&mut self, id: DriverId) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -143,7 +144,8 @@ impl Pool {
             });
         }
         let result = result.and_then(|()| {
-            // Only then: a unix socket would report each time that it can be written to.
+            // Only in that case: a unix socket would otherwise report all the time that it can be
+            // written to.
             let interest = match connection.is_blocked() {
                 true => Interest::READABLE | Interest::WRITABLE,
                 false => Interest::READABLE,
@@ -165,7 +167,7 @@ impl Pool {
         }
     }
 
-    /// Puts a driver where it belongs after its turn.
+    /// Sorts a driver by its state after its turn.
     fn settle(&mut self, id: DriverId) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -188,7 +190,7 @@ impl Pool {
         }
     }
 
-    /// Parts with a driver; what it had goes back.
+    /// Removes a driver; its jobs go back into the queue.
     fn lose(&mut self, id: DriverId, why: LeftReason) {
         let Some(mut connection) = self.connections.remove(&id) else {
             return;
@@ -220,11 +222,12 @@ impl Pool {
         let blame = self.blame(&connection, tasks.len());
         let (mut requeued, mut given_up) = (0, Vec::new());
         for mut task in tasks {
-            // The other driver that has it still computes.
+            // The other driver with this job is still computing.
             if self.twins.remove(&task.ticket) || task.cancelled {
                 continue;
             }
-            // It may be the driver that was lost before, connected again while another computes.
+            // This may be the driver that was lost before, connected again while another one
+            // computes.
             let blame = match task.is_younger(id) && self.proved > 0 {
                 true => blame.map(|blame| blame.min(1)),
                 false => blame,
@@ -258,8 +261,8 @@ impl Pool {
     fn blame(&mut self, connection: &Connection, jobs: usize) -> Option<u32> {
         let origin = connection.origin;
         if jobs > 0 && !connection.proved {
-            // From now on and not from the last look at the clock, before which it may have had no
-            // job yet.
+            // Count from now rather than from the last reading of the clock, when the driver may
+            // have had no job yet.
             let now = self.reactor.look();
             self.admission.strike(origin, now, self.options.hold_back);
         }
@@ -270,8 +273,8 @@ impl Pool {
         (jobs == 1).then_some(blame)
     }
 
-    /// Drops the drivers whose deadlines have passed. Each gets a turn before, in case it has sent
-    /// something that was not read.
+    /// Drops the drivers that have exceeded a deadline. Each gets a turn first, in case bytes of it
+    /// have not been read yet.
     fn judge(&mut self) {
         let now = self.reactor.now();
         let due = self.connections.values().filter(|it| it.is_due(now));
@@ -288,8 +291,8 @@ impl Pool {
         }
     }
 
-    /// Puts jobs that have been computed for long into the queue again, if there is nothing else
-    /// for drivers that are idle.
+    /// Puts jobs that have been running for long into the queue again, if no other job waits for
+    /// idle drivers.
     fn give_twice(&mut self) {
         let Some(after) = self.options.stragglers else {
             return;
@@ -312,7 +315,7 @@ impl Pool {
         }
     }
 
-    /// Drops the second copies of jobs that have just been answered: events from this one on.
+    /// Drops the second copies of jobs that have just been answered, in events from this one on.
     fn drop_twins(&mut self, first: usize) {
         let answered = self.events.iter().skip(first);
         let answered = answered.filter_map(|event| match event {
@@ -327,7 +330,7 @@ impl Pool {
         }
     }
 
-    /// Lets in those that wait, as long as there is room.
+    /// Accepts waiting connections as long as there is room.
     fn accept(&mut self) {
         let room = self.options.clients.saturating_sub(self.connections.len());
         let (arrivals, more) = self.admission.accept(room, &self.options);
@@ -375,7 +378,7 @@ impl Pool {
         self.turn(id);
     }
 
-    /// Gives what waits to drivers that are idle.
+    /// Gives waiting jobs to idle drivers.
     pub(super) fn distribute(&mut self, limit: &Limit) {
         if self.queue.is_empty() || self.draining {
             return;
@@ -434,7 +437,7 @@ impl Pool {
         }
     }
 
-    /// The replicas of drivers that will be idle soon.
+    /// The replicas of drivers that will soon be idle.
     fn soon_free(&mut self) -> BTreeSet<i32> {
         let connections = &self.connections;
         let soon = |id: &DriverId| connections.get(id).and_then(|it| it.soon_free());

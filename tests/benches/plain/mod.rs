@@ -1,4 +1,4 @@
-//! Plain sockets, and what they take: the measure of both sides.
+//! Plain sockets, against which both roles are measured.
 
 #![allow(dead_code)] // each bench uses its part
 
@@ -18,7 +18,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// The same connection as forcewire's users have it.
+    /// The same connection as users of forcewire have it.
     pub fn stream(self) -> Stream {
         let deadlines = ConnectOptions::new().deadlines;
         match self {
@@ -72,7 +72,7 @@ pub fn answer(mut socket: Socket, handshake: &[(usize, &[u8])], evaluation: &[(u
     let lengths = handshake.iter().chain(evaluation).map(|(len, _)| *len);
     let mut message = vec![0; lengths.max().unwrap_or(0)];
     for (len, answer) in handshake.iter().chain(evaluation.iter().cycle()) {
-        // In one read as a rule; the last is an EXIT, or the end.
+        // One read is usually enough. The last message is an EXIT, or the end of the stream.
         let mut have = 0;
         while have < *len {
             match socket.read(&mut message[have..*len]) {
@@ -86,8 +86,8 @@ pub fn answer(mut socket: Socket, handshake: &[(usize, &[u8])], evaluation: &[(u
     }
 }
 
-/// Microseconds of CPU time that a step takes, of both ends together, after a tenth of the steps to
-/// warm up. On one CPU that is the time it takes, but for what other programs take.
+/// Microseconds of CPU time per step, of both ends together; the first tenth of the steps is a
+/// warm-up. On one CPU this equals the elapsed time, apart from other programs.
 pub fn timed(steps: usize, mut step: impl FnMut()) -> f64 {
     for _ in 0..steps / 10 {
         step();
@@ -99,7 +99,7 @@ pub fn timed(steps: usize, mut step: impl FnMut()) -> f64 {
     (cpu_time() - start) / steps as f64 * 1e6
 }
 
-/// Seconds that all threads of this process have run.
+/// The CPU time of all threads of this process, in seconds.
 fn cpu_time() -> f64 {
     use rustix::time::{ClockId, clock_gettime};
 
@@ -107,7 +107,7 @@ fn cpu_time() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-/// Allows as many descriptors as this process may have.
+/// Raises the limit on descriptors to the highest that this process may set.
 pub fn raise_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -134,7 +134,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Says what is being measured, where there is someone who may wait.
+/// Prints what is being measured, if a person may be waiting.
 pub fn progress(text: &str) {
     if io::stderr().is_terminal() {
         eprint!("\r{text} ");

@@ -4,7 +4,7 @@
 
 enum { HEADER = 12 };
 
-// Reads this many bytes: 1, or 0 if the stream ends before the first, or -1.
+// Reads this many bytes. Returns 1, 0 if the stream ends before the first byte, or -1.
 static int hear(const forcewire_transport_t *wire, void *bytes, size_t size)
 {
     size_t at = 0;
@@ -45,7 +45,7 @@ checked_t checked_serve(const forcewire_transport_t *wire, forcewire_potential_t
             if (!say(wire, computed ? "HAVEDATA    " : "READY       ", HEADER) || wire->flush(wire->context) != 0)
                 return CHECKED_FAILED;
         } else if (memcmp(header, "POSDATA     ", HEADER) == 0) {
-            // No one uses the inverse cell: servers do not agree on what it is.
+            // The inverse cell is not used, because servers do not agree on it.
             if (hear(wire, &cell, sizeof cell) != 1 || hear(wire, &inverse, sizeof inverse) != 1 ||
                 hear(wire, &natoms, sizeof natoms) != 1 || natoms < 0 || natoms > capacity)
                 return CHECKED_FAILED;
@@ -66,7 +66,7 @@ checked_t checked_serve(const forcewire_transport_t *wire, forcewire_potential_t
                 return CHECKED_FAILED;
             computed = false;
         } else if (memcmp(header, "INIT        ", HEADER) == 0) {
-            // The replica, which does not matter here, and then the length.
+            // The replica, which is ignored, and then the length.
             if (hear(wire, &number, sizeof number) != 1 || hear(wire, &number, sizeof number) != 1 || number < 0)
                 return CHECKED_FAILED;
             for (; number > 0; number--)

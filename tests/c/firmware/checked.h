@@ -1,5 +1,4 @@
-// A driver as it is written by hand: the loop that a firmware author would write without the
-// library.
+// A driver without the library: the loop that a firmware author would write by hand.
 
 #ifndef CHECKED_H
 #define CHECKED_H
@@ -8,10 +7,10 @@
 
 typedef enum { CHECKED_EXIT, CHECKED_CLOSED, CHECKED_FAILED } checked_t;
 
-// Classic and consolidated. Every length is checked, moved and announced, and the end of the stream
-// is distinguished by where it comes. The library also handles: numbers that are not finite,
-// another number of atoms than before, batches, INIT on demand, time-outs to go on from, and which
-// of these it was.
+// Serves classic and consolidated conversations. Every announced and moved length is checked, and
+// the end of the stream is judged by its place. The library also handles numbers that are not
+// finite, a changed number of atoms, batches, INIT on demand, time-outs after which to continue,
+// and reports which of these happened.
 checked_t checked_serve(const forcewire_transport_t *wire, forcewire_potential_t potential, void *context,
                         double (*positions)[3], double (*forces)[3], int32_t capacity);
 

@@ -1,4 +1,4 @@
-// A driver whose loop is the library's, and that prints what went wrong.
+// A driver that uses the library's loop and prints errors.
 
 #include "wire.h"
 

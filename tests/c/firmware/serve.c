@@ -1,4 +1,4 @@
-// A driver whose loop is the library's.
+// A driver that uses the library's loop.
 
 #include "wire.h"
 

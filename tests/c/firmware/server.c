@@ -1,4 +1,4 @@
-// The side that asks.
+// A server: the side that asks for forces.
 
 #include "wire.h"
 

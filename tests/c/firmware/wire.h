@@ -1,5 +1,5 @@
-// Shared by the images: a wire that the compiler knows nothing of, a potential that costs nothing,
-// and memory.
+// The common part of the images: a wire that the compiler knows nothing about, a potential without
+// cost, and memory.
 
 #ifndef WIRE_H
 #define WIRE_H
@@ -14,10 +14,10 @@ extern const forcewire_transport_t wire;
 int potential(void *context, const forcewire_cell_t *cell, const double (*positions)[3], double (*forces)[3],
               size_t natoms, forcewire_evaluation_t *evaluation);
 
-// The compiler must not know what is done with it.
+// An external function, so that the compiler can't remove the result.
 void tell(uintptr_t number);
 
-// Where an image begins.
+// The entry point of an image.
 void image(void);
 
 #endif

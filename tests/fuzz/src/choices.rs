@@ -1,8 +1,8 @@
-//! A fuzzer's bytes as decisions, and bytes on their way to a machine.
+//! A fuzzer's bytes as decisions, and the bytes on their way to a machine.
 
 use forcewire::{Exchange, ProtocolError, Step};
 
-/// Decisions, from the front of the bytes. When those have run out, every decision is 0.
+/// Decisions, taken from the front of the bytes. After the last byte every decision is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Choices<'a>(pub &'a [u8]);
 
@@ -32,11 +32,11 @@ impl Choices<'_> {
     }
 }
 
-/// The bytes that a machine receives and sends, and in which pieces.
+/// The bytes that a machine receives and sends, and their division into pieces.
 #[derive(Debug)]
 pub struct Wire<'a> {
     pub inbox: &'a [u8],
-    /// Behind the inbox comes the end of the stream.
+    /// Whether the stream ends after the inbox.
     pub ended: bool,
     pub said: Vec<u8>,
 }
@@ -50,8 +50,8 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Moves one piece of at most `most` bytes: what the transfer ended with, or how many bytes
-    /// have moved.
+    /// Moves one piece of at most `most` bytes. Returns the result of the exchange, or how many
+    /// bytes have moved.
     pub fn move_some<T: Exchange>(
         &mut self,
         transfer: &mut T,
@@ -85,7 +85,7 @@ impl<'a> Wire<'a> {
         Ok(n)
     }
 
-    /// Runs a transfer to its end, or until it waits for what does not come.
+    /// Runs an exchange to its end, or until it waits for bytes that don't arrive.
     pub fn run<T: Exchange>(
         &mut self,
         mut transfer: T,

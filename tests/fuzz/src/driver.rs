@@ -1,4 +1,4 @@
-//! A driver that receives any bytes, and one whose caller makes any calls.
+//! A driver that receives any bytes, and a driver whose caller makes any calls.
 
 use forcewire::{
     Cell, Driver, Evaluation, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar,
@@ -47,7 +47,7 @@ pub fn driver(model: &DriverModel) -> Driver {
     driver
 }
 
-/// A server sends these bytes and closes: the driver returns and sends what the model does.
+/// A server sends these bytes and closes. The driver must return and send the same as the model.
 pub fn driver_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -59,7 +59,7 @@ pub fn driver_bytes(bytes: &[u8]) {
     assert_eq!((told, said), model.converse(choices.0));
 }
 
-/// A driver's conversation, in which each exchange is dropped and made again after this many bytes.
+/// A driver's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &DriverModel,
     mut wire: Wire<'_>,
@@ -69,7 +69,7 @@ pub fn converses<T: Scalar>(
     let mut told = Vec::new();
     let mut cells = [Cell::orthorhombic([-777.0; 3]); STRUCTURES];
     let mut positions = [[T::ZERO; 3]; ATOMS];
-    // The structure that the caller replies to.
+    // The structure to which the caller replies.
     let mut replying: Option<(usize, usize)> = None;
     loop {
         let moved = match replying {
@@ -141,10 +141,10 @@ pub fn converses<T: Scalar>(
     }
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the server
-/// sends anything. The driver sends whole messages, each of them asked for, and each reply with the
-/// numbers of one call; positions that it returns are those that one message has carried; what it
-/// refuses changes nothing.
+/// The caller makes any calls in any order, with arrays of any length and contents, and the server
+/// sends anything. The driver sends complete messages, each in answer to a request, and each reply
+/// has the numbers of one call. Positions that it returns are those of one message, and a refusal
+/// changes nothing.
 pub fn driver_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -152,7 +152,8 @@ pub fn driver_operations(bytes: &[u8]) {
     let mut heard = Vec::new();
     let mut said = Said::default();
     let mut arrays = Arrays::new(ATOMS);
-    // Messages that the server has sent, and replies of which no two have a number in common.
+    // The number of messages from the server, and of replies. No two replies have a number in
+    // common.
     let (mut messages, mut replies) = (0, 1);
     while !choices.is_empty() {
         let (what, most) = (choices.below(22), 1 + 7 * usize::from(choices.byte() >> 3));
@@ -169,7 +170,7 @@ pub fn driver_operations(bytes: &[u8]) {
         let expected = (driver.natoms(), driver.structures().min(STRUCTURES));
         let reply = Reply::new(replies, expected);
         let mut event = None;
-        // Whether the refusal was the caller's fault.
+        // Whether the refusal was due to a mistake of the caller.
         let refused = match what {
             0 => {
                 let mut receive = driver.receive(&mut arrays.double[..natoms]);
@@ -205,7 +206,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 is_the_callers(wire.move_some(&mut reply, most))
             }
             6 => {
-                // Of another length than is needed, mostly.
+                // Usually with another length than needed.
                 let reply = Reply::new(replies, (natoms, 1));
                 let extras = [reply.letter; 2];
                 let evaluation = Reply::new(replies, (0, 1)).evaluations[0];
@@ -231,7 +232,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             12 => {
-                // Other arrays, and those go on if they are accepted.
+                // Use other arrays, and continue with them if they are accepted.
                 let mut other = Arrays::new(ATOMS + 1);
                 let mut receive = driver.receive_batch(&mut other.cells, &mut other.double);
                 let refused = returns(wire.move_some(&mut receive, most), &mut event);
@@ -242,7 +243,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 refused
             }
             13 => {
-                // The same arrays, but one number changes.
+                // Use the same arrays with one changed number.
                 let (atom, axis) = (natoms.min(ATOMS - 1), structures % 3);
                 let (double, single) = (
                     &mut arrays.double[atom][axis],
@@ -265,7 +266,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             16 => {
-                // Kept, as long as bytes come.
+                // Keep the exchange as long as bytes arrive.
                 let mut sink = Collects::default();
                 let mut receive = driver.receive_into(&mut arrays.cells, &mut sink);
                 let mut refused = false;
@@ -282,7 +283,7 @@ pub fn driver_operations(bytes: &[u8]) {
                     let (from, to) = (&sink.0, &mut arrays.double);
                     to[..from.len()].copy_from_slice(from);
                 }
-                // The reason for a refusal may have come after other messages.
+                // The reason for a refusal may have arrived after other messages.
                 refused && wire.inbox.len() == heard.len() && wire.said.is_empty()
             }
             17 => {
@@ -305,7 +306,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 continue;
             }
             19 => {
-                // One number of the reply is another one.
+                // Change one number of the reply.
                 let mut reply = reply;
                 let last = reply.evaluations.len() - 1;
                 let odd = if choices.bit() { f64::NAN } else { -1.0 };
@@ -318,7 +319,7 @@ pub fn driver_operations(bytes: &[u8]) {
                         }
                     }
                 }
-                // Stepped once, and dropped before any byte of it was sent.
+                // The exchange is stepped once, and dropped before any byte of it was sent.
                 let mut exchange = driver.reply_batch(&reply.evaluations, &reply.double, &[]);
                 match exchange.step() {
                     Err(error) => is_the_callers::<()>(Err(Err(error))),
@@ -327,7 +328,7 @@ pub fn driver_operations(bytes: &[u8]) {
             }
             20 => is_the_callers(wire.move_some(&mut driver.drain(), most)),
             21 => {
-                // Another kind of exchange than the one that is under way.
+                // Another kind of exchange than the current one.
                 let _ = driver.receive(&mut arrays.double).step();
                 let _ = driver.await_getforce().step();
                 let _ = driver
@@ -336,7 +337,7 @@ pub fn driver_operations(bytes: &[u8]) {
                 false
             }
             _ => {
-                // Nothing has moved, whatever the slice.
+                // No bytes have moved, whatever the slice was.
                 driver.receive(&mut arrays.double).advance(0);
                 driver.await_getforce().advance(0);
                 false
@@ -382,7 +383,7 @@ struct Arrays {
 }
 
 impl Arrays {
-    /// Room for this many atoms, with numbers that no message has.
+    /// Room for this many atoms, filled with numbers that no message contains.
     fn new(atoms: usize) -> Self {
         Self {
             cells: vec![Cell::orthorhombic([-777.7; 3]); STRUCTURES],
@@ -405,7 +406,7 @@ impl Reply {
     fn new(which: usize, (natoms, structures): (usize, usize)) -> Self {
         let energy = which as f64;
         let virial = Virial([[energy; 3]; 3]);
-        // All are exact in single precision.
+        // All numbers are exact in single precision.
         let atoms = 0..natoms
             .saturating_mul(structures)
             .min(2 * ATOMS * STRUCTURES);
@@ -427,7 +428,7 @@ fn letter(which: usize) -> u8 {
     b'a' + (which % 26) as u8
 }
 
-/// A sink that keeps everything.
+/// A sink that keeps all positions.
 #[derive(Default)]
 struct Collects(Vec<[f64; 3]>);
 
@@ -445,7 +446,7 @@ impl Sink for Collects {
     }
 }
 
-/// A source with the forces of a reply.
+/// A source that provides the forces of a reply.
 struct Gives<'a>(&'a Reply);
 
 impl Source for Gives<'_> {
@@ -460,7 +461,7 @@ impl Source for Gives<'_> {
     }
 }
 
-/// The same as [`is_the_callers`], and what the exchange has ended with.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Option<Event>) -> bool {
     if let Err(Ok(it)) = &moved {
         *event = Some(*it);
@@ -468,7 +469,7 @@ fn returns(moved: Result<usize, Result<Event, ProtocolError>>, event: &mut Optio
     is_the_callers(moved)
 }
 
-/// Whether an exchange was refused for what its caller did, not its peer.
+/// Whether an exchange was refused for a mistake of its caller rather than its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     use ProtocolError::{
         NotFinite, NothingToReplyTo, ReplyDue, TooManyAtoms, TooManyStructures, Unfinished,
@@ -488,7 +489,7 @@ fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     )
 }
 
-/// A server's message, whole or not, right or wrong. No two have a number of positions in common.
+/// A message from the server, complete or not, valid or not. No two share a number of positions.
 fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     let mut message = Vec::new();
     let natoms = choices.of([0, 1, 2, 2, 2, 33]);
@@ -523,7 +524,7 @@ fn message(choices: &mut Choices<'_>, serial: usize) -> Vec<u8> {
     message
 }
 
-/// All that one connection's driver has received and sent.
+/// All bytes that the driver has received and sent over one connection.
 #[derive(Default)]
 struct Said {
     heard: Vec<u8>,
@@ -531,8 +532,8 @@ struct Said {
 }
 
 impl Said {
-    /// An answer for each STATUS at most, a reply for each GETFORCE, and each of them whole, but
-    /// for the last.
+    /// Checks that there is at most one answer for each STATUS and one reply for each GETFORCE, and
+    /// that all but the last are complete.
     fn check(&self) {
         let count = |word: &[u8]| self.heard.windows(HEADER).filter(|&it| it == word).count();
         let (mut answers, mut replies) = (0, 0);
@@ -556,7 +557,7 @@ impl Said {
         assert!(answers <= count(STATUS) && replies <= count(GETFORCE));
     }
 
-    /// The cells and the positions of the message that has come last, as a caller keeps them.
+    /// The cells and positions of the last message, converted to the caller's type.
     fn last_positions(
         &self,
         natoms: usize,
@@ -572,8 +573,8 @@ impl Said {
     }
 }
 
-/// The length of a reply to one structure or a batch, if it is whole. All of its numbers are those
-/// of one call.
+/// The length of a reply to one structure or a batch, if it is complete. All of its numbers come
+/// from one call.
 fn whole_reply(message: &[u8]) -> Option<usize> {
     let real = |at: usize| Some(real_at(message.get(at..at + REAL)?, 0));
     let count = |at: usize| {

@@ -1,4 +1,4 @@
-//! Any bytes to one end of a serial line, and frames that are right but for what they say.
+//! Any bytes to one end of a serial line, and valid frames with arbitrary headers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use forcewire::line::{Fault, Framing, Role, State};
 
 use super::choices::Choices;
 
-/// A checksum and zeros, as the page of `forcewire::line` has it, with nothing that saves memory.
+/// A checksum and COBS as documented for `forcewire::line`, without any saving of memory.
 fn sealed(plain: &[u8]) -> Vec<u8> {
     let crc = plain.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| {
@@ -23,7 +23,7 @@ fn sealed(plain: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// An end, the data of frames that it was sent, and of its clock what has passed.
+/// One end, the data of the frames that were sent to it, and the time elapsed on its clock.
 struct End {
     framing: Framing,
     sent: Vec<Vec<u8>>,
@@ -34,7 +34,7 @@ impl End {
     fn hear(&mut self, bytes: &[u8], most: usize) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // Data that wait are read, all or in part.
+            // Read the waiting data, all or in part.
             if !self.framing.data().is_empty() {
                 self.read(most);
                 continue;
@@ -54,7 +54,7 @@ impl End {
         self.look();
     }
 
-    /// Data are those of a frame that was right, and there is room unless there are data.
+    /// Checks that data come from a valid frame, and that there is room unless there are data.
     fn look(&mut self) {
         let data = self.framing.data().to_vec();
         let is_right = |sent: &Vec<u8>| sent.ends_with(&data);
@@ -65,7 +65,7 @@ impl End {
         assert_eq!(self.framing.space().is_empty(), !data.is_empty());
     }
 
-    /// All that leaves, which is a frame of data and two others at most.
+    /// Sends everything, which is at most one data frame and two others.
     fn leave(&mut self, most: usize) {
         let mut left = 0;
         loop {
@@ -108,14 +108,14 @@ pub fn framing(choices: &mut Choices<'_>) {
                 }
             }
             8 => end.framing.end_message(),
-            // Bytes as they are.
+            // Send bytes unchanged.
             9 => {
                 let (bytes, rest) = choices.0.split_at(most.min(choices.0.len()));
                 choices.0 = rest;
-                // By chance they are no frame: it has a checksum of 32 bits.
+                // They can be a frame by chance only, because it has a checksum of 32 bits.
                 end.hear(bytes, most);
             }
-            // A frame with any header, and data of any length, too many as well.
+            // Send a frame with any header and data of any length, even too long.
             _ => {
                 let kind = choices.byte() % 9;
                 let session = match choices.byte() {

@@ -1,8 +1,8 @@
-//! The fuzz targets: what each does with its input. `cargo test` does the same with the corpora
-//! (`tests/corpora.rs`), without a fuzzer.
+//! The fuzz targets: how each uses its input. `cargo test` runs them on the corpora without a
+//! fuzzer (`tests/corpora.rs`).
 //!
-//! A machine is held against a model of it in `model`: the protocol read from a slice that holds
-//! all of a connection, with nothing that could be interrupted.
+//! A machine is compared with a model of it in `model`: the protocol read from a slice with all
+//! bytes of a connection, without interruptions.
 
 mod choices;
 mod driver;
@@ -23,7 +23,7 @@ pub use server::{server_bytes, server_operations};
 pub use splits::splits;
 pub use texts::{extras, parameters};
 
-/// A target: its name, and what it does.
+/// A target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 pub const TARGETS: [Target; 9] = [

@@ -1,6 +1,6 @@
 //! A `Line` and its peer over a wire that flips, drops, doubles and adds bytes, with callers that
-//! drop futures and make calls again. What is read is what was written in that connection, and both
-//! ends end in the same state.
+//! drop futures and repeat calls. The data read equal the data written in the same connection, and
+//! both ends finish in the same state.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,8 +17,8 @@ use forcewire::line::{Fault, Framing, Line, LineError, Role, State};
 use super::choices::Choices;
 use super::framing::framing;
 
-/// The first byte: an end of which every call is chosen, or a conversation over a damaged wire with
-/// futures or without.
+/// The first byte chooses between an end of which every call is chosen, and a conversation over a
+/// damaged wire, blocking or async.
 pub fn line(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let what = choices.byte();
@@ -55,7 +55,7 @@ pub fn line(bytes: &[u8]) {
     }
 }
 
-/// How many bytes of a connection were written, were flushed, and were read, by an end.
+/// How many bytes of a connection an end has written, flushed and read.
 #[derive(Clone, Copy, Default)]
 struct Count {
     written: usize,
@@ -63,7 +63,7 @@ struct Count {
     read: usize,
 }
 
-/// All but the line: what its stream does, its clock, and its peer.
+/// The line's surroundings: the behaviour of its stream, its clock, and its peer.
 struct World<'a> {
     choices: Choices<'a>,
     now: Duration,
@@ -71,22 +71,22 @@ struct World<'a> {
     peer: Framing,
     to_line: VecDeque<u8>,
     to_peer: VecDeque<u8>,
-    /// Of each connection, at the line and at its peer.
+    /// The counts of each connection, for the line and for its peer.
     line_counts: Vec<Count>,
     peer_counts: Vec<Count>,
-    /// Calls of the stream since the last call of the line began.
+    /// How many calls of the stream the last call of the line has made.
     calls: usize,
-    /// The peer connects again when a connection has ended.
+    /// Whether the peer connects again after the end of a connection.
     connects: bool,
 }
 
-/// Byte `i` of a connection as an end writes it.
+/// Byte `i` of what an end writes in a connection.
 fn pattern(role: Role, session: u8, i: usize) -> u8 {
     let salt = if role == Role::Board { 3 } else { 5 };
     ((i * i) >> 3) as u8 ^ (i as u8).wrapping_mul(salt) ^ session.wrapping_mul(37)
 }
 
-/// Compares bytes that were read at `reader` with those that `writer` has written.
+/// Compares the bytes read at `reader` with those that `writer` has written.
 fn compare(bytes: &[u8], role: Role, session: u8, reader: &mut [Count], writer: &[Count]) {
     let count = &mut reader[usize::from(session)];
     for &byte in bytes {
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The peer writes a message, or a part of one.
+    /// The peer writes a message or a part of one.
     fn say(&mut self, len: usize) {
         let session = self.peer.session();
         let count = self.peer_counts[usize::from(session)];
@@ -183,8 +183,7 @@ impl<'a> World<'a> {
         self.send();
     }
 
-    /// What a call of the stream ends with instead of moving all bytes: an error, or how many it
-    /// moves.
+    /// The result of a stream's call that does not move all bytes: an error, or how many it moves.
     fn most(&mut self) -> Poll<Result<usize, ErrorKind>> {
         self.calls += 1;
         assert!(self.calls < 5_000, "it calls for ever");
@@ -226,13 +225,13 @@ impl<'a> World<'a> {
         Poll::Ready(Ok(n))
     }
 
-    /// Time passes where a call would block.
+    /// Lets time pass when a call would block.
     fn wait(&mut self) {
         self.now += Duration::from_millis(100);
     }
 }
 
-/// What becomes of bytes on the wire.
+/// The bytes as they arrive after the wire has damaged them.
 fn damaged(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let what = choices.byte();
@@ -247,7 +246,7 @@ fn damaged(bytes: &[u8], choices: &mut Choices<'_>) -> Vec<u8> {
         4 => bytes.insert(at, choices.byte()),
         5 => bytes.truncate(at),
         6 => drop(bytes.drain(..at)),
-        // All of it again, a whole frame too.
+        // Send everything a second time, which may be a complete frame.
         _ => bytes.extend_from_within(..),
     }
     bytes
@@ -261,7 +260,7 @@ impl ErrorType for Stub<'_> {
 }
 
 impl Stub<'_> {
-    /// A call that blocks, until the stream's own time-out.
+    /// A call that blocks until the stream's own time-out.
     fn block<T>(&self, poll: Poll<Result<T, ErrorKind>>) -> Result<T, ErrorKind> {
         match poll {
             Poll::Ready(result) => result,
@@ -326,7 +325,7 @@ impl Timer for Clock<'_> {
 
 type Called<T> = Result<T, LineError<ErrorKind>>;
 
-/// A line's calls; `None` is a future that was dropped.
+/// The calls of a line; `None` means that a future was dropped.
 trait Calls {
     fn framing(&mut self) -> &mut Framing;
     fn connect(&mut self, patience: Duration) -> Option<Called<()>>;
@@ -370,7 +369,7 @@ struct Futures<'a> {
     world: Rc<RefCell<World<'a>>>,
 }
 
-/// Polls a future, which is dropped after as many times as are chosen.
+/// Polls a future as many times as chosen, then drops it.
 fn poll<T>(world: &Rc<RefCell<World<'_>>>, future: impl Future<Output = T>) -> Option<T> {
     let turns = match world.borrow_mut().choices.byte() {
         0 => 50,
@@ -420,11 +419,11 @@ impl Calls for Futures<'_> {
 }
 
 fn converse(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls) {
-    // Connections that this end has given up.
+    // The connections that this end has given up.
     let mut given_up = [false; 256];
     loop {
         let mut now = world.borrow_mut();
-        // Calls begin at every other byte, so that they can be written by hand.
+        // Calls begin at every other byte, so that inputs can be written by hand.
         if now.choices.0.len() % 2 == 1 {
             now.choices.byte();
         }
@@ -432,7 +431,7 @@ fn converse(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls) {
             break;
         }
         let (what, n) = (now.choices.below(12), usize::from(now.choices.byte()));
-        // Before their numbers begin again.
+        // Stop before the session numbers start again.
         let is_late = now.peer.session().max(line.framing().session()) > 200;
         now.connects &= !is_late;
         now.calls = 0;
@@ -471,7 +470,7 @@ fn converse(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls) {
     ends(world, line, &given_up);
 }
 
-/// Nothing is damaged any more, and both ends read: they find out.
+/// Nothing is damaged from here on, and both ends read, so they find out.
 fn ends(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls, given_up: &[bool; 256]) {
     let silence = Some(Duration::from_secs(10));
     line.framing().set_silence(silence);
@@ -513,7 +512,7 @@ fn check<T>(line: &mut impl Calls, called: Option<Called<T>>) -> Option<T> {
 
 fn read(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls, len: usize, given_up: &[bool; 256]) {
     let mut buffer = vec![0; len];
-    // After the last data of a connection the next one may have been asked for.
+    // After the last data of a connection the board may have requested the next one.
     let session = line.framing().session();
     let came = line.read(&mut buffer);
     let Some(n) = check(line, came) else {
@@ -525,7 +524,7 @@ fn read(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls, len: usize, given
     let role = world.peer.role();
     compare(&buffer[..n], role, session, reader, writer);
     if n == 0 && !given_up[usize::from(session)] {
-        // All that had been flushed before the peer closed.
+        // Everything that was flushed before the peer closed.
         let [here, there] = [reader, writer].map(|counts| counts[usize::from(session)]);
         assert!(here.read >= there.flushed, "the end comes too early");
     }

@@ -1,5 +1,5 @@
-//! The protocol of `src/manual/protocol.md` as plainly as it can be written: one slice with
-//! everything that is received, one vector for everything that is sent.
+//! The protocol of `src/manual/protocol.md` in the simplest form: one slice with all received
+//! bytes, one vector for all sent bytes.
 
 use forcewire::{Header, Initialize, Mode, ProtocolError, Quantity};
 
@@ -26,7 +26,7 @@ pub fn header(header: Header) -> &'static [u8] {
     bytes
 }
 
-/// The bytes still to be received, and the place in the message.
+/// The unread bytes, and the place in the message.
 pub struct Stream<'a> {
     pub rest: &'a [u8],
     pub within: Option<Header>,
@@ -55,7 +55,7 @@ impl<'a> Stream<'a> {
         Ok(taken)
     }
 
-    /// The next header, or nothing if the stream ends before it.
+    /// The next header; `None` if the stream ends before it.
     pub fn header(&mut self) -> Result<Option<Header>, ProtocolError> {
         (self.within, self.message) = (None, 0);
         if self.rest.is_empty() {
@@ -93,12 +93,12 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
     }
 }
 
-/// Whether the first numbers, at most 48, are little-endian binary64.
+/// Checks that the first numbers, at most 48, are little-endian binary64.
 ///
-/// Numbers other than zero that are all subnormal, or negative integers above 2^32 - 2^51, are
-/// refused if two are subnormal. Numbers that are all zero or between 2^-64 and 2^65 with their
-/// bytes reversed are refused as well if enough of them are between 2^-32 and 2^33 only then: three
-/// with different low halves, or any two of a cell or of such integers.
+/// They are refused if all nonzero ones are subnormal, or negative integers above 2^32 - 2^51, and
+/// at least two are subnormal. They are also refused if all, with their bytes reversed, are zero or
+/// between 2^-64 and 2^65, and enough of them are between 2^-32 and 2^33 only then: three with
+/// different low halves, or any two in a cell or among such integers.
 fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     let within = |x: f64, n: i32| (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
     let reversed = |x: f64| f64::from_bits(x.to_bits().swap_bytes());
@@ -136,14 +136,14 @@ fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     }
 }
 
-/// A number as the caller keeps it.
+/// A number in the caller's type.
 pub fn kept(x: f64, single: bool) -> f64 {
     if single { f64::from(x as f32) } else { x }
 }
 
 // ---- a driver ----
 
-/// A driver and its caller, who answers at once, with the positions themselves as forces.
+/// A driver and its caller, which replies at once with the positions themselves as forces.
 #[derive(Clone, Copy, Debug)]
 pub struct DriverModel {
     pub initialize: Initialize,
@@ -151,12 +151,13 @@ pub struct DriverModel {
     pub not_finite: bool,
     pub any_format: bool,
     pub single: bool,
-    /// Room for atoms, and for structures.
+    /// Room for this many atoms and structures.
     pub atoms: usize,
     pub structures: usize,
 }
 
-/// The events that a driver's caller gets. Numbers by their bits, because NaN is not itself.
+/// The events of a driver's caller. Numbers are compared by their bits, because NaN differs from
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Init(i32),
@@ -175,14 +176,14 @@ pub fn bits(reals: &[f64]) -> Vec<u64> {
     reals.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The same for numbers that are means, where it is not defined which of two NaN results.
+/// The bits of numbers that are means, for which it is undefined which of two NaN results.
 pub fn answered_bits(reals: &[f64]) -> Vec<u64> {
     let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
     reals.iter().map(|&x| one_nan(x).to_bits()).collect()
 }
 
 impl DriverModel {
-    /// The caller's events and the driver's bytes, when its server has sent this and closed.
+    /// The caller's events and the driver's bytes if its server has sent these bytes and closed.
     pub fn converse(&self, heard: &[u8]) -> (Vec<Told>, Vec<u8>) {
         let (mut told, mut said) = (Vec::new(), Vec::new());
         let last = match self.until_the_end(&mut Stream::new(heard), &mut told, &mut said) {
@@ -204,7 +205,7 @@ impl DriverModel {
             _ => Header::NeedInit,
         };
         let (mut status, mut batch, mut natoms) = (idle, 1, None);
-        // The reply that is ready, and the INIT that came before it was sent.
+        // The prepared reply, and an INIT that arrived before it was sent.
         let (mut reply, mut news) = (Vec::new(), None);
         loop {
             let command = stream.header()?;
@@ -260,7 +261,7 @@ impl DriverModel {
         Ok((replica, stream.take(len)?))
     }
 
-    /// Cells and positions of one structure, or of a batch, as the caller keeps them.
+    /// The cells and positions of one structure or a batch, in the caller's type.
     fn posdata(
         &self,
         stream: &mut Stream<'_>,
@@ -339,8 +340,8 @@ impl DriverModel {
     }
 }
 
-/// Structures a batch that this text of INIT announces: `batch_size`, a colon and a number larger
-/// than 1, blanks between them, commas around them. The last one counts.
+/// The batch size that this text of INIT announces: `batch_size`, a colon and a number larger than
+/// 1, with blanks between them and commas around them. The last announcement counts.
 pub fn batch_size(text: &[u8]) -> usize {
     let mut size = 1;
     for pair in text.split(|&byte| byte == b',') {
@@ -367,8 +368,8 @@ pub fn batch_size(text: &[u8]) -> usize {
     size
 }
 
-/// Whether these bytes of POSDATA are those of a batch: the number of atoms, and i-PI's first cell,
-/// of which h and its inverse have noughts below the diagonal and numbers between 2^-64 and 2^65 on
+/// Whether these bytes of POSDATA belong to a batch: the number of atoms, and then i-PI's first
+/// cell, whose h and inverse have zeros below the diagonal and numbers between 2^-64 and 2^65 on
 /// it.
 fn is_batch(frame: &[u8]) -> bool {
     let natoms = integer_at(frame, 0);
@@ -381,8 +382,8 @@ fn is_batch(frame: &[u8]) -> bool {
         })
 }
 
-/// The reply of the model's caller: as energies the numbers of the structures, as virials the
-/// cells.
+/// The reply of the model's caller: the energies are the numbers of the structures, the virials
+/// their cells.
 fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
     let energies: Vec<_> = (0..structures).map(|index| index as f64).collect();
     let extras: Vec<_> = (0..structures).map(|index| vec![b'x'; index]).collect();
@@ -391,18 +392,18 @@ fn forceready(cells: &[f64], forces: &[f64], structures: usize) -> Vec<u8> {
 
 // ---- a server ----
 
-/// A server and its caller, who asks for these evaluations, one after the other.
+/// A server and its caller, which requests these evaluations in order.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerModel {
     pub mode: Mode,
     pub not_finite: bool,
     pub single: bool,
     pub natoms: usize,
-    /// Room for extras, in bytes.
+    /// Room for this many bytes of extras.
     pub extras: usize,
 }
 
-/// The result for a server's caller: for each structure energy and virial, then all forces, and the
+/// A result for a server's caller: energy and virial of each structure, then all forces and the
 /// extras.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -411,7 +412,7 @@ pub struct Answered {
     pub sent: Vec<usize>,
 }
 
-/// The edge of the box, whose inverse is a short number too.
+/// The edge of the box, whose inverse has few digits too.
 pub const EDGE: f64 = 16.0;
 
 /// The positions of one structure.
@@ -422,7 +423,8 @@ pub fn positions(natoms: usize, structure: usize) -> Vec<f64> {
 }
 
 impl ServerModel {
-    /// How the evaluations end, and the server's bytes, when its driver has sent this and closed.
+    /// How the evaluations end, and the server's bytes, if its driver has sent these bytes and
+    /// closed.
     pub fn converse(
         &self,
         heard: &[u8],
@@ -430,7 +432,7 @@ impl ServerModel {
     ) -> (Vec<Result<Answered, String>>, Vec<u8>) {
         let (mut answers, mut said) = (Vec::new(), Vec::new());
         let mut stream = Stream::new(heard);
-        // Whether STATUS was sent already, and the number of structures of each message.
+        // Whether STATUS has been sent, and the number of structures in each message.
         let (mut asked, mut carried) = (false, 1);
         for index in 0..evaluations {
             let structures = carried.min(index + 1);
@@ -521,7 +523,7 @@ impl ServerModel {
         let (mut energies, mut virials) = (Vec::new(), Vec::new());
         let mut announced = 0;
         for index in 0..carried {
-            // Small fields that come together are checked together.
+            // Small fields that arrive together are checked together.
             let last = index + 1 == carried;
             let mut field = Stream::new(stream.take(if last { REAL + INTEGER } else { REAL })?);
             let [energy] = field.reals()?;
@@ -588,7 +590,7 @@ fn unexpected(answer: Header, to: Header) -> ProtocolError {
     ProtocolError::UnexpectedAnswer { answer, to }
 }
 
-/// A virial of which a driver may have sent one triangle only.
+/// The full virial, of which a driver may have sent only one triangle.
 fn symmetric(virial: [f64; 9]) -> [f64; 9] {
     let upper = [virial[1], virial[2], virial[5]];
     let lower = [virial[3], virial[6], virial[7]];
@@ -598,7 +600,8 @@ fn symmetric(virial: [f64; 9]) -> [f64; 9] {
     } else if none(upper) {
         lower
     } else {
-        // Halves first: two large numbers have a mean, two subnormal ones lose a bit by it.
+        // Halve first: the sum of two large numbers would overflow, although two subnormal numbers
+        // lose a bit this way.
         std::array::from_fn(|i| 0.5 * upper[i] + 0.5 * lower[i])
     };
     [virial[0], xy, xz, xy, virial[4], yz, xz, yz, virial[8]]

@@ -1,5 +1,5 @@
 //! A driver and a server over a connection that moves their bytes in any pieces and is cut at any
-//! time, with callers who change their minds and their arrays. Every answer is that to the
+//! time, with callers that change their requests and their arrays. Every answer belongs to the
 //! positions of the call that returns it.
 
 use forcewire::{
@@ -11,10 +11,10 @@ use super::choices::{Choices, Wire};
 use super::model::kept;
 
 const ATOMS: usize = 40;
-/// Bytes of STATUS and EXIT, which may wait until a driver has replied (`tests/states`).
+/// The size of STATUS and EXIT, which may wait until a driver has replied (`tests/states`).
 const ROOM: usize = 24;
 
-/// The potential: its numbers identify atom, structure and evaluation.
+/// The potential, whose numbers identify atom, structure and evaluation.
 fn truth(cell: &Cell, positions: &[[f64; 3]]) -> (Evaluation, Vec<[f64; 3]>) {
     let edge = cell.h()[0][0];
     let forces = positions
@@ -40,16 +40,16 @@ struct Pair<T> {
     down: Vec<u8>,
     up: Vec<u8>,
     natoms: usize,
-    /// The evaluation that is wanted, and how many are to be complete.
+    /// The evaluation in progress, and the number to complete.
     wanted: usize,
     evaluations: usize,
-    /// How often the caller has wanted another one instead.
+    /// How often the caller has replaced its request.
     changes: usize,
-    /// The caller drops what the driver owes.
+    /// Whether the caller drops the forces that the driver owes.
     discards: bool,
     cells: Vec<Cell>,
-    /// For each structure of the evaluation that is wanted, in double precision and as the server
-    /// has it.
+    /// The positions of the evaluation in progress, for each structure, in double precision and as
+    /// the server has them.
     positions: Vec<[f64; 3]>,
     asked: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
@@ -102,8 +102,8 @@ impl<T: Scalar> Pair<T> {
         pair
     }
 
-    /// Makes the next request: as many structures as the driver takes, at most the number of
-    /// evaluations so far.
+    /// Makes the next request, with as many structures as the driver accepts, but at most the
+    /// number of evaluations so far.
     fn ask(&mut self) {
         let structures = self.server.capacity().min(1 + self.wanted);
         let salt = self.wanted as f64 + self.changes as f64 / 8.0;
@@ -111,7 +111,7 @@ impl<T: Scalar> Pair<T> {
         let atoms = 0..self.natoms * structures;
         let atom = |i: usize| [i as f64 / 3.0 + salt, -1.0 / (1.0 + i as f64), salt / 7.0];
         self.asked = atoms.map(atom).collect();
-        // Rounds them to the driver's precision.
+        // Rounds the positions to the driver's precision.
         let round = |atom: &[f64; 3]| atom.map(|x| T::from_f64(x).to_f64());
         self.positions = self.asked.iter().map(round).collect();
         self.forces = vec![[-777.0; 3]; self.asked.len()];
@@ -121,8 +121,8 @@ impl<T: Scalar> Pair<T> {
     fn run(mut self, choices: &mut Choices<'_>) {
         let mut moves = 0;
         while self.wanted < self.evaluations {
-            // Chosen as long as there is something to choose from; after that, in turn and as much
-            // as can move.
+            // Chosen while there are choices; after that, in turn and with as many bytes as can
+            // move.
             let (which, most) = if choices.is_empty() {
                 moves += 1;
                 assert!(moves < 2000, "it goes on for ever");
@@ -138,13 +138,13 @@ impl<T: Scalar> Pair<T> {
                 _ => self.driver_moves(bytes(most)),
             }
         }
-        // The end: whatever waits on the way is dropped.
+        // At the end of the stream, the bytes in transit are dropped.
         let mut wire = Wire::new(&self.up);
         assert_eq!(wire.run(self.server.exit()), Some(Ok(())));
         assert!(wire.said.ends_with(b"EXIT        "));
     }
 
-    /// The connection is lost with everything in flight, and made again.
+    /// The connection is lost with all bytes in transit, and made again.
     fn reconnect(&mut self) {
         self.server.reset();
         self.driver.reset();
@@ -155,13 +155,12 @@ impl<T: Scalar> Pair<T> {
         self.ask();
     }
 
-    /// A caller makes its exchange again in another way. A refused call changes nothing, and the
-    /// earlier one goes on.
+    /// A caller recreates its exchange in another way. A refused call changes nothing, and the
+    /// earlier exchange continues.
     fn changes_its_mind(&mut self, how: usize) {
         match how - 25 {
             0 => {
-                // Another evaluation, and if that is refused because forces are owed, those are
-                // dropped.
+                // Evaluate other positions; if that is refused because forces are owed, drop those.
                 let (cells, asked) = (self.cells.clone(), self.asked.clone());
                 let (positions, answers) = (self.positions.clone(), self.answers.clone());
                 let forces = self.forces.clone();
@@ -178,7 +177,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             1 => {
-                // Another array for the forces, and another one for the extras.
+                // Use another array for the forces, and another one for the extras.
                 let other = vec![[-888.0; 3]; self.forces.len()];
                 let forces = std::mem::replace(&mut self.forces, other);
                 let extras = std::mem::replace(&mut self.extras, [b'%'; 64]);
@@ -187,7 +186,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             2 => {
-                // A force has changed, or an energy.
+                // Change a force or an energy.
                 let forces = self.forces.clone();
                 let answers = self.answers.clone();
                 match self.forces.first_mut() {
@@ -204,11 +203,11 @@ impl<T: Scalar> Pair<T> {
                 (self.asked, self.cells) = (self.asked.clone(), self.cells.clone());
             }
             4 => {
-                // A caller that no longer wants the answer.
+                // The caller no longer wants the answer.
                 self.discards = true;
             }
             5 | 6 if self.reply.is_none() => {
-                // Another array for the positions, or the same one in which a number has changed.
+                // Use another array for the positions, or the same one with a changed number.
                 let (cells, positions) = (self.driver_cells, self.driver_positions);
                 if how == 30 {
                     self.driver_positions = [[T::from_f64(-888.0); 3]; ATOMS];
@@ -233,7 +232,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             _ => {
-                // Another reply, or one with NaN, of which nothing is sent.
+                // Make another reply, or one with NaN, of which nothing is sent.
                 if let Some(reply) = &self.reply {
                     let mut evaluations = reply.evaluations.clone();
                     let nan = how == 31;
@@ -255,7 +254,7 @@ impl<T: Scalar> Pair<T> {
         }
     }
 
-    /// Makes the evaluation again and drops it before anything moves.
+    /// Makes the evaluation anew and drops it before any byte moves.
     fn looks(&mut self) -> Result<(), ProtocolError> {
         let request = Request::batch(&self.cells, &self.asked);
         let (answers, forces) = (&mut self.answers, &mut self.forces);
@@ -265,13 +264,13 @@ impl<T: Scalar> Pair<T> {
         evaluate.step().map(|_| ())
     }
 
-    /// The same, and whether it was refused because the arrays are not those that it was begun
-    /// with.
+    /// Makes the evaluation again and drops it. Returns whether it was refused because its arrays
+    /// differ from the original ones.
     fn is_refused(&mut self) -> bool {
         match self.looks() {
             Ok(()) => false,
             Err(ProtocolError::Unfinished(_)) => true,
-            // It is not this evaluation that is owed.
+            // The owed forces belong to another evaluation.
             Err(ProtocolError::AnswerDue) if self.discards => false,
             Err(error) => panic!("{error:?}"),
         }
@@ -345,7 +344,7 @@ impl<T: Scalar> Pair<T> {
         }
     }
 
-    /// What the driver's caller does with an event.
+    /// Handles an event of the driver's caller.
     fn takes(&mut self, event: Event) {
         match event {
             Event::Init { replica: 0 } => {}
@@ -375,7 +374,7 @@ impl<T: Scalar> Pair<T> {
     }
 }
 
-/// Bytes that a move may take: up to 16 each number, then whole messages soon.
+/// The number of bytes to move: each number up to 16, then soon whole messages.
 fn bytes(most: usize) -> usize {
     match most {
         0..=16 => most,
@@ -386,8 +385,7 @@ fn bytes(most: usize) -> usize {
 
 const EXTRAS: [&[u8]; 3] = [b"{}", b"", b"{\"structure\":3}"];
 
-/// Moves up to `most` bytes of an exchange from one queue and to another: what it ended with, if
-/// it did.
+/// Moves up to `most` bytes of an exchange between two queues. Returns its result if it has ended.
 fn carry<X: Exchange>(
     mut exchange: X,
     from: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! A server that receives any bytes, and one whose caller makes any calls.
+//! A server that receives any bytes, and a server whose caller makes any calls.
 
 use forcewire::{
     Answer, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Scalar, Server, Status,
@@ -13,7 +13,7 @@ use super::model::{Answered, EDGE, HEADERS, ServerModel, answered_bits, header, 
 
 const ATOMS: usize = 99;
 const STRUCTURES: usize = 3;
-/// Evaluations that the caller wants, one after the other.
+/// The number of evaluations that the caller requests, one after another.
 const EVALUATIONS: usize = 3;
 
 pub fn settings(choices: &mut Choices<'_>) -> ServerModel {
@@ -42,7 +42,7 @@ pub fn server(model: &ServerModel) -> Server {
     }
 }
 
-/// A driver sends these bytes and closes: the server returns and sends what the model does.
+/// A driver sends these bytes and closes. The server must return and send the same as the model.
 pub fn server_bytes(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
@@ -54,7 +54,7 @@ pub fn server_bytes(bytes: &[u8]) {
     assert_eq!(came, model.converse(choices.0, EVALUATIONS));
 }
 
-/// A server's conversation, in which each exchange is dropped and made again after this many bytes.
+/// A server's conversation, in which each exchange is dropped and recreated after this many bytes.
 pub fn converses<T: Scalar>(
     model: &ServerModel,
     mut wire: Wire<'_>,
@@ -100,7 +100,7 @@ fn evaluates<T: Scalar>(
             Err(over) => break over?,
         }
     };
-    // NaN is not itself.
+    // NaN differs from itself.
     let energies = [first.evaluation.energy, all[0].evaluation.energy].map(f64::to_bits);
     assert_eq!(energies[0], energies[1]);
     let all = &all[..structures];
@@ -120,21 +120,21 @@ fn evaluates<T: Scalar>(
     })
 }
 
-/// The caller calls anything in any order, with arrays of any length and contents, and the driver
-/// sends anything. The server sends what a driver expects; an answer that it returns comes from one
-/// message, and to the positions of that very call if the driver keeps to the protocol; what it
-/// refuses changes nothing.
+/// The caller makes any calls in any order, with arrays of any length and contents, and the driver
+/// sends anything. The server sends what a driver expects. An answer that it returns comes from one
+/// message, and belongs to the positions of that call if the driver keeps to the protocol. A
+/// refusal changes nothing.
 pub fn server_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let model = settings(&mut choices);
     let mut server = server(&model);
     let mut heard = Vec::new();
     let mut said = Said::new(model.mode);
-    // Requests of which no two have a number in common.
+    // The number of the request; no two requests share a number.
     let mut serial = 0;
     let mut asked = Asked::new(serial);
     let mut arrays = Arrays::new();
-    // Answers that the driver has sent, whether one of them was not asked for, and whether it has
+    // How many answers the driver has sent, whether it sent one without a request, and whether it
     // sent anything that is not a message.
     let (mut answered, mut early, mut noise) = (0, false, false);
     while !choices.is_empty() {
@@ -151,7 +151,7 @@ pub fn server_operations(bytes: &[u8]) {
         let request = asked.request(structures, atoms);
         let mut wire = Wire::new(&heard);
         wire.ended = false;
-        // The answer that a call has returned.
+        // The answer returned by a call.
         let mut came = None;
         let refused = match what {
             0 => is_the_callers(wire.move_some(&mut server.status(), most)),
@@ -206,14 +206,14 @@ pub fn server_operations(bytes: &[u8]) {
                 false
             }
             13 => {
-                // Another request, in the same arrays.
+                // Make another request in the same arrays.
                 serial = (serial + 1) % 1000;
                 asked.fill(serial);
                 continue;
             }
             14 if atoms == 0 => continue,
             14 => {
-                // One number of the request is another one, or NaN, for this call only.
+                // Change one number of the request, perhaps to NaN, for this call only.
                 let mut odd = asked.clone();
                 let number = &mut odd.double[atoms - 1][2];
                 *number = if choices.bit() { f64::NAN } else { -1.0 };
@@ -232,7 +232,7 @@ pub fn server_operations(bytes: &[u8]) {
                 continue;
             }
             16 | 17 => {
-                // Other arrays for the answer, and those go on if they are accepted.
+                // Use other arrays for the answer, and continue with them if they are accepted.
                 let mut other = Arrays::new();
                 let (answers, forces, extras) = other.slices(structures, atoms, model.extras);
                 let refused = if what == 16 {
@@ -248,7 +248,7 @@ pub fn server_operations(bytes: &[u8]) {
                 refused
             }
             18 => {
-                // A number of the arrays for the answer changes.
+                // Change a number in the arrays for the answer.
                 let which = choices.below(ATOMS);
                 let (force, answer) = (&mut arrays.forces[which][1], &mut arrays.answers);
                 *force = f64::from_bits(force.to_bits() ^ 1);
@@ -259,7 +259,7 @@ pub fn server_operations(bytes: &[u8]) {
             }
             19 | 20 => is_the_callers(wire.move_some(&mut server.discard(), most)),
             21 => {
-                // Another kind of exchange than the one that is under way.
+                // Another kind of exchange than the current one.
                 let _ = server.send_positions(request).step();
                 let _ = server.initialize(1, b"").step();
                 let _ = server.status().step();
@@ -303,7 +303,7 @@ pub fn server_operations(bytes: &[u8]) {
     said.check();
 }
 
-/// What the caller asks for.
+/// The caller's requests.
 #[derive(Clone)]
 struct Asked {
     cells: Vec<Cell>,
@@ -322,7 +322,7 @@ impl Asked {
         asked
     }
 
-    /// With numbers that identify the request. All are exact in single precision.
+    /// Fills in numbers that identify the request. All are exact in single precision.
     fn fill(&mut self, serial: usize) {
         self.cells
             .fill(Cell::orthorhombic([EDGE + serial as f64; 3]));
@@ -377,7 +377,8 @@ impl Arrays {
         )
     }
 
-    /// Which request the answer in the arrays is to. All of its numbers are of one message.
+    /// Finds the request to which the answer in the arrays belongs. All of its numbers come from
+    /// one message.
     fn check(&self, model: &ServerModel, first: Answer, structures: usize, single: bool) -> usize {
         let which = first.evaluation.energy as usize;
         for structure in 0..structures {
@@ -398,7 +399,7 @@ impl Arrays {
     }
 }
 
-/// The same as [`is_the_callers`], and what the exchange has ended with.
+/// Like [`is_the_callers`], but also stores the result of the exchange.
 fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Option<Answer>) -> bool {
     if let Err(Ok(it)) = &moved {
         *came = Some(*it);
@@ -406,7 +407,7 @@ fn returns(moved: Result<usize, Result<Answer, ProtocolError>>, came: &mut Optio
     is_the_callers(moved)
 }
 
-/// Whether an exchange was refused for what its caller did, not its peer.
+/// Whether an exchange was refused for a mistake of its caller rather than its peer.
 fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     use ProtocolError::{
         AnswerDue, AtomsChanged, InvalidStatus, NotFinite, Unfinished, WrongLength,
@@ -422,7 +423,7 @@ fn is_the_callers<O>(moved: Result<usize, Result<O, ProtocolError>>) -> bool {
     )
 }
 
-/// Something that a driver may send, or may not, and how many answers to `last` are in it.
+/// Bytes that a driver may or may not send, and how many answers to `last` they contain.
 fn answer(
     model: &ServerModel,
     carried: usize,
@@ -451,7 +452,7 @@ fn answer(
     (bytes, 0)
 }
 
-/// All that one connection's server has sent.
+/// All bytes that the server has sent over one connection.
 struct Said {
     mode: Mode,
     bytes: Vec<u8>,
@@ -465,7 +466,7 @@ impl Said {
         }
     }
 
-    /// Requests of which enough was sent to know their number, and the number of the last.
+    /// How many requests were sent far enough to identify them, and the number of the last one.
     fn requests(&self) -> usize {
         self.positions().count()
     }
@@ -474,7 +475,7 @@ impl Said {
         self.positions().last()
     }
 
-    /// For each POSDATA, the number of its request, which is in its first cell.
+    /// For each POSDATA the number of its request, taken from its first cell.
     fn positions(&self) -> impl Iterator<Item = usize> {
         let starts = self.bytes.windows(HEADER).enumerate();
         let starts = starts.filter(|it| it.1 == POSDATA).map(|it| it.0);
@@ -488,13 +489,13 @@ impl Said {
         })
     }
 
-    /// What a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before STATUS;
-    /// GETFORCE after POSDATA, once; INIT and POSDATA only after a STATUS; in strict mode STATUS
-    /// before and between them; nothing after EXIT; each message whole, except the last.
+    /// Checks what a driver accepts (`src/manual/protocol.md`, sections 2 and 4): nothing before
+    /// STATUS; GETFORCE once after POSDATA; INIT and POSDATA only after a STATUS; in strict mode
+    /// STATUS before each of them; nothing after EXIT; complete messages, except for the last.
     fn check(&self) {
         let mut rest = self.bytes.as_slice();
-        // The message before, and whether GETFORCE is still to come; structures, once INIT has
-        // announced them.
+        // The previous message, whether GETFORCE is still due, and the number of structures that
+        // INIT has announced.
         let (mut before, mut owed, mut batch) = (None, false, 1);
         while rest.len() >= HEADER {
             let word = &rest[..HEADER];
@@ -530,7 +531,7 @@ impl Said {
     }
 }
 
-/// The length of a message, if all of it is there.
+/// The length of a message, if it is complete.
 fn whole_message(header: Header, bytes: &[u8], batch: usize) -> Option<usize> {
     let count = |at: usize| -> Option<usize> {
         let bytes = bytes.get(at..at + INTEGER)?;

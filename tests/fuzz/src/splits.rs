@@ -3,8 +3,8 @@
 use super::choices::{Choices, Wire};
 use super::{driver, server};
 
-/// A peer sends these bytes and closes. They come all at once, byte by byte, and in pieces of a
-/// size that is chosen; and after each piece the exchange is dropped and made again.
+/// A peer sends these bytes and closes. They arrive all at once, byte by byte, and in pieces of a
+/// chosen size, with the exchange dropped and recreated after each.
 pub fn splits(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let piece = 1 + usize::from(choices.byte() >> 1);

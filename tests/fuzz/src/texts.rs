@@ -6,8 +6,8 @@ use super::choices::{Choices, Wire};
 use super::layout::{POSDATA, init};
 use super::model::batch_size;
 
-/// INIT with any text: it is reported and kept, cut at a comma if it is long, and a batch is
-/// recognized at any length.
+/// INIT with any text is reported and kept, a long one is cut at a comma, and a batch is recognized
+/// at any length.
 pub fn parameters(bytes: &[u8]) {
     let heard = [&init(7, bytes), POSDATA].concat();
     let mut driver = Driver::new();
@@ -17,11 +17,11 @@ pub fn parameters(bytes: &[u8]) {
     assert_eq!(told, Some(Ok(Event::Init { replica: 7 })));
     let kept = &bytes[..bytes.len().min(256)];
     assert_eq!((driver.replica(), driver.init_text()), (Some(7), kept));
-    // Behind POSDATA a batch begins with four bytes, a structure with 148.
+    // After the header of POSDATA, a batch begins with four bytes, a single structure with 148.
     assert_eq!(wire.run(driver.receive::<f64>(&mut [])), None);
     let batch = format!("{driver:?}").contains("Atoms");
     assert_eq!(batch, batch_size(bytes) > 1, "{}", bytes.escape_ascii());
-    // Parameters are those of the text, as far as it is whole and UTF-8.
+    // The parameters are those of the text, as far as it is complete and UTF-8.
     let whole = match bytes.len() {
         257.. => &kept[..kept.iter().rposition(|&byte| byte == b',').unwrap_or(0)],
         _ => kept,
@@ -35,7 +35,7 @@ pub fn parameters(bytes: &[u8]) {
     assert!(Parameters::new(valid).eq(expected));
 }
 
-/// Extras built of anything are one JSON object that holds what was added, without `raw`.
+/// Extras built from anything are one JSON object that holds what was added, without `raw`.
 pub fn extras(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let mut extras = Extras::<64>::new();

@@ -2,7 +2,7 @@
 
 #include "driver.h"
 
-// Discards a text of which the length was announced.
+// Discards a text of the announced length.
 static int skip(int32_t size)
 {
     int result = size < 0 ? NegativeLength : IPI_OK;
@@ -41,7 +41,7 @@ int ipi_serve(double *positions, double *forces, size_t capacity)
                 result = take_positions(positions, (size_t)natoms, false);
             if (result == IPI_OK && ipi_compute(sent.h, positions, forces, (size_t)natoms, &evaluation) != 0)
                 result = Potential;
-            // Energy and virial are one array of ten numbers.
+            // Energy and virial form one array of ten numbers.
             if (result == IPI_OK && !(finite(&evaluation.energy, 10) && finite(forces, 3 * (size_t)natoms)))
                 result = NotFinite;
             computed = true;

@@ -4,8 +4,8 @@
 
 enum { UNINIT, IS_READY, HAS_DATA, LEFT_BY_EXIT, LEFT };
 
-// Where in INIT's text the search for batch_size is: the letters of the key found so far, or one of
-// these.
+// The state of the search for batch_size in INIT's text: how many letters of the key have matched,
+// or one of these.
 static const char KEY[] = "batch_size";
 enum { WHOLE_KEY = sizeof KEY - 1, VALUE, NUMBER, END, OTHER };
 
@@ -19,7 +19,7 @@ void ipi_reset(ipi_driver *driver)
     driver->sent = 0;
 }
 
-// Looks for batch_size in the text as it passes by.
+// Searches for batch_size in the text while it passes through.
 static void look_for_batches(ipi_driver *driver, char byte)
 {
     uint32_t size = driver->batch_size;
@@ -68,7 +68,7 @@ static int take_init(ipi_driver *driver)
     return IPI_OK;
 }
 
-// Answers STATUS and takes INIT until another header comes that this phase allows.
+// Answers STATUS and handles INIT until another header arrives that this phase allows.
 static int listen(ipi_driver *driver, int *header)
 {
     const int result = take_header(header);
@@ -145,7 +145,7 @@ static int check_reply(const ipi_driver *driver, const ipi_evaluation *evaluatio
     for (size_t index = 0; index < driver->structures; index++) {
         if (index < texts && extras[index].size > INT32_MAX)
             return TextTooLong;
-        // Energy and virial are one array of ten numbers.
+        // Energy and virial form one array of ten numbers.
         if (!driver->not_finite && !finite(&evaluations[index].energy, 10))
             return NotFinite;
     }

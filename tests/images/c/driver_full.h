@@ -9,32 +9,32 @@ enum { NEVER, ONCE, EVERY_STEP };
 enum { TEXT = 256 };
 
 typedef struct {
-    // When INIT is asked for, and what is allowed. A reset keeps these.
+    // When to ask for INIT, and what is allowed. A reset keeps these.
     uint8_t initialize;
     bool changing_atoms, not_finite;
 
     uint8_t phase, seen;
     bool news;
     int32_t replica, natoms;
-    // Structures of a batch, as announced by INIT and as received last.
+    // The batch size announced by INIT, and the number of structures received last.
     uint32_t batch_size;
     size_t structures;
-    // INIT's text: bytes that came, and the first of them.
+    // INIT's text: how many bytes arrived, and the first of them.
     size_t sent;
     char text[TEXT];
     outgoing out;
 } ipi_driver;
 
-// Makes the driver new for the next connection.
+// Resets the driver for the next connection.
 void ipi_reset(ipi_driver *driver);
 
-// Answers the server until IPI_INIT, IPI_POSITIONS, IPI_EXIT or IPI_CLOSED, or an error. Room for
-// this many cells (9 numbers each) and atoms.
+// Answers the server until IPI_INIT, IPI_POSITIONS, IPI_EXIT or IPI_CLOSED, or an error. There is
+// room for this many cells (9 numbers each) and atoms.
 int ipi_receive(ipi_driver *driver, double *cells, size_t structures, double *positions, size_t capacity);
 
-// Sends what was computed: an evaluation for each structure, forces of this many atoms in all, and
-// extras, either none or one for each structure. IPI_OK also if the server has left: the next
-// ipi_receive reports it.
+// Sends the results: an evaluation for each structure, forces of this many atoms in total, and
+// extras, either none or one for each structure. Returns IPI_OK even if the server has ended the
+// conversation; the next ipi_receive reports that.
 int ipi_reply(ipi_driver *driver, const ipi_evaluation *evaluations, size_t structures, const double *forces,
               size_t atoms, const ipi_text *extras, size_t texts);
 

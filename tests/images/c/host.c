@@ -1,11 +1,11 @@
-// The three programs on this machine, each over a socket that is its standard input; test.rs is the
+// Runs the three programs on this machine, each over a socket as its standard input; test.rs is the
 // other end.
 //
 //   host driver PIECE CAPACITY
 //   host full PIECE CAPACITY STRUCTURES INITIALIZE
 //   host server PIECE MODE BATCH STRUCTURES NATOMS STEPS ROOM
 //
-// Reads and writes move PIECE bytes at most, and every third call is interrupted.
+// Reads and writes move at most PIECE bytes, and every third call is interrupted.
 
 #include "driver.h"
 #include "driver_full.h"

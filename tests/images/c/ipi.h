@@ -1,11 +1,11 @@
-// The i-PI socket protocol in plain C: what driver.c, driver_full.c and server.c share.
+// The i-PI socket protocol in plain C: the common part of driver.c, driver_full.c and server.c.
 //
-// The programs take what the Rust core takes and refuse what it refuses, so that their sizes can be
-// compared (tests/images/run). They differ in four ways: a call blocks until it is done and can't
-// be resumed, an error is a number without details, traffic isn't counted, and an array that is too
-// short is final.
+// The programs accept and refuse the same as the Rust core, so that their sizes can be compared
+// (tests/images/run). They differ in four ways: a call blocks until it is done and can't be
+// resumed, an error is a number without details, traffic isn't counted, and an array that is too
+// short is a final error.
 //
-// Little-endian devices only. The transport is two functions that the program defines.
+// For little-endian devices only. The transport consists of two functions that the program defines.
 
 #ifndef IPI_H
 #define IPI_H
@@ -24,11 +24,11 @@ enum { INTERRUPTED = -4 };
 ptrdiff_t ipi_read(void *bytes, size_t size);
 ptrdiff_t ipi_write(const void *bytes, size_t size);
 
-// Freestanding compilers want these from the program. Their size is not counted.
+// Freestanding compilers need these from the program. Their size is not counted.
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 int memcmp(const void *a, const void *b, size_t size);
 
-// Errors are negative and named as the variants of Rust's ProtocolError.
+// Errors are negative and named like the variants of Rust's ProtocolError.
 #define IPI_ERRORS(X)                                                                                                  \
     X(Transport) X(EndOfStream) X(UnknownHeader) X(OutOfTurn) X(NegativeAtoms) X(AtomsChanged) X(TooManyAtoms)         \
     X(TooManyStructures) X(UnannouncedBatch) X(BigEndian) X(NegativeLength) X(NotFinite) X(Potential)                  \
@@ -40,7 +40,7 @@ enum { IPI_ERRORS(IPI_NUMBER) IPI_ERROR_COUNT };
 #define IPI_ERROR(name) name = -1 - Count##name,
 enum { IPI_ERRORS(IPI_ERROR) };
 
-// What ends a call without an error.
+// The results of a call without an error.
 enum { IPI_OK, IPI_EXIT, IPI_CLOSED, IPI_INIT, IPI_POSITIONS };
 
 // Hartree. The virial is row-major, as on the wire.
@@ -65,7 +65,7 @@ static const char NAMES[HEADERS][HEADER] = {
 // A program may use only some of the functions below.
 #define SHARED static __attribute__((unused))
 
-// Words of numbers, read to look at exponents without floating point in software.
+// Words of numbers, read to check exponents without software floating point.
 typedef uint32_t __attribute__((may_alias)) word;
 
 // POSDATA of one structure, without its positions.
@@ -126,7 +126,7 @@ SHARED int send(const void *from, size_t size)
     return IPI_OK;
 }
 
-// Bytes for one write: pieces are gathered as long as they fit.
+// Bytes for one write: pieces are collected as long as they fit.
 typedef struct {
     int result;
     size_t size;
@@ -170,14 +170,14 @@ SHARED bool finite(const double *numbers, size_t count)
     return true;
 }
 
-// Whether an exponent is one that lengths have: 2^-64 to 2^64.
+// Whether an exponent is plausible for a length: 2^-64 to 2^64.
 SHARED bool sized(uint32_t exponent)
 {
     return exponent - (1023 - 64) <= 128;
 }
 
-// Whether lengths have been sent big-endian: read so, all have a size that lengths have, and as
-// they are some have none.
+// Whether lengths have been sent big-endian: all are plausible with their bytes reversed, and some
+// are not in their present order.
 SHARED bool big_endian(const double *lengths, size_t count)
 {
     const word *words = (const word *)lengths;
@@ -194,8 +194,7 @@ SHARED bool big_endian(const double *lengths, size_t count)
 }
 
 // Whether POSDATA of one structure can only be the beginning of a batch, in which the number of
-// atoms comes first: its cell and inverse cell are upper triangular when they are read four bytes
-// later.
+// atoms comes first: read four bytes later, its cell and inverse cell are upper triangular.
 SHARED bool is_batch(const frame *sent)
 {
     const word *words = (const word *)sent;
@@ -219,7 +218,7 @@ SHARED int check_cell(const double *h)
     return finite(h, 9) ? IPI_OK : NotFinite;
 }
 
-// Checks a number of atoms; *natoms is that of the structure before, -1 if there was none.
+// Checks a number of atoms; *natoms is that of the previous structure, or -1 if there was none.
 SHARED int check_atoms(int32_t *natoms, int32_t announced, size_t capacity, bool changing)
 {
     if (announced < 0)
@@ -236,7 +235,7 @@ SHARED int take_positions(double *positions, size_t natoms, bool not_finite)
     const int result = take(positions, natoms * ATOM);
     if (result != IPI_OK || not_finite)
         return result;
-    // The first atoms show in which order the bytes came.
+    // The first atoms show the byte order.
     if (big_endian(positions, 3 * (natoms < 16 ? natoms : 16)))
         return BigEndian;
     return finite(positions, 3 * natoms) ? IPI_OK : NotFinite;

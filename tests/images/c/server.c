@@ -1,4 +1,4 @@
-// A server: status, INIT, structures alone and in batches, forces, extras.
+// A server: status, INIT, single structures and batches, forces, extras.
 
 #include "server.h"
 
@@ -21,7 +21,7 @@ static int fail(ipi_server *server, int error)
     return error;
 }
 
-// Sends what is gathered; the driver's phase is this one then.
+// Sends the collected bytes and sets the driver's phase.
 static int leave(ipi_server *server, int phase)
 {
     const int result = flush(&server->out);
@@ -42,7 +42,7 @@ static int ask(ipi_server *server)
     return leave(server, ASKED);
 }
 
-// Takes the answer to the last question.
+// Reads the answer to the last request.
 static int hear(ipi_server *server)
 {
     int header;
@@ -62,7 +62,7 @@ static int hear(ipi_server *server)
     return IPI_OK;
 }
 
-// Why a call is out of turn.
+// The error for a call that is out of turn.
 static int out_of_turn(const ipi_server *server)
 {
     return server->error != IPI_OK ? server->error : InvalidStatus;
@@ -83,7 +83,7 @@ int ipi_initialize(ipi_server *server, int32_t replica, ipi_text text)
 {
     if (server->phase != NEEDS_INIT)
         return out_of_turn(server);
-    // A text of no bytes ends drivers that are built on i-PI's C sockets.
+    // An empty text ends drivers built on i-PI's C sockets.
     if (text.size == 0)
         text = (ipi_text){" ", 1};
     char added[sizeof BATCH_SIZE + 12], *end = added;
@@ -127,7 +127,7 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-// Inverts an upper triangular h, in i-PI's order of operations, so that all bits are the same.
+// Inverts an upper triangular h in i-PI's order of operations, so that all bits are the same.
 static int invert(const double *h, double *inverse)
 {
     if (!finite(h, 9))
@@ -141,7 +141,7 @@ static int invert(const double *h, double *inverse)
     inverse[5] = 0 - inverse[4] * h[5] * inverse[8];
     inverse[2] = 0 - inverse[5] * h[1] * inverse[0];
     inverse[2] -= inverse[0] * h[2] * inverse[8];
-    // Vectors in one plane, to within rounding.
+    // The vectors lie in one plane, to within rounding.
     const double b = larger(__builtin_fabs(h[1]), __builtin_fabs(h[4]));
     const double c = larger(larger(__builtin_fabs(h[2]), __builtin_fabs(h[5])), __builtin_fabs(h[8]));
     const bool thick = __builtin_fabs(h[4] / b * (h[8] / c)) > 4 * __DBL_EPSILON__;
@@ -208,7 +208,7 @@ static void mirror(double *upper, double *lower, bool is_lower, bool is_mean)
     *lower = *upper;
 }
 
-// Mirrors a virial of which one triangle is zero; takes the mean of others.
+// Mirrors a virial whose other triangle is zero; otherwise takes the mean of both.
 static void make_symmetric(double *w)
 {
     const bool upper = is_zero(w[3]) && is_zero(w[6]) && is_zero(w[7]);
@@ -218,7 +218,7 @@ static void make_symmetric(double *w)
     mirror(&w[5], &w[7], lower && !upper, !lower && !upper);
 }
 
-// Reads what no one wants.
+// Reads and drops bytes.
 static int drain(ipi_server *server, size_t size)
 {
     int result = IPI_OK;
@@ -230,7 +230,7 @@ static int drain(ipi_server *server, size_t size)
     return result;
 }
 
-// Takes FORCEREADY after its header.
+// Reads FORCEREADY after its header.
 static int take_forces(ipi_server *server, const ipi_answers *to)
 {
     const size_t carried = server->carried, structures = server->structures;
@@ -309,7 +309,7 @@ int ipi_get_forces(ipi_server *server, const ipi_answers *to)
 
 int ipi_evaluate(ipi_server *server, const ipi_request *request, const ipi_answers *to)
 {
-    // An answer to positions that another call has sent is not one to these.
+    // An answer to another call's positions does not belong to these.
     if (server->phase > DRIVER_IS_READY)
         return out_of_turn(server);
     if (to->structures != request->structures || to->atoms != request->natoms * request->structures)
@@ -334,7 +334,7 @@ int ipi_exit(ipi_server *server)
         return server->error;
     begin(&server->out, EXIT);
     int result = leave(server, LEAVING);
-    // The driver closes; what still comes is discarded.
+    // The driver closes; bytes before that are dropped.
     while (result == IPI_OK)
         result = take(server->out.bytes, 1);
     server->phase = GONE;

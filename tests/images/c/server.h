@@ -11,7 +11,7 @@ enum { CONSOLIDATED, CLASSIC, STRICT };
 enum { UNKNOWN, ASKED, NEEDS_INIT, DRIVER_IS_READY, COMPUTING, HAS_FORCES, AWAITING, LEAVING, GONE };
 
 typedef struct {
-    // How messages are sent, structures of a batch, and what is allowed. A reset keeps these.
+    // How to send messages, the batch size, and what is allowed. A reset keeps these.
     uint8_t mode;
     bool changing_atoms, not_finite;
     uint32_t batch;
@@ -20,7 +20,7 @@ typedef struct {
     bool initialized; // INIT has just left
     int error;
     int32_t natoms;
-    // Structures that each message carries, and those of them that were asked for.
+    // The number of structures in each message, and how many of them were requested.
     size_t carried, structures;
     outgoing out;
 } ipi_server;
@@ -36,13 +36,13 @@ typedef struct {
 
 typedef struct {
     ipi_evaluation evaluation;
-    // Where the extras are in the buffer, how many bytes of them are there, and how many the driver
+    // The place of the extras in the buffer, how many bytes are there, and how many the driver
     // sent.
     size_t extras_at, extras_kept, extras_sent;
 } ipi_answer;
 
-// Where the answers go: one for each structure, 3 numbers for each atom, extras as far as there is
-// room.
+// The destination of the answers: one for each structure, 3 numbers for each atom, and extras as
+// far as there is room.
 typedef struct {
     ipi_answer *answers;
     double *forces;
@@ -50,10 +50,10 @@ typedef struct {
     size_t structures, atoms, room;
 } ipi_answers;
 
-// Makes the server new for the next driver.
+// Resets the server for the next driver.
 void ipi_server_reset(ipi_server *server);
 
-// Each returns IPI_OK or an error; ipi_status the phase.
+// Each call returns IPI_OK or an error; ipi_status returns the phase.
 int ipi_status(ipi_server *server);
 int ipi_initialize(ipi_server *server, int32_t replica, ipi_text text);
 int ipi_send_positions(ipi_server *server, const ipi_request *request);

@@ -1,4 +1,4 @@
-//! The C programs against the crate: they work, and they refuse what it refuses. Otherwise their
+//! The C programs compared with the crate: they work, and they refuse the same. Otherwise their
 //! sizes would prove nothing.
 
 #[path = "../../common/layout.rs"]
@@ -21,7 +21,7 @@ use layout::{
     Posdata, READY, STATUS, integer, put_integer, reals,
 };
 
-/// The C programs; None where nothing compiles them.
+/// The C programs; None if they can't be compiled here.
 static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
     let (here, path) = (
         env!("CARGO_MANIFEST_DIR"),
@@ -50,7 +50,7 @@ static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
             .output()
     };
     if let Err(error) = Command::new("cc").arg("--version").output() {
-        // Not `eprintln`, which a test that succeeds does not show.
+        // Not `eprintln`, whose output is hidden if a test succeeds.
         let _ = writeln!(io::stderr(), "SKIPPED: the C programs, cc: {error}");
         return None;
     }
@@ -70,7 +70,7 @@ static HOST: LazyLock<Option<&Path>> = LazyLock::new(|| {
     Some(Path::new(path))
 });
 
-/// Starts a C program with these arguments; None where there is none.
+/// Starts a C program with these arguments; None if there is none.
 fn start(arguments: &str) -> Option<(Child, Socket)> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let child = Command::new((*HOST)?)
@@ -195,8 +195,7 @@ fn a_driver_in_c_works_for_the_server() {
 
 #[test]
 fn a_driver_with_batches_in_c_works_for_the_server() {
-    // The part of the text that the driver keeps ends within c; the batches are announced after
-    // that.
+    // The part of the text that the driver keeps ends within c; the batch is announced after that.
     let text = format!("a : 1 , b:two , c:{}", ".".repeat(250));
     let modes = [
         (Mode::Batched(3), 3, 1),
@@ -250,7 +249,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                // Atoms and cells are the server's; after the last structure come copies of it.
+                // Atoms and cells are those of the server; copies follow the last structure.
                 let sent = self::positions(64, step);
                 assert_eq!(positions[..natoms], sent[..natoms]);
                 assert_eq!(cells[0], CELLS[0]);
@@ -274,7 +273,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
     }
 }
 
-/// An answer as host.c prints it.
+/// An answer in host.c's format.
 fn answer(extras: &[u8], sent: usize, evaluation: &Evaluation, forces: &[[f64; 3]]) -> String {
     let numbers = [evaluation.energy];
     let numbers = numbers
@@ -325,7 +324,7 @@ fn a_server_in_c_works_with_the_driver() {
     }
 }
 
-/// All bytes that a peer sends, at once, and the bytes sent to it.
+/// All bytes that a peer sends, available at once, and the bytes sent to it.
 struct Recorded<'a> {
     received: &'a [u8],
     sent: Vec<u8>,
@@ -381,7 +380,8 @@ fn name<E: std::fmt::Display>(error: Error<E>) -> String {
 /// The output of a C program that receives these bytes, and the bytes that it sends.
 fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     let (child, mut socket) = start(arguments)?;
-    // It may have ended before it has read everything; then reading ends with an error as well.
+    // The program may have ended before it has read everything; then reading ends with an error as
+    // well.
     let _ = socket.0.write_all(bytes);
     socket.0.shutdown(std::net::Shutdown::Write).unwrap();
     let mut sent = vec![];
@@ -389,13 +389,14 @@ fn outcome(arguments: &str, bytes: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
     Some((printed(child), sent))
 }
 
-/// The same, without what a driver prints before it ends.
+/// Like [`outcome`], without the output of a driver before it ends.
 fn ending(arguments: &str, bytes: &[u8]) -> Option<(String, Vec<u8>)> {
     let (mut printed, sent) = outcome(arguments, bytes)?;
     Some((printed.pop().unwrap(), sent))
 }
 
-/// How a driver in Rust ends that is sent these bytes, with room for 4 atoms, and what it sends.
+/// The end of a Rust driver that receives these bytes, with room for 4 atoms, and the bytes that it
+/// sends.
 fn rust_ending(initialize: Initialize, structures: usize, bytes: &[u8]) -> (String, Vec<u8>) {
     let mut driver = Driver::new().initialize(initialize);
     let mut recorded = Recorded::new(bytes);
@@ -406,7 +407,7 @@ fn rust_ending(initialize: Initialize, structures: usize, bytes: &[u8]) -> (Stri
     (ending, recorded.sent)
 }
 
-/// Does what the C programs do.
+/// Does the same as the C programs.
 fn drive<S: blocking::Transport>(
     driver: &mut Driver,
     socket: &mut S,
@@ -528,7 +529,7 @@ fn drivers_in_c_refuse_what_the_driver_refuses() {
         }
     }
 
-    // Batches, to drivers that have asked for them.
+    // Batches for drivers that have asked for INIT.
     let announced = |size: i32| {
         let text = format!(" a : b , batch_size : {size} ");
         init(text.len() as i32, text.as_bytes())

@@ -1,6 +1,6 @@
-//! Shared by the images: a panic handler that can't be linked, a wire that the compiler knows
-//! nothing of, and a potential that costs nothing, so that an image holds the driver or the server
-//! and little else.
+//! The common part of the images: a panic handler that can't be linked, a wire that the compiler
+//! knows nothing about, and a potential without cost, so that an image holds little else than the
+//! driver or the server.
 
 #![no_std]
 
@@ -9,7 +9,7 @@ use core::task::Poll;
 use forcewire::{Cell, Evaluation, Potential, PotentialError, Scalar, Sink, Source};
 
 unsafe extern "C" {
-    /// Is defined nowhere: if the linker keeps the panic handler, it complains of this name.
+    /// This symbol is defined nowhere: if the linker keeps the panic handler, it reports the name.
     fn a_panic_is_reachable() -> !;
 }
 
@@ -21,12 +21,12 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 /// A device's registers.
 const WIRE: *mut u32 = 0x4000_0000 as *mut u32;
 
-/// A number that the compiler can't foresee.
+/// A number that the compiler can't predict.
 pub fn unforeseen() -> u32 {
     unsafe { WIRE.read_volatile() }
 }
 
-/// With the feature `panic`, a line that can.
+/// Contains a line that can panic if the feature `panic` is enabled.
 pub fn may_panic<T: Scalar>(forces: &mut [[T; 3]]) {
     let _ = &forces;
     #[cfg(feature = "panic")]
@@ -35,10 +35,10 @@ pub fn may_panic<T: Scalar>(forces: &mut [[T; 3]]) {
     }
 }
 
-/// A stream whose every answer is unforeseen, for better and for worse.
+/// A stream whose every answer is unpredictable.
 pub struct Wire;
 
-/// The wire's errors, of unforeseen kind.
+/// The wire's errors, of an unpredictable kind.
 #[derive(Debug)]
 pub struct Fault;
 
@@ -94,7 +94,7 @@ impl embedded_io::Write for Wire {
     }
 }
 
-/// The bytes that are there now, or a wait.
+/// The available bytes, or a wait.
 async fn in_time<T>(mut now: impl FnMut() -> T) -> T {
     core::future::poll_fn(|_| match unforeseen() {
         0 => Poll::Ready(now()),
@@ -119,7 +119,7 @@ impl embedded_io_async::Write for Wire {
     }
 }
 
-/// Forces that are the positions.
+/// A potential whose forces are the positions.
 pub struct Echo;
 
 impl Potential for Echo {
@@ -139,7 +139,7 @@ impl Potential for Echo {
     }
 }
 
-/// An accelerator's window on its own memory, which holds any number of atoms.
+/// An accelerator's window into its own memory, which holds any number of atoms.
 pub struct Window<T>(*mut [T; 3]);
 
 impl<T: Scalar> Sink for Window<T> {

@@ -67,7 +67,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Those of the potential.
+    /// Returns the potential's errors.
     ///
     /// # Safety
     ///

@@ -1,4 +1,4 @@
-//! Results that wait in a file beside the output until the results of earlier frames are written.
+//! Results that wait in a file next to the output until the results of earlier frames are written.
 //!
 //! A frame of another group, or of a faster driver, may be computed before its turn. Its result is
 //! a line of JSON in `OUTPUT.part`, which survives if the run is killed.

@@ -1,11 +1,11 @@
-//! The part of smoltcp 0.14 that `forcewire::smoltcp` uses, with the same signatures, and with
-//! every answer possible.
+//! The part of smoltcp 0.14 that `forcewire::smoltcp` uses, with the same signatures and every
+//! possible answer.
 //!
 //! The real `recv_slice` and `send_slice` can't be linked without a panic handler: their ring
-//! buffer indexes slices and asserts, `TcpSeqNumber` refuses to overflow (smoltcp 0.14.0
-//! `storage/ring_buffer.rs`, `wire/tcp.rs`). Those hold by smoltcp's invariants. This proves that
-//! the shim adds none, whatever the socket answers within its signatures and its promise to move at
-//! most a slice's length.
+//! buffer indexes slices and asserts, and `TcpSeqNumber` refuses to overflow (smoltcp 0.14.0
+//! `storage/ring_buffer.rs`, `wire/tcp.rs`). smoltcp's invariants rule these panics out. The images
+//! prove that the shim adds none, whatever the socket answers within its signatures and its
+//! guarantee to move at most a slice's length.
 
 #![no_std]
 
@@ -26,7 +26,7 @@ pub mod socket {
             unsafe { WIRE.read_volatile() as usize }
         }
 
-        /// As in smoltcp, as far as the shim makes a difference between them.
+        /// The states between which the shim distinguishes.
         pub enum State {
             /// As in smoltcp.
             Listen,
@@ -52,11 +52,11 @@ pub mod socket {
             InvalidState,
         }
 
-        /// A socket in an unforeseen state.
+        /// A socket in an unpredictable state.
         pub struct Socket<'a>(PhantomData<&'a mut [u8]>);
 
         impl Socket<'_> {
-            /// A socket in an unforeseen state.
+            /// A socket in an unpredictable state.
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
                 Self(PhantomData)
@@ -82,12 +82,12 @@ pub mod socket {
                 }
             }
 
-            /// As in smoltcp. The room is the ring's, up to its end.
+            /// As in smoltcp. The room is that of the ring up to its end.
             pub fn send<R>(
                 &mut self,
                 f: impl FnOnce(&mut [u8]) -> (usize, R),
             ) -> Result<R, SendError> {
-                // The ring is the program's memory, not stack.
+                // The ring is in static memory, not on the stack.
                 let room = match unforeseen() {
                     n if n <= RING => unsafe { core::slice::from_raw_parts_mut(MEMORY, n) },
                     _ => return Err(SendError::InvalidState),

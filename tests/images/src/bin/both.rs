@@ -1,6 +1,6 @@
 //! `serve::<64>`, then a server.
 //!
-//! `blocking` and `server` in one image, as a relay needs both.
+//! `blocking` and `server` in one image, which a relay needs.
 
 #![no_std]
 #![no_main]

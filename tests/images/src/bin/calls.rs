@@ -16,7 +16,7 @@ use forcewire::{
 use images::{Echo, Fault, Window, Wire};
 use smoltcp::socket::tcp::Socket;
 
-/// Functions that are not inlined and that the report finds by their names.
+/// Functions that are not inlined, so that the report finds them by name.
 macro_rules! calls {
     ($($name:ident($($argument:ident: $type:ty),*) -> $output:ty = $call:expr;)*) => {
         $(
@@ -36,7 +36,7 @@ macro_rules! calls {
     };
 }
 
-/// Whatever is in memory.
+/// A value of arbitrary contents.
 unsafe fn unknown<T>() -> T {
     unsafe { (0x2000_0000 as *const T).read_volatile() }
 }

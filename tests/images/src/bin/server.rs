@@ -1,4 +1,4 @@
-//! A server, one structure after the other.
+//! A server with one structure after another.
 
 #![no_std]
 #![no_main]

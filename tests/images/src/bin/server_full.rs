@@ -1,6 +1,6 @@
-//! Its single steps, batches, f32, folded.
+//! A server's single steps, batches, f32, folding.
 //!
-//! Every mode, call by call, INIT, batches, extras, folding, both precisions, errors, reset.
+//! Every mode, with separate calls, INIT, batches, extras, folding, both precisions, errors, reset.
 
 #![no_std]
 #![no_main]
@@ -50,7 +50,7 @@ fn connection<T: Scalar>(server: &mut Server) -> Result<(), Error<Fault>> {
     let (mut forces, mut extras) = ([[T::ZERO; 3]; 128], [0; 64]);
     let mut answers = [Answer::default(); 2];
     loop {
-        // Lengths that fit, or don't.
+        // Lengths that may fit or not.
         let few = |len| (unforeseen() as usize).min(len);
         let cells = cells.get(..few(2)).unwrap_or_default();
         let given = positions.get(..few(128)).unwrap_or_default();

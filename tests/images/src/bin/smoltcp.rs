@@ -1,6 +1,6 @@
 //! The smoltcp shim.
 //!
-//! A driver over the socket beside these images; see there.
+//! A driver over the stand-in socket in ../smoltcp.
 
 #![no_std]
 #![no_main]

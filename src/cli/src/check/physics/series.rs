@@ -183,7 +183,7 @@ impl Series {
         series
     }
 
-    /// The same for energies.
+    /// The series if energies had not been one answer late.
     pub fn with_energies_earlier(&self) -> Self {
         let mut series = self.clone();
         for (answer, next) in series.answers.iter_mut().zip(self.answers.iter().skip(1)) {
@@ -192,7 +192,7 @@ impl Series {
         series
     }
 
-    /// The same for virials.
+    /// The series if virials had not been one answer late.
     pub fn with_virials_earlier(&self) -> Self {
         let mut series = self.clone();
         for (at, answer) in series.answers.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Tests a server, with the kit as its drivers: a good one, and the clumsy one beside it.
+//! Tests a server, with the kit as its drivers: a good one, and the clumsy one at its side.
 //!
 //! The next structure of a server shows which numbers it believed. The kit therefore needs a run
 //! that is the same each time and comes to an end; the control is such a run with only the good
