@@ -4,9 +4,9 @@
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
-use crate::common::layout::{CELL, INTEGER, READY, WORDS};
 use crate::copy::copy;
 use crate::in_parts;
+use forcewire_support::layout::{CELL, INTEGER, READY, WORDS};
 
 /// A header's bytes, by their number.
 fn word(number: usize) -> [u8; 12] {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
-use crate::common::layout::{HEADER, Posdata, numbers};
-use crate::common::{READY, STATUS, forceready};
 use crate::peers::{Played, Server, check, computing, job, positions, truth};
+use forcewire_support::layout::{HEADER, Posdata, numbers};
+use forcewire_support::{READY, STATUS, forceready};
 
 /// Sends READY, accepts a job and closes; connects again at once, until this is dropped.
 struct Flapping {

@@ -6,8 +6,6 @@
 //! A test that falsifies a message takes a right one and changes it at a place of [`Posdata`] or
 //! [`ForceReady`].
 
-#![allow(dead_code)] // each test file uses its part
-
 pub const STATUS: &[u8] = b"STATUS      ";
 pub const INIT: &[u8] = b"INIT        ";
 pub const POSDATA: &[u8] = b"POSDATA     ";
