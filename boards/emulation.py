@@ -46,6 +46,7 @@ class Board:
     link: str = "network"
     language: str = "rust"
     engine: dict = None
+    logic: str = ""
 
     @property
     def on_line(self):
@@ -129,6 +130,8 @@ def build(name, progress, tls=False, binary=None):
         return HERE / "target" / name / name
     if board.engine:
         cargo(board.engine["target"], board.engine["crate"], board.engine["binary"])
+    if board.logic:
+        call("cargo", "build", "--release", "--bin", board.logic, "--target-dir", HERE / "target", cwd=HERE)
     image = cargo(board.target, board.crate, binary, *(["--features", "tls"] if tls else []))
     # cargo gives both images the same name and builds the requested one there.
     return image.rename(f"{image}-tls") if tls else image
@@ -177,7 +180,8 @@ def emulator(name, firmware, directory, options, flags=()):
     serial = ["-serial", "stdio" if board.on_line else "none"]
     machine = [*flags, *board.machine, *board.network, *quiet, *serial, *loaded]
     qemu = [board.emulator, *machine, "-kernel", image.name, "-append", options]
-    return qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    command = qemu if board.on_line else ["bash", "-c", DECODED, "emulator", PRINTER, image.name, *qemu]
+    return [HERE / "target" / "release" / board.logic, *command] if board.logic else command
 
 
 def bridged(port, command):
@@ -236,14 +240,19 @@ class Child:
         except subprocess.TimeoutExpired:
             return f"none: it was still running {seconds} s later"
 
-    def processor_seconds(self):
-        """What the process and all that it has started have used, while they run."""
-        used = 0
+    def processes(self):
+        """The process and all that it has started: for each, the numbers of /proc/PID/stat after the name."""
+        found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 fields = stat.read_text().rpartition(")")[2].split()
                 if int(fields[3]) == self.process.pid:  # the session
-                    used += int(fields[11]) + int(fields[12])
+                    found[int(stat.parent.name)] = fields
+        return found
+
+    def processor_seconds(self):
+        """The CPU time that these have used so far."""
+        used = sum(int(fields[11]) + int(fields[12]) for fields in self.processes().values())
         return used / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self):
@@ -264,7 +273,7 @@ def footprint(*images):
     return flash, memory
 
 
-DATA = {".data", ".bss", ".uninit"}
+DATA = {".data", ".bss", ".uninit", ".dma"}
 CODE = {".vector_table", ".vectors", ".init", ".text", ".trap", ".rodata", ".eh_frame"}
 
 

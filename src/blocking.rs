@@ -33,8 +33,8 @@ pub trait Transport {
     /// The transport's error.
     type Error: embedded_io::Error;
 
-    /// Reads at least one byte; returns 0 if the peer has closed its side. `wait` is what the
-    /// exchange waits for, and whether the peer owes it ([`Wait::owed`]).
+    /// Reads at least one byte; returns 0 if the peer has closed its side. `wait` names the bytes
+    /// that the exchange waits for, and whether the peer owes them ([`Wait::owed`]).
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ pub trait Transport {
     /// after the bytes written so far and before those written later. If so, the array counts as
     /// accepted.
     ///
-    /// Only called with a whole array, whose memory is passed to [`flush_with`](Self::flush_with)
+    /// Called only with a whole array, whose memory is passed to [`flush_with`](Self::flush_with)
     /// later.
     #[doc(hidden)]
     fn lends(&mut self, array: &[u8]) -> bool {
@@ -69,7 +69,7 @@ pub trait Transport {
     }
 
     /// Like [`flush`](Self::flush), with the array accepted by [`lends`](Self::lends). After an
-    /// error the connection must have copied what it has not sent.
+    /// error the connection must have copied the unsent rest.
     #[doc(hidden)]
     fn flush_with(&mut self, array: &[u8], wait: &Wait) -> Result<(), Error<Self::Error>> {
         let _ = array;

@@ -1,8 +1,8 @@
 //! Complete conversations with every kind of server, split at every byte.
 //!
 //! The server's bytes and the expected ones are written by hand (`support`). The order of messages
-//! is that of i-PI 3.3.1 (`ipi/interfaces/sockets.py`), of ASE 3.29 (`ase/calculators/socketio.py`)
-//! and of IPICalculator.jl.
+//! follows i-PI 3.3.1 (`ipi/interfaces/sockets.py`), ASE 3.29 (`ase/calculators/socketio.py`) and
+//! IPICalculator.jl.
 
 use forcewire::{Driver, Event, Exchange, Initialize, Parameters, ProtocolError, Step, Traffic};
 use forcewire_support::*;
@@ -1023,7 +1023,7 @@ fn midway_is_inside_a_message_and_nowhere_else() {
             note(receive.midway(), (heard, said));
             one_byte(&mut receive, &inbox, &mut heard, &mut said);
             note(receive.midway(), (heard, said));
-            // Takes the event of positions that are complete.
+            // Returns the event, now that the positions are complete.
             receive.step().unwrap();
         }
     }

@@ -528,7 +528,7 @@ fn what_a_stream_that_gathers_can_not_send_is_an_error() {
 
 // ---- extras, cells ----
 
-/// At each size, what does not fit is refused, wherever in the key or the value the room ends.
+/// At each size, an entry that does not fit is refused, wherever in its key or value the room ends.
 #[test]
 fn extras_that_end_anywhere_are_whole() {
     fn check<const N: usize>() {
@@ -591,7 +591,7 @@ fn a_cell_that_points_backwards_is_turned_round() {
     }
 }
 
-/// Storage evaluates what was received into it, no matter what it evaluated before.
+/// Storage evaluates the received structures, no matter what it evaluated before.
 #[test]
 fn storage_forgets_what_was_evaluated_before() {
     let (mut driver, mut storage) = (Driver::new(), Storage::<f64, 4>::default());

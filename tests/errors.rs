@@ -72,7 +72,7 @@ fn debug_says_what_display_says() {
     check(refused, "no structure waits for a reply: receive one first");
 }
 
-/// Each error names what is unfinished, and what the caller can do.
+/// Each message says which part is unfinished and how the caller can continue.
 #[test]
 fn an_exchange_that_is_refused_says_what_to_do() {
     for (error, words) in [

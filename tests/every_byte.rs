@@ -168,7 +168,7 @@ impl Connection {
             Shim::Asynch => {
                 let mut future = std::pin::pin!(asynch::run(&mut self.stream, transfer));
                 let mut context = Context::from_waker(Waker::noop());
-                // It never waits, but yields from time to time.
+                // The future never waits, but yields from time to time.
                 let mut polls = (0..100).map(|_| future.as_mut().poll(&mut context));
                 let ready = polls.find_map(|polled| match polled {
                     Poll::Ready(result) => Some(result),

@@ -1,5 +1,5 @@
-//! Each program of `examples` works as described. `tests/peers/tls.rs` runs the one with TLS, and
-//! `tests/c` those in C and Fortran.
+//! Each program of `examples` works as described. `tests/peers/tls.rs` runs the TLS example, and
+//! `tests/c` the examples in C and Fortran.
 #![cfg(unix)]
 
 use forcewire_support::programs;
@@ -34,7 +34,7 @@ impl Running {
         Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Its output, once it has ended with success.
+    /// The output of the program, which must end with success.
     fn succeeds(mut self) -> String {
         let mut said = String::new();
         let mut out = self.0.stdout.take().unwrap();

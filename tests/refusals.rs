@@ -811,7 +811,7 @@ fn extras_too_long_to_be_announced() {
     let reply = driver.reply(&answer.evaluation, &answer.forces, &extras);
     let error = ProtocolError::TextTooLong(most + 1);
     assert_eq!(run(reply, b""), Err(error));
-    // Also in the second structure of a batch.
+    // The same limit holds for the second structure of a batch.
     let mut two = computing_two();
     let evaluations = [answer.evaluation; 2];
     let forces = [answer.forces[0]; 2];

@@ -123,7 +123,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 
 // ---- tests ----
 
-/// Every message of the tests comes from one encoder.
+/// Checks that all tests use the same encoder for messages.
 #[test]
 fn the_bytes_of_messages_are_written_down_once() {
     let words = ["INIT", "POSDATA", "FORCEREADY"].map(|word| format!("b\"{word:12}\""));
@@ -137,8 +137,8 @@ fn the_bytes_of_messages_are_written_down_once() {
     assert_eq!(found, [&root().join("tests/support/src/layout.rs")]);
 }
 
-/// Every test target and bench of the workspace has a row in the section of its package, and so has
-/// everything in `tests`.
+/// Checks that every test target and bench of the workspace has a row in the section of its
+/// package, and that everything in `tests` has one.
 #[test]
 fn every_test_has_a_row() {
     let readme = read("tests/README.md");

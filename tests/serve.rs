@@ -20,9 +20,9 @@ use forcewire_support::*;
 /// The potential's result for each structure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
-    /// It returns forces of zero.
+    /// The potential returns forces of zero.
     Zero,
-    /// It returns NaN forces.
+    /// The potential returns NaN forces.
     Nan,
     /// It fails.
     Fails,

@@ -10,7 +10,7 @@ use forcewire_support::*;
 /// energy. It records its calls.
 struct Pull<T> {
     given: Vec<(Cell, Vec<[T; 3]>)>,
-    /// It fails at this evaluation.
+    /// The number of the evaluation that fails.
     fails_at: usize,
 }
 

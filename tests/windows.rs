@@ -1012,7 +1012,7 @@ mod a_million_atoms {
                 let answer = blocking::run(&mut socket, evaluate).unwrap();
                 assert_eq!(answer.evaluation.energy, f64::from(step));
                 assert_eq!(answer.extras(&extras), b"{}");
-                // In the driver's precision, in which -0.25 is exact.
+                // In the driver's precision, where -0.25 is exact.
                 let truth = |atom: &[f64; 3]| force(atom.map(|x| T::from_f64(x).to_f64()));
                 let mut pairs = forces.iter().zip(&positions);
                 assert!(pairs.all(|(got, atom)| *got == truth(atom)), "{step}");

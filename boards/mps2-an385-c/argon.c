@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-// The order of the sums is that of forcewire's potential, and no operations are fused
-// (-ffp-contract=off), so all bits equal those of the host's driver.
+// The order of the sums is the same as in forcewire's potential, and no operations are fused
+// (-ffp-contract=off), so all bits equal the host driver's.
 
 // Energy, and force divided by distance, of a pair.
 static void pair(const argon_t *argon, double squared, double *energy, double *force)

@@ -123,8 +123,8 @@ static int next_frame(line_t *line, uint32_t limit)
         } else {
             const int kind = unpack(line);
             line->data_end = (uint16_t)(line->filled - CHECK);
-            // An empty frame is allowed before one that opens or closes. Between others it is an
-            // extra byte.
+            // An empty frame is allowed before one that opens or closes. Between other frames it is
+            // an extra byte.
             const bool right = !line->blank || kind == OPENED || kind == CLOSE;
             line->filled = 0;
             line->blank = line->overlong = false;

@@ -89,15 +89,18 @@ int main(void)
         const uint32_t start = clock_now();
         forcewire_driver_attach(&driver, &transport);
         const forcewire_status_t status = forcewire_driver_serve(&driver, compute, &work, positions, forces, ATOMS);
-        report(&line, &work, clock_now() - start);
+        const char *why = status == FORCEWIRE_CLOSED ? forcewire_strerror(status)
+                                                     : forcewire_driver_error(&driver, text, sizeof text);
+        // Reads what the server has sent, so the line must still be open. Clears the error.
+        forcewire_driver_close(&driver);
         line_close(&line);
+        report(&line, &work, clock_now() - start);
 
         if (status == FORCEWIRE_OK) {
             semihosting_write("the server said EXIT\n");
             return EXIT_SAID;
         }
-        semihosting_write(status == FORCEWIRE_CLOSED ? forcewire_strerror(status)
-                                                     : forcewire_driver_error(&driver, text, sizeof text));
+        semihosting_write(why);
         semihosting_write("\n");
         uint32_t milliseconds;
         if (!attempts_ended(&attempts, line.replies > 0, &milliseconds))

@@ -12,8 +12,8 @@ static bool skip(const char **text, const char *word)
     return true;
 }
 
-// Parses a decimal number of at most 15 digits, for which one division rounds correctly. C's
-// strtod() allocates.
+// Parses a decimal number. With at most 15 digits, a single division rounds correctly. C's strtod()
+// allocates.
 static bool number(const char **text, double *value)
 {
     double digits = 0.0, scale = 1.0;

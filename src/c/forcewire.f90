@@ -83,8 +83,8 @@ module forcewire
    !> A status that only this module returns: the first dimension of an array is not 3.
    integer, parameter :: MISSHAPEN = -1
 
-   !> Time limits in seconds. 0 means the default. Infinity (ieee_arithmetic) means no limit. Less
-   !> than a microsecond makes one attempt.
+   !> Time limits in seconds. 0 means the default. Infinity (ieee_arithmetic) means no limit. With
+   !> less than a microsecond, a call makes a single attempt.
    type, bind(c), public :: forcewire_options
       !> How long to wait for the server to listen, or for the driver to connect. Default: a minute.
       real(c_double) :: connect = 0

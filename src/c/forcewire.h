@@ -209,8 +209,8 @@ typedef int (*forcewire_potential_t)(void *context,
 
 // How to connect, and time limits, in seconds.
 //
-// A field of 0 means its default; NULL means all defaults. INFINITY means no limit. Less than a
-// microsecond makes one attempt.
+// A field of 0 means its default; NULL means all defaults. INFINITY means no limit. With less than
+// a microsecond, a call makes a single attempt.
 typedef struct {
   // How long to wait for the server to listen, or for the driver to connect. Default: a minute.
   double connect;

@@ -1,6 +1,6 @@
 //! The border to C, which no panic crosses.
 
-/// Runs the body of a call from C. If it panics, `otherwise` gives what the call returns.
+/// Runs the body of a call from C. If it panics, the call returns the value of `otherwise`.
 ///
 /// Firmware, which has no `std`, has nothing to catch: it only links if it can reach no panic.
 #[cfg(feature = "std")]

@@ -20,8 +20,8 @@ use crate::status::forcewire_status_t::{self, *};
 
 /// How to connect, and time limits, in seconds.
 ///
-/// A field of 0 means its default; NULL means all defaults. INFINITY means no limit. Less than a
-/// microsecond makes one attempt.
+/// A field of 0 means its default; NULL means all defaults. INFINITY means no limit. With less than
+/// a microsecond, a call makes a single attempt.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct forcewire_options_t {

@@ -30,7 +30,7 @@
     clippy::panic,
     clippy::unwrap_used
 )]
-// The names are those of the header, which also documents the safety conditions.
+// The names are the same as in the header, which also documents the safety conditions.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod driver;

@@ -54,7 +54,7 @@ fn moved(n: isize, size: usize) -> Result<usize, Fault> {
     }
 }
 
-/// The same error with the peer's name.
+/// Adds the peer's name to the error.
 #[cfg(feature = "std")]
 fn io(stream: &forcewire::net::Stream, error: Error<std::io::Error>) -> Error<Fault> {
     match error {

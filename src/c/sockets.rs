@@ -261,7 +261,7 @@ pub unsafe extern "C" fn shm_map(name: *const c_char, nbytes: c_long) -> *mut c_
 pub unsafe extern "C" fn shm_unmap(memory: *mut c_void, nbytes: c_long) {
     guarded(|| {
         if let (Ok(len), false) = (usize::try_from(nbytes), memory.is_null()) {
-            // SAFETY: the caller's mapping, which nothing uses any more.
+            // SAFETY: the mapping is the caller's, and nothing uses it any more.
             let _ = unsafe { rustix::mm::munmap(memory, len) };
         }
     });
@@ -360,7 +360,7 @@ unsafe fn fortran<'a>(text: *const c_char, most: usize) -> Option<&'a [u8]> {
     let len = (0..most)
         .find(|&at| unsafe { text.add(at).read() } == 0)
         .unwrap_or(most);
-    // SAFETY: these bytes have been read.
+    // SAFETY: the loop above has read these bytes.
     unsafe { array(text.cast::<u8>(), len) }.map(<[u8]>::trim_ascii_end)
 }
 

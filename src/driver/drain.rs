@@ -29,7 +29,8 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// No errors of its own.
+    /// No errors of its own. The connection's: an answer to STATUS that was written before is
+    /// flushed first.
     ///
     /// # Cancel safety
     ///

@@ -12,8 +12,8 @@ pub enum Initialize {
     #[default]
     Never,
     /// Once per connection, like i-PI's Python driver. i-PI announces batches only to such a
-    /// driver. CP2K's and ASE's servers accept it; those of IPICalculator.jl, eOn and pysisyphus do
-    /// not.
+    /// driver. CP2K's and ASE's servers accept it; the servers of IPICalculator.jl, eOn and
+    /// pysisyphus do not.
     Once,
     /// Before every structure, like Quantum ESPRESSO: INIT then names the replica of each.
     EveryStep,
@@ -33,10 +33,10 @@ pub enum Event {
     Positions {
         /// The number of atoms of each structure.
         natoms: usize,
-        /// The number of structures: 1, or those of a batch. Structure `i` begins at atom `i *
-        /// natoms`.
+        /// The number of structures: 1, or more in a batch. Structure `i` begins at atom
+        /// `i * natoms`.
         structures: usize,
-        /// The cell; in a batch, that of the first structure.
+        /// The cell; in a batch, the first structure's.
         cell: Cell,
     },
     /// The server sent EXIT: it needs no more forces.

@@ -244,8 +244,8 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Before a byte has moved, and without a change of the driver: [`ProtocolError::WrongLength`],
-    /// [`NothingToReplyTo`](ProtocolError::NothingToReplyTo),
+    /// These errors are returned before a byte has moved, and leave the driver unchanged:
+    /// [`ProtocolError::WrongLength`], [`NothingToReplyTo`](ProtocolError::NothingToReplyTo),
     /// [`NotFinite`](ProtocolError::NotFinite), [`TextTooLong`](ProtocolError::TextTooLong), and
     /// [`Unfinished`](ProtocolError::Unfinished) if another reply has been sent in part.
     ///
@@ -362,7 +362,7 @@ impl Driver {
         }
     }
 
-    /// The number of structures received last: 1, or those of a batch.
+    /// The number of structures received last: 1, or more in a batch.
     #[must_use]
     pub const fn structures(&self) -> usize {
         self.structures

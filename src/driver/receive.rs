@@ -288,7 +288,7 @@ impl<P: Destination> Exchange for Receive<'_, P> {
     }
 
     fn step(&mut self) -> Result<Step<'_, Event>, ProtocolError> {
-        // One after the other, so that only one of them is on the stack.
+        // Called one after the other, so that only one of the two calls is on the stack.
         if self.take_over().is_err() || self.go_on().is_err() {
             return Err(self.driver.error);
         }

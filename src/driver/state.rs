@@ -142,7 +142,7 @@ impl Driver {
         self.progress.message > 0
     }
 
-    /// Whether positions have been reported that have had no reply.
+    /// Whether positions have been reported and not yet replied to.
     pub(super) fn owes_reply(&self) -> bool {
         self.phase == Phase::HaveData && !matches!(self.state, State::Received)
     }

@@ -78,7 +78,7 @@ impl<T: Scalar, const N: usize, const B: usize> Storage<T, N, B> {
         Receive::new(driver, &mut self.cells, Kept(&mut self.positions))
     }
 
-    /// Evaluates the potential for every structure received. The numbers are those of
+    /// Evaluates the potential for every structure received. `natoms` and `structures` come from
     /// [`Event::Positions`](crate::Event::Positions).
     ///
     /// The driver is not borrowed: an interrupt, another task or another core can run

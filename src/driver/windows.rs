@@ -88,8 +88,7 @@ pub trait Destination: Sealed {
     #[doc(hidden)]
     const IS_WIRE: bool;
 
-    /// Checks that there is room for this many atoms. The error is the number for which there is
-    /// room.
+    /// Checks that there is room for this many atoms. The error is the number of atoms that fit.
     #[doc(hidden)]
     fn room(&mut self, natoms: usize) -> Result<(), usize>;
 
@@ -144,7 +143,7 @@ pub trait Origin: Sealed {
     #[doc(hidden)]
     fn all_finite(&self) -> bool;
 
-    /// Its memory, if that has the layout of the wire.
+    /// The numbers in memory, if their layout is the same as on the wire.
     #[doc(hidden)]
     fn wire(&self) -> Option<&[u8]>;
 

@@ -61,8 +61,8 @@ impl Cell {
         inverse[0][0] = 1.0 / h[0][0];
         inverse[1][1] = 1.0 / h[1][1];
         inverse[2][2] = 1.0 / h[2][2];
-        // The order is that of i-PI 3.3.1 (`ipi/utils/mathtools.py`, `invert_ut3x3`), so that all
-        // bits are the same, except the sign of zeros: here they are positive.
+        // The order of operations follows i-PI 3.3.1 (`ipi/utils/mathtools.py`, `invert_ut3x3`), so
+        // that all bits are the same, except the sign of zeros: here they are positive.
         inverse[0][1] -= inverse[0][0] * h[0][1] * inverse[1][1];
         inverse[1][2] -= inverse[1][1] * h[1][2] * inverse[2][2];
         inverse[0][2] -= inverse[1][2] * h[0][1] * inverse[0][0];

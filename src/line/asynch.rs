@@ -17,7 +17,7 @@ use crate::asynch::{Timer, Turn};
 const TICK: Duration = Duration::from_millis(250);
 
 impl<S: Read + Write, C: Timer> Line<S, C> {
-    /// Opens a connection. The twin of [`open`](Self::open).
+    /// Opens a connection: the `async` form of [`open`](Self::open).
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl<S: Read + Write, C: Timer> Line<S, C> {
         self.deliver_async().await
     }
 
-    /// Ends the connection. The twin of [`close`](Self::close).
+    /// Ends the connection: the `async` form of [`close`](Self::close).
     ///
     /// # Errors
     ///

@@ -138,7 +138,8 @@ pub(super) fn unseal(wire: &mut [u8]) -> Option<(Header, usize)> {
 mod tests {
     use super::*;
 
-    /// Written by hand, except for the checksum, whose check value is that of RFC 3720.
+    /// These frames are written by hand, except for the checksum, whose check value comes from RFC
+    /// 3720.
     #[test]
     fn a_frame_is_these_bytes() {
         assert_eq!(CRC.checksum(b"123456789"), 0xe306_9283);

@@ -127,8 +127,8 @@ impl Framing {
         }
     }
 
-    /// Ends a connection over which data have moved. Another one is to be accepted, and data that
-    /// arrive before that are dropped.
+    /// Ends a connection that has carried data. Another one is to be accepted, and data that arrive
+    /// before that are dropped.
     pub(super) fn leave(&mut self) {
         if self.state == State::Open && !self.is_unused() {
             self.close();
@@ -275,7 +275,7 @@ impl Framing {
         self.look();
     }
 
-    /// Whether a connection is open over which no unread data have arrived.
+    /// Whether a connection is open and has no unread data.
     pub(super) fn has_no_data(&self) -> bool {
         self.state == State::Open && self.data().is_empty()
     }

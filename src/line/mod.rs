@@ -78,7 +78,7 @@
 //! ```
 //!
 //! [`Role::Board`] opens and [`Role::Host`] accepts. An empty frame (a zero) precedes OPEN, OPENED
-//! and CLOSE. It ends a frame that was sent only in part.
+//! and CLOSE. The empty frame ends a frame that was sent only in part.
 //!
 //! - **A board that restarts**, in the middle of a frame too, opens a new connection. The host
 //!   drops the data of the previous one, and its reader gets [`Fault::Restarted`] or `Damaged`.

@@ -102,7 +102,7 @@ impl<T: Scalar> Arrays<T> {
         }
     }
 
-    /// Computes every structure received. The numbers are those of
+    /// Computes every structure received. `natoms` and `structures` come from
     /// [`Event::Positions`](crate::Event::Positions).
     ///
     /// # Errors

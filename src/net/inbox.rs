@@ -26,7 +26,7 @@ struct Placed {
     /// The array's address, used for comparison only.
     array: usize,
     len: usize,
-    /// The bytes read ahead that come before them.
+    /// The number of bytes read ahead, which come before the array's bytes.
     before: usize,
 }
 

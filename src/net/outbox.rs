@@ -12,7 +12,7 @@ pub(super) struct Outbox {
     /// An array that is not copied: it stays in the caller's memory and is passed to each call that
     /// sends.
     lent: Option<Lent>,
-    /// The number of bytes sent so far, including those of the array.
+    /// The number of bytes sent so far, including bytes of the array.
     sent: usize,
 }
 

@@ -80,7 +80,7 @@ pub trait Calculator {
         forces: &mut [[Self::Real; 3]],
     ) -> Result<Evaluation, PotentialError>;
 
-    /// Appends the extras of the structure computed last to those of the batch's earlier
+    /// Appends the extras of the structure computed last to the extras of the batch's earlier
     /// structures. [`Extras`](crate::Extras) writes a format that i-PI can read.
     fn extras(&mut self, extras: &mut Vec<u8>) {
         let _ = extras;

@@ -35,8 +35,8 @@ use crate::exchange::{Exchange, Wait};
 /// shortest limit, so an exchange may time out late by a quarter of that limit.
 ///
 /// The socket is tried before the clock is read. Bytes that have arrived are therefore never late,
-/// even if this process was stopped meanwhile, and a limit of zero moves what the socket allows
-/// without waiting.
+/// even if this process was stopped meanwhile, and a limit of zero moves as many bytes as the
+/// socket allows without waiting.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
@@ -289,7 +289,7 @@ impl Stream {
         }
     }
 
-    /// The same error with the peer's name.
+    /// Adds the peer's name to the error.
     #[cold]
     fn named(&self, error: io::Error) -> io::Error {
         let peer = &self.peer;

@@ -3,7 +3,7 @@
 //!
 //! The periodic cell is divided along its vectors into boxes at least as wide as the cutoff, so an
 //! atom's neighbours are in its own box and the 26 around it. Each box holds the number of its
-//! first atom, and each atom that of the next atom in the same box:
+//! first atom, and each atom holds the number of the next one in the same box:
 //!
 //! ```text
 //! storage   [ first atom of box 0, of box 1, … | the atom after atom 0, after atom 1, … | unused ]

@@ -4,7 +4,7 @@ use crate::protocol::Scalar;
 
 /// A [`Scalar`] with the functions that a potential needs.
 ///
-/// The functions are those of the `libm` crate on every target, never the host's. The crate's
+/// The functions come from the `libm` crate on every target, never from the host. The crate's
 /// potentials use only these functions and + − × ÷, in a fixed order and without fused operations.
 /// An `f64` evaluation on a Cortex-M3 therefore agrees with one on x86-64 in every bit.
 ///

@@ -10,9 +10,9 @@ use crate::geometry::Cell;
 /// cell. `-m sg` of i-PI's Fortran driver.
 ///
 /// u(r) = e^(α − βr − δr²) − (C6/r⁶ + C8/r⁸ − C9/r⁹ + C10/r¹⁰) f(r) for r < cutoff, in hartree and
-/// bohr, with f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The parameters are
-/// those of that driver's `SG.f90`. The tail correction includes only the undamped dispersion
-/// terms, so choose a cutoff well beyond 8.32 bohr.
+/// bohr, with f(r) = e^(−(8.32/r − 1)²) up to 8.32 bohr and 1 from there on. The parameters come
+/// from that driver's `SG.f90`. The tail correction includes only the undamped dispersion terms, so
+/// choose a cutoff well beyond 8.32 bohr.
 ///
 /// That driver's `-o` takes exactly one number, `cutoff`. Images, storage and the cutoff in a
 /// changing cell are handled as in [`LennardJones`](super::LennardJones).

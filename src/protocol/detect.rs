@@ -178,7 +178,8 @@ pub(crate) const JUDGED: usize = 16 * 3;
 
 /// A number with a larger high half has the bits of a negative integer, down to about -2^51.
 ///
-/// Such a number is also a NaN. Processors themselves produce the NaN with exactly this high half.
+/// All these numbers are NaNs. A NaN with exactly this high half is the one that processors
+/// produce, so it does not count.
 const NEGATIVE_INTEGERS: u32 = 0xfff8_0000;
 
 /// The low and the high half of a number. The high half contains the sign and the exponent.

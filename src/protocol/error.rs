@@ -68,7 +68,7 @@ pub enum ProtocolError {
     EndOfStream {
         /// The message, if its header had arrived.
         within: Option<Header>,
-        /// How many bytes of it had moved.
+        /// How many bytes of the message had moved.
         after: usize,
     },
     /// The caller replied, but no structure waits for a reply. The driver is unchanged.
@@ -90,7 +90,7 @@ pub enum ProtocolError {
     WrongLength {
         /// The contents of the array.
         quantity: Quantity,
-        /// Its length, in atoms, structures or texts.
+        /// The length of the array, in atoms, structures or texts.
         given: usize,
         /// The required length.
         expected: usize,
@@ -98,7 +98,8 @@ pub enum ProtocolError {
     /// A text, of INIT or extras, is longer than its length field can hold (2^31 - 1 bytes). The
     /// machine is unchanged.
     TextTooLong(usize),
-    /// The caller asked for a message for which the driver does not wait. The server is unchanged.
+    /// The caller asked to send a message that the driver is not waiting for. The server is
+    /// unchanged.
     InvalidStatus {
         /// The message to send.
         command: Header,
@@ -301,7 +302,7 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// A header without its padding; all of it if it is only padding.
+/// A header without its padding; the whole header if it is only padding.
 fn shown(header: &[u8; HEADER]) -> &[u8] {
     match word(header) {
         b"" => header,

@@ -72,7 +72,7 @@ impl Place {
         Self { field, index: 0 }
     }
 
-    /// The same field, with this much of it complete.
+    /// The same field, further along: `index` is complete.
     pub(crate) const fn at(self, index: usize) -> Self {
         Self {
             field: self.field,

@@ -44,8 +44,6 @@ pub(super) struct Course<'a, T: Scalar> {
     pub(super) stage: Stage,
     /// Whether the caller that recreates this exchange owns its arrays and has not changed them.
     pub(super) owned: bool,
-    /// Whether the request has been checked, as far as that does not depend on the driver.
-    checked: bool,
     /// How many bytes of extras the caller makes room for once they have been announced.
     #[cfg(feature = "std")]
     pub(super) growing: usize,
@@ -84,7 +82,6 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
                 extras: &mut [],
                 stage: Stage::Made,
                 owned: false,
-                checked: false,
                 #[cfg(feature = "std")]
                 growing: 0,
                 #[cfg(feature = "std")]
@@ -94,7 +91,7 @@ impl<'a, T: Scalar, O> ServerExchange<'a, T, O> {
         }
     }
 
-    /// The same exchange with these arrays.
+    /// Sets the request and the arrays of the exchange.
     pub(super) const fn with(
         mut self,
         request: Request<'a, T>,
@@ -156,7 +153,7 @@ impl<T: Scalar> Course<'_, T> {
         {
             self.cleared = true;
         }
-        // Only with the arrays of the current message.
+        // Only now are the arrays known to be those of the current message.
         if self.stage != Stage::Ended {
             self.fill();
         }
@@ -224,26 +221,23 @@ impl<T: Scalar> Course<'_, T> {
         }
     }
 
-    /// Takes over from an earlier exchange, and checks what is to be sent.
-    #[inline(never)] // here and below, so that only one of them is on the stack
+    /// Checks what is to be sent, before anything changes, and takes over from an earlier exchange.
+    // Almost nothing is on the stack here: software floating point takes most of what a call may
+    // use.
+    #[inline(never)]
     fn enter(&mut self) -> Result<(), Refused> {
         if self.stage == Stage::Made {
-            // Before anything changes.
             if self.will_send() {
-                self.check_request(false)?;
+                self.check_request()?;
                 self.check_cells()?;
             }
             self.take_over()?;
-        }
-        if self.sends_next() {
-            self.check_request(true)?;
-            self.check_cells()?;
         }
         Ok(())
     }
 
     /// Checks the cells to be sent.
-    #[inline(never)]
+    #[inline(always)]
     fn check_cells(&mut self) -> Result<(), Refused> {
         if self.owned {
             return Ok(());
@@ -255,7 +249,17 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
+    /// Refuses what the next step would refuse.
+    fn look_ahead(&mut self) -> Result<(), Refused> {
+        if self.server.is_idle() && self.stage != Stage::Ended {
+            self.next().map(|_| ())
+        } else {
+            self.check_state()
+        }
+    }
+
     /// Begins the next message, if none is moving. Fails if the exchange can't continue.
+    #[inline(never)]
     fn begin(&mut self) -> Result<(), Refused> {
         if self.server.is_idle() && self.stage != Stage::Ended {
             self.begin_next()?;
@@ -263,19 +267,35 @@ impl<T: Scalar> Course<'_, T> {
         self.check_state()
     }
 
-    /// Begins the next message, or finds that no work remains.
-    fn begin_next(&mut self) -> Result<(), Refused> {
+    /// What comes next between two messages, if the arrays have room for what it brings.
+    fn next(&mut self) -> Result<Turn, Refused> {
         let turn = match self.server.unreported {
             Some(goal) if goal == self.goal => Turn::Ends,
             Some(Goal::Forces) if self.goal == Goal::Evaluate => Turn::Ends,
             _ => self.turn(),
         };
-        if matches!(self.goal, Goal::Forces | Goal::Evaluate)
-            && !matches!(turn, Turn::Ends | Turn::Waits)
-            && self.server.owes_forces()
-        {
-            self.check_room(self.server.natoms(), self.server.structures)?;
+        match turn {
+            Turn::Ends => {}
+            Turn::Waits => self.out_of_turn()?,
+            Turn::Sends(Header::PosData) => {
+                let structures = self.request.cells.len();
+                let most = structures.min(self.server.carried);
+                let error = &mut self.server.error;
+                check_length(error, Quantity::Structures, structures, most)?;
+            }
+            _ if matches!(self.goal, Goal::Forces | Goal::Evaluate)
+                && self.server.owes_forces() =>
+            {
+                self.check_room(self.server.natoms(), self.server.structures)?;
+            }
+            _ => {}
         }
+        Ok(turn)
+    }
+
+    /// Begins the next message, or finds that no work remains.
+    fn begin_next(&mut self) -> Result<(), Refused> {
+        let turn = self.next()?;
         match turn {
             Turn::Ends => {
                 if self.goal == Goal::Send {
@@ -302,7 +322,8 @@ impl<T: Scalar> Course<'_, T> {
                 self.server.first = first;
                 self.server.gather(first, Place::HEADER);
             }
-            Turn::Waits => return self.out_of_turn(),
+            // Has been refused.
+            Turn::Waits => {}
         }
         // Discard drops an answer, but not the results of other exchanges.
         if self.goal != Goal::Discard || self.server.unreported == Some(Goal::Forces) {
@@ -311,36 +332,27 @@ impl<T: Scalar> Course<'_, T> {
         Ok(())
     }
 
-    /// Whether positions are sent next.
-    #[inline(never)]
-    fn sends_next(&self) -> bool {
-        let between = self.server.is_idle() && self.stage != Stage::Ended;
-        let sends = matches!(self.goal, Goal::Send | Goal::Evaluate);
-        between && sends && self.server.phase == Phase::Ready
-    }
-
-    /// Whether positions are sent once the driver has said that it is ready.
+    /// Whether positions will be sent: now, or when the driver has said that it is ready. A message
+    /// of which no byte has moved is begun anew.
     #[inline(never)]
     fn will_send(&self) -> bool {
-        self.goal == Goal::Evaluate
-            && self.stage != Stage::Ended
-            && !self.server.has_failed()
-            && !self.server.owes_forces()
+        let server = &*self.server;
+        let begun = server.owes_forces() && !(server.is_sending() && server.progress.message == 0);
+        let sends = match self.goal {
+            Goal::Evaluate => true,
+            Goal::Send => server.phase == Phase::Ready,
+            _ => false,
+        };
+        sends && !begun && !server.has_failed()
     }
 
     /// Checks that the structures can be sent, apart from their cells, and that the arrays for the
     /// answers have the right lengths. How many structures a driver takes is known when it is
     /// ready.
-    fn check_request(&mut self, ready: bool) -> Result<(), Refused> {
+    #[inline(never)] // here and below, so that only one of them is on the stack
+    fn check_request(&mut self) -> Result<(), Refused> {
         let (server, request) = (&mut *self.server, &self.request);
         let structures = request.cells.len();
-        if ready {
-            let most = structures.min(server.carried);
-            check_length(&mut server.error, Quantity::Structures, structures, most)?;
-        }
-        if self.checked {
-            return Ok(());
-        }
         // The pool checked the numbers when it accepted the job.
         request.check_atoms(&mut server.error, server.not_finite || self.owned)?;
         let natoms = request.natoms();
@@ -356,7 +368,6 @@ impl<T: Scalar> Course<'_, T> {
         if self.goal == Goal::Evaluate {
             self.check_room(natoms, structures)?;
         }
-        self.checked = true;
         Ok(())
     }
 
@@ -428,9 +439,11 @@ impl<T: Scalar, O> Exchange for ServerExchange<'_, T, O> {
     type Output = O;
 
     fn enter(&mut self) -> Result<(), ProtocolError> {
-        self.course
+        let course = &mut self.course;
+        course
             .enter()
-            .map_err(|Refused| self.course.server.error)
+            .and_then(|()| course.look_ahead())
+            .map_err(|Refused| course.server.error)
     }
 
     fn step(&mut self) -> Result<Step<'_, O>, ProtocolError> {

@@ -181,13 +181,14 @@ impl<T: Scalar> Course<'_, T> {
     }
 
     /// Takes over from an earlier exchange.
+    #[inline(never)]
     pub(super) fn take_over(&mut self) -> Result<(), Refused> {
         #[cfg(feature = "std")]
         if self.follows_none() {
             self.stage = Stage::Entered;
             return Ok(());
         }
-        // A message of which no byte has moved is abandoned.
+        // A message is abandoned if none of its bytes have moved.
         if self.server.progress.message == 0
             && (self.server.is_sending() || self.server.is_receiving())
         {
@@ -232,7 +233,7 @@ impl Server {
         matches!(self.state, State::Leaving | State::Closed | State::Failed)
     }
 
-    /// Whether extras of the answer have begun to arrive, or all of it has arrived.
+    /// Whether extras of the answer have begun to arrive, or the whole answer has arrived.
     const fn has_extras(&self) -> bool {
         match self.state {
             State::Receiving(place) => matches!(place.field, Field::Extras | Field::ExtrasLength),
@@ -255,7 +256,7 @@ impl Server {
         }
     }
 
-    /// Drops the rest of an answer, for whatever arrays it was meant.
+    /// Drops the rest of an answer, whichever arrays it was meant for.
     #[cold]
     pub(super) fn drop_answer(&mut self) {
         if !self.owes_forces() {

@@ -27,7 +27,7 @@ impl Server {
         }
     }
 
-    /// Continues with extras of this structure for which there is no room, or after them.
+    /// Continues with extras of this structure that don't fit, or after them.
     pub(super) fn drop_extras(&mut self, index: usize, bytes: usize) {
         self.surplus = bytes;
         if bytes > 0 {

@@ -80,9 +80,9 @@ use state::{Phase, State};
 /// `Pending`. Keep it and run it again. An exchange that was dropped can be recreated:
 ///
 /// - If no byte of a message had moved, any exchange may follow.
-/// - In the middle of a message, only the same exchange with the same numbers may follow: those of
-///   the request, and the received part of an answer in the caller's arrays. Otherwise it fails
-///   with [`Unfinished`](ProtocolError::Unfinished).
+/// - In the middle of a message, only the same exchange with the same numbers may follow: the
+///   numbers of the request, and the received part of an answer in the caller's arrays. Otherwise
+///   it fails with [`Unfinished`](ProtocolError::Unfinished).
 /// - While the driver computes, [`evaluate`](Self::evaluate) with the same request, or
 ///   [`get_forces`](Self::get_forces), may follow. `evaluate` with other positions fails with
 ///   [`AnswerDue`](ProtocolError::AnswerDue), because the next forces do not belong to its request.
@@ -90,7 +90,7 @@ use state::{Phase, State};
 /// - Between the INIT of an `evaluate` and its positions, `evaluate` or
 ///   [`send_positions`](Self::send_positions) with the same replica and text may follow, because
 ///   INIT has named the replica of these positions. After [`initialize`](Self::initialize) the
-///   replica is the caller's business: the request's own is not compared.
+///   replica is up to the caller and is not compared with the request's.
 ///
 /// After such an error the server is unchanged.
 #[repr(C)] // in this order: what is near the beginning is reached by short instructions
@@ -225,7 +225,7 @@ impl Server {
     /// # Errors
     ///
     /// The server is unchanged after [`ProtocolError::Unfinished`]: a message was sent in part, and
-    /// only the exchange that began it has the rest. Final for the connection:
+    /// only the exchange that began it has the rest. These errors are final for the connection:
     /// [`UnknownHeader`](ProtocolError::UnknownHeader),
     /// [`UnexpectedAnswer`](ProtocolError::UnexpectedAnswer),
     /// [`EndOfStream`](ProtocolError::EndOfStream).
@@ -242,8 +242,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless the driver [needs
-    /// INIT](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong),
+    /// These errors leave the server unchanged: [`ProtocolError::InvalidStatus`] unless the driver
+    /// [needs INIT](Status::NEEDS_INIT), [`TextTooLong`](ProtocolError::TextTooLong),
     /// [`WrongLength`](ProtocolError::WrongLength) if [batches](Mode::Batched) have more structures
     /// than INIT can announce, 2^31 - 1.
     pub const fn initialize<'a>(
@@ -265,8 +265,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless the driver is
-    /// [ready](Status::READY), [`NotUpperTriangular`](ProtocolError::NotUpperTriangular),
+    /// These errors leave the server unchanged: [`ProtocolError::InvalidStatus`] unless the driver
+    /// is [ready](Status::READY), [`NotUpperTriangular`](ProtocolError::NotUpperTriangular),
     /// [`SingularCell`](ProtocolError::SingularCell), [`NotFinite`](ProtocolError::NotFinite),
     /// [`AtomsChanged`](ProtocolError::AtomsChanged), [`WrongLength`](ProtocolError::WrongLength),
     /// [`Unfinished`](ProtocolError::Unfinished) if part of another request has been sent.
@@ -283,15 +283,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Without a change of the server: [`ProtocolError::InvalidStatus`] unless positions have been
-    /// sent, [`WrongLength`](ProtocolError::WrongLength), [`Unfinished`](ProtocolError::Unfinished)
-    /// if part of the answer is in other arrays, or the buffer for extras has changed its length
-    /// since the first of them arrived. Final for the connection:
-    /// [`WrongAtoms`](ProtocolError::WrongAtoms),
+    /// These errors leave the server unchanged: [`ProtocolError::InvalidStatus`] unless positions
+    /// have been sent, [`WrongLength`](ProtocolError::WrongLength),
+    /// [`Unfinished`](ProtocolError::Unfinished) if part of the answer is in other arrays, or the
+    /// buffer for extras has changed its length since the first of them arrived. Final for the
+    /// connection: [`WrongAtoms`](ProtocolError::WrongAtoms),
     /// [`NegativeLength`](ProtocolError::NegativeLength), [`NotFinite`](ProtocolError::NotFinite),
     /// [`Unanswered`](ProtocolError::Unanswered), [`EndOfStream`](ProtocolError::EndOfStream) and
-    /// those of [`status`](Self::status); `forces` (and `answers` of a batch) may then hold parts
-    /// of an answer.
+    /// the errors of [`status`](Self::status); `forces` (and `answers` of a batch) may then hold
+    /// parts of an answer.
     pub const fn get_forces<'a, T: Scalar>(
         &'a mut self,
         forces: &'a mut [[T; 3]],
@@ -323,8 +323,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Without a change of the server: [`ProtocolError::Unfinished`] if the request was sent only
-    /// in part. Final for the connection: those of [`get_forces`](Self::get_forces).
+    /// [`ProtocolError::Unfinished`] if the request was sent only in part; the server is unchanged.
+    /// Other errors are final for the connection, as in [`get_forces`](Self::get_forces).
     pub const fn discard(&mut self) -> ServerExchange<'_, f64, ()> {
         ServerExchange::new(self, Goal::Discard, nothing)
     }
@@ -335,8 +335,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Returns the errors of the exchanges that it consists of. Also [`ProtocolError::AnswerDue`],
-    /// without a change of the server, if another exchange has sent positions.
+    /// Returns the errors of the exchanges that it consists of, and [`ProtocolError::AnswerDue`] if
+    /// another exchange has sent positions; the server is then unchanged.
     pub const fn evaluate<'a, T: Scalar>(
         &'a mut self,
         request: Request<'a, T>,
@@ -364,8 +364,8 @@ impl Server {
     }
 
     /// Sends EXIT, and waits until the driver has closed the connection. The rest of an answer is
-    /// dropped: if one has come in part, the first step of this exchange is final, and only another
-    /// `exit` can follow it.
+    /// dropped. If part of an answer has arrived, the first step of this exchange is final, and
+    /// only another `exit` can follow.
     ///
     /// Drivers end in different ways: LAMMPS with an error, others reset the connection. An error
     /// of the transport after EXIT was sent is ignored.

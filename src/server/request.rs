@@ -59,8 +59,9 @@ impl<'a, T> Request<'a, T> {
     /// Sets the text of INIT for a driver that asks for it. The default is one blank, because
     /// Quantum ESPRESSO 6.7 takes the length for a set of flags, and an empty text ends every
     /// driver built on i-PI's C `readbuffer`. NWChem has room for 80 bytes and doesn't check.
-    /// `batch_size` is added if batches are announced ([`Mode::Batched`](crate::Mode::Batched)). The
-    /// text must not have it: nobody looks, and a driver would expect batches that don't come.
+    /// `batch_size` is added if batches are announced ([`Mode::Batched`](crate::Mode::Batched)).
+    /// The text must not contain it. This is not checked, and a driver would expect batches that
+    /// never come.
     #[must_use]
     pub const fn init(self, text: &'a [u8]) -> Self {
         Self { text, ..self }

@@ -25,9 +25,9 @@ pub(super) enum State {
     Header,
     /// A field of FORCEREADY is being received, into the scratch or the caller's array.
     Receiving(Place),
-    /// This many bytes of forces of copies are being received and dropped.
+    /// Forces of copies are being received and dropped; this many bytes remain.
     Copies(usize),
-    /// Extras of this structure are being received for which there is no room.
+    /// Extras of this structure that don't fit are being received and dropped.
     Surplus(usize),
     /// EXIT was sent; all bytes until the driver closes are dropped.
     Leaving,
@@ -120,8 +120,8 @@ impl Server {
     }
 
     /// What any exchange would wait for now. `anew` is true for an exchange that will abandon a
-    /// message of which no byte has moved. Inlined here and below: a call would remain in the flash
-    /// of programs that never use it.
+    /// message before any of its bytes have moved. Inlined here and below: a call would remain in
+    /// the flash of programs that never use it.
     #[inline(always)]
     pub(super) const fn waits_for(&self, anew: bool) -> Wait {
         let awaited = match self.state {

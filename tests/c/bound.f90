@@ -107,7 +107,7 @@ program bound
 
 contains
 
-   ! The order of operations is that of `forcewire driver`, so that all bits agree.
+   ! The order of operations is the same as in `forcewire driver`, so all bits agree.
    subroutine springs
       integer :: a, b
       real(c_double) :: x(3), f(3)

@@ -34,7 +34,7 @@ static int springs(void *context, const forcewire_cell_t *cell, const double (*p
     for (size_t i = 0; i < natoms; i++) {
         const double *x = positions[i];
         double *f = forces[i];
-        /* The order of operations is that of the Rust driver, so that all bits agree. */
+        /* The order of operations is the same as in the Rust driver, so all bits agree. */
         energy += 0.5 * k * x[0] * x[0] + 0.5 * k * x[1] * x[1] + 0.5 * k * x[2] * x[2];
         for (int a = 0; a < 3; a++)
             f[a] = k ? -k * x[a] : x[a];

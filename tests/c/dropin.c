@@ -71,7 +71,7 @@ int main(int argc, char **argv)
         return 2;
     int inet = atoi(argv[1]), port = atoi(argv[2]), times = atoi(argv[5]);
 
-    /* Without SA_RESTART, so that a waiting call returns with EINTR. */
+    /* SA_RESTART is not set, so a waiting call returns with EINTR. */
     struct sigaction action = {.sa_handler = interrupt};
     struct itimerval timer = {{0, 2000}, {0, 2000}};
     sigaction(SIGALRM, &action, NULL);

@@ -122,7 +122,7 @@ impl Simulation {
         written
     }
 
-    /// The driver's simulation equals that of the Rust driver.
+    /// The driver's simulation equals the Rust driver's.
     pub fn agrees(self, driver: impl FnOnce(u16, &str) -> Command) {
         static REFERENCES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
         // i-PI's way of asking changes only the order of beads in a batch.

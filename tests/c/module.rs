@@ -245,7 +245,7 @@ fn the_module_has_the_numbers_of_the_header() {
             module.insert("FORCEWIRE_HANDLE".to_owned(), number(value).unwrap());
         }
     }
-    // Fortran does not distinguish this name from that of the type.
+    // Fortran does not distinguish this name from the type's.
     let failed = module.remove("FORCEWIRE_POTENTIAL_FAILED").unwrap();
     module.insert("FORCEWIRE_POTENTIAL".to_owned(), failed);
     // Functions for programs that use i-PI's sockets.c.

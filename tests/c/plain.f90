@@ -77,7 +77,7 @@ program plain
 
 contains
 
-   ! The order of operations is that of `forcewire driver`, so that all bits agree.
+   ! The order of operations is the same as in `forcewire driver`, so all bits agree.
    subroutine springs
       integer :: a, b
       energy = 0

@@ -115,7 +115,8 @@ pub fn program(watch: Watch, sources: &[&str], flags: &[&str]) -> Command {
         }
         let paths = sources.iter().map(|source| source.trim_start_matches("./"));
         compiler.arg("-Isrc/c").args(paths).args(flags);
-        // Not with -L and -l, because the dynamic library is in the same directory.
+        // Named by its path: with -L and -l the linker would take the dynamic library, which is in
+        // the same directory.
         compiler
             .arg(library.join("libforcewire.a"))
             .arg("-lm")

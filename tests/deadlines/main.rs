@@ -23,8 +23,8 @@ const DEADLINES: Deadlines = Deadlines::NONE
     .message(Duration::from_secs(MESSAGE))
     .evaluation(Duration::from_secs(EVALUATION));
 
-/// Checks that the exchange was given up at this second, or a moment later if the shim checks only
-/// from time to time; the second time in a row, two moments later.
+/// Checks that the exchange was given up at this second, or slightly later if the shim checks only
+/// from time to time; the second time in a row, twice as late.
 #[track_caller]
 fn late<S: Shim, T: Debug>(shim: &S, at: u64, result: Result<T, TimedOut>) -> Late {
     late_after(shim, Duration::from_secs(at), 0, result)
@@ -65,7 +65,7 @@ impl Late {
         assert!(said.contains("connection is still good"), "{said}");
     }
 
-    /// Expects a time-out inside an incoming message, of which this many bytes have arrived.
+    /// Expects a time-out inside an incoming message, after this many of its bytes.
     #[track_caller]
     fn says_rest(self, deadline: Deadline, of: Option<Header>, moved: usize, announced: usize) {
         let it = self.0;

@@ -226,7 +226,7 @@ fn forces_stop_for_ever<S: Shim>() {
     it.ends_well(&[STATUS, &request()]);
 }
 
-/// The driver's later bytes are not a message for which anything waits.
+/// Nothing waits for the driver's later bytes.
 fn it_goes_on_and_does_not_close<S: Shim>() {
     let whole = reply(1.0);
     let peer = Peer::default().sends(1, READY).sends(30, &whole[..100]);
@@ -444,7 +444,7 @@ fn forces_that_are_discarded_do_not_come<S: Shim>() {
     }
 }
 
-/// Limits of zero receive what is there, and send.
+/// With limits of zero, available bytes are still received, and bytes are sent.
 fn limits_of_zero_take_what_is_there<S: Shim>() {
     let zero = Duration::ZERO;
     let deadlines = Deadlines::NONE

@@ -371,7 +371,7 @@ impl Rings {
         }
     }
 
-    /// The peer does what is due.
+    /// The peer takes its next step.
     fn play(&mut self) {
         let (now, mut peer) = (self.now(), std::mem::take(&mut self.peer));
         let (_, host) = self.ends();

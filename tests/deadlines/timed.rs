@@ -246,7 +246,8 @@ fn a_flood_does_not_hold_up_the_executor() {
     }
 }
 
-/// The same holds while a driver that refuses its positions reads the rest of what it was sent.
+/// The executor also gets its turns while a driver that has refused positions reads the rest of the
+/// stream.
 #[test]
 fn a_flood_that_is_drained_does_not_hold_up_the_executor() {
     let clock = Rc::new(Cell::new(Duration::ZERO));

@@ -426,7 +426,8 @@ fn positions_after_the_init_of_another_replica() {
     }
 }
 
-/// The caller's other way to send them, after an evaluation that stopped between INIT and POSDATA.
+/// After an evaluation that stopped between INIT and POSDATA, `send_positions` can send the
+/// positions too.
 #[test]
 fn send_positions_after_the_init_of_another_replica() {
     let (cell, positions) = (water().cell(), water().positions);
@@ -447,7 +448,7 @@ fn send_positions_after_the_init_of_another_replica() {
     assert!(said.starts_with(&posdata(&water())));
 }
 
-/// A mistake in its arguments ends an evaluation before it has asked the driver for anything.
+/// If the arguments of `evaluate` are wrong, it fails before asking the driver for anything.
 #[test]
 fn a_wrong_request_is_refused_before_status_and_init() {
     let (cell, positions) = (water().cell(), water().positions);

@@ -444,7 +444,8 @@ fn a_reset_forgets_a_reply_that_had_begun() {
     for_both_types!(check);
 }
 
-/// Their event was lost with the exchange: a receive with the same array returns it again.
+/// The event of the positions was lost with the exchange; receiving again with the same array
+/// returns it.
 #[test]
 fn positions_that_were_not_reported_are_not_replied_to() {
     let (mut driver, mut positions) = (Driver::new(), [[UNTOUCHED; 3]; 3]);

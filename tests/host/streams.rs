@@ -1,4 +1,5 @@
-//! Streams whose peer reads or sends little, and sockets that have been changed behind the stream.
+//! Streams whose peer reads or sends little, and sockets that have been changed without the
+//! stream's knowledge.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

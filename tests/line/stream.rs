@@ -548,7 +548,7 @@ mod asynch {
         assert!(opened && accepted);
     }
 
-    /// Its data are dropped meanwhile, even if the future is dropped too.
+    /// Data of the open connection are dropped meanwhile, even if the future is dropped too.
     #[test]
     fn accepting_another_connection_ends_the_open_one() {
         let (mut board, mut host, _) = pair();

@@ -14,7 +14,7 @@ pub enum Damage {
     Flip(u8),
     Lost,
     Doubled,
-    /// This byte is inserted before it.
+    /// This byte is inserted before the damaged place.
     Inserted(u8),
     /// The byte is lost, together with this many after it.
     Burst(usize),

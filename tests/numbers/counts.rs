@@ -152,7 +152,7 @@ fn atoms_of_a_batch_are_checked(driver: &Driver, announced: i32) {
     let came = receive.step();
     let right = match usize::try_from(announced) {
         Err(_) => matches!(came, Err(ProtocolError::NegativeAtoms(n)) if n == announced),
-        // The first cell comes next, for any number of atoms.
+        // The first cell comes next, no matter how many atoms were announced.
         Ok(n) if 2 * n <= ROOM => matches!(came, Ok(Step::Read(slice)) if slice.len() == CELL),
         Ok(n) => matches!(
             came,

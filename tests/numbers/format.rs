@@ -237,7 +237,7 @@ fn reversed(bits: &[u64]) -> Vec<u64> {
 /// A driver that converts positions judges their format in the same way as one that does not.
 fn refused(h: &[f64; 9], positions: &[u64]) -> Option<ProtocolError> {
     let natoms = positions.len() / 3;
-    // Of NaN too, all bits are sent.
+    // All bits of a NaN are sent too.
     let positions: Vec<_> = positions.iter().map(|bits| f64::from_bits(*bits)).collect();
     let message = layout::posdata(h, &[0.0; 9], &positions);
     let error = received::<f64>(&message, Driver::new());

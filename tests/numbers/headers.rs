@@ -8,7 +8,7 @@ use crate::copy::copy;
 use crate::in_parts;
 use forcewire_support::layout::{CELL, INTEGER, READY, WORDS};
 
-/// A header's bytes, by their number.
+/// The bytes of the header with this number.
 fn word(number: usize) -> [u8; 12] {
     WORDS[number].try_into().expect("twelve bytes")
 }

@@ -87,7 +87,7 @@ impl<T: Real> Potential for Counts<T> {
     }
 }
 
-/// A message with one number replaced, by its place.
+/// Returns the message with another number at this offset.
 fn with_real(message: &[u8], at: usize, odd: f64) -> Vec<u8> {
     let mut message = message.to_vec();
     put_real(&mut message, at, odd);
@@ -245,7 +245,7 @@ fn odd_answers(structures: usize, odd: f64) -> Vec<(Quantity, Vec<Answer>)> {
     all
 }
 
-/// A driver that was asked for the forces on two atoms, or for those of a batch.
+/// A driver that was asked for the forces on two atoms, or of a batch.
 fn asked(mut driver: Driver, structures: usize) -> Driver {
     let batch = vec![atoms(2); structures];
     let heard = match structures {
@@ -415,8 +415,8 @@ fn what_is_allowed_passes_to_the_last_bit() {
                 bits(forces.as_flattened()),
                 bits(answers[0].forces.as_flattened())
             );
-            // Making a virial symmetric is arithmetic: what was not finite in it is not finite
-            // afterwards.
+            // Making a virial symmetric is arithmetic: numbers that were not finite before are not
+            // finite afterwards.
             let finite = |virial: &Virial| virial.is_finite();
             assert_eq!(finite(&told.evaluation.virial), finite(&evaluation.virial));
         }

@@ -1,6 +1,6 @@
 //! i-PI as the server: an unmodified `i-pi input.xml`.
 //!
-//! Its trajectories must equal those that i-PI makes with forces from another source: its built-in
+//! Trajectories must equal those that i-PI makes with forces from another source: its built-in
 //! Lennard-Jones (`fflj`), or its own Python driver.
 
 use std::net::TcpStream;
@@ -346,7 +346,7 @@ fn driver_says_that_ipi_is_gone() {
             server.reaches(20);
             server.process().kill();
             let (status, said) = driver.end();
-            // Between two messages, inside one, or with an unread reply.
+            // The server was killed between two messages, inside one, or with a reply unread.
             let between = said.contains("closed the connection without EXIT");
             assert_eq!(status, Some(i32::from(!between)), "{said}");
             let inside = said.contains("closed the connection inside");

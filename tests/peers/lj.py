@@ -16,7 +16,7 @@ class LennardJones(Dummy_driver):
         super().__init__(*args, **kwargs)
 
     def compute_structure(self, cell, pos):
-        # The cutoff scales with the volume from that of the first structure.
+        # The cutoff scales with the volume, relative to the first structure.
         volume = abs(np.linalg.det(cell))
         self.volume = self.volume or volume
         cutoff = self.cutoff * np.cbrt(volume / self.volume)

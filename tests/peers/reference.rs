@@ -196,7 +196,7 @@ impl System {
             last = strained(&last, i, j, strain);
         }
         if let Self::Argon = self {
-            // Farther than a driver with one image folds.
+            // Farther out than a driver with a single image would fold back.
             let [a, _, c] = last.cell.vectors();
             for k in 0..3 {
                 last.positions[3][k] += 3.0 * a[k] - 2.0 * c[k];

@@ -12,12 +12,12 @@ use Mode::{Batched, Classic, Consolidated, Strict};
 use System::{Argon, Copper, Hydrogen, Silicon, Water};
 use Version::{Listed, Said};
 
-/// A real server. Its test is in a separate file.
+/// A real server. Each server has its test in a separate file.
 struct Server {
     /// The name, with `{}` for the version.
     name: &'static str,
     version: &'static str,
-    /// Its environment, which has the name of its package.
+    /// The virtual environment, which has the name of the server's package.
     environment: &'static str,
     conversations: &'static str,
     /// The checks, and the tests that make them.
@@ -35,7 +35,7 @@ pub struct Driver {
     pub name: &'static str,
     pub version: &'static str,
     pub seen: Version,
-    /// The virtual environment that contains it; None means Debian.
+    /// The virtual environment that contains the driver; None means a package of Debian.
     pub environment: Option<&'static str>,
     /// The words of the command, with `{address}` and `{here}`, the directory of this file.
     pub command: &'static str,
@@ -61,7 +61,7 @@ pub struct Driver {
     pub forces: f64,
     /// How far the virial may differ, if the driver returns one.
     pub virial: Option<f64>,
-    /// Its exit status after EXIT.
+    /// The driver's exit status after EXIT.
     pub status: i32,
 }
 
@@ -287,7 +287,7 @@ pub const DRIVERS: &[Driver] = &[
         command: "/usr/bin/python3 {here}/drivers/ase_client.py gpaw {address}",
         again: 1e-6,
         forces: 1e-4,
-        // Plane waves enter and leave abruptly.
+        // With a strained cell, the number of plane waves changes in jumps.
         virial: Some(3e-2),
         ..ASE
     },
@@ -298,7 +298,7 @@ impl Driver {
         *DRIVERS.iter().find(|driver| driver.key == key).unwrap()
     }
 
-    /// Its name in the manual.
+    /// The name of the driver in the manual.
     pub fn title(&self) -> String {
         self.name.replace("{}", self.version)
     }

@@ -75,7 +75,7 @@ impl Bad<'_> {
     /// Serves until it receives EXIT, or something has gone wrong.
     fn serve(&mut self) -> Result<(), Over> {
         let mut answers: Vec<Answer> = Vec::new();
-        // It asks for INIT, or never does.
+        // A driver asks for INIT once, or never does.
         let mut initialized = self.dice.below(2) == 0;
         let mut header = [0; HEADER];
         loop {

@@ -50,7 +50,7 @@ fn a_driver_that_is_dismissed_leaves_at_once_or_with_its_answer() {
 
     assert!(server.pool.dismiss(busy));
     assert_eq!(server.pool.running(), 1);
-    // It gets no other job.
+    // The dismissed driver gets no other job.
     server.pool.submit(job(2, 2)).unwrap();
     go.send(()).unwrap();
     check(&server.answer(), 2, 1);
@@ -145,7 +145,7 @@ fn a_straggler_is_overtaken_and_its_answer_dropped() {
     assert_eq!((server.pool.queued(), server.pool.running()), (0, 1));
     go.send(()).unwrap();
     let _slow: Played = player.join().unwrap();
-    // Its answer is counted but not delivered.
+    // The answer of the slow driver is counted but not delivered.
     crate::peers::idle(&mut server.pool, Duration::from_millis(100));
     let counters = server.pool.counters();
     assert_eq!((counters.evaluations, server.pool.running()), (5, 0));
@@ -208,7 +208,7 @@ fn one_that_comes_back_without_an_answer_waits_longer_each_time() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::from_millis(200)));
     server.pool.submit(job(2, 1)).unwrap();
     let mut waits = Vec::new();
-    // The time when the previous driver had its positions, over which it was lost a moment later.
+    // The time when the previous driver had its positions; it was lost a moment later.
     let mut last = Instant::now();
     for _ in 0..5 {
         let (tell, told) = channel();

@@ -151,7 +151,7 @@ fn one_that_dribbles_does_not_get_more_time_for_each_byte() {
 
 #[test]
 fn one_that_is_done_and_says_nothing_more() {
-    // Its forces count, and the pool waits for its next answer.
+    // The driver's forces count, and the pool waits for its next answer.
     let mut server = Server::new(options());
     computing(&server, 2, |mut driver| {
         driver.says(forceready(&truth(&positions(2, 3))));
@@ -415,7 +415,7 @@ fn one_of_a_batch_takes_all_of_it_along_and_nothing_is_lost() {
     assert!(matches!(why, LeftReason::Protocol(_)), "{why:?}");
     assert_eq!((requeued, server.pool.queued()), (4, 6));
     let _good = good(&server.address, Initialize::Once);
-    // First the jobs over which no driver was lost, then the others one by one.
+    // First the jobs that have not lost a driver, then the others one by one.
     for salt in [4, 5, 0, 1, 2, 3] {
         let answer = server.answer();
         check(&answer, 1, salt);

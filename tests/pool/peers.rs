@@ -207,7 +207,7 @@ impl Played {
         self.0.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Reads POSDATA of this many atoms, and GETFORCE and STATUS after it.
+    /// Reads POSDATA of this many atoms, then GETFORCE and STATUS.
     pub fn hears_job(&mut self, natoms: usize) -> io::Result<Vec<u8>> {
         let mut message = vec![0; Posdata::of(natoms).end() + 2 * HEADER];
         self.0.read_exact(&mut message)?;

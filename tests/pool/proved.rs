@@ -113,7 +113,7 @@ fn one_flapping_driver_does_not_end_a_run() {
 #[test]
 fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     let mut server = Server::new(PoolOptions::default().hold_back(Duration::ZERO));
-    // It has answered before, and computes the next job forever.
+    // This driver has answered before, and computes the next job forever.
     server.pool.submit(job(2, 1)).unwrap();
     computing(&server, 2, |mut driver| {
         driver.says([&forceready(&truth(&positions(2, 1)))[..], READY].concat());

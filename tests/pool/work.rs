@@ -140,7 +140,7 @@ fn structure(salt: usize) -> forcewire_support::Structure {
     }
 }
 
-/// This happens in a relay, whose server sends INIT after drivers have joined.
+/// In a relay, the server may send INIT after drivers have joined.
 #[test]
 fn the_text_of_init_may_come_after_the_drivers() {
     let mut server = Server::new(PoolOptions::default());
@@ -226,7 +226,7 @@ fn what_no_driver_can_compute_comes_back_at_once() {
     server.pool.submit(job(2, 0)).unwrap();
     let nan = Job::new(CELL, vec![[f64::NAN; 3]; 2]);
     let flat = Job::new(Cell::orthorhombic([1.0, 1.0, 0.0]), positions(2, 1));
-    // Its inverse is finite, but consists of rounding errors.
+    // The inverse of this cell is finite, but consists of rounding errors.
     let thin = Cell::from_rows([[9.0, 9.0, 0.0], [0.0, 1e-16, 0.0], [0.0, 0.0, 9.0]]);
     let thin = Job::new(thin, positions(2, 1));
     let lower = Cell::from_rows([[9.0, 0.0, 0.0], [1.0, 9.0, 0.0], [0.0, 0.0, 9.0]]);

@@ -6,7 +6,7 @@ use super::{at_ready, computes, ready, rounded, run, server, told};
 use forcewire_support::server::{Script, script, script_with_room};
 use forcewire_support::*;
 
-/// This many structures of this size, all different.
+/// As many structures as `count`, all different, with `natoms` atoms each.
 fn structures(natoms: usize, count: usize) -> Vec<Structure> {
     let structure = |i| {
         let mut it = atoms(natoms);

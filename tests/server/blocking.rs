@@ -3,8 +3,8 @@
 
 use embedded_io::ErrorKind;
 use forcewire::{
-    Answer, Cell, Coalesced, Error, Exchange, Mode, ProtocolError, Request, Scalar, Server, Status,
-    Step, blocking,
+    Answer, Cell, Coalesced, Error, Exchange, Mode, ProtocolError, Quantity, Request, Scalar,
+    Server, Status, Step, blocking,
 };
 
 use super::{MODES, at_ready, positions, request, server};
@@ -414,4 +414,25 @@ fn another_request_is_refused_before_the_flush_of_the_first() {
     assert_eq!(evaluate(&a), stuck);
     assert_eq!(evaluate(&b), Err(ProtocolError::AnswerDue.into()));
     assert_eq!(evaluate(&a), stuck);
+
+    // Whatever else the next step would refuse.
+    let busy = blocking::run(&mut socket, server.initialize(0, b" "));
+    assert!(
+        matches!(
+            busy,
+            Err(Error::Protocol(ProtocolError::InvalidStatus { .. }))
+        ),
+        "{busy:?}"
+    );
+    let short = Error::Protocol(ProtocolError::WrongLength {
+        quantity: Quantity::Forces,
+        given: 0,
+        expected: 1,
+    });
+    let none: &mut [[f64; 3]] = &mut [];
+    let got = blocking::run(&mut socket, server.get_forces(none, &mut []));
+    assert_eq!(got, Err(short));
+    let request = Request::new(&cell, &a);
+    let got = blocking::run(&mut socket, server.evaluate(request, &mut [], &mut []));
+    assert_eq!(got, Err(short));
 }

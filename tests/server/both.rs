@@ -24,7 +24,7 @@ fn carry<X: Exchange>(
     outbox: &mut VecDeque<u8>,
     dice: &mut Dice,
 ) -> Option<Result<X::Output, ProtocolError>> {
-    // Stops when it waits, and sometimes without a reason.
+    // Steps until the exchange waits; sometimes stops earlier, at random.
     while dice.below(8) > 0 {
         let n = match transfer.step() {
             Err(error) => return Some(Err(error)),

@@ -14,7 +14,7 @@ fn patience() -> impl Iterator<Item = usize> {
         .take_while(|n| *n < 5000)
 }
 
-/// Makes a future anew until one completes.
+/// Recreates the future until one completes.
 fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     (0..20_000)
         .find_map(|_| attempt())

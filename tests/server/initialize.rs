@@ -6,7 +6,7 @@ use super::{MODES, busy, computes, needs_init, positions, server};
 use forcewire_support::server::{Script, script};
 use forcewire_support::*;
 
-/// The driver answers NEEDINIT to the STATUS that was sent, and READY to the one after INIT.
+/// The driver answers NEEDINIT to the STATUS that was sent, and READY to the STATUS after INIT.
 #[track_caller]
 fn initialized<'s, T: Scalar>(script: Script<'s, T>, init: Vec<u8>) -> Script<'s, T> {
     script
@@ -111,7 +111,7 @@ fn a_text_of_any_length() {
 
 // ---- batches ----
 
-/// The format is that of i-PI's `DriverSocket.initialize`: after the text, with a comma unless the
+/// The format follows i-PI's `DriverSocket.initialize`: after the text, with a comma unless the
 /// text is blank.
 #[test]
 fn batches_are_announced_behind_the_text() {
@@ -174,7 +174,7 @@ fn a_batch_of_one_is_not_announced() {
     });
 }
 
-/// INIT says it in 32 bits, with a sign.
+/// INIT holds the number of structures as a signed 32-bit integer.
 #[test]
 fn more_structures_than_can_be_announced_are_refused() {
     let most = i32::MAX as usize;

@@ -1,8 +1,8 @@
 //! The server machine, with a conversation's bytes split in every way.
 //!
 //! The driver's bytes and the expected ones are written by hand (`support`). The order of messages
-//! is that of i-PI 3.3.1 (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
-//! `dispatch_send_batch`) and of its drivers.
+//! follows i-PI 3.3.1 (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
+//! `dispatch_send_batch`) and its drivers.
 
 mod batches;
 mod blocking;

@@ -94,7 +94,7 @@ fn extras_of_negative_length() {
         reply[end - 4..].copy_from_slice(&integer(len));
         refuses_reply(&reply, ProtocolError::NegativeLength(len));
     }
-    // In a batch, those of a copy too: otherwise the start of the next ones would be unknown.
+    // In a batch, the same holds for copies: otherwise the start of the next ones would be unknown.
     at_every_split(|split| {
         let answers = [answer(1, 1.0, b"{}"), answer(1, 2.0, b"")];
         let mut reply = forceready_batch(&answers);
@@ -315,7 +315,7 @@ fn a_number_of_atoms_that_changes() {
             expected: 3,
         };
         refuses_structures(at_ready_again, &[atoms(natoms)], error, &water());
-        // It may change if the caller allows that.
+        // The number of atoms may change if the caller allows it.
         at_every_split(|split| {
             let mut server = at_ready_again().allow_changing_atoms();
             let (structure, answer) = (atoms(natoms), answer(natoms, 1.0, b""));
@@ -372,7 +372,7 @@ fn no_structures_and_uneven_ones() {
     }
 }
 
-/// The server is unchanged, at whatever step the arrays are passed: with the right ones it
+/// The server is unchanged, no matter at which step the arrays are passed: with the right ones it
 /// continues.
 #[test]
 fn arrays_of_other_lengths() {

@@ -207,7 +207,7 @@ fn a_driver_may_be_asked_as_often_as_one_likes() {
 
 // ---- the end ----
 
-/// EXIT is sent whatever the driver does, and its bytes after that are dropped.
+/// EXIT is sent no matter what the driver does, and the driver's bytes after that are dropped.
 #[test]
 fn exit_in_every_phase() {
     let noise = [&hex(GOLDEN_FORCEREADY)[..], &[0xff; 2000]].concat();

@@ -68,7 +68,8 @@ enum Does {
     Says(Vec<u8>),
     Ends(Status),
     Refuses,
-    /// It is refused because the driver owes forces for a request that this call has not sent.
+    /// The call is refused because the driver owes forces for a request that this call has not
+    /// sent.
     Due,
 }
 
@@ -487,7 +488,7 @@ fn discard_does_nothing_if_nothing_is_owed() {
     }
 }
 
-/// It does not continue INIT either, because it does not have the text.
+/// `discard` does not continue INIT either, because it does not have the text.
 #[test]
 fn discard_leaves_the_text_of_init_to_the_exchange_that_has_it() {
     for mode in MODES {

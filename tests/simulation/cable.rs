@@ -181,7 +181,7 @@ impl Cable {
         said.cuts.extend([at, at + len]);
     }
 
-    /// Delivers the frames that are due. Returns when the next one is.
+    /// Delivers the frames that are due. Returns the time at which the next frame is due.
     pub fn deliver(&mut self, now: Instant) -> Option<Instant> {
         while let Some(Reverse((at, ..))) = self.flying.peek() {
             if *at > now.total_micros() {

@@ -110,7 +110,7 @@ impl Host {
         self.wakes = now + Duration::from_micros(self.hardware.nap);
     }
 
-    /// The next time at which it acts by itself.
+    /// The next time at which the host acts by itself.
     pub fn due(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(now, &self.sockets)?;
         Some(at.max(self.wakes))

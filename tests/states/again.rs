@@ -130,7 +130,7 @@ impl Again {
         }
     }
 
-    /// Whether it changes the contents of an array.
+    /// Whether this change alters the contents of an array.
     fn alters(self) -> bool {
         matches!(
             self,
@@ -549,7 +549,7 @@ impl State {
         };
         assert!(expected, "{error:?}");
         // Between two messages, if nothing is owed, any exchange may follow. But INIT sent by
-        // `evaluate` does not count as that of `initialize`, nor as that of another request.
+        // `evaluate` does not count as that of `initialize`, nor as INIT of another request.
         let init = error == Unfinished(Header::Init);
         if again.is_servers() && request && !init {
             let begun = self.begun.is_some() || self.is_midway();

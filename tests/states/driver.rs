@@ -35,14 +35,14 @@ http         unknown     unknown     unknown     unknown     unknown            
 enum Caller {
     Receives,
     Attends,
-    /// It replies to this many structures.
+    /// The caller replies to this many structures.
     Replies(usize),
 }
 
 /// The result of the driver's exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
-    /// It waits for more bytes.
+    /// The exchange waits for more bytes.
     Nothing,
     /// The server has asked for the forces.
     Asked,

@@ -54,7 +54,7 @@ impl Book {
             let last = (question.cells.len() - 1) * natoms;
             let (own, copies) = cells.split_at(question.cells.len().min(cells.len()));
             let atoms = positions.split_at(question.positions.len().min(positions.len()));
-            // Copies of the last structure follow those of the request.
+            // Copies of the last structure follow the structures of the request.
             own == question.cells
                 && copies.iter().all(|it| Some(it) == own.last())
                 && atoms.0 == question.positions

@@ -88,7 +88,7 @@ pub enum Asker {
     Takes,
     Discards,
     Exits,
-    /// It has closed the connection and waits for the next one.
+    /// The asking side has closed the connection and waits for the next one.
     Away,
 }
 
@@ -197,7 +197,7 @@ impl ReplyChange {
 /// The outcome of an exchange.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It waits for the other side, or was only stepped.
+    /// The exchange waits for the other side, or was only stepped.
     Blocked,
     /// Bytes have moved, or one side has advanced.
     Moved,
@@ -890,7 +890,7 @@ fn describe(machine: &dyn fmt::Debug, has: &Partial, text: &mut Vec<u8>) {
     text.truncate(from + traffic.expect("the machine's traffic"));
 }
 
-/// A message of which no byte has moved counts as none: the next exchange begins another one.
+/// A message that has moved no byte counts as none: the next exchange begins another one.
 fn forget_looks(text: &mut Vec<u8>, begun: usize) {
     let shown = String::from_utf8_lossy(&text[begun..]).into_owned();
     let (before, state) = shown.split_once(", state: ").expect("the state");

@@ -241,8 +241,8 @@ impl State {
         if next.asker != Asker::Away || next.worker != Worker::Away {
             return After::States(vec![next], complete);
         }
-        // Both have closed the connection. A machine that was reset is like a new one, and its next
-        // request is a new one.
+        // Both sides have closed the connection. A machine that was reset is like a new one, and
+        // its next request is a new one.
         next.down.clear();
         next.up.clear();
         (next.asker, next.worker) = (Asker::Evaluates, Worker::Receives);

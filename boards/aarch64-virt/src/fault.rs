@@ -2,7 +2,7 @@
 
 use core::arch::{asm, global_asm};
 
-use forcewire_virt::stack;
+use forcewire_semihosted::stack;
 
 unsafe extern "C" {
     static _guard: u8;

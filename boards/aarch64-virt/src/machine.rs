@@ -3,6 +3,7 @@
 use core::arch::asm;
 
 use forcewire_boards::{Board, Ethernet};
+use forcewire_cortex_a::Gic;
 use forcewire_virt::Virtio;
 use smoltcp::time::Instant;
 
@@ -10,22 +11,13 @@ use smoltcp::time::Instant;
 const DISTRIBUTOR: *mut u32 = 0x0800_0000 as *mut u32;
 const INTERFACE: *mut u32 = 0x0801_0000 as *mut u32;
 
-/// Offsets of registers, in bytes (Arm IHI 0048B, tables 4-1 and 4-2).
-const CONTROL: usize = 0x000;
-const ENABLE: usize = 0x100;
-const TARGETS: usize = 0x800;
-const PRIORITY_MASK: usize = 0x004;
-const ACKNOWLEDGE: usize = 0x00c;
-const END: usize = 0x010;
-
 /// The interrupt of the virtual timer.
 const TIMER: usize = 27;
-/// Interrupt numbers from here on mean that there is no interrupt.
-const NONE: u32 = 1020;
 
 /// The machine with its network device.
 pub struct Machine {
     ethernet: Virtio,
+    gic: Gic,
     /// The frequency of the clock in hertz.
     frequency: u64,
 }
@@ -37,20 +29,12 @@ impl Machine {
         let frequency;
         // Safety: the GIC exists at this address, and interrupts are off.
         unsafe {
-            for line in [TIMER, interrupt] {
-                let word = DISTRIBUTOR.byte_add(ENABLE + line / 32 * 4);
-                word.write_volatile(1 << (line % 32));
-            }
-            let target = DISTRIBUTOR.byte_add(TARGETS + interrupt).cast::<u8>();
-            target.write_volatile(1);
-            DISTRIBUTOR.byte_add(CONTROL).write_volatile(1);
-            INTERFACE.byte_add(PRIORITY_MASK).write_volatile(0xff);
-            INTERFACE.byte_add(CONTROL).write_volatile(1);
             asm!("mrs {}, cntfrq_el0", out(reg) frequency);
-        }
-        Self {
-            ethernet,
-            frequency,
+            Self {
+                ethernet,
+                gic: Gic::new(DISTRIBUTOR, INTERFACE, &[TIMER, interrupt]),
+                frequency,
+            }
         }
     }
 }
@@ -81,11 +65,9 @@ impl Board for Machine {
                 asm!("wfi");
             }
             asm!("msr cntv_ctl_el0, xzr");
-            let interrupt = INTERFACE.byte_add(ACKNOWLEDGE).read_volatile();
-            if interrupt < NONE {
-                self.ethernet.idle(); // acknowledges
-                INTERFACE.byte_add(END).write_volatile(interrupt);
-            }
         }
+        self.gic.end(|| {
+            self.ethernet.idle(); // acknowledges
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use core::arch::{asm, global_asm};
 
-use critical_section::RawRestoreState;
+use forcewire_cortex_a as _; // critical sections
 
 use crate::fault;
 
@@ -79,18 +79,4 @@ fn map() {
             scratch = out(reg) _,
         );
     }
-}
-
-/// There is one core, and its interrupts are always off.
-struct Alone;
-
-critical_section::set_impl!(Alone);
-
-// Safety: nothing can interrupt a critical section.
-unsafe impl critical_section::Impl for Alone {
-    unsafe fn acquire() -> RawRestoreState {
-        RawRestoreState::default()
-    }
-
-    unsafe fn release(_: RawRestoreState) {}
 }

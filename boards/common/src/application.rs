@@ -1,17 +1,18 @@
 //! Serves one connection after another, and reports how each ended.
 
+use core::ops::ControlFlow;
+
 use defmt::{debug, info, warn};
-use forcewire::{Driver, Error, Event, Header, Initialize, Storage};
+use forcewire::{Driver, Error, Event, Header, Initialize};
 use smoltcp::time::Duration;
 
-use crate::engine::{Attended, Engine};
+use crate::evaluator::Evaluator;
 use crate::network::Link;
 
 /// The common data of all connections.
-pub struct Application<'m, P: Engine, const N: usize, const B: usize> {
+pub struct Application<E> {
     driver: Driver,
-    arrays: &'m mut Storage<P::Real, N, B>,
-    potential: P,
+    evaluator: E,
 }
 
 /// How a connection ended.
@@ -28,12 +29,11 @@ pub struct Ended {
     pub refused: bool,
 }
 
-impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
-    pub fn new(arrays: &'m mut Storage<P::Real, N, B>, potential: P) -> Self {
+impl<E: Evaluator> Application<E> {
+    pub fn new(evaluator: E) -> Self {
         Self {
             driver: Driver::new().initialize(Initialize::Once),
-            arrays,
-            potential,
+            evaluator,
         }
     }
 
@@ -78,13 +78,9 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
         link: &mut L,
         work: &mut Work,
     ) -> Result<Event, Error<L::Error>> {
-        let Self {
-            driver,
-            arrays,
-            potential,
-        } = self;
+        let Self { driver, evaluator } = self;
         loop {
-            match link.run(arrays.receive(driver))? {
+            match link.run(evaluator.receive(driver))? {
                 Event::Positions {
                     natoms, structures, ..
                 } => {
@@ -96,20 +92,22 @@ impl<'m, P: Engine, const N: usize, const B: usize> Application<'m, P, N, B> {
                         work.atoms = natoms;
                     }
                     let start = link.now();
-                    let mut attended = Attended {
-                        engine: &mut *potential,
-                        link: &mut *link,
-                        driver: &mut *driver,
-                        left: None,
-                    };
-                    let result = arrays.evaluate(natoms, structures, &mut attended);
-                    if let Some(left) = attended.left {
+                    // How the server ended the conversation, if it did; then there are no forces.
+                    let mut left = None;
+                    let result = evaluator.evaluate(natoms, structures, &mut || {
+                        left = link.attend(driver).transpose();
+                        match left {
+                            None => ControlFlow::Continue(()),
+                            Some(_) => ControlFlow::Break(()),
+                        }
+                    });
+                    if let Some(left) = left {
                         info!("the computation was stopped");
                         return left;
                     }
                     result?;
                     let time = link.now() - start;
-                    link.run(arrays.reply(driver))?;
+                    link.run(evaluator.reply(driver))?;
                     if driver.status() == Header::HaveData {
                         // The server closed without asking for the forces; the next exchange
                         // reports that.

@@ -3,11 +3,9 @@
 use core::ops::ControlFlow;
 
 use forcewire::potential::Real;
-use forcewire::{Cell, Driver, Error, Evaluation, Event, Potential, PotentialError};
+use forcewire::{Cell, Evaluation, Potential, PotentialError, Sink, Source};
 
-use crate::network::Link;
-
-/// A source of forces: this core, another core, an FPGA.
+/// A source of forces that works on the arrays of this core: this core itself, or another.
 ///
 /// Every [`Potential`] is an engine that does not call `meanwhile`.
 pub trait Engine {
@@ -48,34 +46,20 @@ impl<P: Potential> Engine for P {
     }
 }
 
-/// An engine and the connection to serve while it computes, as a potential for the storage.
-pub(crate) struct Attended<'a, E, L: Link> {
-    pub engine: &'a mut E,
-    pub link: &'a mut L,
-    pub driver: &'a mut Driver,
-    /// How the server ended the conversation, if it did; then there are no forces.
-    pub left: Option<Result<Event, Error<L::Error>>>,
-}
-
-impl<E: Engine, L: Link> Potential for Attended<'_, E, L> {
-    type Real = E::Real;
-
+/// A source of forces with its own memory, such as an FPGA. That memory may hold more atoms than
+/// this core's: positions pass to it through [`Sink`], and forces come back through [`Source`].
+///
+/// It takes one structure at a time.
+pub trait Accelerator: Sink + Source {
+    /// Evaluates the positions that [`Sink::put`] was given last. Otherwise the same as
+    /// [`Engine::evaluate`].
+    ///
+    /// # Errors
+    ///
+    /// [`PotentialError`] if there are no forces.
     fn evaluate(
         &mut self,
         cell: &Cell,
-        positions: &[[E::Real; 3]],
-        forces: &mut [[E::Real; 3]],
-    ) -> Result<Evaluation, PotentialError> {
-        let mut meanwhile = || {
-            self.left = self.link.attend(self.driver).transpose();
-            match self.left {
-                None => ControlFlow::Continue(()),
-                Some(_) => ControlFlow::Break(()),
-            }
-        };
-        let evaluation = self
-            .engine
-            .evaluate(cell, positions, forces, &mut meanwhile)?;
-        evaluation.ok_or(PotentialError::Failed("no one waits for the forces"))
-    }
+        meanwhile: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Evaluation>, PotentialError>;
 }

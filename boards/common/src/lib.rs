@@ -1,7 +1,7 @@
 //! The application of every board: connects to a server, computes forces, and logs what happens.
 //!
 //! A board provides a network device ([`Ethernet`]), a clock and a way to sleep ([`Board`]), and
-//! calls [`run`], or [`run_with`] with its own potential.
+//! calls [`run`], or [`run_with`] with its own potential, or [`run_windows`] with an accelerator.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 mod application;
 mod attempts;
 mod engine;
+mod evaluator;
 mod network;
 mod options;
 #[cfg(feature = "tls")]
@@ -23,7 +24,8 @@ use smoltcp::time::Instant;
 
 use application::Application;
 pub use attempts::Attempts;
-pub use engine::Engine;
+pub use engine::{Accelerator, Engine};
+use evaluator::{Arrays, Evaluator, Windows};
 use network::Network;
 pub use options::{Options, Psk};
 
@@ -67,10 +69,34 @@ pub trait Board {
 pub struct Memory<T, const N: usize, const B: usize, const R: usize> {
     arrays: Storage<T, N, B>,
     neighbours: [[u32; 2]; N],
+    buffers: Buffers<R>,
+}
+
+/// Memory for the connection alone: two TCP rings of `R` bytes.
+pub struct Buffers<const R: usize> {
     receive: [u8; R],
     transmit: [u8; R],
     #[cfg(feature = "tls")]
     records: tls::Records,
+}
+
+impl<const R: usize> Buffers<R> {
+    /// Unused memory; `const`, for a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            receive: [0; R],
+            transmit: [0; R],
+            #[cfg(feature = "tls")]
+            records: tls::Records::new(),
+        }
+    }
+}
+
+impl<const R: usize> Default for Buffers<R> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T: Scalar, const N: usize, const B: usize, const R: usize> Memory<T, N, B, R> {
@@ -80,10 +106,7 @@ impl<T: Scalar, const N: usize, const B: usize, const R: usize> Memory<T, N, B, 
         Self {
             arrays: Storage::new(),
             neighbours: [[0; 2]; N],
-            receive: [0; R],
-            transmit: [0; R],
-            #[cfg(feature = "tls")]
-            records: tls::Records::new(),
+            buffers: Buffers::new(),
         }
     }
 }
@@ -142,6 +165,36 @@ pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usiz
     arguments: impl IntoIterator<Item = &'w str>,
     potential: impl FnOnce(&Options<'_>, &'m mut [u32]) -> P,
 ) -> Outcome {
+    let Memory {
+        arrays,
+        neighbours,
+        buffers,
+    } = memory;
+    serve(board, buffers, arguments, |options| Arrays {
+        arrays,
+        engine: potential(options, neighbours.as_flattened_mut()),
+    })
+}
+
+/// The same as [`run_with`], for an accelerator: positions and forces pass through this core by
+/// windows, and no array of this core holds them. `accelerator` is called once, with the options.
+pub fn run_windows<'w, A: Accelerator, const R: usize>(
+    board: impl Board,
+    buffers: &mut Buffers<R>,
+    arguments: impl IntoIterator<Item = &'w str>,
+    accelerator: impl FnOnce(&Options<'_>) -> A,
+) -> Outcome {
+    serve(board, buffers, arguments, |options| {
+        Windows::new(accelerator(options))
+    })
+}
+
+fn serve<'w, E: Evaluator, const R: usize>(
+    board: impl Board,
+    buffers: &mut Buffers<R>,
+    arguments: impl IntoIterator<Item = &'w str>,
+    evaluator: impl FnOnce(&Options<'_>) -> E,
+) -> Outcome {
     let options = match Options::parse(arguments) {
         Ok(options) => options,
         Err(word) => {
@@ -149,16 +202,13 @@ pub fn run_with<'w, 'm, P: Engine, const N: usize, const B: usize, const R: usiz
             return Outcome::BadOptions;
         }
     };
-    let Memory {
-        arrays,
-        neighbours,
+    let Buffers {
         receive,
         transmit,
         #[cfg(feature = "tls")]
         records,
-    } = memory;
-    let potential = potential(&options, neighbours.as_flattened_mut());
-    let mut application = Application::new(arrays, potential);
+    } = buffers;
+    let mut application = Application::new(evaluator(&options));
     let mut rings = [smoltcp::iface::SocketStorage::EMPTY];
     let mut network = Network::new(board, &mut rings, receive, transmit, options.deadlines);
     #[cfg(feature = "tls")]

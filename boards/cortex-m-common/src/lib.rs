@@ -33,7 +33,7 @@ pub struct Machine<E, A> {
     pub ethernet: E,
     /// The timer that ends a sleep.
     pub alarm: A,
-    /// The numbers of the interrupts that end a sleep: those of device and timer, and of an engine.
+    /// The numbers of the interrupts that end a sleep: of the device, the timer, and an engine.
     pub lines: &'static [u16],
     /// Cycles of the core per second.
     pub hertz: u32,

@@ -62,7 +62,7 @@ pub struct Network {
     task: Option<Waker>,
 }
 
-// Safety: the registers are those of the only core, and there are no other pointers.
+// Safety: there is only one core, and there are no other pointers to the registers.
 unsafe impl Send for Network {}
 
 impl Network {

@@ -1,6 +1,6 @@
 //! embassy's executor, which sleeps with WFI while no task is ready.
 //!
-//! embassy's own executor for a Cortex-M sleeps with WFE, for which QEMU 7.2 does not stop: the
+//! embassy's own executor for a Cortex-M sleeps with WFE, which does not stop QEMU 7.2: the
 //! emulated board would use 35 % of a core.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -83,7 +83,7 @@ async fn heartbeat() -> ! {
     }
 }
 
-/// Wakes QEMU. Its user network notices only when something else wakes QEMU that the host has
+/// Wakes QEMU, whose user network notices only when something else wakes QEMU that the host has
 /// accepted a connection, or that a full window has room again (7.2, `net/slirp.c`). The task runs
 /// soon after a frame, then half as often each time. Hardware needs no such task.
 #[embassy_executor::task]

@@ -29,7 +29,7 @@ struct Sleepers {
     alarm: Option<Timer>,
 }
 
-// Safety: the timer's registers are those of the only core.
+// Safety: the timer's registers belong to the only core.
 unsafe impl Send for Sleepers {}
 
 /// Call this before any task waits.

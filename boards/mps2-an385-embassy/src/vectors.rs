@@ -1,4 +1,4 @@
-//! The table of interrupt handlers. For most chips a device crate has it.
+//! The table of interrupt handlers. For most chips a device crate provides this table.
 
 use crate::{ethernet, time};
 

@@ -22,7 +22,7 @@ const IMAGE: u32 = 0x1020_0000;
 /// emulator may be busy.
 const LIMIT: u64 = 100_000_000;
 
-/// The other core. It uses the arrays in place, without a copy.
+/// The other core, which uses the arrays in place, without a copy.
 pub struct Core1<'m> {
     mailbox: &'static Mailbox,
     parameters: Parameters,

@@ -16,7 +16,7 @@ pub struct Map {
     pub lan9118: *mut u32,
     /// CMSDK timer 0.
     pub timer: *mut u32,
-    /// The interrupts that end a sleep: those of the devices, and others.
+    /// The interrupts that end a sleep: the devices' and others.
     pub lines: &'static [u16],
     /// The clock of the core and of the timer, in hertz.
     pub hertz: u32,

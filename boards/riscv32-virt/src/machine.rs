@@ -8,8 +8,7 @@ use smoltcp::time::Instant;
 const CLINT: *mut u32 = 0x0200_0000 as *mut u32;
 const PLIC: *mut u32 = 0x0c00_0000 as *mut u32;
 
-/// Offsets of registers, in bytes: those of the CLINT, then those of the PLIC for hart 0 in machine
-/// mode.
+/// Offsets of registers, in bytes: first the CLINT's, then the PLIC's for hart 0 in machine mode.
 const COMPARE: usize = 0x4000;
 const TIME: usize = 0xbff8;
 const ENABLE: usize = 0x2000;

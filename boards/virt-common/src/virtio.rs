@@ -135,7 +135,7 @@ impl Virtio {
     fn take(&mut self) -> Option<usize> {
         let token = self.net.poll_receive()?;
         let buffer = self.buffers.get_mut(usize::from(token))?;
-        // Safety: a returned buffer gets the only free descriptor, which is the one that it had.
+        // Safety: a returned buffer gets the only free descriptor, which is the one it had before.
         // Token and buffer therefore belong together.
         let (header, len) = unsafe { self.net.receive_complete(token, buffer) }.ok()?;
         let frame = buffer.get(header..header + len);
@@ -202,7 +202,7 @@ impl TxToken for Sender<'_> {
         let Self(net, buffer) = self;
         let frame = buffer.get_mut(..len.min(FRAME)).unwrap_or_default();
         let result = f(frame);
-        // The call waits for the device. TCP repeats what the device refuses.
+        // The call waits for the device. TCP resends frames that the device refuses.
         let _ = net.send(frame);
         result
     }

@@ -83,7 +83,9 @@ impl Meeting {
 
 /// A host given without a port, in brackets or not.
 fn host_alone(text: &str) -> Result<&str, String> {
-    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let host = bare.unwrap_or(text);
     // An address, with its interface if it is link-local.
     let is_ipv6 = |host: &str| {

@@ -5,8 +5,11 @@ use std::sync::LazyLock;
 
 use mendeleev::Element;
 
-static BY_SYMBOL: LazyLock<HashMap<&str, Element>> =
-    LazyLock::new(|| Element::iter().map(|it| (it.symbol(), it)).collect());
+static BY_SYMBOL: LazyLock<HashMap<&str, Element>> = LazyLock::new(|| {
+    Element::iter()
+        .map(|element| (element.symbol(), element))
+        .collect()
+});
 
 /// Isotopes with common symbols: the element, and the mass in daltons (AME2020).
 const ISOTOPES: [(&str, &str, f64); 2] = [("D", "H", 2.014101777844), ("T", "H", 3.016049281320)];
@@ -21,8 +24,8 @@ pub fn symbol(number: u32) -> Option<&'static str> {
     }
     let mut elements = Element::iter();
     elements
-        .find(|it| it.atomic_number() == number)
-        .map(|it| it.symbol())
+        .find(|element| element.atomic_number() == number)
+        .map(|element| element.symbol())
 }
 
 /// The symbol as ASE writes it: `AR` and `ar` become Ar. `None` if it is neither an element nor an
@@ -50,7 +53,9 @@ pub fn number(symbol: &str) -> Option<u32> {
     if symbol == DUMMY {
         return Some(0);
     }
-    BY_SYMBOL.get(element(symbol)).map(|it| it.atomic_number())
+    BY_SYMBOL
+        .get(element(symbol))
+        .map(|element| element.atomic_number())
 }
 
 /// The mass of a symbol, in daltons.
@@ -58,7 +63,9 @@ pub fn mass(symbol: &str) -> Option<f64> {
     if let Some((.., mass)) = ISOTOPES.iter().find(|(name, ..)| *name == symbol) {
         return Some(*mass);
     }
-    BY_SYMBOL.get(symbol).map(|it| it.atomic_weight().into())
+    BY_SYMBOL
+        .get(symbol)
+        .map(|element| element.atomic_weight().into())
 }
 
 #[cfg(test)]

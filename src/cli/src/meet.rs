@@ -148,7 +148,7 @@ fn reachable(host: &str) -> String {
     #[cfg(unix)]
     if host
         .parse()
-        .is_ok_and(|it: std::net::IpAddr| it.is_unspecified())
+        .is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified())
     {
         return rustix::system::uname()
             .nodename()

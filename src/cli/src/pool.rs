@@ -474,7 +474,7 @@ impl Drivers {
                     _ => self.losses.lost(driver),
                 }
                 if matches!(why, LeftReason::Dismissed) && self.count() == 0 {
-                    // This driver never counted.
+                    // The driver was dismissed before it counted.
                     self.alone = self.was_alone;
                 }
                 let flag = match why {

@@ -45,7 +45,7 @@ impl Sent {
             let periodic: Vec<_> = scaled
                 .iter()
                 .zip(frame.pbc)
-                .filter(|(_, it)| *it)
+                .filter(|(_, is_periodic)| *is_periodic)
                 .map(|(v, _)| *v)
                 .collect();
             let filled = completed(&periodic, edge)?;

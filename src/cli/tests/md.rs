@@ -36,7 +36,7 @@ fn rows(table: &str) -> Vec<Vec<f64>> {
     let rows = table.lines().filter(|line| !line.starts_with('#'));
     rows.map(|row| {
         row.split_whitespace()
-            .map(|it| it.parse().unwrap())
+            .map(|number| number.parse().unwrap())
             .collect()
     })
     .collect()
@@ -97,7 +97,10 @@ fn energy_is_conserved_and_plotted() {
         .find(|line| line.contains("potential "))
         .unwrap();
     assert!(
-        line.chars().filter(|it| ('▁'..='█').contains(it)).count() == 11,
+        line.chars()
+            .filter(|block| ('▁'..='█').contains(block))
+            .count()
+            == 11,
         "{line}"
     );
     let svg = place.read("run.svg");
@@ -237,7 +240,7 @@ fn two_runs_do_not_write_the_same_files() {
     place.wait_for_lines("run.out", 5);
     let second = place.command("md", run);
     let mut elsewhere = Command::new(second.get_program());
-    let arguments = second.get_args().map(|it| match it.to_str() {
+    let arguments = second.get_args().map(|argument| match argument.to_str() {
         Some("ipi") => "other",
         other => other.unwrap(),
     });
@@ -365,7 +368,7 @@ fn last(trajectory: &str) -> Vec<f64> {
         .rev()
         .take(4)
         .flat_map(|line| line.split_whitespace().skip(1).take(3));
-    atoms.map(|it| it.parse().unwrap()).collect()
+    atoms.map(|number| number.parse().unwrap()).collect()
 }
 
 #[test]
@@ -412,7 +415,7 @@ fn a_trajectory_goes_on_from_its_own_momenta_and_from_velocities() {
         .split_whitespace()
         .skip(1)
         .take(3)
-        .map(|it| it.parse().unwrap())
+        .map(|number| number.parse().unwrap())
         .collect();
     assert!(
         [1.1, 2.0, 2.8]

@@ -158,7 +158,7 @@ impl Driver {
     fn hears(&mut self, bytes: &[u8]) -> &mut Self {
         let mut heard = vec![0; bytes.len()];
         self.0.read_exact(&mut heard).unwrap();
-        let [heard, bytes] = [&heard, bytes].map(|it| it.escape_ascii().to_string());
+        let [heard, bytes] = [&heard, bytes].map(|bytes| bytes.escape_ascii().to_string());
         assert_eq!(heard, bytes);
         self
     }
@@ -427,7 +427,7 @@ fn one_silent_driver_stops_nothing() {
     }
 }
 
-/// Whether a driver receives something within a moment.
+/// Whether a driver receives something within a short time.
 fn has_something(driver: &Driver) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let moment = Timespec {

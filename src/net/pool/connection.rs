@@ -36,13 +36,13 @@ pub(super) struct Connection {
     /// The driver's last replica, and whether the one before was the same.
     pub(super) last: Option<i32>,
     settled: bool,
-    /// Whether it has answered a job.
+    /// Whether the driver has answered a job.
     pub(super) proved: bool,
     /// The time until which it gets no job, on the pool's clock.
     pub(super) held_until: Duration,
-    /// Whether it receives EXIT once it has nothing to compute.
+    /// Whether the driver receives EXIT once it has nothing to compute.
     dismissed: bool,
-    /// Whether it is in the queue for turns.
+    /// Whether the connection is in the queue for turns.
     pub(super) scheduled: bool,
     /// The number of atoms of the structures that it has received.
     pub(super) natoms: Option<usize>,
@@ -55,7 +55,7 @@ pub(super) struct Connection {
     held: Vec<u8>,
     server: Server,
     mode: Mode,
-    /// Its work: nothing, a task, or the tasks of a batch.
+    /// The driver's work: nothing, a task, or the tasks of a batch.
     #[allow(clippy::vec_box)] // the queue's boxes
     work: Vec<Box<Task>>,
     batch: Option<Batch>,
@@ -70,7 +70,7 @@ pub(super) struct Connection {
     unfinished: bool,
     /// Whether bytes remain that the driver has not accepted.
     blocked: bool,
-    /// When its current or last computation began.
+    /// When the driver's current or last computation began.
     since: Instant,
     timer: DeadlineTimer,
 }

@@ -18,7 +18,7 @@ use super::DriverId;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Accepted connections, including those of peers that are not allowed.
+    /// Accepted connections, including peers that are not allowed.
     pub connections: u64,
     /// Drivers that have joined.
     pub joined: u64,
@@ -44,7 +44,7 @@ pub struct Counters {
 pub struct Loss {
     /// Its number.
     pub driver: DriverId,
-    /// Its address, or its process and the unix socket.
+    /// The address of the driver, or its process and the unix socket.
     pub peer: String,
     /// The text of its [`LeftReason`](crate::net::LeftReason).
     pub why: String,

@@ -9,7 +9,7 @@ use super::{Answered, EvaluateError, EvaluateFailure, Job, Pool, PoolEvent, Tick
 
 impl Pool {
     /// Evaluates all of these jobs, and returns the answers in the order of the jobs. Other events
-    /// are passed to `tell`, in particular those of drivers that join and leave.
+    /// are passed to `tell`, in particular when drivers join or leave.
     ///
     /// ```no_run
     /// use forcewire::net::{Job, Pool, PoolEvent};

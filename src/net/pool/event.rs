@@ -21,7 +21,7 @@ pub enum PoolEvent {
     Joined {
         /// Its number.
         driver: DriverId,
-        /// Its address, or its process and the unix socket.
+        /// The address of the driver, or its process and the unix socket.
         peer: String,
     },
     /// A driver has gone, or was dropped. A driver that never answered may leave without having
@@ -29,7 +29,7 @@ pub enum PoolEvent {
     Left {
         /// Its number.
         driver: DriverId,
-        /// Its address, or its process and the unix socket.
+        /// The address of the driver, or its process and the unix socket.
         peer: String,
         /// The reason.
         why: LeftReason,
@@ -53,20 +53,20 @@ pub enum PoolEvent {
 /// Why a driver is no longer in a pool.
 #[non_exhaustive]
 pub enum LeftReason {
-    /// It closed the connection while it had no job.
+    /// The driver closed the connection while it had no job.
     Closed,
-    /// It was sent EXIT and closed the connection.
+    /// The driver was sent EXIT and closed the connection.
     Dismissed,
-    /// Its address is not in [`PoolOptions::allow`](crate::net::PoolOptions::allow), or it belongs
-    /// to another user.
+    /// The driver's address is not in [`PoolOptions::allow`](crate::net::PoolOptions::allow), or it
+    /// belongs to another user.
     NotAllowed,
-    /// It sent something without being asked.
+    /// The driver sent something without being asked.
     OutOfTurn,
-    /// It violated the protocol, or closed in the middle of a conversation.
+    /// The driver violated the protocol, or closed in the middle of a conversation.
     Protocol(ProtocolError),
     /// The connection was lost.
     Lost(io::Error),
-    /// It exceeded a deadline.
+    /// The driver exceeded a deadline.
     Late(TimedOut),
 }
 
@@ -106,7 +106,7 @@ impl core::error::Error for LeftReason {
     }
 }
 
-/// A job that can't be sent to any driver. It is returned to the caller.
+/// A job that can't be sent to any driver, returned to the caller.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Refused {

@@ -103,13 +103,13 @@ impl Hasher for NumberHasher {
 pub(super) struct Task {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
-    /// How many drivers were lost over it, alone or in a batch.
+    /// How many drivers were lost while they had the job, alone or in a batch.
     pub(super) attempts: u32,
-    /// How many of them had nothing else to compute.
+    /// How many of the lost drivers had nothing else to compute.
     pub(super) losses: u32,
-    /// The sum of their weights against the job.
+    /// How much the lost drivers count against the job, in total.
     pub(super) blame: u32,
-    /// When the last driver was lost over it, on the pool's clock.
+    /// When the last driver with this job was lost, on the pool's clock.
     pub(super) lost_at: Duration,
     /// The newest driver at the time when the first one was lost.
     newest: DriverId,
@@ -178,7 +178,7 @@ pub struct Answered {
     /// The driver that computed it.
     pub driver: DriverId,
     /// The time from the first byte of the positions to the last byte of the forces; for a job in a
-    /// batch, that of the whole batch.
+    /// batch, the time of the whole batch.
     pub took: Duration,
     /// How many drivers had the job, including this one: 1 unless some were lost.
     pub attempts: u32,

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use super::job::Map;
 use super::{DriverId, Matching, Task, Ticket};
 
-/// Waiting tasks. Those over which a driver was lost are kept apart.
+/// Waiting tasks. Tasks that lost their driver are kept in a separate queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     fresh: Lane,
@@ -142,7 +142,7 @@ impl Queue {
     }
 
     /// A task for the same batch as one with this many atoms, of this replica if possible. A task
-    /// over which a driver was lost is tried alone.
+    /// that has lost its driver is retried alone, not in a batch.
     pub(super) fn take_companion(
         &mut self,
         natoms: usize,
@@ -207,7 +207,7 @@ impl Queue {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) id: DriverId,
-    /// Its last replica, if it has computed at all.
+    /// The last replica that the driver computed, if there was one.
     pub(super) last: Option<i32>,
     /// Whether the replica before that was the same.
     pub(super) settled: bool,
@@ -358,7 +358,7 @@ impl Matched<'_> {
             all.filter(|replica| idle.contains_key(replica)).collect()
         };
         for replica in both {
-            let idle = |it: &Self| it.idle.by_replica.get(&replica)?.first().copied();
+            let idle = |matching: &Self| matching.idle.by_replica.get(&replica)?.first().copied();
             while let Some(id) = idle(self) {
                 let Some(task) = self.queue.take_replica(replica, (id, now.lost_before)) else {
                     break;

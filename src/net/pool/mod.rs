@@ -173,8 +173,8 @@ impl Pool {
     /// # Errors
     ///
     /// Returns the job if it can't be sent to any driver, as documented for
-    /// [`Server::send_positions`](crate::Server::send_positions). The number of atoms must equal
-    /// that of the jobs in the pool and of its drivers' earlier jobs, unless it [may
+    /// [`Server::send_positions`](crate::Server::send_positions). The number of atoms must be the
+    /// same as in the other jobs in the pool and in its drivers' earlier jobs, unless it [may
     /// change](PoolOptions::allow_changing_atoms).
     pub fn submit(&mut self, job: Job) -> Result<Ticket, Refused> {
         if let Err(why) = self.check(&job) {
@@ -195,7 +195,11 @@ impl Pool {
             return Ok(());
         }
         // Lost drivers and cancelled jobs do not fix the number of atoms.
-        let computed = || self.connections.values().find_map(|it| it.natoms);
+        let computed = || {
+            self.connections
+                .values()
+                .find_map(|connection| connection.natoms)
+        };
         match self.queue.natoms().or_else(computed) {
             Some(expected) if expected != announced => Err(ProtocolError::AtomsChanged {
                 announced,
@@ -249,7 +253,9 @@ impl Pool {
         }
         let is_its = |event: &PoolEvent| match event {
             PoolEvent::Answered(answer) => answer.ticket == ticket,
-            PoolEvent::GivenUp { ticket: it, .. } => *it == ticket,
+            PoolEvent::GivenUp {
+                ticket: given_up, ..
+            } => *given_up == ticket,
             _ => false,
         };
         let at = self.events.iter().position(is_its)?;

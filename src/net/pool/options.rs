@@ -11,11 +11,11 @@ use crate::server::Mode;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Matching {
-    /// A driver gets the same replica as last time, which waits a moment for a driver that has just
-    /// computed it. The remaining replicas go first to drivers that have had none, and then to
-    /// those that have not stayed with their replica. i-PI calls this `auto`: electronic structure
-    /// codes start from the wave functions of the previous step. While a driver that has answered
-    /// is idle, drivers that have not are tried one at a time.
+    /// A driver gets the same replica as last time; a replica waits a short time for a driver that
+    /// has just computed it. The remaining replicas go first to drivers that have had none, and
+    /// then to those that have not stayed with their replica. i-PI calls this `auto`: electronic
+    /// structure codes start from the wave functions of the previous step. While a driver that has
+    /// answered is idle, drivers that have not are tried one at a time.
     #[default]
     Auto,
     /// The oldest job goes to any free driver.

@@ -42,7 +42,7 @@ impl Limit {
     }
 }
 
-/// Counts the time in which the pool polled its sockets.
+/// Counts only the time during which the pool polled its sockets.
 ///
 /// If the caller stays away or the process is stopped, the clock advances by a single step, however
 /// long that takes: the drivers can't do anything about it, and their bytes wait in the kernel.

@@ -144,8 +144,8 @@ impl Pool {
             });
         }
         let result = result.and_then(|()| {
-            // Only in that case: a unix socket would otherwise report all the time that it can be
-            // written to.
+            // Ask for writability only while blocked: a unix socket would otherwise report all the
+            // time that it can be written to.
             let interest = match connection.is_blocked() {
                 true => Interest::READABLE | Interest::WRITABLE,
                 false => Interest::READABLE,
@@ -273,11 +273,14 @@ impl Pool {
         (jobs == 1).then_some(blame)
     }
 
-    /// Drops the drivers that have exceeded a deadline. Each gets a turn first, in case bytes of it
-    /// have not been read yet.
+    /// Drops the drivers that have exceeded a deadline. Each driver gets a turn first, in case
+    /// bytes from it are still unread.
     fn judge(&mut self) {
         let now = self.reactor.now();
-        let due = self.connections.values().filter(|it| it.is_due(now));
+        let due = self
+            .connections
+            .values()
+            .filter(|connection| connection.is_due(now));
         let due: Vec<_> = due.map(|connection| connection.id).collect();
         for id in due {
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -322,7 +325,9 @@ impl Pool {
             PoolEvent::Answered(answer) => Some(answer.ticket),
             _ => None,
         });
-        let twins: Vec<_> = answered.filter(|it| self.twins.contains(it)).collect();
+        let twins: Vec<_> = answered
+            .filter(|ticket| self.twins.contains(ticket))
+            .collect();
         for ticket in twins {
             self.twins.remove(&ticket);
             self.queue.remove(ticket);
@@ -440,7 +445,11 @@ impl Pool {
     /// The replicas of drivers that will soon be idle.
     fn soon_free(&mut self) -> BTreeSet<i32> {
         let connections = &self.connections;
-        let soon = |id: &DriverId| connections.get(id).and_then(|it| it.soon_free());
+        let soon = |id: &DriverId| {
+            connections
+                .get(id)
+                .and_then(|connection| connection.soon_free())
+        };
         self.asked.retain(|id| soon(id).is_some());
         self.asked.iter().filter_map(soon).collect()
     }

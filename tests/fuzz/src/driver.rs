@@ -143,7 +143,7 @@ pub fn converses<T: Scalar>(
 
 /// The caller makes any calls in any order, with arrays of any length and contents, and the server
 /// sends anything. The driver sends complete messages, each in answer to a request, and each reply
-/// has the numbers of one call. Positions that it returns are those of one message, and a refusal
+/// has the numbers of one call. Positions that it returns come from a single message, and a refusal
 /// changes nothing.
 pub fn driver_operations(bytes: &[u8]) {
     let mut choices = Choices(bytes);
@@ -573,8 +573,8 @@ impl Said {
     }
 }
 
-/// The length of a reply to one structure or a batch, if it is complete. All of its numbers come
-/// from one call.
+/// The length of a reply to one structure or a batch, if it is complete. All of its numbers must
+/// come from a single call.
 fn whole_reply(message: &[u8]) -> Option<usize> {
     let real = |at: usize| Some(real_at(message.get(at..at + REAL)?, 0));
     let count = |at: usize| {

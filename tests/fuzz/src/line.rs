@@ -17,8 +17,8 @@ use forcewire::line::{Fault, Framing, Line, LineError, Role, State};
 use super::choices::Choices;
 use super::framing::framing;
 
-/// The first byte chooses between an end of which every call is chosen, and a conversation over a
-/// damaged wire, blocking or async.
+/// The first byte chooses between one end with arbitrary calls, and a conversation over a damaged
+/// wire, blocking or async.
 pub fn line(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let what = choices.byte();

@@ -176,7 +176,7 @@ pub fn bits(reals: &[f64]) -> Vec<u64> {
     reals.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The bits of numbers that are means, for which it is undefined which of two NaN results.
+/// The bits of numbers that are means: which of two NaNs a mean returns is undefined.
 pub fn answered_bits(reals: &[f64]) -> Vec<u64> {
     let one_nan = |x: f64| if x.is_nan() { f64::NAN } else { x };
     reals.iter().map(|&x| one_nan(x).to_bits()).collect()

@@ -232,7 +232,7 @@ impl<T: Scalar> Pair<T> {
                 }
             }
             _ => {
-                // Make another reply, or one with NaN, of which nothing is sent.
+                // Try another reply, or one with NaN; nothing of it is sent.
                 if let Some(reply) = &self.reply {
                     let mut evaluations = reply.evaluations.clone();
                     let nan = how == 31;
@@ -254,7 +254,7 @@ impl<T: Scalar> Pair<T> {
         }
     }
 
-    /// Makes the evaluation anew and drops it before any byte moves.
+    /// Recreates the evaluation and drops it before any byte moves.
     fn looks(&mut self) -> Result<(), ProtocolError> {
         let request = Request::batch(&self.cells, &self.asked);
         let (answers, forces) = (&mut self.answers, &mut self.forces);

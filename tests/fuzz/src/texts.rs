@@ -21,7 +21,7 @@ pub fn parameters(bytes: &[u8]) {
     assert_eq!(wire.run(driver.receive::<f64>(&mut [])), None);
     let batch = format!("{driver:?}").contains("Atoms");
     assert_eq!(batch, batch_size(bytes) > 1, "{}", bytes.escape_ascii());
-    // The parameters are those of the text, as far as it is complete and UTF-8.
+    // The parameters are the same as in the text, as far as it is complete and UTF-8.
     let whole = match bytes.len() {
         257.. => &kept[..kept.iter().rposition(|&byte| byte == b',').unwrap_or(0)],
         _ => kept,

@@ -218,7 +218,7 @@ SHARED int check_cell(const double *h)
     return finite(h, 9) ? IPI_OK : NotFinite;
 }
 
-// Checks a number of atoms; *natoms is that of the previous structure, or -1 if there was none.
+// Checks a number of atoms; *natoms is the previous structure's, or -1 if there was none.
 SHARED int check_atoms(int32_t *natoms, int32_t announced, size_t capacity, bool changing)
 {
     if (announced < 0)

@@ -247,7 +247,7 @@ fn serve(mut socket: Socket, initialize: Initialize) {
             Event::Positions {
                 natoms, structures, ..
             } => {
-                // Atoms and cells are those of the server; copies follow the last structure.
+                // Atoms and cells come from the server; copies follow the last structure.
                 let sent = self::positions(64, step);
                 assert_eq!(positions[..natoms], sent[..natoms]);
                 assert_eq!(cells[0], CELLS[0]);

@@ -20,8 +20,9 @@ pub const GOLDEN_FORCEREADY: &str = "464f52434552454144592020000000000000e0bf010
 pub const GOLDEN_INIT: &str =
     "494e49542020202020202020000000000e000000202062617463685f73697a653a33";
 
-/// POSDATA of [`golden_batch`], by hand from i-PI's source: header, number of atoms, cells with
-/// their inverses, positions. 2.0 and 0.5 end with 0040 and e03f, 4.0 and 0.25 with 1040 and d03f.
+/// POSDATA of [`golden_batch`], written by hand after i-PI's source: header, number of atoms, cells
+/// with their inverses, positions. 2.0 and 0.5 end with 0040 and e03f, 4.0 and 0.25 with 1040 and
+/// d03f.
 pub const GOLDEN_BATCH: &str = "504f53444154412020202020\
     01000000\
     000000000000004000000000000000000000000000000000\
@@ -90,7 +91,7 @@ pub fn golden() -> Structure {
     }
 }
 
-/// Two structures of one atom in cubes.
+/// Two structures, each with one atom in a cube.
 pub fn golden_batch() -> [Structure; 2] {
     [(2.0, [1.5, 0.0, 0.0]), (4.0, [0.0, -2.25, 0.0])].map(|(edge, position)| Structure {
         h: layout::cube(edge),

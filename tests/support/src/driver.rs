@@ -199,7 +199,7 @@ impl<T: Scalar> Script<'_, T> {
         self.outcome.is_some()
     }
 
-    /// Advances a reply; returns whether all of it has been sent.
+    /// Advances a reply; returns whether the whole reply has been sent.
     fn reply(&mut self, answers: &[Answer]) -> bool {
         let evaluations: Vec<_> = answers.iter().map(|it| it.evaluation).collect();
         let extras: Vec<_> = answers.iter().map(|it| it.extras.as_slice()).collect();

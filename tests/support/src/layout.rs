@@ -1,9 +1,9 @@
 //! The bytes of every message, written by hand: the only place in the tests that knows them.
 //!
-//! The layouts are those of i-PI 3.3.1 (`ipi/interfaces/sockets.py`); `conversations.rs` compares
-//! them with bytes written by i-PI itself. Nothing here uses the library.
+//! The layouts follow i-PI 3.3.1 (`ipi/interfaces/sockets.py`); `conversations.rs` compares them
+//! with bytes written by i-PI itself. Nothing here uses the library.
 //!
-//! A test that falsifies a message takes a right one and changes it at a place of [`Posdata`] or
+//! To corrupt a message, take a correct one and change it at an offset from [`Posdata`] or
 //! [`ForceReady`].
 
 pub const STATUS: &[u8] = b"STATUS      ";
@@ -16,21 +16,21 @@ pub const READY: &[u8] = b"READY       ";
 pub const HAVEDATA: &[u8] = b"HAVEDATA    ";
 pub const FORCEREADY: &[u8] = b"FORCEREADY  ";
 
-/// All of them: a server's, then a driver's.
+/// All headers: the server's, then the driver's.
 pub const WORDS: [&[u8]; 9] = [
     STATUS, INIT, POSDATA, GETFORCE, EXIT, NEEDINIT, READY, HAVEDATA, FORCEREADY,
 ];
 
-/// Bytes of a header, of an integer and of a real.
+/// The sizes of a header, an integer and a real, in bytes.
 pub const HEADER: usize = 12;
 pub const INTEGER: usize = 4;
 pub const REAL: usize = 8;
-/// Bytes of an atom's position or force, of a matrix, and of h with its inverse.
+/// The sizes of an atom's position or force, of a matrix, and of h with its inverse, in bytes.
 pub const ATOM: usize = 3 * REAL;
 pub const MATRIX: usize = 9 * REAL;
 pub const CELL: usize = 2 * MATRIX;
 
-/// The places of POSDATA's parts, by their first byte.
+/// The offsets of the parts of POSDATA.
 #[derive(Clone, Copy, Debug)]
 pub struct Posdata {
     structures: usize,
@@ -42,12 +42,12 @@ impl Posdata {
         Self::batch(1, natoms)
     }
 
-    /// This many structures of this many atoms each.
+    /// A batch of this many structures with this many atoms each.
     pub const fn batch(structures: usize, natoms: usize) -> Self {
         Self { structures, natoms }
     }
 
-    /// The number of atoms: of a batch it comes first.
+    /// The number of atoms, which comes first in a batch.
     pub const fn atoms(self) -> usize {
         match self.structures {
             1 => HEADER + CELL,
@@ -55,7 +55,7 @@ impl Posdata {
         }
     }
 
-    /// h of a structure. Its inverse follows, and the next structure's h.
+    /// h of a structure; its inverse follows, then the next structure's h.
     pub const fn cell(self, structure: usize) -> usize {
         let first = match self.structures {
             1 => HEADER,
@@ -74,7 +74,7 @@ impl Posdata {
     }
 }
 
-/// The pieces in which ASE and LAMMPS 2021 send POSDATA, each by a call: the header, h, its
+/// Splits POSDATA as ASE and LAMMPS 2021 send it, with one call for each piece: the header, h, its
 /// inverse, the number of atoms, the positions.
 pub fn pieces(posdata: &[u8]) -> Vec<&[u8]> {
     let places = Posdata::of(0);
@@ -90,7 +90,7 @@ pub fn pieces(posdata: &[u8]) -> Vec<&[u8]> {
     ends.map(piece).to_vec()
 }
 
-/// The places of FORCEREADY's parts, by their first byte.
+/// The offsets of the parts of FORCEREADY.
 #[derive(Clone, Copy, Debug)]
 pub struct ForceReady {
     structures: usize,
@@ -102,7 +102,7 @@ impl ForceReady {
         Self::batch(1, natoms)
     }
 
-    /// This many structures of this many atoms each.
+    /// A batch of this many structures with this many atoms each.
     pub const fn batch(structures: usize, natoms: usize) -> Self {
         Self { structures, natoms }
     }
@@ -125,7 +125,7 @@ impl ForceReady {
         self.forces(self.structures) + structure * MATRIX
     }
 
-    /// The length of the first structure's extras, which follow it.
+    /// The length of the first structure's extras; the extras follow.
     pub const fn extras(self) -> usize {
         self.virial(self.structures)
     }
@@ -151,27 +151,27 @@ pub fn integer(value: i32) -> [u8; 4] {
     value.to_le_bytes()
 }
 
-/// Overwrites the integer at a place of a message.
+/// Overwrites the integer at this offset in a message.
 pub fn put_integer(message: &mut [u8], at: usize, value: i32) {
     message[at..at + INTEGER].copy_from_slice(&integer(value));
 }
 
-/// Overwrites the real at a place of a message.
+/// Overwrites the real at this offset in a message.
 pub fn put_real(message: &mut [u8], at: usize, value: f64) {
     message[at..at + REAL].copy_from_slice(&value.to_le_bytes());
 }
 
-/// The integer at a place of a message.
+/// The integer at this offset in a message.
 pub fn integer_at(message: &[u8], at: usize) -> i32 {
     i32::from_le_bytes(*message[at..].first_chunk().expect("an integer"))
 }
 
-/// The real at a place of a message.
+/// The real at this offset in a message.
 pub fn real_at(message: &[u8], at: usize) -> f64 {
     f64::from_le_bytes(*message[at..].first_chunk().expect("a real"))
 }
 
-/// All numbers of these bytes.
+/// The bytes as reals.
 pub fn numbers(bytes: &[u8]) -> Vec<f64> {
     let (numbers, []) = bytes.as_chunks() else {
         panic!("half a number");

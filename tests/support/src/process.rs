@@ -38,7 +38,7 @@ impl Process {
         }
     }
 
-    /// Its output so far.
+    /// The output of the process so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }

@@ -18,7 +18,7 @@ pub struct Slow {
     pub kept: usize,
     split: Split,
     dice: Dice,
-    /// Whether it has been polled before: for a read, a write, a flush.
+    /// Whether the stream has been polled before, for a read, a write and a flush.
     asked: [bool; 3],
     /// The number of reads after the end; too many of them mean an endless loop.
     idle: usize,

@@ -1,9 +1,9 @@
 //! Argon's forces over the board's UART: `forcewire::line` at this end, `forcewire bridge` at the
 //! other.
 //!
-//! Each message has one structure. Options and the final status are those of the other boards. The
-//! log goes to the debugger's error output, because with `-serial stdio` the UART uses standard
-//! output.
+//! Each message has one structure. Options and the final status are the same as on the other
+//! boards. The log goes to the debugger's error output, because with `-serial stdio` the UART uses
+//! standard output.
 
 #![no_std]
 #![no_main]
@@ -137,7 +137,7 @@ fn serve<S: blocking::Transport>(
 struct Uart;
 
 const UART: *mut u32 = 0x4000_4000 as *mut u32;
-/// Its registers, as word offsets.
+/// The registers of the UART, as word offsets.
 const DATA: usize = 0;
 const STATE: usize = 1;
 const CONTROL: usize = 2;

@@ -1,7 +1,8 @@
 //! The doorbells of the two cores: message handling unit 0 of the SSE-200 (Arm 101104,
 //! "Message Handling Unit"; QEMU 7.2, hw/misc/armsse-mhu.c).
 
-/// A register for each core. The core is interrupted while any bit of its register is set.
+/// The registers of one core in the message handling unit. The core is interrupted while any bit of
+/// its register is set.
 #[derive(Clone, Copy)]
 pub struct Doorbell {
     /// The offset of the core's registers in words.

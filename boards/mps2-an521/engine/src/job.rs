@@ -73,7 +73,7 @@ impl Job {
     ///
     /// The arrays of the job must still exist, and nothing else may use them.
     pub unsafe fn run(&self) -> Result<Evaluation, PotentialError> {
-        // Safety: the caller ensures this; the lengths are those of `new`.
+        // Safety: the caller ensures this; the lengths were set by `new`.
         let (positions, forces, boxes) = unsafe {
             (
                 core::slice::from_raw_parts(self.positions, self.natoms),

@@ -80,7 +80,7 @@ impl Mailbox {
         }
     }
 
-    /// Core 0: clears what the memory holds after power-on.
+    /// Called by core 0: clears the memory, whose content after power-on is arbitrary.
     pub fn reset(&self) {
         self.wanted.store(1, Relaxed);
         self.begun.store(1, Relaxed);
@@ -308,7 +308,7 @@ mod tests {
                 .evaluate(&cell, &positions, &mut theirs);
             let parameters = Parameters::new(lj, cutoff);
             let job = Job::new(parameters, &cell, &positions, &mut ours, &mut []);
-            // Safety: the arrays exist.
+            // Safety: the arrays live until the job has run.
             let result = unsafe { job.expect("as many forces as positions").run() };
             assert_eq!(result, expected);
             assert_eq!(ours, theirs);

@@ -1,4 +1,4 @@
-//! One line and its connection to the server, run by one thread.
+//! A serial line and its connection to the server; each line has one thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};

@@ -57,7 +57,7 @@ impl Calibration {
         self.slowest.fetch_max(micros, Ordering::Relaxed);
     }
 
-    /// The limits for this machine and program, `times` as long as those of the calibration.
+    /// The limits for this machine and program: the limits of the calibration, `times` as long.
     pub fn limits(&self, times: u32) -> Limits {
         const RUN: Duration = Duration::from_secs(120);
         let slowest = Duration::from_micros(self.slowest.load(Ordering::Relaxed));

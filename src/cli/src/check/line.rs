@@ -200,9 +200,9 @@ impl Line {
             return None;
         };
         let end = |address: SocketAddr| match address {
-            SocketAddr::V4(it) => {
-                let ip = u32::from_le_bytes(it.ip().octets());
-                Some(format!("{ip:08X}:{:04X}", it.port()))
+            SocketAddr::V4(address) => {
+                let ip = u32::from_le_bytes(address.ip().octets());
+                Some(format!("{ip:08X}:{:04X}", address.port()))
             }
             SocketAddr::V6(_) => None,
         };

@@ -229,9 +229,9 @@ fn driver(of: OfDriver) -> Result<bool, Failure> {
         right: OnceLock::new(),
         command: command.clone(),
     };
-    let plays = servers::all().map(|it| {
-        let run = |times| plan.play(it, plan.calibration.limits(times));
-        play::Play::new(&it.about, run)
+    let plays = servers::all().map(|situation| {
+        let run = |times| plan.play(situation, plan.calibration.limits(times));
+        play::Play::new(&situation.about, run)
     });
     let choice = play::Choice {
         physics: of.physics,
@@ -269,12 +269,12 @@ fn server(of: OfServer) -> Result<bool, Failure> {
         jobs,
         ..of.common.choice(title)
     };
-    choice.known(drivers::all().map(|it| &it.about))?;
+    choice.known(drivers::all().map(|situation| &situation.about))?;
     plan.control()
         .map_err(|what| format!("the control failed: {what}"))?;
-    let plays = drivers::all().map(|it| {
-        let run = |times| plan.play(it, plan.calibration.limits(times));
-        play::Play::new(&it.about, run)
+    let plays = drivers::all().map(|situation| {
+        let run = |times| plan.play(situation, plan.calibration.limits(times));
+        play::Play::new(&situation.about, run)
     });
     play::all("server", plays.collect(), &choice)
 }
@@ -307,7 +307,10 @@ fn table(files: &[PathBuf]) -> Result<String, Failure> {
 fn list(role: &str) -> String {
     let (abouts, peer): (Vec<&About>, _) = match role {
         "driver" => (servers::all().map(|it| &it.about).collect(), "server"),
-        _ => (drivers::all().map(|it| &it.about).collect(), "driver"),
+        _ => (
+            drivers::all().map(|situation| &situation.about).collect(),
+            "driver",
+        ),
     };
     let mut text = String::new();
     for about in abouts {

@@ -50,7 +50,7 @@ impl Play<'_> {
         };
         let sure = finding
             .as_ref()
-            .is_ok_and(|it| !it.timed && it.verdict != Verdict::GaveUp);
+            .is_ok_and(|finding| !finding.timed && finding.verdict != Verdict::GaveUp);
         if sure {
             return finding;
         }

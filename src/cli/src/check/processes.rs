@@ -22,7 +22,7 @@ pub fn descendants(of: u32) -> Vec<Process> {
     let (mut found, mut next) = (Vec::new(), vec![of]);
     while let Some(parent) = next.pop() {
         let mine = children.remove(&parent).unwrap_or_default();
-        next.extend(mine.iter().map(|it| it.id));
+        next.extend(mine.iter().map(|process| process.id));
         found.extend(mine);
     }
     found

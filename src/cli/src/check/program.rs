@@ -17,7 +17,7 @@ use super::line::Address;
 use super::processes::descendants;
 
 pub struct Subject {
-    /// The guard. It runs until its standard input is closed.
+    /// The guard, which runs until its standard input is closed.
     guard: Child,
     /// The pipe to which the guard writes the program's status.
     ends: ChildStdout,
@@ -92,7 +92,7 @@ impl Subject {
     /// CPU time of the program and all of its descendants.
     pub fn cpu(&self) -> Duration {
         let processes = descendants(self.guard.id());
-        processes.iter().map(|it| it.cpu).sum()
+        processes.iter().map(|process| process.cpu).sum()
     }
 }
 

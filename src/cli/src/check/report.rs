@@ -64,7 +64,7 @@ impl Finding {
     /// The finding for faults in a program's messages; the first one gives the name.
     pub fn faulty(faults: &[Fault]) -> Option<Self> {
         let first = faults.first()?;
-        let sentences: Vec<_> = faults.iter().map(|it| &*it.sentence).collect();
+        let sentences: Vec<_> = faults.iter().map(|fault| &*fault.sentence).collect();
         Some(Self::new(
             Verdict::SilentlyWrong,
             first.name,
@@ -86,7 +86,7 @@ impl Finding {
 /// A fault, and how to correct it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// One or two words.
+    /// A short name, of one or two words.
     pub name: &'static str,
     pub sentence: String,
 }

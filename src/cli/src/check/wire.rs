@@ -1,8 +1,8 @@
 //! The protocol's bytes as the kit sends them.
 //!
-//! The kit sends what the library's machines refuse to: flat cells, NaN, wrong counts, half
-//! messages. So it has its own encoder; the tests below compare its right messages, byte for byte,
-//! with those of the library's server and driver.
+//! The kit has to send messages that the library's machines refuse to send: flat cells, NaN, wrong
+//! counts, half messages. It therefore has its own encoder. The tests below compare its correct
+//! messages byte for byte with the messages of the library's server and driver.
 
 use forcewire::{Cell, Header};
 
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// All that an exchange sends, whose peer sends these bytes.
+    /// Returns the bytes that an exchange sends while its peer sends `inbox`.
     fn sends<X: Exchange>(mut exchange: X, mut inbox: &[u8]) -> Vec<u8> {
         let mut sent = Vec::new();
         loop {

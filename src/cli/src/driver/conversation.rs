@@ -45,7 +45,7 @@ enum End {
     Closed,
     /// The server closed the connection before its first message.
     Unheard,
-    /// The server is not the one that wrote the file.
+    /// Some other server wrote the file.
     Stranger,
     /// The server sends batches, and INIT, which would announce them, was not requested.
     Batches,
@@ -313,7 +313,7 @@ impl Conversation {
         self.evaluations += structures as u64;
         self.computing += start.elapsed();
         if self.verbose {
-            let energies: Vec<f64> = results.iter().map(|it| it.energy).collect();
+            let energies: Vec<f64> = results.iter().map(|result| result.energy).collect();
             say(format_args!("{natoms} atoms, energy {energies:?} hartree"));
         }
         Ok(())

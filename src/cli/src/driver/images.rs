@@ -101,11 +101,12 @@ impl Potential for Images {
                 Cutoff::Tail
             }
         };
-        let cutoff = self.cutoff * reference.map_or(1.0, |it| (volume / it).cbrt());
+        let cutoff =
+            self.cutoff * reference.map_or(1.0, |volume_then| (volume / volume_then).cbrt());
         let repeats = repeats(&cell, periodic, cutoff)?;
         let copies = repeats
             .iter()
-            .try_fold(1_usize, |all, it| all.checked_mul(*it));
+            .try_fold(1_usize, |all, repeat| all.checked_mul(*repeat));
         let atoms = copies.and_then(|copies| copies.checked_mul(positions.len()));
         let (Some(copies), Some(atoms)) = (copies, atoms) else {
             return Err(TOO_MANY);
@@ -143,7 +144,7 @@ impl Potential for Images {
             self.positions.extend(moved);
         }
         self.forces.resize(atoms, [0.0; 3]);
-        let [ra, rb, rc] = repeats.map(|it| it as f64);
+        let [ra, rb, rc] = repeats.map(|repeat| repeat as f64);
         let [va, vb, vc] = vectors;
         let repeated =
             Cell::from_vectors([va.map(|x| x * ra), vb.map(|x| x * rb), vc.map(|x| x * rc)]);
@@ -152,7 +153,7 @@ impl Potential for Images {
             self.form,
             self.cutoff,
             at_cutoff,
-            reference.map(|it| it * copies),
+            reference.map(|volume| volume * copies),
         );
         let all = evaluate(
             potential,
@@ -366,7 +367,7 @@ mod tests {
             let mut images = Images::new(form, cutoff, AtCutoff::Tail);
             images
                 .evaluate(&Cell::from_vectors(cell), positions, &mut forces)
-                .map(|it| it.energy)
+                .map(|evaluation| evaluation.energy)
         };
         let molecule = [[0.0, 0.0, 0.0], [0.0, 0.0, 7.0]];
         let s6 = (6.0_f64 / 7.0).powi(6);

@@ -49,7 +49,7 @@ pub struct Arguments {
         hide_possible_values = true
     )]
     model: Model,
-    /// Its parameters, separated by commas
+    /// Parameters of the potential, separated by commas
     #[arg(
         short = 'o',
         long = "param",

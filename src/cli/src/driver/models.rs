@@ -41,7 +41,7 @@ pub fn model(
 ) -> Result<Box<dyn Potential<Real = f64>>, String> {
     let name = model
         .to_possible_value()
-        .map_or_else(String::new, |it| it.get_name().to_owned());
+        .map_or_else(String::new, |model| model.get_name().to_owned());
     let has_cutoff = matches!(model, Model::Lj | Model::Sg);
     if cutoff.is_some() && !has_cutoff {
         return Err(format!("--cutoff is for -m lj and sg, not for -m {name}"));
@@ -49,7 +49,7 @@ pub fn model(
     let words = parameters
         .unwrap_or_default()
         .split([',', ' ', '\t'])
-        .filter(|it| !it.is_empty());
+        .filter(|word| !word.is_empty());
     let numbers = words
         .map(|text| match text {
             "inf" if has_cutoff => Ok(f64::INFINITY),

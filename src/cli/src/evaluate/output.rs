@@ -140,7 +140,7 @@ impl Output {
         self.next
     }
 
-    /// How many results wait for those of earlier frames.
+    /// How many results wait until earlier frames have theirs.
     pub fn held(&self) -> usize {
         self.waiting.len()
     }
@@ -162,7 +162,7 @@ impl Output {
         self.name == "the standard output"
     }
 
-    /// Writes a result as soon as those of all frames before it are written.
+    /// Writes a result as soon as all earlier frames have been written.
     pub fn put(
         &mut self,
         index: usize,
@@ -278,7 +278,9 @@ fn whole_lines(path: &str, file: &File, input: &Input) -> Result<(usize, u64), S
             return Ok((count, end));
         }
         let frame = inputs.next().transpose()?;
-        let other = frame.map_or(Some(NO_FRAME), |it| other_line(&line, count, &it, input));
+        let other = frame.map_or(Some(NO_FRAME), |frame| {
+            other_line(&line, count, &frame, input)
+        });
         if let Some(why) = other {
             return Err(not_the_result(path, count + 1, count, input, why));
         }
@@ -305,7 +307,7 @@ fn whole_frames(path: &str, input: &Input) -> Result<(usize, u64), String> {
             break;
         }
         let frame = inputs.next().transpose()?;
-        let other = frame.map_or(Some(NO_FRAME), |it| other_frame(&result, &it, input));
+        let other = frame.map_or(Some(NO_FRAME), |frame| other_frame(&result, &frame, input));
         if let Some(why) = other {
             return Err(not_the_result(path, result.line, count, input, why));
         }
@@ -350,7 +352,9 @@ fn other_frame(result: &Frame, frame: &Frame, input: &Input) -> Option<&'static 
     };
     let elements = |frame: &Frame| -> Vec<String> {
         let species = frame.species.iter();
-        species.map(|it| elements::element(it).to_owned()).collect()
+        species
+            .map(|symbol| elements::element(symbol).to_owned())
+            .collect()
     };
     let scale = input.units.in_angstrom();
     let near = |result: &[[f64; 3]], frame: &[[f64; 3]]| {

@@ -35,7 +35,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let units = arguments.cell.units;
     // Report faults of a file before waiting for anything.
     let mut stream = None;
-    let is_file = fs::metadata(file).map_or(file != "-", |it| it.is_file());
+    let is_file = fs::metadata(file).map_or(file != "-", |metadata| metadata.is_file());
     let survey = if !is_file {
         if arguments.resume {
             return Err(Failure::Usage(
@@ -83,7 +83,11 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut run = Run {
         keep_going: arguments.keep_going,
         failed: 0,
-        progress: Progress::new("frames", output.done() as u64, total.map(|it| it as u64)),
+        progress: Progress::new(
+            "frames",
+            output.done() as u64,
+            total.map(|total| total as u64),
+        ),
         units,
         vacuum,
         groups: survey.groups.len(),
@@ -179,7 +183,7 @@ impl Run {
                     let frames = Frames::open(&arguments.file)?.enumerate();
                     read_ahead(
                         frames
-                            .map(|(index, frame)| frame.map(|it| (index, it)))
+                            .map(|(index, frame)| frame.map(|frame| (index, frame)))
                             .filter(of_group),
                     )
                 }

@@ -48,7 +48,7 @@ impl Spool {
                 .filter(|line| line.ends_with(b"\n"));
             kept = lines
                 .filter_map(|line| serde_json::from_slice::<Kept>(line).ok())
-                .map(|it| (it.frame, it.result.into_bytes()))
+                .map(|line| (line.frame, line.result.into_bytes()))
                 .collect();
         }
         if !text.is_empty() {

@@ -95,7 +95,7 @@ impl Files {
         };
         for end in ["out", "xyz", "restart"] {
             let path = format!("{prefix}.{end}");
-            if fs::metadata(&path).is_ok_and(|it| it.len() > 0) {
+            if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
                 return Err(if is_restart {
                     format!(
                         "{path} is there, and not {prefix}.restart, which --restart needs: bring it back, choose \

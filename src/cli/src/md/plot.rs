@@ -23,7 +23,7 @@ impl Row {
             let numbers: Vec<f64> = line
                 .split_whitespace()
                 .skip(1)
-                .map_while(|it| it.parse().ok())
+                .map_while(|number| number.parse().ok())
                 .collect();
             match numbers[..] {
                 [time, conserved, potential, kinetic, ..] => Some(Self {
@@ -42,7 +42,7 @@ impl Row {
 /// A function that picks one energy of a row.
 type Energy = fn(&Row) -> f64;
 
-/// Draws how the energies differ from those of the first row, in meV per atom.
+/// Draws how the energies differ from the first row's, in meV per atom.
 pub fn svg(path: &str, rows: &[Row], natoms: usize) -> Result<(), Box<dyn Error>> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! One connection to a server.
+//! The conversation over one connection to a server.
 
 use std::io::{self, ErrorKind};
 use std::task::Poll;
@@ -36,7 +36,7 @@ pub enum End {
 enum Stop {
     /// The server failed, or the network to it.
     Server(Error<io::Error>),
-    /// The server is not the one that wrote the file.
+    /// Some other server wrote the file.
     Stranger,
     /// The drivers failed, or a signal arrived.
     Ours(Failure),

@@ -5,8 +5,8 @@
 //! i-PI, ASE, ...  <--- one connection --->  relay  <--- a net::Pool --->  drivers, any number
 //! ```
 //!
-//! It runs in one thread. `conversation` talks to the server and serves the drivers while it waits;
-//! `structures` holds what is passed between the two sides.
+//! The relay runs in one thread. `conversation` talks to the server and serves the drivers while it
+//! waits; `structures` holds what is passed between the two sides.
 
 mod conversation;
 mod structures;

@@ -45,7 +45,7 @@ impl Structures {
                     }
                     _ => (*cell, None),
                 };
-                let turned = |r: &[f64; 3]| rotation.map_or(*r, |it| it.apply(*r));
+                let turned = |r: &[f64; 3]| rotation.map_or(*r, |rotation| rotation.apply(*r));
                 self.rotations.push(rotation);
                 let job = Job::new(cell, positions.iter().map(turned).collect());
                 let job = job.replica(replica.wrapping_add(number));

@@ -41,7 +41,8 @@ struct Property {
     kind: char,
     first: usize,
     columns: usize,
-    /// The reader uses it, or it is a result of another calculation.
+    /// True if the columns are not carried over to the output: the reader uses them, or they are
+    /// results of another calculation.
     used: bool,
 }
 
@@ -95,7 +96,11 @@ impl Columns {
                     return Err(wrong(&format!("has {name} twice, or under two names")));
                 }
                 used = true;
-            } else if columns.properties.iter().any(|it| it.name == name) {
+            } else if columns
+                .properties
+                .iter()
+                .any(|property| property.name == name)
+            {
                 return Err(wrong(&format!("has {name} twice")));
             }
             columns.properties.push(Property {
@@ -133,7 +138,7 @@ impl Columns {
                 fields.len()
             ));
         }
-        for property in self.properties.iter().filter(|it| !it.used) {
+        for property in self.properties.iter().filter(|property| !property.used) {
             for (field, column) in fields[property.first..][..property.columns]
                 .iter()
                 .zip(property.first..)
@@ -178,15 +183,16 @@ impl Columns {
 
     /// Properties that the reader does not use, in their original spelling.
     pub fn others(&self) -> String {
-        let others = self.properties.iter().filter(|it| !it.used);
-        let others = others.map(|it| format!(":{}:{}:{}", it.name, it.kind, it.columns));
+        let others = self.properties.iter().filter(|property| !property.used);
+        let others = others
+            .map(|property| format!(":{}:{}:{}", property.name, property.kind, property.columns));
         others.collect()
     }
 
     /// The values of these properties for one atom.
     pub fn other_fields(&self, fields: &[Cow<'_, str>]) -> String {
-        let others = self.properties.iter().filter(|it| !it.used);
-        let fields = others.flat_map(|it| &fields[it.first..][..it.columns]);
+        let others = self.properties.iter().filter(|property| !property.used);
+        let fields = others.flat_map(|property| &fields[property.first..][..property.columns]);
         let fields = fields.map(|field| match field.contains(char::is_whitespace) {
             true => format!(" \"{field}\""),
             false => format!(" {field}"),

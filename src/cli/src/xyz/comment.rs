@@ -130,7 +130,7 @@ impl Comment {
             if READ.contains(&name.as_str()) || name.is_empty() {
                 continue;
             }
-            match rest.iter_mut().find(|(it, _)| *it == name) {
+            match rest.iter_mut().find(|(known, _)| *known == name) {
                 Some(pair) => pair.1 = value,
                 None => rest.push((name, value)),
             }
@@ -139,18 +139,22 @@ impl Comment {
     }
 }
 
-/// Refuses units other than those of the file, and columns that are not positions.
+/// Refuses units that differ from the file's, and columns that are not positions.
 fn refuse_ipi_units(text: &str) -> Result<(), String> {
     for word in text.split_whitespace() {
-        let Some((name, unit)) = word.strip_suffix('}').and_then(|it| it.split_once('{')) else {
+        let Some((name, unit)) = word.strip_suffix('}').and_then(|word| word.split_once('{'))
+        else {
             continue;
         };
-        if !IPI_QUANTITIES.iter().any(|it| name.starts_with(it)) {
+        if !IPI_QUANTITIES
+            .iter()
+            .any(|quantity| name.starts_with(quantity))
+        {
             continue;
         }
         let is_length = ["positions", "x_centroid", "cell"]
             .iter()
-            .any(|it| name.starts_with(it));
+            .any(|quantity| name.starts_with(quantity));
         if !is_length {
             return Err(format!(
                 "{word}: i-PI has written {name} here, and not positions"

@@ -20,7 +20,7 @@ pub struct Lines {
 
 impl Lines {
     pub fn file(file: File) -> Self {
-        let is_file = file.metadata().is_ok_and(|it| it.is_file());
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
         Self::new(Box::new(file), is_file)
     }
 

@@ -208,7 +208,7 @@ fn cell(
     let periodic: Vec<_> = lattice
         .iter()
         .zip(pbc)
-        .filter(|(_, it)| *it)
+        .filter(|(_, is_periodic)| *is_periodic)
         .map(|(v, _)| *v)
         .collect();
     if crate::sent::completed(&periodic, 1.0).is_none() {

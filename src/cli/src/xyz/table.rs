@@ -47,7 +47,7 @@ impl From<Frame> for Structure {
         let numbers = frame.species.iter();
         Self {
             numbers: numbers
-                .map(|it| elements::number(it).unwrap_or(u32::MAX))
+                .map(|symbol| elements::number(symbol).unwrap_or(u32::MAX))
                 .collect(),
             positions: frame.positions,
             cell: frame.lattice,
@@ -218,7 +218,7 @@ fn check(table: &str) {
         let ours = read(&file);
         let different = DIFFERENT
             .iter()
-            .find(|(it, _)| *it == name)
+            .find(|(row, _)| *row == name)
             .map(|(_, how)| how);
         let right = match (different, &ours) {
             (None, Ok(ours)) => ase == Ase::Frames(ours.clone()),
@@ -229,11 +229,12 @@ fn check(table: &str) {
             (Some(Reads(x, cell, pbc)), Ok(frames)) => {
                 let all: Vec<f64> = frames
                     .iter()
-                    .flat_map(|it| &it.positions)
+                    .flat_map(|structure| &structure.positions)
                     .map(|r| r[0])
                     .collect();
-                let last = |it: &Structure| {
-                    [0, 1, 2].map(|axis| it.cell[axis][axis]) == *cell && it.pbc == *pbc
+                let last = |structure: &Structure| {
+                    [0, 1, 2].map(|axis| structure.cell[axis][axis]) == *cell
+                        && structure.pbc == *pbc
                 };
                 all == *x && frames.last().is_none_or(last) && ase != Ase::Frames(frames.clone())
             }
@@ -300,7 +301,7 @@ fn no_bytes_make_the_reader_panic() {
                 let mut numbers = positions.chain(frame.lattice.as_flattened());
                 assert!(numbers.all(|x| x.is_finite()));
                 assert_eq!(frame.positions.len(), natoms);
-                assert!(frame.masses.is_none_or(|it| it.len() == natoms));
+                assert!(frame.masses.is_none_or(|masses| masses.len() == natoms));
             }
         }
     }

@@ -38,8 +38,13 @@ impl<'a> Writer<'a> {
     pub fn new(frame: &'a Frame, scale: f64) -> Self {
         let mut masses = frame.masses.as_deref().map(Cow::Borrowed);
         // ASE has no isotopes: they become their elements, with masses.
-        if masses.is_none() && frame.species.iter().any(|it| elements::element(it) != it) {
-            let all = frame.species.iter().map(|it| elements::mass(it));
+        if masses.is_none()
+            && frame
+                .species
+                .iter()
+                .any(|symbol| elements::element(symbol) != symbol)
+        {
+            let all = frame.species.iter().map(|symbol| elements::mass(symbol));
             masses = all.collect::<Option<Vec<_>>>().map(Cow::Owned);
         }
         Self {
@@ -99,7 +104,7 @@ impl<'a> Writer<'a> {
         text.push_str(&frame.others.0);
         let _ = write!(text, "{comment}");
         for (key, value) in &frame.info {
-            // The results of this calculation replace those of the file.
+            // The results of this calculation replace the file's.
             let said = comment.contains(&format!(" {key}="));
             if RESULTS.contains(&key.as_str()) || said {
                 continue;
@@ -109,14 +114,16 @@ impl<'a> Writer<'a> {
                 let _ = write!(text, "={}", quoted(value));
             }
         }
-        let pbc = frame.pbc.map(|it| if it { "T" } else { "F" });
+        let pbc = frame
+            .pbc
+            .map(|is_periodic| if is_periodic { "T" } else { "F" });
         let _ = writeln!(text, " pbc=\"{}\"", pbc.join(" "));
         for (atom, (species, position)) in frame.species.iter().zip(&frame.positions).enumerate() {
             text.push_str(&field(elements::element(species)));
             for x in position {
                 let _ = write!(text, " {}", shortest(x * scale));
             }
-            if let Some(mass) = masses.as_ref().and_then(|it| it.get(atom)) {
+            if let Some(mass) = masses.as_ref().and_then(|masses| masses.get(atom)) {
                 let _ = write!(text, " {}", shortest(*mass));
             }
             for (_, vectors) in &columns {

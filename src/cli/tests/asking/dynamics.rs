@@ -20,7 +20,7 @@ fn rows(table: &str) -> Vec<[f64; 6]> {
     rows.map(|row| {
         let numbers: Vec<f64> = row
             .split_whitespace()
-            .map(|it| it.parse().unwrap())
+            .map(|number| number.parse().unwrap())
             .collect();
         numbers.try_into().unwrap()
     })

@@ -34,7 +34,9 @@ fn xyz(lattice: &str, positions: &[[f64; 3]]) -> String {
 const CUBE: &str = "20 0 0 0 20 0 0 0 20";
 
 fn frames(count: usize) -> String {
-    (0..count).map(|it| xyz(CUBE, &positions(it))).collect()
+    (0..count)
+        .map(|frame| xyz(CUBE, &positions(frame)))
+        .collect()
 }
 
 fn lines(out: &str) -> Vec<Value> {
@@ -49,7 +51,9 @@ fn number(value: &Value) -> f64 {
 
 fn vectors(value: &Value) -> Vec<[f64; 3]> {
     let vectors = value.as_array().unwrap();
-    let vectors = vectors.iter().map(|it| [0, 1, 2].map(|i| number(&it[i])));
+    let vectors = vectors
+        .iter()
+        .map(|vector| [0, 1, 2].map(|i| number(&vector[i])));
     vectors.collect()
 }
 
@@ -155,7 +159,7 @@ fn a_cell_may_be_turned_and_left_handed() {
     let h = *Cell::from_vectors(cell).h();
     let atoms: Vec<_> = (0..8)
         .map(|i| {
-            let at = [i & 1, (i >> 1) & 1, (i >> 2) & 1].map(|it| 0.5 * f64::from(it));
+            let at = [i & 1, (i >> 1) & 1, (i >> 2) & 1].map(|bit| 0.5 * f64::from(bit));
             let shaken = |x| 0.3 * f64::from(5 * i + x).sin();
             let place = |x: usize| h[x].iter().zip(at).map(|(h, s)| h * s).sum::<f64>();
             [
@@ -195,7 +199,7 @@ fn a_cell_may_be_turned_and_left_handed() {
     let largest = forces
         .as_flattened()
         .iter()
-        .fold(0.0, |it: f64, x| it.max(x.abs()));
+        .fold(0.0, |largest: f64, x| largest.max(x.abs()));
     assert!(largest > 1e-4, "{largest}");
     for (line, transform) in lines.iter().zip(transforms) {
         let other = number(&line["energy"]);
@@ -328,12 +332,16 @@ fn afraid_of(server: &Server, frames: &'static [usize]) -> thread::JoinHandle<()
                     Err(_) => break,
                 };
                 let chunks = || all.chunks(natoms).take(structures);
-                if chunks().any(|it| bad.iter().any(|bad| bad == it)) {
+                if chunks().any(|chunk| bad.iter().any(|bad| bad == chunk)) {
                     break;
                 }
-                let replies: Vec<_> = chunks().map(|it| springs(K, it)).collect();
-                let evaluations: Vec<_> = replies.iter().map(|it| it.evaluation).collect();
-                let forces: Vec<_> = replies.iter().flat_map(|it| &it.forces).copied().collect();
+                let replies: Vec<_> = chunks().map(|chunk| springs(K, chunk)).collect();
+                let evaluations: Vec<_> = replies.iter().map(|reply| reply.evaluation).collect();
+                let forces: Vec<_> = replies
+                    .iter()
+                    .flat_map(|reply| &reply.forces)
+                    .copied()
+                    .collect();
                 let extras = vec![&b""[..]; structures];
                 let reply = driver.reply_batch(&evaluations, &forces, &extras);
                 if blocking::run(&mut stream, reply).is_err() {

@@ -48,8 +48,8 @@ impl Running {
 pub fn within<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(it) = ask() {
-            return it;
+        if let Some(found) = ask() {
+            return found;
         }
         assert!(start.elapsed() < LIMIT, "{what}: nothing within {LIMIT:?}");
         thread::sleep(Duration::from_millis(5));

@@ -200,7 +200,7 @@ fn nonsense_is_said_and_status_2() {
         let text = std::str::from_utf8(&output.stderr).unwrap();
         let said = ["forcewire: ", "error: "]
             .iter()
-            .any(|it| text.starts_with(it));
+            .any(|word| text.starts_with(word));
         assert!(said, "{text}");
         assert!(text.contains(says), "{arguments:?}: {text}");
     }

@@ -1,6 +1,6 @@
-//! The conformance kit with forcewire's driver and server, those of i-PI and ASE, and LAMMPS. The
-//! manual's tables come from these runs. Each program is started as its users start it, with a time
-//! limit of two seconds if it has one.
+//! The conformance kit with the drivers and servers of forcewire, i-PI and ASE, and with LAMMPS.
+//! The manual's tables come from these runs. Each program is started as its users start it, with a
+//! time limit of two seconds if it has one.
 //!
 //! ```text
 //! export FORCEWIRE_OVERWRITE=1 FORCEWIRE_PEERS=DIRECTORY

@@ -186,7 +186,11 @@ pub fn compute(fault: &str, memory: &mut Memory, h: &Matrix, positions: &[Vector
                 .iter_mut()
                 .for_each(|x| *x += noise);
         }
-        "wrong for another count" if memory.natoms.is_some_and(|it| it != positions.len()) => {
+        "wrong for another count"
+            if memory
+                .natoms
+                .is_some_and(|natoms| natoms != positions.len()) =>
+        {
             sent.energy += 1.0;
         }
         "a term without forces" => {

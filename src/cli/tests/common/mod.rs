@@ -1,6 +1,6 @@
 //! A server written byte by byte, and programs that end with their test.
 
-#![allow(dead_code, unused_imports)] // each test uses its own
+#![allow(dead_code, unused_imports)] // each test uses a part
 
 pub use forcewire_support::layout;
 
@@ -154,7 +154,7 @@ pub fn posdata(h: [f64; 9], positions: &[[f64; 3]]) -> Vec<u8> {
     layout::posdata(&h, &[0.0; 9], positions.as_flattened())
 }
 
-/// POSDATA of a batch.
+/// Returns POSDATA of a batch.
 pub fn batch(cells: &[[f64; 9]], structures: &[Vec<[f64; 3]>]) -> Vec<u8> {
     let cells: Vec<_> = cells.iter().map(|h| [*h, [0.0; 9]]).collect();
     layout::posdata_batch(&cells, structures.concat().as_flattened())
@@ -201,7 +201,7 @@ impl Place {
     /// Waits until a file has this many lines.
     pub fn wait_for_lines(&self, name: &str, lines: usize) {
         let start = Instant::now();
-        while fs::read_to_string(self.path(name)).map_or(0, |it| it.lines().count()) < lines {
+        while fs::read_to_string(self.path(name)).map_or(0, |text| text.lines().count()) < lines {
             assert!(start.elapsed() < PATIENCE, "{name} has not {lines} lines");
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -26,7 +26,7 @@ pub mod socket {
             unsafe { WIRE.read_volatile() as usize }
         }
 
-        /// The states between which the shim distinguishes.
+        /// The states that the shim distinguishes.
         pub enum State {
             /// As in smoltcp.
             Listen,
@@ -82,7 +82,7 @@ pub mod socket {
                 }
             }
 
-            /// As in smoltcp. The room is that of the ring up to its end.
+            /// As in smoltcp. There is room up to the end of the ring.
             pub fn send<R>(
                 &mut self,
                 f: impl FnOnce(&mut [u8]) -> (usize, R),

@@ -21,8 +21,8 @@ extern "C" fn image() -> u32 {
     }
 }
 
-/// One panic is reachable here: that of a future polled again after its end. The report checks that
-/// there is no other.
+/// One panic is reachable here: a future panics if it is polled again after its end. The report
+/// checks that there is no other.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn a_panic_is_reachable() -> ! {

@@ -1,6 +1,6 @@
 //! A server over smoltcp.
 //!
-//! Its exchanges are kept between polls. The socket is the stand-in in ../smoltcp.
+//! This server keeps its exchanges between polls. The socket is the stand-in in ../smoltcp.
 
 #![no_std]
 #![no_main]

@@ -39,7 +39,7 @@ pub struct Plan {
 /// A situation to play.
 pub struct Situation {
     pub about: About,
-    /// Whether it needs a fresh connection.
+    /// Whether the situation needs a fresh connection.
     pub fresh: bool,
     /// Whether the server keeps to the protocol in it, so that the driver has no reason to end.
     pub legal: bool,
@@ -117,7 +117,9 @@ impl Plan {
         limits: Limits,
     ) -> Result<Vec<Answer>, String> {
         let mut session = self.begin(limits)?;
-        let answers = structures.iter().map(|it| session.evaluate(it));
+        let answers = structures
+            .iter()
+            .map(|structure| session.evaluate(structure));
         let answers: Result<Vec<_>, _> = answers.collect();
         answers.map_err(Stop::explain)
     }

@@ -193,8 +193,8 @@ impl Session<'_> {
         self.is(&answer, 0)
     }
 
-    /// Whether this is the driver's answer for a structure: the one of the control conversation or,
-    /// if this connection had none, of a separate run.
+    /// Whether this is the driver's answer for a structure: its answer in the control conversation
+    /// or, if this connection had none, in a separate run.
     pub fn is(&self, answer: &Answer, index: usize) -> Result<(), Stop> {
         let plan = self.plan;
         let right = match &self.right[..] {

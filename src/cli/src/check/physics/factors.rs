@@ -1,4 +1,4 @@
-//! Named factors by which units, signs and sums go wrong.
+//! Names for the wrong factors that mistakes in units, signs and sums produce.
 
 use super::series::Series;
 use crate::check::report::Fault;

@@ -13,7 +13,7 @@ pub const LATE: &str = "earlier step";
 pub struct Judged {
     pub fault: Option<Fault>,
     pub note: Option<String>,
-    /// The number by which forces have to be divided to equal the energy's slope.
+    /// Dividing the forces by this number makes them equal the energy's slope.
     pub scale: Option<f64>,
     /// The forces on all atoms according to the energy, if known.
     pub forces: Option<Vec<f64>>,
@@ -163,14 +163,15 @@ fn turned(series: &Series) -> Option<String> {
     ))
 }
 
-/// The factor by which forces change too fast, for forces too small to judge. It may be a unit, for
-/// instance.
+/// How many times too fast forces change, for forces too small to judge directly. It may be a unit,
+/// for instance.
 fn factor_of_changes(series: &Series, slope: &[f64]) -> Option<f64> {
     if largest(slope) > series.change_of_forces() {
         return None;
     }
     let curvatures = series.curvatures();
-    let (energies, forces): (Vec<_>, Vec<_>) = curvatures.iter().map(|it| (it[0], it[1])).unzip();
+    let (energies, forces): (Vec<_>, Vec<_>) =
+        curvatures.iter().map(|pair| (pair[0], pair[1])).unzip();
     let (factor, rest) = scale(&forces, &energies);
     let is_other = lag(&curvatures, series.first().energy) && !factors::is(factor, 1.0);
     (is_other && rest <= 0.01 * largest(&forces)).then_some(factor)
@@ -182,7 +183,7 @@ fn late_forces(series: &Series) -> Option<String> {
         return None;
     }
     let first = &series.first().forces;
-    if series.answers.iter().all(|it| it.forces == *first) {
+    if series.answers.iter().all(|answer| answer.forces == *first) {
         return Some("forces stay those of the first step while the energy changes: compute them in each step".into());
     }
     let earlier = series.with_forces_earlier();
@@ -199,7 +200,9 @@ fn permuted(series: &Series, slope: &[f64], limit: f64) -> Option<(String, Optio
     let sent = series.first().forces.as_chunks::<3>().0;
     let mut places = Vec::new();
     for (&atom, right) in series.moved.iter().zip(slope.as_chunks::<3>().0) {
-        let found = sent.iter().position(|it| distance(it, right) <= limit)?;
+        let found = sent
+            .iter()
+            .position(|force| distance(force, right) <= limit)?;
         places.push((atom, found));
     }
     let (atom, found) = places.iter().find(|(atom, found)| atom != found)?;
@@ -223,7 +226,7 @@ fn scattered(series: &Series, slope: &[f64], moved: &[f64], limit: f64) -> Judge
         (energies - forces).abs() > 0.1 * step * (slope[*at] - moved[*at]).abs()
     };
     let outliers: Vec<_> = (0..slope.len()).filter(off).collect();
-    let rough = outliers.iter().filter(|it| rough(it)).count();
+    let rough = outliers.iter().filter(|outlier| rough(outlier)).count();
     if rough == outliers.len() && outliers.len() * 4 <= slope.len() {
         let note = format!(
             "the energy jumps where {} of {} coordinates move, as at a cutoff; the others are right",

@@ -103,7 +103,7 @@ fn judge(series: &Series, precision: Precision) -> Report {
         Some(fault) if fault.name == "noise" || fault.name == forces::LATE => None,
         _ => Some(virial::judge(series, &forces, tolerance)),
     };
-    let virial_scale = virial.as_ref().and_then(|it| it.scale);
+    let virial_scale = virial.as_ref().and_then(|virial| virial.scale);
     if let (Some(scale), Some(other)) = (forces.scale, virial_scale)
         && !factors::is(scale, 1.0)
         && factors::is(scale / other, 1.0)

@@ -216,13 +216,16 @@ impl Series {
     pub fn is_constant(&self) -> bool {
         let first = self.first();
         let zero = |numbers: &[f64]| numbers.iter().all(|x| *x == 0.0);
-        let energies = self.answers.iter().all(|it| it.energy == first.energy);
+        let energies = self
+            .answers
+            .iter()
+            .all(|answer| answer.energy == first.energy);
         energies && zero(&first.forces) && zero(&first.virial)
     }
 
     /// Whether all forces are float32 numbers. A double is one with a probability of 2^-29.
     pub fn is_single(&self) -> bool {
-        let forces = self.answers.iter().flat_map(|it| &it.forces);
+        let forces = self.answers.iter().flat_map(|answer| &answer.forces);
         let mut forces = forces.filter(|x| **x != 0.0).peekable();
         let whole = |x: &f64| f64::from(*x as f32) == *x;
         // Round numbers prove nothing.
@@ -281,8 +284,8 @@ pub fn lag(curvatures: &[[f64; 2]], energy: f64) -> bool {
 
 /// The largest second difference of the energy, and the largest deviation of the other quantity.
 pub fn sizes(curvatures: &[[f64; 2]]) -> (f64, f64) {
-    let energies: Vec<_> = curvatures.iter().map(|it| it[0]).collect();
-    let apart: Vec<_> = curvatures.iter().map(|it| it[0] - it[1]).collect();
+    let energies: Vec<_> = curvatures.iter().map(|pair| pair[0]).collect();
+    let apart: Vec<_> = curvatures.iter().map(|pair| pair[0] - pair[1]).collect();
     (largest(&energies), largest(&apart))
 }
 

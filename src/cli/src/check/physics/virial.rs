@@ -12,7 +12,7 @@ use crate::check::report::Fault;
 pub struct Judged {
     pub fault: Option<Fault>,
     pub note: Option<String>,
-    /// The number by which the virial has to be divided to equal the energy's slope.
+    /// Dividing the virial by this number makes it equal the energy's slope.
     pub scale: Option<f64>,
 }
 
@@ -171,7 +171,7 @@ fn of_positions(series: &Series, forces: &[f64]) -> Vec<f64> {
     atoms
 }
 
-/// Finds a virial of which only some elements were sent.
+/// Finds a virial that was sent only in part.
 fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> Option<Judged> {
     let only = |wanted: fn(usize, usize) -> bool| {
         let part = slope
@@ -204,8 +204,8 @@ fn half(sent: &[f64], slope: &[f64], near: &dyn Fn(&[f64], &[f64]) -> bool) -> O
     })
 }
 
-/// Finds energies of another cell than the one sent. The virial is right for the cell that the
-/// driver used, so each hypothesis predicts how the energy changes.
+/// Finds energies that belong to a cell other than the one sent. The virial is right for the cell
+/// that the driver used, so each hypothesis predicts how the energy changes.
 fn cell(
     series: &Series,
     forces: &forces::Judged,

@@ -58,7 +58,7 @@ impl Book {
     /// Records a fault, once.
     pub fn faulty(&self, fault: Fault) {
         let mut faults = locked(&self.faults);
-        if faults.iter().all(|it| it.name != fault.name) {
+        if faults.iter().all(|known| known.name != fault.name) {
             faults.push(fault);
         }
     }

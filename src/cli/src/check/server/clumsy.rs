@@ -25,7 +25,7 @@ pub struct Clumsy {
     pub(super) good: bool,
     /// The structure that it has received and not replied to.
     pub(super) asked: Option<(Key, Structure)>,
-    /// How it continues after its script.
+    /// How the driver continues after its script.
     pub(super) manner: Manner,
 }
 

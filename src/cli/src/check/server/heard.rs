@@ -12,7 +12,7 @@ const MANY: i32 = 10_000_000;
 /// header and may be cut off: a message in float32 is shorter than its reader expects.
 pub fn format(bytes: &[u8]) -> Option<Fault> {
     let count = |at: usize| Some(wire::integer(bytes.get(at..at + 4)?));
-    let plausible = |count: Option<i32>| count.is_some_and(|it| (1..MANY).contains(&it));
+    let plausible = |count: Option<i32>| count.is_some_and(|count| (1..MANY).contains(&count));
     let announced = count(2 * MATRIX);
     if plausible(announced) || announced == Some(0) {
         return None;

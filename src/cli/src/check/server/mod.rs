@@ -57,13 +57,13 @@ pub struct Situation {
 /// How a server may react to a situation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
-    /// It has to continue: with another driver, or with this one, which does nothing wrong.
+    /// The server has to continue: with another driver, or with this one, which does nothing wrong.
     GoesOn,
-    /// It may also end with a reason, because the driver's messages spoil the run.
+    /// The server may also end with a reason, because the driver's messages spoil the run.
     MayEnd,
-    /// It has to continue, and its messages have to be right.
+    /// The server has to continue, and its messages have to be right.
     Messages,
-    /// It has to continue, and to send INIT to a driver that asks for it.
+    /// The server has to continue, and to send INIT to a driver that asks for it.
     Init,
 }
 

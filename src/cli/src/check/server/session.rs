@@ -51,7 +51,12 @@ impl Session<'_> {
                         asked: None,
                     });
                 }
-                Err(_) if self.subject.as_mut().is_some_and(|it| it.ended().is_some()) => {
+                Err(_)
+                    if self
+                        .subject
+                        .as_mut()
+                        .is_some_and(|subject| subject.ended().is_some()) =>
+                {
                     return Err(Lost::Closed(0));
                 }
                 Err(error) if start.elapsed() > limit => {
@@ -164,7 +169,7 @@ impl Session<'_> {
         let mut faults = self.book.faults();
         match judged {
             Judged::GoesOn | Judged::MayEnd => faults.clear(),
-            Judged::Init => faults.retain(|it| it.name.ends_with("INIT")),
+            Judged::Init => faults.retain(|fault| fault.name.ends_with("INIT")),
             Judged::Messages => {
                 let asked = locked(&self.book.asked);
                 let first = asked.first().zip(self.plan.expected.as_ref());
@@ -188,9 +193,13 @@ impl Session<'_> {
             if let Some(status) = ended {
                 sleep(10 * TICK);
                 let at = self.said.unwrap_or_default();
-                let said = self.subject.as_ref().map(|it| it.said_since(at));
+                let said = self.subject.as_ref().map(|subject| subject.said_since(at));
                 let finding = judge_end(status, &said.unwrap_or_default(), false);
-                let missing = self.plan.control.as_ref().map(|it| self.book.missing(it));
+                let missing = self
+                    .plan
+                    .control
+                    .as_ref()
+                    .map(|control| self.book.missing(control));
                 return match missing {
                     _ if !status.success() => finding,
                     Some(0) | None => Finding::handled(

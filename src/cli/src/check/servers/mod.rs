@@ -56,15 +56,14 @@ impl Session<'_> {
         self.ready(&heard)
     }
 
-    /// Reads the forces that were asked for, which have to be those of this structure, and
-    /// continues.
+    /// Reads the requested forces, which have to belong to this structure, and continues.
     fn is_answered(&mut self, index: usize) -> Outcome {
         let answer = self.answer(self.structure(index).positions.len())?;
         self.is(&answer, index)?;
         self.carries_on()
     }
 
-    /// Asks for the forces, which have to be those of this structure, and continues.
+    /// Asks for the forces, which have to belong to this structure, and continues.
     fn computes(&mut self, index: usize) -> Outcome {
         self.send(GetForce)?;
         self.is_answered(index)

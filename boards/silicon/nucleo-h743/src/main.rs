@@ -8,18 +8,14 @@
 
 use core::net::SocketAddrV4;
 
-use defmt::{info, unwrap, warn};
+use defmt::unwrap;
 use defmt_rtt as _;
 use embassy_executor::Spawner;
-use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, Runner, StackResources};
 use embassy_stm32::eth::{Ethernet, GenericPhy, PacketQueue, Sma};
 use embassy_stm32::peripherals::{ETH, ETH_SMA, RNG};
 use embassy_stm32::rng::Rng;
 use embassy_stm32::{bind_interrupts, eth, rcc, rng, uid};
-use embassy_time::{Duration, Instant, Timer};
-use forcewire::Deadlines;
-use forcewire::asynch::{self, WithDeadlines, serve};
 use forcewire::potential::LennardJones;
 use panic_probe as _;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -78,26 +74,8 @@ async fn main(spawner: Spawner) {
 
     // Argon's parameters, in bohr and hartree.
     let mut potential = LennardJones::<f64>::new(6.43452, 0.000379384, 16.0863);
-    let deadlines = Deadlines::NONE.message(core::time::Duration::from_secs(60));
-    let [receive, transmit] = RINGS.take();
-    let mut socket = TcpSocket::new(stack, receive, transmit);
-    socket.set_nagle_enabled(false);
-    socket.set_keep_alive(Some(Duration::from_secs(10)));
-    socket.set_timeout(Some(Duration::from_secs(30)));
-    loop {
-        if socket.connect(server).await.is_ok() {
-            info!("connected to {=str}", SERVER);
-            let mut link = WithDeadlines::new(&mut socket, deadlines, Clock);
-            match serve::<ATOMS>(&mut link, &mut potential).await {
-                Ok(()) => info!("the server said EXIT, or closed"),
-                Err(error) => warn!("{}", defmt::Display2Format(&error)),
-            }
-            socket.close();
-            let _ = socket.flush().await;
-        }
-        socket.abort();
-        Timer::after_secs(1).await;
-    }
+    let rings = RINGS.take().each_mut().map(|ring| &mut ring[..]);
+    forcewire_embassy::serve::<ATOMS>(stack, server, rings, &mut potential).await
 }
 
 /// 400 MHz from the internal oscillator; the bus of the Ethernet controller runs at 200 MHz.
@@ -127,17 +105,4 @@ fn clocks() -> embassy_stm32::Config {
 fn address() -> [u8; 6] {
     let [a, b, c, d, e, ..] = uid::uid();
     [2, a, b, c, d, e]
-}
-
-/// embassy's clock, for the deadlines.
-struct Clock;
-
-impl asynch::Timer for Clock {
-    fn now(&mut self) -> core::time::Duration {
-        Instant::now().duration_since(Instant::MIN).into()
-    }
-
-    async fn until(&mut self, at: core::time::Duration) {
-        Timer::at(Instant::from_micros(at.as_micros() as u64)).await;
-    }
 }

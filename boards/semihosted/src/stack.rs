@@ -27,7 +27,7 @@ pub unsafe fn paint(end: *mut usize) {
 ///
 /// # Safety
 ///
-/// `end` and `top` must be those of the current stack.
+/// `end` and `top` must belong to the current stack.
 pub unsafe fn used(end: *const usize, top: *const usize) -> usize {
     let mut word = end;
     // Safety: the caller ensures this; words of the stack may have any value.
