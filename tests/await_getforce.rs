@@ -1,16 +1,14 @@
 //! A driver that listens to its server while it computes.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::*;
 use forcewire::net::{Address, Stream, connect};
 use forcewire::{Deadlines, Driver, Error, Event, Exchange, Header, ProtocolError, Step, blocking};
+use forcewire_support::*;
 
 /// A driver that has received [`golden`].
 fn computing() -> Driver {

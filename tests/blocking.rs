@@ -1,15 +1,13 @@
 //! The blocking shim over a stream that counts its calls, moves any number of bytes and fails on
 //! demand.
 
-mod common;
-
-use common::fake::{Call, Failure, Fake};
-use common::*;
 use embedded_io::ErrorKind;
 use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError,
     Quantity, Storage, Virial, blocking, serve,
 };
+use forcewire_support::fake::{Call, Failure, Fake};
+use forcewire_support::*;
 
 /// A complete classic conversation, and its number of messages.
 fn conversation() -> (Vec<u8>, Vec<u8>) {

@@ -1,13 +1,11 @@
 //! Asynchronous exchanges that are dropped at every await and recreated.
 
-mod common;
-
-use common::slow::{Slow, polled};
-use common::*;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{
     Driver, Error, Evaluation, Event, Initialize, Potential, PotentialError, ProtocolError, asynch,
 };
+use forcewire_support::slow::{Slow, polled};
+use forcewire_support::*;
 
 /// Runs a conversation to its end, dropping each future after this many polls. Returns its events.
 fn drive(slow: &mut Slow, structures: usize, patience: usize) -> Vec<Event> {

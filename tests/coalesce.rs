@@ -1,13 +1,11 @@
 //! A stream that collects pieces: pieces in one write, pieces that bypass the buffer, and no lost
 //! bytes.
 
-mod common;
-
 use std::convert::Infallible;
 
-use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{CoalesceError, Coalesced, Driver, Error, Event, blocking};
+use forcewire_support::*;
 
 /// A stream that records each write and accepts at most this many bytes at once.
 struct Paper {

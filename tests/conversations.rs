@@ -1,13 +1,11 @@
 //! Complete conversations with every kind of server, split at every byte.
 //!
-//! The server's bytes and the expected ones are written by hand (`common`). The order of messages
+//! The server's bytes and the expected ones are written by hand (`support`). The order of messages
 //! follows i-PI 3.3.1 (`ipi/interfaces/sockets.py`), ASE 3.29 (`ase/calculators/socketio.py`) and
 //! IPICalculator.jl.
 
-mod common;
-
-use common::*;
 use forcewire::{Driver, Event, Exchange, Initialize, Parameters, ProtocolError, Step, Traffic};
+use forcewire_support::*;
 
 #[test]
 fn the_bytes_of_these_tests_are_those_of_i_pi() {

@@ -1,18 +1,16 @@
 //! A driver that reads before it closes without a reply.
 
-mod common;
-
 use core::time::Duration;
 
-use common::fake::Fake;
-use common::network::Hosts;
-use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::blocking::WithDeadlines;
 use forcewire::{
     Awaited, Deadlines, Driver, Error, Evaluation, Exchange, Initialize, ProtocolError, Scalar,
     Step, blocking,
 };
+use forcewire_support::fake::Fake;
+use forcewire_support::network::Hosts;
+use forcewire_support::*;
 use smoltcp::socket::tcp::RecvError;
 
 /// Sends these bytes, in pieces of this size, to a driver with room for one atom. Returns how far

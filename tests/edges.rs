@@ -2,18 +2,16 @@
 //! take, and through changes of the source that they don't detect (`tests/coverage`,
 //! `tests/mutants`).
 
-mod common;
-
 use std::convert::Infallible;
 use std::fmt;
 
-use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::{
     Backoff, Cell, CoalesceError, Coalesced, Driver, Error, Event, Exchange, Extras, ExtrasError,
     Header, Potential, PotentialError, ProtocolError, Request, Rotation, Server, Status, Step,
     Storage, asynch, blocking,
 };
+use forcewire_support::*;
 
 // ---- a caller that counts more bytes than moved, or fewer, or at the wrong time ----
 

@@ -2,18 +2,16 @@
 //! repeated without a fault. `cargo test --release --test every_byte -- --nocapture` prints the
 //! number of cases.
 
-mod common;
-
 use std::task::{Context, Poll, Waker};
 
-use common::network::Hosts;
-use common::*;
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 use forcewire::smoltcp::poll;
 use forcewire::{
     Driver, Error, Event, Exchange, Initialize, Mode, ProtocolError, Request, Server, asynch,
     blocking,
 };
+use forcewire_support::network::Hosts;
+use forcewire_support::*;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {

@@ -2,8 +2,7 @@
 //! `tests/c` the examples in C and Fortran.
 #![cfg(unix)]
 
-#[path = "common/example.rs"]
-mod example;
+use forcewire_support::programs;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -48,7 +47,7 @@ impl Running {
 /// A driver of the examples, and its connection to this test.
 fn driver(name: &str) -> (Running, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut command = example::named(name);
+    let mut command = programs::named(name);
     command.arg(listener.local_addr().unwrap().to_string());
     let driver = Running::start(command);
     let (socket, _) = listener.accept().unwrap();
@@ -120,7 +119,7 @@ fn windows() {
 fn server(name: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ipi_it");
-    let mut command = example::named(name);
+    let mut command = programs::named(name);
     let running = Running::start({
         command.arg(&path).stderr(Stdio::null());
         command
@@ -150,14 +149,14 @@ fn pool() {
 
 #[test]
 fn smoltcp_loopback() {
-    let said = Running::start(example::named("smoltcp_loopback")).succeeds();
+    let said = Running::start(programs::named("smoltcp_loopback")).succeeds();
     let expected = "energy 1.5 hartree, first force [1.0, 2.0, 3.0]\n";
     assert_eq!(said, expected);
 }
 
 #[test]
 fn uart() {
-    let said = Running::start(example::named("uart")).succeeds();
+    let said = Running::start(programs::named("uart")).succeeds();
     let expected = "energy 0.07 hartree, force [-0.01, -0.02, -0.03]\n";
     assert_eq!(said, expected);
 }

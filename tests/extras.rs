@@ -1,9 +1,7 @@
 //! The builder of extras: after any calls it holds a text that i-PI can read.
 
-mod common;
-
-use common::Dice;
 use forcewire::{Extras, ExtrasError};
+use forcewire_support::Dice;
 use serde_json::Value;
 
 /// Parses the object as i-PI does (`json.loads`, then a search for `raw`).
@@ -66,7 +64,7 @@ fn numbers_are_read_back_to_the_last_bit() {
     ] {
         check(value);
     }
-    for value in (0..20_000).map(|_| f64::from_bits(dice.next())) {
+    for value in (0..20_000).map(|_| f64::from_bits(dice.roll())) {
         if value.is_finite() {
             check(value);
         }
@@ -188,7 +186,7 @@ fn any_sequence_of_calls_gives_an_object() {
             let key = ODD[dice.below(ODD.len())];
             let mut number = || match dice.below(8) {
                 0 => f64::NAN,
-                1 => f64::from_bits(dice.next()),
+                1 => f64::from_bits(dice.roll()),
                 n => n as f64 / 8.0,
             };
             let numbers: [f64; 6] = std::array::from_fn(|_| number());

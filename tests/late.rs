@@ -3,10 +3,8 @@
 
 #![cfg(unix)]
 
-#[path = "common/example.rs"]
-mod example;
-#[path = "common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
+use forcewire_support::programs;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -180,7 +178,7 @@ fn the_limit_of_an_exchange_ends_a_flood() {
 fn a_process_that_was_stopped_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut command = example::driver();
+    let mut command = programs::driver();
     command.args(["-a", "127.0.0.1", "-m", "gas", "--init", "never"]);
     command.args(["--patience", "3", "-p", &port.to_string()]);
     let driver = command.stderr(Stdio::piped()).spawn().unwrap();

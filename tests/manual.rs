@@ -2,9 +2,7 @@
 
 #![cfg(unix)]
 
-mod common;
-#[path = "common/page.rs"]
-mod page;
+use forcewire_support::page;
 
 use std::fmt::Write;
 use std::fs;
@@ -22,9 +20,9 @@ const SPEED: &str = "src/manual/speed.md";
 #[test]
 fn golden_vectors_are_those_of_the_tests() {
     for (name, digits) in [
-        ("posdata", common::GOLDEN_POSDATA),
-        ("forceready", common::GOLDEN_FORCEREADY),
-        ("init", common::GOLDEN_INIT),
+        ("posdata", forcewire_support::GOLDEN_POSDATA),
+        ("forceready", forcewire_support::GOLDEN_FORCEREADY),
+        ("init", forcewire_support::GOLDEN_INIT),
     ] {
         let lines: Vec<_> = digits
             .as_bytes()
@@ -48,11 +46,11 @@ fn lengths_are_those_of_golden_vectors() {
         let row = table.lines().find(|line| line.contains(name)).unwrap();
         assert!(row.ends_with(length), "{row}");
         let golden = match name {
-            "`INIT`" => common::GOLDEN_INIT,
-            "`POSDATA`" => common::GOLDEN_POSDATA,
-            _ => common::GOLDEN_FORCEREADY,
+            "`INIT`" => forcewire_support::GOLDEN_INIT,
+            "`POSDATA`" => forcewire_support::GOLDEN_POSDATA,
+            _ => forcewire_support::GOLDEN_FORCEREADY,
         };
-        assert_eq!(common::hex(golden).len(), bytes, "{name}");
+        assert_eq!(forcewire_support::hex(golden).len(), bytes, "{name}");
     }
 }
 
@@ -143,8 +141,10 @@ fn numbers_are_those_of_the_source() {
     let turns = constant("tests/benches/driver.rs", "TURNS");
     // The sizes of messages, from golden vectors with one atom of 24 bytes.
     let header = "POSDATA     ".len();
-    let before_positions = common::hex(common::GOLDEN_POSDATA).len() - header - 24;
-    let reply = common::hex(common::GOLDEN_FORCEREADY).len() - "{}".len() - 24;
+    let before_positions =
+        forcewire_support::hex(forcewire_support::GOLDEN_POSDATA).len() - header - 24;
+    let reply =
+        forcewire_support::hex(forcewire_support::GOLDEN_FORCEREADY).len() - "{}".len() - 24;
     let (energy, count, virial) = (8, 4, 9 * 8);
     let seconds = |limit: Option<Duration>| limit.unwrap().as_secs();
     let deadlines = Deadlines::default();

@@ -3,8 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -12,9 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use common::{GETFORCE, READY, STATUS, atoms, posdata};
 use forcewire::net::{Address, Job, Pool, PoolEvent, PoolOptions, connect};
 use forcewire::{Cell, Driver, Error, Event, ProtocolError, blocking};
+use forcewire_support::{GETFORCE, READY, STATUS, atoms, posdata};
 
 const CONNECTIONS: usize = 10_000;
 const LIMIT: Duration = Duration::from_secs(30);

@@ -1,11 +1,9 @@
 //! Refusals of a driver: the exact errors, and that each says what to do.
 
-mod common;
-
-use common::*;
 use forcewire::{
     Driver, Event, Exchange, Header, Initialize, ProtocolError, Quantity, Scalar, Step,
 };
+use forcewire_support::*;
 
 /// A driver that has received [`golden`] and is about to reply.
 fn computing() -> Driver {
@@ -410,7 +408,7 @@ fn numbers_in_the_right_order_are_never_refused() {
     for round in 0..100_000 {
         let random = |dice: &mut Dice, lowest: usize, sizes: usize| {
             let exponent = (1023 + dice.below(sizes) - lowest) as u64;
-            f64::from_bits(dice.next() & 0x800f_ffff_ffff_ffff | exponent << 52)
+            f64::from_bits(dice.roll() & 0x800f_ffff_ffff_ffff | exponent << 52)
         };
         let number = |dice: &mut Dice| match dice.below(8) {
             0 => 0.0,
@@ -483,7 +481,7 @@ fn a_lone_structure_is_never_taken_for_a_batch() {
                     _ => false,
                 };
                 let short = [10.0, 1.0, 0.5, -3.0][dice.below(4)];
-                let long = f64::from_bits((dice.next() >> 2) | 0x3f00_0000_0000_0000);
+                let long = f64::from_bits((dice.roll() >> 2) | 0x3f00_0000_0000_0000);
                 if zero {
                     0.0
                 } else {
@@ -945,7 +943,7 @@ fn noise_is_refused() {
                 8 => noise.extend(posdata(&golden())),
                 9 => noise.extend(init(0, "batch_size:2")),
                 10 => noise.extend(posdata_batch(&[golden(), golden()])),
-                11 => noise.extend(dice.next().to_le_bytes()),
+                11 => noise.extend(dice.roll().to_le_bytes()),
                 word => noise.extend(words[word]),
             }
         }

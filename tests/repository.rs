@@ -134,7 +134,7 @@ fn the_bytes_of_messages_are_written_down_once() {
         words.iter().any(|word| text.contains(word))
     };
     let found: Vec<_> = sources.filter(writes).collect();
-    assert_eq!(found, [&root().join("tests/common/layout.rs")]);
+    assert_eq!(found, [&root().join("tests/support/src/layout.rs")]);
 }
 
 /// Checks that every test target and bench of the workspace has a row in the section of its

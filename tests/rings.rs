@@ -1,18 +1,16 @@
 //! The smoltcp shim: two interfaces connected in one process, with rings smaller than a message and
 //! of odd sizes.
 
-mod common;
-
 use std::ops::{Deref, DerefMut};
 use std::task::Poll;
 use std::time::Duration;
 
-use common::network::Hosts;
-use common::*;
 use forcewire::smoltcp::{SocketError, poll, poll_by};
 use forcewire::{
     Awaited, Deadline, DeadlineTimer, Deadlines, Driver, Error, Event, Initialize, Server, Storage,
 };
+use forcewire_support::network::Hosts;
+use forcewire_support::*;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 

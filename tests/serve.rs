@@ -1,7 +1,5 @@
 //! Drivers that give up, over the system's TCP sockets, as seen by their server.
 
-mod common;
-
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::pin::pin;
@@ -10,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use common::*;
 use embedded_io::ErrorKind;
 use embedded_io_adapters::std::FromStd;
 use forcewire::net::Stream;
@@ -18,6 +15,7 @@ use forcewire::{
     Cell, Error, Evaluation, Potential, PotentialError, ProtocolError, Quantity, Virial, asynch,
     serve,
 };
+use forcewire_support::*;
 
 /// The potential's result for each structure.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,8 +1,7 @@
 //! Drivers over the operating system's sockets, TCP and unix, with peers that dribble, stall, or
 //! close at any byte.
 
-#[path = "common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};

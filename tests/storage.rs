@@ -1,12 +1,10 @@
 //! Ready-made arrays: single structures, batches, and errors of a potential.
 
-mod common;
-
-use common::*;
 use forcewire::{
     Cell, Driver, Evaluation, Event, Exchange, Initialize, Potential, PotentialError,
     ProtocolError, Quantity, Scalar, Storage, Virial, potential::Real,
 };
+use forcewire_support::*;
 
 /// A potential that pulls every atom towards the origin and has the cell's first number as its
 /// energy. It records its calls.

@@ -1,18 +1,16 @@
 //! Positions into a sink and forces out of a source: bytes and numbers are the same as with arrays.
 
-mod common;
-
 use std::mem::size_of;
 use std::task::Poll;
 
-use common::fake::Fake;
-use common::network::Hosts;
-use common::slow::{Slow, polled};
-use common::*;
 use forcewire::{
     Driver, Error, Evaluation, Event, Exchange, Header, Initialize, ProtocolError, Quantity,
     Scalar, Sink, Source, Step, Virial, asynch, blocking,
 };
+use forcewire_support::fake::Fake;
+use forcewire_support::network::Hosts;
+use forcewire_support::slow::{Slow, polled};
+use forcewire_support::*;
 use smoltcp::socket::tcp::Socket;
 
 /// The number of structures in a message, and of atoms in each: none, less than a chunk, one chunk,

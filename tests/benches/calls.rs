@@ -4,12 +4,9 @@
 //! `cargo bench --bench calls`; needs `strace` (Debian's package of that name).
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
-#[path = "../common/example.rs"]
-mod example;
-#[path = "../common/layout.rs"]
-mod layout;
-#[path = "../common/page.rs"]
-mod page;
+use forcewire_support::layout;
+use forcewire_support::page;
+use forcewire_support::programs;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -111,7 +108,7 @@ fn server(transport: &str, mode: &str, natoms: usize) -> Calls {
     );
     let frame = format!("{natoms}\n\n{}", "Ar 0 0 0\n".repeat(natoms));
     std::fs::write(&frames, frame.repeat(evaluations(natoms))).expect("a file");
-    let mut command = strace(&summary, &example::evaluate());
+    let mut command = strace(&summary, &programs::evaluate());
     command.arg(&frames).args(["--mode", mode]);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let socket = directory.path().join("socket");
@@ -166,7 +163,7 @@ fn compute(peer: &mut dyn Peer, natoms: usize) {
 fn driver(transport: &str, mode: &str, natoms: usize) -> Calls {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let summary = directory.path().join("calls");
-    let mut command = strace(&summary, &example::driver());
+    let mut command = strace(&summary, &programs::driver());
     command.args(["-m", "gas", "--init", "never"]);
     if transport == "tcp" {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");

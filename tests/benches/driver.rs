@@ -6,8 +6,7 @@
 //! CPU time of both ends, because machines are noisy: the ratio is the median over the turns.
 //! FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
-#[path = "../common/page.rs"]
-mod page;
+use forcewire_support::page;
 mod plain;
 
 use std::io::{Read, Write};

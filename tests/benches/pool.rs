@@ -5,8 +5,7 @@
 //! the turns. `-- 8` measures only 8 drivers, `-- 16` batches of 16. FORCEWIRE_OVERWRITE=1 writes
 //! the table into the manual.
 
-#[path = "../common/page.rs"]
-mod page;
+use forcewire_support::page;
 mod plain;
 
 use std::io::{Read, Write};

@@ -4,8 +4,7 @@
 //! answers. `taskset -c 0 cargo bench --bench server` runs both ends on one CPU; the ratio is the
 //! median over the turns. FORCEWIRE_OVERWRITE=1 writes the table into the manual.
 
-#[path = "../common/page.rs"]
-mod page;
+use forcewire_support::page;
 mod plain;
 
 use std::io::{Read, Write};

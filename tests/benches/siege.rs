@@ -5,8 +5,7 @@
 //! half minute. It fails if the good driver keeps less than 90 %. FORCEWIRE_OVERWRITE=1 writes the
 //! table into the manual.
 
-#[path = "../common/page.rs"]
-mod page;
+use forcewire_support::page;
 mod plain;
 
 use std::collections::BTreeMap;

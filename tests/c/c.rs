@@ -23,10 +23,6 @@ mod timeouts;
 mod tools;
 mod wire;
 
-#[path = "../common/layout.rs"]
-mod layout;
-#[path = "../common/page.rs"]
-mod page;
-#[allow(dead_code)] // its other users use more of it
-#[path = "../peers/process.rs"]
-mod process;
+use forcewire_support::layout;
+use forcewire_support::page;
+use forcewire_support::process;

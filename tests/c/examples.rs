@@ -146,7 +146,7 @@ fn arrays_arrive_or_are_refused() {
         }
         assert_eq!(came.len(), promised.len(), "{said}");
         page::hold(
-            "../manual/arrays.md",
+            "src/manual/arrays.md",
             "arrays",
             &both_ways(&came),
             "tests/run c",

@@ -6,9 +6,9 @@ use forcewire::{
     Awaited, Deadline, Driver, Event, Exchange, Header, Initialize, ProtocolError, Sink,
 };
 
-use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
 use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
+use forcewire_support::*;
 
 /// A driver, its arrays, and its answers.
 struct Fixture<S> {

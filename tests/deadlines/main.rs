@@ -1,9 +1,6 @@
 //! Deadlines in virtual time, for both roles and over each shim. Each deadline passes when it
 //! should and not before, reports what was waited for, and the conversation can still be completed.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod driver;
 mod server;
 mod shims;

@@ -7,9 +7,9 @@ use forcewire::{
     Status, TimedOut,
 };
 
-use crate::common::*;
 use crate::shims::{Peer, Role, Shim};
 use crate::{DEADLINES, EVALUATION, HANDSHAKE, MESSAGE, late, late_after, over_each};
+use forcewire_support::*;
 
 /// A server, its arrays, and the numbers that it should receive.
 struct Fixture<S> {

@@ -15,8 +15,8 @@ use forcewire::smoltcp::poll_by;
 use forcewire::{DeadlineTimer, Deadlines, Error, Exchange, TimedOut, asynch, blocking};
 use smoltcp::time::Instant;
 
-use crate::common::fake::Failure;
-use crate::common::network::{Host, Hosts};
+use forcewire_support::fake::Failure;
+use forcewire_support::network::{Host, Hosts};
 
 /// The peer's acts and their times, in seconds.
 #[derive(Clone, Default)]

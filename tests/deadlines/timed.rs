@@ -16,9 +16,9 @@ use forcewire::{
     TimedOut, asynch, blocking,
 };
 
-use crate::common::fake::{Failure, Fake};
-use crate::common::*;
 use crate::{DEADLINES, HANDSHAKE};
+use forcewire_support::fake::{Failure, Fake};
+use forcewire_support::*;
 
 /// The calls of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,9 +3,6 @@
 //! Afterwards the numbers are right or there is a typed error, and after the error the exchange
 //! that began the message can still complete it. Each test stops at every byte of every message.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod mixtures;
 mod number;
 mod peer;

@@ -6,7 +6,7 @@
 
 use forcewire::{Cell, Driver, Header, Initialize, Mode, ProtocolError, Quantity, Request, Server};
 
-use crate::common::*;
+use forcewire_support::*;
 
 /// A server whose driver is ready.
 fn ready(mode: Mode) -> Server {

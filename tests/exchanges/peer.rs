@@ -2,8 +2,8 @@
 
 use forcewire::{Exchange, ProtocolError, Step, Virial};
 
-use crate::common::layout::{HEADER, INTEGER, MATRIX, Posdata, integer_at, numbers};
-use crate::common::*;
+use forcewire_support::layout::{HEADER, INTEGER, MATRIX, Posdata, integer_at, numbers};
+use forcewire_support::*;
 
 /// A driver on the other side of a server.
 pub struct Peer {

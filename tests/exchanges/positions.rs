@@ -2,8 +2,8 @@
 
 use forcewire::{Cell, Driver, Evaluation, Event, Header, Initialize, ProtocolError};
 
-use crate::common::*;
 use crate::number::{Number, blank, converted, for_both_types, memory, numbers};
+use forcewire_support::*;
 
 /// The number of structures in a message, and of atoms in each.
 const SIZES: [(usize, usize); 5] = [(1, 0), (1, 3), (1, 34), (2, 3), (2, 17)];

@@ -2,8 +2,8 @@
 
 use forcewire::{Driver, Evaluation, Event, Header, Initialize, ProtocolError, Quantity, Virial};
 
-use crate::common::*;
 use crate::number::{Number, converted, for_both_types, numbers};
+use forcewire_support::*;
 
 /// The number of structures in a reply, and of atoms in each. With few atoms the reply is in the
 /// machine when its first byte is sent; with many, some are in the caller's array.

@@ -7,9 +7,9 @@ use forcewire::{
     Awaited, Cell, Exchange, Header, Mode, ProtocolError, Quantity, Request, Server, Status,
 };
 
-use crate::common::Answer;
 use crate::number::{Number, blank, converted, for_both_types, numbers};
 use crate::peer::{Peer, computes};
+use forcewire_support::Answer;
 
 /// A conversation: the server's mode, whether the driver asks for INIT, the number of structures
 /// and atoms, the length of INIT's text.

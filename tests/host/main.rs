@@ -4,8 +4,7 @@
 #![cfg(unix)]
 
 mod connecting;
-#[path = "../common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
 mod listening;
 mod name_space;
 mod serving;

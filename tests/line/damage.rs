@@ -123,7 +123,7 @@ fn a_lost_frame_is_an_error_whichever_it_is() {
 
 #[test]
 fn noise_is_never_data() {
-    let mut dice = crate::common::Dice::new(7);
+    let mut dice = forcewire_support::Dice::new(7);
     for role in [Role::Board, Role::Host] {
         for _ in 0..200 {
             let mut world = World::new(conversation());
@@ -159,7 +159,7 @@ fn pieces_of_any_length_are_put_together() {
 /// The lengths on the wire that the documentation of `forcewire::line` states.
 #[test]
 fn overhead_is_what_the_manual_says() {
-    use crate::common::*;
+    use forcewire_support::*;
     let on_the_wire = |messages: Vec<Message>| {
         let lengths = |messages| {
             let mut world = World::new(messages);

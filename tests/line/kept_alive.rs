@@ -14,7 +14,7 @@ use forcewire::line::{Fault, Framing, Line, LineError, Role, State};
 use forcewire::potential::Harmonic;
 use forcewire::{Deadline, Deadlines, Error, asynch, blocking, serve};
 
-use crate::common::fake::Failure;
+use forcewire_support::fake::Failure;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest duration of a call.

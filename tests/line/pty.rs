@@ -17,8 +17,8 @@ use forcewire::{Cell, Deadlines, Error, Request, Server, blocking, serve};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::{pty, termios};
 
-use crate::common::{EXIT, READY, STATUS};
-use crate::example;
+use forcewire_support::programs;
+use forcewire_support::{EXIT, READY, STATUS};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -94,7 +94,7 @@ impl Bridge {
 }
 
 fn bridge(address: &str, devices: &[&str]) -> Command {
-    let mut command = example::bridge();
+    let mut command = programs::bridge();
     for device in devices {
         command.args(["--serial", device]);
     }
@@ -203,7 +203,7 @@ fn a_server_is_found_where_its_file_says() {
     let to = format!("meet:{}", file.display());
     let _bridge = Bridge(bridge(&to, &[&board.device]).spawn().unwrap());
     for force in [0.5, 0.25] {
-        let mut server = example::evaluate();
+        let mut server = programs::evaluate();
         server.args(["one.xyz", "--units", "bohr", "-a", "127.0.0.1", "--meet"]);
         server.arg(&file).current_dir(directory.path());
         let server = server.stdout(Stdio::piped()).spawn().unwrap();
@@ -356,7 +356,7 @@ fn a_command_is_a_line_and_its_status_the_bridges() {
     let status = command.args(["sh", "-c", "exit 7"]).status().unwrap();
     assert_eq!(status.code(), Some(7));
     for nonsense in [&["--to", "nowhere"][..], &["--to", "h:1"], &["true"]] {
-        let output = example::bridge().args(nonsense).output().unwrap();
+        let output = programs::bridge().args(nonsense).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{nonsense:?}");
     }
 }

@@ -9,7 +9,7 @@ use forcewire::line::{Fault, Line, LineError, State};
 use forcewire::potential::Harmonic;
 use forcewire::{Cell, Deadline, Deadlines, Error, Request, Server, blocking, serve};
 
-use crate::common::fake::Failure;
+use forcewire_support::fake::Failure;
 
 const SECONDS: Duration = Duration::from_secs(20);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forcewire::line::{Framing, Role, State};
 
-use crate::common::*;
+use forcewire_support::*;
 
 /// A fault in one byte of one direction.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use forcewire::{
     Cell, Driver, Potential, PotentialError, ProtocolError, Request, Server, Status, Storage,
 };
 
-use crate::common::*;
+use forcewire_support::*;
 
 /// Vectors in one plane, on one line, or zero.
 const FLAT: [[f64; 9]; 6] = [

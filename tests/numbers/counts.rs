@@ -5,9 +5,9 @@
 
 use forcewire::{Cell, Driver, Event, Exchange, ProtocolError, Request, Server, Step};
 
-use crate::common::*;
 use crate::copy::copy;
 use crate::in_parts;
+use forcewire_support::*;
 
 /// Room for this many atoms in the caller's array, and for this many bytes of extras.
 const ROOM: usize = 8;

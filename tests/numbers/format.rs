@@ -10,7 +10,7 @@ use std::{env, fs, iter, thread};
 
 use forcewire::{Driver, Event, ProtocolError, Quantity, Scalar};
 
-use crate::common::*;
+use forcewire_support::*;
 
 /// The number of structures of each kind and size.
 const STRUCTURES: usize = 6000;
@@ -313,7 +313,7 @@ fn numbers_of_any_format_pass_only_if_they_are_trusted() {
 
 /// A random number from 0 to 1.
 fn part(dice: &mut Dice) -> f64 {
-    (dice.next() >> 11) as f64 / (1_u64 << 53) as f64
+    (dice.roll() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Structures whose coordinates are independent.
@@ -401,7 +401,7 @@ fn planar(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
 fn origin(natoms: usize, mut dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     Box::new(iter::from_fn(move || {
         let mut positions = vec![0; 3 * natoms];
-        positions[3 * natoms - 3] = dice.next() >> 12;
+        positions[3 * natoms - 3] = dice.roll() >> 12;
         positions[3 * natoms - 2] = (part(&mut dice) * 1e-100).to_bits();
         Some(positions)
     }))
@@ -420,20 +420,20 @@ fn signed_digits(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>
 }
 
 fn large_integers(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
-    coordinates(natoms, dice, |dice| dice.next() >> 14)
+    coordinates(natoms, dice, |dice| dice.roll() >> 14)
 }
 
 /// Addresses of objects that malloc put into a thread's arena or into a mapping.
 fn heap(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     coordinates(natoms, dice, |dice| {
-        0x7f00_0000_0000 | dice.next() >> 24 & !15
+        0x7f00_0000_0000 | dice.roll() >> 24 & !15
     })
 }
 
 /// Addresses of objects on a program's heap, or in the program itself.
 fn program(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
     coordinates(natoms, dice, |dice| {
-        0x5500_0000_0000 | dice.next() >> 24 & !15
+        0x5500_0000_0000 | dice.roll() >> 24 & !15
     })
 }
 
@@ -444,7 +444,7 @@ fn pairs(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
 }
 
 fn any_pairs(natoms: usize, dice: Dice) -> Box<dyn Iterator<Item = Vec<u64>>> {
-    coordinates(natoms, dice, Dice::next)
+    coordinates(natoms, dice, Dice::roll)
 }
 
 // ---- cells ----

@@ -4,9 +4,9 @@
 
 use forcewire::{Driver, Event, Exchange, ProtocolError, Server, Step};
 
-use crate::common::layout::{CELL, INTEGER, READY, WORDS};
 use crate::copy::copy;
 use crate::in_parts;
+use forcewire_support::layout::{CELL, INTEGER, READY, WORDS};
 
 /// The bytes of the header with this number.
 fn word(number: usize) -> [u8; 12] {

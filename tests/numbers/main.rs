@@ -6,8 +6,6 @@
 //! tests/run numbers                all of them
 //! ```
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../states/copy.rs"]
 mod copy;
 

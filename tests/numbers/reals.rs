@@ -11,7 +11,7 @@ use forcewire::{
     Request, Scalar, Server, Storage, Virial, Wait, blocking,
 };
 
-use crate::common::*;
+use forcewire_support::*;
 
 /// Infinities, and NaN of every kind: quiet and signalling, of both signs, with the smallest and
 /// largest payload.

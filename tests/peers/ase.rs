@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::example::driver;
 use crate::process::{Process, peer, report};
+use forcewire_support::programs::driver;
 
 const ARGON: [&str; 6] = [
     "-m",

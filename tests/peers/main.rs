@@ -14,13 +14,10 @@
 
 mod ase;
 mod drivers;
-#[path = "../common/example.rs"]
-mod example;
 mod front;
 mod ipi;
-#[path = "../common/page.rs"]
-mod page;
-mod process;
+use forcewire_support::page;
+use forcewire_support::process;
 mod reference;
 mod relay;
 mod simulation;

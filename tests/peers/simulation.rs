@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use crate::example;
 use crate::process::{Process, peer, report};
+use forcewire_support::programs;
 
 /// The tolerance, relative to the largest number of a column. The runs differ only by rounding.
 const TOLERANCE: f64 = 1e-10;
@@ -256,12 +256,12 @@ impl Server {
 
     /// Starts one of our drivers.
     pub fn driver(&self, flags: &[&str]) -> Process {
-        self.start_driver(self.address(example::driver()), flags)
+        self.start_driver(self.address(programs::driver()), flags)
     }
 
     /// Starts a relay.
     pub fn relay(&self, flags: &[&str]) -> Process {
-        let mut command = example::relay();
+        let mut command = programs::relay();
         let server = match self.simulation.transport {
             Tcp => format!("127.0.0.1:{}", self.port),
             Unix => format!("{}{NAME}", self.prefix()),
@@ -273,7 +273,7 @@ impl Server {
 
     /// Starts a driver that connects to the relay.
     pub fn driver_of_relay(&self, flags: &[&str]) -> Process {
-        let mut command = example::driver();
+        let mut command = programs::driver();
         let address = self.directory().join("relay");
         command.args(["-u", "-S", "", "-a"]).arg(address);
         self.start_driver(command, flags)

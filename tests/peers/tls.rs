@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::example;
 use crate::process::{Process, debian};
 use crate::simulation::System::Trap;
 use crate::simulation::{SPRING, Simulation, free_port};
+use forcewire_support::programs;
 
 const KEY: &str = "5f0c1b7e2a9d4c3381f6e0a7b5d29c48";
 const SIMULATION: Simulation = Simulation::new(Trap(40), 1, 20);
@@ -36,7 +36,7 @@ fn stunnel(directory: &Path, port: u16) -> (Process, u16) {
 fn driver(directory: &Path, port: u16, identity: &str, key: &str) -> Process {
     let path = directory.join("key");
     fs::write(&path, key).unwrap();
-    let mut command = example::tls();
+    let mut command = programs::tls();
     command
         .args(["-a", "127.0.0.1", "-p", &port.to_string()])
         .args(["--identity", identity, "--key"])

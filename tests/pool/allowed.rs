@@ -12,8 +12,8 @@ use std::time::Duration;
 use forcewire::Deadlines;
 use forcewire::net::{Address, ConnectOptions, LeftReason, PoolEvent, PoolOptions, connect_with};
 
-use crate::common::{READY, STATUS};
 use crate::peers::{LIMIT, Server};
+use forcewire_support::{READY, STATUS};
 
 const ONCE: ConnectOptions = ConnectOptions::new()
     .connect(Duration::ZERO)

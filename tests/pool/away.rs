@@ -8,9 +8,9 @@ use std::time::Duration;
 use forcewire::net::PoolOptions;
 use forcewire::{Deadlines, Mode};
 
-use crate::common::layout::Posdata;
-use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{Server, check, computing, job, positions, truth};
+use forcewire_support::layout::Posdata;
+use forcewire_support::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 
 const SHORT: Duration = Duration::from_millis(300);
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 use forcewire::net::{Job, PoolEvent, PoolOptions, Ticket};
 use forcewire::{Deadlines, Mode};
 
-use crate::common::layout::{
+use crate::peers::{CELL, LIMIT, Server, truth};
+use forcewire_support::layout::{
     ForceReady, HEADER, INTEGER, Posdata, REAL, integer_at, numbers, put_integer, put_real,
 };
-use crate::common::{
+use forcewire_support::{
     Answer, Dice, EXIT, GETFORCE, HAVEDATA, INIT, NEEDINIT, POSDATA, READY, STATUS, forceready,
     forceready_batch,
 };
-use crate::peers::{CELL, LIMIT, Server, truth};
 
 /// Fixed seeds, so that a day can be repeated: `FORCEWIRE_SEED=3 cargo test --test pool bad_day`.
 const SEEDS: [u64; 5] = [1, 2, 3, 5, 8];

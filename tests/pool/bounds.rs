@@ -6,9 +6,9 @@ use std::time::Duration;
 use forcewire::net::{Matching, PoolOptions};
 use forcewire::{Initialize, Mode};
 
-use crate::common::layout::{HEADER, Posdata, real_at};
-use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{Played, Server, check, computing, good, idle, job, positions, truth};
+use forcewire_support::layout::{HEADER, Posdata, real_at};
+use forcewire_support::{NEEDINIT, READY, STATUS, forceready, init};
 
 /// The resident memory of this process in kilobytes.
 fn resident() -> usize {

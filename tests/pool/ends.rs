@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use forcewire::Mode;
 use forcewire::net::{EvaluateFailure, LeftReason, PoolEvent, PoolOptions};
 
-use crate::common::layout::{HEADER, Posdata};
-use crate::common::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, forceready};
 use crate::peers::{LIMIT, Played, Server, check, computing, job, positions, truth};
+use forcewire_support::layout::{HEADER, Posdata};
+use forcewire_support::{EXIT, GETFORCE, HAVEDATA, READY, STATUS, forceready};
 
 fn answer(salt: usize) -> Vec<u8> {
     [&forceready(&truth(&positions(2, salt)))[..], READY].concat()

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Address, PoolEvent, PoolOptions};
 
-use crate::common::{NEEDINIT, STATUS};
 use crate::peers::{LIMIT, Played, Server, job};
+use forcewire_support::{NEEDINIT, STATUS};
 
 /// Runs this while other threads repeat their action.
 fn while_others<T>(

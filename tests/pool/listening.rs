@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use forcewire::Initialize;
 use forcewire::net::{Address, Pool, PoolOptions};
 
-use crate::common::{EXIT, READY, STATUS};
 use crate::peers::{LIMIT, Server, computing, good, job};
+use forcewire_support::{EXIT, READY, STATUS};
 
 #[test]
 fn a_file_that_a_killed_server_left_is_replaced() {

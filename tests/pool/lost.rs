@@ -9,9 +9,9 @@ use std::time::Duration;
 use forcewire::net::{Address, LeftReason, PoolEvent, PoolOptions};
 use forcewire::{Deadline, Deadlines, Header, Initialize, Mode, ProtocolError, Quantity};
 
-use crate::common::layout::{ForceReady, HEADER, Posdata, put_integer, put_real};
-use crate::common::{NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{ODD, Server, check, computing, good, job, plausible, positions, truth};
+use forcewire_support::layout::{ForceReady, HEADER, Posdata, put_integer, put_real};
+use forcewire_support::{NEEDINIT, READY, STATUS, forceready, init};
 
 const SHORT: Duration = Duration::from_millis(300);
 

@@ -6,8 +6,6 @@ mod allowed;
 mod away;
 mod bad_day;
 mod bounds;
-#[path = "../common/mod.rs"]
-mod common;
 mod ends;
 mod fair;
 mod listening;

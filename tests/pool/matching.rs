@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use forcewire::net::{Answered, DriverId, Matching, PoolOptions, Ticket};
 
-use crate::common::layout::{Posdata, real_at};
-use crate::common::{READY, forceready};
 use crate::peers::{LIMIT, Played, Server, job, positions, truth};
+use forcewire_support::layout::{Posdata, real_at};
+use forcewire_support::{READY, forceready};
 
 /// Drivers that answer when they are allowed to.
 struct Drivers {
@@ -39,7 +39,7 @@ impl Drivers {
         let path = self.server.path();
         std::thread::spawn(move || {
             let mut driver = Played::connect(&path);
-            driver.hears(crate::common::STATUS);
+            driver.hears(forcewire_support::STATUS);
             driver.says(READY);
             while let Ok(message) = driver.hears_job(1) {
                 let salt = real_at(&message, Posdata::of(1).positions(0)) * 16.0;
@@ -142,7 +142,7 @@ fn a_replica_waits_a_moment_for_its_driver() {
         let play = |server: &Server, ready: Receiver<()>| {
             let mut driver = Played::connect(&server.path());
             std::thread::spawn(move || {
-                driver.hears(crate::common::STATUS);
+                driver.hears(forcewire_support::STATUS);
                 driver.says(READY);
                 while driver.hears_job(1).is_ok() {
                     driver.says(forceready(&truth(&positions(1, 7))));

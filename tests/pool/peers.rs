@@ -10,8 +10,8 @@ use forcewire::net::{Address, Answered, Job, LeftReason, Pool, PoolEvent, PoolOp
 use forcewire::{Cell, Driver, Evaluation, Event, Initialize, Virial, blocking};
 use tempfile::TempDir;
 
-use crate::common::layout::{HEADER, Posdata};
-use crate::common::{Answer, FORCEREADY, HAVEDATA, READY, STATUS, forceready};
+use forcewire_support::layout::{HEADER, Posdata};
+use forcewire_support::{Answer, FORCEREADY, HAVEDATA, READY, STATUS, forceready};
 
 /// Longer than anything in these tests takes, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use forcewire::net::{Matching, PoolEvent, PoolOptions};
 
-use crate::common::layout::{HEADER, Posdata, numbers};
-use crate::common::{READY, STATUS, forceready};
 use crate::peers::{Played, Server, check, computing, job, positions, truth};
+use forcewire_support::layout::{HEADER, Posdata, numbers};
+use forcewire_support::{READY, STATUS, forceready};
 
 /// Sends READY, accepts a job and closes; connects again at once, until this is dropped.
 struct Flapping {
@@ -138,7 +138,7 @@ fn a_lost_job_does_not_wait_for_one_that_never_comes_back() {
     assert_eq!(answer.attempts, 2);
 }
 
-/// A driver's answers to positions of two atoms and the STATUS after them.
+/// A driver's messages after positions of two atoms and the STATUS after them.
 fn answer_to(job: &[u8]) -> Vec<u8> {
     let places = Posdata::of(2);
     let positions = numbers(&job[places.positions(0)..places.end()]);

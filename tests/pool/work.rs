@@ -6,9 +6,9 @@ use std::time::Duration;
 use forcewire::net::{Address, EvaluateFailure, Job, PoolEvent, PoolOptions};
 use forcewire::{Cell, Initialize, Mode, ProtocolError, Quantity};
 
-use crate::common::layout::{Posdata, real_at};
-use crate::common::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 use crate::peers::{CELL, LIMIT, Server, check, good, idle, job, positions, truth};
+use forcewire_support::layout::{Posdata, real_at};
+use forcewire_support::{EXIT, GETFORCE, HAVEDATA, NEEDINIT, READY, STATUS, forceready, init};
 
 const MODES: [Mode; 5] = [
     Mode::Classic,
@@ -112,7 +112,7 @@ fn a_strict_driver_hears_four_commands_and_nothing_else() {
         for salt in 0..3 {
             driver.hears(STATUS);
             driver.says(READY);
-            driver.hears(crate::common::posdata(&structure(salt)));
+            driver.hears(forcewire_support::posdata(&structure(salt)));
             driver.hears(STATUS);
             driver.says(HAVEDATA);
             driver.hears(GETFORCE);
@@ -131,9 +131,9 @@ fn a_strict_driver_hears_four_commands_and_nothing_else() {
 }
 
 /// The structure of a job, as the peer's code would send it.
-fn structure(salt: usize) -> crate::common::Structure {
+fn structure(salt: usize) -> forcewire_support::Structure {
     let [x, y, z] = [20.0, 21.0, 22.0];
-    crate::common::Structure {
+    forcewire_support::Structure {
         h: [x, 0.0, 0.0, 0.0, y, 0.0, 0.0, 0.0, z],
         inverse: [1.0 / x, 0.0, 0.0, 0.0, 1.0 / y, 0.0, 0.0, 0.0, 1.0 / z],
         positions: positions(2, salt),
@@ -153,7 +153,7 @@ fn the_text_of_init_may_come_after_the_drivers() {
             driver.hears(STATUS);
             driver.says(READY);
             let salt = usize::try_from(replica).unwrap();
-            driver.hears(crate::common::posdata(&structure(salt)));
+            driver.hears(forcewire_support::posdata(&structure(salt)));
             driver.hears([GETFORCE, STATUS].concat());
             driver.says([&forceready(&truth(&positions(2, salt)))[..], NEEDINIT].concat());
         }
@@ -180,7 +180,7 @@ fn init_carries_the_replica_and_the_text() {
             driver.hears(init(7, sent));
             driver.hears(STATUS);
             driver.says(READY);
-            driver.hears(crate::common::posdata(&structure(7)));
+            driver.hears(forcewire_support::posdata(&structure(7)));
             driver.hears([GETFORCE, STATUS].concat());
             driver.says([&forceready(&truth(&positions(2, 7)))[..], READY].concat());
             driver.hears(EXIT);

@@ -3,8 +3,8 @@
 use forcewire::{Mode, ProtocolError, Quantity, Request, Scalar};
 
 use super::{at_ready, computes, ready, rounded, run, server, told};
-use crate::common::server::{Script, script, script_with_room};
-use crate::common::*;
+use forcewire_support::server::{Script, script, script_with_room};
+use forcewire_support::*;
 
 /// As many structures as `count`, all different, with `natoms` atoms each.
 fn structures(natoms: usize, count: usize) -> Vec<Structure> {

@@ -8,8 +8,8 @@ use forcewire::{
 };
 
 use super::{MODES, at_ready, positions, request, server};
-use crate::common::fake::{Call, Failure, Fake};
-use crate::common::*;
+use forcewire_support::fake::{Call, Failure, Fake};
+use forcewire_support::*;
 
 /// The messages of a driver and its server in a conversation of two evaluations with INIT.
 fn conversation(mode: Mode) -> (Vec<u8>, Vec<u8>) {

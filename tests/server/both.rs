@@ -8,7 +8,7 @@ use forcewire::{
     Scalar, Server, Status, Step, Storage,
 };
 
-use crate::common::*;
+use forcewire_support::*;
 
 const MODES: [Mode; 4] = [
     Mode::Classic,

@@ -3,8 +3,8 @@
 use forcewire::{Answer, Cell, Mode, Request, Server, Status, asynch};
 
 use super::{MODES, positions, request};
-use crate::common::slow::{Slow, polled};
-use crate::common::*;
+use forcewire_support::slow::{Slow, polled};
+use forcewire_support::*;
 
 const SPLITS: [Split; 3] = [Split::Whole, Split::Bytes, Split::Random(1)];
 
@@ -54,7 +54,7 @@ fn conversation(mode: Mode, structures: &[Structure], answers: &[Answers]) -> (V
     )
 }
 
-type Answers = crate::common::Answer;
+type Answers = forcewire_support::Answer;
 
 /// The result of an evaluation.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use forcewire::{Exchange, Mode, Request, Scalar, Server, Status, Step, Traffic};
 
 use super::{MODES, at_ready, computes, positions, ready, rounded, server};
-use crate::common::server::{script, script_with_room};
-use crate::common::*;
+use forcewire_support::server::{script, script_with_room};
+use forcewire_support::*;
 
 #[test]
 fn the_bytes_are_those_of_i_pi() {

@@ -3,8 +3,8 @@
 use forcewire::{Exchange, Header, Mode, ProtocolError, Request, Server, Status};
 
 use super::{MODES, at_ready, at_work, positions, reads, request, run, server};
-use crate::common::server::{Call, script};
-use crate::common::*;
+use forcewire_support::server::{Call, script};
+use forcewire_support::*;
 
 /// The error for an end after this many bytes of a conversation: inside an answer, or in place of
 /// an answer to this request.

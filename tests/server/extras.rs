@@ -3,8 +3,8 @@
 use forcewire::{Mode, Request, Scalar};
 
 use super::{MODES, at_ready, computes, run, server};
-use crate::common::server::script_with_room;
-use crate::common::*;
+use forcewire_support::server::script_with_room;
+use forcewire_support::*;
 
 fn check<T: Scalar>(extras: &[u8], room: usize) {
     for mode in MODES {

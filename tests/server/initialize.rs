@@ -3,8 +3,8 @@
 use forcewire::{Exchange, Header, Mode, ProtocolError, Quantity, Scalar, Server, Step};
 
 use super::{MODES, busy, computes, needs_init, positions, server};
-use crate::common::server::{Script, script};
-use crate::common::*;
+use forcewire_support::server::{Script, script};
+use forcewire_support::*;
 
 /// The driver answers NEEDINIT to the STATUS that was sent, and READY to the STATUS after INIT.
 #[track_caller]

@@ -1,11 +1,8 @@
 //! The server machine, with a conversation's bytes split in every way.
 //!
-//! The driver's bytes and the expected ones are written by hand (`common`). The order of messages
+//! The driver's bytes and the expected ones are written by hand (`support`). The order of messages
 //! follows i-PI 3.3.1 (`ipi/interfaces/sockets.py`: `DriverSocket`, `dispatch`, `dispatch_send`,
 //! `dispatch_send_batch`) and its drivers.
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod batches;
 mod blocking;
@@ -22,9 +19,9 @@ mod rings;
 mod steps;
 mod turns;
 
-use common::server::{Script, script};
-use common::*;
 use forcewire::{Exchange, Mode, ProtocolError, Scalar, Server, Status};
+use forcewire_support::server::{Script, script};
+use forcewire_support::*;
 
 /// Every mode for a driver that does not ask for INIT, or asks for INIT without batches.
 const MODES: [Mode; 3] = [Mode::Classic, Mode::Consolidated, Mode::Strict];

@@ -3,8 +3,8 @@
 use forcewire::{Answer, Mode, Request, Server};
 
 use super::{has_data, needs_init, ready};
-use crate::common::server::{Script, script};
-use crate::common::*;
+use forcewire_support::server::{Script, script};
+use forcewire_support::*;
 
 const MODES: [Mode; 4] = [
     Mode::Classic,
@@ -163,7 +163,7 @@ fn noise_is_refused() {
             match dice.below(12) {
                 9 => noise.extend(hex(GOLDEN_FORCEREADY)),
                 10 => noise.extend(forceready_batch(&vec![golden_answer(); 3])),
-                11 => noise.extend(dice.next().to_le_bytes()),
+                11 => noise.extend(dice.roll().to_le_bytes()),
                 word => noise.extend(words[word]),
             }
         }

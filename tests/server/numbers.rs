@@ -3,8 +3,8 @@
 use forcewire::{Cell, Mode, Request, Scalar, Server, Virial};
 
 use super::{MODES, at_ready, computes, positions, run, server};
-use crate::common::server::{script, script_with_room};
-use crate::common::*;
+use forcewire_support::server::{script, script_with_room};
+use forcewire_support::*;
 
 // ---- precision ----
 

@@ -7,8 +7,8 @@ use super::{
     MODES, at_ready, at_work, computes, has_data, needs_init, positions, reads, ready, request,
     rounded, run, server, told,
 };
-use crate::common::server::{Call, script, script_with_room};
-use crate::common::*;
+use forcewire_support::server::{Call, script, script_with_room};
+use forcewire_support::*;
 
 const ODD: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
 

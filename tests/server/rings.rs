@@ -9,8 +9,8 @@ use forcewire::{
 use smoltcp::time::Instant;
 
 use super::{MODES, at_ready};
-use crate::common::network::Hosts;
-use crate::common::*;
+use forcewire_support::network::Hosts;
+use forcewire_support::*;
 
 /// The rings of server and driver, for receiving and for sending.
 const RINGS: [[(usize, usize); 2]; 8] = [
@@ -27,7 +27,7 @@ const RINGS: [[(usize, usize); 2]; 8] = [
 /// The request of an evaluation, and the driver's answer.
 struct Work {
     structures: Vec<Structure>,
-    answers: Vec<crate::common::Answer>,
+    answers: Vec<forcewire_support::Answer>,
 }
 
 fn work(natoms: usize, count: usize) -> Work {

@@ -7,8 +7,8 @@ use super::{
     MODES, at_ready, at_work, busy, has_data, needs_init, out_of_the_array, positions, ready,
     request, server,
 };
-use crate::common::server::script;
-use crate::common::*;
+use forcewire_support::server::script;
+use forcewire_support::*;
 
 /// `dispatch` of i-PI's classic interface.
 #[test]

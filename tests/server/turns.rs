@@ -6,8 +6,8 @@ use super::{
     MODES, at_ready, at_work, busy, computes, has_data, needs_init, out_of_the_array, positions,
     reads, ready, request, run, server,
 };
-use crate::common::server::{Call, script};
-use crate::common::*;
+use forcewire_support::server::{Call, script};
+use forcewire_support::*;
 
 const CALLS: [(Call, Header); 6] = [
     (Call::Status, Header::Status),

@@ -15,8 +15,7 @@
 
 mod cable;
 mod host;
-#[path = "../common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};

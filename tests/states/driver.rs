@@ -2,8 +2,8 @@
 
 use forcewire::{Driver, Event, Header, Initialize, ProtocolError};
 
-use crate::common::*;
 use crate::{MALFORMED, hears, table};
+use forcewire_support::*;
 
 /// Written by hand from `src/manual/protocol.md`, sections 2 and 3. A cell has the driver's bytes;
 /// after `:`, its result; after `>`, its new status, if that has changed.

@@ -7,9 +7,6 @@
 //! tests/states/planted                                               faults that it must find
 //! ```
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod again;
 mod copy;
 mod driver;

@@ -2,8 +2,8 @@
 
 use forcewire::{Header, Mode, ProtocolError, Request, Server, Status};
 
-use crate::common::*;
 use crate::{MALFORMED, MODES, hears, table};
+use forcewire_support::*;
 
 /// The effect of each call in each phase: the bytes that the server sends; `waits` if it sends
 /// nothing and reads; `done` if it does nothing at all; `turn` if it is refused; `due` if it is

@@ -864,16 +864,16 @@ fn leaves_as_it_is(driver: &Driver, truth: &Truth) {
         sent.extend(slice.iter());
         reply.advance(n);
     }
-    if sent.starts_with(crate::common::FORCEREADY) {
+    if sent.starts_with(forcewire_support::FORCEREADY) {
         let natoms = forces.len() / truth.evaluations.len();
-        let answer = |(structure, evaluation): (usize, &Evaluation)| crate::common::Answer {
+        let answer = |(structure, evaluation): (usize, &Evaluation)| forcewire_support::Answer {
             evaluation: *evaluation,
             forces: forces[structure * natoms..(structure + 1) * natoms].to_vec(),
             extras: extras[structure].to_vec(),
         };
         let answers: Vec<_> = truth.evaluations.iter().enumerate().map(answer).collect();
         assert!(
-            sent == crate::common::forceready_batch(&answers),
+            sent == forcewire_support::forceready_batch(&answers),
             "another reply leaves"
         );
     }

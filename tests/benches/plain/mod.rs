@@ -2,8 +2,7 @@
 
 #![allow(dead_code)] // each bench uses its part
 
-#[path = "../../common/layout.rs"]
-pub mod layout;
+pub use forcewire_support::layout;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -7,8 +7,7 @@
 mod choices;
 mod driver;
 mod framing;
-#[path = "../../common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
 mod line;
 mod model;
 mod pair;

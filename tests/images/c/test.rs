@@ -1,9 +1,6 @@
 //! The C programs compared with the crate: they work, and they refuse the same. Otherwise their
 //! sizes would prove nothing.
 
-#[path = "../../common/layout.rs"]
-mod layout;
-
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,7 +13,8 @@ use forcewire::{
     Answer, Cell, Driver, Error, Evaluation, Event, Initialize, Mode, Potential, PotentialError,
     ProtocolError, Request, Server, Virial, blocking,
 };
-use layout::{
+use forcewire_support::layout::{
+    self,
     EXIT, FORCEREADY, ForceReady, GETFORCE, HAVEDATA, HEADER, INIT, INTEGER, NEEDINIT, POSDATA,
     Posdata, READY, STATUS, integer, put_integer, reals,
 };

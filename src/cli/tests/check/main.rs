@@ -5,11 +5,9 @@
 
 mod drivers;
 mod endings;
-#[path = "../../../../tests/common/layout.rs"]
-mod layout;
+use forcewire_support::layout;
 mod manual;
-#[path = "../../../../tests/common/page.rs"]
-mod page;
+use forcewire_support::page;
 mod peers;
 mod physics;
 mod planted;

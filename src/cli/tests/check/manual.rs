@@ -21,7 +21,7 @@ fn the_manual_has_what_the_kit_found() {
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     page::hold(
-        "../manual/conformance.md",
+        "src/manual/conformance.md",
         "check",
         &table,
         "cargo test -p forcewire-cli --test check manual",

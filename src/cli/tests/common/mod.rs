@@ -2,8 +2,7 @@
 
 #![allow(dead_code, unused_imports)] // each test uses a part
 
-#[path = "../../../../tests/common/layout.rs"]
-pub mod layout;
+pub use forcewire_support::layout;
 
 use std::fs;
 use std::io::{Read, Write};

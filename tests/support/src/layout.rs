@@ -6,8 +6,6 @@
 //! To corrupt a message, take a correct one and change it at an offset from [`Posdata`] or
 //! [`ForceReady`].
 
-#![allow(dead_code)] // each test file uses its part
-
 pub const STATUS: &[u8] = b"STATUS      ";
 pub const INIT: &[u8] = b"INIT        ";
 pub const POSDATA: &[u8] = b"POSDATA     ";

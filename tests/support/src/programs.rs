@@ -1,9 +1,7 @@
 //! The programs that tests start: the examples and the command.
 
-#![allow(dead_code)] // each test starts its own
-
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -61,14 +59,16 @@ fn built(target: &[&str], path: &str) -> PathBuf {
     } else {
         "release"
     };
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
+    // This program is in DIRECTORY/debug/deps.
+    let this = env::current_exe().unwrap();
+    let place = this.ancestors().nth(3).unwrap();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--profile", profile])
         .args(target)
         .args([
             "--manifest-path",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
         ])
         .arg("--target-dir")
         .arg(place)

@@ -1,19 +1,20 @@
 //! Blocks of the manual and of README that commands write: from `<!-- name -->` to
 //! `<!-- /name -->`.
 
-#![allow(dead_code)] // each user has its part
-
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+
+/// The repository, in which pages are named.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The tests of one program write and read the same pages.
 static PAGES: Mutex<()> = Mutex::new(());
 
 fn path(page: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(page)
+    Path::new(ROOT).join(page)
 }
 
 /// The text before a block, in it and after it.
