@@ -67,8 +67,8 @@ impl Engine {
         unsafe { (&raw mut (*self.windows).0[atom / WINDOW % 2]).cast() }
     }
 
-    /// Starts to copy the window that begins with this atom, if there is one. Waits for the previous
-    /// copy first.
+    /// Starts to copy the window that begins with this atom, if there is one. Waits for the
+    /// previous copy first.
     fn copy(&mut self, first: usize, direction: Direction) {
         let Some(atoms) = self.natoms.checked_sub(first).filter(|atoms| *atoms > 0) else {
             return;

@@ -12,7 +12,8 @@
 //!   writes (UG585 chapter 3). The boot loader must invalidate both before `start` enables L1.
 //! - **Interrupts.** The engine interrupts by a byte on UART 1, because QEMU lets no other process
 //!   raise IRQ_F2P (bell.rs). On silicon use IRQ_F2P, which is 61 at the GIC, and set its
-//!   sensitivity (UG585 chapter 7). The end of a DMA copy is polled here; the DMA controller can interrupt.
+//!   sensitivity (UG585 chapter 7). The end of a DMA copy is polled here; the DMA controller can
+//!   interrupt.
 //! - **Clocks, PHY, hardware address.** The boot loader must set up clocks and pins in the SLCR.
 //!   Set GEM's speed to the PHY's, and its hardware address; set the frequency in machine.rs.
 //! - **The port.** The engine is at M_AXI_GP0. Its level shifters and resets are in the SLCR (UG585

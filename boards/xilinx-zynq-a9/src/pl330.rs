@@ -44,8 +44,8 @@ pub struct Pl330 {
 impl Pl330 {
     /// # Safety
     ///
-    /// `registers` must be the registers of a PL330 for this core's security state. Nothing else may
-    /// use them or the program.
+    /// `registers` must be the registers of a PL330 for this core's security state. Nothing else
+    /// may use them or the program.
     pub unsafe fn new(registers: *mut u32, program: *mut Program) -> Self {
         Self { registers, program }
     }

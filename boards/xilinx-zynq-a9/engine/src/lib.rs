@@ -9,8 +9,8 @@
 //!    number to [`DONE`](register::DONE). Then it rings.
 //!
 //! The processor may abandon a job at any time and begin the next. The engine finishes what it has
-//! begun, perhaps with numbers of both jobs. The outcome carries the number of the abandoned job, so
-//! it is never taken for another job's.
+//! begun, perhaps with numbers of both jobs. The outcome carries the number of the abandoned job,
+//! so it is never taken for another job's.
 
 #![no_std]
 #![warn(missing_docs)]
