@@ -73,15 +73,15 @@ fn many(drivers: usize, mode: Mode, turns: usize) -> String {
                 let (near, far) = pair("unix");
                 let last = &last;
                 scope.spawn(move || answer(far, &[], &[(len, last)]));
-                sockets.push(near);
+                // Other structures than those of the other drivers.
+                sockets.push((near, vec![0; len], vec![0; last.len()]));
             }
-            let (message, mut reply) = (vec![0; len], vec![0; last.len()]);
             timed(steps, || {
-                for socket in &mut sockets {
-                    socket.write_all(&message).expect("peer");
+                for (socket, message, _) in &mut sockets {
+                    socket.write_all(message).expect("peer");
                 }
-                for socket in &mut sockets {
-                    socket.read_exact(&mut reply).expect("peer");
+                for (socket, _, reply) in &mut sockets {
+                    socket.read_exact(reply).expect("peer");
                 }
             })
         }));

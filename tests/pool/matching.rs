@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use forcewire::net::{Answered, DriverId, Matching, PoolOptions, Ticket};
+use forcewire::{Initialize, Mode};
 
-use crate::peers::{LIMIT, Played, Server, job, positions, truth};
+use crate::peers::{LIMIT, Played, Server, good, job, positions, truth};
 use forcewire_support::layout::{Posdata, real_at};
 use forcewire_support::{READY, forceready};
 
@@ -241,4 +242,29 @@ fn tickets_tell_the_order_and_drivers_keep_their_numbers() {
     }
     assert_eq!(by_driver.len(), 2, "{by_driver:?}");
     assert_eq!(by_driver.values().sum::<usize>(), 50);
+}
+
+/// A driver computes as long for a batch that is not full: jobs that fill one are not spread over
+/// two drivers.
+#[test]
+fn a_batch_is_filled_before_the_next_driver_gets_a_job() {
+    for matching in [Matching::Auto, Matching::Any] {
+        let options = PoolOptions::default()
+            .mode(Mode::Batched(4))
+            .matching(matching);
+        let mut server = Server::new(options);
+        let _drivers = [(); 2].map(|()| good(&server.address, Initialize::Once));
+        server.joined(2);
+        // Of two that are new, and of two of which one has answered.
+        for _ in 0..2 {
+            for salt in 0..4 {
+                server.pool.submit(job(2, salt)).unwrap();
+            }
+            let drivers = [(); 4].map(|()| server.answer().driver);
+            assert!(
+                drivers.iter().all(|driver| *driver == drivers[0]),
+                "{matching:?}"
+            );
+        }
+    }
 }

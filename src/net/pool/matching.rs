@@ -143,11 +143,7 @@ impl Queue {
 
     /// A task for the same batch as one with this many atoms, of this replica if possible. A task
     /// that has lost its driver is retried alone, not in a batch.
-    pub(super) fn take_companion(
-        &mut self,
-        natoms: usize,
-        replica: Option<i32>,
-    ) -> Option<Box<Task>> {
+    fn take_companion(&mut self, natoms: usize, replica: Option<i32>) -> Option<Box<Task>> {
         let place = match replica {
             Some(replica) => self.fresh.first_of(replica)?,
             None => self.fresh.tasks.first()?,
@@ -282,9 +278,10 @@ impl Idle {
 }
 
 /// The state that the matching needs besides the queue and the idle drivers.
-#[derive(Debug)]
-pub(super) struct Situation {
+pub(super) struct Situation<'a> {
     pub(super) matching: Matching,
+    /// How many structures a driver takes at once.
+    pub(super) capacity: &'a dyn Fn(DriverId) -> usize,
     /// Replicas that are reserved for the driver that had them last.
     pub(super) claimed: BTreeSet<i32>,
     /// How many drivers compute that have not answered before.
@@ -299,15 +296,19 @@ pub(super) struct Situation {
 /// drivers that have answered and were connected before the loss. And while such a driver is idle,
 /// new drivers are tried one at a time. Otherwise drivers that connect, accept a task and close
 /// would be given every task.
+///
+/// A batch is filled before the next driver gets a task, because a driver computes as long for a
+/// batch that is not full. The tasks of a batch are next to each other in the result.
 pub(super) fn distribute(
     queue: &mut Queue,
     idle: &mut Idle,
-    mut situation: Situation,
+    mut situation: Situation<'_>,
 ) -> Vec<(DriverId, Box<Task>)> {
+    let most = idle.len().min(queue.len());
     let mut matched = Matched {
         queue,
         idle,
-        pairs: Vec::new(),
+        pairs: Vec::with_capacity(most),
     };
     let now = &mut situation;
     match now.matching {
@@ -337,13 +338,25 @@ struct Matched<'a> {
 }
 
 impl Matched<'_> {
-    fn pair(&mut self, id: DriverId, task: Box<Task>) {
+    fn pair(&mut self, id: DriverId, task: Box<Task>, now: &Situation<'_>) {
         self.idle.remove(id);
+        let companions = match task.attempts {
+            0 => (now.capacity)(id).saturating_sub(1),
+            _ => 0,
+        };
+        let natoms = task.job.positions.len();
+        let same = (now.matching == Matching::Locked).then_some(task.job.replica);
         self.pairs.push((id, task));
+        for _ in 0..companions {
+            let Some(task) = self.queue.take_companion(natoms, same) else {
+                break;
+            };
+            self.pairs.push((id, task));
+        }
     }
 
     /// Gives drivers the same replica as last time.
-    fn same_replica(&mut self, now: &Situation) {
+    fn same_replica(&mut self, now: &Situation<'_>) {
         let (idle, queue) = (&self.idle.by_replica, &self.queue);
         let waits = |replica: &i32| {
             queue.fresh.by_replica.contains_key(replica)
@@ -363,14 +376,14 @@ impl Matched<'_> {
                 let Some(task) = self.queue.take_replica(replica, (id, now.lost_before)) else {
                     break;
                 };
-                self.pair(id, task);
+                self.pair(id, task, now);
             }
         }
     }
 
     /// Gives tasks to drivers that have not answered yet; only to one driver if `on_trial` is true
     /// and another driver could take the task.
-    fn newcomers(&mut self, now: &mut Situation, on_trial: bool) {
+    fn newcomers(&mut self, now: &mut Situation<'_>, on_trial: bool) {
         while let Some(&id) = self.idle.new.first() {
             if on_trial && self.idle.proved() > 0 && now.trials > 0 {
                 return;
@@ -382,17 +395,17 @@ impl Matched<'_> {
                 now.claimed.insert(task.job.replica);
             }
             now.trials += 1;
-            self.pair(id, task);
+            self.pair(id, task, now);
         }
     }
 
     /// Gives drivers that have answered the oldest tasks.
-    fn proved(&mut self, now: &Situation, loose_first: bool) {
+    fn proved(&mut self, now: &Situation<'_>, loose_first: bool) {
         while let Some(id) = self.idle.next_proved(loose_first) {
             let Some(task) = self.queue.take_any(&now.claimed, (id, now.lost_before)) else {
                 return;
             };
-            self.pair(id, task);
+            self.pair(id, task, now);
         }
     }
 }

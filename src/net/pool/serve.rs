@@ -16,6 +16,7 @@ use super::reactor::{Limit, TICK, Woken};
 use super::{DriverId, LeftReason, Loss, Matching, Pool, PoolEvent};
 use crate::fmt::debug;
 use crate::net::listener::Accepted;
+use crate::server::Mode;
 
 /// How many drivers get a job even if the caller's time is over.
 const LEAST_GIVEN: usize = 64;
@@ -401,13 +402,20 @@ impl Pool {
             return;
         }
         let matching = self.options.matching;
+        let claimed = match matching {
+            Matching::Locked if self.idle.has_new() => self.owners.keys().copied().collect(),
+            Matching::Auto => self.soon_free(),
+            Matching::Locked | Matching::Any => BTreeSet::new(),
+        };
+        let (mode, connections) = (self.options.mode, &self.connections);
+        let capacity = |id: DriverId| match mode {
+            Mode::Batched(_) => connections.get(&id).map_or(1, |it| it.capacity()),
+            _ => 1,
+        };
         let situation = Situation {
             matching,
-            claimed: match matching {
-                Matching::Locked if self.idle.has_new() => self.owners.keys().copied().collect(),
-                Matching::Auto => self.soon_free(),
-                Matching::Locked | Matching::Any => BTreeSet::new(),
-            },
+            capacity: &capacity,
+            claimed,
             trials: self.trials,
             lost_before: match self.proved {
                 0 => Duration::MAX,
@@ -415,20 +423,16 @@ impl Pool {
             },
         };
         let matched = matching::distribute(&mut self.queue, &mut self.idle, situation);
-        for (given, (id, task)) in matched.into_iter().enumerate() {
+        let mut matched = matched.into_iter().peekable();
+        let mut given = 0;
+        while let Some(&(id, ref task)) = matched.peek() {
+            let replica = task.job.replica;
+            let tasks = core::iter::from_fn(|| matched.next_if(|(next, _)| *next == id));
+            let tasks = tasks.map(|(_, task)| task);
             let Some(connection) = self.connections.get_mut(&id) else {
-                self.queue.insert(task);
+                tasks.for_each(|task| self.queue.insert(task));
                 continue;
             };
-            let replica = task.job.replica;
-            let most = match task.attempts {
-                0 => connection.capacity().saturating_sub(1),
-                _ => 0,
-            };
-            let natoms = task.job.positions.len();
-            let same = (matching == Matching::Locked).then_some(replica);
-            let companions = core::iter::from_fn(|| self.queue.take_companion(natoms, same));
-            let tasks = core::iter::once(task).chain(companions.take(most));
             self.running += connection.assign(tasks, &mut self.shared);
             self.trials += usize::from(!connection.proved);
             if matching == Matching::Locked {
@@ -439,6 +443,7 @@ impl Pool {
             } else if !core::mem::replace(&mut connection.scheduled, true) {
                 self.reactor.schedule(id);
             }
+            given += 1;
         }
     }
 
