@@ -37,6 +37,7 @@ impl<E: Engine, const N: usize, const B: usize> Evaluator for Arrays<'_, E, N, B
         self.arrays.receive(driver)
     }
 
+    #[inline(never)] // potentials have large frames, which nothing else should be part of
     fn evaluate(
         &mut self,
         natoms: usize,
