@@ -25,6 +25,7 @@
 //! order (`protocol/layout.rs`).
 
 mod answer;
+mod checks;
 mod exchange;
 mod fold;
 mod identity;
