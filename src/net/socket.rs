@@ -23,7 +23,7 @@ use socket2::{SockRef, TcpKeepalive};
 /// The most bytes to read from the kernel at once, and to collect before sending.
 pub(super) const BUFFER: usize = 64 * 1024;
 
-/// How often to probe a silent host.
+/// The number of keep-alive probes before a silent host is considered gone.
 const PROBES: u32 = 4;
 
 /// The number of bytes to copy at once. Beyond 2 KiB glibc uses `rep movsb`, which is slow on AMD's

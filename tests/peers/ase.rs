@@ -17,7 +17,8 @@ const ARGON: [&str; 6] = [
     "shifted",
 ];
 
-/// Starts the script, and the driver whose address `address` reads from its output.
+/// Starts the script, waits until it prints its address, and starts a driver. `address` adds the
+/// address to the driver's command line.
 fn serve(argument: &str, init: &str, address: impl Fn(&mut Command, &str)) {
     let directory = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/ase_server.py");

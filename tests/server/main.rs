@@ -109,8 +109,8 @@ fn positions(mode: Mode, structure: &Structure) -> Vec<u8> {
     [posdata(structure), behind].concat()
 }
 
-/// How many bytes of POSDATA with more than 32 atoms have been sent when the rest is in the
-/// machine, given the bytes after the positions.
+/// For POSDATA with more than 32 atoms: the number of bytes after which the server no longer needs
+/// the caller's array, because its scratch holds the rest. `behind` bytes follow the positions.
 fn out_of_the_array(all: &[u8], behind: usize) -> usize {
     if cfg!(target_endian = "big") {
         // Numbers that have to be reversed go through the scratch in whole atoms: 160 bytes and 25
