@@ -17,7 +17,7 @@ pub struct Work {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Who ended it.
+    /// The side that ended the connection.
     pub by: By,
     /// The server took a reply before that.
     pub replied: bool,
@@ -26,7 +26,7 @@ pub struct Ended {
     pub refused: bool,
 }
 
-/// Who ends a connection.
+/// The side that ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The server sent EXIT: close the connection, and be done.

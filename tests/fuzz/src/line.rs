@@ -470,7 +470,8 @@ fn converse(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls) {
     ends(world, line, &given_up);
 }
 
-/// Nothing is damaged from here on, and both ends read, so they find out.
+/// From here on nothing is damaged and both ends read. Checks that they agree in the end: either
+/// neither has an open connection, or both do and all bytes that were flushed have been read.
 fn ends(world: &Rc<RefCell<World<'_>>>, line: &mut impl Calls, given_up: &[bool; 256]) {
     let silence = Some(Duration::from_secs(10));
     line.framing().set_silence(silence);

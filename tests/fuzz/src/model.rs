@@ -95,8 +95,8 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
 
 /// Checks that the first numbers, at most 48, are little-endian binary64.
 ///
-/// They are refused if all nonzero ones are subnormal, or negative integers above 2^32 - 2^51, and
-/// at least two are subnormal. They are also refused if all, with their bytes reversed, are zero or
+/// They are refused if each nonzero number is subnormal or has the bits of a negative `i64` of at
+/// least 2^32 - 2^51, and at least two are subnormal. They are also refused if all, with their bytes reversed, are zero or
 /// between 2^-64 and 2^65, and enough of them are between 2^-32 and 2^33 only then: three with
 /// different low halves, or any two in a cell or among such integers.
 fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
