@@ -96,9 +96,9 @@ fn finite(reals: &[f64], quantity: Quantity, not_finite: bool) -> Result<(), Pro
 /// Checks that the first numbers, at most 48, are little-endian binary64.
 ///
 /// They are refused if each nonzero number is subnormal or has the bits of a negative `i64` of at
-/// least 2^32 - 2^51, and at least two are subnormal. They are also refused if all, with their bytes reversed, are zero or
-/// between 2^-64 and 2^65, and enough of them are between 2^-32 and 2^33 only then: three with
-/// different low halves, or any two in a cell or among such integers.
+/// least 2^32 - 2^51, and at least two are subnormal. They are also refused if all, with their
+/// bytes reversed, are zero or between 2^-64 and 2^65, and enough of them are between 2^-32 and
+/// 2^33 only then: three with different low halves, or any two in a cell or among such bits.
 fn format(reals: &[f64], quantity: Quantity) -> Result<(), ProtocolError> {
     let within = |x: f64, n: i32| (2_f64.powi(-n)..2_f64.powi(n + 1)).contains(&x.abs());
     let reversed = |x: f64| f64::from_bits(x.to_bits().swap_bytes());
